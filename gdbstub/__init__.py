@@ -1,0 +1,1 @@
+"""A GDB remote-stub server for KVM arm64 guests."""

@@ -1,0 +1,1 @@
+"""What the AArch64 architecture says, as values and pure functions; no I/O."""

@@ -1,0 +1,1 @@
+"""A small virtual machine monitor: memory, images, device tree, UART."""
