@@ -1,0 +1,177 @@
+"""Machine: what silicon offers a debugger, as typed protocols. The other seam.
+
+It says nothing of how a vCPU is driven; KVM, a foreign VMM and a replay log all fit.
+Addresses are intermediate physical (``ipa``), what a guest calls physical.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from gdbstub.aarch64.registers import Register
+from gdbstub.aarch64.sysreg import ESR
+
+
+class Power(Enum):
+    """PSCI's view of a vCPU."""
+
+    ON = "on"
+    OFF = "powered off"
+
+
+class SystemEventKind(Enum):
+    """What a guest asked of the machine as a whole (PSCI SYSTEM_OFF, SYSTEM_RESET)."""
+
+    SHUTDOWN = "shutdown"
+    RESET = "reset"
+    CRASH = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class DebugExit:
+    """A debug exception of the guest was routed to us; the instruction has not executed.
+
+    ``far`` is the faulting address of a watchpoint, 0 otherwise. A software step alone
+    comes after its instruction.
+    """
+
+    vcpu: int
+    esr: ESR
+    far: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SystemEvent:
+    """The guest powered itself off, or asked for a reset; no vCPU can run any more."""
+
+    vcpu: int
+    kind: SystemEventKind
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailure:
+    """The vCPU cannot be run, and why."""
+
+    vcpu: int
+    why: str
+
+
+Exit = DebugExit | SystemEvent | RunFailure
+
+
+@dataclass(frozen=True, slots=True)
+class DebugRegisters:
+    """Comparators to arm on every vCPU: pairs of control and value, slot by slot."""
+
+    breakpoints: tuple[tuple[int, int], ...] = ()
+    watchpoints: tuple[tuple[int, int], ...] = ()
+    #: Whether debug exceptions exit to us at all; must be set while a BRK of ours is in RAM.
+    enabled: bool = False
+
+
+class Vcpu(Protocol):
+    """One vCPU. Only a parked one may be touched; its thread alone owns it while it runs."""
+
+    @property
+    def power(self) -> Power:
+        """Whether PSCI has it on."""
+        ...
+
+    def get(self, register: Register) -> int:
+        """Read a register now.
+
+        Raises:
+            NoSuchRegister: this machine has no such register.
+            MachineError: the machine failed.
+        """
+        ...
+
+    def set(self, register: Register, value: int) -> None:
+        """Write a register now.
+
+        Raises:
+            RegisterRefused: the machine will not take this value.
+            NoSuchRegister: this machine has no such register.
+        """
+        ...
+
+
+class Listener(Protocol):
+    """Who is told of exits."""
+
+    def debug_exit(self, exit: DebugExit) -> bool:
+        """Whether this exit is a stop; False: the vCPU goes on at once.
+
+        Called on the vCPU's own thread, which owns it for the time of the call: it may be
+        read and written, and nothing else may.
+        """
+        ...
+
+    def parked(self, exits: Sequence[Exit]) -> None:
+        """Every vCPU is at rest after a ``resume``, for these reasons in order of arrival.
+
+        None at all means that ``interrupt`` did it. Called on some vCPU's thread.
+        """
+        ...
+
+
+class Machine(Protocol):
+    """All of a guest's hardware."""
+
+    listener: Listener
+
+    @property
+    def vcpus(self) -> Sequence[Vcpu]:
+        """The vCPUs, by index; new objects after a ``reset``."""
+        ...
+
+    @property
+    def breakpoint_slots(self) -> int:
+        """How many DBGBCR/DBGBVR pairs there are."""
+        ...
+
+    @property
+    def watchpoint_slots(self) -> int:
+        """How many DBGWCR/DBGWVR pairs there are."""
+        ...
+
+    def read_memory(self, ipa: int, length: int) -> bytes:
+        """Read RAM, short when it ends within the range.
+
+        Raises:
+            MemoryFault: no RAM at *ipa*; devices are never read.
+        """
+        ...
+
+    def write_memory(self, ipa: int, data: bytes) -> None:
+        """Write RAM, and make it what every vCPU fetches from now on.
+
+        Raises:
+            MemoryFault: not all of it is RAM; nothing was written.
+        """
+        ...
+
+    def arm(self, debug: DebugRegisters) -> None:
+        """Set the comparators of every vCPU, powered-off ones too; all must be parked."""
+        ...
+
+    def resume(self, steps: Mapping[int, bool]) -> None:
+        """Run the vCPUs that are keys; a true value steps one instruction.
+
+        Returns at once. When one of them has an exit that is a stop, all are parked, and
+        ``Listener.parked`` is called once.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Park every vCPU soon; ``Listener.parked`` follows if any was running."""
+        ...
+
+    def reset(self) -> None:
+        """Start over: the guest as it was at its first instruction. All must be parked."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; safe at any time and more than once."""
+        ...

@@ -1,0 +1,186 @@
+"""Target: what a debugger client asks for, as typed protocols. One of the two seams.
+
+It knows no packet and no silicon; anything that implements it can be served.
+Addresses are guest virtual (``gva``), threads are numbered from 1, and register data is
+as the guest's memory would hold it, little-endian.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Protocol
+
+from gdbstub.aarch64.registers import Register
+
+
+class Signal(IntEnum):
+    """GDB's signal numbers, which are not the host's (gdb/include/gdb/signals.def)."""
+
+    NONE = 0
+    INT = 2
+    ILL = 4
+    TRAP = 5
+    ABRT = 6
+
+
+class Stop(Enum):
+    """Why a thread stopped, by the key that a stop reply says it with."""
+
+    PLAIN = ""
+    SWBREAK = "swbreak"
+    HWBREAK = "hwbreak"
+    WATCH = "watch"
+    RWATCH = "rwatch"
+    AWATCH = "awatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """One thread has something to say; every thread is at rest.
+
+    ``gva`` is the watched address for a watchpoint, else unused.
+    """
+
+    thread: int
+    signal: Signal = Signal.TRAP
+    stop: Stop = Stop.PLAIN
+    gva: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The guest is gone: powered off, with *status*."""
+
+    status: int = 0
+
+
+Report = Stopped | Exited
+
+
+class Action(Enum):
+    """What a resumed thread does."""
+
+    CONTINUE = "c"
+    STEP = "s"
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Which threads move and how; a thread that is not named stays where it is."""
+
+    actions: Mapping[int, Action]
+
+
+class Kind(IntEnum):
+    """What to break on, by the digit of the Z packet."""
+
+    SOFTWARE = 0
+    HARDWARE = 1
+    WRITE = 2
+    READ = 3
+    ACCESS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """One row of a thread list: ``state`` is a few words for a person."""
+
+    id: int
+    core: int
+    name: str
+    state: str
+
+
+class Target(Protocol):
+    """What every target does. All calls come from one thread, the server's."""
+
+    #: Set by the server; the target calls it, from any thread, when a resumed target has
+    #: come to rest. The server then asks ``take_report``.
+    notify: Callable[[], None]
+
+    @property
+    def registers(self) -> Sequence[Register]:
+        """The rows a client sees; a register's number is its place."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether any thread is under way; nearly everything else needs it to be False."""
+        ...
+
+    def threads(self) -> Sequence[Thread]:
+        """Every thread, the same ones for the target's whole life."""
+        ...
+
+    def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
+        """The registers' bytes one after another.
+
+        Raises:
+            NoSuchThread: no such thread.
+        """
+        ...
+
+    def write_register(self, thread: int, register: Register, data: bytes) -> None:
+        """Write one register; *data* has exactly its size.
+
+        Raises:
+            NoSuchThread, RegisterRefused: nothing was written.
+        """
+        ...
+
+    def read_memory(self, thread: int, gva: int, length: int) -> bytes:
+        """Read as *thread* sees memory now, short when the tail is unmapped.
+
+        Raises:
+            MemoryFault: the first byte cannot be read.
+        """
+        ...
+
+    def write_memory(self, thread: int, gva: int, data: bytes) -> None:
+        """Write as *thread* sees memory now: all of it or nothing.
+
+        Raises:
+            MemoryFault: some byte cannot be written; none was.
+        """
+        ...
+
+    def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+        """Insert a breakpoint or watchpoint; twice is the same as once.
+
+        Raises:
+            MemoryFault: nothing is mapped there.
+            NoSlot: the comparators do not suffice; what was inserted stays.
+        """
+        ...
+
+    def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+        """Remove what ``insert`` with the same arguments put there; absent is no error."""
+        ...
+
+    def resume(self, resume: Resume) -> None:
+        """Set the threads going and return at once; ``notify`` tells of the end."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ask a running target to stop; ``notify`` tells when it has. Never blocks."""
+        ...
+
+    def take_report(self) -> Report | None:
+        """After ``notify``: what there is to say, or None when nothing concerns a client."""
+        ...
+
+    def report(self) -> Report:
+        """Say again why the target is at rest (the ``?`` packet)."""
+        ...
+
+    def detach(self) -> None:
+        """Leave no breakpoint behind and let the guest run, whatever state it is in."""
+        ...
+
+    def release(self) -> None:
+        """The client vanished: leave no breakpoint behind; halted stays halted."""
+        ...
+
+    def kill(self) -> None:
+        """End the guest."""
+        ...
