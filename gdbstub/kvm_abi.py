@@ -1,0 +1,186 @@
+"""KVM's ABI on arm64: structures, ioctl numbers, and a typed view of libc through cffi.
+
+It opens nothing and keeps no state. Source: linux/include/uapi/linux/kvm.h and
+linux/arch/arm64/include/uapi/asm/kvm.h.
+"""
+
+import functools
+import os
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+import cffi
+
+#: A C object as cffi gives it, of a type that only its declaration below knows.
+CData: TypeAlias = Any
+
+ffi: Final[CData] = cffi.FFI()
+ffi.cdef("""
+struct kvm_one_reg { uint64_t id; uint64_t addr; };
+struct kvm_guest_debug {
+    uint32_t control, pad;
+    uint64_t dbg_bcr[16], dbg_bvr[16], dbg_wcr[16], dbg_wvr[16];
+};
+struct kvm_userspace_memory_region {
+    uint32_t slot, flags;
+    uint64_t guest_phys_addr, memory_size, userspace_addr;
+};
+struct kvm_vcpu_init { uint32_t target; uint32_t features[7]; };
+struct kvm_create_device { uint32_t type, fd, flags; };
+struct kvm_device_attr { uint32_t flags, group; uint64_t attr, addr; };
+struct kvm_irq_level { uint32_t irq, level; };
+struct kvm_enable_cap { uint32_t cap, flags; uint64_t args[4]; uint8_t pad[64]; };
+struct kvm_mp_state { uint32_t mp_state; };
+struct kvm_vcpu_events {
+    uint8_t serror_pending, serror_has_esr, ext_dabt_pending, pad[5];
+    uint64_t serror_esr;
+    uint32_t reserved[12];
+};
+struct kvm_run {
+    uint8_t request_interrupt_window, immediate_exit, padding1[6];
+    uint32_t exit_reason;
+    uint8_t ready_for_interrupt_injection, if_flag;
+    uint16_t flags;
+    uint64_t cr8, apic_base;
+    union {
+        struct { uint64_t hardware_entry_failure_reason; uint32_t cpu; } fail_entry;
+        struct { uint32_t suberror, ndata; uint64_t data[16]; } internal;
+        struct { uint32_t hsr, hsr_high; uint64_t far; } debug;
+        struct { uint64_t phys_addr; uint8_t data[8]; uint32_t len; uint8_t is_write; } mmio;
+        struct { uint32_t type, ndata; uint64_t data[16]; } system_event;
+        struct { uint64_t esr_iss, fault_ipa; } arm_nisv;
+        char padding[256];
+    };
+};
+int ioctl(int fd, unsigned long request, void *argument);
+typedef void (*sighandler_t)(int);
+sighandler_t signal(int signum, sighandler_t handler);
+int abs(int number);
+""")
+
+
+class Libc(Protocol):
+    """The calls that we make into libc; -1 means failure, with ``ffi.errno``."""
+
+    def ioctl(self, fd: int, request: int, argument: CData) -> int:
+        """ioctl(2) with a pointer argument."""
+        ...
+
+    def signal(self, signum: int, handler: CData) -> CData:
+        """signal(2)."""
+        ...
+
+
+libc: Final = cast("Libc", ffi.dlopen(None))
+
+_NONE, _WRITE, _READ = 0, 1, 2
+
+
+def _ioc(direction: int, number: int, struct: str = "") -> int:
+    """linux/include/uapi/asm-generic/ioctl.h, with KVM's type 0xAE."""
+    size = ffi.sizeof(struct) if struct else 0
+    return direction << 30 | size << 16 | 0xAE << 8 | number
+
+
+GET_API_VERSION: Final = _ioc(_NONE, 0x00)
+CREATE_VM: Final = _ioc(_NONE, 0x01)
+CHECK_EXTENSION: Final = _ioc(_NONE, 0x03)
+GET_VCPU_MMAP_SIZE: Final = _ioc(_NONE, 0x04)
+CREATE_VCPU: Final = _ioc(_NONE, 0x41)
+SET_USER_MEMORY_REGION: Final = _ioc(_WRITE, 0x46, "struct kvm_userspace_memory_region")
+IRQ_LINE: Final = _ioc(_WRITE, 0x61, "struct kvm_irq_level")
+RUN: Final = _ioc(_NONE, 0x80)
+GET_MP_STATE: Final = _ioc(_READ, 0x98, "struct kvm_mp_state")
+SET_GUEST_DEBUG: Final = _ioc(_WRITE, 0x9B, "struct kvm_guest_debug")
+SET_VCPU_EVENTS: Final = _ioc(_WRITE, 0xA0, "struct kvm_vcpu_events")
+ENABLE_CAP: Final = _ioc(_WRITE, 0xA3, "struct kvm_enable_cap")
+GET_ONE_REG: Final = _ioc(_WRITE, 0xAB, "struct kvm_one_reg")
+SET_ONE_REG: Final = _ioc(_WRITE, 0xAC, "struct kvm_one_reg")
+ARM_VCPU_INIT: Final = _ioc(_WRITE, 0xAE, "struct kvm_vcpu_init")
+ARM_PREFERRED_TARGET: Final = _ioc(_READ, 0xAF, "struct kvm_vcpu_init")
+CREATE_DEVICE: Final = _ioc(_WRITE | _READ, 0xE0, "struct kvm_create_device")
+SET_DEVICE_ATTR: Final = _ioc(_WRITE, 0xE1, "struct kvm_device_attr")
+
+# Capabilities.
+CAP_ARM_VM_IPA_SIZE: Final = 165
+CAP_ARM_SVE: Final = 170
+CAP_ARM_PTRAUTH_ADDRESS: Final = 171
+CAP_ARM_PTRAUTH_GENERIC: Final = 172
+CAP_ARM_NISV_TO_USER: Final = 177
+CAP_ARM_MTE: Final = 205
+CAP_GUEST_DEBUG_HW_BPS: Final = 119
+CAP_GUEST_DEBUG_HW_WPS: Final = 120
+CAP_SET_GUEST_DEBUG: Final = 23
+CAP_SET_GUEST_DEBUG2: Final = 195
+CAP_MAX_VCPUS: Final = 66
+
+# KVM_SET_GUEST_DEBUG control.
+GUESTDBG_ENABLE: Final = 1 << 0
+GUESTDBG_SINGLESTEP: Final = 1 << 1
+GUESTDBG_USE_SW_BP: Final = 1 << 16
+GUESTDBG_USE_HW: Final = 1 << 17
+
+# kvm_run.exit_reason.
+EXIT_DEBUG: Final = 4
+EXIT_MMIO: Final = 6
+EXIT_FAIL_ENTRY: Final = 9
+EXIT_INTERNAL_ERROR: Final = 17
+EXIT_SYSTEM_EVENT: Final = 24
+EXIT_ARM_NISV: Final = 28
+
+SYSTEM_EVENT_SHUTDOWN: Final = 1
+SYSTEM_EVENT_RESET: Final = 2
+SYSTEM_EVENT_CRASH: Final = 3
+
+MP_STATE_STOPPED: Final = 5
+
+# kvm_vcpu_init.features[0].
+VCPU_POWER_OFF: Final = 1 << 0
+VCPU_PSCI_0_2: Final = 1 << 2
+
+# Devices, and the attributes of the virtual GICs.
+DEV_ARM_VGIC_V2: Final = 5
+DEV_ARM_VGIC_V3: Final = 7
+CREATE_DEVICE_TEST: Final = 1
+VGIC_GRP_ADDR: Final = 0
+VGIC_GRP_NR_IRQS: Final = 3
+VGIC_GRP_CTRL: Final = 4
+VGIC_V2_ADDR_DIST: Final = 0
+VGIC_V2_ADDR_CPU: Final = 1
+VGIC_V3_ADDR_DIST: Final = 2
+VGIC_V3_ADDR_REDIST: Final = 3
+VGIC_CTRL_INIT: Final = 0
+
+IRQ_TYPE_SPI: Final = 1 << 24
+
+
+def ioctl(fd: int, request: int, argument: CData = 0) -> int:
+    """ioctl(2); *argument* is cdata, or a number where the call takes one.
+
+    Raises:
+        OSError: the call failed.
+    """
+    pointer = ffi.cast("void *", argument) if isinstance(argument, int) else argument
+    result = libc.ioctl(fd, request, pointer)
+    if result < 0:
+        raise OSError(ffi.errno, os.strerror(ffi.errno))
+    return result
+
+
+@functools.cache
+def clear_cache() -> CData:
+    """libgcc's ``__clear_cache(start, end)``: DC CVAU and IC IVAU over a range, with barriers.
+
+    Raises:
+        OSError: the library is not there.
+    """
+    ffi.cdef("void __clear_cache(char *start, char *end);")
+    return ffi.dlopen("libgcc_s.so.1").__clear_cache
+
+
+def take_signal(signum: int) -> None:
+    """Let *signum* interrupt a system call of the thread that gets it, and do nothing else.
+
+    A handler in C: Python's would run on the main thread and wake its event loop. Any
+    function without side effects will do for one; the C library's ``abs`` is at hand.
+    """
+    libc.signal(signum, ffi.cast("sighandler_t", ffi.addressof(libc, "abs")))

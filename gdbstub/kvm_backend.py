@@ -1,0 +1,297 @@
+"""A virtual machine on /dev/kvm that implements ``Machine``: memory, vCPUs, stop and go.
+
+It knows neither devices nor boot: ``populate`` sets them up, at the start and at each reset.
+Source: linux/Documentation/virt/kvm/api.rst.
+"""
+
+import grp
+import logging
+import mmap
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gdbstub import kvm_abi
+from gdbstub.errors import InputError, MachineError, MemoryFault
+from gdbstub.kvm_abi import CData, ffi
+from gdbstub.kvm_vcpu import KICK, KvmVcpu, Mmio
+from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener
+
+_log = logging.getLogger("gdbstub.kvm")
+
+DEVICE: Final = "/dev/kvm"
+API_VERSION: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class KvmConfig:
+    """What a VM is made of. ``populate`` is called with vCPUs created and not yet run."""
+
+    vcpus: int
+    ram_base: int
+    ram_size: int
+    mmio: Mmio
+    populate: Callable[["KvmMachine"], None]
+
+
+def open_kvm(path: str = DEVICE) -> int:
+    """Open the KVM device.
+
+    Raises:
+        InputError: it is missing, or not for us.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist: this kernel has no KVM, or it is switched off; use --host lab"
+        ) from None
+    except PermissionError:
+        raise InputError(
+            f"{path} is not for this user: join the group {_owning_group(path)!r} "
+            f"(usermod -aG {_owning_group(path)} $USER, then log in again), or use --host lab"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror}") from None
+    try:
+        version = kvm_abi.ioctl(fd, kvm_abi.GET_API_VERSION)
+    except OSError:
+        version = None
+    if version != API_VERSION:
+        os.close(fd)
+        raise InputError(f"{path} is not a KVM device of API version {API_VERSION}")
+    return fd
+
+
+def _owning_group(path: str) -> str:
+    group = os.stat(path).st_gid
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
+
+
+class KvmMachine:
+    """A ``Machine``. All of its methods are called from one thread, the server's."""
+
+    listener: Listener
+
+    def __init__(self, config: KvmConfig) -> None:
+        self._config = config
+        self._kvm = open_kvm()
+        self._lock = threading.Lock()
+        self._running = 0
+        self._stopping = False
+        self._closing = False
+        self._exits: list[Exit] = []
+        self._vcpus: tuple[KvmVcpu, ...] = ()
+        self._armed: list[tuple[int, DebugRegisters]] = []
+        self._debug = DebugRegisters()
+        self._guest_debug: CData = ffi.new("struct kvm_guest_debug *")
+        self._ram: mmap.mmap | None = None
+        self.vm = -1
+        self.breakpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_BPS))
+        self.watchpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_WPS))
+        kvm_abi.take_signal(KICK)
+        try:
+            self._create()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def vcpus(self) -> Sequence[KvmVcpu]:
+        """The vCPUs, by index."""
+        return self._vcpus
+
+    def extension(self, capability: int) -> int:
+        """KVM_CHECK_EXTENSION."""
+        return kvm_abi.ioctl(self._kvm, kvm_abi.CHECK_EXTENSION, capability)
+
+    # Life.
+
+    def _create(self) -> None:
+        config = self._config
+        try:
+            self.vm = kvm_abi.ioctl(self._kvm, kvm_abi.CREATE_VM)
+            self._ram = _anonymous(config.ram_size)
+            self._hva = int(ffi.cast("uintptr_t", ffi.from_buffer(self._ram)))
+            region = ffi.new("struct kvm_userspace_memory_region *")
+            region.guest_phys_addr = config.ram_base
+            region.memory_size = config.ram_size
+            region.userspace_addr = self._hva
+            kvm_abi.ioctl(self.vm, kvm_abi.SET_USER_MEMORY_REGION, region)
+            self._report_undecoded_accesses()
+            run_size = kvm_abi.ioctl(self._kvm, kvm_abi.GET_VCPU_MMAP_SIZE)
+            self._vcpus = tuple(
+                KvmVcpu(
+                    kvm_abi.ioctl(self.vm, kvm_abi.CREATE_VCPU, index), run_size, index, config.mmio
+                )
+                for index in range(config.vcpus)
+            )
+            self._init_vcpus()
+        except OSError as error:
+            raise MachineError(f"KVM: {error.strerror}", error.errno or 0) from error
+        config.populate(self)
+        self._armed = [(0, DebugRegisters())] * config.vcpus
+        for vcpu in self._vcpus:
+            vcpu.start(self._debug_exit, self._park)
+
+    def _init_vcpus(self) -> None:
+        init = ffi.new("struct kvm_vcpu_init *")
+        kvm_abi.ioctl(self.vm, kvm_abi.ARM_PREFERRED_TARGET, init)
+        for vcpu in self._vcpus:
+            init.features[0] = kvm_abi.VCPU_PSCI_0_2
+            if vcpu.index:
+                init.features[0] |= kvm_abi.VCPU_POWER_OFF
+            kvm_abi.ioctl(vcpu.fd, kvm_abi.ARM_VCPU_INIT, init)
+
+    def _report_undecoded_accesses(self) -> None:
+        """Have KVM exit for an access without syndrome instead of failing KVM_RUN."""
+        if self.extension(kvm_abi.CAP_ARM_NISV_TO_USER) > 0:
+            cap = ffi.new("struct kvm_enable_cap *")
+            cap.cap = kvm_abi.CAP_ARM_NISV_TO_USER
+            kvm_abi.ioctl(self.vm, kvm_abi.ENABLE_CAP, cap)
+
+    def reset(self) -> None:
+        """Start over with a new VM: VCPU_INIT alone would leave the vGIC as it was."""
+        self._destroy()
+        self._create()
+
+    def close(self) -> None:
+        """Give everything back; safe at any time and more than once."""
+        self._closing = True
+        self._destroy()
+        if self._kvm >= 0:
+            os.close(self._kvm)
+            self._kvm = -1
+
+    def _destroy(self) -> None:
+        for vcpu in self._vcpus:
+            vcpu.kick()
+        for vcpu in self._vcpus:
+            vcpu.close()
+        self._vcpus = ()
+        if self.vm >= 0:
+            os.close(self.vm)
+            self.vm = -1
+        self._ram = None
+
+    # Memory.
+
+    def _span(self, ipa: int, length: int) -> tuple[mmap.mmap, int, int]:
+        """The RAM object, an offset into it, and how much of *length* lies within."""
+        offset = ipa - self._config.ram_base
+        if self._ram is None or not 0 <= offset < self._config.ram_size:
+            raise MemoryFault(f"no RAM at {ipa:#x}")
+        return self._ram, offset, min(length, self._config.ram_size - offset)
+
+    def read_memory(self, ipa: int, length: int) -> bytes:
+        """Read RAM, short at its end (``Machine.read_memory``)."""
+        ram, offset, inside = self._span(ipa, length)
+        return ram[offset : offset + inside]
+
+    def write_memory(self, ipa: int, data: bytes) -> None:
+        """Write RAM, and make it what is fetched (``Machine.write_memory``)."""
+        ram, offset, inside = self._span(ipa, len(data))
+        if inside < len(data):
+            raise MemoryFault(f"RAM ends at {ipa + inside:#x}")
+        ram[offset : offset + len(data)] = data
+        start = ffi.cast("char *", self._hva + offset)
+        kvm_abi.clear_cache()(start, start + len(data))
+
+    # Stop and go.
+
+    def arm(self, debug: DebugRegisters) -> None:
+        """Set the comparators; each vCPU gets them before it runs again."""
+        self._debug = debug
+
+    def resume(self, steps: Mapping[int, bool]) -> None:
+        """Run the vCPUs that are keys (``Machine.resume``)."""
+        for index, step in steps.items():
+            self._set_guest_debug(index, step)
+        with self._lock:
+            self._exits = []
+            self._stopping = False
+            self._running = len(steps)
+        # Made ready first, all of them: the first to run may stop the others at once.
+        for index in steps:
+            self._vcpus[index].ready()
+        for index in steps:
+            self._vcpus[index].resume()
+
+    def _set_guest_debug(self, index: int, step: bool) -> None:
+        """KVM_SET_GUEST_DEBUG where it would change anything."""
+        debug = self._debug
+        control = 0
+        if debug.enabled or step:
+            control = kvm_abi.GUESTDBG_ENABLE | kvm_abi.GUESTDBG_USE_SW_BP
+        if debug.breakpoints or debug.watchpoints:
+            control |= kvm_abi.GUESTDBG_ENABLE | kvm_abi.GUESTDBG_USE_HW
+        if step:
+            control |= kvm_abi.GUESTDBG_SINGLESTEP
+        was, had = self._armed[index]
+        if control == was and (debug is had or debug == had):
+            return
+        guest_debug = self._guest_debug
+        _fill(guest_debug.dbg_bcr, guest_debug.dbg_bvr, debug.breakpoints)
+        _fill(guest_debug.dbg_wcr, guest_debug.dbg_wvr, debug.watchpoints)
+        fd = self._vcpus[index].fd
+        try:
+            if was & kvm_abi.GUESTDBG_SINGLESTEP:
+                # A step that was cut short may have left its exception pending; off clears it.
+                guest_debug.control = 0
+                kvm_abi.ioctl(fd, kvm_abi.SET_GUEST_DEBUG, guest_debug)
+            guest_debug.control = control
+            kvm_abi.ioctl(fd, kvm_abi.SET_GUEST_DEBUG, guest_debug)
+        except OSError as error:
+            raise MachineError(
+                f"KVM_SET_GUEST_DEBUG: {error.strerror}", error.errno or 0
+            ) from error
+        self._armed[index] = control, debug
+
+    def interrupt(self) -> None:
+        """Park every vCPU soon (``Machine.interrupt``)."""
+        with self._lock:
+            if self._running:
+                self._stop_world()
+
+    def _stop_world(self) -> None:
+        """Kick every vCPU; under the lock, so that none can be resumed meanwhile."""
+        if not self._stopping:
+            self._stopping = True
+            for vcpu in self._vcpus:
+                vcpu.kick()
+
+    def _debug_exit(self, exit: DebugExit) -> bool:
+        return self.listener.debug_exit(exit)
+
+    def _park(self, exit: Exit | None) -> None:
+        """A vCPU has come to rest, on its own thread; the last one tells the listener."""
+        with self._lock:
+            if exit is not None:
+                self._exits.append(exit)
+            self._running -= 1
+            last = self._running == 0
+            if not last:
+                self._stop_world()
+        if last and not self._closing:
+            self.listener.parked(self._exits)
+
+
+def _fill(controls: CData, values: CData, slots: Sequence[tuple[int, int]]) -> None:
+    """Write every slot, unused ones as zero: KVM arms whatever it is given."""
+    padding = [0] * (len(controls) - len(slots))
+    controls[0 : len(controls)] = [control for control, _ in slots] + padding
+    values[0 : len(values)] = [value for _, value in slots] + padding
+
+
+def _anonymous(size: int) -> mmap.mmap:
+    """Private memory that costs nothing until it is touched."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
+    try:
+        return mmap.mmap(-1, size, flags=flags)
+    except OSError as error:
+        raise MachineError(f"no memory for {size} bytes of guest RAM: {error.strerror}") from error

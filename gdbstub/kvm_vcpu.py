@@ -1,0 +1,213 @@
+"""One KVM vCPU: its registers through ONE_REG, and the thread that runs it.
+
+It decides nothing about breakpoints: a debug exit goes to the listener, and its answer says
+whether the vCPU parks. Source: linux/Documentation/virt/kvm/api.rst.
+"""
+
+import errno
+import logging
+import mmap
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gdbstub import kvm_abi
+from gdbstub.aarch64.registers import Register
+from gdbstub.aarch64.sysreg import EC, ESR
+from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
+from gdbstub.kvm_abi import CData, ffi, libc
+from gdbstub.machine import DebugExit, Exit, Power, RunFailure, SystemEvent, SystemEventKind
+
+_log = logging.getLogger("gdbstub.kvm")
+
+KICK: Final = signal.SIGUSR1
+
+_SYSTEM_EVENTS: Final = {
+    kvm_abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
+    kvm_abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
+    kvm_abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
+}
+
+
+class Mmio(Protocol):
+    """What answers where no RAM is. Called on vCPU threads."""
+
+    def read(self, ipa: int, size: int) -> int:
+        """The value of *size* bytes at *ipa*."""
+        ...
+
+    def write(self, ipa: int, size: int, value: int) -> None:
+        """Store *value*."""
+        ...
+
+
+class KvmVcpu:
+    """A ``Vcpu``. ``start`` makes its thread, the only one that ever calls KVM_RUN on it."""
+
+    def __init__(self, fd: int, run_size: int, index: int, mmio: Mmio) -> None:
+        self.index = index
+        self.fd = fd
+        self._mmio = mmio
+        self._mapping = mmap.mmap(fd, run_size)
+        self._run: CData = ffi.cast("struct kvm_run *", ffi.from_buffer(self._mapping))
+        self._value: CData = ffi.new("uint64_t[32]")  # as wide as the widest register, a Z
+        self._one_reg: CData = ffi.new("struct kvm_one_reg *")
+        self._one_reg.addr = int(ffi.cast("uintptr_t", self._value))
+        self._mp_state: CData = ffi.new("struct kvm_mp_state *")
+        self._debug_exit: Callable[[DebugExit], bool] = lambda _: True
+        self._parked: Callable[[Exit | None], None] = lambda _: None
+        self._go = threading.Semaphore(0)
+        self._stop = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._life, name=f"vCPU {index}", daemon=True)
+
+    # Registers: on a parked vCPU only, else the ioctl waits for KVM_RUN to return.
+
+    def get(self, register: Register) -> int:
+        """Read a register now (``Vcpu.get``)."""
+        self._one_reg.id = register.id
+        if libc.ioctl(self.fd, kvm_abi.GET_ONE_REG, self._one_reg) < 0:
+            raise self._refusal(register, ffi.errno)
+        size = 1 << (register.id >> 52 & 0xF)
+        if size == 8:
+            return int(self._value[0])
+        return int.from_bytes(ffi.buffer(self._value, size), "little")
+
+    def set(self, register: Register, value: int) -> None:
+        """Write a register now (``Vcpu.set``)."""
+        self._one_reg.id = register.id
+        size = 1 << (register.id >> 52 & 0xF)
+        ffi.buffer(self._value, size)[:] = value.to_bytes(size, "little")
+        if libc.ioctl(self.fd, kvm_abi.SET_ONE_REG, self._one_reg) < 0:
+            raise self._refusal(register, ffi.errno, value)
+
+    def _refusal(
+        self, register: Register, code: int, value: int | None = None
+    ) -> NoSuchRegister | RegisterRefused | MachineError:
+        if code == errno.ENOENT:
+            return NoSuchRegister(f"this vCPU has no {register.name}")
+        if value is not None and code in (errno.EINVAL, errno.EPERM, errno.EBUSY):
+            return RegisterRefused(f"KVM does not take {value:#x} for {register.name}")
+        return MachineError(f"{register.name}: {os.strerror(code)}", code)
+
+    @property
+    def power(self) -> Power:
+        """Whether PSCI has it on."""
+        if libc.ioctl(self.fd, kvm_abi.GET_MP_STATE, self._mp_state) < 0:
+            raise MachineError(f"KVM_GET_MP_STATE: {os.strerror(ffi.errno)}", ffi.errno)
+        stopped = self._mp_state.mp_state == kvm_abi.MP_STATE_STOPPED
+        return Power.OFF if stopped else Power.ON
+
+    # Running.
+
+    def start(
+        self, debug_exit: Callable[[DebugExit], bool], parked: Callable[[Exit | None], None]
+    ) -> None:
+        """Make the thread; *parked* is called on it each time the vCPU comes to rest."""
+        self._debug_exit, self._parked = debug_exit, parked
+        self._thread.start()
+
+    def ready(self) -> None:
+        """Forget earlier kicks. Of all that will run, before any does: see ``kick``."""
+        self._stop = False
+        self._run.immediate_exit = 0
+
+    def resume(self) -> None:
+        """Let a parked vCPU that is ready run."""
+        self._go.release()
+
+    def kick(self) -> None:
+        """Make a running vCPU park soon. Safe against every race with KVM_RUN.
+
+        A KVM_RUN that is under way is ended by the signal; one that has not begun yet ends
+        at once by ``immediate_exit``; one that is ready and not resumed yet, likewise.
+        """
+        self._stop = True
+        self._run.immediate_exit = 1
+        if self._thread.ident is not None and self._thread.is_alive():
+            signal.pthread_kill(self._thread.ident, KICK)
+
+    def close(self) -> None:
+        """End the thread of a parked vCPU and give its file back."""
+        self._closing = True
+        self._go.release()
+        if self._thread.ident is not None:
+            self._thread.join()
+        os.close(self.fd)
+
+    def _life(self) -> None:
+        while True:
+            self._go.acquire()
+            if self._closing:
+                return
+            try:
+                exit = self._run_until_stop()
+            except Exception as error:  # whatever it is, the siblings must be parked too
+                _log.exception("vCPU %d", self.index)
+                exit = RunFailure(self.index, f"internal error: {error!r}")
+            self._parked(exit)
+
+    def _run_until_stop(self) -> Exit | None:
+        """Run to the next exit that is a stop; None when a kick ended it."""
+        run, fd = self._run, self.fd
+        while True:
+            if libc.ioctl(fd, kvm_abi.RUN, ffi.NULL) < 0:
+                code = ffi.errno
+                if code not in (errno.EINTR, errno.EAGAIN):
+                    return RunFailure(self.index, f"KVM_RUN: {os.strerror(code)}")
+                # KVM has completed what the last exit left to do, MMIO above all.
+                if self._stop:
+                    return None
+                continue
+            reason = run.exit_reason
+            if reason == kvm_abi.EXIT_MMIO:
+                self._emulate(run.mmio)
+            elif reason == kvm_abi.EXIT_DEBUG:
+                exit = self._debug(run.debug)
+                if self._debug_exit(exit):
+                    return exit
+            elif reason == kvm_abi.EXIT_SYSTEM_EVENT:
+                kind = _SYSTEM_EVENTS.get(run.system_event.type)
+                if kind is None:
+                    return RunFailure(self.index, f"system event {run.system_event.type}")
+                return SystemEvent(self.index, kind)
+            elif reason == kvm_abi.EXIT_ARM_NISV:
+                self._abort(run.arm_nisv.fault_ipa)
+            else:
+                return RunFailure(self.index, _failure(run))
+
+    def _debug(self, debug: CData) -> DebugExit:
+        esr = ESR(debug.hsr)
+        # KVM fills FAR in for a watchpoint only; otherwise it holds the last MMIO's bytes.
+        return DebugExit(self.index, esr, debug.far if esr.EC == EC.WATCHPOINT_LOWER else 0)
+
+    def _emulate(self, mmio: CData) -> None:
+        """Answer an MMIO exit; the next KVM_RUN moves the data and the PC."""
+        ipa, size = mmio.phys_addr, mmio.len
+        if mmio.is_write:
+            value = int.from_bytes(ffi.buffer(mmio.data, size), "little")
+            self._mmio.write(ipa, size, value)
+        else:
+            value = self._mmio.read(ipa, size) & (1 << 8 * size) - 1
+            ffi.buffer(mmio.data, size)[:] = value.to_bytes(size, "little")
+
+    def _abort(self, ipa: int) -> None:
+        """Answer an access that KVM cannot describe (LDP, writeback) as a bus would: by an abort.
+
+        The guest takes a synchronous external data abort.
+        """
+        _log.warning("vCPU %d: access to %#x by an instruction without syndrome", self.index, ipa)
+        events = ffi.new("struct kvm_vcpu_events *")
+        events.ext_dabt_pending = 1
+        kvm_abi.ioctl(self.fd, kvm_abi.SET_VCPU_EVENTS, events)
+
+
+def _failure(run: CData) -> str:
+    """Put an exit that nothing can be done about into words."""
+    if run.exit_reason == kvm_abi.EXIT_FAIL_ENTRY:
+        return f"KVM cannot enter the guest: {run.fail_entry.hardware_entry_failure_reason:#x}"
+    if run.exit_reason == kvm_abi.EXIT_INTERNAL_ERROR:
+        return f"KVM internal error {run.internal.suberror}"
+    return f"KVM exit {run.exit_reason}, which nothing here expects"

@@ -1,0 +1,118 @@
+"""Software breakpoints: BRK patches in guest RAM, keyed by physical address.
+
+A request is a record; RAM changes only in ``apply`` and ``withdraw``, so that the removing
+and inserting that GDB does around every stop costs nothing. It translates no address.
+"""
+
+from typing import Final, Protocol
+
+#: ``BRK #0xdb9``: an immediate that no kernel uses (arch/arm64/include/asm/brk-imm.h).
+BRK_COMMENT: Final = 0xDB9
+BRK: Final = (0xD4200000 | BRK_COMMENT << 5).to_bytes(4, "little")
+
+
+class Ram(Protocol):
+    """Guest-physical memory, as ``Machine`` offers it."""
+
+    def read_memory(self, ipa: int, length: int) -> bytes:
+        """Read RAM."""
+        ...
+
+    def write_memory(self, ipa: int, data: bytes) -> None:
+        """Write RAM, instruction caches included."""
+        ...
+
+
+class SoftwareBreakpoints:
+    """The requests of a client, and what of them is in RAM."""
+
+    def __init__(self, ram: Ram) -> None:
+        self._ram = ram
+        self._requests: dict[int, int] = {}  # gva -> ipa
+        self._patches: dict[int, bytes] = {}  # ipa -> the word that belongs there
+
+    def __bool__(self) -> bool:
+        """Whether any is requested or still in RAM."""
+        return bool(self._requests or self._patches)
+
+    def insert(self, gva: int, ipa: int) -> None:
+        """Ask for a breakpoint at *ipa*, which the client knows as *gva*."""
+        self._requests[gva] = ipa
+
+    def remove(self, gva: int) -> bool:
+        """Take the request for *gva* back; whether there was one."""
+        return self._requests.pop(gva, None) is not None
+
+    def clear(self) -> None:
+        """Take every request back."""
+        self._requests.clear()
+
+    def apply(self) -> None:
+        """Make RAM hold a BRK of ours at every requested place and nowhere else."""
+        wanted = set(self._requests.values())
+        if wanted == self._patches.keys():
+            return
+        for ipa in self._patches.keys() - wanted:
+            self._restore(ipa)
+        for ipa in wanted - self._patches.keys():
+            original = self._ram.read_memory(ipa, 4)
+            self._ram.write_memory(ipa, BRK)
+            self._patches[ipa] = original
+
+    def withdraw(self) -> None:
+        """Take every BRK of ours out of RAM; requests stay."""
+        for ipa in tuple(self._patches):
+            self._restore(ipa)
+
+    def forget(self) -> None:
+        """RAM is new: nothing of ours is in it. Requests stay."""
+        self._patches.clear()
+
+    def owns(self, ipa: int) -> bool:
+        """Whether a BRK that was executed at *ipa* is ours: in the table, and still in RAM."""
+        return ipa in self._patches and self._ram.read_memory(ipa, 4) == BRK
+
+    def hide(self, ipa: int, data: bytes) -> bytes:
+        """*data* as read from *ipa*, with the words that belong there instead of BRKs."""
+        patched = self._within(ipa, len(data))
+        if not patched:
+            return data
+        shown = bytearray(data)
+        for place in patched:
+            _overlay(shown, ipa, self._patches[place], place)
+        return bytes(shown)
+
+    def keep(self, ipa: int, data: bytes) -> bytes:
+        """*data* as it must be written at *ipa*: BRKs stay, and the words under them change."""
+        patched = self._within(ipa, len(data))
+        if not patched:
+            return data
+        stored = bytearray(data)
+        for place in patched:
+            word = bytearray(self._patches[place])
+            _overlay(word, place, data, ipa)
+            self._patches[place] = bytes(word)
+            _overlay(stored, ipa, BRK, place)
+        return bytes(stored)
+
+    def _within(self, ipa: int, length: int) -> list[int]:
+        """The patched places that overlap a range and still hold our BRK."""
+        if len(self._patches) * 4 < length:
+            places = [place for place in self._patches if ipa - 4 < place < ipa + length]
+        else:
+            first = (ipa - 3) & -4
+            places = [p for p in range(first, ipa + length, 4) if p in self._patches]
+        return [place for place in places if self.owns(place)]
+
+    def _restore(self, ipa: int) -> None:
+        # The guest may have rewritten its text over our BRK: then its word stands.
+        original = self._patches.pop(ipa)
+        if self._ram.read_memory(ipa, 4) == BRK:
+            self._ram.write_memory(ipa, original)
+
+
+def _overlay(onto: bytearray, at: int, data: bytes, place: int) -> None:
+    """Copy what of *data*, lying at *place*, overlaps *onto*, lying at *at*."""
+    start, end = max(at, place), min(at + len(onto), place + len(data))
+    if start < end:
+        onto[start - at : end - at] = data[start - place : end - place]
