@@ -1,0 +1,298 @@
+"""The debug core: a ``Target`` over any ``Machine``, where a client meets silicon.
+
+It speaks no protocol and drives no vCPU. Handlers call it on the server's thread while all
+vCPUs are parked; ``debug_exit`` and ``parked`` come from vCPU threads while they run.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from gdbstub.aarch64.registers import CLIENT, CPSR, PC, SP, Register, stack_pointer
+from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
+from gdbstub.errors import MemoryFault, NoSuchThread, PacketError
+from gdbstub.guest_exception import take_exception
+from gdbstub.hwbp import HardwareBreakpoints
+from gdbstub.machine import (
+    DebugExit,
+    DebugRegisters,
+    Exit,
+    Machine,
+    Power,
+    RunFailure,
+    SystemEvent,
+    SystemEventKind,
+    Vcpu,
+)
+from gdbstub.swbp import BRK_COMMENT, SoftwareBreakpoints
+from gdbstub.target import (
+    Action,
+    Exited,
+    Kind,
+    Report,
+    Resume,
+    Signal,
+    Stop,
+    Stopped,
+    Thread,
+)
+from gdbstub.virtual_memory import VirtualMemory
+
+_log = logging.getLogger("gdbstub.debugger")
+
+_WATCH_STOPS = {Kind.WRITE: Stop.WATCH, Kind.READ: Stop.RWATCH, Kind.ACCESS: Stop.AWATCH}
+
+
+class Debugger:
+    """Implements ``Target``; it starts halted, at the guest's first instruction.
+
+    Thread *n* is vCPU *n* - 1.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.notify: Callable[[], None] = lambda: None
+        self.running = False
+        self._machine = machine
+        machine.listener = self
+        self._software = SoftwareBreakpoints(machine)
+        self._hardware = HardwareBreakpoints(machine.breakpoint_slots, machine.watchpoint_slots)
+        self._memory = VirtualMemory(machine, self._software)
+        self._stepping: frozenset[int] = frozenset()
+        self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
+        self._exits: Sequence[Exit] = ()
+        self._leaving = False
+        self._report: Report = Stopped(1)
+
+    # What a client looks at.
+
+    @property
+    def registers(self) -> Sequence[Register]:
+        """The rows that a client sees."""
+        return CLIENT
+
+    def threads(self) -> Sequence[Thread]:
+        """One thread a vCPU."""
+        return [
+            Thread(index + 1, index, f"CPU{index}", self._state(vcpu))
+            for index, vcpu in enumerate(self._machine.vcpus)
+        ]
+
+    def _state(self, vcpu: Vcpu) -> str:
+        if self.running:
+            return "running"
+        return "halted" if vcpu.power is Power.ON else vcpu.power.value
+
+    def _index(self, thread: int) -> int:
+        if not 0 < thread <= len(self._machine.vcpus):
+            raise NoSuchThread(f"there is no thread {thread}")
+        return thread - 1
+
+    def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
+        """The registers' bytes one after another."""
+        vcpu = self._machine.vcpus[self._index(thread)]
+        return b"".join(
+            (vcpu.get(_banked(vcpu, r)) & (1 << r.bits) - 1).to_bytes(r.size, "little")
+            for r in registers
+        )
+
+    def write_register(self, thread: int, register: Register, data: bytes) -> None:
+        """Write one register."""
+        vcpu = self._machine.vcpus[self._index(thread)]
+        vcpu.set(_banked(vcpu, register), int.from_bytes(data, "little"))
+        self._memory.forget()
+
+    def read_memory(self, thread: int, gva: int, length: int) -> bytes:
+        """Read memory as *thread* sees it."""
+        return self._memory.read(self._index(thread), gva, length)
+
+    def write_memory(self, thread: int, gva: int, data: bytes) -> None:
+        """Write memory as *thread* sees it."""
+        self._memory.write(self._index(thread), gva, data)
+
+    # Breakpoints: records, which ``resume`` makes true.
+
+    def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+        """Insert a breakpoint or watchpoint."""
+        if kind is not Kind.SOFTWARE:
+            self._hardware.insert(kind, gva, length)
+            return
+        if gva & 3:
+            raise PacketError(f"{gva:#x} is no place for an instruction")
+        mapping = self._memory.translate(self._index(thread), gva)
+        if len(self._machine.read_memory(mapping.ipa, 4)) < 4:
+            raise MemoryFault(f"no RAM at {gva:#x}")
+        self._software.insert(gva, mapping.ipa)
+
+    def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+        """Remove what the same arguments inserted."""
+        if kind is Kind.SOFTWARE:
+            self._software.remove(gva)
+        else:
+            self._hardware.remove(kind, gva, length)
+
+    def _strip(self) -> None:
+        """Take everything of ours out of the guest."""
+        self._software.clear()
+        self._software.withdraw()
+        self._hardware.clear()
+        self._machine.arm(DebugRegisters())
+
+    # Running.
+
+    def resume(self, resume: Resume) -> None:
+        """Set the threads going."""
+        steps = {self._index(t): a is Action.STEP for t, a in resume.actions.items()}
+        if not steps:
+            raise PacketError("a resume that moves no thread would never end")
+        self._software.apply()
+        self._machine.arm(self._hardware.registers(enabled=bool(self._software)))
+        self._memory.forget()
+        self._verdicts.clear()
+        self._stepping = frozenset(index for index, step in steps.items() if step)
+        self.running = True
+        try:
+            self._machine.resume(steps)
+        except BaseException:
+            self.running = False
+            raise
+
+    def _run_on(self) -> None:
+        self.resume(
+            Resume({index + 1: Action.CONTINUE for index in range(len(self._machine.vcpus))})
+        )
+
+    def interrupt(self) -> None:
+        """Ask a running guest to stop."""
+        self._machine.interrupt()
+
+    def detach(self) -> None:
+        """Leave nothing of ours behind and let the guest run."""
+        if self.running:
+            self.release()
+        elif not isinstance(self._report, Exited):
+            self._strip()
+            self._run_on()
+
+    def release(self) -> None:
+        """Leave nothing of ours behind; halted stays halted."""
+        if self.running:
+            # BRKs come out only while every vCPU is parked: see ``take_report``.
+            self._leaving = True
+            self._machine.interrupt()
+        else:
+            self._strip()
+
+    def kill(self) -> None:
+        """End the guest; whoever made the machine closes it."""
+        self._report = Exited()
+        if self.running:
+            self._machine.interrupt()
+
+    # Exits. On a vCPU's thread:
+
+    def debug_exit(self, exit: DebugExit) -> bool:
+        """Whether this is a stop; an exception of the guest's own goes back into it."""
+        verdict = self._verdict(exit)
+        if verdict is None:
+            take_exception(self._machine.vcpus[exit.vcpu], exit.esr, exit.far)
+            if exit.vcpu not in self._stepping:
+                return False
+            # The step has ended where hardware ends it: at the exception's vector.
+            verdict = Stopped(exit.vcpu + 1)
+        self._verdicts[exit.vcpu] = verdict
+        return True
+
+    def _verdict(self, exit: DebugExit) -> Stopped | None:
+        """What to tell a client of a debug exit; None when it is the guest's own."""
+        thread = exit.vcpu + 1
+        match exit.esr.EC:
+            case EC.STEP_LOWER:
+                return Stopped(thread)
+            case EC.BRK64:
+                return Stopped(thread, stop=Stop.SWBREAK) if self._is_our_brk(exit) else None
+            case EC.BREAKPOINT_LOWER:
+                pc = self._machine.vcpus[exit.vcpu].get(PC)
+                return Stopped(thread, stop=Stop.HWBREAK) if self._hardware.stops_at(pc) else None
+            case EC.WATCHPOINT_LOWER:
+                hit = self._hardware.hit(exit.far, write=bool(exit.esr.WnR))
+                if hit is None:
+                    return None
+                return Stopped(thread, stop=_WATCH_STOPS[hit.kind], gva=hit.clamp(exit.far))
+            case EC.BKPT32:
+                return None
+        _log.warning("vCPU %d: a debug exit that is nobody's, ESR %r", exit.vcpu, exit.esr)
+        return Stopped(thread)
+
+    def _is_our_brk(self, exit: DebugExit) -> bool:
+        """Ours iff the table has its physical address and RAM still holds it."""
+        if ESR(exit.esr).comment != BRK_COMMENT:
+            return False
+        pc = self._machine.vcpus[exit.vcpu].get(PC)
+        try:
+            # This vCPU's own tables: it may have switched them since the last stop.
+            own = VirtualMemory(self._machine, self._software)
+            return self._software.owns(own.translate(exit.vcpu, pc).ipa)
+        except MemoryFault:
+            return False
+
+    def parked(self, exits: Sequence[Exit]) -> None:
+        """All vCPUs are at rest; the server's thread goes on from here."""
+        self._exits = exits
+        self.notify()
+
+    # On the server's thread again:
+
+    def take_report(self) -> Report | None:
+        """What there is to say after a stop."""
+        self.running = False
+        self._memory.forget()
+        if isinstance(self._report, Exited):
+            return self._report
+        report = self._judge(self._exits)
+        self._exits = ()
+        self._report = report
+        if not self._leaving or isinstance(report, Exited):
+            return report
+        self._leaving = False
+        self._strip()
+        self._run_on()
+        return None
+
+    def _judge(self, exits: Sequence[Exit]) -> Report:
+        """One report out of all exits of a stop.
+
+        A completed step comes first: nothing would bring it back. Every other exit came
+        before its instruction and happens again when its vCPU goes on.
+        """
+        for exit in exits:
+            if isinstance(exit, SystemEvent):
+                return self._system_event(exit)
+        for exit in exits:
+            if isinstance(exit, RunFailure):
+                _log.error("vCPU %d cannot run: %s", exit.vcpu, exit.why)
+                return Stopped(exit.vcpu + 1, Signal.ABRT)
+        verdicts = [self._verdicts[e.vcpu] for e in exits if e.vcpu in self._verdicts]
+        if not verdicts:
+            thread = self._report.thread if isinstance(self._report, Stopped) else 1
+            return Stopped(thread, Signal.INT)
+        return min(verdicts, key=lambda verdict: verdict.stop is not Stop.PLAIN)
+
+    def _system_event(self, event: SystemEvent) -> Report:
+        match event.kind:
+            case SystemEventKind.SHUTDOWN:
+                return Exited()
+            case SystemEventKind.RESET:
+                self._machine.reset()
+                self._software.forget()
+                return Stopped(1)
+            case SystemEventKind.CRASH:
+                _log.error("vCPU %d: the guest reports that it has crashed", event.vcpu)
+                return Stopped(event.vcpu + 1, Signal.ABRT)
+
+    def report(self) -> Report:
+        """Say again why the guest is at rest."""
+        return self._report
+
+
+def _banked(vcpu: Vcpu, register: Register) -> Register:
+    """The row that a client's register stands for: ``sp`` depends on PSTATE."""
+    return stack_pointer(PSTATE(vcpu.get(CPSR))) if register is SP else register

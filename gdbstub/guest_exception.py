@@ -1,0 +1,39 @@
+"""Giving a debug exception that is the guest's own back to it.
+
+KVM offers no injection of debug exceptions, so the registers are written as hardware would
+have; what they become is computed in ``aarch64/exceptions.py``.
+"""
+
+from gdbstub.aarch64.exceptions import Before, enter
+from gdbstub.aarch64.registers import (
+    CPSR,
+    ELR_EL1,
+    ESR_EL1,
+    FAR_EL1,
+    MDSCR_EL1,
+    PC,
+    SCTLR_EL1,
+    SPSR_EL1,
+    VBAR_EL1,
+)
+from gdbstub.aarch64.sysreg import ESR, MDSCR, PSTATE, SCTLR
+from gdbstub.machine import Vcpu
+
+
+def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
+    """Make *vcpu*, which is not running, take the exception to EL1."""
+    before = Before(
+        pc=vcpu.get(PC),
+        pstate=PSTATE(vcpu.get(CPSR)),
+        vbar=vcpu.get(VBAR_EL1),
+        sctlr=SCTLR(vcpu.get(SCTLR_EL1)),
+        mdscr=MDSCR(vcpu.get(MDSCR_EL1)),
+    )
+    after = enter(before, syndrome, far)
+    vcpu.set(ELR_EL1, after.elr)
+    vcpu.set(SPSR_EL1, after.spsr)
+    vcpu.set(ESR_EL1, after.esr)
+    if after.far is not None:
+        vcpu.set(FAR_EL1, after.far)
+    vcpu.set(PC, after.pc)
+    vcpu.set(CPSR, after.pstate)

@@ -1,0 +1,81 @@
+"""A guest's memory as one of its vCPUs sees it, breakpoints of ours hidden.
+
+It reads and writes RAM only: what a device would answer is nobody's business here.
+"""
+
+from gdbstub.aarch64.mmu import Mapping, Regime, translate
+from gdbstub.aarch64.registers import SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1
+from gdbstub.aarch64.sysreg import SCTLR, TCR
+from gdbstub.errors import MemoryFault
+from gdbstub.machine import Machine, Vcpu
+from gdbstub.swbp import SoftwareBreakpoints
+
+_TOP: int = 1 << 64
+
+
+def regime_of(vcpu: Vcpu) -> Regime:
+    """The translation regime that *vcpu* is in now."""
+    sctlr = SCTLR(vcpu.get(SCTLR_EL1))
+    if not sctlr.M:
+        return Regime(sctlr, TCR(), 0, 0)
+    return Regime(sctlr, TCR(vcpu.get(TCR_EL1)), vcpu.get(TTBR0_EL1), vcpu.get(TTBR1_EL1))
+
+
+class VirtualMemory:
+    """Reads and writes by virtual address; all vCPUs parked."""
+
+    def __init__(self, machine: Machine, breakpoints: SoftwareBreakpoints) -> None:
+        self._machine = machine
+        self._breakpoints = breakpoints
+        self._regimes: dict[int, Regime] = {}
+
+    def forget(self) -> None:
+        """A vCPU may have run, or a register been written: ask anew."""
+        self._regimes.clear()
+
+    def translate(self, vcpu: int, gva: int) -> Mapping:
+        """Where *gva* lies for this vCPU.
+
+        Raises:
+            MemoryFault: no translation.
+        """
+        if (regime := self._regimes.get(vcpu)) is None:
+            regime = self._regimes[vcpu] = regime_of(self._machine.vcpus[vcpu])
+        return translate(regime, gva % _TOP, self._machine.read_memory)
+
+    def read(self, vcpu: int, gva: int, length: int) -> bytes:
+        """Read *length* bytes, short where they end.
+
+        Raises:
+            MemoryFault: the first byte cannot be read.
+        """
+        parts: list[bytes] = []
+        while length > 0:
+            try:
+                mapping = self.translate(vcpu, gva)
+                part = self._machine.read_memory(mapping.ipa, min(length, mapping.size))
+            except MemoryFault:
+                if not parts:
+                    raise
+                break
+            parts.append(self._breakpoints.hide(mapping.ipa, part))
+            gva, length = gva + len(part), length - len(part)
+        return b"".join(parts)
+
+    def write(self, vcpu: int, gva: int, data: bytes) -> None:
+        """Write *data*, all of it or nothing.
+
+        Raises:
+            MemoryFault: some byte has no place.
+        """
+        places: list[tuple[int, bytes]] = []
+        at = 0
+        while at < len(data):
+            mapping = self.translate(vcpu, gva + at)
+            part = data[at : at + mapping.size]
+            if len(self._machine.read_memory(mapping.ipa, len(part))) < len(part):
+                raise MemoryFault(f"RAM ends within {len(data)} bytes at {gva:#x}")
+            places.append((mapping.ipa, part))
+            at += len(part)
+        for ipa, part in places:
+            self._machine.write_memory(ipa, self._breakpoints.keep(ipa, part))
