@@ -1,0 +1,80 @@
+"""The import table of docs/architecture.md, enforced."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "gdbstub"
+
+# Room -> the rooms that it may import. A folder is one room.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "bits": set(),
+    "rsp": set(),
+    "record": set(),
+    "endpoint": {"errors"},
+    "aarch64": {"bits", "errors"},
+    "target": {"aarch64"},
+    "machine": {"aarch64"},
+    "packets": {"target", "errors", "aarch64"},
+    "session": {"rsp", "packets", "target", "errors", "record"},
+    "server": {"session", "target", "endpoint", "errors", "record"},
+    "swbp": set(),
+    "hwbp": {"errors", "aarch64", "machine", "target"},
+    "virtual_memory": {"errors", "aarch64", "machine", "swbp"},
+    "guest_exception": {"machine", "aarch64"},
+    "debugger": {
+        "errors", "aarch64", "target", "machine", "swbp", "hwbp", "virtual_memory",
+        "guest_exception",
+    },
+    "kvm_abi": set(),
+    "kvm_vcpu": {"kvm_abi", "machine", "errors", "aarch64"},
+    "kvm_backend": {"kvm_abi", "kvm_vcpu", "machine", "errors"},
+    "elf": {"errors"},
+    "vmm": {"kvm_abi", "kvm_backend", "elf", "errors", "aarch64"},
+    "lab": set(),
+}  # fmt: skip
+
+# Where all meet: these may import anything, and nothing may import them.
+MEETING = {"cli", "run", "doctor", "__main__", "__init__"}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    rooms: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: absolute imports only"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        rooms |= {n.split(".")[1] for n in names if n.startswith("gdbstub.")}
+    return rooms
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_room_imports_only_what_the_table_allows(path: Path) -> None:
+    room = room_of(path)
+    imported = imports_of(path) - {room}
+    if room in MEETING:
+        return
+    assert room in ROOMS, f"{path} stands in no room of the table"
+    assert imported <= ROOMS[room], f"{path} imports {imported - ROOMS[room]}"
+
+
+def test_every_room_of_the_table_exists() -> None:
+    assert set(ROOMS) <= {room_of(path) for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_longer_than_400_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400

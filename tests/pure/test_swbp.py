@@ -1,0 +1,91 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdbstub.swbp import BRK, SoftwareBreakpoints
+
+SIZE = 64
+
+
+class Ram:
+    def __init__(self, content: bytes) -> None:
+        self.content = bytearray(content)
+        self.writes = 0
+
+    def read_memory(self, ipa: int, length: int) -> bytes:
+        return bytes(self.content[ipa : ipa + length])
+
+    def write_memory(self, ipa: int, data: bytes) -> None:
+        self.writes += 1
+        self.content[ipa : ipa + len(data)] = data
+
+
+contents = st.binary(min_size=SIZE, max_size=SIZE)
+places = st.sets(st.integers(0, SIZE // 4 - 1).map(lambda n: 4 * n))
+
+
+def armed(content: bytes, ipas: set[int]) -> tuple[Ram, SoftwareBreakpoints]:
+    ram = Ram(content)
+    breakpoints = SoftwareBreakpoints(ram)
+    for ipa in ipas:
+        breakpoints.insert(ipa + 0x1000, ipa)
+    breakpoints.apply()
+    return ram, breakpoints
+
+
+@given(contents, places)
+def test_insert_then_remove_leaves_memory_as_it_was(content: bytes, ipas: set[int]) -> None:
+    ram, breakpoints = armed(content, ipas)
+    for ipa in ipas:
+        assert ram.content[ipa : ipa + 4] == BRK
+        assert breakpoints.remove(ipa + 0x1000)
+    breakpoints.apply()
+    assert ram.content == content
+    assert not breakpoints
+
+
+@given(contents, places, st.integers(0, SIZE - 1), st.integers(1, SIZE))
+def test_reads_never_show_a_brk(content: bytes, ipas: set[int], at: int, length: int) -> None:
+    ram, breakpoints = armed(content, ipas)
+    read = ram.read_memory(at, length)
+    assert breakpoints.hide(at, read) == content[at : at + length]
+
+
+@given(contents, places, st.integers(0, SIZE - 1), st.binary(min_size=1, max_size=SIZE))
+def test_writes_go_underneath(content: bytes, ipas: set[int], at: int, data: bytes) -> None:
+    data = data[: SIZE - at]
+    ram, breakpoints = armed(content, ipas)
+    ram.write_memory(at, breakpoints.keep(at, data))
+    for ipa in ipas:
+        assert ram.content[ipa : ipa + 4] == BRK
+    breakpoints.withdraw()
+    assert ram.content == content[:at] + data + content[at + len(data) :]
+
+
+def test_removing_and_inserting_again_touches_no_memory() -> None:
+    ram, breakpoints = armed(bytes(SIZE), {8})
+    ram.writes = 0
+    breakpoints.remove(0x1008)
+    breakpoints.insert(0x1008, 8)
+    breakpoints.apply()
+    assert ram.writes == 0
+
+
+def test_one_place_under_two_addresses_is_one_patch() -> None:
+    ram, breakpoints = armed(bytes(SIZE), {8})
+    breakpoints.insert(0x9008, 8)
+    breakpoints.apply()
+    breakpoints.remove(0x1008)
+    breakpoints.apply()
+    assert breakpoints.owns(8)
+    breakpoints.remove(0x9008)
+    breakpoints.apply()
+    assert ram.content == bytes(SIZE)
+
+
+def test_text_that_the_guest_rewrote_is_left_alone() -> None:
+    ram, breakpoints = armed(bytes(SIZE), {8})
+    ram.content[8:12] = b"\x1f\x20\x03\xd5"
+    assert not breakpoints.owns(8)
+    assert breakpoints.hide(8, b"\x1f\x20\x03\xd5") == b"\x1f\x20\x03\xd5"
+    breakpoints.withdraw()
+    assert ram.content[8:12] == b"\x1f\x20\x03\xd5"
