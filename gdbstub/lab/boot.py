@@ -1,0 +1,160 @@
+"""Start a lab host and wait until it can be used; end it whatever happens to its owner.
+
+It does not talk to the lab after that: ``host.py`` does.
+"""
+
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gdbstub.lab import cache, cpio, guard, image, monitor, overlay, qemu, ssh, tools
+from gdbstub.lab.errors import LabError
+from gdbstub.lab.progress import Steps
+
+PREFIX: Final = "kvm-gdbstub-lab-"
+READY: Final = b"lab: ready"
+BOOT_SECONDS: Final = 180.0
+"""Twenty times what a boot takes; a lab that says nothing for so long is broken."""
+
+UNCLAIMED_SECONDS: Final = 600.0
+"""A directory without a living guard and older than this was left by a killed process."""
+
+SERVE: Final = """\
+# Run by QEMU for each connection to its file port: send the file that the first line names.
+read -r name
+case $name in */* | .* | "") exit 1 ;; esac
+exec cat "{outbox}/$name"
+"""
+
+
+@dataclass(slots=True)
+class Machine:
+    """The processes and the directory of one lab."""
+
+    directory: Path
+    guard: subprocess.Popen[bytes]
+    connection: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        """End QEMU and remove the directory; the guard does both when its input ends."""
+        if self.guard.stdin:
+            self.guard.stdin.close()
+        self.guard.wait()
+        if self.connection:
+            self.connection.communicate()  # it ends by itself when nobody answers any more
+
+
+def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
+    """Boot a lab and return when commands can run in it."""
+    tools.require(qemu.PROGRAM, "ssh", "ssh-keygen", "cpio")
+    prepared = image.prepare()
+    sweep()
+    directory, lock = claim()
+    machine = None
+    try:
+        with Steps("starting the lab", 3) as steps, cache.explained(directory):
+            steps.step("packing the project")
+            initrd = pack(directory, prepared, include)
+            console, far = socket.socketpair()
+            with console, far:
+                steps.step("booting (about 6 s)")
+                argv = qemu.command_line(options, prepared.kernel, initrd, directory, far.fileno())
+                machine = Machine(directory, launch(directory, lock, far.fileno(), argv))
+                far.close()
+                wait_until_ready(console, directory)
+            steps.step("connecting")
+            initrd.unlink()
+            rows = monitor.forwards(monitor.command(directory / "qmp", "info usernet"))
+            ssh.configure(
+                directory, next(row.local_port for row in rows if row.port == qemu.SSH_PORT)
+            )
+            machine.connection = ssh.share(directory)
+    except BaseException:
+        if machine:
+            machine.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+    return machine
+
+
+def claim() -> tuple[Path, int]:
+    """Make a private directory and lock it against ``sweep``."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    parent = runtime if os.access(runtime, os.W_OK) and len(runtime) < 40 else None
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return directory, lock
+
+
+def sweep() -> None:
+    """Remove the directories of labs whose guard and owner were both killed."""
+    for parent in {tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR") or "/nowhere"}:
+        for directory in Path(parent).glob(f"{PREFIX}*"):
+            with suppress(OSError):
+                if time.time() - directory.stat().st_mtime < UNCLAIMED_SECONDS:
+                    continue
+                with (directory / "lock").open("w") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(directory)
+
+
+def pack(directory: Path, prepared: image.Image, include: Sequence[Path]) -> Path:
+    """Write the lab's files into *directory* and return the initramfs of this boot."""
+    outbox = directory / "outbox"
+    outbox.mkdir()
+    (directory / "serve").write_text(SERVE.format(outbox=outbox))
+    extra, initrd = directory / "overlay.cpio", directory / "initrd.cpio"
+    overlay.write(extra, directory, ssh.make_key(directory), include)
+    cpio.join([prepared.initrd, extra], initrd)
+    extra.unlink()
+    return initrd
+
+
+def launch(directory: Path, lock: int, console: int, argv: list[str]) -> subprocess.Popen[bytes]:
+    """Start the guard, which starts QEMU.
+
+    A session of its own: Ctrl-C is for the owner, who then ends the guard in order.
+    """
+    guarded = [str(directory), str(lock), str(console), *argv]
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", guard.__file__, *guarded],
+        stdin=subprocess.PIPE,
+        pass_fds=(lock, console),
+        start_new_session=True,
+    )
+
+
+def wait_until_ready(console: socket.socket, directory: Path) -> None:
+    """Read the console until the lab says that it is ready, or fail with its last lines."""
+    deadline = time.monotonic() + BOOT_SECONDS
+    seen = b""
+    while READY not in seen:
+        console.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            data = console.recv(65536)
+        except TimeoutError:
+            raise failure(f"is not up after {BOOT_SECONDS:.0f} s", directory, seen) from None
+        if not data:
+            raise failure("stopped while booting", directory, seen)
+        seen += data
+
+
+def failure(what: str, directory: Path, console: bytes) -> LabError:
+    """Say in one line what happened, and below it what QEMU and the console said last."""
+    qemu_said = (directory / "qemu.log").read_bytes() if (directory / "qemu.log").exists() else b""
+    said = (qemu_said + console).decode(errors="replace").splitlines()
+    tail = "".join(f"\n    {line}" for line in said[-15:] if line.strip())
+    return LabError(f"the lab {what}" + (f"; its last words:{tail}" if tail else ""))

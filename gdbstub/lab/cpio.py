@@ -1,0 +1,31 @@
+"""initramfs archives: cpio written by GNU cpio, joined the way the kernel reads them.
+
+It compresses nothing: under emulation the kernel unpacks plain archives fastest.
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from gdbstub.lab import tools
+
+ALIGN = 4
+"""Every archive after the first starts at a multiple of this (initramfs buffer format)."""
+
+
+def pack(tree: Path, archive: Path) -> None:
+    """Write everything under *tree* into *archive*, owned by root."""
+    names = sorted(str(path.relative_to(tree)) for path in tree.rglob("*"))
+    listing = b"\0".join(name.encode() for name in [".", *names]) + b"\0"
+    argv = ["cpio", "--create", "--null", "--quiet", "--format=newc", "--reproducible"]
+    argv += ["--owner=0:0", f"--file={archive}"]
+    tools.run(argv, cwd=tree, stdin=listing)
+
+
+def join(archives: Iterable[Path], target: Path) -> None:
+    """Concatenate *archives* into *target*, each padded with zeros to ``ALIGN`` bytes."""
+    with target.open("wb") as out:
+        for archive in archives:
+            with archive.open("rb") as source:
+                shutil.copyfileobj(source, out, 1 << 20)
+            out.write(b"\0" * (-out.tell() % ALIGN))

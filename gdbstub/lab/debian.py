@@ -1,0 +1,116 @@
+"""arm64 packages of this machine's own Debian release, on any machine and without root.
+
+It uses the machine's apt sources and keys but none of its state: lists and packages are kept
+in the directory that it is given. It never runs a package's scripts.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gdbstub.lab import tools
+from gdbstub.lab.errors import LabError
+
+
+def release() -> str:
+    """Name the distribution's release, as far as an image depends on it."""
+    try:
+        text = Path("/etc/os-release").read_text()
+    except OSError:
+        return "unknown"
+    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return f"{fields.get('ID', '?')} {fields.get('VERSION_CODENAME', '?')}".replace('"', "")
+
+
+class Arm64:
+    """The arm64 packages that this machine's apt sources offer."""
+
+    def __init__(self, directory: Path) -> None:
+        """Keep lists and packages under *directory*."""
+        self.debs = directory / "debs"
+        self._lists = directory / "lists"
+        for path in (self.debs, self._lists / "partial", directory / "archives" / "partial"):
+            path.mkdir(parents=True, exist_ok=True)
+        options = {
+            "APT::Architecture": "arm64",
+            "APT::Architectures": "arm64",
+            "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "root",  # the _apt user cannot write into a home directory
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+            "Dir::Cache": str(directory),
+            "Dir::State::Lists": str(self._lists),
+            "Dir::State::status": "/dev/null",
+        }
+        self._options = [f"-o{name}={value}" for name, value in options.items()]
+
+    def update(self) -> None:
+        """Fetch the package lists.
+
+        apt-get calls it a success when the network is down, so failure shows in ``show``.
+        """
+        self._warning = ""
+        done = self._call("apt-get", "-q", "update")
+        if warnings := re.findall(r"^[WE]: (.*)", done.stderr, re.MULTILINE):
+            self._warning = warnings[-1]
+
+    def show(self, name: str) -> str:
+        """Return the control fields of the candidate version of *name*."""
+        done = self._call("apt-cache", "--no-all-versions", "show", name)
+        if done.returncode:
+            why = self._warning or "the apt sources offer no arm64 packages"
+            raise LabError(f"cannot get the arm64 package {name} (is the network up?): {why}")
+        return done.stdout
+
+    def dependency(self, name: str, pattern: str) -> str:
+        """Return the first direct dependency of *name* that matches *pattern*."""
+        depends = re.findall(r"^(?:Pre-)?Depends: (.*)", self.show(name), re.MULTILINE)
+        if not (match := re.search(rf"(?<!\S){pattern}(?![^\s,])", " ".join(depends))):
+            raise LabError(f"the arm64 package {name} depends on nothing like {pattern}")
+        return match[0]
+
+    def closure(self, names: Iterable[str]) -> list[tuple[str, str]]:
+        """Return (package, version) of *names* and of all that they depend on."""
+        done = self._call("apt-get", "-qq", "--simulate", "install", *names)
+        if done.returncode:
+            raise LabError(f"apt-get failed: {tools.last_words(done.stderr.encode())}")
+        return re.findall(r"^Inst (\S+) \((\S+) ", done.stdout, re.MULTILINE)
+
+    def download(self, packages: Sequence[tuple[str, str]]) -> list[Path]:
+        """Fetch packages, except those already here, and return their files."""
+        missing = [
+            f"{name}={version}" for name, version in packages if not self._deb(name, version)
+        ]
+        if missing:
+            done = self._call("apt-get", "-q", "download", *missing, cwd=self.debs)
+            if done.returncode:
+                why = tools.last_words(done.stderr.encode())
+                raise LabError(f"cannot download arm64 packages (is the network up?): {why}")
+        found = [self._deb(name, version) for name, version in packages]
+        return [path for path in found if path]
+
+    def _deb(self, name: str, version: str) -> Path | None:
+        escaped = version.replace(":", "%3a")
+        return next(self.debs.glob(f"{name}_{escaped}_*.deb"), None)
+
+    def _call(
+        self, program: str, *args: str, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        tools.require(program)
+        argv = [program, *self._options, *args]
+        return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def unpack(deb: Path, tree: Path, exclude: Iterable[str] = ()) -> None:
+    """Unpack the files of *deb* into *tree*, through the merged-/usr links that it has.
+
+    ``dpkg-deb -x`` would replace the links, and the members differ between releases.
+    """
+    tools.require("dpkg-deb", "tar")
+    tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(tree)]
+    tar += [f"--exclude={pattern}" for pattern in exclude]
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as source:
+        done = subprocess.run(tar, stdin=source.stdout, capture_output=True, check=False)
+    if done.returncode or source.returncode:
+        raise LabError(f"cannot unpack {deb.name}: {tools.last_words(done.stderr)}")

@@ -1,0 +1,169 @@
+"""A running lab host: boot it or join one, run commands in it, put files there, reach its ports.
+
+It knows nothing of guests and debuggers; ``remote_run.py`` builds on it.
+"""
+
+import fcntl
+import os
+import secrets
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+from gdbstub.lab import boot, monitor, ssh
+from gdbstub.lab.errors import LabError
+from gdbstub.lab.qemu import FILES_ADDRESS, FILES_PORT, Options
+
+VARIABLE: Final = "GDBSTUB_LAB"
+"""Names the directory of a running lab that is to be joined instead of booting one."""
+
+Stream = int | IO[bytes] | None
+
+
+class Lab:
+    """A lab host that answers; use as a context manager, or ``close`` it."""
+
+    def __init__(self, directory: Path, owned: "boot.Machine | None" = None) -> None:
+        """Speak to the lab in *directory*; the one who booted it also ends it."""
+        self.directory = directory
+        self._owned = owned
+
+    @classmethod
+    def boot(cls, options: Options | None = None, include: Sequence[Path] = ()) -> Self:
+        """Start a lab (about 6 s) with *include* copied to root's home directory there.
+
+        Raises ``LabError`` when the image cannot be made or the lab does not come up.
+        """
+        machine = boot.start(options or Options(), include)
+        return cls(machine.directory, machine)
+
+    @classmethod
+    def attach(cls, directory: Path) -> Self:
+        """Join a lab that another process booted; ``close`` leaves it running."""
+        if not (directory / "ssh_config").exists():
+            raise LabError(f"no lab is running in {directory}: unset {VARIABLE} to boot one")
+        return cls(directory)
+
+    @classmethod
+    def open(cls, options: Options | None = None, include: Sequence[Path] = ()) -> Self:
+        """Join the lab that ``GDBSTUB_LAB`` names, or boot one."""
+        if directory := os.environ.get(VARIABLE):
+            return cls.attach(Path(directory))
+        return cls.boot(options, include)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the lab, if this object booted it; nothing of it is left. Idempotent."""
+        if self._owned:
+            self._owned.stop()
+            self._owned = None
+
+    def popen(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command (0.4 s) whose streams and exit status are the local process's.
+
+        It has a connection of its own: when the local process ends, killed or not, the lab
+        kills the command and everything that it started.
+        """
+        line = [*ssh.client(self.directory), ssh.script(argv, env, cwd)]
+        return subprocess.Popen(line, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        data: bytes = b"",
+        check: bool = True,
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a short command (0.1 s) over the shared connection and return its output.
+
+        Raises as ``subprocess.run`` does; the command does not outlive the call.
+        """
+        name = f"run.{secrets.token_hex(8)}"
+        command = f". /lab/run {name}; {ssh.script(argv, env, cwd)}"
+        line = [*ssh.client(self.directory, shared=True), command]
+        try:
+            return subprocess.run(
+                line, input=data, capture_output=True, check=check, timeout=timeout
+            )
+        except subprocess.CalledProcessError:
+            raise
+        except BaseException:
+            self._script(f"echo 1 >$(echo /sys/fs/cgroup/*/{name})/cgroup.kill")
+            raise
+
+    def shell(self) -> int:
+        """Give this terminal to a root shell in the lab; return its exit status."""
+        return subprocess.call(ssh.client(self.directory, "-tt"))
+
+    def put(self, path: Path, directory: str | None = None) -> str:
+        """Copy a file into the lab (26 MB/s) and return its path there.
+
+        Without *directory* it goes to a place of its own, and a file that has not changed
+        since it was last put there is not copied again.
+        """
+        if not path.is_file():
+            raise LabError(f"no such file: {path}")
+        status = path.stat()
+        name = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+        target = f"{directory or f'/put/{name}'}/{path.name}"
+        if directory is None and self._script(f"test -e {shlex.quote(target)}", check=False) == "0":
+            return target
+        link = self.directory / "outbox" / f"{name}.{secrets.token_hex(4)}"
+        link.symlink_to(path.resolve())
+        try:
+            self._script(
+                f"set -e; mkdir -p {shlex.quote(str(Path(target).parent))}; "
+                f"echo {link.name} | socat -b 1048576 -t 600 - TCP:{FILES_ADDRESS}:{FILES_PORT} "
+                f">{shlex.quote(target)}.part; "
+                f"test $(stat -c %s {shlex.quote(target)}.part) = {status.st_size}; "
+                f"chmod {status.st_mode & 0o777:o} {shlex.quote(target)}.part; "
+                f"mv {shlex.quote(target)}.part {shlex.quote(target)}"
+            )
+        except subprocess.CalledProcessError as error:
+            raise LabError(f"cannot copy {path} into the lab (is its memory full?)") from error
+        finally:
+            link.unlink()
+        return target
+
+    def forward(self, port: int, address: str = "127.0.0.1", local_port: int = 0) -> int:
+        """Lead a TCP port of this machine (0: any free one) to *port* in the lab; return it.
+
+        QEMU itself listens and carries the bytes. Raises ``LabError`` if it cannot listen.
+        """
+        with (self.directory / "forwards").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a free port is found by comparing two listings
+            return monitor.add(self.directory / "qmp", address, local_port, port)
+
+    def unforward(self, local_port: int, address: str = "127.0.0.1") -> None:
+        """Undo ``forward``."""
+        monitor.remove(self.directory / "qmp", address, local_port)
+
+    def _script(self, text: str, *, check: bool = True) -> str:
+        line = [*ssh.client(self.directory, shared=True), text]
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=check)
+        return str(done.returncode)

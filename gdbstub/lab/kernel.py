@@ -1,0 +1,109 @@
+"""Debian's arm64 cloud kernel: the lab's own kernel, and a real Linux guest.
+
+It takes the raw Image and the few modules that the lab's network needs; nothing is built.
+"""
+
+import lzma
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gdbstub.lab import cache, debian
+from gdbstub.lab.errors import LabError
+from gdbstub.lab.progress import Steps
+
+META_PACKAGE: Final = "linux-image-cloud-arm64"
+WANTED_MODULES: Final = ("virtio_pci", "virtio_net")
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One prepared kernel: an Image, and modules that are named in the order to load them."""
+
+    directory: Path
+
+    @property
+    def image(self) -> Path:
+        """The raw arm64 Image."""
+        return self.directory / "Image"
+
+    @property
+    def modules(self) -> Path:
+        """The directory of uncompressed modules, whose names sort in load order."""
+        return self.directory / "modules"
+
+
+def prepare() -> Kernel:
+    """Return the kernel, fetched by apt the first time."""
+    source = Path(__file__).read_bytes()
+    return Kernel(cache.entry("kernel", [source, debian.release()], _build))
+
+
+def _build(directory: Path) -> None:
+    with Steps("preparing the kernel", 3) as steps:
+        steps.step("reading the package lists")
+        packages = debian.Arm64(cache.root() / "apt")
+        packages.update()
+        name = packages.dependency(META_PACKAGE, r"linux-image-\S+-cloud-arm64(?:-unsigned)?")
+        version = re.findall(r"^Version: (\S+)", packages.show(name), re.MULTILINE)[0]
+        steps.step(f"downloading {name} {version}")
+        (deb,) = packages.download([(name, version)])
+        steps.step("unpacking the kernel")
+        tree = directory / "tree"
+        tree.mkdir()
+        debian.unpack(deb, tree)
+        _keep(tree, directory)
+        shutil.rmtree(tree)
+
+
+def _keep(tree: Path, directory: Path) -> None:
+    try:
+        next(tree.glob("boot/vmlinuz-*")).rename(directory / "Image")
+    except StopIteration:
+        raise LabError("the kernel package has no boot/vmlinuz-*") from None
+    files = {stem(path): path for path in tree.rglob("*.ko*")}
+    modules = directory / "modules"
+    modules.mkdir()
+    for index, name in enumerate(load_order(WANTED_MODULES, files)):
+        (modules / f"{index:02}-{name}.ko").write_bytes(content(files[name]))
+
+
+def stem(path: Path) -> str:
+    """Return the module's own name: ``virtio-net.ko.xz`` is virtio_net."""
+    return path.name.split(".ko")[0].replace("-", "_")
+
+
+def content(path: Path) -> bytes:
+    """Return the module as plain ELF; later Debian releases ship them compressed by xz."""
+    data = path.read_bytes()
+    return lzma.decompress(data) if path.suffix == ".xz" else data
+
+
+def load_order(wanted: Iterable[str], files: dict[str, Path]) -> list[str]:
+    """List *wanted* modules and what they need, each after its needs.
+
+    A name that has no file is built into the kernel: the order leaves it out.
+    """
+    order: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in order or name not in files:
+            return
+        for need in depends(content(files[name])):
+            visit(need)
+        order[name] = None
+
+    for name in wanted:
+        visit(name)
+    return list(order)
+
+
+def depends(module: bytes) -> Iterator[str]:
+    """Yield the names in a module's ``depends=`` (.modinfo, ``include/linux/module.h``)."""
+    if match := re.search(rb"\0depends=([^\0]*)\0", module):
+        for name in match[1].decode().split(","):
+            if name:
+                yield name.replace("-", "_")

@@ -1,0 +1,70 @@
+"""QEMU's monitor: which host ports lead into the lab, and adding and removing them.
+
+It speaks QMP through QEMU's own package, one short connection a request, because QEMU serves
+one client at a time and several processes may share a lab.
+"""
+
+import asyncio
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gdbstub.lab.errors import LabError
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One TCP port of this machine that leads into the lab."""
+
+    address: str
+    local_port: int
+    port: int
+
+
+def command(socket: Path, line: str) -> str:
+    """Run one human-monitor command and return its output.
+
+    A thread of its own, so that a caller inside an event loop may use it as well.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(_command(socket, line))).result()
+
+
+async def _command(socket: Path, line: str) -> str:
+    from qemu.qmp import QMPClient, QMPError
+
+    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # an error is reported here, once
+    client = QMPClient("lab")
+    try:
+        await client.connect(str(socket))
+        try:
+            arguments = {"command-line": line}
+            return str(await client.execute("human-monitor-command", arguments))
+        finally:
+            await client.disconnect()
+    except (QMPError, OSError) as error:
+        raise LabError(f"the lab's QEMU does not answer: {error}") from error
+
+
+def forwards(table: str) -> list[Forward]:
+    """Read the host forwards out of *table*, the output of ``info usernet``."""
+    rows = re.findall(
+        r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)", table, re.MULTILINE
+    )
+    return [Forward(address, int(local), int(port)) for address, local, port in rows]
+
+
+def add(socket: Path, address: str, local_port: int, port: int) -> int:
+    """Lead *local_port* (0: any free one) of *address* to *port* in the lab; return it."""
+    before = set(forwards(command(socket, "info usernet")))
+    if refusal := command(socket, f"hostfwd_add net tcp:{address}:{local_port}-:{port}").strip():
+        raise LabError(f"cannot listen on {address}:{local_port}: {refusal}")
+    new = set(forwards(command(socket, "info usernet"))) - before
+    return next(row.local_port for row in new if row.port == port)
+
+
+def remove(socket: Path, address: str, local_port: int) -> None:
+    """Stop listening on *local_port*; connections that are open stay open."""
+    command(socket, f"hostfwd_remove net tcp:{address}:{local_port}")

@@ -1,0 +1,63 @@
+"""Tell a person what a long piece of work is at: a bar on a terminal, plain lines elsewhere.
+
+It writes to stderr only, and it measures nothing: a step is one sentence.
+"""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Steps:
+    """*total* steps of one piece of work; use as a context manager."""
+
+    def __init__(self, title: str, total: int, stream: TextIO | None = None) -> None:
+        """Announce nothing yet; *stream* is stderr unless a test says otherwise."""
+        self.title = title
+        self.total = total
+        self.stream = stream or sys.stderr
+        self.done = 0
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self.stream.isatty():
+            # Importing rich costs a tenth of a second, so only those who see the bar pay.
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeElapsedColumn(),
+                console=Console(file=self.stream),
+                transient=True,
+            )
+            self._task = self._bar.add_task(self.title, total=self.total)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, text: str) -> None:
+        """Begin the next step."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=self.done, description=f"{self.title}: {text}")
+        else:
+            print(f"gdbstub: {self.title}: {text}", file=self.stream, flush=True)
+        self.done += 1
+
+
+def note(text: str) -> None:
+    """Print one plain line on stderr."""
+    print(f"gdbstub: {text}", file=sys.stderr, flush=True)

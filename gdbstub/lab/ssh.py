@@ -1,0 +1,86 @@
+"""How the lab host is spoken to: OpenSSH's own client, configured by one file per lab.
+
+It holds no connection and no state beside the files in the lab's directory.
+"""
+
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from gdbstub.lab import tools
+from gdbstub.lab.errors import LabError
+
+HOST: Final = "lab"
+
+CONFIG: Final = """\
+Host lab
+    HostName 127.0.0.1
+    Port {port}
+    User root
+    IdentityFile {directory}/key
+    IdentitiesOnly yes
+    BatchMode yes
+    # The lab is on this machine, and its key is as young as this file.
+    StrictHostKeyChecking no
+    UserKnownHostsFile /dev/null
+    LogLevel ERROR
+    # What emulation does fastest: twice as fast as the AES modes.
+    KexAlgorithms curve25519-sha256
+    Ciphers chacha20-poly1305@openssh.com,aes128-ctr
+"""
+
+
+def make_key(directory: Path) -> str:
+    """Make the lab's key pair in *directory* and return the public half."""
+    key = directory / "key"
+    tools.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", HOST, "-f", str(key)])
+    return key.with_suffix(".pub").read_text()
+
+
+def configure(directory: Path, port: int) -> None:
+    """Write the configuration that every later command uses."""
+    (directory / "ssh_config").write_text(CONFIG.format(port=port, directory=directory))
+
+
+def client(directory: Path, *options: str, shared: bool = False) -> list[str]:
+    """Return the start of an ssh command line: over the *shared* connection or one of its own."""
+    control = str(directory / "control") if shared else "none"
+    return ["ssh", "-F", str(directory / "ssh_config"), "-S", control, *options, HOST]
+
+
+def share(directory: Path) -> subprocess.Popen[bytes]:
+    """Open the connection that short commands share, and return the process that holds it."""
+    # The local command runs once the connection stands: an event where -f would leave an orphan.
+    connected = ["-oPermitLocalCommand=yes", "-oLocalCommand=echo connected"]
+    argv = client(directory, "-M", "-N", *connected, shared=True)
+    with (directory / "ssh.log").open("wb") as log:
+        master = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    if not (master.stdout and master.stdout.readline()):
+        master.wait()
+        why = tools.last_words((directory / "ssh.log").read_bytes())
+        raise LabError(f"the lab does not answer on ssh: {why}")
+    return master
+
+
+def script(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None
+) -> str:
+    """Return a shell command that runs *argv*, whose status is the command's.
+
+    A command killed by signal N ends as a shell would report it: 128 + N.
+    """
+    command = shlex.join(argv)
+    if env:
+        command = f"env {shlex.join(f'{name}={value}' for name, value in env.items())} {command}"
+    if cwd:
+        command = f"cd {shlex.quote(cwd)} && {command}"
+    # Without a command after it the shell would replace itself, and ssh lose the signal.
+    return f"{command}; exit $?"
