@@ -60,6 +60,7 @@ class Debugger:
         self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
         self._exits: Sequence[Exit] = ()
         self._leaving = False
+        self._wanted = False  # at rest, by whoever came after the one that left
         self._report: Report = Stopped(1)
 
     # What a client looks at.
@@ -162,6 +163,7 @@ class Debugger:
 
     def interrupt(self) -> None:
         """Ask a running guest to stop."""
+        self._wanted = True
         self._machine.interrupt()
 
     def detach(self) -> None:
@@ -176,7 +178,7 @@ class Debugger:
         """Leave nothing of ours behind; halted stays halted."""
         if self.running:
             # BRKs come out only while every vCPU is parked: see ``take_report``.
-            self._leaving = True
+            self._leaving, self._wanted = True, False
             self._machine.interrupt()
         else:
             self._strip()
@@ -254,6 +256,8 @@ class Debugger:
             return report
         self._leaving = False
         self._strip()
+        if self._wanted:
+            return report
         self._run_on()
         return None
 

@@ -132,9 +132,9 @@ class KvmMachine:
                 for index in range(config.vcpus)
             )
             self._init_vcpus()
+            config.populate(self)
         except OSError as error:
             raise MachineError(f"KVM: {error.strerror}", error.errno or 0) from error
-        config.populate(self)
         self._armed = [(0, DebugRegisters())] * config.vcpus
         for vcpu in self._vcpus:
             vcpu.start(self._debug_exit, self._park)

@@ -1,0 +1,105 @@
+"""The outside end of the guest's serial line: a file or the terminal.
+
+It interprets nothing; bytes go through as they are.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from gdbstub.errors import InputError
+
+_log = logging.getLogger("gdbstub.console")
+
+#: How many writes may wait for a reader that does not read; a guest may print for ever.
+BACKLOG: Final = 1 << 20
+
+
+class ConsoleOutput:
+    """Writes what the guest prints, on a thread of its own: a slow reader stops no vCPU."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._complained = False
+        self._thread = threading.Thread(target=self._work, name="console", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes) -> None:
+        """Queue *data*; never blocks, and drops what a stuck reader left no room for."""
+        if self._queue.qsize() < BACKLOG:
+            self._queue.put(data)
+        elif not self._complained:
+            self._complained = True
+            _log.warning("nobody reads the console: output is dropped")
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            parts = [self._queue.get()]
+            with contextlib.suppress(queue.Empty):
+                while parts[-1] is not None:
+                    parts.append(self._queue.get_nowait())
+            ended = parts[-1] is None
+            data = b"".join(part for part in parts if part is not None)
+            try:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+            except OSError as error:
+                _log.warning("the console is gone: %s", error.strerror)
+                ended = True
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Write what waits; give up on a reader that takes longer than *seconds*."""
+        self._queue.put(None)
+        self._thread.join(seconds)
+
+
+def open_output(where: str) -> int:
+    """The file descriptor for ``--console``: ``-`` is standard output.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if where == "-":
+        return os.dup(sys.stdout.fileno())
+    try:
+        return os.open(where, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise InputError(f"--console {where}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def keys_at_once(fd: int) -> Iterator[None]:
+    """Have a terminal hand over each key as it is typed, unechoed; Ctrl-C still interrupts."""
+    if not os.isatty(fd):
+        yield
+        return
+    before = termios.tcgetattr(fd)
+    raw = termios.tcgetattr(fd)
+    raw[3] &= ~(termios.ICANON | termios.ECHO)
+    raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(fd, termios.TCSADRAIN, raw)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def read_keys(fd: int, receive: Callable[[bytes], None]) -> bool:
+    """Hand what has been typed to *receive*; False at the end of input."""
+    try:
+        data = os.read(fd, 4096)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    if data:
+        receive(data)
+    return bool(data)
