@@ -1,0 +1,220 @@
+"""Static AArch64 executables: their segments, entry point and symbols, by pyelftools.
+
+It reads bytes that somebody else got and allocates nothing that a header merely claims.
+"""
+
+import io
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from gdbstub.errors import InputError
+
+if TYPE_CHECKING:
+    from elftools.construct.lib.container import Container
+    from elftools.elf.elffile import ELFFile
+
+MAGIC: Final = b"\x7fELF"
+
+_EHDR_SIZE: Final = 64
+_PHDR_SIZE: Final = 56
+_SHDR_SIZE: Final = 64
+#: Longest symbol name kept; a hostile file can make every name as long as the file.
+_NAME_LIMIT: Final = 4096
+_ET_EXEC: Final = 2
+_EM_AARCH64: Final = 183
+#: e_machine values that people mistake for ours, under names that people use.
+_MACHINES: Final = {
+    2: "SPARC", 3: "x86", 8: "MIPS", 20: "PowerPC", 21: "64-bit PowerPC", 22: "S/390",
+    40: "32-bit Arm", 43: "64-bit SPARC", 62: "x86-64", 183: "AArch64", 243: "RISC-V",
+    247: "BPF", 258: "LoongArch",
+}  # fmt: skip
+_TYPES: Final = {
+    1: "a relocatable object; link it into an executable first",
+    3: "position-independent or shared; link it statically, with -no-pie",
+    4: "a core dump",
+}
+#: Elf64_Sym: st_name, st_info, st_other, st_shndx, st_value, st_size.
+_SYMBOL: Final = struct.Struct("<IBBHQQ")
+_STT_SECTION: Final = 3
+_STT_FILE: Final = 4
+_STB_LOCAL: Final = 0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One PT_LOAD: ``data`` goes to ``paddr``, and zeroes follow it up to ``memsz`` bytes."""
+
+    paddr: int
+    vaddr: int
+    data: memoryview
+    memsz: int
+
+    @property
+    def end(self) -> int:
+        """The first physical address after it."""
+        return self.paddr + self.memsz
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A static little-endian AArch64 executable; its segments are not empty, nor is their list."""
+
+    name: str
+    segments: tuple[Segment, ...]
+    #: e_entry, a virtual address.
+    entry: int
+    #: Where the entry point is while the MMU is off.
+    physical_entry: int
+    _file: bytes = field(repr=False, compare=False)
+
+    @cached_property
+    def symbols(self) -> Mapping[str, int]:
+        """Virtual addresses by name, from .symtab; of namesakes the global one, then the first.
+
+        Raises:
+            InputError: the symbol table is damaged.
+        """
+        return _guarded(self.name, lambda: _symbols(self._file, _open(self._file)))
+
+    def symbol(self, name: str) -> int:
+        """The virtual address of the symbol *name*.
+
+        Raises:
+            InputError: there is no such symbol, or no sound symbol table.
+        """
+        try:
+            return self.symbols[name]
+        except KeyError:
+            raise InputError(f"{self.name}: has no symbol {name}") from None
+
+
+def parse(data: bytes, name: str) -> Executable:
+    """Check and describe the ELF file *data*; *name* is what errors call it (ELF-64, gABI 4).
+
+    Raises:
+        InputError: it is anything but a whole static little-endian AArch64 executable.
+    """
+    _check_header(data, name)
+    found = _guarded(name, lambda: _segments(_open(data), data, name))
+    entry = int.from_bytes(data[24:32], "little")
+    if not found:
+        raise InputError(f"{name}: has nothing to load; expected an ELF with a PT_LOAD segment")
+    for segment in found:
+        if segment.vaddr <= entry < segment.vaddr + segment.memsz:
+            physical = segment.paddr + entry - segment.vaddr
+            break
+    else:
+        raise InputError(f"{name}: the entry point {entry:#x} is in none of its segments")
+    if physical % 4:
+        raise InputError(f"{name}: the entry point {entry:#x} is not a multiple of 4")
+    return Executable(name, found, entry, physical, data)
+
+
+def _check_header(data: bytes, name: str) -> None:
+    if not data.startswith(MAGIC):
+        raise InputError(f"{name}: is not an ELF file")
+    if len(data) < _EHDR_SIZE:
+        raise InputError(f"{name}: is truncated: {len(data)} bytes hold no ELF header")
+    order: Literal["big", "little"] = "big" if data[5] == 2 else "little"
+    machine = int.from_bytes(data[18:20], order)
+    if machine != _EM_AARCH64:
+        machine_name = _MACHINES.get(machine, f"machine {machine}")
+        raise InputError(f"{name}: is an ELF for {machine_name}; expected AArch64")
+    if order == "big":
+        raise InputError(f"{name}: is a big-endian ELF; expected little-endian AArch64")
+    if data[4] != 2:
+        raise InputError(f"{name}: is a 32-bit (ILP32) ELF; expected 64-bit AArch64")
+    kind = int.from_bytes(data[16:18], "little")
+    if kind != _ET_EXEC:
+        what = _TYPES.get(kind, f"of ELF type {kind}")
+        raise InputError(f"{name}: is {what}; expected a static executable")
+
+
+def _open(data: bytes) -> "ELFFile":
+    # Not at the top: it takes 60 ms, which a Linux Image need not wait for.
+    from elftools.elf.elffile import ELFFile
+
+    return ELFFile(io.BytesIO(data))
+
+
+def _guarded(name: str, work: Callable[[], T]) -> T:
+    """Run *work*; whatever pyelftools raises on a hostile file becomes one InputError."""
+    try:
+        return work()
+    except InputError:
+        raise
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise InputError(f"{name}: is a damaged ELF file ({' '.join(why.split())[:80]})") from error
+
+
+def _check_table(data: bytes, name: str, what: str, start: int, size: int) -> None:
+    if start + size > len(data):
+        raise InputError(
+            f"{name}: is truncated: {what} would end at byte {start + size:#x}, "
+            f"and the file has {len(data):#x}"
+        )
+
+
+def _segments(elf: "ELFFile", data: bytes, name: str) -> tuple[Segment, ...]:
+    header = elf.header
+    count = int(elf.num_segments())
+    sections = int(elf.num_sections())
+    # Before any loop: a section header may claim that there are 2^32 of either.
+    _check_table(data, name, "the program headers", header.e_phoff, count * _PHDR_SIZE)
+    _check_table(data, name, "the section headers", header.e_shoff, sections * _SHDR_SIZE)
+    if (count and header.e_phentsize != _PHDR_SIZE) or (
+        sections and header.e_shentsize != _SHDR_SIZE
+    ):
+        raise InputError(f"{name}: is a damaged ELF file (headers of an unknown size)")
+    view = memoryview(data)
+    found: list[Segment] = []
+    for index in range(count):
+        row = elf.get_segment(index).header
+        if row.p_type == "PT_INTERP":
+            raise InputError(f"{name}: needs a dynamic linker; expected a static executable")
+        if row.p_type != "PT_LOAD" or not row.p_memsz:
+            continue
+        if row.p_filesz > row.p_memsz:
+            raise InputError(f"{name}: segment {index} is larger in the file than in memory")
+        if max(row.p_paddr, row.p_vaddr) + row.p_memsz > 1 << 64:
+            raise InputError(f"{name}: segment {index} reaches beyond 64 bits of address")
+        _check_table(data, name, f"segment {index}", row.p_offset, row.p_filesz)
+        # Views, not copies: thousands of headers may name the same bytes.
+        content = view[row.p_offset : row.p_offset + row.p_filesz]
+        found.append(Segment(row.p_paddr, row.p_vaddr, content, row.p_memsz))
+    return tuple(found)
+
+
+def _symbols(data: bytes, elf: "ELFFile") -> dict[str, int]:
+    table = next(elf.iter_sections("SHT_SYMTAB"), None)
+    if table is None:
+        return {}
+    # Sliced rather than ``section.data()``, which would inflate a compressed section.
+    rows = _content(data, table.header)
+    names = _content(data, elf.get_section(table.header.sh_link).header)
+    found: dict[str, int] = {}
+    strong: set[str] = set()
+    for st_name, info, _, shndx, value, _ in _SYMBOL.iter_unpack(rows):
+        if not st_name or not shndx or info & 0xF in (_STT_SECTION, _STT_FILE):
+            continue
+        end = names.find(b"\0", st_name, st_name + _NAME_LIMIT)
+        name = names[st_name : max(end, st_name)].decode()
+        # $x and $d mark code and data (ELF for the Arm 64-bit Architecture, "Mapping symbols").
+        if not name or name.startswith(("$x", "$d")):
+            continue
+        if info >> 4 != _STB_LOCAL and name not in strong:
+            strong.add(name)
+            found[name] = value
+        else:
+            found.setdefault(name, value)
+    return found
+
+
+def _content(data: bytes, header: "Container") -> bytes:
+    return data[header.sh_offset : header.sh_offset + header.sh_size]
