@@ -1,0 +1,190 @@
+"""What a guest's file is: a static ELF, or a Linux arm64 Image in any of its wrappings.
+
+It unpacks into bytes and figures, and puts nothing into guest memory.
+Sources: Documentation/arch/arm64/booting.rst; drivers/firmware/efi/libstub/zboot-header.S.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gdbstub import elf
+from gdbstub.errors import InputError
+from gdbstub.vmm import unpack
+from gdbstub.vmm.files import read_input
+from gdbstub.vmm.size import format_figure, format_size, suggest
+
+_EXPECTED: Final = (
+    "expected a static AArch64 ELF or a Linux arm64 Image (raw, gzip, zstd or EFI zboot)"
+)
+#: text_offset, image_size, flags at 8; magic at 0x38; the PE header's offset at 0x3c.
+_HEADER: Final = struct.Struct("<8xQQQ24x4sI")
+_MAGIC: Final = b"ARM\x64"
+_MAGIC_AT: Final = 0x38
+#: Before image_size existed (Linux 3.17) the offset was this, whatever its field says.
+_OLD_TEXT_OFFSET: Final = 0x8_0000
+_BIG_ENDIAN: Final = 1 << 0
+
+#: Payload offset, payload size at 8; the name of the compression at 24.
+_ZBOOT: Final = struct.Struct("<4s4sII8x32s")
+#: Compressed Image in zboot in gzip is as deep as anything sensible is.
+_DEEPEST: Final = 3
+
+#: What else people hand over: offset, magic, what it is.
+_FOREIGN: Final = (
+    (0, b"\xfd7zXZ\0", "xz data; unpack it first"),
+    (0, b"\x04\x22\x4d\x18", "lz4 data; unpack it first"),
+    (0, b"\x02\x21\x4c\x18", "lz4 data; unpack it first"),
+    (0, b"BZh", "bzip2 data; unpack it first"),
+    (0, b"]\0\0", "lzma data; unpack it first"),
+    (0, b"\xd0\x0d\xfe\xed", "a device tree or FIT image"),
+    (0, b"\x27\x05\x19\x56", "a U-Boot image"),
+    (0, b"!<arch>\n", "an archive (.a or .deb)"),
+    (0, b"070701", "a cpio archive; an initramfs goes to --initrd"),
+    (0x24, b"\x18\x28\x6f\x01", "a Linux kernel for 32-bit Arm"),
+    (0x38, b"RSC\x05", "a Linux kernel for RISC-V"),
+    (0x202, b"HdrS", "a Linux kernel for x86"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LinuxImage:
+    """A little-endian Linux arm64 Image, unpacked.
+
+    It goes to a 2 MiB boundary plus ``text_offset``, and ``image_size`` bytes from there
+    are the kernel's own (its BSS is not in ``data``); never less than ``data`` is long.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    text_offset: int
+    image_size: int
+    flags: int
+    #: How it came, outermost first: nothing, ``gzip``, ``EFI zboot`` and so on.
+    wrapping: tuple[str, ...] = ()
+
+
+Guest = elf.Executable | LinuxImage
+
+
+def load(path: Path, memory: int) -> Guest:
+    """Read and recognise the guest in the file *path*; *memory* is the bytes of RAM it gets.
+
+    Raises:
+        InputError: unreadable, not a guest, damaged, truncated or larger than *memory*.
+    """
+    return parse(read_input(path), str(path), memory)
+
+
+def parse(data: bytes, name: str, memory: int) -> Guest:
+    """Recognise the guest in *data*, unpacking at most *memory* bytes; errors call it *name*.
+
+    Raises:
+        InputError: not a guest, damaged, truncated or larger than *memory*.
+    """
+    wrapping: list[str] = []
+    while True:
+        if not data:
+            raise InputError(f"{name}: is empty; {_EXPECTED}")
+        if data.startswith(elf.MAGIC):
+            return elf.parse(data, name)
+        if data[_MAGIC_AT : _MAGIC_AT + 4] == _MAGIC:
+            return _linux(data, name, tuple(wrapping))
+        if data[4:8] == b"zimg" and data.startswith(b"MZ"):
+            kind, (data, algorithm) = "EFI zboot", _zboot_payload(data, name)
+        elif algorithm := unpack.recognise(data):
+            kind = algorithm
+        else:
+            raise InputError(f"{name}: {_describe(data)}; {_EXPECTED}")
+        if len(wrapping) == _DEEPEST:
+            raise InputError(f"{name}: is packed more than {_DEEPEST} times; {_EXPECTED}")
+        wrapping.append(kind)
+        data = _unpacked(data, algorithm, name, memory)
+
+
+def too_large(name: str, needed: int, memory: int) -> InputError:
+    """The error for a guest that needs *needed* bytes of RAM where *memory* are given."""
+    given = f"{name}: needs {format_figure(needed)} of memory, and --memory is "
+    enough = suggest(needed)
+    advice = f"give at least --memory {format_size(enough)}" if enough else "no size is enough"
+    return InputError(f"{given}{format_size(memory)}; {advice}")
+
+
+def _unpacked(data: bytes, algorithm: str, name: str, memory: int) -> bytes:
+    try:
+        return unpack.unpack(data, algorithm, memory)
+    except unpack.TooLarge as error:
+        head = error.head
+        if head[_MAGIC_AT : _MAGIC_AT + 4] == _MAGIC:
+            text_offset, image_size, *_ = _HEADER.unpack_from(head)
+            if text_offset + image_size > memory:
+                raise too_large(name, text_offset + image_size, memory) from None
+        raise InputError(
+            f"{name}: unpacks to more than --memory {format_size(memory)}; give more"
+        ) from None
+    except unpack.Truncated:
+        raise InputError(f"{name}: is truncated: its {algorithm} data ends early") from None
+    except unpack.Damaged as error:
+        raise InputError(f"{name}: its {algorithm} data is damaged ({error})") from None
+
+
+def _linux(data: bytes, name: str, wrapping: tuple[str, ...]) -> LinuxImage:
+    if len(data) < _HEADER.size:
+        raise InputError(f"{name}: is truncated: {len(data)} bytes hold no Image header")
+    text_offset, image_size, flags, _, pe = _HEADER.unpack_from(data)
+    if not image_size:
+        text_offset, flags = _OLD_TEXT_OFFSET, 0
+    if flags & _BIG_ENDIAN:
+        raise InputError(f"{name}: is a big-endian kernel; expected a little-endian one")
+    # image_size tells nothing of the file's length, for it counts the BSS; an EFI stub's
+    # section table does. A kernel without the stub cannot be told from a cut one.
+    if data.startswith(b"MZ") and (end := _pe_end(data, pe)) > len(data):
+        raise InputError(
+            f"{name}: is truncated: its sections end at byte {end:#x}, "
+            f"and the Image has {len(data):#x}"
+        )
+    return LinuxImage(name, data, text_offset, max(image_size, len(data)), flags, wrapping)
+
+
+def _pe_end(data: bytes, pe: int) -> int:
+    """Where the PE sections of *data* end (PE Format, "COFF File Header", "Section Table")."""
+    if len(data) < pe + 24:
+        return pe + 24
+    if data[pe : pe + 4] != b"PE\0\0":
+        return 0
+    count, optional_size = struct.unpack_from("<6xH12xH", data, pe)
+    end = table = pe + 24 + optional_size
+    for at in range(table, table + count * 40, 40):
+        end = max(end, at + 40)
+        if end > len(data):
+            break
+        size, pointer = struct.unpack_from("<16xII", data, at)
+        end = max(end, pointer + size)
+    return int(end)
+
+
+def _zboot_payload(data: bytes, name: str) -> tuple[bytes, str]:
+    if len(data) < _ZBOOT.size:
+        raise InputError(f"{name}: is truncated: {len(data)} bytes hold no zboot header")
+    _, _, offset, size, field = _ZBOOT.unpack_from(data)
+    if offset + size > len(data):
+        raise InputError(
+            f"{name}: is truncated: its payload ends at byte {offset + size:#x}, "
+            f"and the file has {len(data):#x}"
+        )
+    said = field.split(b"\0")[0].decode("ascii", "replace")
+    # The kernel's build names zstd after its level, "zstd22".
+    algorithm = "zstd" if said.startswith("zstd") else said
+    if algorithm not in unpack.ALGORITHMS:
+        raise InputError(f"{name}: is an EFI zboot image packed by {said!r}; expected gzip or zstd")
+    return data[offset : offset + size], algorithm
+
+
+def _describe(data: bytes) -> str:
+    for at, magic, what in _FOREIGN:
+        if data[at : at + len(magic)] == magic:
+            return f"is {what}"
+    if data.startswith(b"MZ"):
+        return "is an EFI or Windows program, no arm64 kernel"
+    return "is neither ELF nor a kernel"
