@@ -1,0 +1,142 @@
+from contextlib import suppress
+
+import fdt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdbstub.errors import InputError
+from gdbstub.vmm import device_tree
+from gdbstub.vmm.device_tree import Chosen
+from gdbstub.vmm.layout import Gic
+
+MPIDRS = [0x8000_0000, 0x8000_0001, 0x80_8000_0100]
+
+
+def build(gic: Gic = Gic.V3, chosen: Chosen = Chosen("console=ttyAMA0", (1, 2))) -> bytes:  # noqa: B008
+    return device_tree.build(memory=5 << 30, mpidrs=MPIDRS, gic=gic, chosen=chosen)
+
+
+def cells(data: bytes, path: str, name: str) -> list[object]:
+    return list(fdt.parse_dtb(data).get_property(name, path).data)
+
+
+V3 = build()
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [
+        ("/", "#address-cells", [2]),
+        ("/", "#size-cells", [2]),
+        ("/", "compatible", ["linux,dummy-virt"]),
+        ("/", "interrupt-parent", [1]),
+        ("/chosen", "bootargs", ["console=ttyAMA0"]),
+        ("/chosen", "stdout-path", ["/pl011@9000000"]),
+        ("/chosen", "linux,initrd-start", [0, 1]),
+        ("/chosen", "linux,initrd-end", [0, 2]),
+        ("/memory@40000000", "device_type", ["memory"]),
+        ("/memory@40000000", "reg", [0, 0x4000_0000, 1, 0x4000_0000]),
+        ("/cpus", "#address-cells", [2]),
+        ("/cpus", "#size-cells", [0]),
+        ("/cpus/cpu@1", "compatible", ["arm,armv8"]),
+        ("/cpus/cpu@1", "reg", [0, 1]),
+        ("/cpus/cpu@1", "enable-method", ["psci"]),
+        ("/cpus/cpu@8000000100", "reg", [0x80, 0x100]),
+        ("/psci", "compatible", ["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]),
+        ("/psci", "method", ["hvc"]),
+        ("/psci", "cpu_on", [0xC400_0003]),
+        ("/timer", "compatible", ["arm,armv8-timer", "arm,armv7-timer"]),
+        ("/timer", "interrupts", [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]),
+        ("/intc@8000000", "compatible", ["arm,gic-v3"]),
+        ("/intc@8000000", "#interrupt-cells", [3]),
+        ("/intc@8000000", "phandle", [1]),
+        ("/intc@8000000", "reg", [0, 0x0800_0000, 0, 0x1_0000, 0, 0x080A_0000, 0, 0x6_0000]),
+        ("/apb-pclk", "clock-frequency", [24_000_000]),
+        ("/apb-pclk", "phandle", [2]),
+        ("/pl011@9000000", "compatible", ["arm,pl011", "arm,primecell"]),
+        ("/pl011@9000000", "reg", [0, 0x0900_0000, 0, 0x1000]),
+        ("/pl011@9000000", "interrupts", [0, 1, 4]),
+        ("/pl011@9000000", "clocks", [2, 2]),
+        ("/pl011@9000000", "clock-names", ["uartclk", "apb_pclk"]),
+        ("/aliases", "serial0", ["/pl011@9000000"]),
+    ],
+)
+def test_the_guest_is_told(path: str, name: str, value: list[object]) -> None:
+    assert cells(V3, path, name) == value
+
+
+def test_what_has_no_value_and_what_is_not_said() -> None:
+    tree = fdt.parse_dtb(V3)
+    assert tree.exist_property("always-on", "/timer")
+    assert tree.exist_property("interrupt-controller", "/intc@8000000")
+    assert tree.exist_property("ranges", "/intc@8000000")
+    assert not tree.exist_property("kaslr-seed", "/chosen")
+
+
+def test_gicv2_has_a_cpu_interface_and_masks_in_ppis() -> None:
+    data = build(Gic.V2)
+    assert cells(data, "/intc@8000000", "compatible") == ["arm,cortex-a15-gic"]
+    assert cells(data, "/intc@8000000", "reg") == [
+        0, 0x0800_0000, 0, 0x1000, 0, 0x0801_0000, 0, 0x2000,
+    ]  # fmt: skip
+    assert cells(data, "/timer", "interrupts")[2::3] == [0x704] * 4
+    assert cells(data, "/pl011@9000000", "interrupts") == [0, 1, 4]
+
+
+@pytest.mark.parametrize("text", ["", "a=ü", 'quote="\n"', "x" * 3000])
+def test_any_command_line_goes_through(text: str) -> None:
+    raw = text.encode() + b"\0"
+    data = build(chosen=Chosen(text))
+    assert len(raw).to_bytes(4, "big") in data
+    assert raw in data
+    assert raw in device_tree.amend(V3, "t", Chosen(text))
+
+
+def _reserving() -> bytes:
+    tree = fdt.FDT(entries=[{"address": 0x1234_5000, "size": 0x1000}])
+    tree.header.version = 17
+    tree.set_property("compatible", "their,board")
+    return bytes(tree.to_dtb())
+
+
+def test_amend_keeps_everything_else() -> None:
+    theirs = _reserving()
+    assert device_tree.amend(theirs + b"padding", "t.dtb", Chosen()) == theirs
+    changed = fdt.parse_dtb(device_tree.amend(theirs, "t.dtb", Chosen("a", (1 << 32, 5))))
+    assert changed.get_property("compatible").value == "their,board"
+    assert changed.get_property("bootargs", "/chosen").value == "a"
+    assert changed.get_property("linux,initrd-start", "/chosen").data == [1, 0]
+
+
+def test_one_tree_s_reservations_do_not_leak_into_another() -> None:
+    """The library keeps them in a default argument."""
+    theirs, row = _reserving(), (0x1234_5000).to_bytes(8, "big")
+    for _ in range(2):
+        assert device_tree.amend(theirs, "t.dtb", Chosen("a")).count(row) == 1
+    assert row not in build()
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"", "is no device tree blob"),
+        (b"/dts-v1/;", "is no device tree blob; compile a .dts by dtc first"),
+        (V3[:-1], "is truncated"),
+        (V3[:20], "is truncated: 20 bytes"),
+        (b"\xd0\x0d\xfe\xed" + (3 << 20).to_bytes(4, "big") + bytes(3 << 20), "has 3145728 bytes"),
+        (V3[:8] + b"\xff" * 40 + V3[48:], "is a damaged device tree blob"),
+    ],
+)
+def test_bad_trees_get_one_clear_line(data: bytes, line: str) -> None:
+    with pytest.raises(InputError, match=f"^t.dtb: {line}"):
+        device_tree.amend(data, "t.dtb", Chosen())
+
+
+@given(st.lists(st.tuples(st.integers(8, len(V3) - 1), st.integers(0, 255)), max_size=6))
+def test_mutated_trees_never_raise_anything_else(edits: list[tuple[int, int]]) -> None:
+    data = bytearray(V3)
+    for at, value in edits:
+        data[at] = value
+    with suppress(InputError):
+        assert device_tree.amend(bytes(data), "t.dtb", Chosen("a", (1, 2)))
