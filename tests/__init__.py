@@ -1,0 +1,1 @@
+"""The rings of tests: pure, fakes, contract, gdb, kvm."""

@@ -1,0 +1,52 @@
+"""A ``Listener`` that notes what it is told, and waits for it with a bound."""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from gdbstub.machine import DebugExit, Exit, Machine
+
+_BOUND = 20.0  # seconds; a lab on a busy machine is slow, a hang is longer
+
+
+class Recorder:
+    """Attach with ``Recorder(machine)``."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        machine.listener = self
+        #: Every debug exit, with the thread that it was told on.
+        self.debug_exits: list[tuple[DebugExit, int]] = []
+        #: Asked at each debug exit; the answer is the listener's.
+        self.decide: Callable[[DebugExit], bool] = lambda _: True
+        self._parked: queue.Queue[tuple[Exit, ...]] = queue.Queue()
+
+    def debug_exit(self, exit: DebugExit) -> bool:
+        self.debug_exits.append((exit, threading.get_ident()))
+        return self.decide(exit)
+
+    def parked(self, exits: Sequence[Exit]) -> None:
+        self._parked.put(tuple(exits))
+
+    def wait(self) -> tuple[Exit, ...]:
+        """The exits of the run that is under way."""
+        return self._parked.get(timeout=_BOUND)
+
+    def run(self, steps: Mapping[int, bool] | None = None) -> tuple[Exit, ...]:
+        """Resume, every vCPU and without stepping unless told, and wait."""
+        self.machine.resume(steps or dict.fromkeys(range(len(self.machine.vcpus)), False))
+        return self.wait()
+
+    def debug(self, steps: Mapping[int, bool] | None = None) -> DebugExit:
+        """Run to a debug exit, and to nothing else."""
+        (exit,) = self.run(steps)
+        assert isinstance(exit, DebugExit), exit
+        return exit
+
+    def step(self, vcpu: int = 0) -> DebugExit:
+        """Step one vCPU, the others at rest."""
+        return self.debug({vcpu: True})
+
+    def nothing_more(self) -> bool:
+        """Whether ``parked`` has not been called beyond what was waited for."""
+        return self._parked.empty()

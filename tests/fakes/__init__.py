@@ -1,0 +1,1 @@
+"""Stand-ins that behave as the real parts do: see ``machine.py``."""

@@ -1,0 +1,190 @@
+"""A ``Machine`` that needs no KVM: real A64 code under Unicorn, debugged as KVM would.
+
+One executor thread is every vCPU's thread: it gives each its turn, so a run is the same
+each time. It models no MMU faults, no timer and no device: reads of those are 0.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from gdbstub.aarch64.registers import PC
+from gdbstub.errors import MachineError
+from gdbstub.machine import (
+    DebugExit,
+    DebugRegisters,
+    Exit,
+    Listener,
+    Power,
+    RunFailure,
+    SystemEvent,
+    SystemEventKind,
+)
+from tests.fakes import psci
+from tests.fakes.ram import BASE, Ram
+from tests.fakes.vcpu import FakeVcpu
+
+Load = Callable[["FakeMachine"], None]
+
+BREAKPOINT_SLOTS: Final = 6
+WATCHPOINT_SLOTS: Final = 4
+
+
+class Unattended:
+    """The listener of a machine that nobody debugs."""
+
+    def debug_exit(self, exit: DebugExit) -> bool:
+        return True
+
+    def parked(self, exits: Sequence[Exit]) -> None:
+        pass
+
+
+class FakeMachine:
+    """All methods but ``interrupt`` are for one thread, as those of any ``Machine``.
+
+    *load* fills RAM and registers, now and at each reset; vCPU 0 starts at ``BASE`` unless
+    it says otherwise.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        *,
+        vcpus: int = 1,
+        memory: int = 2 << 20,
+        breakpoint_slots: int = BREAKPOINT_SLOTS,
+        watchpoint_slots: int = WATCHPOINT_SLOTS,
+    ) -> None:
+        self.listener: Listener = Unattended()
+        self.breakpoint_slots = breakpoint_slots
+        self.watchpoint_slots = watchpoint_slots
+        #: What was armed last; a test may look.
+        self.armed = DebugRegisters()
+        self._load = load
+        self._count = vcpus
+        self._ram = Ram(memory)
+        self._state = threading.Condition()
+        self._running = False
+        self._stopping = False
+        self._closed = False
+        self._jobs: deque[Mapping[int, bool]] = deque()
+        self._populate()
+        self._executor = threading.Thread(target=self._life, name="fake vCPUs", daemon=True)
+        self._executor.start()
+
+    @property
+    def vcpus(self) -> Sequence[FakeVcpu]:
+        return self._vcpus
+
+    def _populate(self) -> None:
+        self._vcpus = tuple(FakeVcpu(n, self._ram, self._hvc) for n in range(self._count))
+        self._vcpus[0].set(PC, BASE)
+        self._load(self)
+
+    def read_memory(self, ipa: int, length: int) -> bytes:
+        return self._ram.read(ipa, length)
+
+    def write_memory(self, ipa: int, data: bytes) -> None:
+        self._ram.write(ipa, data)
+        for vcpu in self._vcpus:
+            vcpu.forget_code(ipa, len(data))
+
+    def arm(self, debug: DebugRegisters) -> None:
+        if len(debug.breakpoints) > self.breakpoint_slots:
+            raise MachineError("more breakpoints than slots")
+        if len(debug.watchpoints) > self.watchpoint_slots:
+            raise MachineError("more watchpoints than slots")
+        self._assert_parked("arm")
+        self.armed = debug
+        for vcpu in self._vcpus:
+            vcpu.arm(debug)
+
+    def resume(self, steps: Mapping[int, bool]) -> None:
+        self._assert_parked("resume")
+        with self._state:
+            self._running = True
+            self._stopping = False
+            self._jobs.append(dict(steps))
+            self._state.notify_all()
+
+    def interrupt(self) -> None:
+        with self._state:
+            if self._running:
+                self._stopping = True
+                self._state.notify_all()
+
+    def reset(self) -> None:
+        self._assert_parked("reset")
+        self._ram.clear()
+        self._populate()
+        for vcpu in self._vcpus:
+            vcpu.arm(self.armed)
+
+    def close(self) -> None:
+        with self._state:
+            self._closed = self._stopping = True
+            self._state.notify_all()
+        if threading.current_thread() is not self._executor:
+            self._executor.join()
+
+    def _assert_parked(self, what: str) -> None:
+        if self._running:
+            raise AssertionError(f"{what} while a vCPU runs: the contract forbids it")
+
+    # On the executor thread:
+
+    def _life(self) -> None:
+        while True:
+            with self._state:
+                self._state.wait_for(lambda: self._jobs or self._closed)
+                if self._closed:
+                    return
+                steps = self._jobs.popleft()
+            try:
+                exits = self._run(steps)
+            except Exception as error:  # a listener's, say: whoever waits must not wait forever
+                exits = [RunFailure(min(steps), f"internal error: {error!r}")]
+            with self._state:
+                self._running = False
+                if self._closed:
+                    return
+            self.listener.parked(exits)
+
+    def _run(self, steps: Mapping[int, bool]) -> list[Exit]:
+        """Give each vCPU its turn until one of them stops.
+
+        The round is finished even then, as a kick takes its time on silicon too: two vCPUs
+        may well stop at once.
+        """
+        exits: list[Exit] = []
+        while not exits and not self._stopping:
+            idle = True
+            for index, step in steps.items():
+                vcpu = self._vcpus[index]
+                if vcpu.power is Power.OFF:
+                    continue
+                idle = False
+                exit = vcpu.turn(step=step)
+                if isinstance(exit, SystemEvent):
+                    return [*exits, exit]
+                stops = not isinstance(exit, DebugExit) or self.listener.debug_exit(exit)
+                if exit is not None and stops:
+                    exits.append(exit)
+            if idle:
+                with self._state:
+                    self._state.wait_for(lambda: self._stopping)
+        return exits
+
+    def _hvc(self, caller: FakeVcpu) -> SystemEventKind | None:
+        event = psci.call(self._vcpus, caller)
+        if event is not None:
+            for vcpu in self._vcpus:
+                vcpu.power = Power.OFF
+        return event
+
+
+def fake_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> FakeMachine:
+    """A machine with *program* at ``BASE``, halted there at EL1 with the MMU off."""
+    return FakeMachine(lambda m: m.write_memory(BASE, program), vcpus=vcpus, memory=memory)

@@ -1,0 +1,145 @@
+"""One vCPU as KVM shows it with guest debug on: instructions in, exits out.
+
+What each stepped instruction must yield is measured, in arm64 KVM; threads are not its
+business.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from gdbstub.aarch64.registers import PC, Register, X
+from gdbstub.aarch64.sysreg import ESR
+from gdbstub.machine import (
+    DebugExit,
+    DebugRegisters,
+    Exit,
+    Power,
+    RunFailure,
+    SystemEvent,
+    SystemEventKind,
+)
+from tests.fakes import exceptions
+from tests.fakes.debug import Comparators, at_breakpoint, stepped
+from tests.fakes.engine import Cause, Engine, EngineError, Trap
+from tests.fakes.ram import Ram
+
+# Instructions that one turn of a vCPU takes: well under a millisecond either way.
+_TURN: Final = 20_000
+_SLOW_TURN: Final = 100
+
+_EXCLUSIVE: Final = 0x3F00_0000, 0x0800_0000
+_LOAD: Final = 1 << 22
+_ORDERED_ONLY: Final = 1 << 23  # LDAR, STLR, CAS: no monitor
+
+Hvc = Callable[["FakeVcpu"], SystemEventKind | None]
+
+
+class FakeVcpu:
+    """A ``gdbstub.machine.Vcpu`` that executes for real."""
+
+    def __init__(self, index: int, ram: Ram, hvc: Hvc) -> None:
+        self.index = index
+        self.power = Power.OFF if index else Power.ON
+        #: An interrupt that stays pending; taken when PSTATE.I lets it.
+        self.irq = False
+        self._hvc = hvc
+        self._ram = ram
+        self._comparators = Comparators()
+        self.reset()
+
+    def reset(self) -> None:
+        """All registers as they are after VCPU_INIT; comparators stay, as KVM's do."""
+        self._engine = Engine(self._ram, 1 << 31 | self.index)
+        self._engine.watch(self._comparators.watching)
+
+    def get(self, register: Register) -> int:
+        return self._engine.registers.get(register)
+
+    def set(self, register: Register, value: int) -> None:
+        self._engine.registers.set(register, value)
+
+    def arm(self, debug: DebugRegisters) -> None:
+        self._comparators = Comparators(debug)
+        self._engine.watch(self._comparators.watching)
+
+    def forget_code(self, ipa: int, length: int) -> None:
+        self._engine.forget_code(ipa, length)
+
+    def turn(self, *, step: bool) -> Exit | None:
+        """Execute for a while, or one instruction: the exit that ended it, if one did."""
+        try:
+            if step:
+                return self._instruction(step=True)
+            if not self._comparators.armed and not self.irq:
+                return self._handle(self._engine.execute(_TURN), exits=self._comparators.exits)
+            for _ in range(_SLOW_TURN):
+                if (exit := self._instruction(step=False)) or self.power is Power.OFF:
+                    return exit
+        except EngineError as error:
+            return RunFailure(self.index, str(error))
+        return None
+
+    def _instruction(self, *, step: bool) -> Exit | None:
+        """One instruction, seen by comparators, interrupts and the step."""
+        engine, comparators = self._engine, self._comparators
+        pc, pstate = engine.registers.pc, engine.registers.pstate
+        if self.irq and not pstate.I:
+            exceptions.enter(engine.registers, back=pc, esr=None)
+            if not step:
+                return None
+            exceptions.leak_step(engine.registers)
+            return self._debug_exit(stepped(trapped=False, exclusive=False))
+        if comparators.breaks_at(pc, pstate.EL):
+            return self._debug_exit(at_breakpoint())
+        word = engine.word()
+        exclusive = word & _EXCLUSIVE[0] == _EXCLUSIVE[1] and not word & _ORDERED_ONLY
+        if comparators.watching:
+            engine.remember()
+        if step and exclusive and not word & _LOAD:
+            trap = None
+            self._fail_store(word)
+        else:
+            trap = engine.execute(1)
+        if hit := comparators.watched(engine.accesses, pstate.EL):
+            engine.undo()
+            return self._debug_exit(*hit)
+        exit = self._handle(trap, exits=step or comparators.exits)
+        if exit is None and step and self.power is Power.ON:
+            trapped = trap is not None and trap.cause is Cause.HVC
+            loaded = exclusive and bool(word & _LOAD)
+            return self._debug_exit(stepped(trapped=trapped, exclusive=loaded))
+        return exit
+
+    def _debug_exit(self, esr: ESR, far: int = 0) -> DebugExit:
+        return DebugExit(self.index, esr, far)
+
+    def _fail_store(self, word: int) -> None:
+        """The exception return before each step has cleared the exclusive monitor."""
+        self._engine.accesses.clear()
+        if (status := word >> 16 & 31) < len(X):
+            self.set(X[status], 1)
+        self.set(PC, self.get(PC) + 4)
+
+    def _handle(self, trap: Trap | None, *, exits: bool) -> Exit | None:
+        """What follows from a trap: an exit to us, or an exception of the guest."""
+        if trap is None:
+            return None
+        registers = self._engine.registers
+        match trap.cause:
+            case Cause.BRK if exits:
+                return self._debug_exit(ESR(exceptions.BRK | trap.value))
+            case Cause.BRK:
+                exceptions.enter(registers, back=registers.pc, esr=exceptions.BRK | trap.value)
+            case Cause.SVC:
+                exceptions.enter(registers, back=registers.pc, esr=exceptions.SVC | trap.value)
+            case Cause.UNDEFINED:
+                exceptions.enter(registers, back=registers.pc, esr=exceptions.UNKNOWN)
+            case Cause.HVC:
+                registers.set(PC, registers.pc + 4)
+                if (event := self._hvc(self)) is not None:
+                    return SystemEvent(self.index, event)
+            case Cause.FETCH:
+                exceptions.abort(registers, trap.value, fetch=True)
+            case Cause.READ | Cause.WRITE:
+                exceptions.abort(registers, trap.value, write=trap.cause is Cause.WRITE)
+        return None
