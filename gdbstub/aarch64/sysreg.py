@@ -12,6 +12,10 @@ class PSTATE(Word):
     """Process state, laid out as SPSR_EL1 holds it (Arm ARM C5.2.19)."""
 
     NZCV = Bits(31, 28)
+    N = Bits(31)
+    Z = Bits(30)
+    C = Bits(29)
+    V = Bits(28)
     TCO = Bits(25)
     DIT = Bits(24)
     UAO = Bits(23)
