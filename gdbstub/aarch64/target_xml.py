@@ -1,0 +1,92 @@
+"""The target description that tells a client which registers there are.
+
+It is made from the rows of ``registers.py`` and lists no register of its own.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import groupby
+from typing import Final
+
+from gdbstub.aarch64.registers import Register
+from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.bits import Bits, Word
+
+_HEAD: Final = """<?xml version="1.0"?>
+<!DOCTYPE target SYSTEM "gdb-target.dtd">
+<target version="1.0">
+<architecture>aarch64</architecture>
+<osabi>none</osabi>
+"""
+
+# A vector's views: letter, bits of an element, and the float type of that size.
+_VIEWS: Final = (
+    ("d", 64, "ieee_double"),
+    ("s", 32, "ieee_single"),
+    ("h", 16, "ieee_half"),
+    ("b", 8, None),
+    ("q", 128, None),
+)
+
+
+def target_xml(registers: Sequence[Register]) -> bytes:
+    """Describe *registers*, whose numbers are their places (GDB manual, G "Target Descriptions").
+
+    The OS ABI is "none" said aloud: without it GDB takes a kernel for a Linux program and
+    looks for signal frames.
+    """
+    return _build(tuple(registers))
+
+
+@lru_cache(maxsize=8)
+def _build(registers: tuple[Register, ...]) -> bytes:
+    numbered = ((row, number) for number, row in enumerate(registers) if row.feature)
+    features = (
+        _feature(name, list(rows)) for name, rows in groupby(numbered, lambda pair: pair[0].feature)
+    )
+    return f"{_HEAD}{''.join(features)}</target>\n".encode()
+
+
+def _feature(name: str | None, rows: list[tuple[Register, int]]) -> str:
+    types = dict.fromkeys(row.type for row, _ in rows)
+    lines = [_TYPES[type_]() for type_ in types if type_ in _TYPES]
+    lines += (
+        f'<reg name="{row.name}" bitsize="{row.bits}" type="{row.type}" regnum="{number}"/>\n'
+        for row, number in rows
+    )
+    return f'<feature name="{name}">\n{"".join(lines)}</feature>\n'
+
+
+def _flags(name: str, word: type[Word], size: int) -> str:
+    """A flags type of *word*'s fields, from the lowest bit up; ones made of others are left out."""
+    fields = {key: bits for key, bits in vars(word).items() if isinstance(bits, Bits)}
+    masks = {key: bits.mask << bits.lo for key, bits in fields.items()}
+    lines = (
+        f'<field name="{key}" start="{bits.lo}" end="{bits.lo + bits.mask.bit_length() - 1}"/>\n'
+        for key, bits in sorted(fields.items(), key=lambda item: item[1].lo)
+        if not any(other & masks[key] and other < masks[key] for other in masks.values())
+    )
+    return f'<flags id="{name}" size="{size}">\n{"".join(lines)}</flags>\n'
+
+
+def _vector_union(name: str) -> str:
+    """A union of every way to see 128 bits: ``$v0.s.f`` is four floats."""
+    vectors, unions, fields = "", "", ""
+    for letter, bits, real in _VIEWS:
+        kinds = [("f", real)] if real else []
+        kinds += [("u", f"uint{bits}"), ("s", f"int{bits}")]
+        members = ""
+        for kind, element in kinds:
+            vector = f"v{letter}{kind}"
+            vectors += f'<vector id="{vector}" type="{element}" count="{128 // bits}"/>\n'
+            members += f'<field name="{kind}" type="{vector}"/>\n'
+        unions += f'<union id="vn{letter}">\n{members}</union>\n'
+        fields += f'<field name="{letter}" type="vn{letter}"/>\n'
+    return f'{vectors}{unions}<union id="{name}">\n{fields}</union>\n'
+
+
+# Types that the protocol does not predefine, by the name that rows use.
+_TYPES: Final = {
+    "cpsr_flags": lambda: _flags("cpsr_flags", PSTATE, 4),
+    "aarch64v": lambda: _vector_union("aarch64v"),
+}
