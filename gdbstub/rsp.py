@@ -1,0 +1,191 @@
+"""GDB's remote serial protocol as bytes: what arrived to events, replies to frames.
+
+It does no I/O and knows no packet by name (GDB manual, E.1 "Overview").
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+#: The most bytes between ``$`` and ``#`` that we take; what ``PacketSize`` announces.
+PACKET_SIZE: Final = 0x20000
+
+_ESCAPED: Final = re.compile(rb"\}(.)", re.DOTALL)
+_RUNS: Final = re.compile(rb"([^*])((?:\*[ -~])+)")
+_LEAD: Final = re.compile(rb"[$\x03+-]")
+_DOLLAR, _INTERRUPT, _PLUS, _MINUS = b"$\x03+-"
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet with a good checksum: runs expanded, escapes undone."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """The byte 0x03 between frames (GDB manual, E.7 "Interrupts")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """``+``: the peer has our last frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nak:
+    """``-``: the peer wants our last frame again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadChecksum:
+    """A frame arrived damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """A packet was longer than ``PACKET_SIZE``; nothing of it was kept."""
+
+
+Event = Packet | Interrupt | Ack | Nak | BadChecksum | Oversized
+
+
+class Connection:
+    """One end of a conversation, the stub's.
+
+    It holds at most ``PACKET_SIZE`` bytes between calls, however much a peer sends: a
+    longer packet is dropped as it arrives and becomes ``Oversized`` at its end.
+    """
+
+    def __init__(self) -> None:
+        """Start with acknowledgements on, as every conversation does."""
+        self.acks = True
+        self._buffer = bytearray()
+        self._scanned = 0  # no '#' before this, so a slow packet is searched only once
+        self._dropping = False
+        self._last = b""
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take bytes and yield the events that they complete; never raises.
+
+        Exhaust it before the next call. What it does not yield it keeps.
+        """
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while at < len(buffer):
+            lead = buffer[at]
+            if lead == _DOLLAR:
+                end = buffer.find(b"#", max(at + 1, self._scanned))
+                if end < 0 or len(buffer) < end + 3:
+                    self._scanned = len(buffer) if end < 0 else end
+                    break
+                self._scanned = 0
+                start = at
+                at = end + 3
+                yield self._frame(bytes(buffer[start + 1 : at]))
+            elif lead == _INTERRUPT:
+                at += 1
+                yield Interrupt()
+            elif lead == _PLUS:
+                at += 1
+                yield Ack()
+            elif lead == _MINUS:
+                at += 1
+                yield Nak()
+            elif found := _LEAD.search(buffer, at):
+                at = found.start()
+            else:
+                at = len(buffer)
+        del buffer[:at]
+        self._scanned = max(0, self._scanned - at)
+        self._shrink()
+
+    def answer(self, event: Event) -> bytes:
+        """What the wire wants at once for *event*: ``+``, ``-``, our last frame, or nothing."""
+        if not self.acks:
+            return b""  # a client still sends '-' on a timeout, and means nothing by it
+        if isinstance(event, Packet | Oversized):
+            return b"+"
+        if isinstance(event, BadChecksum):
+            return b"-"
+        return self._last if isinstance(event, Nak) else b""
+
+    def send(self, payload: bytes) -> bytes:
+        """Frame a reply, and remember it for a peer that did not get it."""
+        self._last = frame = encode(payload)
+        return frame
+
+    def _frame(self, frame: bytes) -> Event:
+        """Decode a whole frame, without its ``$``, that ends in ``#`` and two digits."""
+        # A '$' cannot occur within a frame: one that does starts the frame anew.
+        start = frame.rfind(b"$", 0, -3) + 1
+        body = frame[start:-3]
+        dropping, self._dropping = self._dropping and not start, False
+        if dropping or len(body) > PACKET_SIZE:
+            return Oversized()
+        if frame[-2:].lower() != b"%02x" % checksum(body):
+            return BadChecksum()
+        if b"*" in body:
+            expanded = _expand(body)
+            if expanded is None:
+                return Oversized()
+            body = expanded
+        return Packet(unescape(body))
+
+    def _shrink(self) -> None:
+        """Keep the unfinished frame within bounds."""
+        buffer = self._buffer
+        restart = buffer.rfind(b"$", 1) if len(buffer) > PACKET_SIZE + 4 else 0
+        if restart > 0:
+            del buffer[:restart]
+            self._dropping = False
+        if len(buffer) > PACKET_SIZE + 4:
+            # What stays is a frame's start, which its '#' will find.
+            del buffer[1:]
+            self._dropping = True
+        self._scanned = min(self._scanned, len(buffer))
+
+
+def encode(payload: bytes) -> bytes:
+    """Frame *payload*, escaping what a frame cannot hold (GDB manual, E.1)."""
+    # '*' too: a client expands runs in every frame. The escape character goes first.
+    body = payload.replace(b"}", b"}]").replace(b"#", b"}\x03")
+    body = body.replace(b"$", b"}\x04").replace(b"*", b"}\x0a")
+    return b"$%b#%02x" % (body, checksum(body))
+
+
+def checksum(body: bytes) -> int:
+    """The sum of all bytes, modulo 256."""
+    # Adler-32 begun at 0 holds the sum modulo 65521 in its low half, which 256 bytes
+    # cannot reach; it is several times faster than sum() over a stop reply.
+    if len(body) <= 256:
+        return zlib.adler32(body, 0) & 0xFF
+    return sum(zlib.adler32(body[at : at + 256], 0) for at in range(0, len(body), 256)) & 0xFF
+
+
+def unescape(body: bytes) -> bytes:
+    """Undo ``}`` escapes; one at the very end stands for itself."""
+    if b"}" not in body:
+        return body
+    return _ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), body)
+
+
+def _expand(body: bytes) -> bytes | None:
+    """Expand run-length encoding, or None beyond ``PACKET_SIZE``; a ``*`` that is no run stays.
+
+    ``*`` and a printable character repeat what stands before, by the character less 29
+    (GDB manual, E.1); this works on the bytes as sent, before escapes are undone.
+    """
+    extra = sum(_repeats(match) for match in _RUNS.finditer(body))
+    if len(body) + extra > PACKET_SIZE:
+        return None
+    return _RUNS.sub(lambda match: match[1] * (1 + _repeats(match)), body)
+
+
+def _repeats(match: re.Match[bytes]) -> int:
+    counts = match[2][1::2]
+    return sum(counts) - 29 * len(counts)
