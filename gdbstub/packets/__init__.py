@@ -1,0 +1,15 @@
+"""What every packet means, as functions over a ``Target``.
+
+No byte is framed here and nothing is awaited: a handler returns what is to be sent, or
+what is to be set going.
+"""
+
+from gdbstub.packets import breakpoints, features, general, memory, registers, running, threads
+from gdbstub.packets.client import Client
+from gdbstub.packets.registry import PACKETS, Reply, dispatch, find
+from gdbstub.packets.stop import stop_reply
+
+# Importing a subject registers its packets.
+SUBJECTS = (general, registers, memory, breakpoints, running, threads, features)
+
+__all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "dispatch", "find", "stop_reply"]

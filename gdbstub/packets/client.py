@@ -1,0 +1,74 @@
+"""Client: what a packet handler may touch, which is the target and what one client has said.
+
+It holds no bytes of the wire and resumes nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from gdbstub.aarch64.registers import CORE, EXPEDITED, FPU, Register
+from gdbstub.errors import NoSuchThread
+from gdbstub.target import Action, Resume, Target
+
+#: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
+ALL: Final = -1
+ANY: Final = 0
+
+
+@dataclass(slots=True)
+class Client:
+    """One client's view; ``packet_size`` is the most bytes that a packet of its may have."""
+
+    target: Target
+    packet_size: int
+    #: What the client announced in ``qSupported``, without the ``+``.
+    features: frozenset[bytes] = frozenset()
+    #: False once the client asked for it.
+    acks: bool = True
+    #: The conversation is over: nothing more is read from this client.
+    over: bool = False
+    #: The guest is gone, killed or of itself.
+    guest_gone: bool = False
+    #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL``.
+    resumed: int = ALL
+    #: Whether an older LLDB was told that ``x`` replies carry no ``b``.
+    raw_upload: bool = False
+
+    threads: tuple[int, ...] = field(init=False)
+    registers: tuple[Register, ...] = field(init=False)
+    #: The rows that ``g`` carries, the first ones: a client asks for the rest one by one.
+    general_registers: tuple[Register, ...] = field(init=False)
+    expedited: tuple[Register, ...] = field(init=False)
+    #: ``Hg``: the thread that registers and memory are read of; always one that exists.
+    general: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Threads and rows stay for the target's whole life.
+        self.threads = tuple(thread.id for thread in self.target.threads())
+        self.registers = tuple(self.target.registers)
+        shown = [row.feature in (CORE, FPU) for row in self.registers]
+        self.general_registers = self.registers[: [*shown, False].index(False)]
+        self.expedited = tuple(row for row in EXPEDITED if row in self.registers)
+        self.general = self.threads[0]
+
+    def thread(self, thread_id: int) -> int:
+        """Check that one thread is meant and exists; ``ANY`` is the current one.
+
+        Raises:
+            NoSuchThread: it does not.
+        """
+        if thread_id == ANY:
+            return self.general
+        if thread_id not in self.threads:
+            raise NoSuchThread(f"no thread {thread_id:x}")
+        return thread_id
+
+    def resume(self, action: Action) -> Resume:
+        """What ``c`` or ``s`` resumes after the last ``Hc``.
+
+        A step with no thread chosen steps the current one and lets the others run, as
+        gdbserver does.
+        """
+        if self.resumed != ALL:
+            return Resume({self.resumed: action})
+        return Resume(dict.fromkeys(self.threads, Action.CONTINUE) | {self.general: action})

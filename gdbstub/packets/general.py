@@ -1,0 +1,38 @@
+"""Packets about the conversation itself.
+
+Nothing here touches the guest.
+"""
+
+from gdbstub.packets.client import Client
+from gdbstub.packets.registry import PACKETS, packet
+
+
+@packet("qSupported", "[:features]")
+def supported(client: Client, features: bytes | None) -> bytes:
+    """``qSupported[:feature;…]``: learn the client's features, tell ours (GDB manual, E.4).
+
+    Ours follow from what is registered. A client may ask again; the last word counts.
+    """
+    words = (features or b"").split(b";")
+    client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
+    ours = (row.feature for row in PACKETS.values() if row.feature)
+    return b";".join((b"PacketSize=%x" % client.packet_size, *dict.fromkeys(ours)))
+
+
+@packet("QStartNoAckMode", feature="QStartNoAckMode+")
+def no_ack_mode(client: Client) -> bytes:
+    """``QStartNoAckMode``: neither side acknowledges from now on (GDB manual, E.11)."""
+    client.acks = False
+    return b"OK"
+
+
+@packet("qAttached", "[:pid]")
+def attached(client: Client, pid: int | None) -> bytes:
+    """``qAttached``: the guest was there before, so quitting detaches (GDB manual, E.4)."""
+    return b"1"
+
+
+@packet("qSymbol", ":…")
+def symbol(client: Client) -> bytes:
+    """``qSymbol::``: the client offers to look up symbols; we want none (GDB manual, E.4)."""
+    return b"OK"

@@ -1,0 +1,60 @@
+"""Packets that read and write memory at virtual addresses.
+
+A read may come back shorter than asked for; a write is all or nothing.
+"""
+
+from typing import Final
+
+from gdbstub.errors import PacketError
+from gdbstub.packets.client import Client
+from gdbstub.packets.registry import packet
+
+_TOP: Final = 1 << 64
+
+
+@packet("m", "addr,length")
+def read(client: Client, gva: int, length: int) -> bytes:
+    """``m addr,length``: read memory, in hex (GDB manual, E.2)."""
+    if not length:
+        raise PacketError("a read of no bytes")  # its reply would say: not supported
+    return _read(client, gva, min(length, client.packet_size // 2)).hex().encode()
+
+
+@packet("x", "addr,length", feature="binary-upload+")
+def read_binary(client: Client, gva: int, length: int) -> bytes:
+    """``x addr,length``: read memory, as it is, behind a ``b`` (GDB manual, E.2).
+
+    LLDB before 20 tries ``x0,0``; answered ``OK``, it wants no ``b`` from then on.
+    """
+    if not gva and not length and b"binary-upload" not in client.features:
+        client.raw_upload = True
+        return b"OK"
+    # Escapes may double what is sent.
+    data = _read(client, gva, min(length, client.packet_size // 2)) if length else b""
+    return data if client.raw_upload else b"b" + data
+
+
+@packet("M", "addr,length:XX…")
+def write(client: Client, gva: int, length: int, data: bytes) -> bytes:
+    """``M addr,length:XX…``: write memory, from hex (GDB manual, E.2)."""
+    return _write(client, gva, length, data)
+
+
+@packet("X", "addr,length:binary")
+def write_binary(client: Client, gva: int, length: int, data: bytes) -> bytes:
+    """``X addr,length:XX…``: write memory; of length 0, say that we can (GDB manual, E.2)."""
+    return _write(client, gva, length, data)
+
+
+def _read(client: Client, gva: int, length: int) -> bytes:
+    return client.target.read_memory(client.general, gva, min(length, _TOP - gva))
+
+
+def _write(client: Client, gva: int, length: int, data: bytes) -> bytes:
+    if len(data) != length:
+        raise PacketError(f"{len(data)} bytes where {length} were announced")
+    if gva + length > _TOP:
+        raise PacketError("the addresses wrap round")
+    if data:
+        client.target.write_memory(client.general, gva, data)
+    return b"OK"

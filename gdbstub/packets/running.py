@@ -1,0 +1,95 @@
+"""Packets that set the guest going, end it, or ask why it is at rest.
+
+None waits: a ``Resume`` is returned, and the stop reply comes when there is a stop.
+"""
+
+import re
+from typing import Final
+
+from gdbstub.aarch64.registers import PC
+from gdbstub.errors import PacketError
+from gdbstub.packets.client import ALL, Client
+from gdbstub.packets.registry import packet
+from gdbstub.packets.stop import stop_reply
+from gdbstub.packets.template import thread_id
+from gdbstub.target import Action, Resume
+
+#: What vCont may ask of a thread; a signal has nowhere to go, and ``t`` keeps it at rest.
+ACTIONS: Final[dict[bytes, Action | None]] = {
+    b"c": Action.CONTINUE,
+    b"C": Action.CONTINUE,
+    b"s": Action.STEP,
+    b"S": Action.STEP,
+    b"t": None,
+}
+
+_ACTION: Final = re.compile(rb"[cst]|[CS][0-9a-fA-F]{2}")
+
+
+@packet("?")
+def why(client: Client) -> bytes:
+    """``?``: why the target is at rest (GDB manual, E.2)."""
+    return stop_reply(client, client.target.report())
+
+
+@packet("c", "[addr]", Action.CONTINUE)
+@packet("s", "[addr]", Action.STEP)
+@packet("C", "sig[;addr]", Action.CONTINUE)
+@packet("S", "sig[;addr]", Action.STEP)
+def resume(client: Client, action: Action, *arguments: int | None) -> Resume:
+    """``c [addr]``, ``C sig[;addr]`` and so on: resume, from *addr* if given (GDB manual, E.2).
+
+    A guest has no signals of GDB's: *sig* is passed over.
+    """
+    if (gva := arguments[-1]) is not None:
+        thread = client.general if client.resumed == ALL else client.resumed
+        client.target.write_register(thread, PC, gva.to_bytes(8, "little"))
+    return client.resume(action)
+
+
+@packet("vCont;", "actions", feature="vContSupported+")
+def resume_threads(client: Client, actions: bytes) -> Resume:
+    """``vCont;action[:thread-id];…``: resume threads, each its own way (GDB manual, E.2).
+
+    The leftmost action that names a thread is its action; a thread without one stays.
+    """
+    chosen: dict[int, Action | None] = {}
+    for item in actions.split(b";"):
+        text, colon, where = item.partition(b":")
+        if not _ACTION.fullmatch(text):
+            raise PacketError("an action that vCont? does not name")
+        action = ACTIONS[text[:1]]
+        which = thread_id(where) if colon else ALL
+        for thread in client.threads if which == ALL else (client.thread(which),):
+            chosen.setdefault(thread, action)
+    if not (moving := {thread: action for thread, action in chosen.items() if action}):
+        raise PacketError("vCont resumes no thread")
+    return Resume(moving)
+
+
+@packet("vCont?")
+def actions(client: Client) -> bytes:
+    """``vCont?``: which actions there are (GDB manual, E.2)."""
+    return b";".join((b"vCont", *ACTIONS))
+
+
+@packet("D", "[;pid]")
+def detach(client: Client, pid: int | None) -> bytes:
+    """``D``: leave the guest alone and let it run (GDB manual, E.2)."""
+    client.target.detach()
+    client.over = True
+    return b"OK"
+
+
+@packet("vKill", ";pid", always=True)
+def kill_process(client: Client, pid: int) -> bytes:
+    """``vKill;pid``: end the guest (GDB manual, E.2)."""
+    kill(client)
+    return b"OK"
+
+
+@packet("k", always=True)
+def kill(client: Client) -> None:
+    """``k``: end the guest; nobody waits for a reply (GDB manual, E.2)."""
+    client.target.kill()
+    client.over = client.guest_gone = True

@@ -1,0 +1,64 @@
+"""Stop replies: why the target is at rest, and the registers that a client would ask for next.
+
+It decides nothing about when one is due; ``session.py`` does.
+"""
+
+import logging
+from binascii import hexlify
+from functools import lru_cache
+from struct import Struct
+from typing import Final
+
+from gdbstub.aarch64.registers import Register
+from gdbstub.errors import StubError
+from gdbstub.packets.client import Client
+from gdbstub.target import Exited, Report, Stop
+
+log = logging.getLogger(__name__)
+
+_WATCHES: Final = frozenset((Stop.WATCH, Stop.RWATCH, Stop.AWATCH))
+_BREAKS: Final = frozenset((Stop.SWBREAK, Stop.HWBREAK))
+_KEYS: Final = {stop: stop.value.encode() for stop in Stop}
+
+
+def stop_reply(client: Client, report: Report) -> bytes:
+    """Say *report* (GDB manual, E.3 "Stop Reply Packets"); the thread becomes the current one.
+
+    ``swbreak`` and ``hwbreak`` go only to a client that offered to understand them.
+    """
+    if isinstance(report, Exited):
+        client.over = client.guest_gone = True
+        return b"W%02x" % (report.status & 0xFF)
+    # The client takes the thread that it reads of here to be selected.
+    client.general = report.thread
+    key = _KEYS[report.stop]
+    if report.stop in _WATCHES:
+        why = b"%b:%x;" % (key, report.gva)
+    elif report.stop in _BREAKS and key in client.features:
+        why = key + b":;"
+    else:
+        why = b""
+    return b"T%02xthread:%x;%b%b" % (report.signal, report.thread, why, _registers(client))
+
+
+def _registers(client: Client) -> bytes:
+    """The expedited registers, ``number:value;`` each."""
+    rows = client.expedited
+    try:
+        data = client.target.read_registers(client.general, rows)
+    except StubError as error:
+        # A stop must be told even so; the client will ask for what it needs.
+        log.warning("no registers in the stop reply: %s", error)
+        return b""
+    template, split = _layout(rows, client.registers)
+    return template % split.unpack(hexlify(data))
+
+
+@lru_cache(maxsize=8)
+def _layout(rows: tuple[Register, ...], registers: tuple[Register, ...]) -> tuple[bytes, Struct]:
+    """A ``%`` template for all of *rows*, and what cuts their hex digits apart.
+
+    Numbers have two digits each: LLDB takes no others for registers.
+    """
+    template = b"".join(b"%02x:%%b;" % registers.index(row) for row in rows)
+    return template, Struct("".join(f"{2 * row.size}s" for row in rows))
