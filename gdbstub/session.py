@@ -1,0 +1,183 @@
+"""One client's conversation: bytes in, bytes out, and a target that is set going and stops.
+
+It does no I/O and never waits; the server brings what arrived and says when to look again.
+"""
+
+import logging
+from collections import deque
+from typing import Final
+
+from gdbstub import rsp
+from gdbstub.errors import MachineError, PacketError, StubError, reply_for
+from gdbstub.packets import Client, Reply, dispatch, find, stop_reply
+from gdbstub.record import Recorder, describe, printable
+from gdbstub.target import Exited, Resume, Target
+
+log = logging.getLogger(__name__)
+
+#: The most that a client may send ahead while the target runs, in bytes and in packets.
+_AHEAD: Final = 4 * rsp.PACKET_SIZE
+_AHEAD_COUNT: Final = 1024
+
+
+class Session:
+    """One client, from its connection to its end.
+
+    While the target runs, packets wait and 0x03 interrupts. Each resume gets exactly one
+    stop reply. A client that connects to a running target halts it.
+    """
+
+    def __init__(self, target: Target, recorder: Recorder | None = None) -> None:
+        """Greet a client; a running target is interrupted."""
+        self._target = target
+        self._recorder = recorder
+        self._connection = rsp.Connection()
+        self._client = Client(target, rsp.PACKET_SIZE)
+        self._waiting: deque[rsp.Event] = deque()
+        self._waiting_bytes = 0
+        self._owed = False  # a stop reply
+        self._running = target.running
+        if self._running:
+            self._interrupt()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be said: detached, killed, or the guest's end was told."""
+        return self._client.over
+
+    @property
+    def guest_gone(self) -> bool:
+        """Whether the guest was killed or has ended of itself."""
+        return self._client.guest_gone
+
+    def receive(self, data: bytes) -> bytes:
+        """Take what arrived; return what is to be sent. Never raises."""
+        out: list[bytes] = []
+        for event in self._connection.receive(data):
+            if self._client.over:
+                break
+            self._log_received(event)
+            if answer := self._connection.answer(event):
+                if self._recorder:
+                    self._recorder.answered(answer)
+                out.append(answer)
+            self._take(event, out)
+        return b"".join(out)
+
+    def target_stopped(self) -> bytes:
+        """After ``Target.notify``: return what is to be sent, perhaps nothing. Never raises."""
+        out: list[bytes] = []
+        try:
+            report = self._target.take_report()
+            if isinstance(report, Exited):
+                self._client.guest_gone = True
+            if self._client.over or not self._running:
+                return b""
+            if report is None and (self._owed or self._target.running):
+                return b""  # a stop reply must say why: another notify will
+            self._running = False
+            if self._owed and report is not None:
+                self._owed = False
+                self._send(stop_reply(self._client, report), out)
+        except Exception as error:
+            log.exception("cannot tell why the target stopped")
+            self._running = self._owed = False
+            self._send(self._failure(error), out)
+        self._resume_waiting(out)
+        return b"".join(out)
+
+    def close(self) -> None:
+        """The client is gone. Never raises."""
+        self._waiting.clear()
+        if self._client.over:
+            return
+        self._client.over = True
+        try:
+            self._target.release()
+        except Exception:
+            log.exception("cannot leave the target as a client should")
+
+    def _take(self, event: rsp.Event, out: list[bytes]) -> None:
+        """Handle one event now, or put it where it waits for the target to stop."""
+        if isinstance(event, rsp.Packet | rsp.Oversized):
+            if self._running and not self._always(event):
+                self._wait(event)
+            else:
+                self._handle(event, out)
+        elif isinstance(event, rsp.Interrupt) and self._running:
+            self._interrupt()
+            if self._waiting:
+                self._wait(event)  # it may be meant for what the packets before it start
+
+    def _resume_waiting(self, out: list[bytes]) -> None:
+        """Handle what waited, as far as the target stays at rest."""
+        while self._waiting and not self._client.over:
+            event = self._waiting[0]
+            if isinstance(event, rsp.Interrupt):
+                if self._running:
+                    self._interrupt()
+            elif self._running:
+                return
+            else:
+                self._handle(event, out)
+            self._waiting.popleft()
+            self._waiting_bytes -= _size(event)
+
+    def _wait(self, event: rsp.Event) -> None:
+        self._waiting.append(event)
+        self._waiting_bytes += _size(event)
+        if self._waiting_bytes > _AHEAD or len(self._waiting) > _AHEAD_COUNT:
+            log.warning("the client sends without waiting for replies; it is let go")
+            self.close()
+
+    @staticmethod
+    def _always(event: rsp.Packet | rsp.Oversized) -> bool:
+        row = find(event.data) if isinstance(event, rsp.Packet) else None
+        return row is not None and row.always
+
+    def _handle(self, event: rsp.Event, out: list[bytes]) -> None:
+        """Answer one packet, or set the target going."""
+        try:
+            if isinstance(event, rsp.Packet):
+                reply = dispatch(self._client, event.data)
+            else:
+                raise PacketError("the packet is longer than PacketSize")
+            if isinstance(reply, Resume):
+                self._target.resume(reply)
+                self._running = self._owed = True
+                return
+        except Exception as error:
+            reply = self._failure(error)
+        self._send(reply, out)
+        self._connection.acks = self._client.acks
+
+    def _failure(self, error: Exception) -> bytes:
+        """What a client is told of *error*; one that nobody meant is logged in full."""
+        if not isinstance(error, StubError):
+            log.error("a packet's handler failed", exc_info=error)
+            error = MachineError("internal error in the stub; its log says more")
+        return reply_for(error, textual=b"error-message" in self._client.features)
+
+    def _send(self, reply: Reply, out: list[bytes]) -> None:
+        if isinstance(reply, bytes):
+            if self._recorder:
+                self._recorder.sent(reply)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("-> $%s", printable(reply))
+            out.append(self._connection.send(reply))
+
+    def _log_received(self, event: rsp.Event) -> None:
+        if self._recorder:
+            self._recorder.received(event)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("<- %s", describe(event))
+
+    def _interrupt(self) -> None:
+        try:
+            self._target.interrupt()
+        except Exception:
+            log.exception("cannot interrupt the target")
+
+
+def _size(event: rsp.Event) -> int:
+    return len(event.data) if isinstance(event, rsp.Packet) else 0
