@@ -1,0 +1,162 @@
+"""A target made of a dictionary: enough of a guest to hold a conversation with.
+
+It keeps no clock and starts no thread: a guest that runs on goes on until a test, or an
+interrupt, says that it has stopped.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gdbstub.aarch64.registers import CLIENT, PC, Register
+from gdbstub.errors import MemoryFault, NoSlot, NoSuchRegister
+from gdbstub.target import Action, Exited, Kind, Report, Resume, Signal, Stop, Stopped, Thread
+
+#: Where the memory is that can be read and written.
+BASE = 0x4000_0000
+SIZE = 0x1000
+
+#: ``b .``: a continued thread stays here until it is interrupted.
+HERE = 0x1400_0000
+
+
+@dataclass
+class FakeTarget:
+    """A ``Target`` of NOPs, in which a continued thread runs to a breakpoint or to ``b .``."""
+
+    cpus: int = 2
+    memory: bytearray = field(default_factory=lambda: bytearray(b"\x1f\x20\x03\xd5" * (SIZE // 4)))
+    running: bool = False
+    lacking: set[Register] = field(default_factory=set)
+    slots: int = 4
+    #: Every call that changes something, in order.
+    calls: list[object] = field(default_factory=list)
+    #: Raised by whatever is asked next.
+    trouble: Exception | None = None
+    #: False: nothing happens to a resumed target until the test says ``stop``.
+    lively: bool = True
+
+    notify: Callable[[], None] = lambda: None
+    registers: Sequence[Register] = CLIENT
+
+    def __post_init__(self) -> None:
+        self.values = {
+            (cpu, row): bytes(row.size) for cpu in range(1, self.cpus + 1) for row in CLIENT
+        }
+        for cpu in range(1, self.cpus + 1):
+            self.values[cpu, PC] = BASE.to_bytes(8, "little")
+        self.inserted: set[tuple[Kind, int, int]] = set()
+        self.last: Report = Stopped(1)
+        self.news: Report | None = None
+
+    # What tests do to the guest.
+
+    def stop(self, report: Report) -> None:
+        self.running = False
+        self.last = self.news = report
+        self.notify()
+
+    def pc(self, thread: int = 1) -> int:
+        return int.from_bytes(self.values[thread, PC], "little")
+
+    # What the protocol side calls.
+
+    def threads(self) -> Sequence[Thread]:
+        return [Thread(n + 1, n, f"CPU#{n}", "halted") for n in range(self.cpus)]
+
+    def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
+        self._meet_trouble()
+        if lacking := self.lacking.intersection(registers):
+            raise NoSuchRegister(f"no {lacking.pop().name}")
+        return b"".join(self.values[thread, row] for row in registers)
+
+    def write_register(self, thread: int, register: Register, data: bytes) -> None:
+        self._meet_trouble()
+        assert len(data) == register.size
+        self.calls.append(("write", thread, register.name, data))
+        self.values[thread, register] = data
+
+    def read_memory(self, thread: int, gva: int, length: int) -> bytes:
+        self._meet_trouble()
+        assert length > 0
+        if not BASE <= gva < BASE + SIZE:
+            raise MemoryFault(f"nothing at {gva:#x}")
+        return bytes(self.memory[gva - BASE :][:length])
+
+    def write_memory(self, thread: int, gva: int, data: bytes) -> None:
+        self._meet_trouble()
+        if not BASE <= gva <= gva + len(data) <= BASE + SIZE:
+            raise MemoryFault(f"nothing at {gva:#x}")
+        self.memory[gva - BASE : gva - BASE + len(data)] = data
+
+    def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+        self._meet_trouble()
+        hardware = {each for each in self.inserted if each[0] != Kind.SOFTWARE}
+        if kind != Kind.SOFTWARE and len(hardware | {(kind, gva, length)}) > self.slots:
+            raise NoSlot("all comparators are in use")
+        self.inserted.add((kind, gva, length))
+
+    def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+        self._meet_trouble()
+        self.inserted.discard((kind, gva, length))
+
+    def resume(self, resume: Resume) -> None:
+        self._meet_trouble()
+        assert not self.running
+        self.calls.append(resume)
+        self.running = True
+        if not self.lively:
+            return
+        for thread, action in resume.actions.items():
+            if report := self._run(thread, action):
+                self.stop(report)
+                return
+
+    def interrupt(self) -> None:
+        self._meet_trouble()
+        self.calls.append("interrupt")
+        if self.running and self.lively:
+            self.stop(Stopped(1, Signal.INT))
+
+    def take_report(self) -> Report | None:
+        self._meet_trouble()
+        news, self.news = self.news, None
+        return news
+
+    def report(self) -> Report:
+        self._meet_trouble()
+        return self.last
+
+    def detach(self) -> None:
+        self._meet_trouble()
+        self.calls.append("detach")
+        self.inserted.clear()
+        self.running = True
+
+    def release(self) -> None:
+        self.calls.append("release")
+        self.inserted.clear()
+
+    def kill(self) -> None:
+        self._meet_trouble()
+        self.calls.append("kill")
+        self.stop(Exited())
+
+    def _run(self, thread: int, action: Action) -> Report | None:
+        stops = {gva: kind for kind, gva, _ in self.inserted if kind <= Kind.HARDWARE}
+        while True:
+            gva = self.pc(thread)
+            if gva in stops:
+                hard = stops[gva] is Kind.HARDWARE
+                return Stopped(thread, stop=Stop.HWBREAK if hard else Stop.SWBREAK)
+            if int.from_bytes(self.read_memory(thread, gva, 4), "little") != HERE:
+                gva += 4
+            elif action is Action.CONTINUE:
+                return None
+            self.values[thread, PC] = gva.to_bytes(8, "little")
+            if action is Action.STEP:
+                return Stopped(thread)
+
+    def _meet_trouble(self) -> None:
+        if self.trouble:
+            trouble, self.trouble = self.trouble, None
+            raise trouble
