@@ -45,6 +45,12 @@ class Machine:
     guard: subprocess.Popen[bytes]
     connection: subprocess.Popen[bytes] | None = None
 
+    def go(self) -> None:
+        """Let the guard start QEMU."""
+        if self.guard.stdin:
+            self.guard.stdin.write(b"\n")
+            self.guard.stdin.flush()
+
     def stop(self) -> None:
         """End QEMU and remove the directory; the guard does both when its input ends."""
         if self.guard.stdin:
@@ -60,32 +66,29 @@ def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
     prepared = image.prepare()
     sweep()
     directory, lock = claim()
-    machine = None
-    try:
-        with Steps("starting the lab", 3) as steps, cache.explained(directory):
-            steps.step("packing the project")
-            initrd = pack(directory, prepared, include)
-            console, far = socket.socketpair()
-            with console, far:
-                steps.step("booting (about 6 s)")
-                argv = qemu.command_line(options, prepared.kernel, initrd, directory, far.fileno())
-                machine = Machine(directory, launch(directory, lock, far.fileno(), argv))
-                far.close()
-                wait_until_ready(console, directory)
-            steps.step("connecting")
-            initrd.unlink()
-            rows = monitor.forwards(monitor.command(directory / "qmp", "info usernet"))
-            ssh.configure(
-                directory, next(row.local_port for row in rows if row.port == qemu.SSH_PORT)
-            )
-            machine.connection = ssh.share(directory)
-    except BaseException:
-        if machine:
-            machine.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
-    finally:
+    console, far = socket.socketpair()
+    with console, cache.explained(directory):
+        initrd = directory / "initrd.cpio"
+        argv = qemu.command_line(options, prepared.kernel, initrd, directory, far.fileno())
+        machine = Machine(directory, launch(directory, lock, far.fileno(), argv))
+        far.close()
         os.close(lock)
+        try:
+            with Steps("starting the lab", 3) as steps:
+                steps.step("packing the project")
+                pack(initrd, directory, prepared, include)
+                steps.step("booting (about 6 s)")
+                machine.go()
+                wait_until_ready(console, directory)
+                initrd.unlink()
+                steps.step("connecting")
+                table = monitor.command(directory / "qmp", "info usernet")
+                ports = {row.port: row.local_port for row in monitor.forwards(table)}
+                ssh.configure(directory, ports[qemu.SSH_PORT])
+                machine.connection = ssh.share(directory)
+        except BaseException:
+            machine.stop()
+            raise
     return machine
 
 
@@ -111,20 +114,19 @@ def sweep() -> None:
                     shutil.rmtree(directory)
 
 
-def pack(directory: Path, prepared: image.Image, include: Sequence[Path]) -> Path:
-    """Write the lab's files into *directory* and return the initramfs of this boot."""
+def pack(initrd: Path, directory: Path, prepared: image.Image, include: Sequence[Path]) -> None:
+    """Write the lab's files into *directory*, and the initramfs of this boot to *initrd*."""
     outbox = directory / "outbox"
     outbox.mkdir()
     (directory / "serve").write_text(SERVE.format(outbox=outbox))
-    extra, initrd = directory / "overlay.cpio", directory / "initrd.cpio"
+    extra = directory / "overlay.cpio"
     overlay.write(extra, directory, ssh.make_key(directory), include)
     cpio.join([prepared.initrd, extra], initrd)
     extra.unlink()
-    return initrd
 
 
 def launch(directory: Path, lock: int, console: int, argv: list[str]) -> subprocess.Popen[bytes]:
-    """Start the guard, which starts QEMU.
+    """Start the guard, which starts QEMU when told to, and cleans up from now on.
 
     A session of its own: Ctrl-C is for the owner, who then ends the guard in order.
     """

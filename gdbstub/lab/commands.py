@@ -1,0 +1,99 @@
+"""``gdbstub lab``: a shell or one command in the lab host.
+
+It adds nothing to the lab: options in, exit status out.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Literal, NoReturn
+
+import click
+
+from gdbstub.lab.errors import LabError
+from gdbstub.lab.host import Lab
+from gdbstub.lab.qemu import Options
+
+BAD_INPUT: Final = 2
+HOME: Final = "/root"
+
+
+@click.group()
+def lab() -> None:
+    """A KVM-capable arm64 host under emulation, on any machine."""
+
+
+def hardware(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command* the options that choose the lab's hardware."""
+    for option in (
+        click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
+        click.option("--cpus", type=click.IntRange(1, 8), help="Emulated CPUs (default: 1)."),
+        click.option("--cpu", metavar="MODEL", help="QEMU's CPU model (default: max)."),
+    ):
+        command = option(command)
+    return command
+
+
+@lab.command()
+@hardware
+def shell(cpu: str | None, cpus: int | None, gic: Literal["2", "3"] | None) -> None:
+    """Open a root shell in the lab's host."""
+    sys.exit(with_lab(Lab.shell, cpu, cpus, gic))
+
+
+@lab.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--put",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Copy FILE into CMD's working directory; may be given again.",
+)
+@hardware
+@click.argument("argv", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    files: Sequence[Path],
+    cpu: str | None,
+    cpus: int | None,
+    gic: Literal["2", "3"] | None,
+    argv: Sequence[str],
+) -> None:
+    """Run CMD as root in the lab's host; its exit status is this command's."""
+    for path in files:
+        if not path.is_file():
+            fail(f"--put {path}: no such file")
+
+    def use(host: Lab) -> int:
+        for path in files:
+            host.put(path, HOME)
+        return host.popen(argv, cwd=HOME).wait()
+
+    sys.exit(with_lab(use, cpu, cpus, gic))
+
+
+def with_lab(
+    use: Callable[[Lab], int], cpu: str | None, cpus: int | None, gic: Literal["2", "3"] | None
+) -> int:
+    """Call *use* with a lab: the running one, unless hardware is asked for in so many words."""
+    given = Options()
+    if cpu:
+        given = replace(given, cpu=cpu)
+    if cpus:
+        given = replace(given, cpus=cpus)
+    if gic == "2":
+        given = replace(given, gic=2)
+    try:
+        with Lab.boot(given) if cpu or cpus or gic else Lab.open() as host:
+            return use(host)
+    except LabError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line and leave with the status of bad input."""
+    print(f"gdbstub: {message}", file=sys.stderr)
+    sys.exit(BAD_INPUT)

@@ -1,0 +1,86 @@
+"""A real Linux guest to debug: Debian's kernel, a busybox user space, and symbols for GDB.
+
+It needs no lab: on an arm64 machine with KVM the same three files serve.
+"""
+
+import hashlib
+import importlib.util
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gdbstub.lab import cache, cpio, debian, kernel, tools
+from gdbstub.lab.errors import LabError
+from gdbstub.lab.progress import Steps
+
+COMMAND_LINE: Final = "console=ttyAMA0 nokaslr quiet"
+"""Without ``nokaslr`` the kernel runs elsewhere than its symbols say."""
+
+INIT_LINE: Final = "gdbstub demo guest: init is running"
+"""What the guest prints when user space is there."""
+
+ROOTFS: Final = Path(__file__).parent / "demofs"
+SYMBOLIZER: Final = "vmlinux_to_elf.scripts.vmlinux_to_elf"
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The demo guest's files."""
+
+    image: Path
+    initrd: Path
+    symbols: Path
+
+
+def prepare() -> Demo:
+    """Return the demo guest, made the first time: half a minute."""
+    base = kernel.prepare()
+    return Demo(base.image, initrd(), symbols(base.image))
+
+
+def initrd() -> Path:
+    """Return an initramfs of busybox and our own init."""
+    init = (ROOTFS / "init").read_bytes()
+    parts: list[str | bytes] = [debian.release(), Path(__file__).read_bytes(), init]
+    return cache.entry("demo", parts, _build_initrd) / "initrd.cpio"
+
+
+def _build_initrd(directory: Path) -> None:
+    tools.require("apt-get", "dpkg-deb", "tar", "cpio")
+    with Steps("preparing the demo guest", 2) as steps:
+        steps.step("downloading busybox")
+        packages = debian.Arm64(cache.root() / "apt")
+        packages.update()
+        (item,) = [item for item in packages.closure(["busybox-static"]) if "busybox" in item[0]]
+        (deb,) = packages.download([item])
+        steps.step("packing it")
+        tree = directory / "tree"
+        (tree / "usr/bin").mkdir(parents=True)
+        (tree / "bin").symlink_to("usr/bin")
+        debian.unpack(deb, tree, ["./usr/share*"])
+        shutil.copy(ROOTFS / "init", tree / "init")
+        (tree / "init").chmod(0o755)
+        cpio.pack(tree, directory / "initrd.cpio")
+        shutil.rmtree(tree)
+
+
+def symbols(image: Path) -> Path:
+    """Return an ELF with the function symbols of any Linux *image*: 13 s the first time.
+
+    They come from the kernel's own kallsyms, so there are no types and no source lines.
+    """
+    with image.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    made = cache.entry("symbols", [digest], lambda directory: _symbolize(image, directory))
+    return made / "vmlinux"
+
+
+def _symbolize(image: Path, directory: Path) -> None:
+    if importlib.util.find_spec("vmlinux_to_elf") is None:
+        raise LabError("vmlinux-to-elf is not installed: pip install 'kvm-gdbstub[lab]'")
+    with Steps("preparing the demo guest", 1) as steps:
+        steps.step("reading the kernel's symbols (about 15 s)")
+        # A process of its own: the library logs a lot and keeps half a gigabyte.
+        tools.run([sys.executable, "-m", SYMBOLIZER, str(image), str(directory / "vmlinux")])
