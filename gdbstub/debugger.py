@@ -39,6 +39,7 @@ from gdbstub.virtual_memory import VirtualMemory
 
 _log = logging.getLogger("gdbstub.debugger")
 
+_RESET = SystemEventKind.RESET
 _WATCH_STOPS = {Kind.WRITE: Stop.WATCH, Kind.READ: Stop.RWATCH, Kind.ACCESS: Stop.AWATCH}
 
 
@@ -59,8 +60,9 @@ class Debugger:
         self._stepping: frozenset[int] = frozenset()
         self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
         self._exits: Sequence[Exit] = ()
-        self._leaving = False
-        self._wanted = False  # at rest, by whoever came after the one that left
+        self._arrived = False  # at rest, and ``take_report`` has not been asked yet
+        self._leaving = False  # a client left while the guest ran: strip it and let it run
+        self._alone = False  # the guest runs for nobody but itself
         self._report: Report = Stopped(1)
 
     # What a client looks at.
@@ -163,7 +165,7 @@ class Debugger:
 
     def interrupt(self) -> None:
         """Ask a running guest to stop."""
-        self._wanted = True
+        self._alone = False
         self._machine.interrupt()
 
     def detach(self) -> None:
@@ -172,13 +174,14 @@ class Debugger:
             self.release()
         elif not isinstance(self._report, Exited):
             self._strip()
+            self._alone = True
             self._run_on()
 
     def release(self) -> None:
         """Leave nothing of ours behind; halted stays halted."""
         if self.running:
             # BRKs come out only while every vCPU is parked: see ``take_report``.
-            self._leaving, self._wanted = True, False
+            self._leaving = self._alone = True
             self._machine.interrupt()
         else:
             self._strip()
@@ -194,6 +197,8 @@ class Debugger:
     def debug_exit(self, exit: DebugExit) -> bool:
         """Whether this is a stop; an exception of the guest's own goes back into it."""
         verdict = self._verdict(exit)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%r: %s", exit, verdict or "the guest's own")
         if verdict is None:
             take_exception(self._machine.vcpus[exit.vcpu], exit.esr, exit.far)
             if exit.vcpu not in self._stepping:
@@ -239,25 +244,29 @@ class Debugger:
     def parked(self, exits: Sequence[Exit]) -> None:
         """All vCPUs are at rest; the server's thread goes on from here."""
         self._exits = exits
+        self._arrived = True
         self.notify()
 
     # On the server's thread again:
 
     def take_report(self) -> Report | None:
-        """What there is to say after a stop."""
-        self.running = False
+        """What there is to say after a stop; None where there was none, or for no client."""
+        if not self._arrived:
+            return None
+        self._arrived = self.running = False
         self._memory.forget()
         if isinstance(self._report, Exited):
             return self._report
-        report = self._judge(self._exits)
+        rebooted = any(isinstance(e, SystemEvent) and e.kind is _RESET for e in self._exits)
+        self._report = self._judge(self._exits)
         self._exits = ()
-        self._report = report
-        if not self._leaving or isinstance(report, Exited):
-            return report
-        self._leaving = False
-        self._strip()
-        if self._wanted:
-            return report
+        if self._leaving:
+            self._leaving = False
+            self._strip()
+        elif not rebooted:
+            return self._report
+        if not self._alone or isinstance(self._report, Exited):
+            return self._report
         self._run_on()
         return None
 

@@ -1,0 +1,5 @@
+"""``python -m gdbstub`` is the console script."""
+
+from gdbstub.cli import main
+
+main()
