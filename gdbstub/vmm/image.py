@@ -167,13 +167,13 @@ def _pe_end(data: bytes, pe: int) -> int:
 def _zboot_payload(data: bytes, name: str) -> tuple[bytes, str]:
     if len(data) < _ZBOOT.size:
         raise InputError(f"{name}: is truncated: {len(data)} bytes hold no zboot header")
-    _, _, offset, size, field = _ZBOOT.unpack_from(data)
+    _, _, offset, size, named = _ZBOOT.unpack_from(data)
     if offset + size > len(data):
         raise InputError(
             f"{name}: is truncated: its payload ends at byte {offset + size:#x}, "
             f"and the file has {len(data):#x}"
         )
-    said = field.split(b"\0")[0].decode("ascii", "replace")
+    said = named.split(b"\0")[0].decode("ascii", "replace")
     # The kernel's build names zstd after its level, "zstd22".
     algorithm = "zstd" if said.startswith("zstd") else said
     if algorithm not in unpack.ALGORITHMS:
