@@ -19,7 +19,7 @@ from typing import Final
 
 from gdbstub.lab import cache, cpio, guard, image, monitor, overlay, qemu, ssh, tools
 from gdbstub.lab.errors import LabError
-from gdbstub.lab.progress import Steps
+from gdbstub.lab.progress import Steps, note
 
 PREFIX: Final = "kvm-gdbstub-lab-"
 READY: Final = b"lab: ready"
@@ -85,7 +85,7 @@ def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
                 table = monitor.command(directory / "qmp", "info usernet")
                 ports = {row.port: row.local_port for row in monitor.forwards(table)}
                 ssh.configure(directory, ports[qemu.SSH_PORT])
-                machine.connection = ssh.share(directory)
+                machine.connection = ssh.hold(directory, "-M", shared=True)
         except BaseException:
             machine.stop()
             raise
@@ -155,8 +155,10 @@ def wait_until_ready(console: socket.socket, directory: Path) -> None:
 
 
 def failure(what: str, directory: Path, console: bytes) -> LabError:
-    """Say in one line what happened, and below it what QEMU and the console said last."""
-    qemu_said = (directory / "qemu.log").read_bytes() if (directory / "qemu.log").exists() else b""
-    said = (qemu_said + console).decode(errors="replace").splitlines()
-    tail = "".join(f"\n    {line}" for line in said[-15:] if line.strip())
-    return LabError(f"the lab {what}" + (f"; its last words:{tail}" if tail else ""))
+    """Print what QEMU and the console said last; return an error that says what happened."""
+    log = directory / "qemu.log"
+    said = (log.read_bytes() if log.exists() else b"") + console
+    lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+    for line in lines[-15:]:
+        note(f"lab console: {line}")
+    return LabError(f"the lab {what}: {lines[-1] if lines else 'it said nothing'}")

@@ -16,6 +16,7 @@ from gdbstub.lab.host import Lab
 from gdbstub.lab.qemu import Options
 
 BAD_INPUT: Final = 2
+CANNOT: Final = 1
 HOME: Final = "/root"
 
 
@@ -63,7 +64,7 @@ def run(
     """Run CMD as root in the lab's host; its exit status is this command's."""
     for path in files:
         if not path.is_file():
-            fail(f"--put {path}: no such file")
+            fail(f"--put {path}: no such file", BAD_INPUT)
 
     def use(host: Lab) -> int:
         for path in files:
@@ -88,12 +89,12 @@ def with_lab(
         with Lab.boot(given) if cpu or cpus or gic else Lab.open() as host:
             return use(host)
     except LabError as error:
-        fail(str(error))
+        fail(str(error), CANNOT)
     except KeyboardInterrupt:
         return 130
 
 
-def fail(message: str) -> NoReturn:
-    """Print one line and leave with the status of bad input."""
+def fail(message: str, status: int) -> NoReturn:
+    """Print one line and leave with *status*."""
     print(f"gdbstub: {message}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(status)

@@ -80,14 +80,18 @@ class Lab:
         stderr: Stream = None,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
+        new_session: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a command (0.4 s) whose streams and exit status are the local process's.
 
         It has a connection of its own: when the local process ends, killed or not, the lab
-        kills the command and everything that it started.
+        kills the command and everything that it started. With *new_session* the
+        terminal's signals do not reach the local process.
         """
         line = [*ssh.client(self.directory), ssh.script(argv, env, cwd)]
-        return subprocess.Popen(line, stdin=stdin, stdout=stdout, stderr=stderr)
+        return subprocess.Popen(
+            line, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=new_session
+        )
 
     def run(
         self,

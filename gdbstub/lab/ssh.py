@@ -5,6 +5,7 @@ It holds no connection and no state beside the files in the lab's directory.
 
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -50,24 +51,27 @@ def client(directory: Path, *options: str, shared: bool = False) -> list[str]:
     return ["ssh", "-F", str(directory / "ssh_config"), "-S", control, *options, HOST]
 
 
-def share(directory: Path) -> subprocess.Popen[bytes]:
-    """Open the connection that short commands share, and return the process that holds it."""
+def hold(directory: Path, *options: str, shared: bool = False) -> subprocess.Popen[bytes]:
+    """Open a connection that runs nothing, and return the process that holds it.
+
+    With *shared* it is the one that short commands share.
+    """
     # The local command runs once the connection stands: an event where -f would leave an orphan.
     connected = ["-oPermitLocalCommand=yes", "-oLocalCommand=echo connected"]
-    argv = client(directory, "-M", "-N", *connected, shared=True)
-    with (directory / "ssh.log").open("wb") as log:
-        master = subprocess.Popen(
+    argv = client(directory, "-N", *connected, *options, shared=shared)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
         )
-    if not (master.stdout and master.stdout.readline()):
-        master.wait()
-        why = tools.last_words((directory / "ssh.log").read_bytes())
-        raise LabError(f"the lab does not answer on ssh: {why}")
-    return master
+        if not (process.stdout and process.stdout.readline()):
+            process.communicate()
+            log.seek(0)
+            raise LabError(f"the lab does not answer on ssh: {tools.last_words(log.read())}")
+    return process
 
 
 def script(

@@ -1,0 +1,188 @@
+"""``gdbstub run`` inside the lab, made to look as if it ran here.
+
+It knows the inner command's contract and nothing of guests: the command says on stderr where
+it listens, SIGTERM ends it, its exit status is the answer.
+"""
+
+import re
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from gdbstub.lab.doors import Door, StdioDoor
+from gdbstub.lab.errors import LabError
+from gdbstub.lab.host import Lab, Stream
+from gdbstub.lab.qemu import ADDRESS, Options
+
+LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
+STOP_SECONDS: Final = 10.0
+"""How long the inner command may take to end when told to; then it is killed."""
+
+OnListening = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to run, and how it meets this machine.
+
+    *argv* follows ``gdbstub run`` in the lab; a ``Path`` in it is a file of this machine that
+    is copied there and becomes its path there. The streams are as for ``subprocess.Popen``.
+    """
+
+    argv: Sequence[str | Path]
+    door: Door
+    record: Path | None = None
+    stdin: Stream = None
+    stdout: Stream = None
+    options: Options | None = None
+    command: Sequence[str] = ("gdbstub", "run")
+
+
+class RemoteRun:
+    """A stub that runs in the lab; use as a context manager, or ``close`` it."""
+
+    def __init__(self, request: Request, on_listening: OnListening) -> None:
+        """Boot or join a lab and start the command there (about 7 s).
+
+        *on_listening* is called once, on another thread, with the address as a person writes
+        it (``localhost:1234``) and the TCP port, or 0. Raises ``LabError``, before booting
+        anything if the request cannot be met.
+        """
+        self._request = request
+        self._on_listening = on_listening
+        self._failure: LabError | None = None
+        self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
+        request.door.check()
+        with ExitStack() as stack:
+            record = stack.enter_context(open_record(request.record)) if request.record else None
+            self._lab = stack.enter_context(Lab.open(request.options))
+            self._process = self._start()
+            if record:
+                reader = self._lab.popen(
+                    ["cat", f"{self._name}.record"], stdin=subprocess.DEVNULL, stdout=record
+                )
+                stack.callback(finish, reader)
+            stack.callback(self._end)
+            self._messages = threading.Thread(target=self._pass_messages, daemon=True)
+            self._messages.start()
+            self._stack = stack.pop_all()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        argv = [
+            self._lab.put(item) if isinstance(item, Path) else item for item in self._request.argv
+        ]
+        setup = f"echo $$ >{self._name}.pid"
+        if self._request.record:
+            fifo = f"{self._name}.record"
+            self._lab.run(["mkfifo", fifo])
+            argv += ["--record", fifo]
+            # Held open from here, the pipe ends when the command does, used or not.
+            setup += f"; exec 3>{fifo}"
+        command = ["sh", "-c", f'{setup}; exec "$@"', "sh", *self._request.command]
+        stdin, stdout = self._request.stdin, self._request.stdout
+        if isinstance(self._request.door, StdioDoor):  # they are the client's
+            stdin, stdout = subprocess.DEVNULL, sys.stderr.fileno()
+        return self._lab.popen(
+            [*command, "--gdb", f"{ADDRESS}:0", *argv],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            # Ctrl-C is for this process, which then ends the command in good order.
+            new_session=True,
+        )
+
+    def _pass_messages(self) -> None:
+        """Copy the command's stderr to ours; take the one line that is for us."""
+        assert self._process.stderr
+        heard = False
+        for line in self._process.stderr:
+            if not heard and (match := LISTENING.fullmatch(line)):
+                heard = True
+                self._open_door(int(match[2]))
+            else:
+                sys.stderr.buffer.write(line)
+                sys.stderr.buffer.flush()
+
+    def _open_door(self, port: int) -> None:
+        try:
+            address, local_port = self._request.door.open(self._lab, port)
+        except LabError as error:
+            self._failure = error
+            self.stop()
+        else:
+            if isinstance(self._request.door, StdioDoor):
+                threading.Thread(target=self._stop_after, args=[self._request.door]).start()
+            self._on_listening(address, local_port)
+
+    def _stop_after(self, door: StdioDoor) -> None:
+        """The client's streams are the only way in: when they end, so does the session."""
+        door.wait()
+        self.stop()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the command's end and return its exit status.
+
+        Raises ``subprocess.TimeoutExpired``, or ``LabError`` if the way in could not be opened.
+        """
+        status = self._process.wait(timeout)
+        self._messages.join()
+        if self._failure:
+            raise self._failure
+        return status
+
+    def stop(self) -> None:
+        """Tell the command to end; ``wait`` then returns its status. Idempotent."""
+        if self._process.poll() is None:
+            with suppress(subprocess.SubprocessError):
+                self._lab.run(["sh", "-c", f"kill $(cat {self._name}.pid)"], timeout=STOP_SECONDS)
+
+    def close(self) -> None:
+        """End everything: command, way in, recording, and the lab if this object booted it."""
+        self._stack.close()
+
+    def _end(self) -> None:
+        try:
+            self.stop()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()  # and the lab kills the command
+                self._process.wait()
+        finally:
+            with suppress(LabError):
+                self._request.door.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_record(path: Path) -> BinaryIO:
+    """Open the file of ``--record`` now: it should not take a boot to learn that it cannot be."""
+    try:
+        return path.open("wb", buffering=0)
+    except OSError as error:
+        raise LabError(f"--record {path}: {error.strerror}") from None
+
+
+def finish(reader: subprocess.Popen[bytes]) -> None:
+    """Let *reader* copy what is left; its pipe has ended, so that is soon."""
+    try:
+        reader.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        reader.kill()
+        reader.wait()
