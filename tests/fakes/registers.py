@@ -55,6 +55,8 @@ _BANKS: Final = {
     SP_EL1.id: uc_const.UC_ARM64_REG_SP_EL1,
 }
 _SYSREG_CLASS: Final = 0x13
+# CRn of the registers that are IMPLEMENTATION DEFINED (Arm ARM D18.3): none here.
+_NOBODYS_CRN: Final = (11, 15)
 
 
 def _key(register: Register) -> tuple[int, int, int, int, int]:
@@ -64,6 +66,8 @@ def _key(register: Register) -> tuple[int, int, int, int, int]:
     if register.id >> 16 & 0xFFF != _SYSREG_CLASS:
         raise NoSuchRegister(f"this vCPU has no {register.name}")
     n = register.id & 0xFFFF
+    if n >> 7 & 15 in _NOBODYS_CRN:
+        raise NoSuchRegister(f"this vCPU has no {register.name}")
     return n >> 14, n >> 11 & 7, n >> 7 & 15, n >> 3 & 15, n & 7
 
 

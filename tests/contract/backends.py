@@ -1,0 +1,54 @@
+"""The implementations of ``Machine`` that the contract holds for: one entry each.
+
+A factory is named, not imported: the fake's needs packages that the lab does not have, and
+KVM's a kernel that most other places do not have.
+"""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Final, Protocol
+
+from gdbstub.machine import Machine
+
+
+class Factory(Protocol):
+    """Makes a machine that is halted at its first instruction.
+
+    *program* lies at 0x4000_0000, where RAM begins. vCPU 0 starts there at EL1h with the MMU
+    off and D, A, I and F masked; the others are powered off.
+    """
+
+    def __call__(self, program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Machine: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """``factory`` is ``module:function``; ``usable`` says whether this is a place for it."""
+
+    name: str
+    factory: str
+    usable: Callable[[], bool]
+
+    def load(self) -> Factory:
+        """Import the factory."""
+        module, function = self.factory.split(":")
+        factory: Factory = getattr(import_module(module), function)
+        return factory
+
+
+def _has_unicorn() -> bool:
+    return find_spec("unicorn") is not None
+
+
+def _has_arm64_kvm() -> bool:
+    return platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+BACKENDS: Final = (
+    Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn),
+    Backend("kvm", "tests.contract.kvm_machine:kvm_machine", _has_arm64_kvm),
+)

@@ -1,0 +1,43 @@
+"""The fixtures of the contract: machines of every backend that this place can run."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gdbstub.machine import Machine
+from tests.contract.backends import BACKENDS, Factory
+from tests.contract.programs import Program
+from tests.contract.recorder import Recorder
+
+#: ``start(program, vcpus=…)`` gives a recorder; its ``machine`` is closed after the test.
+Start = Callable[..., Recorder]
+
+_USABLE = [backend for backend in BACKENDS if backend.usable()]
+if not _USABLE:
+    raise pytest.UsageError("no Machine can be had here: neither unicorn nor an arm64 /dev/kvm")
+
+
+@pytest.fixture(params=_USABLE, ids=lambda backend: backend.name)
+def machine_factory(request: pytest.FixtureRequest) -> Iterator[Factory]:
+    """The backend's factory; whatever it makes is closed after the test."""
+    factory: Factory = request.param.load()
+    made: list[Machine] = []
+
+    def make(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Machine:
+        machine = factory(program, vcpus=vcpus, memory=memory)
+        made.append(machine)
+        return machine
+
+    yield make
+    for machine in made:
+        machine.close()
+
+
+@pytest.fixture
+def start(machine_factory: Factory) -> Start:
+    """A machine with a program of the table, and a recorder that listens to it."""
+
+    def begin(program: Program, *, vcpus: int = 1) -> Recorder:
+        return Recorder(machine_factory(program.image, vcpus=vcpus))
+
+    return begin

@@ -1,0 +1,183 @@
+"""The guest programs of the contract, as words with their assembly beside them.
+
+The lab has no assembler; ``test_programs.py`` assembles each line outside it and compares.
+An address in the text is relative to its own line (``.``); a line's number is its index.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+BASE: Final = 0x4000_0000
+#: Free for data: no program reaches it, and every test's RAM does.
+DATA: Final = BASE + 0x1_0000
+#: Where tests put exception vectors, and where in them a synchronous exception of EL1h goes.
+VECTORS: Final = BASE + 0x8000
+SYNC_EL1H: Final = VECTORS + 0x200
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Words and their text, line by line."""
+
+    lines: tuple[tuple[int, str], ...]
+
+    @property
+    def image(self) -> bytes:
+        """What lies in memory."""
+        return b"".join(word.to_bytes(4, "little") for word, _ in self.lines)
+
+    @property
+    def text(self) -> str:
+        """What an assembler makes ``image`` of."""
+        return "\n".join(text for _, text in self.lines)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+def at(line: int) -> int:
+    """The address of a line of the program at ``BASE``."""
+    return BASE + 4 * line
+
+
+def program(*lines: tuple[int, str]) -> Program:
+    return Program(lines)
+
+
+SPIN: Final = program(
+    (0x14000000, "b ."),
+)
+
+COUNT: Final = program(
+    (0x91000400, "add x0, x0, #1"),
+    (0x17FFFFFF, "b . - 4"),
+)
+
+STRAIGHT: Final = program(
+    (0xD2800020, "mov x0, #1"),
+    (0x91000400, "add x0, x0, #1"),
+    (0xD503201F, "nop"),
+    (0xD28000E1, "mov x1, #7"),
+    (0x14000000, "b ."),
+)
+
+STACK_POINTER: Final = program(
+    (0x910003E0, "mov x0, sp"),
+    (0x910003E1, "mov x1, sp"),
+    (0x14000000, "b ."),
+)
+
+VECTOR_COPY: Final = program(
+    (0x4EA01C01, "mov v1.16b, v0.16b"),
+    (0xD4200020, "brk #1"),
+)
+
+ONE_THEN_BRK: Final = program(
+    (0xD2800020, "mov x0, #1"),
+    (0xD4200020, "brk #1"),
+)
+#: What tests write over its first line.
+TWO: Final = program((0xD2800040, "mov x0, #2"))
+
+BREAKS: Final = program(
+    (0xD4202460, "brk #0x123"),
+    (0xD43FFFE0, "brk #0xffff"),
+    (0x14000000, "b ."),
+)
+
+BREAK_THEN_SPIN: Final = program(
+    (0xD4200020, "brk #1"),
+    (0x14000000, "b ."),
+)
+
+# x0: an address in RAM, 16-byte aligned.
+ACCESSES: Final = program(
+    (0xF9400001, "ldr x1, [x0]"),
+    (0xF9000002, "str x2, [x0]"),
+    (0x39401403, "ldrb w3, [x0, #5]"),
+    (0x39001404, "strb w4, [x0, #5]"),
+    (0xF9002004, "str x4, [x0, #64]"),
+    (0xD4200020, "brk #1"),
+)
+
+SLIDE: Final = program(
+    *[(0xD503201F, "nop")] * 16,
+    (0xD4200020, "brk #1"),
+)
+
+# x0: an address in RAM.
+STORES: Final = program(
+    *[(0xF8008402, "str x2, [x0], #8")] * 16,
+    (0xD4200020, "brk #1"),
+)
+
+# x0: the address of line 6; w1: a word to put there.
+PATCHES_ITSELF: Final = program(
+    (0xB9000001, "str w1, [x0]"),
+    (0xD50B7B20, "dc cvau, x0"),
+    (0xD5033B9F, "dsb ish"),
+    (0xD50B7520, "ic ivau, x0"),
+    (0xD5033B9F, "dsb ish"),
+    (0xD5033FDF, "isb"),
+    (0xD503201F, "nop"),
+    (0xD4200020, "brk #1"),
+)
+
+SYSTEM_OFF: Final = program(
+    (0x52800100, "mov w0, #8"),
+    (0x72B08000, "movk w0, #0x8400, lsl #16"),
+    (0xD4000002, "hvc #0"),
+    (0x14000000, "b ."),
+)
+
+SYSTEM_RESET: Final = program(
+    (0x52800120, "mov w0, #9"),
+    (0x72B08000, "movk w0, #0x8400, lsl #16"),
+    (0xD4000002, "hvc #0"),
+    (0x14000000, "b ."),
+)
+
+# An exception handler: notes what it finds, and switches off.
+HANDLER: Final = program(
+    (0xD5385201, "mrs x1, esr_el1"),
+    (0xD5384022, "mrs x2, elr_el1"),
+    (0xD5384003, "mrs x3, spsr_el1"),
+    *SYSTEM_OFF.lines,
+)
+
+# vCPU 1 starts at line 7 with 0x55 in x0.
+SECONDARY: Final = program(
+    (0x52800060, "mov w0, #3"),
+    (0x72B88000, "movk w0, #0xc400, lsl #16"),
+    (0xD2800021, "mov x1, #1"),
+    (0x10000082, "adr x2, . + 16"),
+    (0xD2800AA3, "mov x3, #0x55"),
+    (0xD4000002, "hvc #0"),
+    (0x14000000, "b ."),
+    (0x91000404, "add x4, x0, #1"),
+    (0xD4200040, "brk #2"),
+    (0x91000400, "add x0, x0, #1"),
+    (0x17FFFFFF, "b . - 4"),
+)
+
+# vCPU 1 starts at line 12 and switches itself off; vCPU 0 sees that in AFFINITY_INFO.
+SECONDARY_LEAVES: Final = program(
+    (0x52800060, "mov w0, #3"),
+    (0x72B88000, "movk w0, #0xc400, lsl #16"),
+    (0xD2800021, "mov x1, #1"),
+    (0x10000122, "adr x2, . + 36"),
+    (0xD4000002, "hvc #0"),
+    (0x52800080, "mov w0, #4"),
+    (0x72B88000, "movk w0, #0xc400, lsl #16"),
+    (0xD2800021, "mov x1, #1"),
+    (0xD2800002, "mov x2, #0"),
+    (0xD4000002, "hvc #0"),
+    (0xB4FFFF60, "cbz x0, . - 20"),
+    (0xD4200020, "brk #1"),
+    (0x52800040, "mov w0, #2"),
+    (0x72B08000, "movk w0, #0x8400, lsl #16"),
+    (0xD4000002, "hvc #0"),
+    (0x14000000, "b ."),
+)
+
+ALL: Final = {name: value for name, value in vars().items() if isinstance(value, Program)}
