@@ -180,8 +180,8 @@ def _expand(body: bytes) -> bytes | None:
     ``*`` and a printable character repeat what stands before, by the character less 29
     (GDB manual, E.1); this works on the bytes as sent, before escapes are undone.
     """
-    extra = sum(_repeats(match) for match in _RUNS.finditer(body))
-    if len(body) + extra > PACKET_SIZE:
+    growth = sum(_repeats(match) - len(match[2]) for match in _RUNS.finditer(body))
+    if len(body) + growth > PACKET_SIZE:
         return None
     return _RUNS.sub(lambda match: match[1] * (1 + _repeats(match)), body)
 
