@@ -4,6 +4,7 @@ It accepts no client and reads nothing; ``server.py`` does.
 """
 
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -33,7 +34,10 @@ class Tcp:
     @property
     def local(self) -> bool:
         """Whether only this machine's users can reach it."""
-        return self.host == "localhost" or self.host.startswith("127.") or self.host == "::1"
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"  # another name may mean anything
 
     def bind(self) -> tuple["Tcp", list[socket.socket]]:
         """Bind every address of the host, with one port; return also what that port is.
@@ -87,7 +91,8 @@ class Tcp:
 
 
 def _listener(family: int, address: tuple[str, int]) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only where the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
