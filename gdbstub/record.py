@@ -6,31 +6,16 @@ It keeps what packets say, not how they were framed: no checksums, escapes undon
 import logging
 from typing import Final, TextIO
 
-from gdbstub import rsp
-
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _PRINTABLE: Final = {code: f"\\x{code:02x}" for code in range(256) if not 0x20 <= code < 0x7F} | {
     ord("\\"): r"\\"
-}
-
-_NAMES: Final[dict[type[rsp.Event], str]] = {
-    rsp.Ack: "+",
-    rsp.Nak: "-",
-    rsp.Interrupt: "^C",
-    rsp.BadChecksum: "(bad checksum)",
-    rsp.Oversized: "(too long)",
 }
 
 
 def printable(data: bytes) -> str:
     r"""Spell *data* on one line: ``\xNN`` for what does not print, ``\\`` for a backslash."""
     return data.decode("latin-1").translate(_PRINTABLE)
-
-
-def describe(event: rsp.Event) -> str:
-    """Spell what a client sent."""
-    return f"${printable(event.data)}" if isinstance(event, rsp.Packet) else _NAMES[type(event)]
 
 
 class Recorder:
@@ -40,17 +25,13 @@ class Recorder:
         """Write to *file*, which the caller closes."""
         self._file: TextIO | None = file
 
-    def received(self, event: rsp.Event) -> None:
-        """Log what the client sent."""
-        self._write(f"<- {describe(event)}")
+    def received(self, text: str) -> None:
+        """Log what the client sent, as one printable line."""
+        self._write(f"<- {text}")
 
-    def sent(self, payload: bytes) -> None:
-        """Log a packet that the client got."""
-        self._write(f"-> ${printable(payload)}")
-
-    def answered(self, text: bytes) -> None:
-        """Log what the client got outside a packet, or again: ``+``, ``-``, or a whole frame."""
-        self._write(f"-> {printable(text)}")
+    def sent(self, text: str) -> None:
+        """Log what the client got, as one printable line."""
+        self._write(f"-> {text}")
 
     def note(self, text: str) -> None:
         """Log a remark, as a line that begins with ``#``."""
@@ -63,5 +44,5 @@ class Recorder:
             self._file.write(line + "\n")
             self._file.flush()
         except (OSError, ValueError) as error:
-            log.warning("the conversation is no longer recorded: %s", error)
+            _log.warning("the conversation is no longer recorded: %s", error)
             self._file = None

@@ -10,14 +10,23 @@ from typing import Final
 from gdbstub import rsp
 from gdbstub.errors import MachineError, PacketError, StubError, reply_for
 from gdbstub.packets import Client, Reply, dispatch, find, stop_reply
-from gdbstub.record import Recorder, describe, printable
+from gdbstub.record import Recorder, printable
 from gdbstub.target import Exited, Resume, Target
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: The most that a client may send ahead while the target runs, in bytes and in packets.
 _AHEAD: Final = 4 * rsp.PACKET_SIZE
 _AHEAD_COUNT: Final = 1024
+
+# What is no packet, in a log.
+_SPELLED: Final[dict[type[rsp.Event], str]] = {
+    rsp.Ack: "+",
+    rsp.Nak: "-",
+    rsp.Interrupt: "^C",
+    rsp.BadChecksum: "(bad checksum)",
+    rsp.Oversized: "(too long)",
+}
 
 
 class Session:
@@ -59,7 +68,7 @@ class Session:
             self._log_received(event)
             if answer := self._connection.answer(event):
                 if self._recorder:
-                    self._recorder.answered(answer)
+                    self._recorder.sent(printable(answer))
                 out.append(answer)
             self._take(event, out)
         return b"".join(out)
@@ -80,7 +89,7 @@ class Session:
                 self._owed = False
                 self._send(stop_reply(self._client, report), out)
         except Exception as error:
-            log.exception("cannot tell why the target stopped")
+            _log.exception("cannot tell why the target stopped")
             self._running = self._owed = False
             self._send(self._failure(error), out)
         self._resume_waiting(out)
@@ -95,7 +104,7 @@ class Session:
         try:
             self._target.release()
         except Exception:
-            log.exception("cannot leave the target as a client should")
+            _log.exception("cannot leave the target as a client should")
 
     def _take(self, event: rsp.Event, out: list[bytes]) -> None:
         """Handle one event now, or put it where it waits for the target to stop."""
@@ -127,7 +136,7 @@ class Session:
         self._waiting.append(event)
         self._waiting_bytes += _size(event)
         if self._waiting_bytes > _AHEAD or len(self._waiting) > _AHEAD_COUNT:
-            log.warning("the client sends without waiting for replies; it is let go")
+            _log.warning("the client sends without waiting for replies; it is let go")
             self.close()
 
     @staticmethod
@@ -154,29 +163,33 @@ class Session:
     def _failure(self, error: Exception) -> bytes:
         """What a client is told of *error*; one that nobody meant is logged in full."""
         if not isinstance(error, StubError):
-            log.error("a packet's handler failed", exc_info=error)
+            _log.error("a packet's handler failed", exc_info=error)
             error = MachineError("internal error in the stub; its log says more")
         return reply_for(error, textual=b"error-message" in self._client.features)
 
     def _send(self, reply: Reply, out: list[bytes]) -> None:
         if isinstance(reply, bytes):
             if self._recorder:
-                self._recorder.sent(reply)
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("-> $%s", printable(reply))
+                self._recorder.sent(f"${printable(reply)}")
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("-> $%s", printable(reply))
             out.append(self._connection.send(reply))
 
     def _log_received(self, event: rsp.Event) -> None:
         if self._recorder:
-            self._recorder.received(event)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("<- %s", describe(event))
+            self._recorder.received(_spell(event))
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("<- %s", _spell(event))
 
     def _interrupt(self) -> None:
         try:
             self._target.interrupt()
         except Exception:
-            log.exception("cannot interrupt the target")
+            _log.exception("cannot interrupt the target")
+
+
+def _spell(event: rsp.Event) -> str:
+    return f"${printable(event.data)}" if isinstance(event, rsp.Packet) else _SPELLED[type(event)]
 
 
 def _size(event: rsp.Event) -> int:
