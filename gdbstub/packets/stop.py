@@ -14,7 +14,7 @@ from gdbstub.errors import StubError
 from gdbstub.packets.client import Client
 from gdbstub.target import Exited, Report, Stop
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _WATCHES: Final = frozenset((Stop.WATCH, Stop.RWATCH, Stop.AWATCH))
 _BREAKS: Final = frozenset((Stop.SWBREAK, Stop.HWBREAK))
@@ -48,7 +48,7 @@ def _registers(client: Client) -> bytes:
         data = client.target.read_registers(client.general, rows)
     except StubError as error:
         # A stop must be told even so; the client will ask for what it needs.
-        log.warning("no registers in the stop reply: %s", error)
+        _log.warning("no registers in the stop reply: %s", error)
         return b""
     template, split = _layout(rows, client.registers)
     return template % split.unpack(hexlify(data))

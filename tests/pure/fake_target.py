@@ -35,10 +35,10 @@ class FakeTarget:
     #: False: nothing happens to a resumed target until the test says ``stop``.
     lively: bool = True
 
-    notify: Callable[[], None] = lambda: None
     registers: Sequence[Register] = CLIENT
 
     def __post_init__(self) -> None:
+        self.notify: Callable[[], None] = lambda: None
         self.values = {
             (cpu, row): bytes(row.size) for cpu in range(1, self.cpus + 1) for row in CLIENT
         }
