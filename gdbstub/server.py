@@ -16,7 +16,7 @@ from gdbstub.record import Recorder
 from gdbstub.session import Session
 from gdbstub.target import Exited, Target
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: How long a client may take to read the last reply, in seconds.
 _LINGER: Final = 1.0
@@ -53,7 +53,9 @@ class Server:
         return self._bound.path if isinstance(self._bound, Unix) else str(self._bound)
 
     async def start(self) -> None:
-        """Listen, or take standard input for the client; ``notify`` is ours from now on.
+        """Listen, or take standard input for the client.
+
+        ``Target.notify`` is ours from now on: set nothing going before.
 
         Raises:
             InputError: the endpoint cannot be had.
@@ -63,7 +65,7 @@ class Server:
             case Tcp() as tcp:
                 self._bound, sockets = tcp.bind()
                 if not tcp.local:
-                    log.warning("%s: whoever can reach it controls the guest", self._bound)
+                    _log.warning("%s: whoever can reach it controls the guest", self._bound)
                 for each in sockets:
                     self._listeners.append(await loop.create_server(self._client, sock=each))
             case Unix() as unix:
@@ -81,7 +83,6 @@ class Server:
                     loop.call_soon_threadsafe(self._target_stopped)
 
         self.target.notify = notify
-        notify()  # it may have stopped, or ended, before anybody listened
 
     async def wait_ended(self) -> None:
         """Wait until the guest is gone and the last reply sent, or stdio's client has left."""
@@ -124,7 +125,7 @@ class Server:
         try:
             report = self.target.take_report()
         except Exception:
-            log.exception("cannot tell why the target stopped")
+            _log.exception("cannot tell why the target stopped")
             return
         if isinstance(report, Exited):
             self.end()
@@ -200,15 +201,16 @@ class _Conversation(asyncio.Protocol):
         """Begin, unless somebody else is being served."""
         self._link = link
         if not self._server.admit(self):
-            log.warning("turned %s away: one client is served at a time", peer)
+            _log.warning("turned %s away: one client is served at a time", peer)
             link.close()
             return
-        log.info("client: %s", peer)
+        _log.info("client: %s", peer)
         try:
             self._session = Session(self._server.target, self._server.recorder)
         except Exception:
-            log.exception("cannot begin a session")
-            self.finish()
+            _log.exception("cannot begin a session")
+            self._server.dismiss(self)
+            link.close()
 
     def data_received(self, data: bytes) -> None:
         if self._session and self._link:
@@ -230,7 +232,7 @@ class _Conversation(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._session:
-            log.info("client gone%s", f": {error}" if error else "")
+            _log.info("client gone%s", f": {error}" if error else "")
             self._session.close()
         if self._timer:
             self._timer.cancel()
