@@ -94,18 +94,23 @@ def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
 
 def claim() -> tuple[Path, int]:
     """Make a private directory and lock it against ``sweep``."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    parent = runtime if os.access(runtime, os.W_OK) and len(runtime) < 40 else None
+    parent = next((path for path in runtime_directories() if os.access(path, os.W_OK)), None)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return directory, lock
 
 
+def runtime_directories() -> list[Path]:
+    """List where a lab's directory may be: short paths only, for a socket's has 107 bytes."""
+    names = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
+    return [Path(name) for name in names if name.startswith("/") and len(os.fsencode(name)) <= 50]
+
+
 def sweep() -> None:
     """Remove the directories of labs whose guard and owner were both killed."""
-    for parent in {tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR") or "/nowhere"}:
-        for directory in Path(parent).glob(f"{PREFIX}*"):
+    for parent in runtime_directories():
+        for directory in parent.glob(f"{PREFIX}*"):
             with suppress(OSError):
                 if time.time() - directory.stat().st_mtime < UNCLAIMED_SECONDS:
                     continue

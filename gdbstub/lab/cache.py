@@ -93,11 +93,16 @@ def locked(path: Path) -> Iterator[None]:
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn the errors of a full or unwritable disk into a line with the remedy."""
+    full = f"the disk is full: free about 1 GB for {path.parent}"
     try:
         yield
+    except LabError as error:
+        if os.strerror(errno.ENOSPC) in str(error):  # in the words of a program that we ran
+            raise LabError(full) from error
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise LabError(f"the disk is full: free about 1 GB for {path.parent}") from error
+            raise LabError(full) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
             raise LabError(
                 f"cannot write to {path.parent} ({error.strerror}): "

@@ -4,13 +4,21 @@ It uses the machine's apt sources and keys but none of its state: lists and pack
 in the directory that it is given. It never runs a package's scripts.
 """
 
+import fcntl
 import re
+import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
 
 from gdbstub.lab import tools
 from gdbstub.lab.errors import LabError
+
+FRESH_SECONDS: Final = 600.0
 
 
 def release() -> str:
@@ -24,12 +32,19 @@ def release() -> str:
 
 
 class Arm64:
-    """The arm64 packages that this machine's apt sources offer."""
+    """The arm64 packages that this machine's apt sources offer; use as a context manager."""
 
-    def __init__(self, directory: Path) -> None:
-        """Keep lists and packages under *directory*."""
+    def __init__(self, directory: Path, scratch: Path) -> None:
+        """Keep lists and packages under *directory*; download to *scratch* first.
+
+        A file that has its place under *directory* is whole: apt has checked it.
+        """
         self.debs = directory / "debs"
         self._lists = directory / "lists"
+        self._lock = directory / "lock"
+        self._scratch = scratch
+        self._warning = ""
+        self._held = ExitStack()
         for path in (self.debs, self._lists / "partial", directory / "archives" / "partial"):
             path.mkdir(parents=True, exist_ok=True)
         options = {
@@ -45,15 +60,33 @@ class Arm64:
         }
         self._options = [f"-o{name}={value}" for name, value in options.items()]
 
+    def __enter__(self) -> Self:
+        """Wait for others who use these lists: apt itself fails instead."""
+        lock = self._held.enter_context(self._lock.open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
+
     def update(self) -> None:
-        """Fetch the package lists.
+        """Fetch the package lists, unless they are minutes old.
 
         apt-get calls it a success when the network is down, so failure shows in ``show``.
         """
-        self._warning = ""
+        stamp = self._lists / "stamp"
+        if stamp.exists() and time.time() - stamp.stat().st_mtime < FRESH_SECONDS:
+            return
         done = self._call("apt-get", "-q", "update")
         if warnings := re.findall(r"^[WE]: (.*)", done.stderr, re.MULTILINE):
-            self._warning = warnings[-1]
+            self._warning = warnings[0]
+        else:
+            stamp.touch()
 
     def show(self, name: str) -> str:
         """Return the control fields of the candidate version of *name*."""
@@ -83,10 +116,12 @@ class Arm64:
             f"{name}={version}" for name, version in packages if not self._deb(name, version)
         ]
         if missing:
-            done = self._call("apt-get", "-q", "download", *missing, cwd=self.debs)
+            done = self._call("apt-get", "-q", "download", *missing, cwd=self._scratch)
             if done.returncode:
                 why = tools.last_words(done.stderr.encode())
                 raise LabError(f"cannot download arm64 packages (is the network up?): {why}")
+            for deb in self._scratch.glob("*.deb"):
+                shutil.move(deb, self.debs / deb.name)
         found = [self._deb(name, version) for name, version in packages]
         return [path for path in found if path]
 

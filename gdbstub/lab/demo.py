@@ -22,6 +22,7 @@ INIT_LINE: Final = "gdbstub demo guest: init is running"
 """What the guest prints when user space is there."""
 
 ROOTFS: Final = Path(__file__).parent / "demofs"
+BUSYBOX: Final = "busybox-static"
 SYMBOLIZER: Final = "vmlinux_to_elf.scripts.vmlinux_to_elf"
 
 
@@ -51,10 +52,10 @@ def _build_initrd(directory: Path) -> None:
     tools.require("apt-get", "dpkg-deb", "tar", "cpio")
     with Steps("preparing the demo guest", 2) as steps:
         steps.step("downloading busybox")
-        packages = debian.Arm64(cache.root() / "apt")
-        packages.update()
-        (item,) = [item for item in packages.closure(["busybox-static"]) if "busybox" in item[0]]
-        (deb,) = packages.download([item])
+        with debian.Arm64(cache.root() / "apt", directory) as packages:
+            packages.update()
+            wanted = [item for item in packages.closure([BUSYBOX]) if item[0] == BUSYBOX]
+            (deb,) = packages.download(wanted)
         steps.step("packing it")
         tree = directory / "tree"
         (tree / "usr/bin").mkdir(parents=True)

@@ -139,14 +139,14 @@ class Lab:
             return target
         link = self.directory / "outbox" / f"{name}.{secrets.token_hex(4)}"
         link.symlink_to(path.resolve())
+        part, place = shlex.quote(f"{target}.{link.name}"), shlex.quote(target)
         try:
             self._script(
                 f"set -e; mkdir -p {shlex.quote(str(Path(target).parent))}; "
-                f"echo {link.name} | socat -b 1048576 -t 600 - TCP:{FILES_ADDRESS}:{FILES_PORT} "
-                f">{shlex.quote(target)}.part; "
-                f"test $(stat -c %s {shlex.quote(target)}.part) = {status.st_size}; "
-                f"chmod {status.st_mode & 0o777:o} {shlex.quote(target)}.part; "
-                f"mv {shlex.quote(target)}.part {shlex.quote(target)}"
+                f"echo {link.name} | "
+                f"socat -b 1048576 -t 600 - TCP:{FILES_ADDRESS}:{FILES_PORT} >{part}; "
+                f"test $(stat -c %s {part}) = {status.st_size}; "
+                f"chmod {status.st_mode & 0o777:o} {part}; mv {part} {place}"
             )
         except subprocess.CalledProcessError as error:
             raise LabError(f"cannot copy {path} into the lab (is its memory full?)") from error

@@ -97,14 +97,14 @@ def _build(directory: Path, base: kernel.Kernel, wheels: list[str]) -> None:
     tree = directory / "tree"
     with Steps("preparing the lab", 6) as steps:
         steps.step("reading the package lists")
-        packages = debian.Arm64(cache.root() / "apt")
-        packages.update()
-        # The -minimal package of the default Python brings dpkg along; what it wraps does not.
-        minimal = packages.dependency("python3-minimal", r"python3\.\d+-minimal")
-        python = minimal.removesuffix("-minimal")
-        closure = packages.closure([minimal, f"lib{python}-stdlib", *PACKAGES])
-        steps.step(f"downloading {len(closure)} Debian packages")
-        debs = packages.download([item for item in closure if item[0] not in NOT_UNPACKED])
+        with debian.Arm64(cache.root() / "apt", directory) as packages:
+            packages.update()
+            # python3-minimal brings dpkg along; the versioned package that it wraps does not.
+            minimal = packages.dependency("python3-minimal", r"python3\.\d+-minimal")
+            python = minimal.removesuffix("-minimal")
+            closure = packages.closure([minimal, f"lib{python}-stdlib", *PACKAGES])
+            steps.step(f"downloading {len(closure)} Debian packages")
+            debs = packages.download([item for item in closure if item[0] not in NOT_UNPACKED])
         steps.step("unpacking them")
         lay_out(tree)
         for deb in debs:

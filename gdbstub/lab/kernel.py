@@ -45,12 +45,12 @@ def prepare() -> Kernel:
 def _build(directory: Path) -> None:
     with Steps("preparing the kernel", 3) as steps:
         steps.step("reading the package lists")
-        packages = debian.Arm64(cache.root() / "apt")
-        packages.update()
-        name = packages.dependency(META_PACKAGE, r"linux-image-\S+-cloud-arm64(?:-unsigned)?")
-        version = re.findall(r"^Version: (\S+)", packages.show(name), re.MULTILINE)[0]
-        steps.step(f"downloading {name} {version}")
-        (deb,) = packages.download([(name, version)])
+        with debian.Arm64(cache.root() / "apt", directory) as packages:
+            packages.update()
+            name = packages.dependency(META_PACKAGE, r"linux-image-\S+-cloud-arm64")
+            version = re.findall(r"^Version: (\S+)", packages.show(name), re.MULTILINE)[0]
+            steps.step(f"downloading {name} {version}")
+            (deb,) = packages.download([(name, version)])
         steps.step("unpacking the kernel")
         tree = directory / "tree"
         tree.mkdir()

@@ -158,6 +158,9 @@ class RemoteRun:
         finally:
             with suppress(LabError):
                 self._request.door.close()
+            if self._process.stderr:
+                self._messages.join()
+                self._process.stderr.close()
 
     def __enter__(self) -> Self:
         return self

@@ -44,5 +44,6 @@ def run(argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b"") -> 
 def last_words(stderr: bytes) -> str:
     """Pick the line of *stderr* that most likely says why: an error, else the last one."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    full = [line for line in lines if "No space left" in line]
     errors = [line for line in lines if line.startswith(("E:", "ERROR", "error"))]
-    return (errors or lines or ["no message"])[-1]
+    return (full or errors or lines or ["no message"])[-1]

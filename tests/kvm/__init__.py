@@ -1,0 +1,1 @@
+"""Tests on real KVM, in the lab or natively."""
