@@ -1,0 +1,1 @@
+"""The gdb ring: a real gdb-multiarch against the whole stub over the fake machine."""

@@ -1,0 +1,82 @@
+"""Server, debugger and fake machine in this process, on an event loop of their own."""
+
+import asyncio
+import queue
+import threading
+from typing import Final, Self
+
+from gdbstub.debugger import Debugger
+from gdbstub.endpoint import Tcp
+from gdbstub.server import Server
+from gdbstub.target import Resume
+from tests.fakes.machine import FakeMachine
+
+_BOUND: Final = 10.0  # seconds
+
+
+class Observed(Debugger):
+    """A debugger that says what was asked of it, so that a test can wait for it."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.happened: queue.Queue[str] = queue.Queue()
+        super().__init__(machine)
+
+    def resume(self, resume: Resume) -> None:
+        super().resume(resume)
+        self.happened.put("resume")
+
+    def release(self) -> None:
+        super().release()
+        self.happened.put("release")
+
+    def kill(self) -> None:
+        super().kill()
+        self.happened.put("kill")
+
+
+class Stub:
+    """Serves *machine* on a free port while it is entered."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = machine
+        self.remote = ""
+        self._debugger = Observed(machine)
+        self._ready: queue.Queue[str] = queue.Queue()
+        self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._life, name="stub")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.remote = self._ready.get(timeout=_BOUND)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(_BOUND)
+        self.machine.close()
+        assert not self._thread.is_alive()
+
+    def expect(self, what: str) -> None:
+        """Wait until *what* has been asked of the debugger, and done; older news is dropped."""
+        while self._debugger.happened.get(timeout=_BOUND) != what:
+            pass
+
+    def expect_end(self) -> None:
+        """Wait until the server says that nothing is left to serve."""
+        assert self._ended.wait(_BOUND)
+
+    def _life(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = Server(self._debugger, Tcp("127.0.0.1", 0))
+        await server.start()
+        self._ready.put(server.remote)
+        ended = asyncio.ensure_future(server.wait_ended())
+        ended.add_done_callback(lambda _: self._ended.set())
+        await self._over.wait()
+        ended.cancel()
+        await server.close()
