@@ -14,6 +14,7 @@ PACKET_SIZE: Final = 0x20000
 
 _ESCAPED: Final = re.compile(rb"\}(.)", re.DOTALL)
 _RUNS: Final = re.compile(rb"([^*])((?:\*[ -~])+)")
+_DIGITS: Final = [b"%02x" % value for value in range(256)]
 _LEAD: Final = re.compile(rb"[$\x03+-]")
 _DOLLAR, _INTERRUPT, _PLUS, _MINUS = b"$\x03+-"
 
@@ -127,7 +128,7 @@ class Connection:
         dropping, self._dropping = self._dropping and not start, False
         if dropping or len(body) > PACKET_SIZE:
             return Oversized()
-        if frame[-2:].lower() != b"%02x" % checksum(body):
+        if frame[-2:].lower() != _DIGITS[checksum(body)]:
             return BadChecksum()
         if b"*" in body:
             expanded = _expand(body)

@@ -6,8 +6,9 @@ It holds no bytes of the wire and resumes nothing.
 from dataclasses import dataclass, field
 from typing import Final
 
-from gdbstub.aarch64.registers import CORE, EXPEDITED, FPU, Register
+from gdbstub.aarch64.registers import CORE, FPU, Register
 from gdbstub.errors import NoSuchThread
+from gdbstub.packets.expedited import Expedited
 from gdbstub.target import Action, Resume, Target
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
@@ -38,7 +39,7 @@ class Client:
     registers: tuple[Register, ...] = field(init=False)
     #: The rows that ``g`` carries, the first ones: a client asks for the rest one by one.
     general_registers: tuple[Register, ...] = field(init=False)
-    expedited: tuple[Register, ...] = field(init=False)
+    expedited: Expedited = field(init=False)
     #: ``Hg``: the thread that registers and memory are read of; always one that exists.
     general: int = field(init=False)
 
@@ -48,7 +49,7 @@ class Client:
         self.registers = tuple(self.target.registers)
         shown = [row.feature in (CORE, FPU) for row in self.registers]
         self.general_registers = self.registers[: [*shown, False].index(False)]
-        self.expedited = tuple(row for row in EXPEDITED if row in self.registers)
+        self.expedited = Expedited(self.registers)
         self.general = self.threads[0]
 
     def thread(self, thread_id: int) -> int:

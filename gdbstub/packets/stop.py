@@ -4,12 +4,8 @@ It decides nothing about when one is due; ``session.py`` does.
 """
 
 import logging
-from binascii import hexlify
-from functools import lru_cache
-from struct import Struct
 from typing import Final
 
-from gdbstub.aarch64.registers import Register
 from gdbstub.errors import StubError
 from gdbstub.packets.client import Client
 from gdbstub.target import Exited, Report, Stop
@@ -42,23 +38,10 @@ def stop_reply(client: Client, report: Report) -> bytes:
 
 
 def _registers(client: Client) -> bytes:
-    """The expedited registers, ``number:value;`` each."""
-    rows = client.expedited
+    expedited = client.expedited
     try:
-        data = client.target.read_registers(client.general, rows)
+        return expedited.spell(client.target.read_registers(client.general, expedited.rows))
     except StubError as error:
         # A stop must be told even so; the client will ask for what it needs.
         _log.warning("no registers in the stop reply: %s", error)
         return b""
-    template, split = _layout(rows, client.registers)
-    return template % split.unpack(hexlify(data))
-
-
-@lru_cache(maxsize=8)
-def _layout(rows: tuple[Register, ...], registers: tuple[Register, ...]) -> tuple[bytes, Struct]:
-    """A ``%`` template for all of *rows*, and what cuts their hex digits apart.
-
-    Numbers have two digits each: LLDB takes no others for registers.
-    """
-    template = b"".join(b"%02x:%%b;" % registers.index(row) for row in rows)
-    return template, Struct("".join(f"{2 * row.size}s" for row in rows))
