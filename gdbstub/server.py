@@ -6,6 +6,8 @@ It understands no packet; what the bytes mean is ``session.py``'s to know.
 import asyncio
 import logging
 import os
+import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
@@ -132,14 +134,20 @@ class Server:
 
     async def _serve_stdio(self) -> None:
         loop = asyncio.get_running_loop()
-        conversation = _Conversation(self)
+        conversation = _Conversation(self, only=True)
         # Duplicates are ours to close; that they do not block is shared with the originals.
         self._undo = _reblocker(0, 1)
+        taken, given = os.fstat(0), os.fstat(1)
+        if stat.S_ISSOCK(taken.st_mode) and os.path.samestat(taken, given):
+            # GDB's way: one socket for both, which asyncio would not have as two pipes.
+            both = socket.socket(fileno=os.dup(0))
+            await loop.connect_accepted_socket(lambda: conversation, both)
+            return
         pipes = [os.fdopen(os.dup(fd), mode, buffering=0) for fd, mode in ((0, "rb"), (1, "wb"))]
         try:
             writer, _ = await loop.connect_write_pipe(lambda: _Half(conversation), pipes[1])
             link = _Pipes(writer)
-            await loop.connect_read_pipe(lambda: _Reading(self, conversation, link), pipes[0])
+            await loop.connect_read_pipe(lambda: _Reading(conversation, link), pipes[0])
         except ValueError:
             for pipe in pipes:
                 pipe.close()
@@ -184,18 +192,20 @@ class _Link(Protocol):
 
 
 class _Conversation(asyncio.Protocol):
-    """One client's bytes, to and from a ``Session``."""
+    """One client's bytes, to and from a ``Session``; *only*: no other can come."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, only: bool = False) -> None:
         self.lost = asyncio.Event()
         self._server = server
+        self._only = only
         self._link: _Link | None = None
         self._session: Session | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self.open(transport, str(transport.get_extra_info("peername") or "a local process"))
+        address = transport.get_extra_info("peername")  # empty for a Unix socket
+        self.open(transport, str(Tcp(*address[:2])) if address else "a local process")
 
     def open(self, link: _Link, peer: str) -> None:
         """Begin, unless somebody else is being served."""
@@ -238,7 +248,7 @@ class _Conversation(asyncio.Protocol):
             self._timer.cancel()
         self._server.dismiss(self)
         self.lost.set()
-        if self._session and self._session.guest_gone:
+        if self._only or (self._session and self._session.guest_gone):
             self._server.end()
 
     def finish(self) -> None:
@@ -307,8 +317,8 @@ class _Half(asyncio.BaseProtocol):
 class _Reading(asyncio.Protocol):
     """Standard input's events."""
 
-    def __init__(self, server: Server, conversation: _Conversation, link: _Pipes) -> None:
-        self._server, self._conversation, self._link = server, conversation, link
+    def __init__(self, conversation: _Conversation, link: _Pipes) -> None:
+        self._conversation, self._link = conversation, link
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.ReadTransport)
@@ -321,4 +331,3 @@ class _Reading(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._conversation.connection_lost(error)
         self._link.close()
-        self._server.end()  # no other client can come this way

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -373,13 +374,37 @@ async def test_standard_input_and_output(said: bytes, got: bytes, calls: str) ->
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", STDIO),
         cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
     )
     out, err = await asyncio.wait_for(child.communicate(said), 20)
     assert out == got
     assert err.decode() == f"stdio {calls} True True\n"
+
+
+def test_standard_input_and_output_are_one_socket() -> None:
+    ours, its = socket.socketpair()
+    with ours:
+        with its:
+            child = subprocess.Popen(
+                (sys.executable, "-c", STDIO),
+                cwd=ROOT,
+                stdin=its.fileno(),
+                stdout=its.fileno(),
+                stderr=PIPE,
+            )
+        ours.settimeout(20)
+        ours.sendall(b"$qC#b4")
+        assert ours.recv(1) + ours.recv(100) == b"+$QC1#c5"
+        ours.sendall(b"+$D#44")
+        ours.shutdown(socket.SHUT_WR)
+        said = b""
+        while data := ours.recv(100):
+            said += data
+    assert said == b"+$OK#9a"
+    _, err = child.communicate(timeout=20)
+    assert err == b"stdio ['detach'] True True\n"
 
 
 def test_standard_input_from_a_file() -> None:
