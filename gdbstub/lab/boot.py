@@ -57,7 +57,8 @@ class Machine:
             self.guard.stdin.close()
         self.guard.wait()
         if self.connection:
-            self.connection.communicate()  # it ends by itself when nobody answers any more
+            self.connection.terminate()
+            self.connection.communicate()
 
 
 def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:

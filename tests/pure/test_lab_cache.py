@@ -1,0 +1,132 @@
+"""The lab's cache: keys, and builders that wait, fail and are killed."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdbstub.lab import cache
+from gdbstub.lab.errors import LabError
+
+BUILDER = """
+import sys
+from pathlib import Path
+from gdbstub.lab import cache
+
+def build(directory):
+    (directory / "half").touch()
+    print("building", flush=True)
+    sys.stdin.readline()
+    (directory / "whole").touch()
+
+print(cache.entry("thing", ["part"], build), flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def builder() -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    argv = [sys.executable, "-c", BUILDER]
+    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+@given(st.lists(st.text()), st.lists(st.text()))
+def test_different_parts_have_different_keys(one: list[str], other: list[str]) -> None:
+    assert (cache.key_of(one) == cache.key_of(other)) == (one == other)
+
+
+def test_an_entry_is_built_once() -> None:
+    built: list[Path] = []
+    first = cache.entry("thing", ["a"], built.append)
+    assert cache.entry("thing", ["a"], built.append) == first
+    assert cache.entry("thing", ["b"], built.append) != first
+    assert len(built) == 2
+
+
+def test_a_failed_build_leaves_nothing(cache_home: Path) -> None:
+    def build(directory: Path) -> None:
+        (directory / "half").touch()
+        raise LabError("no")
+
+    with pytest.raises(LabError, match="no"):
+        cache.entry("thing", ["a"], build)
+    assert [path.name for path in cache.root().iterdir()] == ["thing.lock"]
+
+
+def test_the_second_process_waits_and_says_so() -> None:
+    with builder() as first, builder_after(first) as second:
+        assert second.stderr
+        assert "another process is preparing the thing" in second.stderr.readline()
+        first_out, _ = first.communicate("go\n")
+        second_out, _ = second.communicate("")
+    assert first_out == second_out
+    assert (Path(first_out.strip()) / "whole").exists()
+
+
+def builder_after(first: "subprocess.Popen[str]") -> "subprocess.Popen[str]":
+    assert line(first) == "building"
+    return builder()
+
+
+def test_a_killed_builder_leaves_no_entry_and_is_swept() -> None:
+    with builder() as first:
+        assert line(first) == "building"
+        first.kill()
+    assert list(cache.root().glob(".thing-*"))
+    assert not list(cache.root().glob("thing-*"))
+    with builder() as second:
+        assert line(second) == "building"
+        out, _ = second.communicate("go\n")
+    assert (Path(out.strip()) / "whole").exists()
+    assert not list(cache.root().glob(".thing-*"))
+
+
+def test_old_entries_go_and_used_ones_stay() -> None:
+    old = cache.entry("thing", ["old"], lambda directory: None)
+    used = cache.entry("thing", ["used"], lambda directory: None)
+    other = cache.entry("other", ["old"], lambda directory: None)
+    for path in (old, used, other):
+        os.utime(path, (0, 0))
+    cache.entry("thing", ["used"], lambda directory: None)
+    cache.entry("thing", ["new"], lambda directory: None)
+    assert not old.exists()
+    assert used.exists()
+    assert other.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "the disk is full: free about"),
+        (LabError("tar: x: No space left on device"), "the disk is full: free about"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "Read-only .* set XDG_CACHE_HOME"),
+    ],
+)
+def test_a_disk_that_refuses_is_one_clear_line(error: Exception, remedy: str) -> None:
+    def build(directory: Path) -> None:
+        raise error
+
+    with pytest.raises(LabError, match=remedy):
+        cache.entry("thing", ["a"], build)
+
+
+def test_a_cache_that_is_no_directory(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cache_home / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home / "file"))
+    with pytest.raises(LabError, match="set XDG_CACHE_HOME"):
+        cache.root()

@@ -1,0 +1,139 @@
+"""The lab's command lines and the lines that it reads."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gdbstub.lab import boot, monitor, overlay, qemu, remote_run, ssh
+from gdbstub.lab.errors import LabError
+
+USERNET = """\
+Hub -1 (net):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[ESTABLISHED]   22       127.0.0.1 40123       10.0.2.15    22     0     0
+  TCP[HOST_FORWARD]  19       127.0.0.1 33491       10.0.2.15    22     0     0
+  TCP[HOST_FORWARD]  23               *  1234       10.0.2.15  5678     0     0
+  UDP[236 sec]       17       10.0.2.15 38211        10.0.2.3    53     0     0
+"""
+
+
+def options_of(argv: list[str]) -> dict[str, str]:
+    assert argv[:4] == ["qemu-system-aarch64", "-nodefaults", "-nographic", "-no-reboot"]
+    return dict(zip(argv[4::2], argv[5::2], strict=True))
+
+
+def test_the_command_line_of_the_default_lab() -> None:
+    argv = qemu.command_line(qemu.Options(), Path("/k"), Path("/i"), Path("/d"), 7)
+    options = options_of(argv)
+    assert options["-M"] == "virt,virtualization=on,gic-version=3"
+    assert options["-cpu"] == "max,pauth-impdef=on"
+    assert options["-smp"] == "1"
+    assert "hostfwd=tcp:127.0.0.1:0-:22" in options["-netdev"]
+    assert options["-chardev"] == "socket,id=console,fd=7,logfile=/d/console.log"
+    assert "panic=-1" in options["-append"]
+
+
+def test_the_command_line_of_a_chosen_lab() -> None:
+    chosen = qemu.Options(cpu="cortex-a57", cpus=2, gic=2, memory_mib=1024)
+    options = options_of(qemu.command_line(chosen, Path("/k"), Path("/i"), Path("/d"), 7))
+    assert options["-M"] == "virt,virtualization=on,gic-version=2"
+    assert (options["-cpu"], options["-smp"], options["-m"]) == ("cortex-a57", "2", "1024")
+    assert qemu.Options(cpu="max").full_cpu == "max,pauth-impdef=on"
+
+
+def test_forwards_are_read_out_of_qemus_table() -> None:
+    assert monitor.forwards(USERNET) == [
+        monitor.Forward("127.0.0.1", 33491, 22),
+        monitor.Forward("*", 1234, 5678),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "port"),
+    [
+        (b"gdbstub: listening on 10.0.2.15:40123\n", b"40123"),
+        (b"gdbstub: listening on localhost:1\n", b"1"),
+        (b"gdbstub: listening on unix:/x\n", None),
+        (b"warning: gdbstub: listening on 10.0.2.15:1\n", None),
+        (b"gdbstub: listening on 10.0.2.15:1 and more\n", None),
+    ],
+)
+def test_the_listening_line(line: bytes, port: bytes | None) -> None:
+    match = remote_run.LISTENING.fullmatch(line)
+    assert (match[2] if match else None) == port
+
+
+@pytest.mark.parametrize("argument", ["", "a b", "it's", 'a"b', "$HOME", "a\nb", "*", "ødd"])
+def test_arguments_survive_the_remote_shell(argument: str, tmp_path: Path) -> None:
+    text = ssh.script(["printf", "%s|%s", argument, "x"], {"NAME": argument}, str(tmp_path))
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{argument}|x"
+    text = ssh.script(["sh", "-c", 'printf %s "$NAME"; pwd'], {"NAME": argument}, str(tmp_path))
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{argument}{tmp_path}\n"
+
+
+def test_a_command_killed_by_a_signal_is_128_and_its_number() -> None:
+    text = ssh.script(["sh", "-c", "kill -9 $$"])
+    assert subprocess.run(["sh", "-c", text], check=False).returncode == 128 + 9
+
+
+def test_the_file_server_serves_its_outbox_only(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox"
+    outbox.mkdir()
+    (outbox / "wanted").write_text("here")
+    (tmp_path / "secret").write_text("hidden")
+    (tmp_path / "serve").write_text(boot.SERVE.format(outbox=outbox))
+
+    def ask(name: str) -> str:
+        argv = ["sh", str(tmp_path / "serve")]
+        done = subprocess.run(argv, input=f"{name}\n", capture_output=True, text=True, check=False)
+        return done.stdout
+
+    assert ask("wanted") == "here"
+    for name in ("../secret", "..", "", str(tmp_path / "secret"), "*", "$(cat ../secret)"):
+        assert ask(name) == ""
+
+
+def test_the_overlay_holds_the_project_the_key_and_what_is_included(tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    (extra / "__pycache__").mkdir(parents=True)
+    (extra / "test_one.py").write_text("x = 1\n")
+    overlay.write(tmp_path / "archive", tmp_path, "ssh-ed25519 AAAA\n", [extra])
+    with (tmp_path / "archive").open("rb") as archive:
+        argv = ["cpio", "-it", "--quiet"]
+        done = subprocess.run(argv, stdin=archive, capture_output=True, text=True, check=True)
+    names = set(done.stdout.splitlines())
+    assert {
+        "root/.ssh/authorized_keys",
+        "root/extra/test_one.py",
+        "usr/bin/gdbstub",
+        "usr/lib/python3/dist-packages/gdbstub/__init__.py",
+    } <= names
+    assert any(name.startswith("root/extra/__pycache__/test_one.") for name in names)
+
+
+def test_a_silent_lab_says_what_it_said_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "qemu.log").write_text("qemu: a warning\n")
+    error = boot.failure("stopped while booting", tmp_path, b"Kernel panic\r\n\r\n")
+    assert isinstance(error, LabError)
+    assert str(error) == "the lab stopped while booting: Kernel panic"
+    assert "lab console: qemu: a warning\n" in capsys.readouterr().err
+
+
+def test_sweep_removes_only_what_nobody_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot, "runtime_directories", lambda: [tmp_path])
+    monkeypatch.setattr(boot, "UNCLAIMED_SECONDS", -1.0)
+    abandoned = tmp_path / f"{boot.PREFIX}abandoned"
+    abandoned.mkdir()
+    mine, lock = boot.claim()
+    with open(lock, "rb"):
+        boot.sweep()
+        assert [mine] == list(tmp_path.iterdir())
+    boot.sweep()
+    assert not list(tmp_path.iterdir())
