@@ -56,6 +56,7 @@ def entry(kind: str, parts: Iterable[str | bytes], build: Callable[[Path], None]
         if not final.is_dir():
             sweep(kind, keep=final)
             _build(kind, final, build)
+            sweep(kind, keep=final)  # a killed builder's programs may have written on
     return final
 
 
