@@ -74,9 +74,20 @@ def test_arguments_survive_the_remote_shell(argument: str, tmp_path: Path) -> No
     assert done.stdout == f"{argument}{tmp_path}\n"
 
 
-def test_a_command_killed_by_a_signal_is_128_and_its_number() -> None:
-    text = ssh.script(["sh", "-c", "kill -9 $$"])
-    assert subprocess.run(["sh", "-c", text], check=False).returncode == 128 + 9
+def test_a_command_killed_by_a_signal_is_128_and_its_number_without_comment() -> None:
+    text = ssh.script(["sh", "-c", "echo err >&2; kill $$"])
+    done = subprocess.run(["sh", "-c", text], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + 15, b"err\n")
+
+
+def test_a_command_or_directory_that_is_missing_says_so() -> None:
+    for text, name in (
+        (ssh.script(["no-such-command"]), b"no-such-command"),
+        (ssh.script(["true"], cwd="/no/such/directory"), b"/no/such/directory"),
+    ):
+        done = subprocess.run(["sh", "-c", text], capture_output=True, check=False)
+        assert done.returncode != 0
+        assert name in done.stderr
 
 
 def test_the_file_server_serves_its_outbox_only(tmp_path: Path) -> None:
