@@ -84,7 +84,7 @@ def script(
     command = shlex.join(argv)
     if env:
         command = f"env {shlex.join(f'{name}={value}' for name, value in env.items())} {command}"
-    # The shell's own words about a signal ("Terminated") stay out of the command's stderr, and
-    # without a last command the shell would replace itself, and ssh lose the signal.
-    line = f"exec 9>&2 2>/dev/null; {command} 2>&9 9>&-; exit $?"
+    # The shell waits with its own stderr closed to its remarks ("Terminated"), and without a
+    # last command it would replace itself, and ssh lose the signal.
+    line = f"exec 9>&2 2>/dev/null; (exec 2>&9 9>&-; exec {command}); exit $?"
     return f"cd {shlex.quote(cwd)} || exit; {line}" if cwd else line
