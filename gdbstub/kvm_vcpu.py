@@ -86,7 +86,8 @@ class KvmVcpu:
     def _refusal(
         self, register: Register, code: int, value: int | None = None
     ) -> NoSuchRegister | RegisterRefused | MachineError:
-        if code == errno.ENOENT:
+        absent = code == errno.ENOENT or (code == errno.EINVAL and value is None)
+        if absent or not register.id:
             return NoSuchRegister(f"this vCPU has no {register.name}")
         if value is not None and code in (errno.EINVAL, errno.EPERM, errno.EBUSY):
             return RegisterRefused(f"KVM does not take {value:#x} for {register.name}")

@@ -44,11 +44,11 @@ def _has_unicorn() -> bool:
     return find_spec("unicorn") is not None
 
 
-def _has_arm64_kvm() -> bool:
-    return platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
+NATIVE_KVM: Final = platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
 BACKENDS: Final = (
     Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn),
-    Backend("kvm", "tests.contract.kvm_machine:kvm_machine", _has_arm64_kvm),
+    # Everywhere: where this machine has none, these tests run in the lab.
+    Backend("kvm", "tests.contract.kvm_machine:kvm_machine", lambda: True),
 )

@@ -137,11 +137,12 @@ SYSTEM_RESET: Final = program(
     (0x14000000, "b ."),
 )
 
-# An exception handler: notes what it finds, and switches off.
+# An exception handler: notes what it finds where HVC leaves it (x0 to x3 are results), and
+# switches off.
 HANDLER: Final = program(
-    (0xD5385201, "mrs x1, esr_el1"),
-    (0xD5384022, "mrs x2, elr_el1"),
-    (0xD5384003, "mrs x3, spsr_el1"),
+    (0xD5385213, "mrs x19, esr_el1"),
+    (0xD5384034, "mrs x20, elr_el1"),
+    (0xD5384015, "mrs x21, spsr_el1"),
     *SYSTEM_OFF.lines,
 )
 

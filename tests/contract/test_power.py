@@ -91,6 +91,16 @@ def test_system_events_park_with_their_kind(
     assert recorder.nothing_more()
 
 
+def test_a_call_writes_its_four_results_also_when_it_ends_the_system(start: Start) -> None:
+    """SMCCC 1.0: x0 to x3; KVM answers INTERNAL_FAILURE, which nobody should ever see."""
+    recorder = start(SYSTEM_OFF)
+    vcpu = recorder.machine.vcpus[0]
+    for n in range(6):
+        vcpu.set(X[n], 0x77)
+    recorder.run()
+    assert [vcpu.get(X[n]) for n in range(6)] == [(1 << 64) - 6, 0, 0, 0, 0x77, 0x77]
+
+
 def test_reset_gives_the_first_instruction_again(start: Start) -> None:
     recorder = start(SYSTEM_RESET)
     machine = recorder.machine

@@ -190,6 +190,6 @@ def test_brk_goes_to_the_guest_while_debug_exits_are_off(start: Start) -> None:
     vcpu.set(VBAR_EL1, VECTORS)
     vcpu.set(CPSR, 0x6000_03C5)
     assert recorder.run() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
-    esr, elr, spsr = (vcpu.get(X[n]) for n in (1, 2, 3))
+    esr, elr, spsr = (vcpu.get(X[n]) for n in (19, 20, 21))
     assert (esr, elr, spsr) == (0xF200_0123, at(0), 0x6000_03C5)
     assert (vcpu.get(ESR_EL1), vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)) == (esr, elr, spsr)

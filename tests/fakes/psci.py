@@ -16,11 +16,14 @@ AFFINITY_INFO: Final = (0x8400_0004, 0xC400_0004)
 SYSTEM_OFF: Final = 0x8400_0008
 SYSTEM_RESET: Final = 0x8400_0009
 
+_SYSTEM: Final = {SYSTEM_OFF: SystemEventKind.SHUTDOWN, SYSTEM_RESET: SystemEventKind.RESET}
+
 _V1_1: Final = 0x1_0001
 _SUCCESS: Final = 0
 _NOT_SUPPORTED: Final = (1 << 64) - 1
 _INVALID_PARAMETERS: Final = (1 << 64) - 2
 _ALREADY_ON: Final = (1 << 64) - 4
+_INTERNAL_FAILURE: Final = (1 << 64) - 6
 _AFFINITY: Final = 0xFF_00FF_FFFF
 
 
@@ -37,13 +40,12 @@ class Core(Protocol):
 def call(cores: Sequence[Core], caller: Core) -> SystemEventKind | None:
     """Serve the call that *caller*'s registers make; what became of the system, if anything."""
     function, mpidr, entry, context = (caller.get(x) & (1 << 64) - 1 for x in X[:4])
-    if function & 0xFFFF_FFFF == SYSTEM_OFF:
-        return SystemEventKind.SHUTDOWN
-    if function & 0xFFFF_FFFF == SYSTEM_RESET:
-        return SystemEventKind.RESET
     if function == CPU_OFF:
         caller.power = Power.OFF
         return None
+    if function in _SYSTEM:
+        _answer(caller, _INTERNAL_FAILURE)
+        return _SYSTEM[function]
     result = _NOT_SUPPORTED
     number = mpidr & _AFFINITY
     if function == VERSION:
@@ -58,8 +60,14 @@ def call(cores: Sequence[Core], caller: Core) -> SystemEventKind | None:
         else:
             _turn_on(cores[number], entry, context)
             result = _SUCCESS
-    caller.set(X[0], result)
+    _answer(caller, result)
     return None
+
+
+def _answer(caller: Core, result: int) -> None:
+    """SMCCC 1.0: x0 to x3 are results."""
+    for register, value in zip(X[:4], (result, 0, 0, 0), strict=True):
+        caller.set(register, value)
 
 
 def _turn_on(core: Core, entry: int, context: int) -> None:

@@ -1,0 +1,42 @@
+# One verb each; people and CI call the same ones.
+#   make run [ARGS='…']   a real Linux arm64 guest, halted, waiting for gdb
+#   make test [ARGS='…']  every ring of tests: pure, gdb, kvm
+#   make check            ruff and mypy
+# All set-up is done by the way: .venv, Python packages, Debian packages.
+
+BIN := .venv/bin
+# What a person needs, and what the tests need besides: program:package.
+RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
+             ssh:openssh-client cpio:cpio
+TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+
+.PHONY: run test check format clean
+.DELETE_ON_ERROR:
+
+run: .venv/ready-to-run
+	@scripts/ensure.sh $(RUN_NEEDS)
+	@exec $(BIN)/gdbstub run $(ARGS)
+
+test: .venv/ready-to-develop
+	@scripts/ensure.sh $(TEST_NEEDS)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: .venv/ready-to-develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready-to-develop
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+
+.venv/ready-to-run: pyproject.toml
+	@scripts/environment.sh lab
+	@touch $@
+
+.venv/ready-to-develop: pyproject.toml
+	@scripts/environment.sh lab,dev
+	@touch $@ .venv/ready-to-run

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Install the Debian packages of the programs that are missing. Arguments: program:package …
+# As root or with a password-free sudo by apt-get; else one line says what to install.
+set -eu
+missing=
+for need in "$@"; do
+    command -v "${need%%:*}" >/dev/null || missing="$missing ${need#*:}"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+    as_root=
+elif sudo -n true 2>/dev/null; then
+    as_root="sudo -n"
+else
+    echo "gdbstub: missing programs; as root: apt-get install$missing" >&2
+    exit 1
+fi
+command -v apt-get >/dev/null || {
+    echo "gdbstub: missing programs; install what your system calls$missing" >&2
+    exit 1
+}
+echo "gdbstub: installing Debian packages:$missing" >&2
+# A package list that is old may name versions that are gone, so a failure is tried again.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() {
+    # shellcheck disable=SC2086 # both are lists of words
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y --no-install-recommends $missing \
+        >"$log" 2>&1
+}
+install || { $as_root apt-get update >"$log" 2>&1 && install; } || {
+    tail -n 5 "$log" >&2
+    echo "gdbstub: apt-get install$missing failed" >&2
+    exit 1
+}

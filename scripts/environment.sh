@@ -1,0 +1,15 @@
+#!/bin/sh
+# Make .venv hold the project and the packages of its extras. Argument: the extras' names.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+    echo "gdbstub: needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2
+    exit 1
+}
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    scripts/ensure.sh "no program but modules:python3-venv"
+fi
+echo "gdbstub: installing Python packages into .venv" >&2
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$1]"

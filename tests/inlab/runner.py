@@ -1,0 +1,66 @@
+"""The outer side: sends the tests into the lab, runs them there once, and reads the reports."""
+
+import io
+import json
+import subprocess
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from gdbstub.lab.host import Lab
+from tests.inlab.reporter import MARK
+
+ROOT = Path(__file__).parents[2]
+PLACE = "/root/project"
+
+
+def run_in_lab(
+    lab: Lab, config: pytest.Config, nodeids: Sequence[str]
+) -> dict[str, list[pytest.TestReport]]:
+    """Run the tests there; every report of theirs, by node id."""
+    lab.run(["tar", "-x", "-m", "-C", "/root"], data=_project())
+    process = lab.popen(
+        ["python3", "-m", "pytest", "-p", "tests.inlab.reporter", "-p", "no:cacheprovider",
+         "-q", "--capture=fd", *nodeids],
+        cwd=PLACE,
+        env={"PYTHONPATH": PLACE},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said: list[str] = []
+    reports: dict[str, list[pytest.TestReport]] = defaultdict(list)
+    with io.TextIOWrapper(process.stdout, "utf-8", "replace") as lines:
+        for line in lines:
+            if line.startswith(MARK):
+                data = json.loads(line.removeprefix(MARK))
+                report = config.hook.pytest_report_from_serializable(config=config, data=data)
+                reports[report.nodeid].append(report)
+            else:
+                said.append(line)
+    process.wait()
+    if missing := [nodeid for nodeid in nodeids if nodeid not in reports]:
+        tail = "".join(said[-40:])
+        raise RuntimeError(f"pytest in the lab did not report on {missing[:3]}; it said:\n{tail}")
+    return reports
+
+
+def _project() -> bytes:
+    """The sources as a tar archive, below ``project/``."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path in _sources():
+            tar.add(path, f"project/{path.relative_to(ROOT)}", recursive=False)
+    return archive.getvalue()
+
+
+def _sources() -> Iterator[Path]:
+    yield ROOT / "pyproject.toml"
+    for name in ("gdbstub", "tests"):
+        for path in sorted((ROOT / name).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
