@@ -5,9 +5,6 @@ from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from tests.contract.programs import BASE
 
 _PSTATE = 0x3C5
-# QEMU 7.2 as the lab's host may keep translated single steps of a page that another VM had
-# before, unless all of the page is written.
-_PAGE = 4096
 
 
 class Nothing:
@@ -22,7 +19,7 @@ class Nothing:
 
 def kvm_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> KvmMachine:
     def populate(machine: KvmMachine) -> None:
-        machine.write_memory(BASE, program.ljust(_PAGE, b"\0"))
+        machine.write_memory(BASE, program)
         machine.vcpus[0].set(PC, BASE)
         machine.vcpus[0].set(CPSR, _PSTATE)
 

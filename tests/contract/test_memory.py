@@ -11,13 +11,16 @@ from tests.contract.programs import (
     ACCESSES,
     BASE,
     BREAK_THEN_SPIN,
+    COUNT,
     DATA,
     ONE_THEN_BRK,
     PATCHES_ITSELF,
     SPIN,
+    STRAIGHT,
     TWO,
     at,
 )
+from tests.contract.recorder import Recorder
 
 MEMORY = 2 << 20
 END = BASE + MEMORY
@@ -98,3 +101,17 @@ def test_code_that_patches_itself_runs_patched(start: Start) -> None:
     vcpu.set(X[1], int.from_bytes(TWO.image, "little"))
     recorder.debug()
     assert vcpu.get(X[0]) == 2
+
+
+def test_a_new_machine_runs_nothing_of_an_older_ones_code(machine_factory: Factory) -> None:
+    """RAM is recycled, page by page; what was executed from it must not be."""
+    for _ in range(4):
+        for program, pcs in ((STRAIGHT, [1, 2, 3]), (COUNT, [1, 0, 1])):
+            machine = machine_factory(program.image)
+            recorder = Recorder(machine)
+            seen = []
+            for _ in pcs:
+                recorder.step()
+                seen.append(machine.vcpus[0].get(PC))
+            assert seen == [at(line) for line in pcs]
+            machine.close()
