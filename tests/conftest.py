@@ -15,6 +15,7 @@ from tests.inlab.runner import run_in_lab
 
 _STACK: Final = pytest.StashKey[ExitStack]()
 _LAB: Final = pytest.StashKey[Lab]()
+_FIGURES: Final = pytest.StashKey[list[str]]()
 _REMOTE: Final = pytest.StashKey[dict[str, list[pytest.TestReport]]]()
 
 
@@ -41,6 +42,20 @@ def shared_lab(config: pytest.Config) -> Lab:
 def lab(pytestconfig: pytest.Config) -> Lab:
     """A running lab host; what a test starts joins it by its environment."""
     return shared_lab(pytestconfig)
+
+
+def figures(config: pytest.Config) -> list[str]:
+    """What was measured by the way, for the end of the run."""
+    return config.stash.setdefault(_FIGURES, [])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if lines := figures(config):
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 def _elsewhere(item: pytest.Item) -> bool:

@@ -161,6 +161,15 @@ SECONDARY: Final = program(
     (0x17FFFFFF, "b . - 4"),
 )
 
+# vCPU 1 starts at line 7 with DATA in x0, and stores there.
+SECONDARY_STORES: Final = program(
+    *SECONDARY.lines[:4],
+    (0xD2A80023, "mov x3, #0x40010000"),
+    *SECONDARY.lines[5:7],
+    (0xF9000004, "str x4, [x0]"),
+    (0xD4200040, "brk #2"),
+)
+
 # vCPU 1 starts at line 12 and switches itself off; vCPU 0 sees that in AFFINITY_INFO.
 SECONDARY_LEAVES: Final = program(
     (0x52800060, "mov w0, #3"),

@@ -3,7 +3,7 @@
 import pytest
 
 from gdbstub.aarch64.registers import CPSR, PC, X
-from gdbstub.aarch64.sysreg import EC
+from gdbstub.aarch64.sysreg import DBGWCR, EC
 from gdbstub.machine import DebugRegisters, Power, SystemEvent, SystemEventKind
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -11,6 +11,7 @@ from tests.contract.programs import (
     DATA,
     SECONDARY,
     SECONDARY_LEAVES,
+    SECONDARY_STORES,
     STRAIGHT,
     SYSTEM_OFF,
     SYSTEM_RESET,
@@ -52,6 +53,15 @@ def test_comparators_armed_while_a_vcpu_is_off_hit_on_its_first_instruction(star
     assert (second.get(PC), second.get(X[4])) == (at(ENTRY), 0)
 
 
+def test_watchpoints_armed_while_a_vcpu_is_off_hit_on_it(start: Start) -> None:
+    recorder = start(SECONDARY_STORES, vcpus=2)
+    watch = int(DBGWCR(E=1, PAC=0b11, LSC=0b10, BAS=0xFF))
+    recorder.machine.arm(DebugRegisters(watchpoints=((watch, DATA),)))
+    exit = recorder.debug()
+    assert (exit.vcpu, exit.esr.EC, exit.far) == (1, EC.WATCHPOINT_LOWER, DATA)
+    assert recorder.machine.vcpus[1].get(PC) == at(ENTRY)
+
+
 def test_a_secondary_is_stepped_as_any_other(start: Start) -> None:
     recorder = start(SECONDARY, vcpus=2)
     recorder.machine.arm(DebugRegisters(((0x1E7, at(ENTRY)),)))
@@ -89,6 +99,7 @@ def test_system_events_park_with_their_kind(
     recorder = start(program, vcpus=2)
     assert recorder.run() == (SystemEvent(0, kind),)
     assert recorder.nothing_more()
+    assert {vcpu.power for vcpu in recorder.machine.vcpus} == {Power.OFF}
 
 
 def test_a_call_writes_its_four_results_also_when_it_ends_the_system(start: Start) -> None:

@@ -106,6 +106,13 @@ def test_armed_comparators_need_no_enabled(start: Start) -> None:
     assert recorder.machine.vcpus[0].get(PC) == at(2)
 
 
+def test_armed_comparators_let_every_brk_exit(start: Start) -> None:
+    """So do they on KVM, whose switch is one for all (MDCR_EL2.TDE)."""
+    recorder = start(SLIDE)
+    recorder.machine.arm(_breakpoints(100, enabled=False))
+    assert recorder.debug().esr.EC == EC.BRK64
+
+
 def test_a_breakpoint_hits_again_until_it_is_disarmed(start: Start) -> None:
     recorder = start(STRAIGHT)
     machine = recorder.machine

@@ -70,6 +70,14 @@ def test_svc_and_eret_change_the_exception_level(start: Start) -> None:
     assert vcpu.get(ELR_EL1) == BASE + 7 * 4
 
 
+def test_eret_within_el1_is_legal(start: Start) -> None:
+    machine, recorder = start(
+        "adr x0, 1f; msr elr_el1, x0; mov x1, #0x3c5; msr spsr_el1, x1; eret; nop; 1: brk #1"
+    )
+    assert recorder.debug().esr.comment == 1
+    assert machine.vcpus[0].get(CPSR) == 0x3C5
+
+
 def test_el0_may_not_do_what_el1_may(start: Start) -> None:
     machine, recorder = start("mrs x0, vbar_el1; brk #1")
     vcpu = machine.vcpus[0]

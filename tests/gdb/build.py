@@ -23,10 +23,12 @@ class Guest:
     code_size: int
 
 
-def build(directory: Path) -> Guest:
+def build(directory: Path, source: Path = _HERE / "guest.c", *more: str) -> Guest:
+    """Build *source* with *more* options for the compiler."""
     elf, binary = directory / "guest.elf", directory / "guest.bin"
-    script, source = _HERE / "guest.ld", _HERE / "guest.c"
-    subprocess.run(["aarch64-linux-gnu-gcc", *_FLAGS, "-T", script, "-o", elf, source], check=True)
+    script = _HERE / "guest.ld"
+    flags = [*_FLAGS, *more]
+    subprocess.run(["aarch64-linux-gnu-gcc", *flags, "-T", script, "-o", elf, source], check=True)
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", elf, binary], check=True)
     with elf.open("rb") as file:
         text = ELFFile(file).get_section_by_name(".text")

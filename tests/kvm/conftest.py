@@ -1,0 +1,62 @@
+"""The kvm ring: whole stubs on real KVM, natively or in the lab of the run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gdbstub.elf import Executable
+from gdbstub.elf import parse as parse_elf
+from gdbstub.lab import demo
+from tests.conftest import figures, shared_lab
+from tests.contract.backends import NATIVE_KVM
+from tests.gdb.build import build
+
+GUESTS = Path(__file__).parent / "guests"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _host(pytestconfig: pytest.Config) -> None:
+    """Where there is no arm64 KVM, every stub of this ring joins the one lab of the run."""
+    if not NATIVE_KVM:
+        shared_lab(pytestconfig)
+
+
+class Built:
+    """A guest program: the file and its symbols."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._elf: Executable = parse_elf(path.read_bytes(), path.name)
+
+    def __getitem__(self, symbol: str) -> int:
+        return self._elf.symbol(symbol)
+
+
+def _built(tmp_path_factory: pytest.TempPathFactory, name: str) -> Built:
+    directory = tmp_path_factory.mktemp(name)
+    return Built(build(directory, GUESTS / f"{name}.c", "-O1").elf)
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return _built(tmp_path_factory, "bare")
+
+
+@pytest.fixture(scope="session")
+def own_brk(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return _built(tmp_path_factory, "own_brk")
+
+
+@pytest.fixture(scope="session")
+def vmlinux() -> Path:
+    """The demo guest's symbols; made here, not while a test waits."""
+    return demo.prepare().symbols
+
+
+@pytest.fixture
+def figure(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """What is appended here is printed at the end of the run: measured, never asserted."""
+    lines: list[str] = []
+    yield lines
+    figures(pytestconfig).extend(f"{request.node.name}: {line}" for line in lines)

@@ -1,0 +1,67 @@
+"""gdb-multiarch, scripted, against a stub of the kvm ring."""
+
+import signal
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.kvm.stub import BOUND, Lines, Stub
+
+_SETTINGS: Final = (
+    "set confirm off", "set width 0", "set height 0", "set style enabled off",
+    "set remotetimeout 30",
+)  # fmt: skip
+
+
+def _command(symbols: Path) -> list[str]:
+    settings = [word for line in _SETTINGS for word in ("-ex", line)]
+    return ["gdb-multiarch", "-q", "-nx", "-nh", *settings, str(symbols)]
+
+
+def gdb(stub: Stub, symbols: Path, *commands: str) -> str:
+    """Attach, run *commands* and quit; all that gdb said. A file of Python begins with ``@``."""
+    words: list[str] = []
+    for command in (f"target remote {stub.remote}", *commands):
+        words += ["-x", command[1:]] if command.startswith("@") else ["-ex", command]
+    done = subprocess.run(
+        [*_command(symbols), "-batch", *words],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=BOUND,
+    )  # fmt: skip
+    for complaint in ("warning:", "Remote failure", "packet error", "internal-error"):
+        assert complaint not in done.stdout, done.stdout
+    return done.stdout
+
+
+class Interactive:
+    """A gdb that is typed at: for what must happen while the guest runs."""
+
+    def __init__(self, stub: Stub, symbols: Path) -> None:
+        self._process = subprocess.Popen(
+            _command(symbols),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.said = Lines(self._process.stdout)
+        self.type(f"target remote {stub.remote}")
+
+    def type(self, *commands: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("".join(f"{line}\n" for line in commands).encode())
+        self._process.stdin.flush()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def finish(self, *commands: str) -> str:
+        """Type the last commands; all that gdb said."""
+        self.type(*commands, "quit")
+        try:
+            self._process.wait(BOUND)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            pytest.fail(f"gdb did not end; it said:\n{self.said.text}")
+        return self.said.rest()
