@@ -1,5 +1,6 @@
 """The fixtures of the gdb ring: a guest, a stub that serves it, and gdb."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -42,6 +43,8 @@ class Client:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Its own words, and nothing of this user's.
+            env={**os.environ, "LC_ALL": "C", "HOME": str(self.guest.elf.parent)},
         )
 
     def finish(self, process: "subprocess.Popen[str]") -> str:
