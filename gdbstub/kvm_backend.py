@@ -25,6 +25,8 @@ _log = logging.getLogger("gdbstub.kvm")
 DEVICE: Final = "/dev/kvm"
 API_VERSION: Final = 12
 
+#: What VM type 0 stands for.
+_DEFAULT_IPA_BITS: Final = 40
 #: Bytes that are written one by one: see ``_store``.
 _FEW: Final = 128
 
@@ -119,7 +121,7 @@ class KvmMachine:
     def _create(self) -> None:
         config = self._config
         try:
-            self.vm = kvm_abi.ioctl(self._kvm, kvm_abi.CREATE_VM)
+            self.vm = kvm_abi.ioctl(self._kvm, kvm_abi.CREATE_VM, self._vm_type())
             self._ram = _anonymous(config.ram_size)
             self._hva = int(ffi.cast("uintptr_t", ffi.from_buffer(self._ram)))
             region = ffi.new("struct kvm_userspace_memory_region *")
@@ -142,6 +144,17 @@ class KvmMachine:
         self._armed = [(0, DebugRegisters())] * config.vcpus
         for vcpu in self._vcpus:
             vcpu.start(self._debug_exit, self._park)
+
+    def _vm_type(self) -> int:
+        """KVM_CREATE_VM's argument: guest physical address bits, where the default is too many."""
+        bits = self.extension(kvm_abi.CAP_ARM_VM_IPA_SIZE)
+        if not 0 < bits < _DEFAULT_IPA_BITS:
+            return 0
+        if self._config.ram_base + self._config.ram_size > 1 << bits:
+            raise InputError(
+                f"this host gives a guest {bits} bits of physical address; less RAM fits"
+            )
+        return bits
 
     def _init_vcpus(self) -> None:
         init = ffi.new("struct kvm_vcpu_init *")
@@ -240,19 +253,20 @@ class KvmMachine:
         if step:
             control |= kvm_abi.GUESTDBG_SINGLESTEP
         was, had = self._armed[index]
-        if control == was and (debug is had or debug == had):
+        vcpu = self._vcpus[index]
+        stale = vcpu.cut_short and was & kvm_abi.GUESTDBG_SINGLESTEP
+        if control == was and not stale and (debug is had or debug == had):
             return
         guest_debug = self._guest_debug
         _fill(guest_debug.dbg_bcr, guest_debug.dbg_bvr, debug.breakpoints)
         _fill(guest_debug.dbg_wcr, guest_debug.dbg_wvr, debug.watchpoints)
-        fd = self._vcpus[index].fd
         try:
-            if was & kvm_abi.GUESTDBG_SINGLESTEP:
-                # A step that was cut short may have left its exception pending; off clears it.
+            if stale:
+                # Only switching debugging off makes newer kernels forget a pending step.
                 guest_debug.control = 0
-                kvm_abi.ioctl(fd, kvm_abi.SET_GUEST_DEBUG, guest_debug)
+                kvm_abi.ioctl(vcpu.fd, kvm_abi.SET_GUEST_DEBUG, guest_debug)
             guest_debug.control = control
-            kvm_abi.ioctl(fd, kvm_abi.SET_GUEST_DEBUG, guest_debug)
+            kvm_abi.ioctl(vcpu.fd, kvm_abi.SET_GUEST_DEBUG, guest_debug)
         except OSError as error:
             raise MachineError(
                 f"KVM_SET_GUEST_DEBUG: {error.strerror}", error.errno or 0

@@ -58,6 +58,8 @@ class KvmVcpu:
         self._mp_state: CData = ffi.new("struct kvm_mp_state *")
         self._debug_exit: Callable[[DebugExit], bool] = lambda _: True
         self._parked: Callable[[Exit | None], None] = lambda _: None
+        #: Whether the last run ended by a kick: a step may have left its exception pending.
+        self.cut_short = False
         self._go = threading.Semaphore(0)
         self._stop = False
         self._closing = False
@@ -148,6 +150,7 @@ class KvmVcpu:
             except Exception as error:  # whatever it is, the siblings must be parked too
                 _log.exception("vCPU %d", self.index)
                 exit = RunFailure(self.index, f"internal error: {error!r}")
+            self.cut_short = exit is None
             self._parked(exit)
 
     def _run_until_stop(self) -> Exit | None:

@@ -59,6 +59,8 @@ class Interactive:
     def finish(self, *commands: str) -> str:
         """Type the last commands; all that gdb said."""
         self.type(*commands, "quit")
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         try:
             self._process.wait(BOUND)
         except subprocess.TimeoutExpired:
