@@ -296,7 +296,7 @@ class KvmMachine:
                 self._exits.append(exit)
             self._running -= 1
             last = self._running == 0
-            if not last:
+            if not last and not self._closing:  # else all are told already, and some are gone
                 self._stop_world()
         if last and not self._closing:
             self.listener.parked(self._exits)

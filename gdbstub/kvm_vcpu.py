@@ -51,7 +51,8 @@ class KvmVcpu:
         self.fd = fd
         self._mmio = mmio
         self._mapping = mmap.mmap(fd, run_size)
-        self._run: CData = ffi.cast("struct kvm_run *", ffi.from_buffer(self._mapping))
+        self._buffer: CData = ffi.from_buffer(self._mapping)
+        self._run: CData = ffi.cast("struct kvm_run *", self._buffer)
         self._value: CData = ffi.new("uint64_t[32]")  # as wide as the widest register, a Z
         self._one_reg: CData = ffi.new("struct kvm_one_reg *")
         self._one_reg.addr = int(ffi.cast("uintptr_t", self._value))
@@ -133,12 +134,16 @@ class KvmVcpu:
             signal.pthread_kill(self._thread.ident, KICK)
 
     def close(self) -> None:
-        """End the thread of a parked vCPU and give its file back."""
+        """End the thread of a parked vCPU and give its file back; the mapping holds it, too."""
         self._closing = True
         self._go.release()
         if self._thread.ident is not None:
             self._thread.join()
+        self._run = ffi.NULL
+        ffi.release(self._buffer)
+        self._mapping.close()
         os.close(self.fd)
+        self.fd = -1
 
     def _life(self) -> None:
         while True:

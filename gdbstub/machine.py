@@ -66,7 +66,8 @@ class DebugRegisters:
 
     breakpoints: tuple[tuple[int, int], ...] = ()
     watchpoints: tuple[tuple[int, int], ...] = ()
-    #: Whether debug exceptions exit to us at all; must be set while a BRK of ours is in RAM.
+    #: Whether every BRK exits to us; must be set while one of ours is in RAM. An armed
+    #: comparator or a step has the same effect.
     enabled: bool = False
 
 
@@ -101,7 +102,7 @@ class Listener(Protocol):
     """Who is told of exits."""
 
     def debug_exit(self, exit: DebugExit) -> bool:
-        """Whether this exit is a stop; False: the vCPU goes on at once.
+        """Whether this exit is a stop; False: the vCPU goes on at once, stepping if it stepped.
 
         Called on the vCPU's own thread, which owns it for the time of the call: it may be
         read and written, and nothing else may.
