@@ -5,11 +5,17 @@ It reads options and picks rooms; every heavy import waits until its command is 
 
 import asyncio
 import logging
+import math
 import os
 import platform
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -17,9 +23,11 @@ from gdbstub import __version__
 from gdbstub.errors import InputError, StubError
 
 if TYPE_CHECKING:
+    from gdbstub.endpoint import Endpoint
     from gdbstub.run import Settings
 
-_GROUPS = ("run", "doctor", "lab")
+_GROUPS: Final = ("run", "doctor", "lab")
+_DEVICE: Final = "/dev/kvm"
 
 
 class _Commands(click.Group):
@@ -74,7 +82,7 @@ def commands() -> None:
     "guest when it ends and exit with its status.",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    "--timeout", type=float, metavar="SECONDS",
     help="With --script: kill CMD after so long and exit with 124.",
 )  # fmt: skip
 @click.option(
@@ -91,8 +99,9 @@ def run(where: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - clic
     client lets it go.
     """
     set_up_logging(verbose)
-    settings = read_settings(**options)
-    if choose_host(where) == "kvm":
+    host = choose_host(where)
+    settings = read_settings(host, **options)
+    if host == "kvm":
         from gdbstub.run import serve
 
         return asyncio.run(serve(settings))
@@ -102,6 +111,7 @@ def run(where: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - clic
 
 
 def read_settings(
+    host: str,
     *,
     guest: str | None,
     endpoint: str,
@@ -118,49 +128,52 @@ def read_settings(
     record: str | None,
     inner: bool,
 ) -> "Settings":
-    """Read the files that were named and check all that can be checked without KVM.
+    """Read the files that were named and check all that can be checked without a guest.
+
+    The demo guest, which may take half a minute, is made when the rest is known to be good.
 
     Raises:
         InputError: something cannot be used, and why.
     """
-    from gdbstub.endpoint import Stdio, parse_endpoint
-    from gdbstub.run import Files, Settings
-    from gdbstub.vmm import image
-    from gdbstub.vmm.files import read_input
-    from gdbstub.vmm.guest import GuestConfig, check
+    from gdbstub.run import Files, Settings, Source
+    from gdbstub.vmm import device_tree, image
+    from gdbstub.vmm.files import check_input, check_output
+    from gdbstub.vmm.guest import GuestConfig, check, check_vcpus
     from gdbstub.vmm.size import parse_memory
 
-    where = parse_endpoint(endpoint)
-    if timeout is not None and script is None:
-        raise InputError("--timeout is for --script; give both or neither")
-    if script is not None and isinstance(where, Stdio):
-        raise InputError("--script cannot talk to --gdb stdio; give HOST:PORT or unix:PATH")
-    if symbols is not None:
-        read_input(symbols, "--symbols")
+    _check_script(script, timeout, endpoint)
+    where = _check_endpoint(endpoint, host, inner=inner)
+    check_vcpus(smp)
     size = parse_memory(memory)
+    if symbols is not None:
+        check_input(symbols, "--symbols")
+    for name, option in ((record, "--record"), (console, "--console")):
+        if name is not None and (name, option) != ("-", "--console"):
+            check_output(name, option)
+    tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
+    if tree_bytes is not None:
+        device_tree.amend(tree_bytes, "--dtb", device_tree.Chosen())
+    disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
     if guest is None:
         from gdbstub.lab import demo
 
         files = demo.prepare()
-        guest, initrd = str(files.image), initrd or files.initrd
+        guest = str(files.image)
         append = demo.COMMAND_LINE if append is None else append
         symbols = symbols or files.symbols
-    path = Path(guest)
-    loaded = image.load(path, size)
+        if disk is None:
+            disk, disk_bytes = Source.read(files.initrd)
+    source, data = Source.read(Path(guest))
+    loaded = image.parse(data, guest, size)
     if symbols is None and not isinstance(loaded, image.LinuxImage):
-        symbols = path
+        symbols = source.path
     config = GuestConfig(
-        image=loaded,
-        memory=size,
-        vcpus=smp,
-        append=append,
-        initrd=read_input(initrd, "--initrd") if initrd else None,
-        dtb=read_input(dtb, "--dtb") if dtb else None,
+        image=loaded, memory=size, vcpus=smp, append=append, initrd=disk_bytes, dtb=tree_bytes
     )
     check(config)
     return Settings(
         guest=config,
-        files=Files(path, initrd, dtb),
+        files=Files(source, disk, tree),
         endpoint=where,
         symbols=str(symbols or ""),
         free_run=free_run,
@@ -172,12 +185,51 @@ def read_settings(
     )
 
 
+def _check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
+    if timeout is not None and script is None:
+        raise InputError("--timeout is for --script; give both or neither")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
+    if script is not None and endpoint == "stdio":
+        raise InputError("--script cannot talk to --gdb stdio; give HOST:PORT or unix:PATH")
+
+
+def _check_endpoint(text: str, host: str, *, inner: bool) -> "Endpoint":
+    """What ``--gdb`` means, and that it can be had now."""
+    from gdbstub.endpoint import Tcp, parse_endpoint
+
+    endpoint = parse_endpoint(text)
+    if inner and isinstance(endpoint, Tcp):
+        return replace(endpoint, guarded=True)  # only our own QEMU leads there
+    endpoint.check()
+    if host == "lab":
+        from gdbstub.run_in_lab import check_door
+
+        check_door(endpoint)
+    return endpoint
+
+
 def choose_host(where: str) -> str:
-    """``kvm`` or ``lab``: what *where*, the argument of --host, comes to on this machine."""
-    if where != "auto":
-        return where
-    usable = platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
-    return "kvm" if usable else "lab"
+    """``kvm`` or ``lab``: what *where*, the argument of --host, comes to on this machine.
+
+    Raises:
+        InputError: it is kvm in so many words, and there is none.
+    """
+    machine = platform.machine()
+    if where == "auto":
+        # Asked of arm64 only: another machine's KVM makes guests of its own kind.
+        usable = machine == "aarch64" and os.access(_DEVICE, os.R_OK | os.W_OK)
+        return "kvm" if usable else "lab"
+    if where == "kvm":
+        if machine != "aarch64":
+            named = machine.replace("_", "-")
+            raise InputError(
+                f"--host kvm: this machine is {named}; arm64 guests need --host lab here"
+            )
+        from gdbstub import kvm_backend
+
+        os.close(kvm_backend.open_kvm(_DEVICE))
+    return where
 
 
 @commands.command()
@@ -196,9 +248,53 @@ def set_up_logging(verbose: int) -> None:
     logging.getLogger("gdbstub").setLevel(level)
 
 
+class Stopped(BaseException):
+    """A signal asked us to end; ``status`` is the exit status that says so."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.status = 128 + signum
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP end all in good order; a second one does not disturb that."""
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    process = os.getpid()
+
+    def stop(signum: int, _frame: FrameType | None) -> NoReturn:
+        if os.getpid() != process:
+            os._exit(128 + signum)  # a worker, whose traceback would be noise
+        for each in wanted:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signum)
+
+    for each in wanted:
+        # One that is ignored already is meant to be: nohup does that.
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, stop)
+    yield
+
+
+def open_missing_streams() -> None:
+    """Put /dev/null where standard input, output or error are closed."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest free descriptor is taken, and those below are open by now.
+            setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode))  # noqa: SIM115
+
+
 def main() -> None:
     """The console script: every deliberate error becomes one line and an exit status."""
-    sys.exit(call(sys.argv[1:]))
+    open_missing_streams()
+    try:
+        with ended_by_signals():
+            status = call(sys.argv[1:])
+    except Stopped as stopped:
+        status = stopped.status
+    sys.exit(status)
 
 
 def call(arguments: list[str]) -> int:
@@ -209,7 +305,7 @@ def call(arguments: list[str]) -> int:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return 2
     except click.ClickException as error:
-        return _complain(error.format_message(), 2)
+        return _complain(" ".join(error.format_message().split()), 2)
     except InputError as error:
         return _complain(str(error), 2)
     except StubError as error:
@@ -226,5 +322,7 @@ def call(arguments: list[str]) -> int:
 
 
 def _complain(text: str, status: int) -> int:
-    print(f"gdbstub: {' '.join(text.split())}", file=sys.stderr)
+    # A file's name may hold anything; a line feed or an escape sequence stays visible.
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    print(f"gdbstub: {shown}", file=sys.stderr)
     return status

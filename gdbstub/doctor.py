@@ -24,7 +24,6 @@ _TOOLS: Final = (
     ("qemu-system-aarch64", "qemu-system-arm", "the lab"),
     ("ssh", "openssh-client", "the lab"),
     ("cpio", "cpio", "preparing the lab"),
-    ("zstd", "zstd", "preparing the lab"),
     ("apt-get", "apt", "preparing the lab"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "the tests' own guests"),
 )

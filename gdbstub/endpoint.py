@@ -26,6 +26,8 @@ class Tcp:
 
     host: str
     port: int
+    #: Only somebody trusted can reach the address, whatever it looks like.
+    guarded: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -34,6 +36,8 @@ class Tcp:
     @property
     def local(self) -> bool:
         """Whether only this machine's users can reach it."""
+        if self.guarded:
+            return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -49,6 +53,8 @@ class Tcp:
             sockets: list[socket.socket] = []
             try:
                 port = self._bind(sockets)
+            except UnicodeError:  # of a part longer than a name server takes
+                raise InputError(f"no host is called {self.host}: the name is no name") from None
             except OSError as error:
                 for each in sockets:
                     each.close()
@@ -57,6 +63,19 @@ class Tcp:
                 raise self._refused(error) from None
             return replace(self, port=port), sockets
         raise InputError(f"no port is free on all addresses of {self.host}")
+
+    def check(self) -> None:
+        """Raise now what ``bind`` would raise; nothing stays bound."""
+        for each in self.bind()[1]:
+            each.close()
+
+    def has(self, family: socket.AddressFamily) -> bool:
+        """Whether one of the host's addresses is of this *family*.
+
+        Raises:
+            OSError: the host does not exist.
+        """
+        return any(each == family for each, _ in self._addresses())
 
     def _bind(self, sockets: list[socket.socket]) -> int:
         port = self.port
@@ -135,6 +154,11 @@ class Unix:
             raise InputError(f"{self} cannot be listened on: {why}") from None
         return bound
 
+    def check(self) -> None:
+        """Raise now what ``bind`` would raise; nothing is left but a stale socket removed."""
+        with self.bind():
+            os.unlink(self.path)
+
     def _clear(self) -> None:
         """Remove a socket that a dead process left behind."""
         try:
@@ -162,6 +186,9 @@ class Stdio:
 
     def __str__(self) -> str:
         return "stdio"
+
+    def check(self) -> None:
+        """Nothing can be in use; the server looks at what the two streams are."""
 
 
 Endpoint = Tcp | Unix | Stdio

@@ -7,11 +7,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Self
 
 from gdbstub.debugger import Debugger
 from gdbstub.endpoint import Endpoint, Stdio
@@ -19,19 +21,49 @@ from gdbstub.errors import InputError
 from gdbstub.record import Recorder
 from gdbstub.script import run_script
 from gdbstub.server import Server
-from gdbstub.vmm.console import ConsoleOutput, keys_at_once, open_output, read_keys
+from gdbstub.vmm.console import (
+    ConsoleOutput,
+    is_keyboard,
+    keys_at_once,
+    open_output,
+    read_keys,
+)
+from gdbstub.vmm.files import read_input
 from gdbstub.vmm.guest import Guest, GuestConfig
 
 _log = logging.getLogger("gdbstub.run")
+
+#: What ends a session in good order.
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: How long a guest that reads no keys is left alone before it is offered them again.
+_ROOM_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that was read; ``data`` is kept of one that cannot be read again, a pipe."""
+
+    path: Path
+    data: bytes | None
+
+    @classmethod
+    def read(cls, path: Path, option: str = "") -> tuple[Self, bytes]:
+        """Read *path*, which *option* named.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        data = read_input(path, option)
+        return cls(path, None if path.is_file() else data), data
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
     """The files that a guest was read from, for whoever must hand them on."""
 
-    guest: Path
-    initrd: Path | None
-    dtb: Path | None
+    guest: Source
+    initrd: Source | None
+    dtb: Source | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +87,8 @@ def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
     """Say on standard error where we listen, and how to attach."""
     print(f"gdbstub: listening on {endpoint}", file=sys.stderr, flush=True)
     if hint:
-        words = ["gdb-multiarch", *([symbols] if symbols else []), "-ex"]
-        print(f"  {' '.join(words)} 'target remote {remote}'", file=sys.stderr, flush=True)
+        words = ["gdb-multiarch", *([symbols] if symbols else []), "-ex", f"target remote {remote}"]
+        print(f"  {shlex.join(words)}", file=sys.stderr, flush=True)
 
 
 async def serve(settings: Settings) -> int:
@@ -66,27 +98,27 @@ async def serve(settings: Settings) -> int:
         InputError: something asked for cannot be had.
         MachineError: KVM failed.
     """
-    stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    with contextlib.ExitStack() as stack:
-        recorder = stack.enter_context(recording(settings.record))
-        output = ConsoleOutput(_console_fd(settings))
-        stack.callback(output.close)
-        guest = Guest(settings.guest, output.write)
-        stack.callback(guest.close)
-        debugger = Debugger(guest.machine)
-        server = Server(debugger, settings.endpoint, recorder=recorder)
-        await server.start()
-        try:
-            async with _signals(stopped), _typing(settings, guest):
-                hint = not (
-                    settings.inner or settings.script or isinstance(settings.endpoint, Stdio)
-                )
-                announce(server.endpoint, server.remote, settings.symbols, hint=hint)
-                if settings.free_run:
-                    debugger.detach()
-                return await _first(stopped, _until_over(settings, server))
-        finally:
-            await server.close()
+    async with until_signal() as stopped:
+        with contextlib.ExitStack() as stack:
+            recorder = stack.enter_context(recording(settings.record))
+            output = ConsoleOutput(_console_fd(settings))
+            stack.callback(output.close)
+            guest = Guest(settings.guest, output.write)
+            stack.callback(guest.close)
+            debugger = Debugger(guest.machine)
+            server = Server(debugger, settings.endpoint, recorder=recorder)
+            await server.start()
+            try:
+                async with _typing(settings, guest.receive):
+                    hint = not (
+                        settings.inner or settings.script or isinstance(settings.endpoint, Stdio)
+                    )
+                    announce(server.endpoint, server.remote, settings.symbols, hint=hint)
+                    if settings.free_run:
+                        debugger.detach()
+                    return await first(stopped, _until_over(settings, server))
+            finally:
+                await server.close()
 
 
 async def _until_over(settings: Settings, server: Server) -> int:
@@ -99,7 +131,8 @@ async def _until_over(settings: Settings, server: Server) -> int:
     )
 
 
-async def _first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]) -> int:
+async def first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]) -> int:
+    """The result of *work*, or of *stopped* if that comes first; *work* is cancelled then."""
     task = asyncio.ensure_future(work)
     await asyncio.wait({stopped, task}, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -111,47 +144,72 @@ async def _first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int
 
 
 @contextlib.asynccontextmanager
-async def _signals(stopped: "asyncio.Future[int]") -> AsyncIterator[None]:
-    """Ctrl-C and SIGTERM end the session in good order."""
+async def until_signal() -> "AsyncIterator[asyncio.Future[int]]":
+    """Have Ctrl-C, SIGTERM and SIGHUP set a future to the exit status, and do nothing else."""
     loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
 
     def stop(signum: int) -> None:
         if not stopped.done():
             stopped.set_result(128 + signum)
 
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for each in wanted:
-        loop.add_signal_handler(each, stop, each)
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    for each, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup's, say
+            loop.add_signal_handler(each, stop, each)
     try:
-        yield
+        yield stopped
     finally:
-        for each in wanted:
+        for each, handler in before.items():
             loop.remove_signal_handler(each)
+            # What is left to do is the end; a second Ctrl-C does not disturb it.
+            signal.signal(each, signal.SIG_IGN if stopped.done() else handler)
 
 
 @contextlib.asynccontextmanager
-async def _typing(settings: Settings, guest: Guest) -> AsyncIterator[None]:
+async def _typing(settings: Settings, receive: Callable[[bytes], int]) -> AsyncIterator[None]:
     """Bring what is typed to the guest's console."""
-    fd = sys.stdin.fileno() if sys.stdin else -1
-    wanted = settings.inner or (settings.console == "-" and fd >= 0 and os.isatty(fd))
+    fd = sys.stdin.fileno()
+    wanted = settings.inner or (settings.console == "-" and is_keyboard(fd))
     if not wanted or isinstance(settings.endpoint, Stdio) or settings.script is not None:
         yield
         return
-    loop = asyncio.get_running_loop()
-
-    def readable() -> None:
-        if not read_keys(fd, guest.receive):
-            loop.remove_reader(fd)
-
     with keys_at_once(fd):
-        try:
-            loop.add_reader(fd, readable)
-        except OSError:  # a plain file: nothing to wait for
-            _log.warning("standard input cannot be waited for; the console gets no input")
+        task = asyncio.ensure_future(pass_keys(fd, receive))
         try:
             yield
         finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def pass_keys(fd: int, receive: Callable[[bytes], int]) -> None:
+    """Hand all that comes from *fd* to *receive*, which says how much it has taken.
+
+    Nothing more is read until all is taken: what is pasted waits where it comes from.
+    """
+    while data := await _keys(fd):
+        while data := data[receive(data) :]:  # noqa: ASYNC110 - nothing sets an event
+            # The UART does not say when it has room; a person does not see the difference.
+            await asyncio.sleep(_ROOM_SECONDS)
+
+
+async def _keys(fd: int) -> bytes:
+    """The next bytes from *fd*; empty at its end."""
+    loop = asyncio.get_running_loop()
+    while True:
+        ready = asyncio.Event()
+        try:
+            loop.add_reader(fd, ready.set)
+        except OSError:  # a plain file, which never lets anybody wait
+            return read_keys(fd) or b""
+        try:
+            await ready.wait()
+        finally:
             loop.remove_reader(fd)
+        if (data := read_keys(fd)) is not None:
+            return data
 
 
 @contextlib.contextmanager

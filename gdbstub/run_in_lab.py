@@ -5,75 +5,67 @@ It passes the checked settings on and runs the script here; ``lab/`` does the re
 
 import asyncio
 import contextlib
-import signal
+import logging
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from gdbstub.endpoint import Stdio, Tcp, Unix
+from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix
 from gdbstub.errors import InputError
 from gdbstub.lab.doors import Door, StdioDoor, TcpDoor, UnixDoor
 from gdbstub.lab.errors import LabError
 from gdbstub.lab.remote_run import RemoteRun, Request
-from gdbstub.run import Settings, announce
+from gdbstub.run import Settings, Source, announce, first, recording, until_signal
 from gdbstub.script import run_script
-from gdbstub.vmm.console import keys_at_once, open_output
+from gdbstub.vmm.console import is_keyboard, keys_at_once, open_output
 
-
-class _Stopped(BaseException):
-    """A signal asked us to end."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.status = 128 + signum
+_log = logging.getLogger("gdbstub.run")
 
 
 def serve_in_lab(settings: Settings, verbose: int) -> int:
     """Run the session to its end; return the exit status.
 
     Raises:
-        InputError: the endpoint or the console cannot be had.
+        InputError: the endpoint, the console or the record cannot be had.
         LabError: the lab cannot be made or does not come up.
     """
-    door = _door(settings)
-    try:
-        door.check()
-    except LabError as error:
-        raise InputError(f"{error}; choose another with --gdb") from None
-    typing = settings.console == "-" and settings.script is None and sys.stdin.isatty()
+    check_door(settings.endpoint)
+    door = _door(settings.endpoint)
+    door.check()
+    if isinstance(settings.endpoint, Tcp) and not settings.endpoint.local:
+        _log.warning("%s: whoever can reach it controls the guest", settings.endpoint)
+    with recording(settings.record):
+        pass  # what cannot be opened is known before anything boots
+    typing = settings.console == "-" and settings.script is None and is_keyboard(sys.stdin.fileno())
     with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(_signals())
-            console = stack.enter_context(open(open_output(settings.console), "wb"))
-            news = threading.Event()
-            bound: list[str] = []
+        console = stack.enter_context(open(open_output(settings.console), "wb"))
+        spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-")))
+        news = threading.Event()
+        bound: list[str] = []
 
-            def on_listening(endpoint: str, _port: int) -> None:
-                bound.append(endpoint)
-                news.set()
+        def on_listening(endpoint: str, _port: int) -> None:
+            bound.append(endpoint)
+            news.set()
 
-            request = Request(
-                argv=_arguments(settings, verbose),
-                door=door,
-                record=Path(settings.record) if settings.record else None,
-                stdin=None if typing else subprocess.DEVNULL,
-                stdout=console,
-            )
-            remote = stack.enter_context(RemoteRun(request, on_listening))
-            ended = stack.enter_context(ThreadPoolExecutor(1)).submit(remote.wait)
-            stack.callback(remote.close)
-            ended.add_done_callback(lambda _: news.set())
-            news.wait()
-            if not bound:
-                return ended.result()
-            return _until_over(settings, bound[0], ended, typing=typing)
-        except _Stopped as stopped:
-            return stopped.status
+        request = Request(
+            argv=_arguments(settings, verbose, spool),
+            door=door,
+            record=Path(settings.record) if settings.record else None,
+            stdin=None if typing else subprocess.DEVNULL,
+            stdout=console,
+        )
+        remote = stack.enter_context(RemoteRun(request, on_listening))
+        ended = stack.enter_context(ThreadPoolExecutor(1)).submit(remote.wait)
+        stack.callback(remote.close)
+        ended.add_done_callback(lambda _: news.set())
+        news.wait()
+        if not bound:
+            return ended.result()
+        return _until_over(settings, bound[0], ended, typing=typing)
 
 
 def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
@@ -81,20 +73,38 @@ def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typi
     hint = settings.script is None and not isinstance(settings.endpoint, Stdio)
     announce(endpoint, remote, settings.symbols, hint=hint)
     if settings.script is not None:
-        return asyncio.run(
-            run_script(
-                settings.script,
-                remote=remote,
-                symbols=settings.symbols,
-                seconds=settings.timeout,
-            )
-        )
+        return asyncio.run(_script(settings, settings.script, remote))
     with keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext():
         return ended.result()
 
 
-def _door(settings: Settings) -> Door:
-    match settings.endpoint:
+async def _script(settings: Settings, command: str, remote: str) -> int:
+    async with until_signal() as stopped:
+        work = run_script(
+            command, remote=remote, symbols=settings.symbols, seconds=settings.timeout
+        )
+        return await first(stopped, work)
+
+
+def check_door(endpoint: Endpoint) -> None:
+    """See whether there can be a way from *endpoint* into a lab.
+
+    Raises:
+        InputError: there cannot.
+    """
+    if isinstance(endpoint, Tcp):
+        # QEMU will listen by one address; nobody else may by the others.
+        endpoint.check()
+        if not endpoint.has(socket.AF_INET):
+            raise InputError(f"{endpoint}: the lab is reached by IPv4 only; give localhost:PORT")
+    try:
+        _door(endpoint).check()
+    except LabError as error:
+        raise InputError(f"{error}; choose another with --gdb") from None
+
+
+def _door(endpoint: Endpoint) -> Door:
+    match endpoint:
         case Tcp(host, port):
             return TcpDoor(host, port)
         case Unix(path):
@@ -103,15 +113,16 @@ def _door(settings: Settings) -> Door:
             return StdioDoor()
 
 
-def _arguments(settings: Settings, verbose: int) -> list[str | Path]:
-    """What ``gdbstub run`` gets in the lab; a ``Path`` is copied there."""
+def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:
+    """What ``gdbstub run`` gets in the lab; a ``Path`` is copied there, from *spool* if need be."""
     guest, files = settings.guest, settings.files
-    arguments: list[str | Path] = [files.guest, "--host=kvm", "--inner", *["-v"] * verbose]
+    arguments: list[str | Path] = [_again(files.guest, spool / "guest")]
+    arguments += ["--host=kvm", "--inner", *["-v"] * verbose]
     arguments += [f"--smp={guest.vcpus}", f"--memory={guest.memory}"]
     if files.initrd is not None:
-        arguments += ["--initrd", files.initrd]
+        arguments += ["--initrd", _again(files.initrd, spool / "initrd")]
     if files.dtb is not None:
-        arguments += ["--dtb", files.dtb]
+        arguments += ["--dtb", _again(files.dtb, spool / "dtb")]
     if guest.append is not None:
         arguments.append(f"--append={guest.append}")
     if settings.free_run:
@@ -119,19 +130,9 @@ def _arguments(settings: Settings, verbose: int) -> list[str | Path]:
     return arguments
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the session in good order; a second one does not disturb that."""
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def stop(signum: int, _frame: FrameType | None) -> NoReturn:
-        for each in wanted:
-            signal.signal(each, signal.SIG_IGN)
-        raise _Stopped(signum)
-
-    before = {each: signal.signal(each, stop) for each in wanted}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+def _again(source: Source, place: Path) -> Path:
+    """Where *source* can be read once more: where it was, or in *place* if it was a pipe."""
+    if source.data is None:
+        return source.path
+    place.write_bytes(source.data)
+    return place

@@ -10,7 +10,7 @@ import queue
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from gdbstub.errors import InputError
@@ -75,10 +75,20 @@ def open_output(where: str) -> int:
         raise InputError(f"--console {where}: {error.strerror}") from None
 
 
+def is_keyboard(fd: int) -> bool:
+    """Whether *fd* is a terminal and ours: a job in the background would be stopped by it."""
+    if not os.isatty(fd):
+        return False
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:  # no terminal of this session's, so nobody stops us
+        return True
+
+
 @contextlib.contextmanager
 def keys_at_once(fd: int) -> Iterator[None]:
     """Have a terminal hand over each key as it is typed, unechoed; Ctrl-C still interrupts."""
-    if not os.isatty(fd):
+    if not is_keyboard(fd):
         yield
         return
     before = termios.tcgetattr(fd)
@@ -89,17 +99,16 @@ def keys_at_once(fd: int) -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        if is_keyboard(fd):  # else a shell has taken it back, or it is gone
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
-def read_keys(fd: int, receive: Callable[[bytes], None]) -> bool:
-    """Hand what has been typed to *receive*; False at the end of input."""
+def read_keys(fd: int) -> bytes | None:
+    """What has been typed; empty at the end of input, None when there is nothing yet."""
     try:
-        data = os.read(fd, 4096)
+        return os.read(fd, 4096)
     except BlockingIOError:
-        return True
+        return None
     except OSError:
-        return False
-    if data:
-        receive(data)
-    return bool(data)
+        return b""

@@ -1,9 +1,13 @@
-"""Reading a file that a person named, with one clear line for whatever goes wrong.
+"""Files that a person named, with one clear line for whatever goes wrong.
 
 It looks at no content.
 """
 
+import errno
+import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gdbstub.errors import InputError
@@ -15,15 +19,59 @@ def read_input(path: Path, option: str = "") -> bytes:
     Raises:
         InputError: no such file, no permission, a directory, a device.
     """
-    name = f"{option} {path}".lstrip()
-    try:
-        # Asked first: opening a directory fails late, and reading a device may never end.
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise InputError(f"{name}: is a directory; expected a file")
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise InputError(f"{name}: is not a regular file")
+    with _explained(f"{option} {path}".lstrip()):
+        _check_kind(path, option)
         return path.read_bytes()
+
+
+def check_input(path: Path, option: str) -> None:
+    """See whether *path* could be read, for a file whose content is somebody else's matter.
+
+    Raises:
+        InputError: as ``read_input``.
+    """
+    with _explained(f"{option} {path}"):
+        _check_kind(path, option)
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def check_output(name: str, option: str) -> None:
+    """See whether a file of this *name* could be written, and make none.
+
+    Raises:
+        InputError: it could not.
+    """
+    if not name:
+        raise InputError(f"{option}: a file's name is missing")
+    with _explained(f"{option} {name}"):
+        place: str | Path = name
+        try:
+            mode = os.stat(name).st_mode
+        except FileNotFoundError:
+            place = Path(name).parent
+            mode = os.stat(place).st_mode
+        else:
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _check_kind(path: Path, option: str) -> None:
+    name = f"{option} {path}".lstrip()
+    # Asked first: opening a directory fails late, and reading a device may never end.
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{name}: is a directory; expected a file")
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise InputError(f"{name}: is not a regular file")
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{name}: {why or error}") from error

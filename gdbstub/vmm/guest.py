@@ -55,10 +55,9 @@ class Guest:
             )
         )
 
-    def receive(self, data: bytes) -> None:
-        """Give the guest's UART what was typed."""
-        if self._uart is not None:
-            self._uart.receive(data)
+    def receive(self, data: bytes) -> int:
+        """Give the guest's UART what was typed; how many bytes it had room for."""
+        return self._uart.receive(data) if self._uart is not None else len(data)
 
     def close(self) -> None:
         """End the guest."""
@@ -87,15 +86,24 @@ class Guest:
         first.set(X[0], plan.x0)
 
 
+def check_vcpus(number: int) -> None:
+    """See whether a guest can have so many vCPUs at all.
+
+    Raises:
+        InputError: it cannot.
+    """
+    limit = layout.Gic.V3.max_cpus
+    if not 1 <= number <= limit:
+        raise InputError(f"--smp {number}: a guest has 1 to {limit} vCPUs")
+
+
 def check(config: GuestConfig) -> None:
     """Find out without KVM whether the guest could be booted.
 
     Raises:
         InputError: it could not, and why.
     """
-    limit = layout.Gic.V3.max_cpus
-    if not 1 <= config.vcpus <= limit:
-        raise InputError(f"--smp {config.vcpus}: a guest has 1 to {limit} vCPUs")
+    check_vcpus(config.vcpus)
     boot.plan(
         config.image,
         memory=config.memory,

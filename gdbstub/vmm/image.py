@@ -26,6 +26,11 @@ _MAGIC_AT: Final = 0x38
 _OLD_TEXT_OFFSET: Final = 0x8_0000
 _BIG_ENDIAN: Final = 1 << 0
 
+#: Of an ELF header: EI_CLASS and EI_DATA; e_type and e_machine; the top of e_entry.
+_ELF64_LITTLE: Final = b"\2\1"
+_SHARED_AARCH64: Final = b"\3\0\xb7\0"
+_HIGH: Final = b"\xff\xff"
+
 #: Payload offset, payload size at 8; the name of the compression at 24.
 _ZBOOT: Final = struct.Struct("<4s4sII8x32s")
 #: Compressed Image in zboot in gzip is as deep as anything sensible is.
@@ -88,7 +93,7 @@ def parse(data: bytes, name: str, memory: int) -> Guest:
         if not data:
             raise InputError(f"{name}: is empty; {_EXPECTED}")
         if data.startswith(elf.MAGIC):
-            return elf.parse(data, name)
+            return _executable(data, name)
         if data[_MAGIC_AT : _MAGIC_AT + 4] == _MAGIC:
             return _linux(data, name, tuple(wrapping))
         if data[4:8] == b"zimg" and data.startswith(b"MZ"):
@@ -101,6 +106,22 @@ def parse(data: bytes, name: str, memory: int) -> Guest:
             raise InputError(f"{name}: is packed more than {_DEEPEST} times; {_EXPECTED}")
         wrapping.append(kind)
         data = _unpacked(data, algorithm, name, memory)
+
+
+def _executable(data: bytes, name: str) -> elf.Executable:
+    if data[4:6] == _ELF64_LITTLE and data[16:20] == _SHARED_AARCH64 and data[30:32] == _HIGH:
+        raise _vmlinux(name)  # CONFIG_RELOCATABLE makes it look like a shared object
+    found = elf.parse(data, name)
+    if all(segment.paddr >> 48 == 0xFFFF for segment in found.segments):
+        raise _vmlinux(name)
+    return found
+
+
+def _vmlinux(name: str) -> InputError:
+    return InputError(
+        f"{name}: is a kernel linked at virtual addresses, a vmlinux: give its Image as GUEST, "
+        "and this file to --symbols"
+    )
 
 
 def too_large(name: str, needed: int, memory: int) -> InputError:

@@ -1,0 +1,278 @@
+"""What cannot be used is refused by one clear line, exit status 2, and nothing done."""
+
+import gzip
+import os
+import platform
+import socket
+from collections.abc import Iterator
+
+import pytest
+import zstandard
+
+from gdbstub.cli import call
+from tests.cli.program import GDBSTUB, RUN_STUB, Place
+from tests.pure.elves import Elf, Load, image
+
+ELF = Elf().build()
+RAW = image()
+BIG_ENDIAN = b"\x7fELF\2\2" + ELF[6:16] + b"\0\2\0\xb7" + ELF[20:]
+ILP32 = ELF[:4] + b"\1" + ELF[5:]
+HIGH = 0xFFFF_8000_8000_0000
+
+GUESTS = {
+    "empty": (b"", "is empty; expected a static AArch64 ELF or a Linux arm64 Image"),
+    "text": (b"hello\n" * 40, "is neither ELF nor a kernel; expected a static AArch64 ELF"),
+    "x86 ELF": (Elf(machine=62).build(), "is an ELF for x86-64; expected AArch64"),
+    "32-bit Arm ELF": (Elf(machine=40).build(), "is an ELF for 32-bit Arm; expected AArch64"),
+    "ILP32 ELF": (ILP32, "is a 32-bit (ILP32) ELF; expected 64-bit AArch64"),
+    "big-endian ELF": (BIG_ENDIAN, "is a big-endian ELF; expected little-endian"),
+    "object file": (Elf(type=1).build(), "is a relocatable object; link it into an executable"),
+    "ELF header cut": (ELF[:40], "is truncated: 40 bytes hold no ELF header"),
+    "ELF cut": (ELF[:-100], "is truncated: the section headers would end at byte"),
+    "ELF segment cut": (
+        Elf([Load(data=bytes(64))]).build()[:150].ljust(64, b"\0"),
+        "is truncated: ",
+    ),
+    "Image cut": (RAW[:-1], "is truncated: its sections end at byte 0x3000"),
+    "gzip cut": (gzip.compress(RAW)[:-9], "is truncated: its gzip data ends early"),
+    "zstd cut": (zstandard.compress(RAW)[:-9], "is truncated: its zstd data ends early"),
+    "gzip of an Image cut": (gzip.compress(RAW[:-1]), "is truncated: its sections end"),
+    "big-endian Image": (image(flags=0xB), "is a big-endian kernel; expected a little-endian one"),
+    "kernel for x86": (b"MZ" + bytes(0x200) + b"HdrS", "is a Linux kernel for x86"),
+    "outside RAM": (
+        Elf([Load(paddr=0x8_0000)], entry=0x8_0000).build(),
+        "has a segment at 0x80000-0x8000f; RAM is at 0x40000000-0x5fffffff (512M)",
+    ),
+    "vmlinux": (
+        Elf([Load(paddr=HIGH)], entry=HIGH).build(),
+        "is a kernel linked at virtual addresses, a vmlinux: give its Image as GUEST, and this "
+        "file to --symbols",
+    ),
+    "relocatable vmlinux": (
+        Elf([Load(paddr=HIGH)], entry=HIGH, type=3).build(),
+        "is a kernel linked at virtual addresses, a vmlinux: give its Image as GUEST, and this "
+        "file to --symbols",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", GUESTS)
+def test_guests(place: Place, what: str) -> None:
+    data, line = GUESTS[what]
+    (place.files / "guest").write_bytes(data)
+    assert place.refusal("guest").startswith(f"guest: {line}")
+
+
+def test_no_guest_at_all(place: Place) -> None:
+    assert place.refusal("absent") == "absent: No such file or directory"
+    assert place.refusal("/") == "/: is a directory; expected a file"
+    assert place.refusal("/dev/null") == "/dev/null: is not a regular file"
+
+
+def test_names_that_are_no_text(place: Place) -> None:
+    assert place.refusal(b"a\nb\x1b\xff") == r"a\nb\x1b\udcff: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Elf([Load(memsz=80 << 20)]).build(),
+        image(image_size=80 << 20),
+        gzip.compress(image(image_size=80 << 20)),
+        gzip.compress(image(70 << 20, image_size=80 << 20)),
+    ],
+    ids=["ELF", "Image", "gzip", "gzip, large itself"],
+)
+def test_guests_larger_than_the_memory(place: Place, data: bytes) -> None:
+    (place.files / "guest").write_bytes(data)
+    line = place.refusal("guest", "--memory", "64M")
+    assert line.startswith("guest: needs 80.")
+    assert line.endswith("MiB of memory, and --memory is 64M; give at least --memory 128M")
+
+
+def test_an_initrd_counts_too(place: Place) -> None:
+    (place.files / "Image").write_bytes(RAW)
+    (place.files / "initrd").write_bytes(bytes(5 << 20))
+    line = place.refusal("Image", "--initrd", "initrd", "--memory", "4M")
+    assert line.startswith("Image with its initrd: needs 5.")
+
+
+OPTIONS = {
+    "--memory 12Q": "--memory '12Q': expected a size such as 512M or 1G",
+    "--memory -1": "--memory '-1': expected a size such as 512M or 1G",
+    "--memory ": "--memory '': expected a size such as 512M or 1G",
+    "--memory 0": "--memory 0: the least is 2M",
+    "--memory 512": "--memory 512: the least is 2M; for mebibytes write 512M",
+    "--memory 2000T": "--memory 2000T: the most is 1023G",
+    "--memory 2097153": "--memory 2097153: expected a multiple of 64K",
+    "--smp 0": "--smp 0: a guest has 1 to 123 vCPUs",
+    "--smp -1": "--smp -1: a guest has 1 to 123 vCPUs",
+    "--smp 1000": "--smp 1000: a guest has 1 to 123 vCPUs",
+    "--smp abc": "Invalid value for '--smp': 'abc' is not a valid integer.",
+    "--host qemu": "Invalid value for '--host': 'qemu' is not one of 'auto', 'kvm', 'lab'.",
+    "--gdb ": "--gdb '' lacks a port; expected HOST:PORT, unix:PATH or stdio",
+    "--gdb 1234": "--gdb '1234' lacks a port; expected HOST:PORT, unix:PATH or stdio",
+    "--gdb localhost:x": "--gdb 'localhost:x' lacks a port from 0 to 65535; expected",
+    "--gdb localhost:65536": "--gdb 'localhost:65536' lacks a port from 0 to 65535; expected",
+    "--gdb ::1:1234": "--gdb '::1:1234' lacks brackets round an IPv6 address; expected",
+    "--gdb unix:": "--gdb 'unix:' lacks a path; expected HOST:PORT, unix:PATH or stdio",
+    "--gdb no.such.host.invalid:1": "no host is called no.such.host.invalid: ",
+    f"--gdb {'a' * 70}:1": f"no host is called {'a' * 70}: ",
+    "--gdb 192.0.2.1:1": "192.0.2.1:1 cannot be listened on: Cannot assign requested address",
+    "--gdb unix:none/gdb": "unix:none/gdb cannot be listened on: No such file or directory",
+    f"--gdb unix:{'a' * 200}": f"unix:{'a' * 200} cannot be listened on: AF_UNIX path too long",
+    "--gdb unix:guest.elf": "guest.elf exists and is no socket; choose another path",
+    "--gdb unix:.": ". exists and is no socket; choose another path",
+    "--gdb stdio --script true": "--script cannot talk to --gdb stdio; give HOST:PORT or unix:",
+    "--timeout 5": "--timeout is for --script; give both or neither",
+    "--script true --timeout 0": "--timeout 0: expected a number of seconds above 0",
+    "--script true --timeout x": "Invalid value for '--timeout': 'x' is not a valid float.",
+    "--script true --timeout nan": "--timeout nan: expected a number of seconds above 0",
+    "--initrd absent": "--initrd absent: No such file or directory",
+    "--initrd .": "--initrd .: is a directory; expected a file",
+    "--dtb absent": "--dtb absent: No such file or directory",
+    "--dtb .": "--dtb .: is a directory; expected a file",
+    "--dtb guest.elf": "--dtb: is no device tree blob; compile a .dts by dtc first",
+    "--symbols absent": "--symbols absent: No such file or directory",
+    "--symbols .": "--symbols .: is a directory; expected a file",
+    "--record none/file": "--record none/file: No such file or directory",
+    "--record guest.elf/file": "--record guest.elf/file: Not a directory",
+    "--record .": "--record .: Is a directory",
+    "--record ": "--record: a file's name is missing",
+    "--console none/file": "--console none/file: No such file or directory",
+    "--console .": "--console .: Is a directory",
+    "--console ": "--console: a file's name is missing",
+    "--bogus": "No such option '--bogus'",
+    "--smp": "Option '--smp' requires an argument.",
+    "another": "Got unexpected extra argument (another)",
+}
+
+
+@pytest.mark.parametrize("given", OPTIONS)
+def test_options(place: Place, given: str) -> None:
+    line = place.refusal("guest.elf", "--gdb", "localhost:0", *given.split(" "))
+    assert line.startswith(OPTIONS[given])
+
+
+@pytest.mark.parametrize("given", OPTIONS)
+def test_options_are_looked_at_before_a_demo_guest_is_made(place: Place, given: str) -> None:
+    """Without GUEST: making it takes half a minute and downloads."""
+    if "guest" in given or "another" in given:
+        given = given.replace("guest.elf", "/etc/passwd").replace("another", "one another")
+        assert place.refusal("--gdb", "localhost:0", *given.split(" "))
+        return
+    line = place.refusal("--gdb", "localhost:0", *given.split(" "))
+    assert line.startswith(OPTIONS[given])
+
+
+def test_a_device_tree_that_is_damaged(place: Place) -> None:
+    (place.files / "dtb").write_bytes(b"\xd0\x0d\xfe\xed" + bytes(range(200)))
+    assert place.refusal("guest.elf", "--dtb", "dtb").startswith("--dtb: ")
+
+
+def test_a_command_line_longer_than_the_kernel_takes(place: Place) -> None:
+    (place.files / "Image").write_bytes(RAW)
+    line = place.refusal("Image", "--append", "x" * 2048)
+    assert line == "--append: has 2048 bytes; the kernel keeps 2047"
+
+
+def test_nul_in_a_command_line(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    """No process can be started with such an argument; a caller of ours could still."""
+    arguments = ["run", str(place.files / "guest.elf"), "--gdb=localhost:0", "--append=a\0b"]
+    assert call(arguments) == 2
+    line = "gdbstub: --append: a command line cannot hold a NUL character\n"
+    assert capfd.readouterr() == ("", line)
+
+
+def test_commands(place: Place) -> None:
+    assert place.refusal("bogus", program=GDBSTUB) == "No such command 'bogus'."
+    assert place.refusal("--bogus", program=GDBSTUB) == "No such option '--bogus'."
+    assert place.refusal("lab", "bogus", program=GDBSTUB) == "No such command 'bogus'."
+    assert place.refusal("doctor", "x", program=GDBSTUB).startswith("Got unexpected extra")
+    line = place.refusal("lab", "run", "--put", "absent", "true", program=GDBSTUB)
+    assert line == "--put absent: no such file"
+
+
+def test_the_script_refuses_alike(place: Place) -> None:
+    assert place.refusal("absent", program=RUN_STUB) == "absent: No such file or directory"
+    assert place.refusal("--bogus", program=RUN_STUB).startswith("No such option '--bogus'")
+    line = place.refusal("guest.elf", "--gdb", "1234", program=RUN_STUB)
+    assert line == "--gdb '1234' lacks a port; expected HOST:PORT, unix:PATH or stdio"
+
+
+# Endpoints in use.
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def taken(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A port of localhost that somebody listens on, by one of its addresses only."""
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.create_server((request.param, 0), family=family) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("guest", [["guest.elf"], []], ids=["a guest", "the demo"])
+def test_a_port_in_use_by_the_lab_path(place: Place, taken: int, guest: list[str]) -> None:
+    line = place.refusal(*guest, "--host=lab", "--gdb", f"localhost:{taken}", "--record=record")
+    assert line == (
+        f"localhost:{taken} is in use: another program listens there; "
+        "choose another with --gdb HOST:PORT"
+    )
+
+
+def test_a_unix_socket_in_use(place: Place) -> None:
+    path = place.files / "gdb"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(path))
+        listener.listen()
+        line = place.refusal("guest.elf", "--gdb", "unix:gdb", "--console", "out")
+    assert line == "unix:gdb is in use: another program listens there"
+
+
+def test_ipv6_is_not_for_the_lab(place: Place) -> None:
+    line = place.refusal("guest.elf", "--host", "lab", "--gdb", "[::1]:0")
+    assert line == "[::1]:0: the lab is reached by IPv4 only; give localhost:PORT"
+
+
+def test_a_long_socket_path_is_not_for_the_lab(place: Place) -> None:
+    path = "/tmp/" + "a" * 98
+    line = place.refusal("--host", "lab", "--gdb", f"unix:{path}")
+    assert line.startswith(f"unix:{path}: the path of a socket has at most 100 bytes")
+
+
+# This machine's KVM.
+
+
+@pytest.fixture
+def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this machine an arm64 one with a KVM that opens, and is never asked for a VM."""
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr("gdbstub.kvm_backend.open_kvm", lambda _: os.open(os.devnull, os.O_RDWR))
+    monkeypatch.setattr("gdbstub.vmm.guest.Guest", None)
+
+
+@pytest.mark.usefixtures("arm64")
+def test_a_port_in_use_by_the_kvm_path(
+    place: Place, taken: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = place.everything()
+    arguments = [str(place.files / "guest.elf"), f"--record={place.files}/record", "--host=kvm"]
+    assert call(["run", *arguments, f"--gdb=localhost:{taken}"]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"gdbstub: localhost:{taken} is in use: another program listens there")
+    assert place.everything() == before
+
+
+def test_another_machines_kvm_is_never_asked(
+    place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr("gdbstub.kvm_backend.open_kvm", None)
+    arguments = ["run", str(place.files / "guest.elf"), "--host=kvm", "--gdb=localhost:0"]
+    assert call(arguments) == 2
+    line = "--host kvm: this machine is x86-64; arm64 guests need --host lab here"
+    assert capfd.readouterr() == ("", f"gdbstub: {line}\n")
+    monkeypatch.undo()
+    if platform.machine() == "x86_64":  # and so it is for real, whatever its own KVM can do
+        assert place.refusal("guest.elf", "--host", "kvm", "--record", "record") == line

@@ -1,0 +1,115 @@
+"""``gdbstub doctor``, for people and for scripts."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gdbstub import doctor
+from gdbstub.cli import call
+from gdbstub.errors import InputError
+from tests.cli.program import GDBSTUB, Place
+
+KEYS = ["kernel", "machine", "host", "kvm", "tools", "missing"]
+TOOLS = [
+    "gdb-multiarch",
+    "qemu-system-aarch64",
+    "ssh",
+    "cpio",
+    "apt-get",
+    "aarch64-linux-gnu-gcc",
+]
+KVM = doctor.Kvm(True, 6, 4, 512, 48, True, True, False, ["V3", "V2"])
+
+
+def examined(place: Place) -> tuple[int, dict[str, Any]]:
+    done = place.call("doctor", "--json", program=GDBSTUB)
+    assert done.stderr == ""
+    found: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, found
+
+
+def test_a_machine_without_tools(place: Place) -> None:
+    status, found = examined(place)
+    assert list(found) == KEYS
+    assert list(found["tools"]) == TOOLS
+    assert set(found["tools"].values()) == {None}
+    assert found["machine"] == platform.machine()
+    line = "qemu-system-aarch64, for the lab: apt-get install qemu-system-arm"
+    assert line in found["missing"]
+    assert status == (0 if found["host"] == "kvm" else 1)
+
+
+def test_versions_are_what_the_tools_say(place: Place) -> None:
+    bin = place.files.parent / "bin"
+    bin.mkdir()
+    for name, says in (("gdb-multiarch", "GNU gdb (Debian 13.1-3) 13.1"), ("ssh", "nothing")):
+        (bin / name).write_text(f"#!/bin/sh\necho '{says}'\n")
+        (bin / name).chmod(0o755)
+    (bin / "qemu-system-aarch64").write_text("no program at all")
+    (bin / "qemu-system-aarch64").chmod(0o755)
+    status, found = examined(place)
+    assert found["tools"]["gdb-multiarch"] == "13.1"
+    assert found["tools"]["ssh"] == "found"
+    assert found["tools"]["qemu-system-aarch64"] == "found"
+    assert status == 0
+
+
+def test_it_changes_nothing(place: Place) -> None:
+    before = place.everything()
+    place.call("doctor", program=GDBSTUB)
+    assert place.everything() == before
+
+
+def test_for_people(place: Place) -> None:
+    done = place.call("doctor", program=GDBSTUB)
+    assert f"on {platform.machine()}" in done.stdout
+    assert "missing: cpio, for preparing the lab: apt-get install cpio\n" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.fixture
+def arm64(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
+    return monkeypatch
+
+
+def test_an_arm64_machine_with_kvm(
+    arm64: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arm64.setattr(doctor, "_examine_kvm", lambda: KVM)
+    assert call(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["host"], found["missing"]) == ("kvm", [])
+    assert found["kvm"] == {
+        "guest_debug": True,
+        "breakpoint_slots": 6,
+        "watchpoint_slots": 4,
+        "max_vcpus": 512,
+        "ipa_bits": 48,
+        "sve": True,
+        "pauth": True,
+        "mte": False,
+        "gic": ["V3", "V2"],
+    }
+    assert call(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "on this machine's KVM" in said
+    assert "GICv3, GICv2" in said
+    assert "yes, yes, no" in said
+
+
+def test_an_arm64_machine_whose_kvm_is_not_for_us(
+    arm64: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse() -> int:
+        raise InputError("/dev/kvm is not for this user: join the group 'kvm'")
+
+    arm64.setattr(doctor, "open_kvm", refuse)
+    assert call(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["host"], found["kvm"]) == ("lab", None)
+    assert found["missing"] == ["KVM: /dev/kvm is not for this user: join the group 'kvm'"]

@@ -1,0 +1,56 @@
+"""What the program says of itself."""
+
+import pytest
+
+from gdbstub import __version__
+from tests.cli.program import GDBSTUB, RUN_STUB, Place
+
+OPTIONS = (
+    "--host", "--gdb", "--smp", "--memory", "--initrd", "--append", "--dtb", "--symbols",
+    "--free-run", "--console", "--script", "--timeout", "--record", "-v", "-h, --help",
+)  # fmt: skip
+
+
+def said(place: Place, *arguments: str, status: int = 0) -> str:
+    done = place.call(*arguments)
+    assert (done.returncode, done.stderr) == (status, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help(place: Place, option: str) -> None:
+    text = said(place, option)
+    for command in ("run", "doctor", "lab"):
+        assert f"\n  {command} " in text
+
+
+def test_no_command_is_a_call_for_help(place: Place) -> None:
+    assert said(place, status=2) == said(place, "--help")
+
+
+def test_help_on_run_names_every_option(place: Place) -> None:
+    text = said(place, "run", "--help")
+    for option in OPTIONS:
+        assert f"\n  {option}" in text
+    assert "--inner" not in text
+
+
+def test_help_on_the_others(place: Place) -> None:
+    assert "--json" in said(place, "doctor", "-h")
+    assert "shell" in said(place, "lab", "-h")
+
+
+def test_version(place: Place) -> None:
+    assert said(place, "--version") == f"gdbstub, version {__version__}\n"
+
+
+def test_the_script_is_run(place: Place) -> None:
+    assert place.call("--help", program=RUN_STUB).stdout == said(place, "run", "--help")
+
+
+def test_closed_streams(place: Place) -> None:
+    """As a service or a cron job may start it."""
+    shell = ("sh", "-c", 'exec "$0" -m gdbstub run absent <&- >&- 2>&-', GDBSTUB[0])
+    shell_path = {**place.environment, "PATH": "/usr/bin:/bin"}
+    place.environment = shell_path
+    assert place.call(program=shell).returncode == 2
