@@ -100,6 +100,14 @@ ACCESSES: Final = program(
     (0xD4200020, "brk #1"),
 )
 
+# x0: an address where no RAM is.
+DEVICE: Final = program(
+    (0xF9400001, "ldr x1, [x0]"),
+    (0x17FFFFFF, "b . - 4"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
 SLIDE: Final = program(
     *[(0xD503201F, "nop")] * 16,
     (0xD4200020, "brk #1"),

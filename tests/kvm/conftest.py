@@ -49,6 +49,11 @@ def own_brk(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.fixture(scope="session")
+def devices(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return _built(tmp_path_factory, "devices")
+
+
+@pytest.fixture(scope="session")
 def vmlinux() -> Path:
     """The demo guest's symbols; made here, not while a test waits."""
     return demo.prepare().symbols

@@ -19,6 +19,7 @@ class Lines:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.text = ""
+        self._ended = False
         self._stream = stream
         self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -33,7 +34,11 @@ class Lines:
     def wait_for(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
         """Wait until *pattern* is in what was said so far."""
         while (found := re.search(pattern, self.text)) is None:
-            line = self._news.get(timeout=BOUND)
+            try:
+                line = self._news.get(timeout=BOUND)
+            except queue.Empty:
+                raise AssertionError(f"{pattern!r} is not said; so far:\n{self.text}") from None
+            self._ended = line is None
             assert line is not None, f"{pattern!r} was not said, but:\n{self.text}"
             self.text += line
         return found
@@ -49,22 +54,24 @@ class Lines:
 
     def rest(self) -> str:
         """Wait for the end; all that was said."""
-        self._thread.join(BOUND)
-        while (line := self._news.get(timeout=BOUND)) is not None:
-            self.text += line
+        while not self._ended:
+            line = self._news.get(timeout=BOUND)
+            self._ended = line is None
+            self.text += line or ""
         return self.text
 
 
 class Stub:
     """``gdbstub run ARGUMENTS`` while it is entered; ``console`` is its standard output."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, stdin: int = subprocess.DEVNULL) -> None:
         self._arguments = arguments
+        self._stdin = stdin
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gdbstub", "run", "--gdb", "localhost:0", *self._arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=self._stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
