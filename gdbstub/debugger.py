@@ -7,6 +7,7 @@ vCPUs are parked; ``debug_exit`` and ``parked`` come from vCPU threads while the
 import logging
 from collections.abc import Callable, Sequence
 
+from gdbstub import stepping
 from gdbstub.aarch64.registers import CLIENT, CPSR, PC, SP, Register, stack_pointer
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
 from gdbstub.errors import MemoryFault, NoSuchThread, PacketError
@@ -23,6 +24,7 @@ from gdbstub.machine import (
     SystemEventKind,
     Vcpu,
 )
+from gdbstub.stepping import Step
 from gdbstub.swbp import BRK_COMMENT, SoftwareBreakpoints
 from gdbstub.target import (
     Action,
@@ -57,7 +59,7 @@ class Debugger:
         self._software = SoftwareBreakpoints(machine)
         self._hardware = HardwareBreakpoints(machine.breakpoint_slots, machine.watchpoint_slots)
         self._memory = VirtualMemory(machine, self._software)
-        self._stepping: frozenset[int] = frozenset()
+        self._steps: dict[int, Step] = {}  # by vCPU, those under way
         self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
         self._exits: Sequence[Exit] = ()
         self._arrived = False  # at rest, and ``take_report`` has not been asked yet
@@ -150,7 +152,8 @@ class Debugger:
         self._machine.arm(self._hardware.registers(enabled=bool(self._software)))
         self._memory.forget()
         self._verdicts.clear()
-        self._stepping = frozenset(index for index, step in steps.items() if step)
+        vcpus = self._machine.vcpus
+        self._steps = {index: stepping.begin(vcpus[index]) for index in steps if steps[index]}
         self.running = True
         try:
             self._machine.resume(steps)
@@ -196,17 +199,39 @@ class Debugger:
 
     def debug_exit(self, exit: DebugExit) -> bool:
         """Whether this is a stop; an exception of the guest's own goes back into it."""
+        if (step := self._steps.get(exit.vcpu)) and self._goes_on(exit, step):
+            return False
         verdict = self._verdict(exit)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%r: %s", exit, verdict or "the guest's own")
         if verdict is None:
             take_exception(self._machine.vcpus[exit.vcpu], exit.esr, exit.far)
-            if exit.vcpu not in self._stepping:
+            if step is None:
                 return False
             # The step has ended where hardware ends it: at the exception's vector.
             verdict = Stopped(exit.vcpu + 1)
         self._verdicts[exit.vcpu] = verdict
         return True
+
+    def _goes_on(self, exit: DebugExit, step: Step) -> bool:
+        """Whether a stepping vCPU has yet to execute its instruction."""
+        vcpu, word_at = self._machine.vcpus[exit.vcpu], self._word_at(exit.vcpu)
+        if exit.esr.EC == EC.STEP_LOWER:
+            return stepping.again(vcpu, step, word_at)
+        stepping.abandon(vcpu, step, word_at)
+        return False
+
+    def _word_at(self, index: int) -> Callable[[int], int]:
+        """Reads instructions as one vCPU sees memory now, on whatever thread owns it."""
+
+        def word_at(gva: int) -> int:
+            try:
+                own = VirtualMemory(self._machine, self._software)
+                return int.from_bytes(own.read(index, gva, 4), "little")
+            except MemoryFault:
+                return 0
+
+        return word_at
 
     def _verdict(self, exit: DebugExit) -> Stopped | None:
         """What to tell a client of a debug exit; None when it is the guest's own."""
@@ -255,6 +280,7 @@ class Debugger:
             return None
         self._arrived = self.running = False
         self._memory.forget()
+        self._abandon_steps()
         if isinstance(self._report, Exited):
             return self._report
         rebooted = any(isinstance(e, SystemEvent) and e.kind is _RESET for e in self._exits)
@@ -269,6 +295,13 @@ class Debugger:
             return self._report
         self._run_on()
         return None
+
+    def _abandon_steps(self) -> None:
+        """Clean up after steps that another vCPU's stop has cut short."""
+        ended = {exit.vcpu for exit in self._exits}
+        for index in self._steps.keys() - ended:
+            stepping.abandon(self._machine.vcpus[index], self._steps[index], self._word_at(index))
+        self._steps = {}
 
     def _judge(self, exits: Sequence[Exit]) -> Report:
         """One report out of all exits of a stop.

@@ -39,6 +39,10 @@ class Backend:
         factory: Factory = getattr(import_module(module), function)
         return factory
 
+    def pend_irq(self, machine: Machine, level: bool) -> None:
+        """Have an IRQ pend at vCPU 0, or pend no more; no part of ``Machine``."""
+        import_module(self.factory.split(":")[0]).pend_irq(machine, level)
+
 
 def _has_unicorn() -> bool:
     return find_spec("unicorn") is not None

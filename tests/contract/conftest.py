@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gdbstub.machine import Machine
-from tests.contract.backends import BACKENDS, Factory
+from tests.contract.backends import BACKENDS, Backend, Factory
 from tests.contract.programs import Program
 from tests.contract.recorder import Recorder
 
@@ -22,9 +22,16 @@ _USABLE = [
 
 
 @pytest.fixture(params=_USABLE)
-def machine_factory(request: pytest.FixtureRequest) -> Iterator[Factory]:
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """One implementation of ``Machine``."""
+    chosen: Backend = request.param
+    return chosen
+
+
+@pytest.fixture
+def machine_factory(backend: Backend) -> Iterator[Factory]:
     """The backend's factory; whatever it makes is closed after the test."""
-    factory: Factory = request.param.load()
+    factory = backend.load()
     made: list[Machine] = []
 
     def make(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Machine:

@@ -1,5 +1,6 @@
 """The contract's factory over real KVM: RAM, vCPUs and nothing else."""
 
+from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import CPSR, PC
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from tests.contract.programs import BASE
@@ -24,3 +25,13 @@ def kvm_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Kvm
         machine.vcpus[0].set(CPSR, _PSTATE)
 
     return KvmMachine(KvmConfig(vcpus, BASE, memory, Nothing(), populate))
+
+
+def pend_irq(machine: KvmMachine, level: bool) -> None:
+    """Have an IRQ pend at vCPU 0, or pend no more: its input line, for there is no GIC.
+
+    linux/Documentation/virt/kvm/api.rst, 4.25: type 0 is a CPU's line, number 0 its IRQ.
+    """
+    line = kvm_abi.ffi.new("struct kvm_irq_level *")
+    line.level = level
+    kvm_abi.ioctl(machine.vm, kvm_abi.IRQ_LINE, line)

@@ -108,6 +108,29 @@ DEVICE: Final = program(
     (0x14000000, "b ."),
 )
 
+# One instruction of each class that meets PSTATE, or takes or leaves an exception.
+STEPPED: Final = program(
+    (0x91000400, "add x0, x0, #1"),
+    (0xD53B4221, "mrs x1, daif"),
+    (0xD53B423F, "mrs xzr, daif"),
+    (0xD51B4222, "msr daif, x2"),
+    (0xD50342DF, "msr daifset, #2"),
+    (0xD5034FDF, "msr daifset, #15"),
+    (0xD50344DF, "msr daifset, #4"),
+    (0xD50342FF, "msr daifclr, #2"),
+    (0xD50343FF, "msr daifclr, #3"),
+    (0xD5034FFF, "msr daifclr, #15"),
+    (0xD69F03E0, "eret"),
+    (0xD4000001, "svc #0"),
+    (0x00000000, "udf #0"),
+    (0xD5384003, "mrs x3, spsr_el1"),
+    (0xD5184002, "msr spsr_el1, x2"),
+    (0xD5384023, "mrs x3, elr_el1"),
+    (0xD5184022, "msr elr_el1, x2"),
+    (0xD61F0080, "br x4"),
+    (0x14000000, "b ."),
+)
+
 SLIDE: Final = program(
     *[(0xD503201F, "nop")] * 16,
     (0xD4200020, "brk #1"),

@@ -188,3 +188,8 @@ class FakeMachine:
 def fake_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> FakeMachine:
     """A machine with *program* at ``BASE``, halted there at EL1 with the MMU off."""
     return FakeMachine(lambda m: m.write_memory(BASE, program), vcpus=vcpus, memory=memory)
+
+
+def pend_irq(machine: FakeMachine, level: bool) -> None:
+    """Have an IRQ pend at vCPU 0, or pend no more."""
+    machine.vcpus[0].irq = level

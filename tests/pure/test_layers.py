@@ -25,7 +25,9 @@ ROOMS: dict[str, set[str]] = {
     "hwbp": {"errors", "aarch64", "machine", "target"},
     "virtual_memory": {"errors", "aarch64", "machine", "swbp"},
     "guest_exception": {"machine", "aarch64"},
+    "stepping": {"machine", "aarch64"},
     "debugger": {
+        "stepping",
         "errors", "aarch64", "target", "machine", "swbp", "hwbp", "virtual_memory",
         "guest_exception",
     },

@@ -1,0 +1,124 @@
+"""One instruction and nothing else: a step in which no interrupt of the guest's shows.
+
+It starts no vCPU: the debugger asks it before a step and after each exit. The way is optimistic:
+step, and only if an interrupt came first, undo its entry and step again with it masked.
+Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gdbstub.aarch64.instructions import Daif, daif_access, returns_from_exception
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, MDSCR_EL1, PC, SPSR_EL1, VBAR_EL1, X
+from gdbstub.aarch64.sysreg import MDSCR, PSTATE
+from gdbstub.machine import Vcpu
+
+_VECTOR_SIZE: Final = 0x80
+_TABLE_SIZE: Final = 0x800
+_KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each of four origins
+_SYNCHRONOUS, _IRQ, _FIQ = 0x000, 0x080, 0x100
+
+#: The instruction at an address as this vCPU sees memory; 0 where there is none.
+WordAt = Callable[[int], int]
+
+
+@dataclass(slots=True)
+class Step:
+    """A step of one vCPU that is under way: what an exception's entry would overwrite."""
+
+    elr: int
+    spsr: int
+    #: While it is tried again with interrupts masked: PSTATE as the guest has it.
+    unmasked: PSTATE | None = None
+    pc: int = 0
+    word: int = 0
+
+
+def begin(vcpu: Vcpu) -> Step:
+    """Note what must be noted; before the vCPU is resumed."""
+    return Step(vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
+
+
+def again(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
+    """After a step exit: whether the vCPU must be stepped once more.
+
+    If not, the step is done and nothing of how it was done is left in the guest.
+    """
+    pc = vcpu.get(PC)
+    vector = _entered(vcpu, step, pc)
+    if vector in (_IRQ, _FIQ) and step.unmasked is None:
+        return _undo_interrupt(vcpu, step, word_at)
+    if vector is not None:
+        _repair_saved_state(vcpu, step, synchronous=vector == _SYNCHRONOUS)
+    elif step.unmasked is not None and not returns_from_exception(step.word):
+        _unmask(vcpu, step.unmasked, step.word)
+    return False
+
+
+def abandon(vcpu: Vcpu, step: Step, word_at: WordAt) -> None:
+    """The vCPU rests for another reason than this step: leave nothing of it behind."""
+    if step.unmasked is None and not again(vcpu, step, word_at):
+        return
+    if step.unmasked is not None:
+        if vcpu.get(PC) == step.pc:  # not executed
+            vcpu.set(CPSR, step.unmasked)
+        else:
+            again(vcpu, step, word_at)
+
+
+def _entered(vcpu: Vcpu, step: Step, pc: int) -> int | None:
+    """Which kind of vector an exception has led to; None if there was none.
+
+    A branch to a vector's address leaves ELR_EL1 and SPSR_EL1 alone.
+    """
+    if pc % _VECTOR_SIZE or not 0 <= (offset := pc - vcpu.get(VBAR_EL1)) < _TABLE_SIZE:
+        return None
+    if (vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)) == (step.elr, step.spsr):
+        return None
+    return offset % _KINDS
+
+
+def _undo_interrupt(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
+    """Take an interrupt's entry back, which nothing has acknowledged yet.
+
+    It saved PC and PSTATE; PSTATE.SS says whether the instruction still had its turn to come.
+    """
+    spsr = PSTATE(vcpu.get(SPSR_EL1))
+    pstate, pc = PSTATE(spsr, SS=0), vcpu.get(ELR_EL1)
+    vcpu.set(PC, pc)
+    vcpu.set(ELR_EL1, step.elr)
+    vcpu.set(SPSR_EL1, step.spsr)
+    if not spsr.SS:
+        vcpu.set(CPSR, pstate)
+        return False
+    step.unmasked, step.pc, step.word = pstate, pc, word_at(pc)
+    vcpu.set(CPSR, PSTATE(pstate, I=1, F=1))
+    return True
+
+
+def _repair_saved_state(vcpu: Vcpu, step: Step, *, synchronous: bool) -> None:
+    """The instruction took an exception: SPSR_EL1 must say what it would say undebugged."""
+    spsr = PSTATE(vcpu.get(SPSR_EL1))
+    right = spsr if MDSCR(vcpu.get(MDSCR_EL1)).SS else PSTATE(spsr, SS=0)
+    if synchronous and step.unmasked is not None:
+        right = PSTATE(right, I=step.unmasked.I, F=step.unmasked.F)
+    if right != spsr:
+        vcpu.set(SPSR_EL1, right)
+
+
+def _unmask(vcpu: Vcpu, unmasked: PSTATE, word: int) -> None:
+    """Leave in DAIF, and in a register that was read into, what *word* would have left there."""
+    now = PSTATE(vcpu.get(CPSR))
+    daif = now.DAIF & 0b1100 | unmasked.DAIF & 0b0011
+    match daif_access(word):
+        case Daif.READ, number if number < len(X):
+            value = PSTATE(vcpu.get(X[number]), I=unmasked.I, F=unmasked.F)
+            vcpu.set(X[number], value)
+        case Daif.WRITE, _:
+            daif = now.DAIF
+        case Daif.SET, immediate:
+            daif = unmasked.DAIF | immediate
+        case Daif.CLEAR, immediate:
+            daif = unmasked.DAIF & ~immediate
+    vcpu.set(CPSR, PSTATE(now, DAIF=daif))

@@ -1,0 +1,111 @@
+"""A debugger's steps while an interrupt waits: each must do what it does when none does.
+
+The oracle is the machine itself: the same step from the same state with nothing pending.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from gdbstub.aarch64.registers import (
+    CPSR,
+    ELR_EL1,
+    ESR_EL1,
+    PC,
+    SP_EL0,
+    SP_EL1,
+    SPSR_EL1,
+    VBAR_EL1,
+    X,
+)
+from gdbstub.debugger import Debugger
+from gdbstub.machine import Machine
+from gdbstub.target import Action, Kind, Report, Resume, Stop, Stopped
+from tests.contract.backends import Backend, Factory
+from tests.contract.programs import BASE, STEPPED, VECTORS, at
+
+#: EL1h and EL1t, with IRQ and FIQ unmasked; D and A masked, or not.
+MODES: Final = (0x305, 0x005, 0x304)
+LOOKED_AT: Final = (*X[:6], PC, CPSR, ELR_EL1, SPSR_EL1, ESR_EL1, SP_EL0, SP_EL1)
+
+Debug = Callable[[], tuple[Debugger, Machine]]
+
+
+@pytest.fixture
+def debug(machine_factory: Factory) -> Debug:
+    def make() -> tuple[Debugger, Machine]:
+        machine = machine_factory(STEPPED.image)
+        return Debugger(machine), machine
+
+    return make
+
+
+def _go(debugger: Debugger, action: Action) -> Report | None:
+    stopped = threading.Event()
+    debugger.notify = stopped.set
+    debugger.resume(Resume({1: action}))
+    assert stopped.wait(20)
+    return debugger.take_report()
+
+
+def _after_step(debugger: Debugger, machine: Machine, line: int, mode: int) -> dict[str, int]:
+    """The state after one step of *line* from a fixed state."""
+    vcpu = machine.vcpus[0]
+    for number in range(6):
+        vcpu.set(X[number], 0x100 + number)
+    vcpu.set(X[2], 0x345)
+    vcpu.set(X[4], VECTORS + 0x280)  # a branch to there is no interrupt
+    vcpu.set(VBAR_EL1, VECTORS)
+    vcpu.set(ELR_EL1, BASE + 0x800)
+    vcpu.set(SPSR_EL1, 0x8000_0004)
+    vcpu.set(ESR_EL1, 0)
+    vcpu.set(PC, at(line))
+    vcpu.set(CPSR, mode)
+    assert _go(debugger, Action.STEP) == Stopped(1)
+    return {register.name: vcpu.get(register) for register in LOOKED_AT}
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode:#x}")
+def test_an_interrupt_that_waits_changes_nothing_of_a_step(
+    debug: Debug, backend: Backend, mode: int
+) -> None:
+    debugger, machine = debug()
+    for line, (_, text) in enumerate(STEPPED.lines):
+        alone = _after_step(debugger, machine, line, mode)
+        backend.pend_irq(machine, True)
+        disturbed = _after_step(debugger, machine, line, mode)
+        backend.pend_irq(machine, False)
+        assert disturbed == alone, text
+
+
+def test_many_steps_under_an_interrupt_never_enter_a_vector(debug: Debug, backend: Backend) -> None:
+    debugger, machine = debug()
+    vcpu = machine.vcpus[0]
+    vcpu.set(VBAR_EL1, VECTORS)
+    backend.pend_irq(machine, True)
+    for _ in range(200):
+        vcpu.set(PC, at(0))
+        vcpu.set(CPSR, 0x305)
+        for line in range(1, 4):
+            assert _go(debugger, Action.STEP) == Stopped(1)
+            assert vcpu.get(PC) == at(line)
+        assert vcpu.get(X[1]) == 0x300
+        assert vcpu.get(CPSR) == 0x305
+
+
+def test_an_interrupt_is_taken_when_the_guest_goes_on(debug: Debug, backend: Backend) -> None:
+    """Undone is not lost."""
+    debugger, machine = debug()
+    vcpu = machine.vcpus[0]
+    vcpu.set(VBAR_EL1, VECTORS)
+    vcpu.set(CPSR, 0x305)
+    backend.pend_irq(machine, True)
+    assert _go(debugger, Action.STEP) == Stopped(1)
+    assert vcpu.get(PC) == at(1)
+    debugger.insert(1, Kind.SOFTWARE, VECTORS + 0x280, 4)
+    assert _go(debugger, Action.CONTINUE) == Stopped(1, stop=Stop.SWBREAK)
+    assert vcpu.get(PC) == VECTORS + 0x280
+    assert vcpu.get(ELR_EL1) == at(1)
+    assert vcpu.get(SPSR_EL1) == 0x305
