@@ -6,6 +6,8 @@ It passes the checked settings on and runs the script here; ``lab/`` does the re
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,17 +15,60 @@ import tempfile
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix
 from gdbstub.errors import InputError
 from gdbstub.lab.doors import Door, StdioDoor, TcpDoor, UnixDoor
 from gdbstub.lab.errors import LabError
+from gdbstub.lab.host import Lab
 from gdbstub.lab.remote_run import RemoteRun, Request
 from gdbstub.run import Settings, Source, announce, first, recording, until_signal
 from gdbstub.script import run_script
 from gdbstub.vmm.console import is_keyboard, keys_at_once, open_output
 
 _log = logging.getLogger("gdbstub.run")
+
+#: GDB's remotetimeout is 2 seconds unless it was set.
+_PATIENCE_SECONDS: Final = 0.5
+
+
+class _PatientStdioDoor(StdioDoor):
+    """Standard input and output, with a client on it that waits for a lab to boot.
+
+    GDB sends a packet again when it has heard nothing for 2 seconds, and takes the second
+    reply for the next one's. Any byte outside a packet begins its patience anew, and is
+    ignored (gdb/remote.c, putpkt_binary and getpkt).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = threading.Event()
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+
+    def check(self) -> None:
+        """Begin to ask for patience."""
+        self._thread.start()
+
+    def open(self, lab: Lab, port: int) -> tuple[str, int]:
+        """Say no more: the streams are the stub's now."""
+        self._end()
+        return super().open(lab, port)
+
+    def close(self) -> None:
+        """End whichever of the two is going on."""
+        self._end()
+        super().close()
+
+    def _end(self) -> None:
+        self._open.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _wait(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._open.wait(_PATIENCE_SECONDS):
+                os.write(sys.stdout.fileno(), b"\n")
 
 
 def serve_in_lab(settings: Settings, verbose: int) -> int:
@@ -35,7 +80,6 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
     """
     check_door(settings.endpoint)
     door = _door(settings.endpoint)
-    door.check()
     if isinstance(settings.endpoint, Tcp) and not settings.endpoint.local:
         _log.warning("%s: whoever can reach it controls the guest", settings.endpoint)
     with recording(settings.record):
@@ -75,7 +119,9 @@ def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typi
     if settings.script is not None:
         return asyncio.run(_script(settings, settings.script, remote))
     with keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext():
-        return ended.result()
+        status = ended.result()
+    left = isinstance(settings.endpoint, Stdio) and status == 128 + signal.SIGTERM
+    return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
 
 async def _script(settings: Settings, command: str, remote: str) -> int:
@@ -97,10 +143,11 @@ def check_door(endpoint: Endpoint) -> None:
         endpoint.check()
         if not endpoint.has(socket.AF_INET):
             raise InputError(f"{endpoint}: the lab is reached by IPv4 only; give localhost:PORT")
-    try:
-        _door(endpoint).check()
-    except LabError as error:
-        raise InputError(f"{error}; choose another with --gdb") from None
+    if not isinstance(endpoint, Stdio):
+        try:
+            _door(endpoint).check()
+        except LabError as error:
+            raise InputError(f"{error}; choose another with --gdb") from None
 
 
 def _door(endpoint: Endpoint) -> Door:
@@ -110,7 +157,7 @@ def _door(endpoint: Endpoint) -> Door:
         case Unix(path):
             return UnixDoor(Path(path))
         case Stdio():
-            return StdioDoor()
+            return _PatientStdioDoor()
 
 
 def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:

@@ -95,8 +95,8 @@ def keys_at_once(fd: int) -> Iterator[None]:
     raw = termios.tcgetattr(fd)
     raw[3] &= ~(termios.ICANON | termios.ECHO)
     raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
-    termios.tcsetattr(fd, termios.TCSADRAIN, raw)
-    try:
+    try:  # already here: Ctrl-C may come while the call is under way
+        termios.tcsetattr(fd, termios.TCSADRAIN, raw)
         yield
     finally:
         if is_keyboard(fd):  # else a shell has taken it back, or it is gone
