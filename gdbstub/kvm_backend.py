@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gdbstub import kvm_abi
+from gdbstub.aarch64.registers import CNTVCT_EL0
 from gdbstub.errors import InputError, MachineError, MemoryFault
 from gdbstub.kvm_abi import CData, ffi
 from gdbstub.kvm_vcpu import KICK, KvmVcpu, Mmio
@@ -97,6 +98,7 @@ class KvmMachine:
         self._debug = DebugRegisters()
         self._guest_debug: CData = ffi.new("struct kvm_guest_debug *")
         self._ram: mmap.mmap | None = None
+        self._stopped_at: int | None = None  # the virtual counter, while all are parked
         self.vm = -1
         self.breakpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_BPS))
         self.watchpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_WPS))
@@ -175,6 +177,7 @@ class KvmMachine:
     def reset(self) -> None:
         """Start over with a new VM: VCPU_INIT alone would leave the vGIC as it was."""
         self._destroy()
+        self._stopped_at = None
         self._create()
 
     def close(self) -> None:
@@ -232,6 +235,9 @@ class KvmMachine:
         """Run the vCPUs that are keys (``Machine.resume``)."""
         for index, step in steps.items():
             self._set_guest_debug(index, step)
+        if self._stopped_at is not None:
+            # One write moves the counter of every vCPU.
+            self._vcpus[0].set(CNTVCT_EL0, self._stopped_at)
         with self._lock:
             self._exits = []
             self._stopping = False
@@ -299,6 +305,8 @@ class KvmMachine:
             if not last and not self._closing:  # else all are told already, and some are gone
                 self._stop_world()
         if last and not self._closing:
+            # The guest's time stands still from here: it must not see how long we look at it.
+            self._stopped_at = self._vcpus[0].get(CNTVCT_EL0)
             self.listener.parked(self._exits)
 
 

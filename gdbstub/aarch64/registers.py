@@ -82,6 +82,9 @@ VBAR_EL1: Final = Register("VBAR_EL1", 64, sysreg_id(3, 0, 12, 0, 0))
 MDSCR_EL1: Final = Register("MDSCR_EL1", 64, sysreg_id(2, 0, 0, 2, 2))
 MPIDR_EL1: Final = Register("MPIDR_EL1", 64, sysreg_id(3, 0, 0, 0, 5))
 
+#: The virtual counter; KVM's ids of it and of CNTV_CVAL are each other's by an accident of ABI.
+CNTVCT_EL0: Final = Register("CNTVCT_EL0", 64, sysreg_id(3, 3, 14, 3, 2))
+
 #: What a client sees, in its numbering: a register's number is its place here.
 CLIENT: Final = (*X, SP, PC, CPSR, *V, FPSR, FPCR)
 NUMBER: Final = {register.name: number for number, register in enumerate(CLIENT)}

@@ -108,6 +108,12 @@ DEVICE: Final = program(
     (0x14000000, "b ."),
 )
 
+READS_CLOCK: Final = program(
+    (0xD53BE041, "mrs x1, cntvct_el0"),
+    (0xD53BE002, "mrs x2, cntfrq_el0"),
+    (0x14000000, "b ."),
+)
+
 # One instruction of each class that meets PSTATE, or takes or leaves an exception.
 STEPPED: Final = program(
     (0x91000400, "add x0, x0, #1"),

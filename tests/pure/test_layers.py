@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "kvm_abi": set(),
     "kvm_vcpu": {"kvm_abi", "machine", "errors", "aarch64"},
-    "kvm_backend": {"kvm_abi", "kvm_vcpu", "machine", "errors"},
+    "kvm_backend": {"kvm_abi", "kvm_vcpu", "machine", "errors", "aarch64"},
     "elf": {"errors"},
     "vmm": {"kvm_abi", "kvm_backend", "elf", "errors", "aarch64"},
     "script": set(),
