@@ -42,6 +42,7 @@ from gdbstub.virtual_memory import VirtualMemory
 _log = logging.getLogger("gdbstub.debugger")
 
 _RESET = SystemEventKind.RESET
+_BREAK_STOPS = {Kind.SOFTWARE: Stop.SWBREAK, Kind.HARDWARE: Stop.HWBREAK}
 _WATCH_STOPS = {Kind.WRITE: Stop.WATCH, Kind.READ: Stop.RWATCH, Kind.ACCESS: Stop.AWATCH}
 
 
@@ -58,6 +59,7 @@ class Debugger:
         machine.listener = self
         self._software = SoftwareBreakpoints(machine)
         self._hardware = HardwareBreakpoints(machine.breakpoint_slots, machine.watchpoint_slots)
+        self._unmapped: dict[int, int] = {}  # Z0 without RAM yet: gva -> vCPU that asked
         self._memory = VirtualMemory(machine, self._software)
         self._steps: dict[int, Step] = {}  # by vCPU, those under way
         self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
@@ -117,20 +119,41 @@ class Debugger:
 
     def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
+        index = self._index(thread)
         if kind is not Kind.SOFTWARE:
             self._hardware.insert(kind, gva, length)
-            return
-        if gva & 3:
+        elif gva & 3:
             raise PacketError(f"{gva:#x} is no place for an instruction")
-        mapping = self._memory.translate(self._index(thread), gva)
-        if len(self._machine.read_memory(mapping.ipa, 4)) < 4:
-            raise MemoryFault(f"no RAM at {gva:#x}")
-        self._software.insert(gva, mapping.ipa)
+        elif not self._patch(index, gva) and gva not in self._unmapped:
+            self._hardware.insert(kind, gva, length)
+            self._unmapped[gva] = index
+
+    def _patch(self, index: int, gva: int) -> bool:
+        """Ask for a BRK at *gva* if there is RAM there now."""
+        try:
+            ipa = self._memory.translate(index, gva).ipa
+            if len(self._machine.read_memory(ipa, 4)) < 4:
+                return False
+        except MemoryFault:
+            return False
+        self._software.insert(gva, ipa)
+        return True
+
+    def _patch_what_is_mapped_now(self) -> None:
+        """A comparator stands in for a BRK where nothing is mapped; take it back when it can be."""
+        for gva, index in tuple(self._unmapped.items()):
+            if self._patch(index, gva):
+                self._drop_stand_in(gva)
+
+    def _drop_stand_in(self, gva: int) -> None:
+        if self._unmapped.pop(gva, None) is not None:
+            self._hardware.remove(Kind.SOFTWARE, gva, 4)
 
     def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
         """Remove what the same arguments inserted."""
         if kind is Kind.SOFTWARE:
             self._software.remove(gva)
+            self._drop_stand_in(gva)
         else:
             self._hardware.remove(kind, gva, length)
 
@@ -138,6 +161,7 @@ class Debugger:
         """Take everything of ours out of the guest."""
         self._software.clear()
         self._software.withdraw()
+        self._unmapped.clear()
         self._hardware.clear()
         self._machine.arm(DebugRegisters())
 
@@ -148,6 +172,7 @@ class Debugger:
         steps = {self._index(t): a is Action.STEP for t, a in resume.actions.items()}
         if not steps:
             raise PacketError("a resume that moves no thread would never end")
+        self._patch_what_is_mapped_now()
         self._software.apply()
         self._machine.arm(self._hardware.registers(enabled=bool(self._software)))
         self._memory.forget()
@@ -243,7 +268,8 @@ class Debugger:
                 return Stopped(thread, stop=Stop.SWBREAK) if self._is_our_brk(exit) else None
             case EC.BREAKPOINT_LOWER:
                 pc = self._machine.vcpus[exit.vcpu].get(PC)
-                return Stopped(thread, stop=Stop.HWBREAK) if self._hardware.stops_at(pc) else None
+                kind = self._hardware.stops_at(pc)
+                return None if kind is None else Stopped(thread, stop=_BREAK_STOPS[kind])
             case EC.WATCHPOINT_LOWER:
                 hit = self._hardware.hit(exit.far, write=bool(exit.esr.WnR))
                 if hit is None:

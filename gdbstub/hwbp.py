@@ -94,7 +94,7 @@ class HardwareBreakpoints:
     def __init__(self, breakpoint_slots: int, watchpoint_slots: int) -> None:
         self._breakpoint_slots = breakpoint_slots
         self._watchpoint_slots = watchpoint_slots
-        self._breakpoints: dict[int, int] = {}  # canonical gva -> gva
+        self._breakpoints: dict[int, set[Kind]] = {}  # by canonical address: who asked for it
         self._watchpoints: dict[Watchpoint, tuple[Slot, ...]] = {}
 
     def insert(self, kind: Kind, gva: int, length: int) -> None:
@@ -103,18 +103,19 @@ class HardwareBreakpoints:
         Raises:
             NoSlot: they do not suffice; nothing has changed.
         """
-        if kind is Kind.HARDWARE:
-            self._insert_breakpoint(gva)
-        else:
+        if kind in _LSC:
             self._insert_watchpoint(Watchpoint(kind, gva, length))
+        else:
+            self._insert_breakpoint(kind, gva)
 
-    def _insert_breakpoint(self, gva: int) -> None:
+    def _insert_breakpoint(self, kind: Kind, gva: int) -> None:
+        """One comparator serves both kinds: Z0 gets one where nothing is mapped yet."""
         key = canonical(gva) & -4
         if key not in self._breakpoints and len(self._breakpoints) >= self._breakpoint_slots:
             raise NoSlot(
                 f"all {self._breakpoint_slots} hardware breakpoints are in use; delete one first"
             )
-        self._breakpoints[key] = gva
+        self._breakpoints.setdefault(key, set()).add(kind)
 
     def _insert_watchpoint(self, watchpoint: Watchpoint) -> None:
         if watchpoint in self._watchpoints:
@@ -132,10 +133,14 @@ class HardwareBreakpoints:
 
     def remove(self, kind: Kind, gva: int, length: int) -> None:
         """Take back what the same arguments inserted; absent is no error."""
-        if kind is Kind.HARDWARE:
-            self._breakpoints.pop(canonical(gva) & -4, None)
-        else:
+        if kind in _LSC:
             self._watchpoints.pop(Watchpoint(kind, gva, length), None)
+            return
+        key = canonical(gva) & -4
+        kinds = self._breakpoints.get(key, set())
+        kinds.discard(kind)
+        if not kinds:
+            self._breakpoints.pop(key, None)
 
     def clear(self) -> None:
         """Take everything back."""
@@ -152,9 +157,12 @@ class HardwareBreakpoints:
         breakpoints = tuple((int(ENABLED_BREAKPOINT), gva) for gva in self._breakpoints)
         return DebugRegisters(breakpoints, watchpoints, enabled)
 
-    def stops_at(self, pc: int) -> bool:
-        """Whether a breakpoint exception at *pc* is ours."""
-        return canonical(pc) in self._breakpoints
+    def stops_at(self, pc: int) -> Kind | None:
+        """What a client asked for at *pc*, where a breakpoint exception is ours.
+
+        SOFTWARE where both were: a client drops a hardware stop where it knows of none.
+        """
+        return min(self._breakpoints.get(canonical(pc), ()), default=None)
 
     def hit(self, far: int, *, write: bool) -> Watchpoint | None:
         """The watchpoint that an exception with this FAR belongs to: the nearest of its kind."""

@@ -85,9 +85,9 @@ def test_address_that_is_not_canonical_can_be_removed() -> None:
     hardware = HardwareBreakpoints(1, 1)
     short = KERNEL & (1 << 53) - 1
     hardware.insert(Kind.HARDWARE, short, 4)
-    assert hardware.stops_at(KERNEL)
+    assert hardware.stops_at(KERNEL) is Kind.HARDWARE
     hardware.remove(Kind.HARDWARE, short, 4)
-    assert not hardware.stops_at(KERNEL)
+    assert hardware.stops_at(KERNEL) is None
     assert canonical(short) == KERNEL
 
 
@@ -116,3 +116,15 @@ def test_no_watchpoint_of_the_kind_is_no_hit() -> None:
     hardware = HardwareBreakpoints(1, 4)
     hardware.insert(Kind.WRITE, 0x1000, 8)
     assert hardware.hit(0x1000, write=False) is None
+
+
+def test_one_comparator_serves_both_kinds_of_breakpoint() -> None:
+    hardware = HardwareBreakpoints(1, 1)
+    hardware.insert(Kind.HARDWARE, 0x1000, 4)
+    hardware.insert(Kind.SOFTWARE, 0x1000, 4)
+    assert hardware.stops_at(0x1000) is Kind.SOFTWARE
+    hardware.remove(Kind.SOFTWARE, 0x1000, 4)
+    assert hardware.stops_at(0x1000) is Kind.HARDWARE
+    hardware.remove(Kind.HARDWARE, 0x1000, 4)
+    assert hardware.stops_at(0x1000) is None
+    assert hardware.registers(enabled=False).breakpoints == ()
