@@ -1,0 +1,110 @@
+"""The documents, as far as a program can tell whether they are true."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from gdbstub import cli
+from gdbstub.lab import commands as lab_commands
+from tests.pure.test_layers import MEETING, ROOMS, ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+#: Where a path that a document names may begin.
+PLACES = (ROOT, ROOT / "gdbstub", ROOT / "docs")
+TOP = {path.name for path in PLACES[0].iterdir()} | {path.name for path in PLACES[1].iterdir()}
+
+documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def prose(document: Path) -> str:
+    """The text without its blocks of code, where other people's files are named."""
+    text = re.sub(r"^ *```.*?^ *```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ {4}.*$", "", text, flags=re.MULTILINE)
+
+
+def anchors(document: Path) -> set[str]:
+    """What a link may name in it, spelled as GitHub spells headings."""
+    titles = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@documents
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = document.parent / name if name else document
+        assert file.exists(), f"{document.name} links to {target}"
+        assert not anchor or anchor in anchors(file), f"{document.name} links to {target}"
+
+
+@documents
+def test_files_that_are_named_exist(document: Path) -> None:
+    for named in re.findall(r"`([\w./-]+)`", prose(document)):
+        if named.split("/")[0] in TOP and ("/" in named or "." in named.lstrip(".")):
+            assert any((place / named).exists() for place in PLACES), f"{document.name}: {named}"
+
+
+def test_the_import_table_is_the_one_that_is_enforced() -> None:
+    table: dict[str, set[str]] = {}
+    for line in ARCHITECTURE.read_text().splitlines():
+        if row := re.fullmatch(r"\| `(\w+)` \| .* \| (nothing|(?:`\w+`(?:, )?)+) \|", line):
+            table[row[1]] = set(re.findall(r"`(\w+)`", row[2]))
+    assert table == ROOMS
+
+
+def test_where_all_meet_is_said() -> None:
+    said = re.search(r"((?:`\w+`(?:, | and )?)+) are where all meet", ARCHITECTURE.read_text())
+    assert said
+    named = set(re.findall(r"\w+(?=`)", said[1]))
+    assert named == {room for room in MEETING if not room.startswith("__")}
+
+
+def options(command: click.Command, *, hidden: bool = False) -> set[str]:
+    return {
+        name
+        for option in command.params
+        if isinstance(option, click.Option) and (hidden or not option.hidden)
+        for name in option.opts
+    }
+
+
+def test_the_readme_has_every_option_of_run() -> None:
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("Options of `gdbstub run`:")[2].partition("##")[0]
+    said = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", table)) - {"-vv"}
+    assert said == options(cli.run) - {"--help", "-h"}
+
+
+@documents
+def test_options_of_ours_that_are_named_exist(document: Path) -> None:
+    lab = lab_commands.lab.commands.values()
+    ours = options(cli.run).union(options(cli.doctor), *map(options, lab)) | {"--help", "--version"}
+    for named in re.findall(r"`(--[a-z][a-z-]*)", prose(document)):
+        assert named in ours, f"{document.name} names {named}"
+
+
+@documents
+def test_verbs_of_make_that_are_named_exist(document: Path) -> None:
+    verbs = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for named in re.findall(r"`make ([a-z]+)", document.read_text()):
+        assert named in verbs, f"{document.name} names make {named}"
+
+
+def test_the_python_that_the_readme_wants_is_the_one_that_is_required() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["requires-python"].removeprefix(">=")
+    assert f"Python {wanted}" in (ROOT / "README.md").read_text()
+
+
+@documents
+def test_no_document_names_the_machine_that_it_was_written_on(document: Path) -> None:
+    # "/root/.cache" stands in output that was recorded as root.
+    assert not re.search(r"/work/|/home/\w", document.read_text())
