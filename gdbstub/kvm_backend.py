@@ -8,6 +8,7 @@ import grp
 import logging
 import mmap
 import os
+import stat
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,8 @@ API_VERSION: Final = 12
 
 #: What VM type 0 stands for.
 _DEFAULT_IPA_BITS: Final = 40
+#: A group's permission to read and write.
+_GROUP_MAY: Final = stat.S_IRGRP | stat.S_IWGRP
 #: Bytes that are written one by one: see ``_store``.
 _FEW: Final = 128
 
@@ -57,8 +60,7 @@ def open_kvm(path: str = DEVICE) -> int:
         ) from None
     except PermissionError:
         raise InputError(
-            f"{path} is not for this user: join the group {_owning_group(path)!r} "
-            f"(usermod -aG {_owning_group(path)} $USER, then log in again), or use --host lab"
+            f"{path} is not for this user: {_remedy(path)}, or use --host lab"
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be opened: {error.strerror}") from None
@@ -72,12 +74,16 @@ def open_kvm(path: str = DEVICE) -> int:
     return fd
 
 
-def _owning_group(path: str) -> str:
-    group = os.stat(path).st_gid
+def _remedy(path: str) -> str:
+    """What lets somebody use a device that only others may."""
+    status = os.stat(path)
     try:
-        return grp.getgrgid(group).gr_name
+        group = grp.getgrgid(status.st_gid).gr_name
     except KeyError:
-        return str(group)
+        group = str(status.st_gid)
+    if status.st_mode & _GROUP_MAY == _GROUP_MAY:
+        return f"join the group {group!r} (usermod -aG {group} $USER, then log in again)"
+    return f"let the group {group!r} use it (as root: chmod g+rw {path}) and join that"
 
 
 class KvmMachine:

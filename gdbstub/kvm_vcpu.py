@@ -161,6 +161,7 @@ class KvmVcpu:
     def _run_until_stop(self) -> Exit | None:
         """Run to the next exit that is a stop; None when a kick ended it."""
         run, fd = self._run, self.fd
+        logging_all = _log.isEnabledFor(logging.DEBUG)
         while True:
             if libc.ioctl(fd, kvm_abi.RUN, ffi.NULL) < 0:
                 code = ffi.errno
@@ -171,6 +172,8 @@ class KvmVcpu:
                     return None
                 continue
             reason = run.exit_reason
+            if logging_all:
+                _log.debug("vCPU %d: %s", self.index, _describe(run))
             if reason == kvm_abi.EXIT_MMIO:
                 self._emulate(run.mmio)
             elif reason == kvm_abi.EXIT_DEBUG:
@@ -211,6 +214,20 @@ class KvmVcpu:
         events = ffi.new("struct kvm_vcpu_events *")
         events.ext_dabt_pending = 1
         kvm_abi.ioctl(self.fd, kvm_abi.SET_VCPU_EVENTS, events)
+
+
+def _describe(run: CData) -> str:
+    """An exit in words, for -vv."""
+    match run.exit_reason:
+        case kvm_abi.EXIT_MMIO:
+            way = "to" if run.mmio.is_write else "from"
+            return f"MMIO, {run.mmio.len} bytes {way} {run.mmio.phys_addr:#x}"
+        case kvm_abi.EXIT_DEBUG:
+            return f"debug exit, ESR {run.debug.hsr:#x}"
+        case kvm_abi.EXIT_SYSTEM_EVENT:
+            return f"system event {run.system_event.type}"
+        case reason:
+            return f"exit {reason}"
 
 
 def _failure(run: CData) -> str:

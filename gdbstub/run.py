@@ -101,7 +101,7 @@ async def serve(settings: Settings) -> int:
     async with until_signal() as stopped:
         with contextlib.ExitStack() as stack:
             recorder = stack.enter_context(recording(settings.record))
-            output = ConsoleOutput(_console_fd(settings))
+            output = ConsoleOutput(console_fd(settings))
             stack.callback(output.close)
             guest = Guest(settings.guest, output.write)
             stack.callback(guest.close)
@@ -230,7 +230,8 @@ def recording(path: str | None) -> Iterator[Recorder | None]:
         yield Recorder(file)
 
 
-def _console_fd(settings: Settings) -> int:
+def console_fd(settings: Settings) -> int:
+    """Where the guest's console goes, as a descriptor of the caller's own."""
     if settings.console == "-" and isinstance(settings.endpoint, Stdio):
         return os.dup(sys.stderr.fileno())  # standard output is the client's
     return open_output(settings.console)

@@ -23,9 +23,9 @@ from gdbstub.lab.doors import Door, StdioDoor, TcpDoor, UnixDoor
 from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.remote_run import RemoteRun, Request
-from gdbstub.run import Settings, Source, announce, first, recording, until_signal
+from gdbstub.run import Settings, Source, announce, console_fd, first, recording, until_signal
 from gdbstub.script import run_script
-from gdbstub.vmm.console import is_keyboard, keys_at_once, open_output
+from gdbstub.vmm.console import is_keyboard, keys_at_once
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -86,7 +86,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         pass  # what cannot be opened is known before anything boots
     typing = settings.console == "-" and settings.script is None and is_keyboard(sys.stdin.fileno())
     with contextlib.ExitStack() as stack:
-        console = stack.enter_context(open(open_output(settings.console), "wb"))
+        console = stack.enter_context(open(console_fd(settings), "wb"))
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-")))
         news = threading.Event()
         bound: list[str] = []

@@ -66,7 +66,10 @@ class RemoteRun:
             self._process = self._start()
             if record:
                 reader = self._lab.popen(
-                    ["cat", f"{self._name}.record"], stdin=subprocess.DEVNULL, stdout=record
+                    ["cat", f"{self._name}.record"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=record,
+                    new_session=True,  # a terminal's Ctrl-C must not cost the record its end
                 )
                 stack.callback(finish, reader)
             stack.callback(self._end)
@@ -86,13 +89,13 @@ class RemoteRun:
             # Held open from here, the pipe ends when the command does, used or not.
             setup += f"; exec 3>{fifo}"
         command = ["sh", "-c", f'{setup}; exec "$@"', "sh", *self._request.command]
-        stdin, stdout = self._request.stdin, self._request.stdout
-        if isinstance(self._request.door, StdioDoor):  # they are the client's
-            stdin, stdout = subprocess.DEVNULL, sys.stderr.fileno()
+        stdin = self._request.stdin
+        if isinstance(self._request.door, StdioDoor):  # ours is the client's
+            stdin = subprocess.DEVNULL
         return self._lab.popen(
             [*command, "--gdb", f"{ADDRESS}:0", *argv],
             stdin=stdin,
-            stdout=stdout,
+            stdout=self._request.stdout,
             stderr=subprocess.PIPE,
             # Ctrl-C is for this process, which then ends the command in good order.
             new_session=True,

@@ -55,16 +55,21 @@ def test_it_is_for_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     tmp_path.chmod(0o755)
     device = tmp_path / "kvm"
     device.touch()
-    device.chmod(0)
+    device.chmod(0o060)
     group = grp.getgrgid(device.stat().st_gid).gr_name
     assert refusal("kvm") == (
         f"kvm is not for this user: join the group {group!r} (usermod -aG {group} $USER, "
         "then log in again), or use --host lab"
     )
+    device.chmod(0o600)
+    assert refusal("kvm") == (
+        f"kvm is not for this user: let the group {group!r} use it (as root: chmod g+rw kvm) "
+        "and join that, or use --host lab"
+    )
 
 
 def test_it_is_for_a_group_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = os.stat_result((*tmp_path.stat()[:5], 4711, *tmp_path.stat()[6:]))
+    odd = os.stat_result((0o020660, *tmp_path.stat()[1:5], 4711, *tmp_path.stat()[6:]))
 
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
