@@ -184,7 +184,8 @@ def _segments(elf: "ELFFile", data: bytes, name: str) -> tuple[Segment, ...]:
             raise InputError(f"{name}: segment {index} is larger in the file than in memory")
         if max(row.p_paddr, row.p_vaddr) + row.p_memsz > 1 << 64:
             raise InputError(f"{name}: segment {index} reaches beyond 64 bits of address")
-        _check_table(data, name, f"segment {index}", row.p_offset, row.p_filesz)
+        if row.p_filesz:  # of a segment that is all zeroes a linker may put the offset anywhere
+            _check_table(data, name, f"segment {index}", row.p_offset, row.p_filesz)
         # Views, not copies: thousands of headers may name the same bytes.
         content = view[row.p_offset : row.p_offset + row.p_filesz]
         found.append(Segment(row.p_paddr, row.p_vaddr, content, row.p_memsz))

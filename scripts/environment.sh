@@ -10,6 +10,13 @@ python=${PYTHON:-python3}
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     scripts/ensure.sh "no program but modules:python3-venv"
 fi
+# One package of the lab's, minilzo, comes as source: a compiler and Python's headers build it.
+headers='import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include")+"/Python.h"))'
+if "$python" -c "$headers"; then
+    scripts/ensure.sh cc:gcc
+else
+    scripts/ensure.sh cc:gcc "no program but headers:python3-dev"
+fi
 echo "gdbstub: installing Python packages into .venv" >&2
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$1]"

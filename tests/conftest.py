@@ -4,6 +4,7 @@ Tests that need KVM in their own process run here where there is an arm64 /dev/k
 lab: one pytest there runs them all, and their reports appear here under their own names.
 """
 
+import signal
 from contextlib import ExitStack
 from typing import Final
 
@@ -20,6 +21,11 @@ _REMOTE: Final = pytest.StashKey[dict[str, list[pytest.TestReport]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A run in the background may have been started deaf to these, and what we start would be too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "own_kvm: opens /dev/kvm in its own process")
     config.stash[_STACK] = ExitStack()
 

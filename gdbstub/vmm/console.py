@@ -10,6 +10,7 @@ import queue
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -19,6 +20,11 @@ _log = logging.getLogger("gdbstub.console")
 
 #: How many writes may wait for a reader that does not read; a guest may print for ever.
 BACKLOG: Final = 1 << 20
+
+
+#: Seconds that output waits for more of it: a UART gives one character at a time, and a write
+#: of each, through the lab's ssh above all, would slow the guest a hundredfold.
+_BATCH: Final = 0.01
 
 
 class ConsoleOutput:
@@ -43,6 +49,8 @@ class ConsoleOutput:
         ended = False
         while not ended:
             parts = [self._queue.get()]
+            if parts[0] is not None:
+                time.sleep(_BATCH)
             with contextlib.suppress(queue.Empty):
                 while parts[-1] is not None:
                     parts.append(self._queue.get_nowait())

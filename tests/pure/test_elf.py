@@ -40,6 +40,13 @@ def _with(at: int, value: int, size: int, base: Elf = TWO) -> bytes:
     return data[:at] + value.to_bytes(size, "little") + data[at + size :]
 
 
+def test_a_segment_of_zeroes_may_have_its_offset_anywhere() -> None:
+    """``ld`` gives one that is all BSS the offset it would have had, beyond the file's end."""
+    base = Elf([Load(RAM), Load(RAM + 0x1000, b"", memsz=0x40)])
+    found = elf.parse(_with(EHDR + PHDR + 8, 0xFFF0, 8, base), "guest")
+    assert (bytes(found.segments[1].data), found.segments[1].memsz) == (b"", 0x40)
+
+
 @pytest.mark.parametrize(
     ("data", "line"),
     [
