@@ -8,14 +8,13 @@ import logging
 from collections.abc import Callable, Sequence
 
 from gdbstub import stepping
-from gdbstub.aarch64.registers import CLIENT, CPSR, PC, SP, Register, stack_pointer
-from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
+from gdbstub.aarch64.registers import CLIENT, CPSR, SP, Register, stack_pointer
+from gdbstub.aarch64.sysreg import EC, PSTATE
+from gdbstub.breakpoints import Breakpoints
 from gdbstub.errors import MemoryFault, NoSuchThread, PacketError
 from gdbstub.guest_exception import take_exception
-from gdbstub.hwbp import HardwareBreakpoints
 from gdbstub.machine import (
     DebugExit,
-    DebugRegisters,
     Exit,
     Machine,
     Power,
@@ -25,7 +24,6 @@ from gdbstub.machine import (
     Vcpu,
 )
 from gdbstub.stepping import Step
-from gdbstub.swbp import BRK_COMMENT, SoftwareBreakpoints
 from gdbstub.target import (
     Action,
     Exited,
@@ -37,13 +35,10 @@ from gdbstub.target import (
     Stopped,
     Thread,
 )
-from gdbstub.virtual_memory import VirtualMemory
 
 _log = logging.getLogger("gdbstub.debugger")
 
 _RESET = SystemEventKind.RESET
-_BREAK_STOPS = {Kind.SOFTWARE: Stop.SWBREAK, Kind.HARDWARE: Stop.HWBREAK}
-_WATCH_STOPS = {Kind.WRITE: Stop.WATCH, Kind.READ: Stop.RWATCH, Kind.ACCESS: Stop.AWATCH}
 
 
 class Debugger:
@@ -57,10 +52,8 @@ class Debugger:
         self.running = False
         self._machine = machine
         machine.listener = self
-        self._software = SoftwareBreakpoints(machine)
-        self._hardware = HardwareBreakpoints(machine.breakpoint_slots, machine.watchpoint_slots)
-        self._unmapped: dict[int, int] = {}  # Z0 without RAM yet: gva -> vCPU that asked
-        self._memory = VirtualMemory(machine, self._software)
+        self._breakpoints = Breakpoints(machine)
+        self._memory = self._breakpoints.memory
         self._steps: dict[int, Step] = {}  # by vCPU, those under way
         self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
         self._exits: Sequence[Exit] = ()
@@ -119,51 +112,11 @@ class Debugger:
 
     def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
-        index = self._index(thread)
-        if kind is not Kind.SOFTWARE:
-            self._hardware.insert(kind, gva, length)
-        elif gva & 3:
-            raise PacketError(f"{gva:#x} is no place for an instruction")
-        elif not self._patch(index, gva) and gva not in self._unmapped:
-            self._hardware.insert(kind, gva, length)
-            self._unmapped[gva] = index
-
-    def _patch(self, index: int, gva: int) -> bool:
-        """Ask for a BRK at *gva* if there is RAM there now."""
-        try:
-            ipa = self._memory.translate(index, gva).ipa
-            if len(self._machine.read_memory(ipa, 4)) < 4:
-                return False
-        except MemoryFault:
-            return False
-        self._software.insert(gva, ipa)
-        return True
-
-    def _patch_what_is_mapped_now(self) -> None:
-        """A comparator stands in for a BRK where nothing is mapped; take it back when it can be."""
-        for gva, index in tuple(self._unmapped.items()):
-            if self._patch(index, gva):
-                self._drop_stand_in(gva)
-
-    def _drop_stand_in(self, gva: int) -> None:
-        if self._unmapped.pop(gva, None) is not None:
-            self._hardware.remove(Kind.SOFTWARE, gva, 4)
+        self._breakpoints.insert(self._index(thread), kind, gva, length)
 
     def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
         """Remove what the same arguments inserted."""
-        if kind is Kind.SOFTWARE:
-            self._software.remove(gva)
-            self._drop_stand_in(gva)
-        else:
-            self._hardware.remove(kind, gva, length)
-
-    def _strip(self) -> None:
-        """Take everything of ours out of the guest."""
-        self._software.clear()
-        self._software.withdraw()
-        self._unmapped.clear()
-        self._hardware.clear()
-        self._machine.arm(DebugRegisters())
+        self._breakpoints.remove(kind, gva, length)
 
     # Running.
 
@@ -172,9 +125,7 @@ class Debugger:
         steps = {self._index(t): a is Action.STEP for t, a in resume.actions.items()}
         if not steps:
             raise PacketError("a resume that moves no thread would never end")
-        self._patch_what_is_mapped_now()
-        self._software.apply()
-        self._machine.arm(self._hardware.registers(enabled=bool(self._software)))
+        self._breakpoints.arm()
         self._memory.forget()
         self._verdicts.clear()
         vcpus = self._machine.vcpus
@@ -201,7 +152,7 @@ class Debugger:
         if self.running:
             self.release()
         elif not isinstance(self._report, Exited):
-            self._strip()
+            self._breakpoints.strip()
             self._alone = True
             self._run_on()
 
@@ -212,7 +163,7 @@ class Debugger:
             self._leaving = self._alone = True
             self._machine.interrupt()
         else:
-            self._strip()
+            self._breakpoints.strip()
 
     def kill(self) -> None:
         """End the guest; whoever made the machine closes it."""
@@ -226,7 +177,7 @@ class Debugger:
         """Whether this is a stop; an exception of the guest's own goes back into it."""
         if (step := self._steps.get(exit.vcpu)) and self._goes_on(exit, step):
             return False
-        verdict = self._verdict(exit)
+        verdict = self._breakpoints.verdict(exit)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%r: %s", exit, verdict or "the guest's own")
         if verdict is None:
@@ -251,46 +202,12 @@ class Debugger:
 
         def word_at(gva: int) -> int:
             try:
-                own = VirtualMemory(self._machine, self._software)
-                return int.from_bytes(own.read(index, gva, 4), "little")
+                word = self._memory.as_of_now().read(index, gva, 4)
             except MemoryFault:
                 return 0
+            return int.from_bytes(word, "little")
 
         return word_at
-
-    def _verdict(self, exit: DebugExit) -> Stopped | None:
-        """What to tell a client of a debug exit; None when it is the guest's own."""
-        thread = exit.vcpu + 1
-        match exit.esr.EC:
-            case EC.STEP_LOWER:
-                return Stopped(thread)
-            case EC.BRK64:
-                return Stopped(thread, stop=Stop.SWBREAK) if self._is_our_brk(exit) else None
-            case EC.BREAKPOINT_LOWER:
-                pc = self._machine.vcpus[exit.vcpu].get(PC)
-                kind = self._hardware.stops_at(pc)
-                return None if kind is None else Stopped(thread, stop=_BREAK_STOPS[kind])
-            case EC.WATCHPOINT_LOWER:
-                hit = self._hardware.hit(exit.far, write=bool(exit.esr.WnR))
-                if hit is None:
-                    return None
-                return Stopped(thread, stop=_WATCH_STOPS[hit.kind], gva=hit.clamp(exit.far))
-            case EC.BKPT32:
-                return None
-        _log.warning("vCPU %d: a debug exit that is nobody's, ESR %r", exit.vcpu, exit.esr)
-        return Stopped(thread)
-
-    def _is_our_brk(self, exit: DebugExit) -> bool:
-        """Ours iff the table has its physical address and RAM still holds it."""
-        if ESR(exit.esr).comment != BRK_COMMENT:
-            return False
-        pc = self._machine.vcpus[exit.vcpu].get(PC)
-        try:
-            # This vCPU's own tables: it may have switched them since the last stop.
-            own = VirtualMemory(self._machine, self._software)
-            return self._software.owns(own.translate(exit.vcpu, pc).ipa)
-        except MemoryFault:
-            return False
 
     def parked(self, exits: Sequence[Exit]) -> None:
         """All vCPUs are at rest; the server's thread goes on from here."""
@@ -314,7 +231,7 @@ class Debugger:
         self._exits = ()
         if self._leaving:
             self._leaving = False
-            self._strip()
+            self._breakpoints.strip()
         elif not rebooted:
             return self._report
         if not self._alone or isinstance(self._report, Exited):
@@ -354,7 +271,7 @@ class Debugger:
                 return Exited()
             case SystemEventKind.RESET:
                 self._machine.reset()
-                self._software.forget()
+                self._breakpoints.forget()
                 return Stopped(1)
             case SystemEventKind.CRASH:
                 _log.error("vCPU %d: the guest reports that it has crashed", event.vcpu)

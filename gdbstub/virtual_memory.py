@@ -33,6 +33,10 @@ class VirtualMemory:
         """A vCPU may have run, or a register been written: ask anew."""
         self._regimes.clear()
 
+    def as_of_now(self) -> "VirtualMemory":
+        """The same, asking anew, for a vCPU's thread: it may have switched tables since a stop."""
+        return VirtualMemory(self._machine, self._breakpoints)
+
     def translate(self, vcpu: int, gva: int) -> Mapping:
         """Where *gva* lies for this vCPU.
 

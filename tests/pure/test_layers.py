@@ -26,10 +26,11 @@ ROOMS: dict[str, set[str]] = {
     "virtual_memory": {"errors", "aarch64", "machine", "swbp"},
     "guest_exception": {"machine", "aarch64"},
     "stepping": {"machine", "aarch64"},
-    "debugger": {
-        "stepping",
+    "breakpoints": {
         "errors", "aarch64", "target", "machine", "swbp", "hwbp", "virtual_memory",
-        "guest_exception",
+    },
+    "debugger": {
+        "errors", "aarch64", "target", "machine", "breakpoints", "guest_exception", "stepping",
     },
     "kvm_abi": set(),
     "kvm_vcpu": {"kvm_abi", "machine", "errors", "aarch64"},
