@@ -35,5 +35,6 @@ def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
     vcpu.set(ESR_EL1, after.esr)
     if after.far is not None:
         vcpu.set(FAR_EL1, after.far)
-    vcpu.set(PC, after.pc)
+    # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
     vcpu.set(CPSR, after.pstate)
+    vcpu.set(PC, after.pc)
