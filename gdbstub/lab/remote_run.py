@@ -89,13 +89,14 @@ class RemoteRun:
             # Held open from here, the pipe ends when the command does, used or not.
             setup += f"; exec 3>{fifo}"
         command = ["sh", "-c", f'{setup}; exec "$@"', "sh", *self._request.command]
-        stdin = self._request.stdin
-        if isinstance(self._request.door, StdioDoor):  # ours is the client's
+        stdin, stdout = self._request.stdin, self._request.stdout
+        if isinstance(self._request.door, StdioDoor):  # this process's own are the client's
             stdin = subprocess.DEVNULL
+            stdout = sys.stderr.fileno() if stdout is None else stdout
         return self._lab.popen(
             [*command, "--gdb", f"{ADDRESS}:0", *argv],
             stdin=stdin,
-            stdout=self._request.stdout,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             # Ctrl-C is for this process, which then ends the command in good order.
             new_session=True,

@@ -42,8 +42,10 @@ _LEGAL = {
     rows.TTBR1_EL1: 0x0042_0000_4020_0000,
 }
 _READ_ONLY = (SP, rows.MPIDR_EL1)
+#: They do not keep what is written: that is what they are for.
+_COUNTING = (rows.CNTVCT_EL0,)
 _ALL = {r.name: r for r in (*CLIENT, *vars(rows).values()) if isinstance(r, Register)}
-WRITABLE = [r for r in _ALL.values() if r not in _READ_ONLY]
+WRITABLE = [r for r in _ALL.values() if r not in (*_READ_ONLY, *_COUNTING)]
 
 
 def _value(register: Register) -> int:
