@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from gdbstub import stepping
-from gdbstub.aarch64.registers import CLIENT, CPSR, SP, Register, stack_pointer
+from gdbstub.aarch64.registers import CLIENT, CPSR, SP, SYSTEM, Register, stack_pointer
 from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.breakpoints import Breakpoints
-from gdbstub.errors import MemoryFault, NoSuchThread, PacketError
+from gdbstub.errors import MemoryFault, NoSuchThread, PacketError, RegisterRefused
 from gdbstub.guest_exception import take_exception
 from gdbstub.machine import (
     DebugExit,
@@ -67,7 +67,7 @@ class Debugger:
     @property
     def registers(self) -> Sequence[Register]:
         """The rows that a client sees."""
-        return CLIENT
+        return (*CLIENT, *self._machine.system_registers)
 
     def threads(self) -> Sequence[Thread]:
         """One thread a vCPU."""
@@ -97,8 +97,12 @@ class Debugger:
     def write_register(self, thread: int, register: Register, data: bytes) -> None:
         """Write one register."""
         vcpu = self._machine.vcpus[self._index(thread)]
-        vcpu.set(_banked(vcpu, register), int.from_bytes(data, "little"))
+        value = int.from_bytes(data, "little")
         self._memory.forget()
+        if register.feature == SYSTEM:
+            _set_whole(vcpu, register, value)
+        else:
+            vcpu.set(_banked(vcpu, register), value)
 
     def read_memory(self, thread: int, gva: int, length: int) -> bytes:
         """Read memory as *thread* sees it."""
@@ -285,3 +289,19 @@ class Debugger:
 def _banked(vcpu: Vcpu, register: Register) -> Register:
     """The row that a client's register stands for: ``sp`` depends on PSTATE."""
     return stack_pointer(PSTATE(vcpu.get(CPSR))) if register is SP else register
+
+
+def _set_whole(vcpu: Vcpu, register: Register, value: int) -> None:
+    """Write a system register all or not at all.
+
+    Bits that it does not implement (RES0 and the like) read back otherwise than they were
+    written. A client would go on showing what it wrote, so such a value is refused.
+
+    Raises:
+        RegisterRefused: it would not hold *value*; it is as it was.
+    """
+    before = vcpu.get(register)
+    vcpu.set(register, value)
+    if lost := (vcpu.get(register) ^ value) & ~register.moving:
+        vcpu.set(register, before)
+        raise RegisterRefused(f"{register.name} does not take bits {lost:#x} of {value:#x}")

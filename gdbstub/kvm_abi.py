@@ -16,6 +16,7 @@ CData: TypeAlias = Any
 ffi: Final[CData] = cffi.FFI()
 ffi.cdef("""
 struct kvm_one_reg { uint64_t id; uint64_t addr; };
+struct kvm_reg_list { uint64_t n; uint64_t reg[]; };
 struct kvm_guest_debug {
     uint32_t control, pad;
     uint64_t dbg_bcr[16], dbg_bvr[16], dbg_wcr[16], dbg_wvr[16];
@@ -97,6 +98,7 @@ GET_ONE_REG: Final = _ioc(_WRITE, 0xAB, "struct kvm_one_reg")
 SET_ONE_REG: Final = _ioc(_WRITE, 0xAC, "struct kvm_one_reg")
 ARM_VCPU_INIT: Final = _ioc(_WRITE, 0xAE, "struct kvm_vcpu_init")
 ARM_PREFERRED_TARGET: Final = _ioc(_READ, 0xAF, "struct kvm_vcpu_init")
+GET_REG_LIST: Final = _ioc(_WRITE | _READ, 0xB0, "struct kvm_reg_list")
 CREATE_DEVICE: Final = _ioc(_WRITE | _READ, 0xE0, "struct kvm_create_device")
 SET_DEVICE_ATTR: Final = _ioc(_WRITE, 0xE1, "struct kvm_device_attr")
 

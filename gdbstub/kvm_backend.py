@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from gdbstub import kvm_abi
-from gdbstub.aarch64.registers import CNTVCT_EL0
+from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
 from gdbstub.errors import InputError, MachineError, MemoryFault
 from gdbstub.kvm_abi import CData, ffi
-from gdbstub.kvm_vcpu import KICK, KvmVcpu, Mmio
+from gdbstub.kvm_vcpu import KICK, Clock, KvmVcpu, Mmio
 from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener
 
 _log = logging.getLogger("gdbstub.kvm")
@@ -100,11 +100,12 @@ class KvmMachine:
         self._closing = False
         self._exits: list[Exit] = []
         self._vcpus: tuple[KvmVcpu, ...] = ()
+        self.system_registers: Sequence[Register] = ()
         self._armed: list[tuple[int, DebugRegisters]] = []
         self._debug = DebugRegisters()
         self._guest_debug: CData = ffi.new("struct kvm_guest_debug *")
         self._ram: mmap.mmap | None = None
-        self._stopped_at: int | None = None  # the virtual counter, while all are parked
+        self._clock = Clock()
         self.vm = -1
         self.breakpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_BPS))
         self.watchpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_WPS))
@@ -141,14 +142,20 @@ class KvmMachine:
             run_size = kvm_abi.ioctl(self._kvm, kvm_abi.GET_VCPU_MMAP_SIZE)
             self._vcpus = tuple(
                 KvmVcpu(
-                    kvm_abi.ioctl(self.vm, kvm_abi.CREATE_VCPU, index), run_size, index, config.mmio
+                    kvm_abi.ioctl(self.vm, kvm_abi.CREATE_VCPU, index),
+                    run_size,
+                    index,
+                    config.mmio,
+                    self._clock,
                 )
                 for index in range(config.vcpus)
             )
             self._init_vcpus()
             config.populate(self)
+            listed = self._vcpus[0].listed()
         except OSError as error:
             raise MachineError(f"KVM: {error.strerror}", error.errno or 0) from error
+        self.system_registers = [row for row in SYSTEM_REGISTERS.values() if row.id in listed]
         self._armed = [(0, DebugRegisters())] * config.vcpus
         for vcpu in self._vcpus:
             vcpu.start(self._debug_exit, self._park)
@@ -183,7 +190,7 @@ class KvmMachine:
     def reset(self) -> None:
         """Start over with a new VM: VCPU_INIT alone would leave the vGIC as it was."""
         self._destroy()
-        self._stopped_at = None
+        self._clock.stopped_at = None
         self._create()
 
     def close(self) -> None:
@@ -241,9 +248,10 @@ class KvmMachine:
         """Run the vCPUs that are keys (``Machine.resume``)."""
         for index, step in steps.items():
             self._set_guest_debug(index, step)
-        if self._stopped_at is not None:
+        stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
+        if stopped_at is not None:
             # One write moves the counter of every vCPU.
-            self._vcpus[0].set(CNTVCT_EL0, self._stopped_at)
+            self._vcpus[0].set(CNTVCT_EL0, stopped_at)
         with self._lock:
             self._exits = []
             self._stopping = False
@@ -312,7 +320,7 @@ class KvmMachine:
                 self._stop_world()
         if last and not self._closing:
             # The guest's time stands still from here: it must not see how long we look at it.
-            self._stopped_at = self._vcpus[0].get(CNTVCT_EL0)
+            self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
             self.listener.parked(self._exits)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gdbstub import kvm_abi
-from gdbstub.aarch64.registers import Register
+from gdbstub.aarch64.registers import CNTVCT_EL0, Register
 from gdbstub.aarch64.sysreg import EC, ESR
 from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
 from gdbstub.kvm_abi import CData, ffi, libc
@@ -23,6 +23,9 @@ from gdbstub.machine import DebugExit, Exit, Power, RunFailure, SystemEvent, Sys
 _log = logging.getLogger("gdbstub.kvm")
 
 KICK: Final = signal.SIGUSR1
+
+#: The size field of a register's id, for 64 bits.
+_BYTES_8: Final = 3
 
 _SYSTEM_EVENTS: Final = {
     kvm_abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
@@ -43,11 +46,18 @@ class Mmio(Protocol):
         ...
 
 
+class Clock:
+    """What the virtual counter of every vCPU shows while all are parked; None: as it runs."""
+
+    stopped_at: int | None = None
+
+
 class KvmVcpu:
     """A ``Vcpu``. ``start`` makes its thread, the only one that ever calls KVM_RUN on it."""
 
-    def __init__(self, fd: int, run_size: int, index: int, mmio: Mmio) -> None:
+    def __init__(self, fd: int, run_size: int, index: int, mmio: Mmio, clock: Clock) -> None:
         self.index = index
+        self._clock = clock
         self.fd = fd
         self._mmio = mmio
         self._mapping = mmap.mmap(fd, run_size)
@@ -70,21 +80,34 @@ class KvmVcpu:
 
     def get(self, register: Register) -> int:
         """Read a register now (``Vcpu.get``)."""
-        self._one_reg.id = register.id
+        if register is CNTVCT_EL0 and self._clock.stopped_at is not None:
+            return self._clock.stopped_at
+        id_ = register.id
+        self._one_reg.id = id_
         if libc.ioctl(self.fd, kvm_abi.GET_ONE_REG, self._one_reg) < 0:
             raise self._refusal(register, ffi.errno)
-        size = 1 << (register.id >> 52 & 0xF)
-        if size == 8:
+        if id_ >> 52 & 0xF == _BYTES_8:
             return int(self._value[0])
-        return int.from_bytes(ffi.buffer(self._value, size), "little")
+        return int.from_bytes(ffi.buffer(self._value, 1 << (id_ >> 52 & 0xF)), "little")
 
     def set(self, register: Register, value: int) -> None:
         """Write a register now (``Vcpu.set``)."""
+        if register is CNTVCT_EL0 and self._clock.stopped_at is not None:
+            self._clock.stopped_at = value
+            return
         self._one_reg.id = register.id
         size = 1 << (register.id >> 52 & 0xF)
         ffi.buffer(self._value, size)[:] = value.to_bytes(size, "little")
         if libc.ioctl(self.fd, kvm_abi.SET_ONE_REG, self._one_reg) < 0:
             raise self._refusal(register, ffi.errno, value)
+
+    def listed(self) -> frozenset[int]:
+        """The ids of all registers that it has (KVM_GET_REG_LIST)."""
+        count = ffi.new("struct kvm_reg_list *", [0, 0])
+        libc.ioctl(self.fd, kvm_abi.GET_REG_LIST, count)  # fails, and says how many there are
+        ids = ffi.new("struct kvm_reg_list *", [count.n, count.n])
+        kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, ids)
+        return frozenset(ids.reg[0 : ids.n])
 
     def _refusal(
         self, register: Register, code: int, value: int | None = None

@@ -137,6 +137,11 @@ class Machine(Protocol):
         """How many DBGWCR/DBGWVR pairs there are."""
         ...
 
+    @property
+    def system_registers(self) -> Sequence[Register]:
+        """The system registers that its vCPUs have, in the order of their numbers."""
+        ...
+
     def read_memory(self, ipa: int, length: int) -> bytes:
         """Read RAM, short when it ends within the range.
 

@@ -100,7 +100,7 @@ class Target(Protocol):
 
     @property
     def registers(self) -> Sequence[Register]:
-        """The rows a client sees; a register's number is its place."""
+        """The rows a client sees, in the order of their numbers."""
         ...
 
     @property

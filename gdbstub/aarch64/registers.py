@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.aarch64.system_registers import TABLE, Mrs
 
 CORE: Final = "org.gnu.gdb.aarch64.core"
 FPU: Final = "org.gnu.gdb.aarch64.fpu"
+#: Not GDB's, whose names for features mean something to it.
+SYSTEM: Final = "org.kvm-gdbstub.aarch64.system"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -17,8 +20,8 @@ class Register:
     """One register.
 
     ``id`` is what KVM_GET_ONE_REG takes (linux/Documentation/virt/kvm/api.rst, 4.68);
-    ``feature`` the target description that shows it to a client, ``None`` for a register
-    that only the debugger itself reads.
+    ``number`` is what a client calls it; ``feature`` the part of the target description that
+    shows it, ``None`` for a register that only the debugger itself reads.
     """
 
     name: str
@@ -26,6 +29,9 @@ class Register:
     id: int
     type: str = "int"
     feature: str | None = None
+    number: int = -1
+    #: Bits that change by themselves, so that a value written need not be the one read next.
+    moving: int = 0
 
     @property
     def size(self) -> int:
@@ -48,46 +54,77 @@ def sysreg_id(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
 
 
 def _x(n: int) -> Register:
-    return Register(f"x{n}", 64, core_id(8 * n), feature=CORE)
+    return Register(f"x{n}", 64, core_id(8 * n), feature=CORE, number=n)
 
 
 def _v(n: int) -> Register:
-    return Register(f"v{n}", 128, core_id(0x150 + 16 * n, 128), "aarch64v", FPU)
+    return Register(f"v{n}", 128, core_id(0x150 + 16 * n, 128), "aarch64v", FPU, 34 + n)
+
+
+def _banked(name: str, number: int, offset: int, type_: str) -> Register:
+    """A system register that KVM keeps in ``struct kvm_regs``."""
+    return Register(name, 64, core_id(offset), type_, SYSTEM, number)
+
+
+# KVM's ids of these two are each other's, by an accident of its ABI (uapi/asm/kvm.h).
+_SWAPPED: Final = {"CNTVCT_EL0": (3, 3, 14, 3, 2), "CNTV_CVAL_EL0": (3, 3, 14, 0, 2)}
+_ISTATUS: Final = 1 << 2
+_MOVING: Final = {
+    "CNTVCT_EL0": (1 << 64) - 1,
+    "CNTPCT_EL0": (1 << 64) - 1,
+    "CNTV_CTL_EL0": _ISTATUS,
+    "CNTP_CTL_EL0": _ISTATUS,
+}
+
+
+def _system(row: Mrs, number: int) -> Register:
+    id_ = sysreg_id(*_SWAPPED.get(row.name, row[1:6]))
+    return Register(row.name, 64, id_, row.type, SYSTEM, number, _MOVING.get(row.name, 0))
 
 
 X: Final = tuple(_x(n) for n in range(31))
 V: Final = tuple(_v(n) for n in range(32))
 
 # The stack pointer in use is one of these by PSTATE: see ``stack_pointer``.
-SP: Final = Register("sp", 64, 0, "data_ptr", CORE)
-SP_EL0: Final = Register("SP_EL0", 64, core_id(0xF8))
-SP_EL1: Final = Register("SP_EL1", 64, core_id(0x110))
+SP: Final = Register("sp", 64, 0, "data_ptr", CORE, 31)
+SP_EL0: Final = _banked("SP_EL0", 0x200, 0xF8, "data_ptr")
+SP_EL1: Final = _banked("SP_EL1", 0x201, 0x110, "data_ptr")
 
-PC: Final = Register("pc", 64, core_id(0x100), "code_ptr", CORE)
+PC: Final = Register("pc", 64, core_id(0x100), "code_ptr", CORE, 32)
 # KVM's member is 64 bits wide; no bit above 31 is defined, and GDB wants 32.
-CPSR: Final = Register("cpsr", 32, core_id(0x108), "cpsr_flags", CORE)
-FPSR: Final = Register("fpsr", 32, core_id(0x350, 32), "int", FPU)
-FPCR: Final = Register("fpcr", 32, core_id(0x354, 32), "int", FPU)
+CPSR: Final = Register("cpsr", 32, core_id(0x108), "cpsr_flags", CORE, 33)
+FPSR: Final = Register("fpsr", 32, core_id(0x350, 32), "int", FPU, 66)
+FPCR: Final = Register("fpcr", 32, core_id(0x354, 32), "int", FPU, 67)
 
-ELR_EL1: Final = Register("ELR_EL1", 64, core_id(0x118))
-SPSR_EL1: Final = Register("SPSR_EL1", 64, core_id(0x120))
+ELR_EL1: Final = _banked("ELR_EL1", 0x202, 0x118, "code_ptr")
+SPSR_EL1: Final = _banked("SPSR_EL1", 0x203, 0x120, "SPSR")
+_BANKED: Final = (
+    *(SP_EL0, SP_EL1, ELR_EL1, SPSR_EL1),
+    _banked("SPSR_abt", 0x204, 0x128, "uint64"),
+    _banked("SPSR_und", 0x205, 0x130, "uint64"),
+    _banked("SPSR_irq", 0x206, 0x138, "uint64"),
+    _banked("SPSR_fiq", 0x207, 0x140, "uint64"),
+)
 
-SCTLR_EL1: Final = Register("SCTLR_EL1", 64, sysreg_id(3, 0, 1, 0, 0))
-TTBR0_EL1: Final = Register("TTBR0_EL1", 64, sysreg_id(3, 0, 2, 0, 0))
-TTBR1_EL1: Final = Register("TTBR1_EL1", 64, sysreg_id(3, 0, 2, 0, 1))
-TCR_EL1: Final = Register("TCR_EL1", 64, sysreg_id(3, 0, 2, 0, 2))
-ESR_EL1: Final = Register("ESR_EL1", 64, sysreg_id(3, 0, 5, 2, 0))
-FAR_EL1: Final = Register("FAR_EL1", 64, sysreg_id(3, 0, 6, 0, 0))
-VBAR_EL1: Final = Register("VBAR_EL1", 64, sysreg_id(3, 0, 12, 0, 0))
-MDSCR_EL1: Final = Register("MDSCR_EL1", 64, sysreg_id(2, 0, 0, 2, 2))
-MPIDR_EL1: Final = Register("MPIDR_EL1", 64, sysreg_id(3, 0, 0, 0, 5))
+#: Every system register that any machine shows, by name. Their numbers leave room for more
+#: of what ``g`` carries, and do not depend on which of them a machine has.
+SYSTEM_REGISTERS: Final = {row.name: row for row in _BANKED} | {
+    row.name: _system(row, 0x210 + place) for place, row in enumerate(TABLE)
+}
 
-#: The virtual counter; KVM's ids of it and of CNTV_CVAL are each other's by an accident of ABI.
-CNTVCT_EL0: Final = Register("CNTVCT_EL0", 64, sysreg_id(3, 3, 14, 3, 2))
+SCTLR_EL1: Final = SYSTEM_REGISTERS["SCTLR_EL1"]
+TTBR0_EL1: Final = SYSTEM_REGISTERS["TTBR0_EL1"]
+TTBR1_EL1: Final = SYSTEM_REGISTERS["TTBR1_EL1"]
+TCR_EL1: Final = SYSTEM_REGISTERS["TCR_EL1"]
+ESR_EL1: Final = SYSTEM_REGISTERS["ESR_EL1"]
+FAR_EL1: Final = SYSTEM_REGISTERS["FAR_EL1"]
+VBAR_EL1: Final = SYSTEM_REGISTERS["VBAR_EL1"]
+MDSCR_EL1: Final = SYSTEM_REGISTERS["MDSCR_EL1"]
+MPIDR_EL1: Final = SYSTEM_REGISTERS["MPIDR_EL1"]
+CNTVCT_EL0: Final = SYSTEM_REGISTERS["CNTVCT_EL0"]
 
-#: What a client sees, in its numbering: a register's number is its place here.
+#: What every client sees, in the order of their numbers; it is what ``g`` carries.
 CLIENT: Final = (*X, SP, PC, CPSR, *V, FPSR, FPCR)
-NUMBER: Final = {register.name: number for number, register in enumerate(CLIENT)}
 
 #: What a stop reply carries: enough that GDB asks for nothing to show a frame.
 EXPEDITED: Final = (*X, SP, PC, CPSR)

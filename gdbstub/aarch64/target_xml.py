@@ -3,13 +3,25 @@
 It is made from the rows of ``registers.py`` and lists no register of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from gdbstub.aarch64.registers import Register
-from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.aarch64.registers import SYSTEM, Register
+from gdbstub.aarch64.sysreg import (
+    CPACR,
+    DBGBCR,
+    DBGWCR,
+    ESR,
+    ID_AA64DFR0,
+    ID_AA64MMFR0,
+    ID_AA64PFR0,
+    MDSCR,
+    PSTATE,
+    SCTLR,
+    TCR,
+)
 from gdbstub.bits import Bits, Word
 
 _HEAD: Final = """<?xml version="1.0"?>
@@ -30,36 +42,44 @@ _VIEWS: Final = (
 
 
 def target_xml(registers: Sequence[Register]) -> bytes:
-    """Describe *registers*, whose numbers are their places (GDB manual, G "Target Descriptions").
+    """Describe *registers*, in the order of their numbers (GDB manual, G "Target Descriptions").
 
     The OS ABI is "none" said aloud: without it GDB takes a kernel for a Linux program and
-    looks for signal frames.
+    looks for signal frames. System registers have a group of their own, and GDB must not put
+    them back after it has called a function of the guest's.
     """
     return _build(tuple(registers))
 
 
 @lru_cache(maxsize=8)
 def _build(registers: tuple[Register, ...]) -> bytes:
-    numbered = ((row, number) for number, row in enumerate(registers) if row.feature)
-    features = (
-        _feature(name, list(rows)) for name, rows in groupby(numbered, lambda pair: pair[0].feature)
-    )
+    shown = (row for row in registers if row.feature)
+    features = (_feature(name, list(rows)) for name, rows in groupby(shown, lambda r: r.feature))
     return f"{_HEAD}{''.join(features)}</target>\n".encode()
 
 
-def _feature(name: str | None, rows: list[tuple[Register, int]]) -> str:
-    types = dict.fromkeys(row.type for row, _ in rows)
+def _feature(name: str | None, rows: list[Register]) -> str:
+    types = dict.fromkeys(row.type for row in rows)
     lines = [_TYPES[type_]() for type_ in types if type_ in _TYPES]
+    more = ' group="system" save-restore="no"' if name == SYSTEM else ""
     lines += (
-        f'<reg name="{row.name}" bitsize="{row.bits}" type="{row.type}" regnum="{number}"/>\n'
-        for row, number in rows
+        f'<reg name="{row.name}" bitsize="{row.bits}" type="{row.type}" regnum="{row.number}"'
+        f"{more}/>\n"
+        for row in rows
     )
     return f'<feature name="{name}">\n{"".join(lines)}</feature>\n'
 
 
-def _flags(name: str, word: type[Word], size: int) -> str:
-    """A flags type of *word*'s fields, from the lowest bit up; ones made of others are left out."""
-    fields = {key: bits for key, bits in vars(word).items() if isinstance(bits, Bits)}
+def _flags(name: str, word: type[Word], size: int = 8, only: Container[str] = ()) -> str:
+    """A flags type of *word*'s fields, from the lowest bit up; ones made of others are left out.
+
+    *only* names those to show where the meaning of the rest depends on them.
+    """
+    fields = {
+        key: bits
+        for key, bits in vars(word).items()
+        if isinstance(bits, Bits) and (not only or key in only)
+    }
     masks = {key: bits.mask << bits.lo for key, bits in fields.items()}
     lines = (
         f'<field name="{key}" start="{bits.lo}" end="{bits.lo + bits.mask.bit_length() - 1}"/>\n'
@@ -89,4 +109,15 @@ def _vector_union(name: str) -> str:
 _TYPES: Final = {
     "cpsr_flags": lambda: _flags("cpsr_flags", PSTATE, 4),
     "aarch64v": lambda: _vector_union("aarch64v"),
+    "SPSR": lambda: _flags("SPSR", PSTATE),
+    "SCTLR": lambda: _flags("SCTLR", SCTLR),
+    "CPACR": lambda: _flags("CPACR", CPACR),
+    "TCR": lambda: _flags("TCR", TCR),
+    "ESR": lambda: _flags("ESR", ESR, only=("ISS2", "EC", "IL", "ISS")),
+    "MDSCR": lambda: _flags("MDSCR", MDSCR),
+    "DBGBCR": lambda: _flags("DBGBCR", DBGBCR),
+    "DBGWCR": lambda: _flags("DBGWCR", DBGWCR),
+    "ID_AA64PFR0": lambda: _flags("ID_AA64PFR0", ID_AA64PFR0),
+    "ID_AA64DFR0": lambda: _flags("ID_AA64DFR0", ID_AA64DFR0),
+    "ID_AA64MMFR0": lambda: _flags("ID_AA64MMFR0", ID_AA64MMFR0),
 }

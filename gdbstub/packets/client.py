@@ -37,6 +37,8 @@ class Client:
 
     threads: tuple[int, ...] = field(init=False)
     registers: tuple[Register, ...] = field(init=False)
+    #: The same by number.
+    numbered: dict[int, Register] = field(init=False)
     #: The rows that ``g`` carries, the first ones: a client asks for the rest one by one.
     general_registers: tuple[Register, ...] = field(init=False)
     expedited: Expedited = field(init=False)
@@ -47,6 +49,7 @@ class Client:
         # Threads and rows stay for the target's whole life.
         self.threads = tuple(thread.id for thread in self.target.threads())
         self.registers = tuple(self.target.registers)
+        self.numbered = {row.number: row for row in self.registers}
         shown = [row.feature in (CORE, FPU) for row in self.registers]
         self.general_registers = self.registers[: [*shown, False].index(False)]
         self.expedited = Expedited(self.registers)

@@ -19,7 +19,7 @@ class Expedited:
     def __init__(self, registers: Sequence[Register]) -> None:
         """Prepare once; a client's registers never change."""
         self.rows = tuple(row for row in EXPEDITED if row in registers)
-        self._template = b"".join(b"%02x:%%b;" % registers.index(row) for row in self.rows)
+        self._template = b"".join(b"%02x:%%b;" % row.number for row in self.rows)
         self._cut = Struct("".join(f"{2 * row.size}s" for row in self.rows))
 
     def spell(self, data: bytes) -> bytes:

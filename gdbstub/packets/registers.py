@@ -3,8 +3,6 @@
 A register that the target lacks reads as ``xx``, which clients show as unavailable.
 """
 
-from collections.abc import Sequence
-
 from gdbstub.aarch64.registers import Register
 from gdbstub.errors import NoSuchRegister, PacketError
 from gdbstub.packets.client import Client
@@ -48,23 +46,24 @@ def write_all(client: Client, data: bytes) -> bytes:
 @packet("p", "n")
 def read_one(client: Client, n: int) -> bytes:
     """``p n``: read register *n* (GDB manual, E.2)."""
-    return _read(client, _row(client.registers, n))
+    return _read(client, _row(client, n))
 
 
 @packet("P", "n=XX…")
 def write_one(client: Client, n: int, data: bytes) -> bytes:
     """``P n=r…``: write register *n* (GDB manual, E.2)."""
-    row = _row(client.registers, n)
+    row = _row(client, n)
     if len(data) != row.size:
         raise PacketError(f"{row.name} has {row.size} bytes, not {len(data)}")
     client.target.write_register(client.general, row, data)
     return b"OK"
 
 
-def _row(rows: Sequence[Register], n: int) -> Register:
-    if n >= len(rows):
-        raise NoSuchRegister(f"no register {n}")
-    return rows[n]
+def _row(client: Client, n: int) -> Register:
+    try:
+        return client.numbered[n]
+    except KeyError:
+        raise NoSuchRegister(f"no register {n}") from None
 
 
 def _read(client: Client, row: Register) -> bytes:

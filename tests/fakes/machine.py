@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from gdbstub.aarch64.registers import PC
+from gdbstub.aarch64.registers import PC, Register
 from gdbstub.errors import MachineError
 from gdbstub.machine import (
     DebugExit,
@@ -21,7 +21,7 @@ from gdbstub.machine import (
     SystemEvent,
     SystemEventKind,
 )
-from tests.fakes import psci
+from tests.fakes import psci, registers
 from tests.fakes.ram import BASE, Ram
 from tests.fakes.vcpu import FakeVcpu
 
@@ -60,6 +60,7 @@ class FakeMachine:
         self.listener: Listener = Unattended()
         self.breakpoint_slots = breakpoint_slots
         self.watchpoint_slots = watchpoint_slots
+        self.system_registers: Sequence[Register] = registers.SYSTEM
         #: What was armed last; a test may look.
         self.armed = DebugRegisters()
         self._load = load

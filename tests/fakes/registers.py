@@ -19,6 +19,7 @@ from gdbstub.aarch64.registers import (
     SP_EL0,
     SP_EL1,
     SPSR_EL1,
+    SYSTEM_REGISTERS,
     Register,
     V,
     X,
@@ -31,8 +32,25 @@ EL0t: Final = 0b0000
 EL1t: Final = 0b0100
 EL1h: Final = 0b0101
 
+#: Those that Unicorn keeps as a CPU does.
+SYSTEM: Final = (
+    *(SP_EL0, SP_EL1, ELR_EL1, SPSR_EL1),
+    *(
+        SYSTEM_REGISTERS[name]
+        for name in (
+            *("SCTLR_EL1", "CPACR_EL1", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "MAIR_EL1"),
+            *("PAR_EL1", "VBAR_EL1", "ESR_EL1", "FAR_EL1"),
+            *("CONTEXTIDR_EL1", "TPIDR_EL1", "TPIDR_EL0", "TPIDRRO_EL0", "MDSCR_EL1"),
+            *(f"DBG{kind}{n}_EL1" for kind in ("BVR", "BCR", "WVR", "WCR") for n in range(4)),
+            *("MIDR_EL1", "MPIDR_EL1", "CTR_EL0", "CLIDR_EL1"),
+            *("ID_AA64PFR0_EL1", "ID_AA64DFR0_EL1", "ID_AA64ISAR0_EL1", "ID_AA64MMFR0_EL1"),
+        )
+    ),
+)
+
 MPIDR_KEY: Final = (3, 0, 0, 0, 5)
 _SCTLR_KEY: Final = (3, 0, 1, 0, 0)
+_CSSELR_KEY: Final = (3, 2, 0, 0, 0)
 _SCR_EL3_KEY: Final = (3, 6, 1, 1, 0)
 _SCR_EL3_RW: Final = 1 << 10
 
@@ -107,8 +125,6 @@ class RegisterFile:
     def set(self, register: Register, value: int) -> None:
         if register.id == CPSR.id:
             self._set_pstate(PSTATE(value))
-        elif register.id == MPIDR_EL1.id:
-            raise RegisterRefused("MPIDR_EL1 is fixed")
         elif register.id in _BANKS:
             self._uc.reg_write(_BANKS[register.id], value)
             if stack_pointer(self.pstate).id == register.id:
@@ -116,7 +132,10 @@ class RegisterFile:
         elif (plain := _PLAIN.get(register.id)) is not None:
             self._uc.reg_write(plain, value)
         else:
-            self._uc.cpr_write(*_key(register), value)
+            key = _key(register)
+            if key[0] == 3 and key[2] == 0 and key != _CSSELR_KEY:
+                raise RegisterRefused(f"{register.name} is fixed")
+            self._uc.cpr_write(*key, value)
 
     def _set_pstate(self, new: PSTATE) -> None:
         if new & 0x1F not in (EL0t, EL1t, EL1h):

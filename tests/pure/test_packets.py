@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import packets, rsp
-from gdbstub.aarch64.registers import CLIENT, CPSR, FPCR, PC, SP, V, X
+from gdbstub.aarch64.registers import CLIENT, CPSR, FPCR, PC, SP, SYSTEM_REGISTERS, V, X
 from gdbstub.errors import StubError
 from gdbstub.packets.registry import PACKETS, find, packet
 from gdbstub.packets.template import Template, thread_id
@@ -120,6 +120,29 @@ def test_registers() -> None:
         target,
     )
     assert target.values[1, CPSR] == bytes.fromhex("c5030060")
+
+
+def test_a_system_register_has_its_own_number_and_is_no_part_of_g() -> None:
+    target = FakeTarget()
+    row = SYSTEM_REGISTERS["VBAR_EL1"]
+    target.registers = (*CLIENT, row)
+    target.values[1, row] = bytes.fromhex("0018800000800000")
+    stage = Stage(target)
+    assert len(stage.send(b"g")[1:-3]) == 2 * sum(row.size for row in CLIENT)
+    stage.forget()
+    stage.play(
+        f"""
+        <- $p{row.number:x}
+        -> $0018800000800000
+        <- $P{row.number:x}=0000800000800000
+        -> $OK
+        <- $p{row.number - 1:x}
+        -> $E02
+        <- $p44
+        -> $E02
+        """
+    )
+    assert target.values[1, row] == bytes.fromhex("0000800000800000")
 
 
 def test_all_registers_at_once() -> None:

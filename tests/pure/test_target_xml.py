@@ -1,12 +1,23 @@
 import xml.etree.ElementTree as ET
 
-from gdbstub.aarch64.registers import CLIENT, CORE, FPU, V, X
-from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.aarch64.registers import CLIENT, CORE, FPU, SYSTEM, SYSTEM_REGISTERS, V, X
+from gdbstub.aarch64.sysreg import ESR, PSTATE, TCR
 from gdbstub.aarch64.target_xml import target_xml
+
+EVERY = (*CLIENT, *SYSTEM_REGISTERS.values())
 
 
 def root() -> ET.Element:
-    return ET.fromstring(target_xml(CLIENT))
+    return ET.fromstring(target_xml(EVERY))
+
+
+def fields(flags: str) -> dict[str, tuple[int, int]]:
+    """The fields of one flags type: first and last bit."""
+    (found,) = (each for each in root().iter("flags") if each.get("id") == flags)
+    return {
+        field.get("name", ""): (int(field.get("start", "")), int(field.get("end", "")))
+        for field in found
+    }
 
 
 def test_every_row_is_described_in_order() -> None:
@@ -14,14 +25,14 @@ def test_every_row_is_described_in_order() -> None:
         (reg.get("name"), reg.get("bitsize"), reg.get("type"), reg.get("regnum"))
         for reg in root().iter("reg")
     ]
-    rows = [(row.name, str(row.bits), row.type, str(n)) for n, row in enumerate(CLIENT)]
+    rows = [(row.name, str(row.bits), row.type, str(row.number)) for row in EVERY]
     assert described == rows
 
 
 def test_what_gdb_must_be_told() -> None:
     assert root().findtext("architecture") == "aarch64"
     assert root().findtext("osabi") == "none"
-    assert [feature.get("name") for feature in root().iter("feature")] == [CORE, FPU]
+    assert [feature.get("name") for feature in root().iter("feature")] == [CORE, FPU, SYSTEM]
 
 
 def test_every_type_is_defined_before_its_use() -> None:
@@ -46,18 +57,66 @@ def test_a_vector_is_128_bits_however_seen() -> None:
 
 
 def test_cpsr_shows_each_bit_once() -> None:
-    (flags,) = root().iter("flags")
-    shown = {
-        field.get("name"): (int(field.get("start", "")), int(field.get("end", "")))
-        for field in flags
-    }
-    assert flags.get("size") == "4"
+    shown = fields("cpsr_flags")
+    assert root().find(".//flags[@id='cpsr_flags']").get("size") == "4"  # type: ignore[union-attr]
     assert shown["N"] == (31, 31)
     assert shown["EL"] == (2, 3)
     assert not shown.keys() & {"NZCV", "DAIF"}
     bits = [bit for start, end in shown.values() for bit in range(start, end + 1)]
     assert len(bits) == len(set(bits))
     assert shown.keys() <= vars(PSTATE).keys()
+
+
+def test_no_bit_is_shown_twice() -> None:
+    for flags in root().iter("flags"):
+        spans = [range(*span) for span in fields(flags.get("id", "")).values()]
+        bits = [bit for span in spans for bit in (*span, span.stop)]
+        assert len(bits) == len(set(bits)), flags.get("id")
+        assert max(bits) < 8 * int(flags.get("size", ""))
+
+
+def test_a_system_registers_fields_are_those_of_its_word() -> None:
+    assert fields("TCR")["T1SZ"] == (TCR.T1SZ.lo, 21)
+    assert fields("ESR")["EC"] == (26, 31)
+    # What the rest of a syndrome means depends on EC.
+    assert not fields("ESR").keys() & {"WnR", "comment"}
+    assert ESR.WnR.lo == 6
+
+
+def test_system_registers_are_fetched_when_asked_for_and_never_put_back() -> None:
+    for feature in root().iter("feature"):
+        of_the_system = feature.get("name") == SYSTEM
+        for reg in feature.iter("reg"):
+            assert reg.get("group") == ("system" if of_the_system else None)
+            assert reg.get("save-restore") == ("no" if of_the_system else None)
+
+
+def test_numbers() -> None:
+    assert [row.number for row in CLIENT] == list(range(68))
+    numbers = [row.number for row in SYSTEM_REGISTERS.values()]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] == 0x200
+    # A machine that lacks some leaves gaps: no other is called otherwise.
+    some = [*CLIENT, SYSTEM_REGISTERS["FAR_EL1"], SYSTEM_REGISTERS["VBAR_EL1"]]
+    described = [reg.get("regnum") for reg in ET.fromstring(target_xml(some)).iter("reg")]
+    assert described[-2:] == [str(row.number) for row in some[-2:]]
+
+
+def test_each_system_register_has_a_name_and_an_id_of_its_own() -> None:
+    rows = SYSTEM_REGISTERS.values()
+    assert len({row.id for row in rows}) == len({row.name.lower() for row in rows}) == len(rows)
+
+
+def test_ids_that_the_kernel_gives() -> None:
+    ids = {name: row.id & 0xFFFF_FFFF for name, row in SYSTEM_REGISTERS.items()}
+    # linux/arch/arm64/include/uapi/asm/kvm.h, KVM_REG_ARM_TIMER_CTL, _CNT and _CVAL.
+    assert ids["CNTV_CTL_EL0"] == 0x13DF19
+    assert ids["CNTVCT_EL0"] == 0x13DF1A
+    assert ids["CNTV_CVAL_EL0"] == 0x13DF02
+    assert ids["PMEVCNTR30_EL0"] == 0x13DF5E
+    assert ids["VBAR_EL1"] == 0x13C600
+    assert ids["SPSR_EL1"] == 0x100048
+    assert ids["SPSR_fiq"] == 0x100050
 
 
 def test_only_what_is_used_is_defined() -> None:
@@ -68,4 +127,4 @@ def test_only_what_is_used_is_defined() -> None:
 
 
 def test_it_is_made_once() -> None:
-    assert target_xml(CLIENT) is target_xml(list(CLIENT))
+    assert target_xml(EVERY) is target_xml(list(EVERY))
