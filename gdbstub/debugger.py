@@ -295,7 +295,7 @@ def _set_whole(vcpu: Vcpu, register: Register, value: int) -> None:
     """Write a system register all or not at all.
 
     Bits that it does not implement (RES0 and the like) read back otherwise than they were
-    written. A client would go on showing what it wrote, so such a value is refused.
+    written. Such a value is refused: a client that is told OK takes it to be there.
 
     Raises:
         RegisterRefused: it would not hold *value*; it is as it was.

@@ -153,6 +153,8 @@ class KvmMachine:
             self._init_vcpus()
             config.populate(self)
             listed = self._vcpus[0].listed()
+            # Time begins with the first instruction, however long a debugger looks at it.
+            self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
         except OSError as error:
             raise MachineError(f"KVM: {error.strerror}", error.errno or 0) from error
         self.system_registers = [row for row in SYSTEM_REGISTERS.values() if row.id in listed]
