@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from gdbstub.lab import cpio, demo
 from tests.kvm.conftest import GUESTS
@@ -26,8 +27,9 @@ def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = directory / "tree"
     tree.mkdir()
     for source, name in (("single_step.c", "single_step"), ("brk.S", "brk")):
-        argv = ["aarch64-linux-gnu-gcc", "-O1", "-Wall", "-Werror", "-ffreestanding", "-nostdlib",
-                "-static", "-fno-stack-protector", "-o", tree / name, GUESTS / source]  # fmt: skip
+        flags = ["-O1", "-Wall", "-Werror", "-ffreestanding", "-nostdlib", "-static"]
+        output = ["-fno-stack-protector", "-o", str(tree / name), str(GUESTS / source)]
+        argv = ["aarch64-linux-gnu-gcc", *flags, *output]
         subprocess.run(argv, check=True)
     (tree / "bkpt").write_bytes(program32(BKPT32))
     (tree / "check").write_bytes((GUESTS / "check.sh").read_bytes())
@@ -60,8 +62,10 @@ def warn_site(vmlinux: Path) -> int:
     """
     with vmlinux.open("rb") as file:
         elf = ELFFile(file)
-        (warn,) = elf.get_section_by_name(".symtab").get_symbol_by_name("__warn_printk")
-        text = elf.get_section_by_name(".kernel")
+        symbols, text = elf.get_section_by_name(".symtab"), elf.get_section_by_name(".kernel")
+        assert isinstance(symbols, SymbolTableSection)
+        assert text is not None
+        (warn,) = symbols.get_symbol_by_name("__warn_printk") or []
         base, words = text["sh_addr"], memoryview(text.data()).cast("I")
     for index, word in enumerate(words):
         if word == BRK_OF_WARN and words[index - 1] >> 26 == BL:
