@@ -15,6 +15,9 @@ from gdbstub.lab.errors import LabError
 
 HOST: Final = "lab"
 
+LONGEST: Final = 8500
+"""Bytes of a command; dropbear closes the connection at 9,000 (its MAX_CMD_LEN)."""
+
 CONFIG: Final = """\
 Host lab
     HostName 127.0.0.1
@@ -79,7 +82,8 @@ def script(
 ) -> str:
     """Return a shell command that runs *argv*, whose status is the command's.
 
-    A command killed by signal N ends as a shell would report it: 128 + N.
+    A command killed by signal N ends as a shell would report it: 128 + N. Raises ``LabError``
+    for one that is longer than dropbear takes; it would only close the connection.
     """
     command = shlex.join(argv)
     if env:
@@ -87,4 +91,7 @@ def script(
     # The shell waits with its own stderr closed to its remarks ("Terminated"), and without a
     # last command it would replace itself, and ssh lose the signal.
     line = f"exec 9>&2 2>/dev/null; (exec 2>&9 9>&-; exec {command}); exit $?"
-    return f"cd {shlex.quote(cwd)} || exit; {line}" if cwd else line
+    whole = f"cd {shlex.quote(cwd)} || exit; {line}" if cwd else line
+    if len(whole.encode()) > LONGEST:
+        raise LabError(f"a command in the lab has at most {LONGEST} bytes; put a file there")
+    return whole

@@ -15,16 +15,18 @@ from tests.inlab.reporter import MARK
 
 ROOT = Path(__file__).parents[2]
 PLACE = "/root/project"
+#: Their names, for a command line has an end.
+LIST = "nodeids.txt"
 
 
 def run_in_lab(
     lab: Lab, config: pytest.Config, nodeids: Sequence[str]
 ) -> dict[str, list[pytest.TestReport]]:
     """Run the tests there; every report of theirs, by node id."""
-    lab.run(["tar", "-x", "-m", "-C", "/root"], data=_project())
+    lab.run(["tar", "-x", "-m", "-C", "/root"], data=_project(nodeids))
     process = lab.popen(
         ["python3", "-m", "pytest", "-p", "tests.inlab.reporter", "-p", "no:cacheprovider",
-         "-q", "--capture=fd", *nodeids],
+         "-q", "--capture=fd", f"@{LIST}"],
         cwd=PLACE,
         env={"PYTHONPATH": PLACE},
         stdin=subprocess.DEVNULL,
@@ -49,10 +51,14 @@ def run_in_lab(
     return reports
 
 
-def _project() -> bytes:
-    """The sources as a tar archive, below ``project/``."""
+def _project(nodeids: Sequence[str]) -> bytes:
+    """The sources and the list of tests as a tar archive, below ``project/``."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
+        names = "\n".join(nodeids).encode()
+        entry = tarfile.TarInfo(f"project/{LIST}")
+        entry.size = len(names)
+        tar.addfile(entry, io.BytesIO(names))
         for path in _sources():
             tar.add(path, f"project/{path.relative_to(ROOT)}", recursive=False)
     return archive.getvalue()

@@ -148,3 +148,8 @@ def test_sweep_removes_only_what_nobody_holds(
         assert [mine] == list(tmp_path.iterdir())
     boot.sweep()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_the_lab_would_not_take_is_refused() -> None:
+    with pytest.raises(LabError, match="a command in the lab has at most"):
+        ssh.script(["echo", "x" * ssh.LONGEST])
