@@ -62,7 +62,8 @@ def test_power_off_is_a_normal_exit(gdb: Client) -> None:
 def test_a_gdb_killed_while_halted_leaves_nothing_behind(gdb: Client) -> None:
     process = gdb.begin(
         "break touch", "hbreak factorial", "watch watched", "continue",
-        "break spin", "continue", "echo waiting\\n", "shell cat",
+        "break spin", "continue",
+        "shell echo waiting; kill -STOP $PPID",  # the shell's parent is gdb
     )  # fmt: skip
     assert process.stdout
     for line in process.stdout:
