@@ -3,13 +3,10 @@
 import asyncio
 import io
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from subprocess import PIPE
 
 import pytest
 
@@ -22,7 +19,6 @@ from gdbstub.target import Exited, Report, Signal, Stopped
 from tests.pure.fake_target import HERE, FakeTarget
 
 ANYWHERE = Tcp("localhost", 0)
-ROOT = Path(__file__).parents[2]
 
 
 class Peer:
@@ -340,76 +336,3 @@ async def test_a_stop_that_cannot_be_asked_about(caplog: pytest.LogCaptureFixtur
         target.stop(Stopped(1))
         await until(lambda: target.trouble is None)
     assert "cannot tell why the target stopped" in caplog.text
-
-
-STDIO = """
-import asyncio
-from gdbstub.endpoint import Stdio
-from gdbstub.server import Server
-from tests.pure.fake_target import FakeTarget
-
-async def main():
-    target = FakeTarget()
-    server = Server(target, Stdio())
-    await server.start()
-    await server.wait_ended()
-    await server.close()
-    import os, sys
-    print(server.endpoint, target.calls, os.get_blocking(0), os.get_blocking(1), file=sys.stderr)
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize(
-    ("said", "got", "calls"),
-    [
-        (b"$qC#b4", b"+$QC1#c5", "['release']"),
-        (b"$qC#b4$k#6b", b"+$QC1#c5+", "['kill']"),
-        (b"$D#44", b"+$OK#9a", "['detach']"),
-        (b"", b"", "['release']"),
-    ],
-)
-async def test_standard_input_and_output(said: bytes, got: bytes, calls: str) -> None:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", STDIO),
-        cwd=ROOT,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    out, err = await asyncio.wait_for(child.communicate(said), 20)
-    assert out == got
-    assert err.decode() == f"stdio {calls} True True\n"
-
-
-def test_standard_input_and_output_are_one_socket() -> None:
-    ours, its = socket.socketpair()
-    with ours:
-        with its:
-            child = subprocess.Popen(
-                (sys.executable, "-c", STDIO),
-                cwd=ROOT,
-                stdin=its.fileno(),
-                stdout=its.fileno(),
-                stderr=PIPE,
-            )
-        ours.settimeout(20)
-        ours.sendall(b"$qC#b4")
-        assert ours.recv(1) + ours.recv(100) == b"+$QC1#c5"
-        ours.sendall(b"+$D#44")
-        ours.shutdown(socket.SHUT_WR)
-        said = b""
-        while data := ours.recv(100):
-            said += data
-    assert said == b"+$OK#9a"
-    _, err = child.communicate(timeout=20)
-    assert err == b"stdio ['detach'] True True\n"
-
-
-def test_standard_input_from_a_file() -> None:
-    with open(__file__, "rb") as file:
-        child = subprocess.run(
-            (sys.executable, "-c", STDIO), cwd=ROOT, stdin=file, capture_output=True, timeout=20
-        )
-    assert b"--gdb stdio needs pipes or sockets" in child.stderr

@@ -1,0 +1,84 @@
+"""The server over this process's own streams, in a process of its own."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+STDIO = """
+import asyncio
+from gdbstub.endpoint import Stdio
+from gdbstub.server import Server
+from tests.pure.fake_target import FakeTarget
+
+async def main():
+    target = FakeTarget()
+    server = Server(target, Stdio())
+    await server.start()
+    await server.wait_ended()
+    await server.close()
+    import os, sys
+    print(server.endpoint, target.calls, os.get_blocking(0), os.get_blocking(1), file=sys.stderr)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "got", "calls"),
+    [
+        (b"$qC#b4", b"+$QC1#c5", "['release']"),
+        (b"$qC#b4$k#6b", b"+$QC1#c5+", "['kill']"),
+        (b"$D#44", b"+$OK#9a", "['detach']"),
+        (b"", b"", "['release']"),
+    ],
+)
+async def test_standard_input_and_output(said: bytes, got: bytes, calls: str) -> None:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STDIO),
+        cwd=ROOT,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, err = await asyncio.wait_for(child.communicate(said), 20)
+    assert out == got
+    assert err.decode() == f"stdio {calls} True True\n"
+
+
+def test_standard_input_and_output_are_one_socket() -> None:
+    ours, its = socket.socketpair()
+    with ours:
+        with its:
+            child = subprocess.Popen(
+                (sys.executable, "-c", STDIO),
+                cwd=ROOT,
+                stdin=its.fileno(),
+                stdout=its.fileno(),
+                stderr=PIPE,
+            )
+        ours.settimeout(20)
+        ours.sendall(b"$qC#b4")
+        assert ours.recv(1) + ours.recv(100) == b"+$QC1#c5"
+        ours.sendall(b"+$D#44")
+        ours.shutdown(socket.SHUT_WR)
+        said = b""
+        while data := ours.recv(100):
+            said += data
+    assert said == b"+$OK#9a"
+    _, err = child.communicate(timeout=20)
+    assert err == b"stdio ['detach'] True True\n"
+
+
+def test_standard_input_from_a_file() -> None:
+    with open(__file__, "rb") as file:
+        child = subprocess.run(
+            (sys.executable, "-c", STDIO), cwd=ROOT, stdin=file, capture_output=True, timeout=20
+        )
+    assert b"--gdb stdio needs pipes or sockets" in child.stderr
