@@ -219,6 +219,12 @@ def choose_host(where: str) -> str:
     if where == "auto":
         # Asked of arm64 only: another machine's KVM makes guests of its own kind.
         usable = machine == "aarch64" and os.access(_DEVICE, os.R_OK | os.W_OK)
+        if machine == "aarch64" and not usable:
+            logging.getLogger("gdbstub.run").warning(
+                "this user has no use of %s, so the guest runs in the lab, at the speed of "
+                "emulation; --host kvm says why",
+                _DEVICE,
+            )
         return "kvm" if usable else "lab"
     if where == "kvm":
         if machine != "aarch64":
