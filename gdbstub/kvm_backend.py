@@ -17,7 +17,7 @@ from typing import Final
 
 from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
-from gdbstub.errors import InputError, MachineError, MemoryFault
+from gdbstub.errors import InputError, MachineError, MemoryFault, StubError
 from gdbstub.kvm_abi import CData, ffi
 from gdbstub.kvm_vcpu import KICK, Clock, KvmVcpu, Mmio
 from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener
@@ -322,7 +322,10 @@ class KvmMachine:
                 self._stop_world()
         if last and not self._closing:
             # The guest's time stands still from here: it must not see how long we look at it.
-            self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
+            try:
+                self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
+            except StubError as error:  # the stop must be told, whatever becomes of the clock
+                _log.warning("the guest's time runs on while it is halted: %s", error)
             self.listener.parked(self._exits)
 
 

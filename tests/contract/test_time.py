@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from gdbstub.aarch64.registers import PC, X
+from gdbstub.aarch64.registers import PC, Register, X
+from gdbstub.errors import MachineError
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import READS_CLOCK, at
 from tests.contract.recorder import Recorder
@@ -27,5 +28,24 @@ def test_virtual_time_stands_still_while_all_are_parked() -> None:
         outside = time.monotonic() - start
         inside = (vcpu.get(X[1]) - before) / frequency
         assert 0 < inside < outside - PAUSE + 0.05
+    finally:
+        recorder.machine.close()
+
+
+@pytest.mark.own_kvm
+def test_a_clock_that_cannot_be_read_does_not_swallow_a_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = Recorder(kvm_machine(READS_CLOCK.image))
+    vcpu = recorder.machine.vcpus[0]
+
+    def refuse(_: Register) -> int:
+        raise MachineError("no clock")
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(vcpu, "get", refuse)
+            recorder.step()  # returns only if the stop was told
+        assert vcpu.get(PC) == at(1)
     finally:
         recorder.machine.close()
