@@ -50,6 +50,8 @@ class Debugger:
     def __init__(self, machine: Machine) -> None:
         self.notify: Callable[[], None] = lambda: None
         self.running = False
+        #: Whether a step may end at an interrupt's vector, as it does when left to KVM.
+        self.step_irqs = False
         self._machine = machine
         machine.listener = self
         self._breakpoints = Breakpoints(machine)
@@ -169,6 +171,12 @@ class Debugger:
         else:
             self._breakpoints.strip()
 
+    def reset(self) -> None:
+        """Start the guest over, halted at its first instruction; all vCPUs are parked."""
+        self._machine.reset()
+        self._breakpoints.forget()
+        self._report = Stopped(1)
+
     def kill(self) -> None:
         """End the guest; whoever made the machine closes it."""
         self._report = Exited()
@@ -195,6 +203,8 @@ class Debugger:
 
     def _goes_on(self, exit: DebugExit, step: Step) -> bool:
         """Whether a stepping vCPU has yet to execute its instruction."""
+        if self.step_irqs:
+            return False
         vcpu, word_at = self._machine.vcpus[exit.vcpu], self._word_at(exit.vcpu)
         if exit.esr.EC == EC.STEP_LOWER:
             return stepping.again(vcpu, step, word_at)
@@ -246,7 +256,7 @@ class Debugger:
     def _abandon_steps(self) -> None:
         """Clean up after steps that another vCPU's stop has cut short."""
         ended = {exit.vcpu for exit in self._exits}
-        for index in self._steps.keys() - ended:
+        for index in () if self.step_irqs else self._steps.keys() - ended:
             stepping.abandon(self._machine.vcpus[index], self._steps[index], self._word_at(index))
         self._steps = {}
 
@@ -274,9 +284,8 @@ class Debugger:
             case SystemEventKind.SHUTDOWN:
                 return Exited()
             case SystemEventKind.RESET:
-                self._machine.reset()
-                self._breakpoints.forget()
-                return Stopped(1)
+                self.reset()
+                return self._report
             case SystemEventKind.CRASH:
                 _log.error("vCPU %d: the guest reports that it has crashed", event.vcpu)
                 return Stopped(event.vcpu + 1, Signal.ABRT)

@@ -106,6 +106,7 @@ class KvmMachine:
         self._guest_debug: CData = ffi.new("struct kvm_guest_debug *")
         self._ram: mmap.mmap | None = None
         self._clock = Clock()
+        self._time_stands_still = True
         self.vm = -1
         self.breakpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_BPS))
         self.watchpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_WPS))
@@ -154,7 +155,8 @@ class KvmMachine:
             config.populate(self)
             listed = self._vcpus[0].listed()
             # Time begins with the first instruction, however long a debugger looks at it.
-            self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
+            if self._time_stands_still:
+                self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
         except OSError as error:
             raise MachineError(f"KVM: {error.strerror}", error.errno or 0) from error
         self.system_registers = [row for row in SYSTEM_REGISTERS.values() if row.id in listed]
@@ -295,6 +297,19 @@ class KvmMachine:
             ) from error
         self._armed[index] = control, debug
 
+    @property
+    def time_stands_still(self) -> bool:
+        """Whether the virtual counter does while all are parked."""
+        return self._time_stands_still
+
+    @time_stands_still.setter
+    def time_stands_still(self, still: bool) -> None:
+        first = self._vcpus[0]
+        now = first.get(CNTVCT_EL0)
+        self._time_stands_still = still
+        self._clock.stopped_at = now if still else None
+        first.set(CNTVCT_EL0, now)
+
     def interrupt(self) -> None:
         """Park every vCPU soon (``Machine.interrupt``)."""
         with self._lock:
@@ -323,7 +338,8 @@ class KvmMachine:
         if last and not self._closing:
             # The guest's time stands still from here: it must not see how long we look at it.
             try:
-                self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
+                if self._time_stands_still:
+                    self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
             except StubError as error:  # the stop must be told, whatever becomes of the clock
                 _log.warning("the guest's time runs on while it is halted: %s", error)
             self.listener.parked(self._exits)

@@ -122,6 +122,10 @@ class Machine(Protocol):
 
     listener: Listener
 
+    #: Whether the guest's virtual counter stands still while all are parked, as it does at
+    #: first. Set while they are; it goes on from where it is. A reset does not change it.
+    time_stands_still: bool
+
     @property
     def vcpus(self) -> Sequence[Vcpu]:
         """The vCPUs, by index; new objects after a ``reset``."""

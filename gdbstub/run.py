@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from gdbstub.debugger import Debugger
 from gdbstub.endpoint import Endpoint, Stdio
 from gdbstub.errors import InputError
+from gdbstub.monitor import MonitoredDebugger
 from gdbstub.record import Recorder
 from gdbstub.script import run_script
 from gdbstub.server import Server
@@ -105,7 +105,7 @@ async def serve(settings: Settings) -> int:
             stack.callback(output.close)
             guest = Guest(settings.guest, output.write)
             stack.callback(guest.close)
-            debugger = Debugger(guest.machine)
+            debugger = MonitoredDebugger(guest.machine)
             server = Server(debugger, settings.endpoint, recorder=recorder)
             await server.start()
             try:

@@ -168,12 +168,15 @@ class Session:
         return reply_for(error, textual=b"error-message" in self._client.features)
 
     def _send(self, reply: Reply, out: list[bytes]) -> None:
-        if isinstance(reply, bytes):
-            if self._recorder:
-                self._recorder.sent(f"${printable(reply)}")
-            if _log.isEnabledFor(logging.DEBUG):
-                _log.debug("-> $%s", printable(reply))
-            out.append(self._connection.send(reply))
+        if not isinstance(reply, bytes):
+            for each in reply if isinstance(reply, tuple) else ():
+                self._send(each, out)
+            return
+        if self._recorder:
+            self._recorder.sent(f"${printable(reply)}")
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("-> $%s", printable(reply))
+        out.append(self._connection.send(reply))
 
     def _log_received(self, event: rsp.Event) -> None:
         if self._recorder:

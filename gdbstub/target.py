@@ -6,9 +6,9 @@ as the guest's memory would hold it, little-endian.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gdbstub.aarch64.registers import Register
 
@@ -183,4 +183,32 @@ class Target(Protocol):
 
     def kill(self) -> None:
         """End the guest."""
+        ...
+
+
+# What a target may offer besides: a client is told of it only where it is there.
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A line for the target itself, and who asks: ``thread`` is the client's current one."""
+
+    thread: int
+    line: str
+    #: What the client announced in ``qSupported``.
+    features: frozenset[bytes] = frozenset()
+    #: How many packets of each name it has sent.
+    packets: Mapping[bytes, int] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """Commands of the target's own, GDB's ``monitor``."""
+
+    def monitor(self, command: Command) -> str:
+        """Do it, at rest; lines of ASCII to show.
+
+        Raises:
+            StubError: it cannot be done; the message is one line for a person.
+        """
         ...

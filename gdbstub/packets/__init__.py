@@ -4,12 +4,21 @@ No byte is framed here and nothing is awaited: a handler returns what is to be s
 what is to be set going.
 """
 
-from gdbstub.packets import breakpoints, features, general, memory, registers, running, threads
+from gdbstub.packets import (
+    breakpoints,
+    features,
+    general,
+    memory,
+    monitor,
+    registers,
+    running,
+    threads,
+)
 from gdbstub.packets.client import Client
 from gdbstub.packets.registry import PACKETS, Reply, dispatch, find
 from gdbstub.packets.stop import stop_reply
 
 # Importing a subject registers its packets.
-SUBJECTS = (general, registers, memory, breakpoints, running, threads, features)
+SUBJECTS = (general, registers, memory, breakpoints, running, threads, features, monitor)
 
 __all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "dispatch", "find", "stop_reply"]

@@ -34,6 +34,8 @@ class Client:
     resumed: int = ALL
     #: Whether an older LLDB was told that ``x`` replies carry no ``b``.
     raw_upload: bool = False
+    #: How many packets of each name it has sent.
+    packets: dict[bytes, int] = field(default_factory=dict)
 
     threads: tuple[int, ...] = field(init=False)
     registers: tuple[Register, ...] = field(init=False)

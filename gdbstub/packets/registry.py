@@ -11,9 +11,9 @@ from gdbstub.packets.client import Client
 from gdbstub.packets.template import Template
 from gdbstub.target import Resume
 
-#: What a handler returns: a payload (empty: not supported), what to set going, or None
-#: where the packet has no reply.
-Reply = bytes | Resume | None
+#: What a handler returns: a payload (empty: not supported) or several, what to set going, or
+#: None where the packet has no reply.
+Reply = bytes | tuple[bytes, ...] | Resume | None
 
 Arguments = ParamSpec("Arguments")
 
@@ -88,4 +88,5 @@ def dispatch(client: Client, data: bytes) -> Reply:
     row = find(data)
     if row is None:
         return b""
+    client.packets[row.name] = client.packets.get(row.name, 0) + 1
     return row.handler(client, *row.constants, *row.template.parse(data, len(row.name)))

@@ -95,6 +95,24 @@ def test_many_steps_under_an_interrupt_never_enter_a_vector(debug: Debug, backen
         assert vcpu.get(CPSR) == 0x305
 
 
+def test_a_raw_step_ends_at_the_interrupts_vector(debug: Debug, backend: Backend) -> None:
+    debugger, machine = debug()
+    vcpu = machine.vcpus[0]
+    vcpu.set(VBAR_EL1, VECTORS)
+    vcpu.set(CPSR, 0x305)
+    backend.pend_irq(machine, True)
+    debugger.step_irqs = True
+    assert _go(debugger, Action.STEP) == Stopped(1)
+    assert vcpu.get(PC) == VECTORS + 0x280
+    assert vcpu.get(ELR_EL1) == at(0)
+    debugger.step_irqs = False
+    vcpu.set(SPSR_EL1, 0)
+    vcpu.set(PC, at(0))
+    vcpu.set(CPSR, 0x305)
+    assert _go(debugger, Action.STEP) == Stopped(1)
+    assert vcpu.get(PC) == at(1)
+
+
 def test_an_interrupt_is_taken_when_the_guest_goes_on(debug: Debug, backend: Backend) -> None:
     """Undone is not lost."""
     debugger, machine = debug()

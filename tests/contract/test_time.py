@@ -1,35 +1,77 @@
-"""KVM's own: the guest's clock stands still while a debugger looks."""
+"""The guest's clock: it stands still while a debugger looks, unless told to run on."""
 
 import time
 
 import pytest
 
-from gdbstub.aarch64.registers import PC, Register, X
+from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
 from gdbstub.errors import MachineError
+from gdbstub.machine import DebugExit
+from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine
-from tests.contract.programs import READS_CLOCK, at
+from tests.contract.programs import READS_CLOCK, SYSTEM_RESET, at
 from tests.contract.recorder import Recorder
 
-PAUSE = 1.0  # seconds that pass outside, and must not inside
+PAUSE = 1.0  # seconds that pass outside
 
 
-@pytest.mark.own_kvm
-def test_virtual_time_stands_still_while_all_are_parked() -> None:
-    recorder = Recorder(kvm_machine(READS_CLOCK.image))
+def _over_a_pause(recorder: Recorder) -> tuple[float, float]:
+    """How many seconds pass inside and outside from one look at the clock to the next."""
     vcpu = recorder.machine.vcpus[0]
-    try:
-        for _ in range(2):
-            recorder.step()
-        before, frequency = vcpu.get(X[1]), vcpu.get(X[2])
-        start = time.monotonic()
-        time.sleep(PAUSE)
-        vcpu.set(PC, at(0))
+    for _ in range(2):
         recorder.step()
-        outside = time.monotonic() - start
-        inside = (vcpu.get(X[1]) - before) / frequency
+    before, frequency = vcpu.get(X[1]), vcpu.get(X[2])
+    start = time.monotonic()
+    time.sleep(PAUSE)
+    vcpu.set(PC, at(0))
+    recorder.step()
+    outside = time.monotonic() - start
+    return (vcpu.get(X[1]) - before) / frequency, outside
+
+
+def test_virtual_time_stands_still_while_all_are_parked(start: Start) -> None:
+    recorder = start(READS_CLOCK)
+    assert recorder.machine.time_stands_still
+    for _ in range(2):
+        recorder.machine.vcpus[0].set(PC, at(0))
+        inside, outside = _over_a_pause(recorder)
         assert 0 < inside < outside - PAUSE + 0.05
-    finally:
-        recorder.machine.close()
+
+
+def test_virtual_time_runs_on_where_it_may(start: Start) -> None:
+    recorder = start(READS_CLOCK)
+    recorder.machine.time_stands_still = False
+    inside, _ = _over_a_pause(recorder)
+    assert inside >= PAUSE
+    # And stands still again.
+    recorder.machine.time_stands_still = True
+    recorder.machine.vcpus[0].set(PC, at(0))
+    inside, outside = _over_a_pause(recorder)
+    assert 0 < inside < outside - PAUSE + 0.05
+
+
+def test_a_change_is_no_leap(start: Start) -> None:
+    machine = start(READS_CLOCK).machine
+    vcpu = machine.vcpus[0]
+    vcpu.set(CNTVCT_EL0, 5 << 40)
+    machine.time_stands_still = False
+    running = vcpu.get(CNTVCT_EL0)
+    assert 5 << 40 <= running < 6 << 40
+    machine.time_stands_still = True
+    assert running <= vcpu.get(CNTVCT_EL0) == vcpu.get(CNTVCT_EL0) < 6 << 40
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_a_reset_leaves_it_as_it_was_told(start: Start, still: bool) -> None:
+    recorder = start(SYSTEM_RESET)
+    recorder.machine.time_stands_still = still
+    (exit,) = recorder.run()
+    assert not isinstance(exit, DebugExit)
+    recorder.machine.reset()
+    assert recorder.machine.time_stands_still is still
+    vcpu = recorder.machine.vcpus[0]
+    looks = {vcpu.get(CNTVCT_EL0) for _ in range(1000)}
+    assert (len(looks) == 1) is still
 
 
 @pytest.mark.own_kvm

@@ -12,9 +12,11 @@ from unicorn.arm64_const import UC_ARM64_INS_MRS
 from unicorn.unicorn_py3.arch.arm64 import CpReg, UcAArch64
 from unicorn.unicorn_py3.unicorn import Uc, UcError
 
+from tests.fakes import registers
+from tests.fakes.clock import Clock
 from tests.fakes.debug import Access
 from tests.fakes.ram import BASE, Ram
-from tests.fakes.registers import MPIDR_KEY, RegisterFile
+from tests.fakes.registers import RegisterFile
 
 _PHYSICAL_END: Final = 1 << 40
 _NEVER: Final = (1 << 64) - 1
@@ -61,8 +63,9 @@ class EngineError(Exception):
 class Engine:
     """Executes; between two calls its registers may be read and written."""
 
-    def __init__(self, ram: Ram, mpidr: int) -> None:
+    def __init__(self, ram: Ram, mpidr: int, clock: Clock) -> None:
         self._ram = ram
+        self._clock = clock
         self._mpidr = mpidr
         self._trap: Trap | EngineError | None = None
         self._invalid = 0
@@ -169,8 +172,13 @@ class Engine:
             self._overwritten.append((address, self._ram.read(address, size)))
 
     def _on_mrs(self, uc: Uc, register: int, key: CpReg, _data: object) -> int:
-        """Every Unicorn instance believes to be CPU 0: answer MPIDR_EL1 ourselves."""
-        if (key.op0, key.op1, key.crn, key.crm, key.op2) != MPIDR_KEY:
-            return 0
-        uc.reg_write(register, self._mpidr)
+        """Every Unicorn instance believes to be CPU 0, and has a clock of its own: not so here."""
+        match key.op0, key.op1, key.crn, key.crm, key.op2:
+            case registers.MPIDR_KEY:
+                value = self._mpidr
+            case registers.CNTVCT_KEY:
+                value = self._clock.read()
+            case _:
+                return 0
+        uc.reg_write(register, value)
         return 1

@@ -22,6 +22,7 @@ from gdbstub.machine import (
     SystemEventKind,
 )
 from tests.fakes import psci, registers
+from tests.fakes.clock import Clock
 from tests.fakes.ram import BASE, Ram
 from tests.fakes.vcpu import FakeVcpu
 
@@ -63,6 +64,7 @@ class FakeMachine:
         self.system_registers: Sequence[Register] = registers.SYSTEM
         #: What was armed last; a test may look.
         self.armed = DebugRegisters()
+        self._clock = Clock()
         self._load = load
         self._count = vcpus
         self._ram = Ram(memory)
@@ -79,8 +81,22 @@ class FakeMachine:
     def vcpus(self) -> Sequence[FakeVcpu]:
         return self._vcpus
 
+    @property
+    def time_stands_still(self) -> bool:
+        return self._clock.stands_still
+
+    @time_stands_still.setter
+    def time_stands_still(self, still: bool) -> None:
+        self._assert_parked("a change of its clock")
+        now = self._clock.read()
+        self._clock.stands_still = still
+        self._clock.stop()
+        self._clock.write(now)
+
     def _populate(self) -> None:
-        self._vcpus = tuple(FakeVcpu(n, self._ram, self._hvc) for n in range(self._count))
+        self._vcpus = tuple(
+            FakeVcpu(n, self._ram, self._clock, self._hvc) for n in range(self._count)
+        )
         self._vcpus[0].set(PC, BASE)
         self._load(self)
 
@@ -104,6 +120,7 @@ class FakeMachine:
 
     def resume(self, steps: Mapping[int, bool]) -> None:
         self._assert_parked("resume")
+        self._clock.go()
         with self._state:
             self._running = True
             self._stopping = False
@@ -147,6 +164,7 @@ class FakeMachine:
                 exits = self._run(steps)
             except Exception as error:  # a listener's, say: whoever waits must not wait forever
                 exits = [RunFailure(min(steps), f"internal error: {error!r}")]
+            self._clock.stop()
             with self._state:
                 self._running = False
                 if self._closed:

@@ -49,6 +49,7 @@ SYSTEM: Final = (
 )
 
 MPIDR_KEY: Final = (3, 0, 0, 0, 5)
+CNTVCT_KEY: Final = (3, 3, 14, 0, 2)
 _SCTLR_KEY: Final = (3, 0, 1, 0, 0)
 _CSSELR_KEY: Final = (3, 2, 0, 0, 0)
 _SCR_EL3_KEY: Final = (3, 6, 1, 1, 0)

@@ -7,7 +7,7 @@ business.
 from collections.abc import Callable
 from typing import Final
 
-from gdbstub.aarch64.registers import PC, Register, X
+from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
 from gdbstub.aarch64.sysreg import ESR
 from gdbstub.machine import (
     DebugExit,
@@ -19,6 +19,7 @@ from gdbstub.machine import (
     SystemEventKind,
 )
 from tests.fakes import exceptions
+from tests.fakes.clock import Clock
 from tests.fakes.debug import Comparators, at_breakpoint, stepped
 from tests.fakes.engine import Cause, Engine, EngineError, Trap
 from tests.fakes.ram import Ram
@@ -37,26 +38,32 @@ Hvc = Callable[["FakeVcpu"], SystemEventKind | None]
 class FakeVcpu:
     """A ``gdbstub.machine.Vcpu`` that executes for real."""
 
-    def __init__(self, index: int, ram: Ram, hvc: Hvc) -> None:
+    def __init__(self, index: int, ram: Ram, clock: Clock, hvc: Hvc) -> None:
         self.index = index
         self.power = Power.OFF if index else Power.ON
         #: An interrupt that stays pending; taken when PSTATE.I lets it.
         self.irq = False
         self._hvc = hvc
         self._ram = ram
+        self._clock = clock
         self._comparators = Comparators()
         self.reset()
 
     def reset(self) -> None:
         """All registers as they are after VCPU_INIT; comparators stay, as KVM's do."""
-        self._engine = Engine(self._ram, 1 << 31 | self.index)
+        self._engine = Engine(self._ram, 1 << 31 | self.index, self._clock)
         self._engine.watch(self._comparators.watching)
 
     def get(self, register: Register) -> int:
+        if register is CNTVCT_EL0:
+            return self._clock.read()
         return self._engine.registers.get(register)
 
     def set(self, register: Register, value: int) -> None:
-        self._engine.registers.set(register, value)
+        if register is CNTVCT_EL0:
+            self._clock.write(value)
+        else:
+            self._engine.registers.set(register, value)
 
     def arm(self, debug: DebugRegisters) -> None:
         self._comparators = Comparators(debug)

@@ -5,8 +5,8 @@ import queue
 import threading
 from typing import Final, Self
 
-from gdbstub.debugger import Debugger
 from gdbstub.endpoint import Tcp
+from gdbstub.monitor import MonitoredDebugger
 from gdbstub.server import Server
 from gdbstub.target import Resume
 from tests.fakes.machine import FakeMachine
@@ -14,7 +14,7 @@ from tests.fakes.machine import FakeMachine
 _BOUND: Final = 10.0  # seconds
 
 
-class Observed(Debugger):
+class Observed(MonitoredDebugger):
     """A debugger that says what was asked of it, so that a test can wait for it."""
 
     def __init__(self, machine: FakeMachine) -> None:

@@ -32,6 +32,9 @@ ROOMS: dict[str, set[str]] = {
     "debugger": {
         "errors", "aarch64", "target", "machine", "breakpoints", "guest_exception", "stepping",
     },
+    "monitor": {
+        "errors", "aarch64", "target", "machine", "breakpoints", "debugger",
+    },
     "kvm_abi": set(),
     "kvm_vcpu": {"kvm_abi", "machine", "errors", "aarch64"},
     "kvm_backend": {"kvm_abi", "kvm_vcpu", "machine", "errors", "aarch64"},

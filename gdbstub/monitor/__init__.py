@@ -1,0 +1,12 @@
+"""Commands for a person at a client: what ``monitor`` in GDB reaches.
+
+No packet is known here; ``packets/monitor.py`` brings the line and takes the text.
+"""
+
+from gdbstub.monitor import control
+from gdbstub.monitor.debugger import MonitoredDebugger
+
+# Importing a subject registers its commands.
+SUBJECTS = (control,)
+
+__all__ = ["SUBJECTS", "MonitoredDebugger"]

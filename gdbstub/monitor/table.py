@@ -1,0 +1,134 @@
+"""The table of monitor commands: one decorated function each, found by any clear beginning.
+
+It holds no command but ``help``; the others stand in this package's files, by subject.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Concatenate, Final, Generic, ParamSpec, TypeVar
+
+from gdbstub.errors import InputError
+from gdbstub.monitor.arguments import Registers, Template
+from gdbstub.monitor.text import table
+
+Place = TypeVar("Place", bound=Registers)
+Arguments = ParamSpec("Arguments")
+
+_HELP: Final = "monitor help lists all commands"
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[Place]):
+    """One command: its name as words, what it takes, and what does it."""
+
+    words: tuple[str, ...]
+    template: Template
+    handler: Callable[..., str]
+
+    @property
+    def name(self) -> str:
+        """As a person types it."""
+        return " ".join(self.words)
+
+    @property
+    def usage(self) -> str:
+        """Its name and what follows it."""
+        return f"{self.name} {self.template.text}".rstrip()
+
+    @property
+    def description(self) -> str:
+        """The handler's docstring, whose first line says it all in short."""
+        return inspect.cleandoc(self.handler.__doc__ or "")
+
+
+class Table(Generic[Place]):
+    """Commands that act on a *Place*; ``help`` is one of them."""
+
+    def __init__(self) -> None:
+        """Know ``help`` only."""
+        self._rows: list[Row[Place]] = []
+        self.command("help", "[COMMAND...]")(self._help)
+
+    def command(
+        self, name: str, template: str = ""
+    ) -> Callable[
+        [Callable[Concatenate[Place, Arguments], str]],
+        Callable[Concatenate[Place, Arguments], str],
+    ]:
+        """Register a handler: it gets the place and what *template* makes of the words typed.
+
+        What it returns is shown, its docstring is the command's help.
+
+        Raises:
+            KeyError: *template* has a word that is no field.
+            ValueError: the name is taken, or there is no docstring.
+        """
+        words = tuple(name.split())
+        row_template = Template(template)
+
+        def register(
+            handler: Callable[Concatenate[Place, Arguments], str],
+        ) -> Callable[Concatenate[Place, Arguments], str]:
+            if any(row.words == words for row in self._rows):
+                raise ValueError(f"two commands {name!r}")
+            if not handler.__doc__:
+                raise ValueError(f"the command {name!r} has no help")
+            self._rows.append(Row(words, row_template, handler))
+            return handler
+
+        return register
+
+    def execute(self, place: Place, line: str) -> str:
+        """Do what *line* says; an empty one asks for help.
+
+        Raises:
+            InputError: it is no command, or its arguments are not what it takes.
+            StubError: it cannot be done.
+        """
+        typed = line.split() or ["help"]
+        row = self._find(typed)
+        arguments = row.template.parse(typed[len(row.words) :], place, row.usage)
+        return row.handler(place, *arguments)
+
+    def _find(self, typed: Sequence[str]) -> Row[Place]:
+        """The row that *typed* begins with, words in full or their unambiguous beginnings."""
+        exact = [row for row in self._rows if row.words == tuple(typed[: len(row.words)])]
+        if exact:
+            return max(exact, key=lambda row: len(row.words))
+        begun = [row for row in self._rows if _begins(row.words, typed)]
+        most = max((min(len(row.words), len(typed)) for row in begun), default=0)
+        begun = [row for row in begun if len(row.words) >= most]
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            names = " or ".join(row.name for row in begun)
+            raise InputError(f"{' '.join(typed)!r} may be {names}: type more of it")
+        raise self._unknown(" ".join(typed[: max(len(row.words) for row in self._rows)]))
+
+    def _unknown(self, text: str) -> InputError:
+        first = text.split()[0]
+        names = {row.name: row.name for row in self._rows}
+        names |= {row.words[0]: row.name for row in reversed(self._rows)}
+        near = difflib.get_close_matches(text, names, 1) or difflib.get_close_matches(
+            first, names, 1
+        )
+        advice = f"did you mean {names[near[0]]!r}?" if near else _HELP
+        return InputError(f"there is no monitor command {first!r}; {advice}")
+
+    def _help(self, place: Place, words: tuple[str, ...]) -> str:
+        """List the commands, or describe one."""
+        if words:
+            row = self._find(words)
+            return f"monitor {row.usage}\n\n{row.description}\n"
+        lines = [(row.usage, row.description.partition("\n")[0]) for row in self._rows]
+        return table(lines) + (
+            "\nAny beginning of a name that is clear will do. Addresses are 0x and hex digits,\n"
+            "decimal, or a register such as $pc. monitor help COMMAND says more.\n"
+        )
+
+
+def _begins(words: Sequence[str], typed: Sequence[str]) -> bool:
+    """Whether each word that is typed begins its counterpart; all of *words* need not be."""
+    return all(word.startswith(begun) for word, begun in zip(words, typed, strict=False))

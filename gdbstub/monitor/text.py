@@ -1,0 +1,32 @@
+"""Plain text in columns, for a client's console of 80 characters a line.
+
+It knows no command.
+"""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+_WIDTH: Final = 79
+_GAP: Final = "  "
+
+
+def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """*rows* in columns as wide as they must be; the last one is folded below itself."""
+    lines = [list(row) for row in ([head] if head else [])] + [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in lines), strict=True)]
+    indent = sum(widths) + len(_GAP) * len(widths)
+    return "".join(_row(line, widths, indent) for line in lines)
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], indent: int) -> str:
+    front = "".join(f"{cell:<{width}}{_GAP}" for cell, width in zip(cells, widths, strict=False))
+    folded = textwrap.wrap(
+        cells[-1], max(20, _WIDTH - indent), break_long_words=False, break_on_hyphens=False
+    )
+    return (front + ("\n" + " " * indent).join(folded)).rstrip() + "\n"
+
+
+def count(number: int, what: str) -> str:
+    """*number* of *what*, in the plural where it must be."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

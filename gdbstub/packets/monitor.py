@@ -1,0 +1,35 @@
+"""The packet that brings a line for the target itself, typed after ``monitor``.
+
+It knows no command: the target does, if it has any.
+"""
+
+from gdbstub.errors import StubError
+from gdbstub.packets.client import Client
+from gdbstub.packets.registry import Reply, packet
+from gdbstub.target import Command, Exited, Monitor
+
+
+@packet("qRcmd,", "XX…")
+def rcmd(client: Client, line: bytes) -> Reply:
+    """``qRcmd,command``: a command for the target itself, both ways in hex (GDB manual, E.4).
+
+    Its output goes ahead of the reply: LLDB shows it as text only so. An error's text does,
+    too, where the client could not show it: GDB before 16 says no more than that there was one.
+    """
+    if not isinstance(client.target, Monitor):
+        return b""
+    command = Command(
+        client.general, line.decode("utf-8", "replace"), frozenset(client.features), client.packets
+    )
+    try:
+        text = client.target.monitor(command)
+    except StubError as error:
+        if b"error-message" in client.features:
+            raise
+        text = f"{error}\n"
+    if isinstance(client.target.report(), Exited):
+        client.over = client.guest_gone = True
+    output = text.encode("ascii", "backslashreplace")
+    size = client.packet_size // 2 - 1
+    pieces = (output[at : at + size] for at in range(0, len(output), size))
+    return (*(b"O" + piece.hex().encode() for piece in pieces), b"OK")

@@ -1,0 +1,43 @@
+"""What a person gets who types ``monitor …`` in a real gdb."""
+
+import re
+
+from tests.gdb.conftest import Client
+
+
+def test_help_and_what_is_not_understood(gdb: Client) -> None:
+    said = gdb("monitor", "monitor help reset", "monitor rset", "mon time flies")
+    assert re.search(r"^step-irqs \[on\|off\] +Let a step", said, re.M), said
+    assert "monitor reset\n\nStart the guest over, halted at its first instruction.\n" in said
+    assert "there is no monitor command 'rset'; did you mean 'reset'?\n" in said
+    assert "'flies' is not free or still\n" in said
+
+
+def test_python_can_take_what_is_said(gdb: Client) -> None:
+    said = gdb("python print(len(gdb.execute('monitor help', to_string=True).splitlines()) > 5)")
+    assert re.search(r"^True$", said, re.M), said
+
+
+def test_settings_are_said_and_set(gdb: Client) -> None:
+    said = gdb("monitor time", "monitor time free", "mon time", "mon step", "mon step on")
+    assert re.findall(r"\(([\w -]+)\)\.$", said, re.M) == [
+        "time still", "time free", "time free", "step-irqs off", "step-irqs on",
+    ]  # fmt: skip
+    assert not gdb.stub.machine.time_stands_still
+
+
+def test_a_reset_is_seen_when_gdb_is_told_to_look(gdb: Client) -> None:
+    said = gdb(
+        "break touch", "continue", "set var watched = 77", "monitor reset",
+        "maint flush register-cache", "print $pc", "print watched", "continue", "bt 1",
+    )  # fmt: skip
+    assert "maint flush register-cache" in said
+    assert re.search(r"\$1 = .*0x40000000 <", said), said
+    assert "$2 = 4369" in said
+    assert said.count("Breakpoint 1, touch () at") == 2
+
+
+def test_quit_ends_the_guest_and_the_session(gdb: Client) -> None:
+    said = gdb("monitor quit")
+    assert "The guest has ended." in said
+    gdb.stub.expect_end()
