@@ -6,10 +6,8 @@ Source: linux/Documentation/virt/kvm/api.rst.
 
 import grp
 import logging
-import mmap
 import os
 import stat
-import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from typing import Final
 
 from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
-from gdbstub.errors import InputError, MachineError, MemoryFault, StubError
+from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.kvm_abi import CData, ffi
+from gdbstub.kvm_memory import Ram
 from gdbstub.kvm_vcpu import KICK, Clock, KvmVcpu, Mmio
 from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener
 
@@ -31,8 +30,6 @@ API_VERSION: Final = 12
 _DEFAULT_IPA_BITS: Final = 40
 #: A group's permission to read and write.
 _GROUP_MAY: Final = stat.S_IRGRP | stat.S_IWGRP
-#: Bytes that are written one by one: see ``_store``.
-_FEW: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +90,7 @@ class KvmMachine:
 
     def __init__(self, config: KvmConfig) -> None:
         self._config = config
+        self._ram = Ram(config.ram_base, config.ram_size)
         self._kvm = open_kvm()
         self._lock = threading.Lock()
         self._running = 0
@@ -104,7 +102,6 @@ class KvmMachine:
         self._armed: list[tuple[int, DebugRegisters]] = []
         self._debug = DebugRegisters()
         self._guest_debug: CData = ffi.new("struct kvm_guest_debug *")
-        self._ram: mmap.mmap | None = None
         self._clock = Clock()
         self._time_stands_still = True
         self.vm = -1
@@ -132,13 +129,7 @@ class KvmMachine:
         config = self._config
         try:
             self.vm = kvm_abi.ioctl(self._kvm, kvm_abi.CREATE_VM, self._vm_type())
-            self._ram = _anonymous(config.ram_size)
-            self._hva = int(ffi.cast("uintptr_t", ffi.from_buffer(self._ram)))
-            region = ffi.new("struct kvm_userspace_memory_region *")
-            region.guest_phys_addr = config.ram_base
-            region.memory_size = config.ram_size
-            region.userspace_addr = self._hva
-            kvm_abi.ioctl(self.vm, kvm_abi.SET_USER_MEMORY_REGION, region)
+            kvm_abi.ioctl(self.vm, kvm_abi.SET_USER_MEMORY_REGION, self._ram.region)
             self._report_undecoded_accesses()
             run_size = kvm_abi.ioctl(self._kvm, kvm_abi.GET_VCPU_MMAP_SIZE)
             self._vcpus = tuple(
@@ -194,6 +185,7 @@ class KvmMachine:
     def reset(self) -> None:
         """Start over with a new VM: VCPU_INIT alone would leave the vGIC as it was."""
         self._destroy()
+        self._ram.clear()
         self._clock.stopped_at = None
         self._create()
 
@@ -201,6 +193,7 @@ class KvmMachine:
         """Give everything back; safe at any time and more than once."""
         self._closing = True
         self._destroy()
+        self._ram.close()
         if self._kvm >= 0:
             os.close(self._kvm)
             self._kvm = -1
@@ -214,33 +207,16 @@ class KvmMachine:
         if self.vm >= 0:
             os.close(self.vm)
             self.vm = -1
-        self._ram = None
 
     # Memory.
 
-    def _span(self, ipa: int, length: int) -> tuple[mmap.mmap, int, int]:
-        """The RAM object, an offset into it, and how much of *length* lies within."""
-        offset = ipa - self._config.ram_base
-        if self._ram is None or not 0 <= offset < self._config.ram_size:
-            raise MemoryFault(f"no RAM at {ipa:#x}")
-        return self._ram, offset, min(length, self._config.ram_size - offset)
-
     def read_memory(self, ipa: int, length: int) -> bytes:
         """Read RAM, short at its end (``Machine.read_memory``)."""
-        ram, offset, inside = self._span(ipa, length)
-        return ram[offset : offset + inside]
+        return self._ram.read(ipa, length)
 
     def write_memory(self, ipa: int, data: bytes) -> None:
         """Write RAM, and make it what is fetched (``Machine.write_memory``)."""
-        ram, offset, inside = self._span(ipa, len(data))
-        if inside < len(data):
-            raise MemoryFault(f"RAM ends at {ipa + inside:#x}")
-        start = ffi.cast("char *", self._hva + offset)
-        if len(data) <= _FEW:
-            _store(self._hva + offset, data)
-        else:
-            ram[offset : offset + len(data)] = data
-        kvm_abi.clear_cache()(start, start + len(data))
+        self._ram.write(ipa, data)
 
     # Stop and go.
 
@@ -345,34 +321,8 @@ class KvmMachine:
             self.listener.parked(self._exits)
 
 
-def _store(hva: int, data: bytes) -> None:
-    """Write *data* by whole words where it has any.
-
-    An instruction must never be seen half-written, and a C library's copy promises nothing
-    (Arm ARM B2.2.1). QEMU's TCG also misses code that its SVE stores overwrite, by which
-    glibc copies up to 128 bytes; plain stores it sees.
-    """
-    if hva % 4 or len(data) % 4:
-        octets = ffi.cast("uint8_t *", hva)
-        for at, octet in enumerate(data):
-            octets[at] = octet
-        return
-    words = ffi.cast("uint32_t *", hva)
-    for at, (word,) in enumerate(struct.iter_unpack("<I", data)):
-        words[at] = word
-
-
 def _fill(controls: CData, values: CData, slots: Sequence[tuple[int, int]]) -> None:
     """Write every slot, unused ones as zero: KVM arms whatever it is given."""
     padding = [0] * (len(controls) - len(slots))
     controls[0 : len(controls)] = [control for control, _ in slots] + padding
     values[0 : len(values)] = [value for _, value in slots] + padding
-
-
-def _anonymous(size: int) -> mmap.mmap:
-    """Private memory that costs nothing until it is touched."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
-    try:
-        return mmap.mmap(-1, size, flags=flags)
-    except OSError as error:
-        raise MachineError(f"no memory for {size} bytes of guest RAM: {error.strerror}") from error
