@@ -1,11 +1,14 @@
 """Stage-1 translation of the EL1&0 regime, as pure functions over a ``read(ipa, length)``.
 
 It checks no permission and sets no flag: a debugger sees what is mapped, whoever may touch it.
-Source: Arm ARM D8.2 "Translation process".
+Source: Arm ARM D8.2 "Translation process", D8.3 "Translation table descriptor formats".
 """
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from gdbstub.aarch64.sysreg import SCTLR, TCR
@@ -16,101 +19,320 @@ Read = Callable[[int, int], bytes]
 # log2 of the granule, by TCR_EL1.TG0 and TG1, which encode the same three differently.
 _TG0: Final = {0b00: 12, 0b01: 16, 0b10: 14}
 _TG1: Final = {0b01: 14, 0b10: 12, 0b11: 16}
-_ADDRESS_BITS: Final = 56
+#: Bits of a physical address, by TCR_EL1.IPS and ID_AA64MMFR0_EL1.PARange.
+PA_BITS: Final = (32, 36, 40, 42, 44, 48, 52, 56)
+_LPA: Final = 52  # the bits of the largest one that stage 1 makes
+_IPS_52: Final = 0b110
+_MAX_TNSZ: Final = {12: 48, 14: 48, 16: 47}  # with FEAT_TTST
+_LAST: Final = 3  # the level of pages
+_TOP_BYTE: Final = 0xFF << 56
 
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """The registers that decide a translation, as one vCPU has them at one moment."""
+    """The registers that decide a translation, as one vCPU has them at one moment.
+
+    ``pa_bits`` is what it implements: ``PA_BITS`` of its ID_AA64MMFR0_EL1.PARange.
+    """
 
     sctlr: SCTLR
     tcr: TCR
     ttbr0: int
     ttbr1: int
+    pa_bits: int = _LPA
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Where a virtual address lies: ``size`` bytes from ``ipa`` on belong to its block."""
+    """Where a virtual address lies: ``size`` bytes from ``ipa`` on lie together."""
 
     ipa: int
     size: int
 
 
+class Type(Enum):
+    """What a descriptor is (Arm ARM D8.3.1)."""
+
+    TABLE = "table"
+    BLOCK = "block"
+    PAGE = "page"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One table that a walk looks into.
+
+    ``output`` is the address in the descriptor: the next table's, the block's or the page's.
+    """
+
+    level: int
+    table: int
+    index: int
+    descriptor: int
+    type: Type
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A translation with all its steps, for a person.
+
+    With the MMU off there are none. ``granule`` is the logarithm of its size and ``bits``
+    those of an input address, both 0 where no table is looked into. ``fault`` says why there
+    is no ``mapping``.
+    """
+
+    regime: Regime
+    gva: int
+    granule: int = 0
+    bits: int = 0
+    steps: tuple[Step, ...] = ()
+    mapping: Mapping | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """One half of the virtual addresses: how its tables are read, and where the first is.
+
+    ``bits`` are those of an input address, ``output_bits`` those that an output may have;
+    ``ds`` says that descriptors have the format for 52 bits of the 4 and 16 K granules.
+    """
+
+    granule: int
+    bits: int
+    base: int
+    start: int
+    ds: bool
+    pa_bits: int
+    output_bits: int
+    order: str
+
+    def shift(self, level: int) -> int:
+        """How many bits of an address an entry of this level leaves untranslated."""
+        return self.granule + (_LAST - level) * (self.granule - 3)
+
+    def index_bits(self, level: int) -> int:
+        """How many bits of an address choose an entry of a table of this level."""
+        return min(self.granule - 3, self.bits - self.shift(level))
+
+    def type(self, level: int, descriptor: int) -> Type:
+        match descriptor & 0b11:
+            case 0b11:
+                return Type.PAGE if level == _LAST else Type.TABLE
+            case 0b01 if self._has_blocks(level):
+                return Type.BLOCK
+        return Type.INVALID
+
+    def _has_blocks(self, level: int) -> bool:
+        """Whether this level may hold blocks (Arm ARM D8.3.1, "Block descriptor")."""
+        if level == 2:
+            return True
+        match self.granule:
+            case 12:
+                return level == 1 or (level == 0 and self.ds)
+            case 14:
+                return level == 1 and self.ds
+        return level == 1 and self.pa_bits >= _LPA
+
+    def output(self, descriptor: int, shift: int) -> int:
+        """A descriptor's output address, aligned to ``1 << shift``."""
+        if self.ds:
+            low = descriptor & (1 << 50) - 1
+            high = descriptor >> 8 & 3
+            return low & -(1 << shift) | high << 50
+        low = descriptor & (1 << 48) - 1 & -(1 << shift)
+        if self.granule == 16 and self.pa_bits >= _LPA:
+            return low | (descriptor >> 12 & 0xF) << 48
+        return low
+
+
+@lru_cache(maxsize=16)
+def _tables(regime: Regime, upper: int) -> _Tables:
+    """What TCR_EL1 and a TTBR say of one half.
+
+    Raises:
+        MemoryFault: it has no tables.
+    """
+    tcr = regime.tcr
+    if upper:
+        off, size, granule, ttbr = tcr.EPD1, tcr.T1SZ, _TG1.get(tcr.TG1), regime.ttbr1
+    else:
+        off, size, granule, ttbr = tcr.EPD0, tcr.T0SZ, _TG0.get(tcr.TG0), regime.ttbr0
+    half = f"the {'upper' if upper else 'lower'} half"
+    if off:
+        raise MemoryFault(f"no translation table for {half}: TCR_EL1.EPD{upper} is set")
+    ds = bool(tcr.DS) and granule in (12, 14)
+    least = 12 if granule == 16 or ds else 16
+    if granule is None or not least <= size <= _MAX_TNSZ[granule]:
+        raise MemoryFault(f"no translation table for {half}: T{upper}SZ or TG{upper} is reserved")
+    bits = 64 - size
+    stride = granule - 3
+    start = _LAST + 1 - -(-(bits - granule) // stride)
+    index_bits = bits - granule - (_LAST - start) * stride
+    # The first table is aligned to its size, which may be less than a granule.
+    if ds or (granule == 16 and tcr.IPS == _IPS_52 and regime.pa_bits >= _LPA):
+        base = ttbr & (1 << 48) - (1 << max(index_bits + 3, 6)) | (ttbr >> 2 & 0xF) << 48
+    else:
+        base = ttbr & (1 << 48) - (1 << max(index_bits + 3, 1))
+    most = _LPA if ds or granule == 16 else 48
+    output_bits = min(PA_BITS[tcr.IPS], regime.pa_bits, most)
+    if base >> output_bits:
+        raise MemoryFault(f"TTBR{upper}_EL1 is beyond {output_bits} bits of physical address")
+    order = ">" if regime.sctlr.EE else "<"
+    return _Tables(granule, bits, base, start, ds, regime.pa_bits, output_bits, order)
+
+
+def _select(regime: Regime, gva: int) -> _Tables:
+    """The tables that *gva* is looked up in (Arm ARM D8.2.4).
+
+    Raises:
+        MemoryFault: there are none.
+    """
+    upper = gva >> 55 & 1
+    tables = _tables(regime, upper)
+    ignored = regime.tcr.TBI1 if upper else regime.tcr.TBI0
+    ones = (1 << (56 if ignored else 64) - tables.bits) - 1
+    if gva >> tables.bits & ones != (ones if upper else 0):
+        raise MemoryFault(f"{gva:#x} is outside both translation tables")
+    return tables
+
+
+def _steps(tables: _Tables, gva: int, read: Read) -> Iterator[Step]:
+    """Every table on the way, as far as it goes; the last step is at the block or page.
+
+    Raises:
+        MemoryFault: no translation.
+    """
+    table, level = tables.base, tables.start
+    while True:
+        shift = tables.shift(level)
+        index = gva >> shift & (1 << tables.index_bits(level)) - 1
+        try:
+            raw = read(table + 8 * index, 8)
+        except MemoryFault:
+            raw = b""
+        if len(raw) < 8:
+            raise MemoryFault(f"the translation table of level {level}, {table:#x}, is not in RAM")
+        (descriptor,) = struct.unpack(tables.order + "Q", raw)
+        type_ = tables.type(level, descriptor)
+        last = type_ is not Type.TABLE
+        output = 0
+        if type_ is not Type.INVALID:
+            output = tables.output(descriptor, shift if last else tables.granule)
+        yield Step(level, table, index, descriptor, type_, output)
+        if type_ is Type.INVALID:
+            raise MemoryFault(f"no translation at level {level}")
+        if output >> tables.output_bits:
+            raise MemoryFault(
+                f"the descriptor at level {level} is beyond {tables.output_bits} bits "
+                "of physical address"
+            )
+        if last:
+            return
+        table, level = output, level + 1
+
+
+def _flat(regime: Regime, gva: int) -> Mapping:
+    """Where *gva* lies with the MMU off; tags are dropped even then (TCR_EL1.TBI0).
+
+    Raises:
+        MemoryFault: it is larger than a physical address.
+    """
+    ignored = regime.tcr.TBI1 if gva >> 55 & 1 else regime.tcr.TBI0
+    ipa = gva & ~_TOP_BYTE if ignored else gva
+    if ipa >> regime.pa_bits:
+        raise MemoryFault(
+            f"{gva:#x} is beyond {regime.pa_bits} bits of physical address, and the MMU is off"
+        )
+    return Mapping(ipa, (1 << regime.pa_bits) - ipa)
+
+
+def walk(regime: Regime, gva: int, read: Read) -> Walk:
+    """How *gva* is translated, step by step; raises nothing."""
+    try:
+        if not regime.sctlr.M:
+            return Walk(regime, gva, mapping=_flat(regime, gva))
+        tables = _select(regime, gva)
+    except MemoryFault as fault:
+        return Walk(regime, gva, fault=str(fault))
+    steps: list[Step] = []
+    mapping, why = None, ""
+    try:
+        for step in _steps(tables, gva, read):
+            steps.append(step)  # those before a fault, too
+        (mapping,) = _pieces_of_a_table(tables, steps[-1], gva, 1, read)
+    except MemoryFault as fault:
+        why = str(fault)
+    return Walk(regime, gva, tables.granule, tables.bits, tuple(steps), mapping, why)
+
+
 def translate(regime: Regime, gva: int, read: Read) -> Mapping:
-    """The physical place of *gva*, and how many bytes from there on are mapped with it.
+    """The physical place of *gva*, and how many bytes from there on its block or page has.
 
     Raises:
         MemoryFault: no translation; or a table lies where no RAM is.
     """
-    if not regime.sctlr.M:
-        return Mapping(gva, (1 << 64) - gva)
-    tcr = regime.tcr
-    upper = gva >> 55 & 1
-    if upper:
-        off, top_byte_ignored, size, granule = tcr.EPD1, tcr.TBI1, tcr.T1SZ, _TG1.get(tcr.TG1)
-        ttbr = regime.ttbr1
-    else:
-        off, top_byte_ignored, size, granule = tcr.EPD0, tcr.TBI0, tcr.T0SZ, _TG0.get(tcr.TG0)
-        ttbr = regime.ttbr0
-    bits = 64 - size
-    if off or granule is None or not granule < bits <= _ADDRESS_BITS:
-        raise MemoryFault(f"no translation table for {gva:#x}")
-    checked = (gva & (1 << _ADDRESS_BITS) - 1 if top_byte_ignored else gva) >> bits
-    width = (_ADDRESS_BITS if top_byte_ignored else 64) - bits
-    if checked != ((1 << width) - 1 if upper else 0):
-        raise MemoryFault(f"{gva:#x} is outside both translation tables")
-    return _walk(regime, gva & (1 << bits) - 1, bits, granule, ttbr, read)
+    return next(pieces(regime, gva, 1, read))
 
 
-def _walk(regime: Regime, gva: int, bits: int, granule: int, ttbr: int, read: Read) -> Mapping:
-    """Follow the tables for an address of *bits* bits."""
-    stride = granule - 3
-    level = 4 - -(-(bits - granule) // stride)
-    order = "big" if regime.sctlr.EE else "little"
-    first_index_bits = bits - granule - (3 - level) * stride
-    table = _first_table(regime.tcr, ttbr, granule, first_index_bits)
-    index_bits = first_index_bits
-    while True:
-        shift = granule + (3 - level) * stride
-        index = gva >> shift & (1 << index_bits) - 1
-        raw = read(table + 8 * index, 8)
-        if len(raw) < 8:
-            raise MemoryFault(f"a translation table at {table:#x} is not in RAM")
-        descriptor = int.from_bytes(raw, "big" if order == "big" else "little")
-        if not descriptor & 1:
-            raise MemoryFault(f"no translation at level {level}")
-        output = _output(regime.tcr, descriptor, granule)
-        if level == 3:
-            if not descriptor & 2:
-                raise MemoryFault("a reserved descriptor at level 3")
-            break
-        if not descriptor & 2:
-            break
-        table, level, index_bits = output, level + 1, stride
-    offset = gva & (1 << shift) - 1
-    return Mapping((output & -(1 << shift)) + offset, (1 << shift) - offset)
+def pieces(regime: Regime, gva: int, length: int, read: Read) -> Iterator[Mapping]:
+    """Where *length* bytes from *gva* on lie: pieces in order, neighbours made one.
+
+    A table of blocks or pages is read once, however many of its entries the range takes.
+    The last piece may go on behind the range.
+
+    Raises:
+        MemoryFault: what comes next has no translation.
+    """
+    end = gva + length
+    while gva < end:
+        if not regime.sctlr.M:
+            yield _flat(regime, gva)
+            return
+        tables = _select(regime, gva)
+        *_, leaf = _steps(tables, gva, read)
+        for piece in _pieces_of_a_table(tables, leaf, gva, end - gva, read):
+            yield piece
+            gva += piece.size
 
 
-def _large_addresses(tcr: TCR, granule: int) -> bool:
-    """Whether output addresses may have 52 bits: LPA (64 K granule) or LPA2 (DS)."""
-    return bool(tcr.DS) if granule != 16 else tcr.IPS == 6
+def _pieces_of_a_table(
+    tables: _Tables, leaf: Step, gva: int, length: int, read: Read
+) -> Iterator[Mapping]:
+    """``pieces`` as far as the table of *leaf*, where *gva* is, goes on with such entries."""
+    size = 1 << tables.shift(leaf.level)
+    offset = gva & size - 1
+    ipa, together = leaf.output + offset, size - offset
+    if together < length:
+        for output in _following(tables, leaf, -(-(length - together) // size), read):
+            if output != ipa + together:
+                yield Mapping(ipa, together)
+                ipa, together = output, 0
+            together += size
+    yield Mapping(ipa, together)
 
 
-def _first_table(tcr: TCR, ttbr: int, granule: int, index_bits: int) -> int:
-    """Physical address of the first table (Arm ARM, TTBR0_EL1.BADDR)."""
-    base = ttbr & (1 << 48) - 2
-    size = 8 << index_bits
-    if _large_addresses(tcr, granule):
-        return (base & -max(size, 64)) | (ttbr >> 2 & 0xF) << 48
-    return base & -size
-
-
-def _output(tcr: TCR, descriptor: int, granule: int) -> int:
-    """A descriptor's output address, granule-aligned (Arm ARM D8.3)."""
-    if _large_addresses(tcr, granule):
-        if granule == 16:
-            return descriptor & 0xFFFF_FFFF_0000 | (descriptor >> 12 & 0xF) << 48
-        low = descriptor & (1 << 50) - (1 << granule)
-        return low | (descriptor >> 8 & 3) << 50
-    return descriptor & (1 << 48) - (1 << granule)
+def _following(tables: _Tables, leaf: Step, most: int, read: Read) -> Iterator[int]:
+    """Outputs of the entries behind *leaf* in its table, up to the first of another kind."""
+    first = leaf.index + 1
+    count = min(most, (1 << tables.index_bits(leaf.level)) - first)
+    try:
+        raw = read(leaf.table + 8 * first, 8 * count) if count else b""
+    except MemoryFault:
+        return
+    shift = tables.shift(leaf.level)
+    size, address = 1 << shift, (1 << 48) - (1 << shift)
+    output, expected = leaf.output, leaf.descriptor
+    for descriptor in struct.unpack(f"{tables.order}{len(raw) // 8}Q", raw[: len(raw) & -8]):
+        expected += size
+        if descriptor == expected and descriptor & address:  # 0: the address has overflowed
+            output += size
+        elif tables.type(leaf.level, descriptor) is leaf.type:
+            output, expected = tables.output(descriptor, shift), descriptor
+        else:
+            return
+        if output >> tables.output_bits:
+            return
+        yield output
