@@ -155,17 +155,35 @@ VGIC_CTRL_INIT: Final = 0
 IRQ_TYPE_SPI: Final = 1 << 24
 
 
+#: How often each request went through ``ioctl``. Two threads at once may lose one.
+calls: Final[dict[int, int]] = {}
+
+
 def ioctl(fd: int, request: int, argument: CData = 0) -> int:
     """ioctl(2); *argument* is cdata, or a number where the call takes one.
 
     Raises:
         OSError: the call failed.
     """
+    calls[request] = calls.get(request, 0) + 1
     pointer = ffi.cast("void *", argument) if isinstance(argument, int) else argument
     result = libc.ioctl(fd, request, pointer)
     if result < 0:
         raise OSError(ffi.errno, os.strerror(ffi.errno))
     return result
+
+
+@functools.cache
+def names(prefix: str = "") -> dict[int, str]:
+    """The constants above by value: those that *prefix* begins, or all ioctl requests."""
+    constants = {name: value for name, value in globals().items() if isinstance(value, int)}
+    if prefix:
+        return {
+            value: name.removeprefix(prefix)
+            for name, value in constants.items()
+            if name.startswith(prefix)
+        }
+    return {value: f"KVM_{name}" for name, value in constants.items() if value >> 8 & 0xFF == 0xAE}
 
 
 @functools.cache

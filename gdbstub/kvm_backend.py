@@ -9,6 +9,7 @@ import logging
 import os
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,7 @@ from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
 from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.kvm_abi import CData, ffi
 from gdbstub.kvm_memory import Ram
-from gdbstub.kvm_vcpu import KICK, Clock, KvmVcpu, Mmio
+from gdbstub.kvm_vcpu import KICK, Clock, Counts, KvmVcpu, Mmio
 from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener
 
 _log = logging.getLogger("gdbstub.kvm")
@@ -104,6 +105,7 @@ class KvmMachine:
         self._guest_debug: CData = ffi.new("struct kvm_guest_debug *")
         self._clock = Clock()
         self._time_stands_still = True
+        self._counts = [Counts() for _ in range(config.vcpus)]
         self.vm = -1
         self.breakpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_BPS))
         self.watchpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_WPS))
@@ -123,6 +125,22 @@ class KvmMachine:
         """KVM_CHECK_EXTENSION."""
         return kvm_abi.ioctl(self._kvm, kvm_abi.CHECK_EXTENSION, capability)
 
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """How often what happened (``Machine.counts``)."""
+        reasons, exits = kvm_abi.names("EXIT_"), Counter[str]()
+        for each in self._counts:
+            for reason, number in each.exits.items():
+                exits[reasons.get(reason, str(reason))] += number
+        runs = sum(each.runs for each in self._counts)
+        exits["(a kick)"] = runs - exits.total()
+        requests = kvm_abi.names()
+        ioctls = Counter({requests[request]: n for request, n in kvm_abi.calls.items()})
+        ioctls["KVM_RUN"] = runs
+        ioctls["KVM_GET_ONE_REG"] = sum(each.gets for each in self._counts)
+        ioctls["KVM_SET_ONE_REG"] = sum(each.sets for each in self._counts)
+        return {"exits": exits, "ioctls": ioctls}
+
     # Life.
 
     def _create(self) -> None:
@@ -139,6 +157,7 @@ class KvmMachine:
                     index,
                     config.mmio,
                     self._clock,
+                    self._counts[index],
                 )
                 for index in range(config.vcpus)
             )

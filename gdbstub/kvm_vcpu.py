@@ -4,12 +4,14 @@ It decides nothing about breakpoints: a debug exit goes to the listener, and its
 whether the vCPU parks. Source: linux/Documentation/virt/kvm/api.rst.
 """
 
+import contextlib
 import errno
 import logging
 import mmap
 import os
 import signal
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -52,13 +54,28 @@ class Clock:
     stopped_at: int | None = None
 
 
+class Counts:
+    """How often a vCPU did what; changed by whoever owns it at the time."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.runs = 0
+        self.gets = 0
+        self.sets = 0
+        #: By ``kvm_run.exit_reason``; a run that a signal ended has none.
+        self.exits: defaultdict[int, int] = defaultdict(int)
+
+
 class KvmVcpu:
     """A ``Vcpu``. ``start`` makes its thread, the only one that ever calls KVM_RUN on it."""
 
-    def __init__(self, fd: int, run_size: int, index: int, mmio: Mmio, clock: Clock) -> None:
+    def __init__(
+        self, fd: int, run_size: int, index: int, mmio: Mmio, clock: Clock, counts: Counts
+    ) -> None:
         self.index = index
         self._clock = clock
         self.fd = fd
+        self.counts = counts
         self._mmio = mmio
         self._mapping = mmap.mmap(fd, run_size)
         self._buffer: CData = ffi.from_buffer(self._mapping)
@@ -84,6 +101,7 @@ class KvmVcpu:
             return self._clock.stopped_at
         id_ = register.id
         self._one_reg.id = id_
+        self.counts.gets += 1
         if libc.ioctl(self.fd, kvm_abi.GET_ONE_REG, self._one_reg) < 0:
             raise self._refusal(register, ffi.errno)
         if id_ >> 52 & 0xF == _BYTES_8:
@@ -96,6 +114,7 @@ class KvmVcpu:
             self._clock.stopped_at = value
             return
         self._one_reg.id = register.id
+        self.counts.sets += 1
         size = 1 << (register.id >> 52 & 0xF)
         ffi.buffer(self._value, size)[:] = value.to_bytes(size, "little")
         if libc.ioctl(self.fd, kvm_abi.SET_ONE_REG, self._one_reg) < 0:
@@ -104,7 +123,8 @@ class KvmVcpu:
     def listed(self) -> frozenset[int]:
         """The ids of all registers that it has (KVM_GET_REG_LIST)."""
         count = ffi.new("struct kvm_reg_list *", [0, 0])
-        libc.ioctl(self.fd, kvm_abi.GET_REG_LIST, count)  # fails, and says how many there are
+        with contextlib.suppress(OSError):  # it says how many there are
+            kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, count)
         ids = ffi.new("struct kvm_reg_list *", [count.n, count.n])
         kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, ids)
         return frozenset(ids.reg[0 : ids.n])
@@ -122,8 +142,10 @@ class KvmVcpu:
     @property
     def power(self) -> Power:
         """Whether PSCI has it on."""
-        if libc.ioctl(self.fd, kvm_abi.GET_MP_STATE, self._mp_state) < 0:
-            raise MachineError(f"KVM_GET_MP_STATE: {os.strerror(ffi.errno)}", ffi.errno)
+        try:
+            kvm_abi.ioctl(self.fd, kvm_abi.GET_MP_STATE, self._mp_state)
+        except OSError as error:
+            raise MachineError(f"KVM_GET_MP_STATE: {error.strerror}", error.errno or 0) from error
         stopped = self._mp_state.mp_state == kvm_abi.MP_STATE_STOPPED
         return Power.OFF if stopped else Power.ON
 
@@ -185,7 +207,9 @@ class KvmVcpu:
         """Run to the next exit that is a stop; None when a kick ended it."""
         run, fd = self._run, self.fd
         logging_all = _log.isEnabledFor(logging.DEBUG)
+        counts = self.counts
         while True:
+            counts.runs += 1
             if libc.ioctl(fd, kvm_abi.RUN, ffi.NULL) < 0:
                 code = ffi.errno
                 if code not in (errno.EINTR, errno.EAGAIN):
@@ -195,6 +219,7 @@ class KvmVcpu:
                     return None
                 continue
             reason = run.exit_reason
+            counts.exits[reason] += 1
             if logging_all:
                 _log.debug("vCPU %d: %s", self.index, _describe(run))
             if reason == kvm_abi.EXIT_MMIO:

@@ -146,6 +146,14 @@ class Machine(Protocol):
         """The system registers that its vCPUs have, in the order of their numbers."""
         ...
 
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """How often what has happened, resets included, for a person to read.
+
+        ``exits`` by their kind, and what else there is to count.
+        """
+        ...
+
     def read_memory(self, ipa: int, length: int) -> bytes:
         """Read RAM, short when it ends within the range.
 

@@ -211,3 +211,22 @@ def test_close_while_a_vcpu_is_off_and_resumed(machine_factory: Factory) -> None
     recorder = Recorder(machine_factory(SPIN.image, vcpus=2))
     recorder.machine.resume({0: False, 1: False})
     recorder.machine.close()
+
+
+def test_exits_are_counted_over_a_reset(start: Start) -> None:
+    recorder = start(BREAKS)
+    machine = recorder.machine
+    machine.arm(DebugRegisters(enabled=True))
+
+    def exits() -> int:
+        return sum(machine.counts["exits"].values())
+
+    before = exits()
+    recorder.debug()
+    recorder.debug()
+    assert exits() == before + 2
+    machine.reset()
+    machine.arm(DebugRegisters(enabled=True))
+    assert exits() == before + 2
+    recorder.debug()
+    assert exits() == before + 3

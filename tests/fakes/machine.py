@@ -5,7 +5,7 @@ each time. It models no MMU faults, no timer and no device: reads of those are 0
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -65,6 +65,7 @@ class FakeMachine:
         #: What was armed last; a test may look.
         self.armed = DebugRegisters()
         self._clock = Clock()
+        self._exits: Counter[str] = Counter()
         self._load = load
         self._count = vcpus
         self._ram = Ram(memory)
@@ -80,6 +81,10 @@ class FakeMachine:
     @property
     def vcpus(self) -> Sequence[FakeVcpu]:
         return self._vcpus
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        return {"exits": self._exits}
 
     @property
     def time_stands_still(self) -> bool:
@@ -186,6 +191,8 @@ class FakeMachine:
                     continue
                 idle = False
                 exit = vcpu.turn(step=step)
+                if exit is not None:
+                    self._exits[type(exit).__name__] += 1
                 if isinstance(exit, SystemEvent):
                     return [*exits, exit]
                 stops = not isinstance(exit, DebugExit) or self.listener.debug_exit(exit)
