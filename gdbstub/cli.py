@@ -72,6 +72,10 @@ def commands() -> None:
 )  # fmt: skip
 @click.option("--free-run", is_flag=True, help="Start running, not halted.")
 @click.option(
+    "--kill-on-disconnect", is_flag=True,
+    help="End the guest when its client leaves, however it does; else the guest goes on.",
+)  # fmt: skip
+@click.option(
     "--console", default="-", metavar="FILE|-",
     help="Where the guest's serial console goes; with - (standard output), a terminal's keys "
     "go to the guest.",
@@ -122,6 +126,7 @@ def read_settings(
     dtb: Path | None,
     symbols: Path | None,
     free_run: bool,
+    kill_on_disconnect: bool,
     console: str,
     script: str | None,
     timeout: float | None,
@@ -177,6 +182,7 @@ def read_settings(
         endpoint=where,
         symbols=str(symbols or ""),
         free_run=free_run,
+        kill_on_disconnect=kill_on_disconnect,
         console=console,
         script=script,
         timeout=timeout,

@@ -71,6 +71,11 @@ class Debugger:
         """The rows that a client sees."""
         return (*CLIENT, *self._machine.system_registers)
 
+    @property
+    def watchpoint_slots(self) -> int:
+        """How many watchpoints a vCPU has."""
+        return self._machine.watchpoint_slots
+
     def threads(self) -> Sequence[Thread]:
         """One thread a vCPU."""
         return [

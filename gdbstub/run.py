@@ -75,6 +75,7 @@ class Settings:
     endpoint: Endpoint
     symbols: str = ""
     free_run: bool = False
+    kill_on_disconnect: bool = False
     console: str = "-"
     script: str | None = None
     timeout: float | None = None
@@ -106,7 +107,12 @@ async def serve(settings: Settings) -> int:
             guest = Guest(settings.guest, output.write)
             stack.callback(guest.close)
             debugger = MonitoredDebugger(guest.machine)
-            server = Server(debugger, settings.endpoint, recorder=recorder)
+            server = Server(
+                debugger,
+                settings.endpoint,
+                recorder=recorder,
+                kill_on_disconnect=settings.kill_on_disconnect,
+            )
             await server.start()
             try:
                 async with _typing(settings, guest.receive):

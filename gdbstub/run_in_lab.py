@@ -174,6 +174,8 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments.append(f"--append={guest.append}")
     if settings.free_run:
         arguments.append("--free-run")
+    if settings.kill_on_disconnect:
+        arguments.append("--kill-on-disconnect")
     return arguments
 
 

@@ -31,11 +31,17 @@ class Server:
     """
 
     def __init__(
-        self, target: Target, endpoint: Endpoint, *, recorder: Recorder | None = None
+        self,
+        target: Target,
+        endpoint: Endpoint,
+        *,
+        recorder: Recorder | None = None,
+        kill_on_disconnect: bool = False,
     ) -> None:
-        """Open nothing yet."""
+        """Open nothing yet. *kill_on_disconnect* ends the guest with its first client."""
         self.target = target
-        self.recorder = recorder
+        self._recorder = recorder
+        self._kill_on_disconnect = kill_on_disconnect
         self._asked = endpoint
         self._bound = endpoint
         self._listeners: list[asyncio.Server] = []
@@ -111,6 +117,10 @@ class Server:
         """*conversation* is over: another client may come."""
         if self._current is conversation:
             self._current = None
+
+    def session(self) -> Session:
+        """Begin a client's conversation."""
+        return Session(self.target, self._recorder, kill_on_disconnect=self._kill_on_disconnect)
 
     def end(self) -> None:
         """Nothing is left to serve."""
@@ -216,7 +226,7 @@ class _Conversation(asyncio.Protocol):
             return
         _log.info("client: %s", peer)
         try:
-            self._session = Session(self._server.target, self._server.recorder)
+            self._session = self._server.session()
         except Exception:
             _log.exception("cannot begin a session")
             self._server.dismiss(self)

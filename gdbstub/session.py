@@ -36,12 +36,18 @@ class Session:
     stop reply. A client that connects to a running target halts it.
     """
 
-    def __init__(self, target: Target, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        recorder: Recorder | None = None,
+        *,
+        kill_on_disconnect: bool = False,
+    ) -> None:
         """Greet a client; a running target is interrupted."""
         self._target = target
         self._recorder = recorder
         self._connection = rsp.Connection()
-        self._client = Client(target, rsp.PACKET_SIZE)
+        self._client = Client(target, rsp.PACKET_SIZE, kill_on_disconnect=kill_on_disconnect)
         self._waiting: deque[rsp.Event] = deque()
         self._waiting_bytes = 0
         self._owed = False  # a stop reply
@@ -102,7 +108,11 @@ class Session:
             return
         self._client.over = True
         try:
-            self._target.release()
+            if self._client.kill_on_disconnect:
+                self._client.guest_gone = True
+                self._target.kill()
+            else:
+                self._target.release()
         except Exception:
             _log.exception("cannot leave the target as a client should")
 
@@ -152,6 +162,7 @@ class Session:
             else:
                 raise PacketError("the packet is longer than PacketSize")
             if isinstance(reply, Resume):
+                self._client.stepped = reply.stepped
                 self._target.resume(reply)
                 self._running = self._owed = True
                 return

@@ -70,6 +70,11 @@ class Resume:
 
     actions: Mapping[int, Action]
 
+    @property
+    def stepped(self) -> frozenset[int]:
+        """The threads that step."""
+        return frozenset(t for t, action in self.actions.items() if action is Action.STEP)
+
 
 class Kind(IntEnum):
     """What to break on, by the digit of the Z packet."""
@@ -101,6 +106,11 @@ class Target(Protocol):
     @property
     def registers(self) -> Sequence[Register]:
         """The rows a client sees, in the order of their numbers."""
+        ...
+
+    @property
+    def watchpoint_slots(self) -> int:
+        """How many watchpoints the hardware has."""
         ...
 
     @property

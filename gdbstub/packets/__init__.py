@@ -8,6 +8,7 @@ from gdbstub.packets import (
     breakpoints,
     features,
     general,
+    lldb,
     memory,
     monitor,
     registers,
@@ -19,6 +20,6 @@ from gdbstub.packets.registry import PACKETS, Reply, dispatch, find
 from gdbstub.packets.stop import stop_reply
 
 # Importing a subject registers its packets.
-SUBJECTS = (general, registers, memory, breakpoints, running, threads, features, monitor)
+SUBJECTS = (general, registers, memory, breakpoints, running, threads, features, monitor, lldb)
 
 __all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "dispatch", "find", "stop_reply"]

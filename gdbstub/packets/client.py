@@ -3,6 +3,8 @@
 It holds no bytes of the wire and resumes nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,6 +38,12 @@ class Client:
     raw_upload: bool = False
     #: How many packets of each name it has sent.
     packets: dict[bytes, int] = field(default_factory=dict)
+    #: Whether it takes the keys of LLDB's in stop replies; it has asked for them.
+    lldb: bool = False
+    #: The threads that the last resume stepped.
+    stepped: frozenset[int] = frozenset()
+    #: Whether the guest ends with its client's leaving.
+    kill_on_disconnect: bool = False
 
     threads: tuple[int, ...] = field(init=False)
     registers: tuple[Register, ...] = field(init=False)
@@ -68,6 +76,19 @@ class Client:
         if thread_id not in self.threads:
             raise NoSuchThread(f"no thread {thread_id:x}")
         return thread_id
+
+    @contextmanager
+    def looking_at(self, thread_id: int) -> Iterator[None]:
+        """Make *thread_id* the one that registers are read of, for a while.
+
+        Raises:
+            NoSuchThread: it does not exist.
+        """
+        before, self.general = self.general, self.thread(thread_id)
+        try:
+            yield
+        finally:
+            self.general = before
 
     def resume(self, action: Action) -> Resume:
         """What ``c`` or ``s`` resumes after the last ``Hc``.

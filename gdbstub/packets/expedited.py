@@ -1,4 +1,4 @@
-"""The registers of a stop reply, spelled in one go.
+"""The registers of a stop reply, spelled in one go; of none, nothing.
 
 It reads none and does not choose them: ``registers.py`` has the rows.
 """
@@ -23,5 +23,12 @@ class Expedited:
         self._cut = Struct("".join(f"{2 * row.size}s" for row in self.rows))
 
     def spell(self, data: bytes) -> bytes:
-        """Spell the bytes of all ``rows``, one after another."""
-        return self._template % self._cut.unpack(hexlify(data))
+        """Spell the bytes of all ``rows``, one after another, as keys of a stop reply."""
+        return self._template % self._cut.unpack(hexlify(data)) if data else b""
+
+    def by_number(self, data: bytes) -> dict[str, str]:
+        """The same as LLDB's JSON has them, by their numbers in decimal."""
+        if not data:
+            return {}
+        values = zip(self.rows, self._cut.unpack(hexlify(data)), strict=True)
+        return {str(row.number): value.decode() for row, value in values}

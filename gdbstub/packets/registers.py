@@ -9,7 +9,7 @@ from gdbstub.packets.client import Client
 from gdbstub.packets.registry import packet
 
 
-@packet("g")
+@packet("g", suffix=True)
 def read_all(client: Client) -> bytes:
     """``g``: read the general registers, which end with fpcr (GDB manual, E.2)."""
     rows = client.general_registers
@@ -19,7 +19,7 @@ def read_all(client: Client) -> bytes:
         return b"".join(_read(client, row) for row in rows)
 
 
-@packet("G", "XX…")
+@packet("G", "XX…", suffix=True)
 def write_all(client: Client, data: bytes) -> bytes:
     """``G XX…``: write the general registers, from x0 as far as it goes (GDB manual, E.2).
 
@@ -43,13 +43,13 @@ def write_all(client: Client, data: bytes) -> bytes:
     return b"OK"
 
 
-@packet("p", "n")
+@packet("p", "n", suffix=True)
 def read_one(client: Client, n: int) -> bytes:
     """``p n``: read register *n* (GDB manual, E.2)."""
     return _read(client, _row(client, n))
 
 
-@packet("P", "n=XX…")
+@packet("P", "n=XX…", suffix=True)
 def write_one(client: Client, n: int, data: bytes) -> bytes:
     """``P n=r…``: write register *n* (GDB manual, E.2)."""
     row = _row(client, n)

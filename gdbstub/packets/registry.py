@@ -3,12 +3,13 @@
 It holds no packet itself; those stand in this package's other files, by subject.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Concatenate, Final, ParamSpec
 
 from gdbstub.packets.client import Client
-from gdbstub.packets.template import Template
+from gdbstub.packets.template import Template, thread_id
 from gdbstub.target import Resume
 
 #: What a handler returns: a payload (empty: not supported) or several, what to set going, or
@@ -16,6 +17,11 @@ from gdbstub.target import Resume
 Reply = bytes | tuple[bytes, ...] | Resume | None
 
 Arguments = ParamSpec("Arguments")
+
+#: Where packets are described; the second is lldb/docs/resources/lldbgdbremote.md.
+MANUALS: Final = ("GDB manual", "LLDB extension")
+
+_SUFFIX: Final = re.compile(rb";thread:([^;]*);\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,8 @@ class Packet:
     feature: bytes
     #: Whether it is obeyed even while the target runs.
     always: bool
+    #: Whether ``;thread:ID;`` at its end says which thread's registers are meant.
+    suffix: bool
 
 
 #: Every packet by name, in order of registration.
@@ -41,16 +49,24 @@ _LENGTHS: Final[dict[bytes, tuple[int, ...]]] = {}
 
 
 def packet(
-    name: str, template: str = "", *constants: object, feature: str = "", always: bool = False
+    name: str,
+    template: str = "",
+    *constants: object,
+    feature: str = "",
+    always: bool = False,
+    suffix: bool = False,
 ) -> Callable[
     [Callable[Concatenate[Client, Arguments], Reply]],
     Callable[Concatenate[Client, Arguments], Reply],
 ]:
     """Register a handler: it gets the client, *constants*, and what *template* matches.
 
+    With *suffix*, a packet may name the thread for which it is obeyed (LLDB extension,
+    ``QThreadSuffixSupported``); what ``Hg`` said holds again afterwards.
+
     Raises:
         ValueError: the name is taken, or the handler's docstring does not say where the
-            GDB manual describes the packet.
+            GDB manual, or LLDB's page of its extensions, describes the packet.
     """
     key = name.encode()
     row_template = Template(template)
@@ -60,9 +76,11 @@ def packet(
     ) -> Callable[Concatenate[Client, Arguments], Reply]:
         if key in PACKETS:
             raise ValueError(f"two handlers for {name!r}")
-        if "GDB manual" not in (handler.__doc__ or ""):
-            raise ValueError(f"{handler.__name__} does not cite the GDB manual")
-        PACKETS[key] = Packet(key, row_template, handler, constants, feature.encode(), always)
+        if not any(manual in (handler.__doc__ or "") for manual in MANUALS):
+            raise ValueError(f"{handler.__name__} does not cite one of {MANUALS}")
+        PACKETS[key] = Packet(
+            key, row_template, handler, constants, feature.encode(), always, suffix
+        )
         lengths = {len(key), *_LENGTHS.get(key[:1], ())}
         _LENGTHS[key[:1]] = tuple(sorted(lengths, reverse=True))
         return handler
@@ -89,4 +107,11 @@ def dispatch(client: Client, data: bytes) -> Reply:
     if row is None:
         return b""
     client.packets[row.name] = client.packets.get(row.name, 0) + 1
+    if row.suffix and (match := _SUFFIX.search(data)):
+        with client.looking_at(thread_id(match[1])):
+            return _call(row, client, data[: match.start()])
+    return _call(row, client, data)
+
+
+def _call(row: Packet, client: Client, data: bytes) -> Reply:
     return row.handler(client, *row.constants, *row.template.parse(data, len(row.name)))

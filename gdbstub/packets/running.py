@@ -76,20 +76,34 @@ def actions(client: Client) -> bytes:
 @packet("D", "[;pid]")
 def detach(client: Client, pid: int | None) -> bytes:
     """``D``: leave the guest alone and let it run (GDB manual, E.2)."""
-    client.target.detach()
-    client.over = True
+    _leave(client)
     return b"OK"
 
 
 @packet("vKill", ";pid", always=True)
 def kill_process(client: Client, pid: int) -> bytes:
     """``vKill;pid``: end the guest (GDB manual, E.2)."""
-    kill(client)
+    _kill(client)
     return b"OK"
 
 
 @packet("k", always=True)
-def kill(client: Client) -> None:
-    """``k``: end the guest; nobody waits for a reply (GDB manual, E.2)."""
+def quit_client(client: Client) -> None:
+    """``k``: the client goes; nobody waits for a reply (GDB manual, E.2).
+
+    No reason to end a guest: LLDB says it whenever it quits, GDB behind ``vKill``.
+    """
+    _leave(client)
+
+
+def _leave(client: Client) -> None:
+    if client.kill_on_disconnect:
+        _kill(client)
+    else:
+        client.target.detach()
+        client.over = True
+
+
+def _kill(client: Client) -> None:
     client.target.kill()
     client.over = client.guest_gone = True

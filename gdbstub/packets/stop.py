@@ -1,16 +1,16 @@
-"""Stop replies: why the target is at rest, and the registers that a client would ask for next.
+"""Stop replies: why the target is at rest, and what a client would ask for next.
 
 It decides nothing about when one is due; ``session.py`` does.
 """
 
-import logging
+from collections.abc import Iterator
 from typing import Final
 
+from gdbstub.aarch64.registers import PC
 from gdbstub.errors import StubError
 from gdbstub.packets.client import Client
-from gdbstub.target import Exited, Report, Stop
-
-_log = logging.getLogger(__name__)
+from gdbstub.packets.thread_info import frames, reason, registers, stopped
+from gdbstub.target import Exited, Report, Stop, Stopped
 
 _WATCHES: Final = frozenset((Stop.WATCH, Stop.RWATCH, Stop.AWATCH))
 _BREAKS: Final = frozenset((Stop.SWBREAK, Stop.HWBREAK))
@@ -20,13 +20,23 @@ _KEYS: Final = {stop: stop.value.encode() for stop in Stop}
 def stop_reply(client: Client, report: Report) -> bytes:
     """Say *report* (GDB manual, E.3 "Stop Reply Packets"); the thread becomes the current one.
 
-    ``swbreak`` and ``hwbreak`` go only to a client that offered to understand them.
+    ``swbreak`` and ``hwbreak`` go only to a client that offered to understand them, LLDB's
+    keys only to one that asked for them.
     """
     if isinstance(report, Exited):
         client.over = client.guest_gone = True
         return b"W%02x" % (report.status & 0xFF)
     # The client takes the thread that it reads of here to be selected.
     client.general = report.thread
+    return _spell(client, report, _threads(client) if client.lldb else b"")
+
+
+def thread_stop_reply(client: Client, thread: int) -> bytes:
+    """The stop reply of one thread, with signal 0 for one that has nothing to say."""
+    return _spell(client, stopped(thread, client.target.report()))
+
+
+def _spell(client: Client, report: Stopped, threads: bytes = b"") -> bytes:
     key = _KEYS[report.stop]
     if report.stop in _WATCHES:
         why = b"%b:%x;" % (key, report.gva)
@@ -34,14 +44,31 @@ def stop_reply(client: Client, report: Report) -> bytes:
         why = key + b":;"
     else:
         why = b""
-    return b"T%02xthread:%x;%b%b" % (report.signal, report.thread, why, _registers(client))
+    more = b"".join(_lldb_keys(client, report)) if client.lldb else b""
+    values = client.expedited.spell(registers(client, report.thread))
+    return b"T%02xthread:%x;%b%b%b%b" % (
+        *(report.signal, report.thread),
+        *(why, threads, more, values),
+    )
 
 
-def _registers(client: Client) -> bytes:
-    expedited = client.expedited
+def _threads(client: Client) -> bytes:
+    """Every thread, and every thread's PC (LLDB extension, "Stop reply packet extensions")."""
+    listed = b"threads:%b;" % b",".join(b"%x" % thread for thread in client.threads)
     try:
-        return expedited.spell(client.target.read_registers(client.general, expedited.rows))
-    except StubError as error:
-        # A stop must be told even so; the client will ask for what it needs.
-        _log.warning("no registers in the stop reply: %s", error)
-        return b""
+        pcs = [client.target.read_registers(thread, (PC,)) for thread in client.threads]
+    except StubError:
+        return listed  # LLDB asks
+    words = (b"%x" % int.from_bytes(pc, "little") for pc in pcs)
+    return listed + b"thread-pcs:%b;" % b",".join(words)
+
+
+def _lldb_keys(client: Client, report: Stopped) -> Iterator[bytes]:
+    """Why it stopped and where its frames lie (LLDB extension, the same place)."""
+    said = reason(client, report)
+    if text := said.get("reason"):
+        yield b"reason:%b;" % text.encode()
+    if text := said.get("description"):
+        yield b"description:%b;" % text.encode().hex().encode()
+    for gva, record in frames(client, report.thread):
+        yield b"memory:0x%x=%b;" % (gva, record.hex().encode())

@@ -28,6 +28,7 @@ class FakeTarget:
     running: bool = False
     lacking: set[Register] = field(default_factory=set)
     slots: int = 4
+    watchpoint_slots: int = 4
     #: Every call that changes something, in order.
     calls: list[object] = field(default_factory=list)
     #: Raised by whatever is asked next.

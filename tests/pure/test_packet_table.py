@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gdbstub import packets, rsp
 from gdbstub.errors import StubError
-from gdbstub.packets.registry import PACKETS, find, packet
+from gdbstub.packets.registry import MANUALS, PACKETS, find, packet
 from gdbstub.packets.template import Template, thread_id
 from gdbstub.target import Action, Resume
 from tests.pure.fake_target import FakeTarget
@@ -41,7 +41,7 @@ def test_errors_are_text_for_whom_they_are_meant() -> None:
 def test_the_table() -> None:
     for name, row in PACKETS.items():
         assert find(name) is row
-        assert "GDB manual" in (row.handler.__doc__ or "")
+        assert any(manual in (row.handler.__doc__ or "") for manual in MANUALS)
     with pytest.raises(ValueError, match="two handlers"):
         packet("m")(packets.registers.read_all)
     with pytest.raises(ValueError, match="does not cite"):

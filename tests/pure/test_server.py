@@ -69,9 +69,13 @@ async def all_peers_leave() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def serving(
-    target: FakeTarget, endpoint: Endpoint = ANYWHERE, recorder: Recorder | None = None
+    target: FakeTarget,
+    endpoint: Endpoint = ANYWHERE,
+    recorder: Recorder | None = None,
+    *,
+    kill_on_disconnect: bool = False,
 ) -> AsyncIterator[Server]:
-    server = Server(target, endpoint, recorder=recorder)
+    server = Server(target, endpoint, recorder=recorder, kill_on_disconnect=kill_on_disconnect)
     await server.start()
     try:
         yield server
@@ -222,13 +226,36 @@ async def test_detaching_leaves_room_for_the_next() -> None:
         await until_free(server)
 
 
-@pytest.mark.parametrize(("said", "last"), [(b"k", b""), (b"vKill;1", b"$OK#9a")])
-async def test_killing_ends_the_server(said: bytes, last: bytes) -> None:
+async def test_killing_ends_the_server() -> None:
     async with serving(FakeTarget()) as server:
         peer = await (await connect(server)).hello()
-        peer.send(said)
-        assert await peer.ended() == last
+        peer.send(b"vKill;1")
+        assert await peer.ended() == b"$OK#9a"
         await asyncio.wait_for(server.wait_ended(), 10)
+
+
+async def test_quitting_leaves_room_for_the_next() -> None:
+    target = FakeTarget()
+    async with serving(target) as server:
+        peer = await (await connect(server)).hello()
+        peer.send(b"k")
+        assert await peer.ended() == b""
+        assert target.calls == ["detach"]
+        await until_free(server)
+
+
+@pytest.mark.parametrize(("said", "last"), [(b"k", b""), (b"D", b"$OK#9a"), (b"", b"")])
+async def test_a_guest_may_have_to_end_with_its_client(said: bytes, last: bytes) -> None:
+    target = FakeTarget()
+    async with serving(target, kill_on_disconnect=True) as server:
+        peer = await (await connect(server)).hello()
+        if said:
+            peer.send(said)
+            assert await peer.ended() == last
+        else:
+            await peer.leave()
+        await asyncio.wait_for(server.wait_ended(), 10)
+        assert target.calls == ["kill"]
 
 
 async def test_the_guests_end_is_told_before_the_servers() -> None:

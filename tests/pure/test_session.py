@@ -172,18 +172,45 @@ def test_detaching() -> None:
     assert conversation("<- $D;1\n-> $OK").target.calls == ["detach"]
 
 
-@pytest.mark.parametrize(("said", "reply"), [(b"k", b""), (b"vKill;a410", b"$OK#9a")])
 @pytest.mark.parametrize("running", [False, True])
-def test_killing(said: bytes, reply: bytes, running: bool) -> None:
+def test_killing(running: bool) -> None:
     target = slow()
     stage = Stage(target)
     if running:
         stage.send(b"c")
-    assert stage.feed(rsp.encode(said) + rsp.encode(b"qC")) == reply
+    # GDB says k too, to nobody.
+    assert stage.feed(rsp.encode(b"vKill;a410") + rsp.encode(b"k")) == b"$OK#9a"
     assert stage.session.over
     assert stage.session.guest_gone
     stage.session.close()
     assert target.calls[-1] == "kill"
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_quitting_as_lldb_does(running: bool) -> None:
+    target = slow()
+    stage = Stage(target)
+    if running:
+        stage.send(b"c")
+    assert stage.feed(rsp.encode(b"k") + rsp.encode(b"qC")) == b""
+    assert stage.session.over
+    assert not stage.session.guest_gone
+    stage.session.close()
+    assert target.calls[-1] == "detach"
+
+
+@pytest.mark.parametrize("said", [b"k", b"D", b""])
+def test_a_guest_that_must_not_outlive_its_client(said: bytes) -> None:
+    stage = Stage(target := slow(), kill_on_disconnect=True)
+    stage.send(b"c")
+    target.stop(Stopped(1))
+    stage.session.target_stopped()
+    if said:
+        stage.send(said)
+    stage.session.close()
+    assert stage.session.guest_gone
+    assert target.calls[-1] == "kill"
+    assert target.calls.count("kill") == 1
 
 
 def test_a_client_that_vanishes() -> None:

@@ -34,7 +34,8 @@ asyncio.run(main())
     ("said", "got", "calls"),
     [
         (b"$qC#b4", b"+$QC1#c5", "['release']"),
-        (b"$qC#b4$k#6b", b"+$QC1#c5+", "['kill']"),
+        (b"$qC#b4$k#6b", b"+$QC1#c5+", "['detach']"),
+        (b"$vKill;1#6e", b"+$OK#9a", "['kill']"),
         (b"$D#44", b"+$OK#9a", "['detach']"),
         (b"", b"", "['release']"),
     ],

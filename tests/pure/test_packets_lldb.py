@@ -1,0 +1,259 @@
+"""What LLDB alone says, and what it alone is told."""
+
+import json
+
+import pytest
+
+from gdbstub import rsp
+from gdbstub.aarch64.registers import EXPEDITED, PC, X
+from gdbstub.target import Exited, Signal, Stop, Stopped
+from tests.pure.fake_target import BASE, FakeTarget
+from tests.pure.transcript import Stage, conversation
+
+TRIPLE = b"aarch64-unknown-none".hex()
+#: Two frames, the second the outermost.
+FRAMES = {0x40000800: (0x40000840, 0x40000010), 0x40000840: (0, 0x40000020)}
+
+
+def stacked(**attributes: object) -> FakeTarget:
+    """A target whose first thread has frames."""
+    target = FakeTarget(**attributes)  # type: ignore[arg-type]
+    for gva, record in FRAMES.items():
+        data = b"".join(value.to_bytes(8, "little") for value in record)
+        target.write_memory(1, gva, data)
+    target.values[1, X[29]] = min(FRAMES).to_bytes(8, "little")
+    return target
+
+
+def spelled(gva: int) -> str:
+    return "".join(value.to_bytes(8, "little").hex() for value in FRAMES[gva])
+
+
+MEMORY = "".join(f"memory:{gva:#x}={spelled(gva)};" for gva in FRAMES)
+THREADS = "threads:1,2;thread-pcs:40000000,40000000;"
+
+
+def asked(target: FakeTarget) -> Stage:
+    """A stage on which LLDB has asked for its keys."""
+    stage = Stage(target)
+    stage.play("<- $QListThreadsInStopReply\n-> $OK")
+    return stage
+
+
+def json_of(stage: Stage) -> list[dict[str, object]]:
+    (event,) = rsp.Connection().receive(stage.send(b"jThreadsInfo"))
+    assert isinstance(event, rsp.Packet)
+    said: list[dict[str, object]] = json.loads(event.data)
+    return said
+
+
+def test_what_kind_of_machine_it_is() -> None:
+    conversation(
+        f"""
+        <- $qHostInfo
+        -> $triple:{TRIPLE};ptrsize:8;endian:little;watchpoint_exceptions_received:before;
+         default_packet_timeout:20;
+        <- $qProcessInfo
+        -> $triple:{TRIPLE};ptrsize:8;endian:little;
+        <- $qWatchpointSupportInfo:
+        -> $num:4;
+        """
+    )
+
+
+def test_a_thread_may_be_named_behind_a_register() -> None:
+    target = FakeTarget()
+    target.values[2, X[0]] = bytes(range(8))
+    conversation(
+        """
+        <- $QThreadSuffixSupported
+        -> $OK
+        <- $p0;thread:0002;
+        -> $0001020304050607
+        <- $p0
+        -> $0000000000000000
+        <- $P1=1111111111111111;thread:2;
+        -> $OK
+        <- $p1;thread:0002;
+        -> $1111111111111111
+        <- $p1
+        -> $0000000000000000
+        <- $p0;thread:3;
+        -> $E03
+        <- $p0;thread:-1;
+        -> $E03
+        <- $p0;thread:;
+        -> $E16
+        <- $p0;thread:2
+        -> $E16
+        <- $p44;thread:2;
+        -> $E02
+        <- $qC
+        -> $QC1
+        """,
+        target,
+    )
+    stage = Stage(target)
+    one, two = stage.send(b"g;thread:1;"), stage.send(b"g;thread:2;")
+    assert one != two
+    assert one == stage.send(b"g")
+    assert stage.send(b"G" + two[1:-3] + b";thread:0001;") == b"$OK#9a"
+    assert target.values[1, X[0]] == bytes(range(8))
+
+
+def test_the_suffix_is_for_registers_only() -> None:
+    target = FakeTarget()
+    Stage(target).play("<- $X40000000,a:;thread:1;\n-> $OK")
+    assert target.memory[:10] == b";thread:1;"
+
+
+def test_nothing_of_lldbs_is_said_to_another() -> None:
+    conversation("<- $?\n-> $T05thread:1;", stacked())
+
+
+def test_a_stop_says_why_and_where() -> None:
+    target = stacked()
+    stage = asked(target)
+    pcs = "threads:1,2;thread-pcs:{:x},40000000;"
+    stage.play(
+        f"""
+        <- $?
+        -> $T05thread:1;{THREADS}reason:signal;{MEMORY}
+        <- $vCont;s:1
+        -> $T05thread:1;{pcs.format(BASE + 4)}reason:trace;{MEMORY}
+        <- $?
+        -> $T05thread:1;{pcs.format(BASE + 4)}reason:trace;{MEMORY}
+        <- $Z0,40000010,4
+        -> $OK
+        <- $vCont;c:1
+        -> $T05thread:1;{pcs.format(BASE + 16)}reason:breakpoint;{MEMORY}
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (Stopped(2, Signal.INT), "T02thread:2;{}reason:signal;"),
+        (Stopped(2, Signal.ABRT), "T06thread:2;{}reason:signal;"),
+        (Stopped(2, stop=Stop.HWBREAK), "T05thread:2;{}reason:breakpoint;"),
+        (
+            Stopped(2, stop=Stop.AWATCH, gva=0x40000104),
+            "T05thread:2;awatch:40000104;{}reason:watchpoint;"
+            "description:31303733373432303834;",  # 0x40000104 in decimal
+        ),
+        (Exited(), "W00"),
+    ],
+)
+def test_every_reason(report: Stopped | Exited, said: str) -> None:
+    target = FakeTarget()
+    stage = asked(target)
+    target.last = report
+    stage.play(f"<- $?\n-> ${said.format(THREADS)}")
+
+
+def test_one_that_did_not_step_was_not_traced() -> None:
+    target = FakeTarget(lively=False)
+    stage = asked(target)
+    stage.send(b"vCont;s:1;c")
+    stage.forget()
+    target.stop(Stopped(2))
+    stage.feed(b"")
+    assert stage.said() == [f"-> $T05thread:2;{THREADS}reason:signal;"]
+
+
+def test_one_thread_is_asked() -> None:
+    stage = asked(stacked())
+    stage.target.last = Stopped(2, stop=Stop.SWBREAK)
+    stage.play(
+        f"""
+        <- $qThreadStopInfo1
+        -> $T00thread:1;{MEMORY}
+        <- $qThreadStopInfo0002
+        -> $T05thread:2;reason:breakpoint;
+        <- $qThreadStopInfo3
+        -> $E03
+        <- $qC
+        -> $QC1
+        """
+    )
+
+
+def test_all_threads_at_once() -> None:
+    target = stacked()
+    target.values[2, PC] = bytes.fromhex("2400004000000000")
+    target.last = Stopped(2, stop=Stop.WATCH, gva=0x40000104)
+    one, two = json_of(asked(target))
+    assert one["tid"] == 1
+    assert one["name"] == "CPU#0 (halted)"
+    assert one["signal"] == 0
+    assert "reason" not in one
+    assert one["memory"] == [{"address": gva, "bytes": spelled(gva)} for gva in FRAMES]
+    assert two["tid"] == 2
+    assert two["signal"] == 5
+    assert two["reason"] == "watchpoint"
+    assert two["description"] == str(0x40000104)
+    assert two["memory"] == []
+    registers = two["registers"]
+    assert isinstance(registers, dict)
+    assert [int(number) for number in registers] == [row.number for row in EXPEDITED]
+    assert registers["32"] == "2400004000000000"
+
+
+def test_registers_that_cannot_be_read_are_left_out() -> None:
+    target = stacked(lacking={X[29]})
+    one, two = json_of(asked(target))
+    assert one["registers"] == two["registers"] == {}
+    assert one["memory"] == []
+    target.lacking = {PC}
+    asked(target).play(f"<- $?\n-> $T05thread:1;threads:1,2;reason:signal;{MEMORY}")
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        {0x40000800: 0x40000800},  # itself
+        {0x40000800: 0x40000400},  # back
+        {0x40000800: 0x40000804},  # no place for a record
+        {0x40000800: 0x40000FF8},  # half of a record, then nothing
+        {0x40000800: 0x50000000},  # nowhere
+        {0x40000800: (1 << 64) - 8},
+    ],
+)
+def test_frames_end_where_they_lead_nowhere(chain: dict[int, int]) -> None:
+    target = FakeTarget()
+    for gva, caller in chain.items():
+        target.write_memory(1, gva, caller.to_bytes(8, "little"))
+    target.values[1, X[29]] = min(chain).to_bytes(8, "little")
+    stage = asked(target)
+    stage.send(b"?")
+    assert stage.said()[1].count("memory:") == len(chain)
+
+
+def test_of_many_frames_some_are_told() -> None:
+    target = FakeTarget()
+    for gva in range(BASE, BASE + 0x800, 0x10):
+        target.write_memory(1, gva, (gva + 0x10).to_bytes(8, "little"))
+    target.values[1, X[29]] = BASE.to_bytes(8, "little")
+    stage = asked(target)
+    stage.send(b"?")
+    assert stage.said()[1].count("memory:") == 4
+
+
+def test_there_is_no_memory_to_give() -> None:
+    # An empty reply would have LLDB look for mmap in the guest, and call it.
+    conversation(
+        """
+        <- $_M1000,rwx
+        -> $E0c
+        <- $_M
+        -> $E16
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    "packet", ["qRegisterInfo0", "jThreadExtendedInfo:{}", "qMemoryRegionInfo:40000000", "_m0"]
+)
+def test_what_lldb_can_do_without_is_not_there(packet: str) -> None:
+    conversation(f"<- ${packet}\n-> $")
