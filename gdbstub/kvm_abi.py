@@ -53,6 +53,8 @@ struct kvm_run {
     };
 };
 int ioctl(int fd, unsigned long request, void *argument);
+struct sigaction { uintptr_t handler; unsigned long mask[16]; int flags; void *restorer; };
+int sigaction(int signum, struct sigaction *action, struct sigaction *old);
 typedef void (*sighandler_t)(int);
 sighandler_t signal(int signum, sighandler_t handler);
 int abs(int number);
@@ -64,6 +66,10 @@ class Libc(Protocol):
 
     def ioctl(self, fd: int, request: int, argument: CData) -> int:
         """ioctl(2) with a pointer argument."""
+        ...
+
+    def sigaction(self, signum: int, action: CData, old: CData) -> int:
+        """sigaction(2)."""
         ...
 
     def signal(self, signum: int, handler: CData) -> CData:
@@ -120,6 +126,11 @@ GUESTDBG_ENABLE: Final = 1 << 0
 GUESTDBG_SINGLESTEP: Final = 1 << 1
 GUESTDBG_USE_SW_BP: Final = 1 << 16
 GUESTDBG_USE_HW: Final = 1 << 17
+
+SA_SIGINFO: Final = 4
+SA_RESTART: Final = 0x1000_0000
+#: errno.EHWPOISON is there from Python 3.14 on.
+EHWPOISON: Final = 133
 
 # kvm_run.exit_reason.
 EXIT_DEBUG: Final = 4
@@ -204,3 +215,17 @@ def take_signal(signum: int) -> None:
     function without side effects will do for one; the C library's ``abs`` is at hand.
     """
     libc.signal(signum, ffi.cast("sighandler_t", ffi.addressof(libc, "abs")))
+
+
+def handle_signal(signum: int, handler: int) -> None:
+    """Have the code at *handler* called with *signum*, siginfo_t and ucontext_t.
+
+    Raises:
+        OSError: *signum* cannot be handled.
+    """
+    action = ffi.new("struct sigaction *")
+    action.handler = handler
+    action.flags = SA_SIGINFO | SA_RESTART
+    action.mask[0] = (1 << 64) - 1  # none comes between
+    if libc.sigaction(signum, action, ffi.NULL) < 0:
+        raise OSError(ffi.errno, os.strerror(ffi.errno))

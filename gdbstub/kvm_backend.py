@@ -91,7 +91,7 @@ class KvmMachine:
 
     def __init__(self, config: KvmConfig) -> None:
         self._config = config
-        self._ram = Ram(config.ram_base, config.ram_size)
+        self.ram = Ram(config.ram_base, config.ram_size, self._uncached)
         self._kvm = open_kvm()
         self._lock = threading.Lock()
         self._running = 0
@@ -147,7 +147,7 @@ class KvmMachine:
         config = self._config
         try:
             self.vm = kvm_abi.ioctl(self._kvm, kvm_abi.CREATE_VM, self._vm_type())
-            kvm_abi.ioctl(self.vm, kvm_abi.SET_USER_MEMORY_REGION, self._ram.region)
+            kvm_abi.ioctl(self.vm, kvm_abi.SET_USER_MEMORY_REGION, self.ram.region)
             self._report_undecoded_accesses()
             run_size = kvm_abi.ioctl(self._kvm, kvm_abi.GET_VCPU_MMAP_SIZE)
             self._vcpus = tuple(
@@ -204,7 +204,7 @@ class KvmMachine:
     def reset(self) -> None:
         """Start over with a new VM: VCPU_INIT alone would leave the vGIC as it was."""
         self._destroy()
-        self._ram.clear()
+        self.ram.clear()
         self._clock.stopped_at = None
         self._create()
 
@@ -212,7 +212,7 @@ class KvmMachine:
         """Give everything back; safe at any time and more than once."""
         self._closing = True
         self._destroy()
-        self._ram.close()
+        self.ram.close()
         if self._kvm >= 0:
             os.close(self._kvm)
             self._kvm = -1
@@ -229,13 +229,17 @@ class KvmMachine:
 
     # Memory.
 
+    def _uncached(self) -> bool:
+        """Whether a vCPU may pass the caches by; one that runs cannot be asked."""
+        return self._running > 0 or any(vcpu.uncached for vcpu in self._vcpus)
+
     def read_memory(self, ipa: int, length: int) -> bytes:
-        """Read RAM, short at its end (``Machine.read_memory``)."""
-        return self._ram.read(ipa, length)
+        """Read RAM, short where it ends or is broken (``Machine.read_memory``)."""
+        return self.ram.read(ipa, length)
 
     def write_memory(self, ipa: int, data: bytes) -> None:
         """Write RAM, and make it what is fetched (``Machine.write_memory``)."""
-        self._ram.write(ipa, data)
+        self.ram.write(ipa, data)
 
     # Stop and go.
 

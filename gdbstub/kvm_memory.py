@@ -4,28 +4,28 @@ It holds one range and translates nothing; addresses are the guest's physical on
 """
 
 import mmap
-import struct
-from typing import Final
+from collections.abc import Callable
 
-from gdbstub import kvm_abi
+from gdbstub import host_memory, kvm_abi
 from gdbstub.errors import MachineError, MemoryFault
 from gdbstub.kvm_abi import CData, ffi
-
-#: Bytes that are written one by one: see ``_store``.
-_FEW: Final = 128
 
 
 class Ram:
     """*size* bytes of RAM from *base* on."""
 
-    def __init__(self, base: int, size: int) -> None:
+    def __init__(self, base: int, size: int, uncached: Callable[[], bool]) -> None:
         """Map it; a page costs nothing until it is touched.
+
+        *uncached* says at any time whether the guest may pass the caches by.
 
         Raises:
             MachineError: this host has not so much memory.
         """
+        host_memory.survive()
         self.base = base
         self.size = size
+        self._uncached = uncached
         self._mapping = _anonymous(size)
         self._hva = int(ffi.cast("uintptr_t", ffi.from_buffer(self._mapping)))
 
@@ -48,21 +48,40 @@ class Ram:
         self._mapping.close()
 
     def read(self, ipa: int, length: int) -> bytes:
-        """Read RAM, short at its end (``Machine.read_memory``)."""
+        """Read RAM, short where it ends or is broken (``Machine.read_memory``)."""
         offset, inside = self._span(ipa, length)
-        return self._mapping[offset : offset + inside]
+        at = self._hva + offset
+        if (data := self._read(at, inside)) is not None:
+            return data
+        end, parts = at + inside, list[bytes]()
+        while at < end:
+            part = self._read(at, min(end, at - at % mmap.PAGESIZE + mmap.PAGESIZE) - at)
+            if part is None:
+                break
+            parts.append(part)
+            at += len(part)
+        if not parts:
+            raise MemoryFault(f"the host's memory behind {ipa:#x} is broken")
+        return b"".join(parts)
+
+    def _read(self, hva: int, length: int) -> bytes | None:
+        """The bytes; None where some of them are broken."""
+        # A line that the guest has written past the caches may be in them, as it was before.
+        if self._uncached() and not host_memory.clean(hva, length):
+            return None
+        return host_memory.read(hva, length)
 
     def write(self, ipa: int, data: bytes) -> None:
         """Write RAM, and make it what is fetched (``Machine.write_memory``)."""
         offset, inside = self._span(ipa, len(data))
         if inside < len(data):
             raise MemoryFault(f"RAM ends at {ipa + inside:#x}")
-        start = ffi.cast("char *", self._hva + offset)
-        if len(data) <= _FEW:
-            _store(self._hva + offset, data)
-        else:
-            self._mapping[offset : offset + len(data)] = data
-        kvm_abi.clear_cache()(start, start + len(data))
+        hva = self._hva + offset
+        if not host_memory.write(hva, data):
+            raise MemoryFault(f"the host's memory within {len(data)} bytes at {ipa:#x} is broken")
+        if self._uncached():
+            host_memory.clean(hva, len(data))
+        kvm_abi.clear_cache()(ffi.cast("char *", hva), ffi.cast("char *", hva + len(data)))
 
     def _span(self, ipa: int, length: int) -> tuple[int, int]:
         """An offset into RAM, and how much of *length* lies within."""
@@ -70,23 +89,6 @@ class Ram:
         if not 0 <= offset < self.size:
             raise MemoryFault(f"no RAM at {ipa:#x}")
         return offset, min(length, self.size - offset)
-
-
-def _store(hva: int, data: bytes) -> None:
-    """Write *data* by whole words where it has any.
-
-    An instruction must never be seen half-written, and a C library's copy promises nothing
-    (Arm ARM B2.2.1). QEMU's TCG also misses code that its SVE stores overwrite, by which
-    glibc copies up to 128 bytes; plain stores it sees.
-    """
-    if hva % 4 or len(data) % 4:
-        octets = ffi.cast("uint8_t *", hva)
-        for at, octet in enumerate(data):
-            octets[at] = octet
-        return
-    words = ffi.cast("uint32_t *", hva)
-    for at, (word,) in enumerate(struct.iter_unpack("<I", data)):
-        words[at] = word
 
 
 def _anonymous(size: int) -> mmap.mmap:

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gdbstub import kvm_abi
-from gdbstub.aarch64.registers import CNTVCT_EL0, Register
-from gdbstub.aarch64.sysreg import EC, ESR
+from gdbstub.aarch64.registers import CNTVCT_EL0, SCTLR_EL1, Register
+from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
 from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
 from gdbstub.kvm_abi import CData, ffi, libc
 from gdbstub.machine import DebugExit, Exit, Power, RunFailure, SystemEvent, SystemEventKind
@@ -88,6 +88,7 @@ class KvmVcpu:
         self._parked: Callable[[Exit | None], None] = lambda _: None
         #: Whether the last run ended by a kick: a step may have left its exception pending.
         self.cut_short = False
+        self._uncached: bool | None = None  # not known since it has run
         self._go = threading.Semaphore(0)
         self._stop = False
         self._closing = False
@@ -113,6 +114,7 @@ class KvmVcpu:
         if register is CNTVCT_EL0 and self._clock.stopped_at is not None:
             self._clock.stopped_at = value
             return
+        self._uncached = None
         self._one_reg.id = register.id
         self.counts.sets += 1
         size = 1 << (register.id >> 52 & 0xF)
@@ -140,6 +142,14 @@ class KvmVcpu:
         return MachineError(f"{register.name}: {os.strerror(code)}", code)
 
     @property
+    def uncached(self) -> bool:
+        """Whether its accesses or its fetches pass the caches by. A powered-off one's will."""
+        if self._uncached is None:
+            sctlr = SCTLR(self.get(SCTLR_EL1))
+            self._uncached = not (sctlr.M and sctlr.C and sctlr.I)
+        return self._uncached
+
+    @property
     def power(self) -> Power:
         """Whether PSCI has it on."""
         try:
@@ -161,6 +171,7 @@ class KvmVcpu:
     def ready(self) -> None:
         """Forget earlier kicks. Of all that will run, before any does: see ``kick``."""
         self._stop = False
+        self._uncached = None
         self._run.immediate_exit = 0
 
     def resume(self) -> None:
@@ -212,7 +223,10 @@ class KvmVcpu:
             counts.runs += 1
             if libc.ioctl(fd, kvm_abi.RUN, ffi.NULL) < 0:
                 code = ffi.errno
-                if code not in (errno.EINTR, errno.EAGAIN):
+                if code == kvm_abi.EHWPOISON:
+                    _log.error("vCPU %d: the guest has met a memory error of the host", self.index)
+                    self._abort()
+                elif code not in (errno.EINTR, errno.EAGAIN):
                     return RunFailure(self.index, f"KVM_RUN: {os.strerror(code)}")
                 # KVM has completed what the last exit left to do, MMIO above all.
                 if self._stop:
@@ -234,7 +248,13 @@ class KvmVcpu:
                     return RunFailure(self.index, f"system event {run.system_event.type}")
                 return SystemEvent(self.index, kind)
             elif reason == kvm_abi.EXIT_ARM_NISV:
-                self._abort(run.arm_nisv.fault_ipa)
+                # What KVM cannot describe (LDP, writeback), no device can answer.
+                _log.warning(
+                    "vCPU %d: access to %#x by an instruction without syndrome",
+                    self.index,
+                    run.arm_nisv.fault_ipa,
+                )
+                self._abort()
             else:
                 return RunFailure(self.index, _failure(run))
 
@@ -253,12 +273,11 @@ class KvmVcpu:
             value = self._mmio.read(ipa, size) & (1 << 8 * size) - 1
             ffi.buffer(mmio.data, size)[:] = value.to_bytes(size, "little")
 
-    def _abort(self, ipa: int) -> None:
-        """Answer an access that KVM cannot describe (LDP, writeback) as a bus would: by an abort.
+    def _abort(self) -> None:
+        """Have the guest take a synchronous external data abort for its last access.
 
-        The guest takes a synchronous external data abort.
+        KVM still knows its address, which becomes FAR_EL1.
         """
-        _log.warning("vCPU %d: access to %#x by an instruction without syndrome", self.index, ipa)
         events = ffi.new("struct kvm_vcpu_events *")
         events.ext_dabt_pending = 1
         kvm_abi.ioctl(self.fd, kvm_abi.SET_VCPU_EVENTS, events)

@@ -155,10 +155,10 @@ class Machine(Protocol):
         ...
 
     def read_memory(self, ipa: int, length: int) -> bytes:
-        """Read RAM, short when it ends within the range.
+        """Read RAM, short when it ends within the range, or a memory error of the host is there.
 
         Raises:
-            MemoryFault: no RAM at *ipa*; devices are never read.
+            MemoryFault: no RAM at *ipa*, or a broken one; devices are never read.
         """
         ...
 
@@ -166,7 +166,7 @@ class Machine(Protocol):
         """Write RAM, and make it what every vCPU fetches from now on.
 
         Raises:
-            MemoryFault: not all of it is RAM; nothing was written.
+            MemoryFault: not all of it is RAM, and nothing was written; or some of it is broken.
         """
         ...
 

@@ -51,8 +51,6 @@ def _has_unicorn() -> bool:
 NATIVE_KVM: Final = platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
-BACKENDS: Final = (
-    Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn),
-    # Everywhere: where this machine has none, these tests run in the lab.
-    Backend("kvm", "tests.contract.kvm_machine:kvm_machine", lambda: True),
-)
+# Usable everywhere: where this machine has none, these tests run in the lab.
+KVM: Final = Backend("kvm", "tests.contract.kvm_machine:kvm_machine", lambda: True)
+BACKENDS: Final = (Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn), KVM)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gdbstub.machine import Machine
-from tests.contract.backends import BACKENDS, Backend, Factory
+from tests.contract.backends import BACKENDS, KVM, Backend, Factory
 from tests.contract.programs import Program
 from tests.contract.recorder import Recorder
 
@@ -52,3 +52,17 @@ def start(machine_factory: Factory) -> Start:
         return Recorder(machine_factory(program.image, vcpus=vcpus))
 
     return begin
+
+
+@pytest.fixture
+def start_kvm() -> Iterator[Start]:
+    """The same on KVM, for what only a real host does."""
+    made: list[Machine] = []
+
+    def begin(program: Program, *, vcpus: int = 1) -> Recorder:
+        made.append(KVM.load()(program.image, vcpus=vcpus))
+        return Recorder(made[-1])
+
+    yield begin
+    for machine in made:
+        machine.close()

@@ -183,6 +183,9 @@ HANDLER: Final = program(
     *SYSTEM_OFF.lines,
 )
 
+#: An exception handler that has done nothing about it.
+ERET: Final = program((0xD69F03E0, "eret"))
+
 # vCPU 1 starts at line 7 with 0x55 in x0.
 SECONDARY: Final = program(
     (0x52800060, "mov w0, #3"),

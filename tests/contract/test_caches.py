@@ -1,0 +1,140 @@
+"""KVM's own: which lines are cleaned to the point of coherency, and when.
+
+Emulation has no caches, so what is shown is that the calls are made.
+"""
+
+import pytest
+
+from gdbstub import host_memory, kvm_abi
+from gdbstub.aarch64.registers import SCTLR_EL1
+from gdbstub.aarch64.sysreg import SCTLR
+from gdbstub.kvm_backend import KvmMachine
+from gdbstub.machine import DebugExit, DebugRegisters
+from tests.contract.conftest import Start
+from tests.contract.programs import BASE, BREAKS, DATA, SPIN
+from tests.contract.recorder import Recorder
+
+pytestmark = pytest.mark.own_kvm
+
+ON = SCTLR(M=1, C=1, I=1)
+Call = tuple[str, int, int]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """What is done with guest RAM, in order, by offset from ``BASE``: still done, too."""
+    said: list[Call] = []
+    clean, read, write = host_memory.clean, host_memory.read, host_memory.write
+    clear_cache = kvm_abi.clear_cache()
+
+    def noted_clean(address: int, length: int) -> bool:
+        said.append(("clean", address, length))
+        return clean(address, length)
+
+    def noted_read(address: int, length: int) -> bytes | None:
+        said.append(("read", address, length))
+        return read(address, length)
+
+    def noted_write(address: int, data: bytes) -> bool:
+        said.append(("write", address, len(data)))
+        return write(address, data)
+
+    def noted_clear(start: kvm_abi.CData, end: kvm_abi.CData) -> None:
+        first, last = (int(kvm_abi.ffi.cast("uintptr_t", each)) for each in (start, end))
+        said.append(("clear", first, last - first))
+        clear_cache(start, end)
+
+    monkeypatch.setattr(host_memory, "clean", noted_clean)
+    monkeypatch.setattr(host_memory, "read", noted_read)
+    monkeypatch.setattr(host_memory, "write", noted_write)
+    monkeypatch.setattr(kvm_abi, "clear_cache", lambda: noted_clear)
+    return said
+
+
+def begin(start: Start, *sctlrs: int) -> tuple[KvmMachine, int]:
+    """A machine whose vCPUs have these in SCTLR_EL1, and where ``DATA`` lies in the host."""
+    machine = start(SPIN, vcpus=len(sctlrs)).machine
+    assert isinstance(machine, KvmMachine)
+    for vcpu, sctlr in zip(machine.vcpus, sctlrs, strict=True):
+        vcpu.set(SCTLR_EL1, vcpu.get(SCTLR_EL1) & ~ON | sctlr)
+    return machine, machine.ram.region.userspace_addr + DATA - BASE
+
+
+@pytest.mark.parametrize(
+    "sctlrs",
+    [
+        *[(0,), (SCTLR(C=1, I=1),), (SCTLR(M=1, I=1),), (SCTLR(M=1, C=1),)],
+        *[(ON, 0), (0, ON), (ON, ON, SCTLR(M=1, I=1))],
+    ],
+)
+def test_with_caches_off_anywhere_all_is_cleaned(
+    start_kvm: Start, calls: list[Call], sctlrs: tuple[int, ...]
+) -> None:
+    machine, hva = begin(start_kvm, *sctlrs)
+    calls.clear()
+    machine.write_memory(DATA, b"patched!")
+    assert calls == [("write", hva, 8), ("clean", hva, 8), ("clear", hva, 8)]
+    calls.clear()
+    assert machine.read_memory(DATA + 3, 300)[:5] == b"ched!"
+    assert calls == [("clean", hva + 3, 300), ("read", hva + 3, 300)]
+
+
+def test_with_caches_on_nothing_is_but_what_is_executed(
+    start_kvm: Start, calls: list[Call]
+) -> None:
+    machine, hva = begin(start_kvm, ON, ON)
+    calls.clear()
+    machine.write_memory(DATA, b"patched!")
+    assert machine.read_memory(DATA, 8) == b"patched!"
+    assert calls == [("write", hva, 8), ("clear", hva, 8), ("read", hva, 8)]
+
+
+def test_each_vcpu_is_asked_once_a_stop(start_kvm: Start) -> None:
+    machine, _ = begin(start_kvm, ON, ON)
+    before = machine.counts["ioctls"]["KVM_GET_ONE_REG"]
+    for _ in range(3):
+        machine.write_memory(DATA, b"patched!")
+        machine.read_memory(DATA, 8)
+    assert machine.counts["ioctls"]["KVM_GET_ONE_REG"] == before + 2
+
+
+def test_who_switches_them_off_is_noticed(start_kvm: Start, calls: list[Call]) -> None:
+    machine, hva = begin(start_kvm, ON)
+    machine.read_memory(DATA, 8)
+    machine.vcpus[0].set(SCTLR_EL1, 0x30D0_0800)
+    calls.clear()
+    machine.read_memory(DATA, 8)
+    assert calls == [("clean", hva, 8), ("read", hva, 8)]
+
+
+def test_a_running_vcpu_is_not_asked_and_taken_to_have_them_off(
+    start_kvm: Start, calls: list[Call]
+) -> None:
+    recorder = start_kvm(BREAKS)
+    machine, hva = recorder.machine, 0
+    assert isinstance(machine, KvmMachine)
+    hva = machine.ram.region.userspace_addr
+    machine.arm(DebugRegisters(enabled=True))
+    seen: list[tuple[list[Call], int]] = []
+
+    def look(_: DebugExit) -> bool:
+        calls.clear()
+        before = machine.counts["ioctls"]["KVM_GET_ONE_REG"]
+        machine.read_memory(BASE, 4)
+        seen.append((list(calls), machine.counts["ioctls"]["KVM_GET_ONE_REG"] - before))
+        return True
+
+    recorder.decide = look
+    recorder.debug()
+    assert seen == [([("clean", hva, 4), ("read", hva, 4)], 0)]
+
+
+def test_a_resume_is_reason_to_ask_again(start_kvm: Start) -> None:
+    machine, _ = begin(start_kvm, 0)
+    machine.read_memory(DATA, 8)
+    recorder = Recorder(machine)
+    recorder.step()
+    before = machine.counts["ioctls"]["KVM_GET_ONE_REG"]
+    machine.read_memory(DATA, 8)
+    machine.read_memory(DATA, 8)
+    assert machine.counts["ioctls"]["KVM_GET_ONE_REG"] == before + 1

@@ -1,0 +1,102 @@
+"""The words that Python cannot say: what they assemble to, and what they do."""
+
+import mmap
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from gdbstub import host_memory
+from tests.contract.broken import address
+from tests.fakes.assembler import assemble
+
+SOUND = bytes(range(1, 251)) * 40
+
+
+@pytest.mark.parametrize("name", ["ON_SIGBUS", "COPY", "CLEAN"])
+def test_words_are_what_their_text_assembles_to(name: str) -> None:
+    code: host_memory.Code = getattr(host_memory, name)
+    image = assemble("\n".join(text for _, text in code))
+    assembled = [int.from_bytes(image[i : i + 4], "little") for i in range(0, len(image), 4)]
+    wrong = [
+        f"{text}: {right:08x}"
+        for right, (word, text) in zip(assembled, code, strict=True)
+        if right != word
+    ]
+    assert not wrong
+
+
+@pytest.mark.own_kvm
+def test_every_length_and_alignment_is_copied_and_nothing_beside_it() -> None:
+    memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    start = address(memory)
+    for offset in range(9):
+        for length in (*range(1, 35), 4095, 4096, 4097):
+            memory[:] = bytes(len(memory))
+            assert host_memory.write(start + offset, SOUND[:length])
+            assert memory[: offset + length + 9] == bytes(offset) + SOUND[:length] + bytes(9)
+            assert host_memory.read(start + offset, length) == SOUND[:length]
+
+
+@pytest.mark.own_kvm
+def test_cleaning_changes_nothing_that_is_seen() -> None:
+    memory = mmap.mmap(-1, 4 * mmap.PAGESIZE)
+    memory[:] = (SOUND * 2)[: len(memory)]
+    for start, end in pairwise((0, 1, 63, 64, 65, 8191, len(memory))):
+        assert host_memory.clean(address(memory) + start, end - start)
+    assert memory[:] == (SOUND * 2)[: len(memory)]
+
+
+BEGIN = """
+import mmap, os, signal
+from gdbstub import host_memory
+from gdbstub.kvm_abi import ffi
+from tests.contract.broken import address, break_page, touched_page
+host_memory.survive()
+"""
+QUEUE = """
+ffi.cdef("long syscall(long number, ...);")
+info = ffi.new("int[32]", [signal.SIGBUS, 0, {code}])
+number = 138  # rt_sigqueueinfo
+pid, signum = ffi.cast("long", os.getpid()), ffi.cast("long", signal.SIGBUS)
+assert ffi.dlopen(None).syscall(number, pid, signum, info) == 0
+print("alive")
+"""
+#: What is done, and what becomes of a process that survives the errors that it must.
+ENDS = {
+    "an error not met yet": (QUEUE.format(code=5), 0),
+    "a signal that somebody sent": ("os.kill(os.getpid(), signal.SIGBUS); print('alive')", -7),
+    "a bus error of another kind": (
+        "import tempfile\nfile = tempfile.TemporaryFile()\nfile.truncate(mmap.PAGESIZE)\n"
+        "page = mmap.mmap(file.fileno(), 0)\nfile.truncate(0)\nprint(page[0])",
+        -7,
+    ),
+    "an error met elsewhere": (
+        "page = touched_page()\nbreak_page(address(page))\nprint(page[:1])",
+        -7,
+    ),
+    "an error met by our own": (
+        "page = touched_page()\nbreak_page(address(page))\n"
+        "assert host_memory.read(address(page), 1) is None\n"
+        "assert not host_memory.write(address(page) + 8, b'x')\n"
+        # An emulated DC CIVAC does nothing, so it meets nothing either.
+        "host_memory.clean(address(page), 8)\nprint('alive')",
+        0,
+    ),
+}
+
+
+@pytest.mark.own_kvm
+@pytest.mark.parametrize("name", ENDS)
+def test_what_sigbus_does(name: str) -> None:
+    if "break_page" in ENDS[name][0] and os.geteuid():
+        pytest.skip("only root may break memory")
+    body, status = ENDS[name]
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + body], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (status, "alive\n" if status == 0 else ""), done
+    assert -status in (0, signal.SIGBUS)
