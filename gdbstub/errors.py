@@ -48,6 +48,12 @@ class NoSlot(StubError):
     errno = errno.ENOSPC
 
 
+class AgentError(StubError):
+    """An agent expression is malformed, or its evaluation failed: it has no value."""
+
+    errno = errno.EINVAL
+
+
 class MachineError(StubError):
     """The machine failed underneath us; ``errno`` is the system call's, where one failed."""
 

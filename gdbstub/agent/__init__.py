@@ -1,0 +1,12 @@
+"""GDB's agent expressions: what decides and prints at a breakpoint, without asking the client.
+
+It touches no guest: values come through ``Context``. Bytes become a ``Program`` once, when a
+client sends them. Source: GDB manual, appendix F "The GDB Agent Expression Mechanism".
+"""
+
+from gdbstub.agent.clauses import Clauses
+from gdbstub.agent.operations import Context
+from gdbstub.agent.printf import Format
+from gdbstub.agent.program import Program
+
+__all__ = ["Clauses", "Context", "Format", "Program"]

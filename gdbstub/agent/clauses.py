@@ -1,0 +1,84 @@
+"""Clauses: what a client attached to a breakpoint, its conditions and its commands.
+
+It stops nothing: the debug core asks ``hold`` and ``output`` and acts on the answers. Neither
+raises. A condition that fails holds, and the client judges for itself; a command that fails says
+so in its output, since GDB resumes from a stop at such a breakpoint without stepping off it.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gdbstub.agent.operations import Context
+from gdbstub.agent.program import Program
+from gdbstub.errors import AgentError
+
+_log = logging.getLogger(__name__)
+
+_TRUE = Program.compile(b"\x22\x01\x27")  # const8 1, end
+
+
+@dataclass(frozen=True, slots=True)
+class Clauses:
+    """One breakpoint's; a breakpoint that was inserted without any has the default ones.
+
+    Where there are commands, a hit is no stop: they run, and the guest goes on.
+    """
+
+    conditions: tuple[Program, ...] = ()
+    commands: tuple[Program, ...] = ()
+    #: Whether the commands are obeyed while no client is there.
+    persist: bool = False
+
+    @classmethod
+    def compile(
+        cls, conditions: Iterable[bytes], commands: Iterable[bytes] = (), *, persist: bool = False
+    ) -> "Clauses":
+        """Make programs of bytecode.
+
+        What cannot be evaluated is no error here, for a client could not show it: such a
+        condition always holds, and such a command prints what is wrong with it.
+        """
+        return cls(tuple(map(_condition, conditions)), tuple(map(_command, commands)), persist)
+
+    def hold(self, context: Context) -> bool:
+        """Whether a hit counts: one condition is enough, and so is none at all."""
+        return not self.conditions or any(_holds(program, context) for program in self.conditions)
+
+    def output(self, context: Context) -> bytes:
+        """Run the commands; what they print."""
+        return b"".join(_output(program, context) for program in self.commands)
+
+
+def _condition(code: bytes) -> Program:
+    try:
+        return Program.compile(code)
+    except AgentError as error:
+        _log.warning("a breakpoint's condition is left to the client: %s", error)
+        return _TRUE
+
+
+def _command(code: bytes) -> Program:
+    try:
+        return Program.compile(code)
+    except AgentError as error:
+        return Program.printing(_complaint(error))
+
+
+def _holds(program: Program, context: Context) -> bool:
+    try:
+        return program.value(context) != 0
+    except AgentError as error:
+        _log.debug("a breakpoint's condition is left to the client: %s", error)
+        return True
+
+
+def _output(program: Program, context: Context) -> bytes:
+    try:
+        return program.output(context)
+    except AgentError as error:
+        return _complaint(error)
+
+
+def _complaint(error: AgentError) -> bytes:
+    return b"<dprintf: %b>\n" % str(error).encode("ascii", "backslashreplace")

@@ -1,0 +1,299 @@
+"""The opcodes: a row for each says how it is encoded, what it does to the stack, and does it.
+
+It follows no jump and checks no depth: ``program`` has done so before an operation is called.
+Source: GDB manual, F.2 "Bytecode Descriptions".
+"""
+
+import operator
+from collections.abc import Callable, MutableMapping
+from time import monotonic
+from typing import Final, NamedTuple, Protocol
+
+from gdbstub.errors import AgentError
+
+WIDTH: Final = 64
+MASK: Final = (1 << WIDTH) - 1
+_SIGN: Final = 1 << WIDTH - 1
+
+_SECONDS: Final = 0.1
+_MOST_OUTPUT: Final = 1 << 16
+
+
+class Context(Protocol):
+    """Where an expression is evaluated: one vCPU, at rest at its breakpoint."""
+
+    #: Trace state variables by number; they outlive an evaluation.
+    variables: MutableMapping[int, int]
+
+    def register(self, number: int) -> int:
+        """The value of the register with this number in target.xml, at most 64 bits wide.
+
+        Raises:
+            NoSuchRegister: there is none, or it is wider.
+        """
+        ...
+
+    def memory(self, gva: int, length: int) -> bytes:
+        """Read memory as the vCPU sees it now, short when the tail is unmapped.
+
+        Raises:
+            MemoryFault: the first byte cannot be read.
+        """
+        ...
+
+
+class Run:
+    """One evaluation: what an operation may touch besides the stack."""
+
+    # Of the class until they change: most evaluations change neither, and one is made a hit.
+    output = b""
+    _deadline = 0.0
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def check(self) -> None:
+        """Called now and then; the time begins with the first call.
+
+        Raises:
+            AgentError: the evaluation takes too long, or says too much.
+        """
+        now = monotonic()
+        if not self._deadline:
+            self._deadline = now + _SECONDS
+        elif now > self._deadline:
+            raise AgentError(f"the expression takes longer than {_SECONDS:g} s")
+        if len(self.output) > _MOST_OUTPUT:
+            raise AgentError(f"the expression prints more than {_MOST_OUTPUT} bytes")
+
+    def read(self, gva: int, length: int) -> bytes:
+        """Exactly *length* bytes.
+
+        Raises:
+            AgentError: there are fewer.
+            MemoryFault: there are none.
+        """
+        data = self.context.memory(gva, length)
+        if len(data) != length:
+            raise AgentError(f"cannot read {length} bytes at {gva:#x}")
+        return data
+
+
+#: What an opcode and its operand have become.
+Operation = Callable[[list[int], Run], None]
+
+
+class Row(NamedTuple):
+    """One opcode: its name, the bytes of its operand, and how many values it pops and pushes.
+
+    ``make`` gives the operation for an operand; None where it would change nothing.
+    """
+
+    name: str
+    operand: int
+    pops: int
+    pushes: int
+    make: Callable[[int], Operation | None]
+
+
+def signed(value: int, bits: int = WIDTH) -> int:
+    """The low *bits* of *value* as a two's complement number."""
+    sign = 1 << bits - 1
+    return ((value & (sign << 1) - 1) ^ sign) - sign
+
+
+def _div_signed(a: int, b: int) -> int:
+    """C's quotient, rounded towards zero."""
+    a, b = signed(a), signed(b)
+    quotient = abs(a) // abs(b)
+    return quotient if (a < 0) == (b < 0) else -quotient
+
+
+def _rem_signed(a: int, b: int) -> int:
+    """C's remainder, which has the sign of *a*."""
+    a, b = signed(a), signed(b)
+    remainder = abs(a) % abs(b)
+    return -remainder if a < 0 else remainder
+
+
+# C leaves a shift by the whole width or more undefined; here all bits fall out, as in GDB 14.
+def _lsh(a: int, b: int) -> int:
+    return a << b if b < WIDTH else 0
+
+
+def _rsh_signed(a: int, b: int) -> int:
+    return signed(a) >> min(b, WIDTH)
+
+
+def _rsh_unsigned(a: int, b: int) -> int:
+    return a >> min(b, WIDTH)
+
+
+def _less_signed(a: int, b: int) -> bool:
+    return a ^ _SIGN < b ^ _SIGN
+
+
+def _binary(compute: Callable[[int, int], int]) -> Callable[[int], Operation]:
+    """An opcode that replaces a b, b on top, by what *compute* makes of them."""
+
+    def operation(stack: list[int], run: Run) -> None:
+        b = stack.pop()
+        stack[-1] = compute(stack[-1], b) & MASK
+
+    return lambda _: operation
+
+
+def _fixed(operation: Operation) -> Callable[[int], Operation]:
+    """An opcode without an operand."""
+    return lambda _: operation
+
+
+def _log_not(stack: list[int], run: Run) -> None:
+    stack[-1] = int(not stack[-1])
+
+
+def _bit_not(stack: list[int], run: Run) -> None:
+    stack[-1] ^= MASK
+
+
+def _dup(stack: list[int], run: Run) -> None:
+    stack.append(stack[-1])
+
+
+def _pop(stack: list[int], run: Run) -> None:
+    stack.pop()
+
+
+def _swap(stack: list[int], run: Run) -> None:
+    stack[-1], stack[-2] = stack[-2], stack[-1]
+
+
+def _rot(stack: list[int], run: Run) -> None:
+    stack[-3:] = stack[-1], stack[-3], stack[-2]
+
+
+def _ext(bits: int) -> Operation | None:
+    if not bits:
+        raise AgentError("nothing can be sign-extended from 0 bits")
+    if bits >= WIDTH:
+        return None
+    sign = 1 << bits - 1
+    low = (sign << 1) - 1
+
+    def operation(stack: list[int], run: Run) -> None:
+        stack[-1] = ((stack[-1] & low ^ sign) - sign) & MASK
+
+    return operation
+
+
+def _zero_ext(bits: int) -> Operation | None:
+    if bits >= WIDTH:
+        return None
+    low = (1 << bits) - 1
+
+    def operation(stack: list[int], run: Run) -> None:
+        stack[-1] &= low
+
+    return operation
+
+
+def _ref(size: int) -> Callable[[int], Operation]:
+    def operation(stack: list[int], run: Run) -> None:
+        stack[-1] = int.from_bytes(run.read(stack[-1], size), "little")
+
+    return lambda _: operation
+
+
+def _const(value: int) -> Operation:
+    def operation(stack: list[int], run: Run) -> None:
+        stack.append(value)
+
+    return operation
+
+
+def _reg(number: int) -> Operation:
+    def operation(stack: list[int], run: Run) -> None:
+        stack.append(run.context.register(number))
+
+    return operation
+
+
+def _pick(depth: int) -> Operation:
+    def operation(stack: list[int], run: Run) -> None:
+        stack.append(stack[~depth])
+
+    return operation
+
+
+def _getv(number: int) -> Operation:
+    def operation(stack: list[int], run: Run) -> None:
+        try:
+            stack.append(run.context.variables[number])
+        except KeyError:
+            raise AgentError(f"trace state variable {number} was never set") from None
+
+    return operation
+
+
+def _setv(number: int) -> Operation:
+    def operation(stack: list[int], run: Run) -> None:
+        run.context.variables[number] = stack[-1]
+
+    return operation
+
+
+#: Those that compute. ``pick`` looks at as many values as its operand says, and one more.
+ROWS: Final = {
+    0x02: Row("add", 0, 2, 1, _binary(operator.add)),
+    0x03: Row("sub", 0, 2, 1, _binary(operator.sub)),
+    0x04: Row("mul", 0, 2, 1, _binary(operator.mul)),
+    0x05: Row("div_signed", 0, 2, 1, _binary(_div_signed)),
+    0x06: Row("div_unsigned", 0, 2, 1, _binary(operator.floordiv)),
+    0x07: Row("rem_signed", 0, 2, 1, _binary(_rem_signed)),
+    0x08: Row("rem_unsigned", 0, 2, 1, _binary(operator.mod)),
+    0x09: Row("lsh", 0, 2, 1, _binary(_lsh)),
+    0x0A: Row("rsh_signed", 0, 2, 1, _binary(_rsh_signed)),
+    0x0B: Row("rsh_unsigned", 0, 2, 1, _binary(_rsh_unsigned)),
+    0x0E: Row("log_not", 0, 1, 1, _fixed(_log_not)),
+    0x0F: Row("bit_and", 0, 2, 1, _binary(operator.and_)),
+    0x10: Row("bit_or", 0, 2, 1, _binary(operator.or_)),
+    0x11: Row("bit_xor", 0, 2, 1, _binary(operator.xor)),
+    0x12: Row("bit_not", 0, 1, 1, _fixed(_bit_not)),
+    0x13: Row("equal", 0, 2, 1, _binary(operator.eq)),
+    0x14: Row("less_signed", 0, 2, 1, _binary(_less_signed)),
+    0x15: Row("less_unsigned", 0, 2, 1, _binary(operator.lt)),
+    0x16: Row("ext", 1, 1, 1, _ext),
+    0x17: Row("ref8", 0, 1, 1, _ref(1)),
+    0x18: Row("ref16", 0, 1, 1, _ref(2)),
+    0x19: Row("ref32", 0, 1, 1, _ref(4)),
+    0x1A: Row("ref64", 0, 1, 1, _ref(8)),
+    0x22: Row("const8", 1, 0, 1, _const),
+    0x23: Row("const16", 2, 0, 1, _const),
+    0x24: Row("const32", 4, 0, 1, _const),
+    0x25: Row("const64", 8, 0, 1, _const),
+    0x26: Row("reg", 2, 0, 1, _reg),
+    0x28: Row("dup", 0, 1, 2, _fixed(_dup)),
+    0x29: Row("pop", 0, 1, 0, _fixed(_pop)),
+    0x2A: Row("zero_ext", 1, 1, 1, _zero_ext),
+    0x2B: Row("swap", 0, 2, 2, _fixed(_swap)),
+    0x2C: Row("getv", 2, 0, 1, _getv),
+    0x2D: Row("setv", 2, 1, 1, _setv),
+    0x32: Row("pick", 1, 1, 2, _pick),
+    0x33: Row("rot", 0, 3, 3, _fixed(_rot)),
+}
+
+PICK: Final = 0x32
+
+# Those that lead somewhere, and the one whose operand has no fixed size.
+IF_GOTO: Final = 0x20
+GOTO: Final = 0x21
+END: Final = 0x27
+PRINTF: Final = 0x34
+
+#: Those that a message can name and nothing can do: there is no trace buffer, and GDB has
+#: never generated the floating-point ones.
+REFUSED: Final = {
+    0x01: "float", 0x0C: "trace", 0x0D: "trace_quick", 0x1B: "ref_float", 0x1C: "ref_double",
+    0x1D: "ref_long_double", 0x1E: "l_to_d", 0x1F: "d_to_l", 0x2E: "tracev", 0x2F: "tracenz",
+    0x30: "trace16",
+}  # fmt: skip

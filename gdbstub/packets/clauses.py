@@ -1,0 +1,44 @@
+"""What stands behind an insertion's arguments: conditions and commands, as agent expressions.
+
+It reads them, and neither checks nor evaluates what they say.
+"""
+
+import re
+from binascii import unhexlify
+from typing import Final
+
+from gdbstub.agent import Clauses
+from gdbstub.errors import PacketError
+
+_HEX: Final = rb"[0-9a-fA-F]"
+_EXPRESSIONS: Final = rb"(?:X%b+,(?:%b%b)*)" % (_HEX, _HEX, _HEX)
+_CLAUSES: Final = re.compile(
+    rb"(?:;(%b+))?(?:;cmds:(%b+),(%b+))?" % (_EXPRESSIONS, _HEX, _EXPRESSIONS)
+)
+_EXPRESSION: Final = re.compile(rb"X(%b+),(%b*)" % (_HEX, _HEX))
+
+
+def clauses(text: bytes) -> Clauses:
+    """Read ``[;cond_list…][;cmds:persist,cmd_list…]`` (GDB manual, E.2, ``Z0``).
+
+    A list is ``X len,expr`` once or more, one behind the other.
+
+    Raises:
+        PacketError: it is not of that form.
+    """
+    if not (match := _CLAUSES.fullmatch(text)):
+        raise PacketError("malformed conditions or commands of a breakpoint")
+    conditions, persist, commands = match.groups(default=b"")
+    return Clauses.compile(
+        _expressions(conditions), _expressions(commands), persist=bool(int(persist or b"0", 16))
+    )
+
+
+def _expressions(text: bytes) -> list[bytes]:
+    expressions: list[bytes] = []
+    for match in _EXPRESSION.finditer(text):
+        code = unhexlify(match[2])
+        if len(code) != int(match[1], 16):
+            raise PacketError(f"an expression of {len(code)} bytes, where {match[1]!r} are said")
+        expressions.append(code)
+    return expressions
