@@ -22,8 +22,10 @@ _MOST_OUTPUT: Final = 1 << 16
 class Context(Protocol):
     """Where an expression is evaluated: one vCPU, at rest at its breakpoint."""
 
-    #: Trace state variables by number; they outlive an evaluation.
-    variables: MutableMapping[int, int]
+    @property
+    def variables(self) -> MutableMapping[int, int]:
+        """Trace state variables by number; they outlive an evaluation."""
+        ...
 
     def register(self, number: int) -> int:
         """The value of the register with this number in target.xml, at most 64 bits wide.

@@ -230,7 +230,7 @@ class _Compiler:
             raise AgentError(f"the format at offset {offset + 4} does not end")
         format_ = Format.parse(text[:-1])
         if format_.arguments != count:
-            raise AgentError(f"the format takes {format_.arguments} arguments and is given {count}")
+            raise AgentError(f"the format takes {format_.arguments} arguments, given {count}")
         return _Instruction(2 + count, 0, _printf(format_), (offset + 4 + length,))
 
     def _number(self, offset: int, size: int) -> int:
