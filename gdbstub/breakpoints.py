@@ -75,7 +75,7 @@ class Breakpoints:
     def forget(self) -> None:
         """RAM is new, and nothing of ours in it; requests stay."""
         self._software.forget()
-        self.memory.forget()
+        self.memory.reset()
 
     def _patch(self, vcpu: int, gva: int) -> bool:
         """Ask for a BRK at *gva* if there is RAM there now."""

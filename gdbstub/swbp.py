@@ -4,11 +4,15 @@ A request is a record; RAM changes only in ``apply`` and ``withdraw``, so that t
 and inserting that GDB does around every stop costs nothing. It translates no address.
 """
 
+from itertools import islice
 from typing import Final, Protocol
 
 #: ``BRK #0xdb9``: an immediate that no kernel uses (arch/arm64/include/asm/brk-imm.h).
 BRK_COMMENT: Final = 0xDB9
 BRK: Final = (0xD4200000 | BRK_COMMENT << 5).to_bytes(4, "little")
+
+#: How many BRKs a resume looks at that nothing has been said of since the last one.
+_LOOKED_AT: Final = 8
 
 
 class Ram(Protocol):
@@ -24,12 +28,18 @@ class Ram(Protocol):
 
 
 class SoftwareBreakpoints:
-    """The requests of a client, and what of them is in RAM."""
+    """The requests of a client, and what of them is in RAM.
+
+    One address may stand for several places: asked for again after the guest has switched
+    its tables, it is a breakpoint there *and* where it was. Taking it back takes back all.
+    """
 
     def __init__(self, ram: Ram) -> None:
         self._ram = ram
-        self._requests: dict[int, int] = {}  # gva -> ipa
+        self._requests: dict[int, set[int]] = {}  # gva -> ipas
+        self._wanted: dict[int, set[int]] = {}  # ipa -> gvas; the same, the other way round
         self._patches: dict[int, bytes] = {}  # ipa -> the word that belongs there
+        self._due: set[int] = set()  # ipas that ``apply`` must look at
 
     def __bool__(self) -> bool:
         """Whether any is requested or still in RAM."""
@@ -37,36 +47,54 @@ class SoftwareBreakpoints:
 
     def insert(self, gva: int, ipa: int) -> None:
         """Ask for a breakpoint at *ipa*, which the client knows as *gva*."""
-        self._requests[gva] = ipa
+        self._requests.setdefault(gva, set()).add(ipa)
+        self._wanted.setdefault(ipa, set()).add(gva)
+        self._due.add(ipa)
 
     def remove(self, gva: int) -> bool:
         """Take the request for *gva* back; whether there was one."""
-        return self._requests.pop(gva, None) is not None
+        ipas = self._requests.pop(gva, None)
+        for ipa in ipas or ():
+            self._wanted[ipa].discard(gva)
+            if not self._wanted[ipa]:
+                del self._wanted[ipa]
+            self._due.add(ipa)
+        return ipas is not None
 
     def clear(self) -> None:
         """Take every request back."""
+        self._due.update(self._wanted)
         self._requests.clear()
+        self._wanted.clear()
 
     def apply(self) -> None:
-        """Make RAM hold a BRK of ours at every requested place and nowhere else."""
-        wanted = set(self._requests.values())
-        if wanted == self._patches.keys():
-            return
-        for ipa in self._patches.keys() - wanted:
-            self._restore(ipa)
-        for ipa in wanted - self._patches.keys():
-            original = self._ram.read_memory(ipa, 4)
-            self._ram.write_memory(ipa, BRK)
-            self._patches[ipa] = original
+        """Make RAM hold a BRK of ours at every requested place and nowhere else.
+
+        The guest may have rewritten its text over one. That is looked for where the client has
+        just asked again, and at a few others each time, in turn: not at all of them, for a
+        resume must not cost more the more there are.
+        """
+        oldest = tuple(islice(self._patches, _LOOKED_AT))
+        for ipa in oldest:
+            self._patches[ipa] = self._patches.pop(ipa)  # now the newest
+        for ipa in self._due.union(oldest):
+            if ipa not in self._wanted:
+                self._restore(ipa)
+            elif not self.owns(ipa):
+                self._patches[ipa] = self._ram.read_memory(ipa, 4)
+                self._ram.write_memory(ipa, BRK)
+        self._due.clear()
 
     def withdraw(self) -> None:
         """Take every BRK of ours out of RAM; requests stay."""
         for ipa in tuple(self._patches):
             self._restore(ipa)
+        self._due.update(self._wanted)
 
     def forget(self) -> None:
         """RAM is new: nothing of ours is in it. Requests stay."""
         self._patches.clear()
+        self._due.update(self._wanted)
 
     def owns(self, ipa: int) -> bool:
         """Whether a BRK that was executed at *ipa* is ours: in the table, and still in RAM."""
@@ -106,8 +134,8 @@ class SoftwareBreakpoints:
 
     def _restore(self, ipa: int) -> None:
         # The guest may have rewritten its text over our BRK: then its word stands.
-        original = self._patches.pop(ipa)
-        if self._ram.read_memory(ipa, 4) == BRK:
+        original = self._patches.pop(ipa, None)
+        if original is not None and self._ram.read_memory(ipa, 4) == BRK:
             self._ram.write_memory(ipa, original)
 
 

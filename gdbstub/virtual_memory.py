@@ -3,53 +3,124 @@
 It reads and writes RAM only: what a device would answer is nobody's business here.
 """
 
-from gdbstub.aarch64.mmu import PA_BITS, Mapping, Regime, Walk, pieces, translate, walk
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from gdbstub.aarch64.mmu import PA_BITS, Mapping, Regime, Walk, pieces, walk
 from gdbstub.aarch64.registers import (
+    CPSR,
     ID_AA64MMFR0_EL1,
     SCTLR_EL1,
     TCR_EL1,
     TTBR0_EL1,
     TTBR1_EL1,
 )
-from gdbstub.aarch64.sysreg import ID_AA64MMFR0, SCTLR, TCR
+from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR, TCR
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.swbp import SoftwareBreakpoints
 
-_TOP: int = 1 << 64
+_TOP: Final = 1 << 64
+_UPPER: Final = 1 << 55
+#: TTBR1_EL1 without ASID and CnP.
+_BADDR: Final = (1 << 48) - 2
 
 
-def regime_of(vcpu: Vcpu) -> Regime:
+def regime_of(vcpu: Vcpu, pa_bits: int) -> Regime:
     """The translation regime that *vcpu* is in now."""
     return Regime(
         SCTLR(vcpu.get(SCTLR_EL1)),
         TCR(vcpu.get(TCR_EL1)),
         vcpu.get(TTBR0_EL1),
         vcpu.get(TTBR1_EL1),
-        PA_BITS[ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1)).PARange & 7],
+        pa_bits,
     )
 
 
 class VirtualMemory:
-    """Reads and writes by virtual address; all vCPUs parked."""
+    """Reads and writes by virtual address; all vCPUs parked.
+
+    A kernel that unmaps itself from its processes (Linux's KPTI) has next to nothing in
+    TTBR1_EL1 while at EL0. Its addresses are then looked up in the tables that EL1 uses on
+    another vCPU now, or was last seen to use.
+    """
 
     def __init__(self, machine: Machine, breakpoints: SoftwareBreakpoints) -> None:
         self._machine = machine
         self._breakpoints = breakpoints
         self._regimes: dict[int, Regime] = {}
+        self._pa_bits = 0
+        #: TTBR1_EL1 as seen at EL1, the latest last. Two, for a kernel is at EL1 with either
+        #: of its own on the way out.
+        self._kernels: deque[int] = deque(maxlen=2)
+        self._alone = False
 
     def forget(self) -> None:
         """A vCPU may have run, or a register been written: ask anew."""
         self._regimes.clear()
 
-    def as_of_now(self) -> "VirtualMemory":
-        """The same, asking anew, for a vCPU's thread: it may have switched tables since a stop."""
-        return VirtualMemory(self._machine, self._breakpoints)
+    def reset(self) -> None:
+        """The guest starts over: nothing that was seen of it holds."""
+        self.forget()
+        self._kernels.clear()
 
-    def _regime(self, vcpu: int) -> Regime:
-        if (regime := self._regimes.get(vcpu)) is None:
-            regime = self._regimes[vcpu] = regime_of(self._machine.vcpus[vcpu])
+    def as_of_now(self) -> "VirtualMemory":
+        """The same, asking anew, for a vCPU's thread: it may have switched tables since a stop.
+
+        It goes by that vCPU's own registers alone, as an instruction of its does.
+        """
+        now = VirtualMemory(self._machine, self._breakpoints)
+        now._pa_bits, now._alone = self._pa_bits, True
+        return now
+
+    def _regime(self, index: int) -> Regime:
+        if (regime := self._regimes.get(index)) is None:
+            vcpu = self._machine.vcpus[index]
+            if not self._pa_bits:  # all vCPUs have the same, always
+                mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
+                self._pa_bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
+            regime = self._regimes[index] = regime_of(vcpu, self._pa_bits)
+            if not self._alone and regime.sctlr.M and not regime.tcr.EPD1:
+                self._note_kernel(vcpu, regime.ttbr1 & _BADDR)
         return regime
+
+    def _note_kernel(self, vcpu: Vcpu, ttbr1: int) -> None:
+        if self._kernels and self._kernels[-1] == ttbr1:
+            return
+        if PSTATE(vcpu.get(CPSR)).EL == 1:
+            if ttbr1 in self._kernels:
+                self._kernels.remove(ttbr1)
+            self._kernels.append(ttbr1)
+
+    def _pieces(self, index: int, gva: int, length: int) -> Iterator[Mapping]:
+        """Where the range lies, as ``mmu.pieces``; *length* is not 0."""
+        read, gva = self._machine.read_memory, gva % _TOP
+        regime = self._regime(index)
+        found = pieces(regime, gva, length, read)
+        try:
+            first = next(found)
+        except MemoryFault:
+            for kernel in self._kernels_for(index, gva):
+                found = pieces(replace(regime, ttbr1=kernel), gva, length, read)
+                with suppress(MemoryFault):
+                    first = next(found)
+                    break
+            else:
+                raise
+        yield first
+        yield from found
+
+    def _kernels_for(self, index: int, gva: int) -> list[int]:
+        """Other values of TTBR1_EL1 to look *gva* up by, where the vCPU's own has failed."""
+        vcpus = self._machine.vcpus
+        if self._alone or not gva & _UPPER or PSTATE(vcpus[index].get(CPSR)).EL != 0:
+            return []
+        for other in range(len(vcpus)):
+            self._regime(other)  # those at EL1 are noted now: what was seen longer ago comes last
+        return list(reversed(self._kernels))
 
     def translate(self, vcpu: int, gva: int) -> Mapping:
         """Where *gva* lies for this vCPU.
@@ -57,7 +128,7 @@ class VirtualMemory:
         Raises:
             MemoryFault: no translation.
         """
-        return translate(self._regime(vcpu), gva % _TOP, self._machine.read_memory)
+        return next(self._pieces(vcpu, gva, 1))
 
     def walk(self, vcpu: int, gva: int) -> Walk:
         """How *gva* is translated by what this vCPU's registers say now; raises nothing."""
@@ -72,9 +143,7 @@ class VirtualMemory:
         parts: list[bytes] = []
         left = length
         try:
-            for mapping in pieces(
-                self._regime(vcpu), gva % _TOP, length, self._machine.read_memory
-            ):
+            for mapping in self._pieces(vcpu, gva, length):
                 wanted = min(left, mapping.size)
                 part = self._machine.read_memory(mapping.ipa, wanted)
                 parts.append(self._breakpoints.hide(mapping.ipa, part))
@@ -94,7 +163,7 @@ class VirtualMemory:
         """
         places: list[tuple[int, bytes]] = []
         at = 0
-        for mapping in pieces(self._regime(vcpu), gva % _TOP, len(data), self._machine.read_memory):
+        for mapping in self._pieces(vcpu, gva, len(data)):
             part = data[at : at + mapping.size]
             if len(self._machine.read_memory(mapping.ipa, len(part))) < len(part):
                 raise MemoryFault(f"RAM ends within {len(data)} bytes at {gva:#x}")

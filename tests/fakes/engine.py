@@ -12,6 +12,10 @@ from unicorn.arm64_const import UC_ARM64_INS_MRS
 from unicorn.unicorn_py3.arch.arm64 import CpReg, UcAArch64
 from unicorn.unicorn_py3.unicorn import Uc, UcError
 
+from gdbstub.aarch64.mmu import Regime, translate
+from gdbstub.aarch64.registers import SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1
+from gdbstub.aarch64.sysreg import SCTLR, TCR
+from gdbstub.errors import MemoryFault
 from tests.fakes import registers
 from tests.fakes.clock import Clock
 from tests.fakes.debug import Access
@@ -106,8 +110,16 @@ class Engine:
 
     def word(self) -> int:
         """The instruction at PC; 0, which is undefined, where there is no RAM."""
-        pc = self.registers.pc
-        return int.from_bytes(self._ram.read(pc, 4), "little") if pc in self._ram else 0
+        return self._word_at(self.registers.pc)
+
+    def _word_at(self, gva: int) -> int:
+        get = self.registers.get
+        regime = Regime(SCTLR(get(SCTLR_EL1)), TCR(get(TCR_EL1)), get(TTBR0_EL1), get(TTBR1_EL1))
+        try:
+            word = self._ram.read(translate(regime, gva, self._ram.read).ipa, 4)
+        except MemoryFault:
+            return 0
+        return int.from_bytes(word, "little")
 
     # Undo: an access that a watchpoint catches must not have been done.
 
@@ -136,7 +148,11 @@ class Engine:
 
     def forget_code(self, ipa: int, length: int) -> None:
         """RAM has changed from outside: translate that code anew."""
-        if length:
+        if not length:
+            return
+        if SCTLR(self.registers.get(SCTLR_EL1)).M:
+            self._uc.ctl_flush_tb()  # the other would take the address for a virtual one
+        else:
             self._uc.ctl_remove_cache(ipa & -4, (ipa + length + 3) & -4)
 
     # Hooks, called by Unicorn while it executes.
@@ -147,8 +163,8 @@ class Engine:
         if number == _EXCP_BKPT:
             self._trap = Trap(Cause.BRK, immediate)
         elif number == _EXCP_SWI:
-            svc = self._ram.read(self.registers.pc - 4, 4)
-            self._trap = Trap(Cause.SVC, (int.from_bytes(svc, "little") & _IMMEDIATE) >> 5)
+            svc = self._word_at(self.registers.pc - 4)
+            self._trap = Trap(Cause.SVC, (svc & _IMMEDIATE) >> 5)
         elif number == _EXCP_UDEF:
             # Without an EL2 of its own, HVC is undefined to Unicorn.
             is_hvc = word & ~_IMMEDIATE == _HVC

@@ -10,8 +10,10 @@ class Ram:
     def __init__(self, content: bytes) -> None:
         self.content = bytearray(content)
         self.writes = 0
+        self.reads = 0
 
     def read_memory(self, ipa: int, length: int) -> bytes:
+        self.reads += 1
         return bytes(self.content[ipa : ipa + length])
 
     def write_memory(self, ipa: int, data: bytes) -> None:
@@ -89,3 +91,58 @@ def test_text_that_the_guest_rewrote_is_left_alone() -> None:
     assert breakpoints.hide(8, b"\x1f\x20\x03\xd5") == b"\x1f\x20\x03\xd5"
     breakpoints.withdraw()
     assert ram.content[8:12] == b"\x1f\x20\x03\xd5"
+
+
+def test_text_that_the_guest_rewrote_is_patched_anew_when_it_is_asked_for_again() -> None:
+    ram, breakpoints = armed(bytes(SIZE), {8})
+    ram.content[8:12] = b"\x1f\x20\x03\xd5"
+    breakpoints.insert(0x1008, 8)
+    breakpoints.apply()
+    assert breakpoints.owns(8)
+    assert breakpoints.hide(8, BRK) == b"\x1f\x20\x03\xd5"
+    breakpoints.remove(0x1008)
+    breakpoints.apply()
+    assert ram.content[8:12] == b"\x1f\x20\x03\xd5"
+
+
+def test_it_is_patched_anew_soon_even_if_nobody_asks() -> None:
+    ram, breakpoints = armed(bytes(SIZE), set(range(0, SIZE, 4)))
+    ram.content[40:44] = b"\x1f\x20\x03\xd5"
+    for _ in range(SIZE // 4 // 8):
+        breakpoints.apply()
+    assert ram.content == BRK * (SIZE // 4)
+    assert breakpoints.hide(40, BRK) == b"\x1f\x20\x03\xd5"
+
+
+def test_what_a_resume_costs_does_not_grow_with_the_number_of_breakpoints() -> None:
+    costs = []
+    for count in 8, 16:
+        ram, breakpoints = armed(bytes(SIZE), set(range(0, 4 * count, 4)))
+        ram.reads = 0
+        breakpoints.apply()
+        costs.append(ram.reads)
+    assert costs == [8, 8]
+
+
+def test_one_address_that_stands_for_two_places_is_taken_back_from_both() -> None:
+    ram, breakpoints = armed(bytes(SIZE), {8})
+    breakpoints.insert(0x1008, 24)
+    breakpoints.apply()
+    assert breakpoints.owns(8)
+    assert breakpoints.owns(24)
+    breakpoints.remove(0x1008)
+    breakpoints.apply()
+    assert ram.content == bytes(SIZE)
+    assert not breakpoints
+
+
+def test_after_all_was_withdrawn_requests_are_patched_anew() -> None:
+    ram, breakpoints = armed(bytes(SIZE), {8})
+    breakpoints.withdraw()
+    assert ram.content == bytes(SIZE)
+    breakpoints.apply()
+    assert breakpoints.owns(8)
+    ram.content[:] = bytes(SIZE)
+    breakpoints.forget()
+    breakpoints.apply()
+    assert breakpoints.owns(8)
