@@ -5,8 +5,8 @@ client sends them. Source: GDB manual, appendix F "The GDB Agent Expression Mech
 """
 
 from gdbstub.agent.clauses import Clauses
-from gdbstub.agent.operations import Context
+from gdbstub.agent.operations import Context, Run
 from gdbstub.agent.printf import Format
 from gdbstub.agent.program import Program
 
-__all__ = ["Clauses", "Context", "Format", "Program"]
+__all__ = ["Clauses", "Context", "Format", "Program", "Run"]

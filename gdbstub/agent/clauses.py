@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gdbstub.agent.operations import Context
+from gdbstub.agent.operations import Context, Run
 from gdbstub.agent.program import Program
 from gdbstub.errors import AgentError
 
@@ -43,18 +43,27 @@ class Clauses:
 
     def hold(self, context: Context) -> bool:
         """Whether a hit counts: one condition is enough, and so is none at all."""
-        return not self.conditions or any(_holds(program, context) for program in self.conditions)
+        if not self.conditions:
+            return True
+        run = Run(context)
+        return any(_holds(program, run) for program in self.conditions)
 
     def output(self, context: Context) -> bytes:
         """Run the commands; what they print."""
-        return b"".join(_output(program, context) for program in self.commands)
+        run = Run(context)
+        for program in self.commands:
+            try:
+                program.execute(run)
+            except AgentError as error:
+                run.output += _complaint(error)
+        return run.output
 
 
 def _condition(code: bytes) -> Program:
     try:
         return Program.compile(code)
     except AgentError as error:
-        _log.warning("a breakpoint's condition is left to the client: %s", error)
+        _log.info("a breakpoint's condition is left to the client: %s", error)
         return _TRUE
 
 
@@ -65,19 +74,12 @@ def _command(code: bytes) -> Program:
         return Program.printing(_complaint(error))
 
 
-def _holds(program: Program, context: Context) -> bool:
+def _holds(program: Program, run: Run) -> bool:
     try:
-        return program.value(context) != 0
+        return program.value(run) != 0
     except AgentError as error:
         _log.debug("a breakpoint's condition is left to the client: %s", error)
         return True
-
-
-def _output(program: Program, context: Context) -> bytes:
-    try:
-        return program.output(context)
-    except AgentError as error:
-        return _complaint(error)
 
 
 def _complaint(error: AgentError) -> bytes:

@@ -45,9 +45,9 @@ class Context(Protocol):
 
 
 class Run:
-    """One evaluation: what an operation may touch besides the stack."""
+    """The evaluations of one hit, with one budget: what operations touch besides the stack."""
 
-    # Of the class until they change: most evaluations change neither, and one is made a hit.
+    # Of the class until they change: at most hits neither does.
     output = b""
     _deadline = 0.0
 
@@ -58,15 +58,15 @@ class Run:
         """Called now and then; the time begins with the first call.
 
         Raises:
-            AgentError: the evaluation takes too long, or says too much.
+            AgentError: they take too long, or say too much.
         """
         now = monotonic()
         if not self._deadline:
             self._deadline = now + _SECONDS
         elif now > self._deadline:
-            raise AgentError(f"the expression takes longer than {_SECONDS:g} s")
+            raise AgentError(f"what is evaluated takes longer than {_SECONDS:g} s")
         if len(self.output) > _MOST_OUTPUT:
-            raise AgentError(f"the expression prints more than {_MOST_OUTPUT} bytes")
+            raise AgentError(f"what is evaluated prints more than {_MOST_OUTPUT} bytes")
 
     def read(self, gva: int, length: int) -> bytes:
         """Exactly *length* bytes.

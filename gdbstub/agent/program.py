@@ -17,7 +17,6 @@ from gdbstub.agent.operations import (
     PRINTF,
     REFUSED,
     ROWS,
-    Context,
     Operation,
     Run,
 )
@@ -64,27 +63,22 @@ class Program:
         """What prints *text*, always the same."""
         return cls((Block((_printf(Format((text,))),)),))
 
-    def value(self, context: Context) -> int:
+    def value(self, run: Run) -> int:
         """Evaluate; what is then on top of the stack, 64 bits and unsigned.
 
         Raises:
             AgentError: it has no value: a fault, a division by zero, the budget is spent.
         """
-        if stack := self._evaluate(Run(context)):
+        if stack := self.execute(run):
             return stack[-1]
         raise AgentError("the expression leaves no value")
 
-    def output(self, context: Context) -> bytes:
-        """Evaluate; what it printed.
+    def execute(self, run: Run) -> list[int]:
+        """Evaluate; the stack that is left. What it prints is added to ``run.output``.
 
         Raises:
             AgentError: as for ``value``.
         """
-        run = Run(context)
-        self._evaluate(run)
-        return run.output
-
-    def _evaluate(self, run: Run) -> list[int]:
         blocks = self.blocks
         block = blocks[0]
         stack: list[int] = []

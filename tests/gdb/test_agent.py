@@ -10,11 +10,11 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, X, stack_pointer
 from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.agent import Program
+from gdbstub.agent import Program, Run
 from gdbstub.errors import MemoryFault, NoSuchRegister
 from tests.fakes.machine import FakeMachine
 from tests.gdb.conftest import Client
-from tests.pure.agent import assemble, printf
+from tests.pure.agent import assemble, printed, printf
 
 
 class Halted:
@@ -92,10 +92,10 @@ def test_expressions_come_to_what_gdb_prints(gdb: Client) -> None:
         *(f"output/d (long)({expression})" for expression in EXPRESSIONS),
     )
     context, middle = Halted(gdb.stub.machine), len(EXPRESSIONS)
-    values = [compiled(listing).value(context) for listing in answers[:middle]]
-    printed = [int(text) % (1 << 64) for text in answers[middle:]]
+    values = [compiled(listing).value(Run(context)) for listing in answers[:middle]]
+    wanted = [int(text) % (1 << 64) for text in answers[middle:]]
     assert dict(zip(EXPRESSIONS, values, strict=True)) == dict(
-        zip(EXPRESSIONS, printed, strict=True)
+        zip(EXPRESSIONS, wanted, strict=True)
     )
 
 
@@ -112,5 +112,5 @@ def test_expressions_come_to_what_gdb_prints(gdb: Client) -> None:
     ],
 )
 def test_dprintf_prints_what_gdbs_printf_prints(gdb: Client, arguments: str) -> None:
-    listing, printed = ask(gdb, f"maint agent-printf {arguments}", f"printf {arguments}")
-    assert compiled(listing).output(Halted(gdb.stub.machine)).decode() == printed
+    listing, wanted = ask(gdb, f"maint agent-printf {arguments}", f"printf {arguments}")
+    assert printed(compiled(listing), Halted(gdb.stub.machine)).decode() == wanted

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from gdbstub.agent import Context, Program, Run
 from gdbstub.errors import MemoryFault, NoSuchRegister
 
 #: The opcodes without an operand, and those with one: its size in bytes (GDB manual, F.2).
@@ -40,6 +41,13 @@ def assemble(text: str) -> bytes:
 def printf(count: int, text: bytes) -> bytes:
     """One ``printf``."""
     return bytes([0x34, count]) + (len(text) + 1).to_bytes(2, "big") + text + b"\0"
+
+
+def printed(program: Program, context: Context) -> bytes:
+    """What *program* prints."""
+    run = Run(context)
+    program.execute(run)
+    return run.output
 
 
 class Guest:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdbstub.agent import Clauses
+from gdbstub.agent import Clauses, operations
 from gdbstub.errors import PacketError
 from gdbstub.packets.clauses import clauses
 from tests.pure.agent import Guest, assemble, printf
@@ -80,7 +80,7 @@ def test_whatever_is_sent_it_is_read_or_refused(text: bytes) -> None:
 def test_a_condition_that_is_no_program_is_left_to_the_client(
     text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         unusable = Clauses.compile([assemble(text)])
     assert unusable.hold(at(0))
     assert "left to the client" in caplog.text
@@ -112,3 +112,16 @@ def test_a_command_that_cannot_be_says_why_and_the_others_run() -> None:
     assert said.output(at(0)) == (
         b"<dprintf: the format takes 1 arguments, given 0>\n<dprintf: nothing at 0x8>\nfine"
     )
+
+
+def test_all_commands_of_a_hit_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(operations, "monotonic", lambda: next(clock) / 100)
+    said = Clauses.compile((), [assemble("goto 0")] * 3).output(at(0))
+    assert said == b"<dprintf: what is evaluated takes longer than 0.1 s>\n" * 3
+    assert next(clock) < 20, "the second had no time of its own"
+
+
+def test_what_a_command_printed_before_it_failed_is_kept() -> None:
+    code = assemble("const8 0; const8 0") + printf(0, b"so far ") + assemble("const8 8; ref8; end")
+    assert Clauses.compile((), [code]).output(at(0)) == b"so far <dprintf: nothing at 0x8>\n"

@@ -1,6 +1,7 @@
 """Any expression comes to what arithmetic says; any bytes come to a value or to AgentError."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdbstub.agent import Program
+from gdbstub.agent import Program, Run
 from gdbstub.errors import AgentError
 from tests.pure.agent import PLAIN, WITH_OPERAND, Guest, assemble, printf
 
@@ -105,15 +106,15 @@ def test_arithmetic_is_what_the_model_says(expression: Expression) -> None:
     program = Program.compile(expression.code + assemble("end"))
     if expression.value is None:
         with pytest.raises(AgentError, match="division by zero"):
-            program.value(GUEST)
+            program.value(Run(GUEST))
     else:
-        assert program.value(GUEST) == expression.value
+        assert program.value(Run(GUEST)) == expression.value
 
 
 @given(values, values, values)
 def test_a_branch_takes_the_right_way(condition: int, a: int, b: int) -> None:
     code = assemble(f"const64 {condition}; if_goto 24; const64 {a}; goto 33; const64 {b}; end")
-    assert Program.compile(code).value(GUEST) == (b if condition else a)
+    assert Program.compile(code).value(Run(GUEST)) == (b if condition else a)
 
 
 def evaluate(code: bytes) -> None:
@@ -122,11 +123,9 @@ def evaluate(code: bytes) -> None:
         program = Program.compile(code)
     except AgentError:
         return
-    for ask in (program.value, program.output):
-        try:
-            ask(Guest({n: n for n in range(256)}, {n << 8: bytes(256) for n in range(256)}))
-        except AgentError:
-            continue
+    guest = Guest({n: n for n in range(256)}, {n << 8: bytes(256) for n in range(256)})
+    with suppress(AgentError):
+        program.value(Run(guest))
 
 
 @given(st.binary(max_size=64))
