@@ -3,10 +3,10 @@
 No packet is known here; ``packets/monitor.py`` brings the line and takes the text.
 """
 
-from gdbstub.monitor import control
+from gdbstub.monitor import control, memory
 from gdbstub.monitor.debugger import MonitoredDebugger
 
 # Importing a subject registers its commands.
-SUBJECTS = (control,)
+SUBJECTS = (control, memory)
 
 __all__ = ["SUBJECTS", "MonitoredDebugger"]

@@ -67,6 +67,7 @@ def _word(text: str, registers: Registers) -> str:
 #: Every word in capitals that a template may use, and what becomes of what stands there.
 _FIELDS: Final[dict[str, Callable[[str, Registers], object]]] = {
     "ADDR": address,
+    "PHYSICAL": address,
     "LENGTH": length,
     "NAME": _word,
     "COMMAND": _word,

@@ -41,3 +41,29 @@ def test_quit_ends_the_guest_and_the_session(gdb: Client) -> None:
     said = gdb("monitor quit")
     assert "The guest has ended." in said
     gdb.stub.expect_end()
+
+
+def test_where_an_address_lies(gdb: Client) -> None:
+    said = gdb(
+        "monitor phys $pc", "monitor walk 0x40000010", "monitor dump 0x40000000 20",
+        "monitor dump 0x401ffff8", "monitor phys 0x9000000", "monitor dump 0x9000000",
+        "monitor dump 0x40000000 0x20000", "monitor phys pc",
+    )  # fmt: skip
+    assert "0x40000000 is physical 0x40000000, RAM\n" in said
+    assert re.search(r"^0x40000010: the MMU is off\nphysical 0x40000010, ", said, re.M), said
+    first, second = re.findall(r"^0x00400000[01]0  (.{48})  ", said, re.M)
+    image = gdb.guest.image[:20].hex(" ")
+    assert f"{' '.join(first.split())} {' '.join(second.split())}" == image
+    assert "RAM ends at 0x40200000\n" in said
+    assert "0x9000000 is physical 0x9000000, no RAM\n" in said
+    assert "no RAM at 0x9000000\n" in said
+    assert "131072 bytes are too many at once: at most 65536\n" in said
+    assert "'pc' is no address: expected 0x" in said
+
+
+def test_a_dump_shows_breakpoints_that_are_in_ram(gdb: Client) -> None:
+    said = gdb(
+        "set breakpoint always-inserted on", "break *0x40000004", "break *0x4000000c", "continue",
+        "continue", "monitor dump 0x40000000 16",
+    )  # fmt: skip
+    assert re.search(r"^0x0040000000  .{11} 20 b7 21 d4", said, re.M), said

@@ -1,0 +1,59 @@
+"""Commands about where memory lies and what is in it, by the tables of the current thread.
+
+They change nothing, and read RAM only.
+"""
+
+from typing import Final
+
+from gdbstub.aarch64.walk import render
+from gdbstub.errors import InputError, MemoryFault
+from gdbstub.monitor.context import Context, command
+
+_LINE: Final = 16
+_DUMPED: Final = 4 * _LINE
+_MOST: Final = 64 << 10
+_PRINTABLE: Final = range(0x20, 0x7F)
+
+
+@command("walk", "ADDR")
+def walk(context: Context, gva: int) -> str:
+    """Show how the current thread's translation tables translate a virtual address.
+
+    A line for each table that is looked into: its level, its physical address and the index,
+    the descriptor, and what that is with its attributes; then where the address lies.
+    """
+    return render(context.breakpoints.memory.walk(context.index, gva)) + "\n"
+
+
+@command("phys", "ADDR")
+def phys(context: Context, gva: int) -> str:
+    """Say at which physical address a virtual one lies for the current thread."""
+    mapping = context.breakpoints.memory.translate(context.index, gva)
+    try:
+        context.machine.read_memory(mapping.ipa, 1)
+        what = "RAM"
+    except MemoryFault:
+        what = "no RAM"
+    return f"{gva:#x} is physical {mapping.ipa:#x}, {what}\n"
+
+
+@command("dump", "PHYSICAL [LENGTH]")
+def dump(context: Context, ipa: int, length: int | None) -> str:
+    """Show bytes at a physical address, 64 unless told, as they are in RAM.
+
+    Breakpoints of yours are seen here if they are inserted; GDB's own commands hide them.
+    """
+    wanted = length or _DUMPED
+    if wanted > _MOST:
+        raise InputError(f"{wanted} bytes are too many at once: at most {_MOST}")
+    data = context.machine.read_memory(ipa, wanted)
+    lines = [_line(ipa + at, data[at : at + _LINE]) for at in range(0, len(data), _LINE)]
+    if len(data) < wanted:
+        lines.append(f"RAM ends at {ipa + len(data):#x}\n")
+    return "".join(lines)
+
+
+def _line(ipa: int, data: bytes) -> str:
+    octets = f"{data[:8].hex(' ')}  {data[8:].hex(' ')}"
+    text = "".join(chr(octet) if octet in _PRINTABLE else "." for octet in data)
+    return f"{ipa:#012x}  {octets:<48}  {text}\n"
