@@ -7,11 +7,12 @@ Source: linux/Documentation/virt/kvm/api.rst.
 import grp
 import logging
 import os
+import platform
 import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gdbstub import kvm_abi
@@ -42,6 +43,8 @@ class KvmConfig:
     ram_size: int
     mmio: Mmio
     populate: Callable[["KvmMachine"], None]
+    #: What there is to say of the guest in it (``Machine.about``).
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_kvm(path: str = DEVICE) -> int:
@@ -124,6 +127,17 @@ class KvmMachine:
     def extension(self, capability: int) -> int:
         """KVM_CHECK_EXTENSION."""
         return kvm_abi.ioctl(self._kvm, kvm_abi.CHECK_EXTENSION, capability)
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What there is to say of it (``Machine.about``)."""
+        config = self._config
+        end = config.ram_base + config.ram_size
+        return {
+            **config.about,
+            "RAM": f"{config.ram_size >> 20} MiB at {config.ram_base:#x} to {end - 1:#x}",
+            "host": f"KVM on Linux {platform.release()}",
+        }
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:

@@ -147,6 +147,11 @@ class Machine(Protocol):
         ...
 
     @property
+    def about(self) -> Mapping[str, str]:
+        """What a person would ask of it first, by a word each: ``RAM``, and more."""
+        ...
+
+    @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """How often what has happened, resets included, for a person to read.
 

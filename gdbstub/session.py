@@ -5,6 +5,7 @@ It does no I/O and never waits; the server brings what arrived and says when to 
 
 import logging
 from collections import deque
+from time import perf_counter_ns
 from typing import Final
 
 from gdbstub import rsp
@@ -82,6 +83,7 @@ class Session:
     def target_stopped(self) -> bytes:
         """After ``Target.notify``: return what is to be sent, perhaps nothing. Never raises."""
         out: list[bytes] = []
+        start = perf_counter_ns()
         try:
             report = self._target.take_report()
             if isinstance(report, Exited):
@@ -94,6 +96,8 @@ class Session:
             if self._owed and report is not None:
                 self._owed = False
                 self._send(stop_reply(self._client, report), out)
+                self._client.stops.count += 1
+                self._client.stops.nanoseconds += perf_counter_ns() - start
         except Exception as error:
             _log.exception("cannot tell why the target stopped")
             self._running = self._owed = False
@@ -155,7 +159,12 @@ class Session:
         return row is not None and row.always
 
     def _handle(self, event: rsp.Event, out: list[bytes]) -> None:
-        """Answer one packet, or set the target going."""
+        """Answer one packet, or set the target going, and note how long it took."""
+        start = perf_counter_ns()
+        self._answer(event, out)
+        self._client.last.nanoseconds += perf_counter_ns() - start
+
+    def _answer(self, event: rsp.Event, out: list[bytes]) -> None:
         try:
             if isinstance(event, rsp.Packet):
                 reply = dispatch(self._client, event.data)

@@ -199,6 +199,14 @@ class Target(Protocol):
 # What a target may offer besides: a client is told of it only where it is there.
 
 
+@dataclass(slots=True)
+class Tally:
+    """How often something was done, and how long that took in all."""
+
+    count: int = 0
+    nanoseconds: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A line for the target itself, and who asks: ``thread`` is the client's current one."""
@@ -207,8 +215,10 @@ class Command:
     line: str
     #: What the client announced in ``qSupported``.
     features: frozenset[bytes] = frozenset()
-    #: How many packets of each name it has sent.
-    packets: Mapping[bytes, int] = field(default_factory=dict)
+    #: Its packets by name; those that nobody knows have none.
+    packets: Mapping[bytes, Tally] = field(default_factory=dict)
+    #: The stops that it was told of.
+    stops: Tally = field(default_factory=Tally)
 
 
 @runtime_checkable

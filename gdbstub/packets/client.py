@@ -11,7 +11,7 @@ from typing import Final
 from gdbstub.aarch64.registers import CORE, FPU, Register
 from gdbstub.errors import NoSuchThread
 from gdbstub.packets.expedited import Expedited
-from gdbstub.target import Action, Resume, Target
+from gdbstub.target import Action, Resume, Tally, Target
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
@@ -36,14 +36,17 @@ class Client:
     resumed: int = ALL
     #: Whether an older LLDB was told that ``x`` replies carry no ``b``.
     raw_upload: bool = False
-    #: How many packets of each name it has sent.
-    packets: dict[bytes, int] = field(default_factory=dict)
     #: Whether it takes the keys of LLDB's in stop replies; it has asked for them.
     lldb: bool = False
     #: The threads that the last resume stepped.
     stepped: frozenset[int] = frozenset()
     #: Whether the guest ends with its client's leaving.
     kill_on_disconnect: bool = False
+    #: Its packets by name, unknown ones under an empty one, and the one that came last.
+    packets: dict[bytes, Tally] = field(default_factory=dict)
+    last: Tally = field(default_factory=Tally)
+    #: The stops that it was told of.
+    stops: Tally = field(default_factory=Tally)
 
     threads: tuple[int, ...] = field(init=False)
     registers: tuple[Register, ...] = field(init=False)
@@ -64,6 +67,13 @@ class Client:
         self.general_registers = self.registers[: [*shown, False].index(False)]
         self.expedited = Expedited(self.registers)
         self.general = self.threads[0]
+
+    def count(self, name: bytes) -> None:
+        """A packet *name* has come."""
+        if (tally := self.packets.get(name)) is None:
+            tally = self.packets[name] = Tally()
+        tally.count += 1
+        self.last = tally
 
     def thread(self, thread_id: int) -> int:
         """Check that one thread is meant and exists; ``ANY`` is the current one.

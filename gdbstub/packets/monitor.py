@@ -18,9 +18,8 @@ def rcmd(client: Client, line: bytes) -> Reply:
     """
     if not isinstance(client.target, Monitor):
         return b""
-    command = Command(
-        client.general, line.decode("utf-8", "replace"), frozenset(client.features), client.packets
-    )
+    text = line.decode("utf-8", "replace")
+    command = Command(client.general, text, client.features, client.packets, client.stops)
     try:
         text = client.target.monitor(command)
     except StubError as error:

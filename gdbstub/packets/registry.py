@@ -104,9 +104,9 @@ def dispatch(client: Client, data: bytes) -> Reply:
         StubError: it cannot be done.
     """
     row = find(data)
+    client.count(row.name if row else b"")
     if row is None:
         return b""
-    client.packets[row.name] = client.packets.get(row.name, 0) + 1
     if row.suffix and (match := _SUFFIX.search(data)):
         with client.looking_at(thread_id(match[1])):
             return _call(row, client, data[: match.start()])

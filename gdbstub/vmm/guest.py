@@ -14,7 +14,9 @@ from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from gdbstub.vmm import boot, gic, layout
 from gdbstub.vmm.bus import Bus
 from gdbstub.vmm.image import Guest as Image
+from gdbstub.vmm.image import LinuxImage
 from gdbstub.vmm.pl011 import PL011
+from gdbstub.vmm.size import format_figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Guest:
         self._transmit = transmit
         self._bus = Bus()
         self._uart: PL011 | None = None
+        self._about = _about(config)
         self.machine = KvmMachine(
             KvmConfig(
                 vcpus=config.vcpus,
@@ -52,6 +55,7 @@ class Guest:
                 ram_size=config.memory,
                 mmio=self._bus,
                 populate=self._populate,
+                about=self._about,
             )
         )
 
@@ -67,6 +71,9 @@ class Guest:
     def _populate(self, machine: KvmMachine) -> None:
         config = self._config
         kind = gic.create(machine.vm, config.vcpus)
+        self._about["devices"] = (
+            f"GICv{kind.value} at {layout.GICD_BASE:#x}, PL011 at {layout.UART_BASE:#x}, arch timer"
+        )
         self._uart = PL011(self._transmit, _irq_line(machine.vm, layout.UART_INTID))
         self._bus.clear()
         self._bus.attach(layout.UART_BASE, layout.UART_SIZE, self._uart)
@@ -113,6 +120,17 @@ def check(config: GuestConfig) -> None:
         initrd=config.initrd,
         dtb=config.dtb,
     )
+
+
+def _about(config: GuestConfig) -> dict[str, str]:
+    """What a person would ask of the guest first."""
+    image = config.image
+    if isinstance(image, LinuxImage):
+        return {
+            "guest": f"Linux, {image.name}, {format_figure(image.image_size)}",
+            "arguments": config.append or "(none)",
+        }
+    return {"guest": f"ELF, {image.name}, entry {image.entry:#x}"}
 
 
 def _irq_line(vm: int, intid: int) -> Callable[[bool], None]:

@@ -83,6 +83,10 @@ class FakeMachine:
         return self._vcpus
 
     @property
+    def about(self) -> Mapping[str, str]:
+        return {"RAM": f"{self._ram.size >> 20} MiB at {BASE:#x}"}
+
+    @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         return {"exits": self._exits}
 

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.gdb.conftest import Client
+from tests.gdb.conftest import Client, Serve
 
 
 def test_help_and_what_is_not_understood(gdb: Client) -> None:
@@ -67,3 +67,20 @@ def test_a_dump_shows_breakpoints_that_are_in_ram(gdb: Client) -> None:
         "continue", "monitor dump 0x40000000 16",
     )  # fmt: skip
     assert re.search(r"^0x0040000000  .{11} 20 b7 21 d4", said, re.M), said
+
+
+def test_info_says_what_is_debugged(serve: Serve) -> None:
+    said = serve(vcpus=2)("monitor info")
+    assert re.search(r"^RAM +2 MiB at 0x40000000$", said, re.M), said
+    assert re.search(r"^vCPU 0 +EL1h at 0x40000000, MMU off, current thread$", said, re.M), said
+    assert re.search(r"^vCPU 1 +powered off$", said, re.M), said
+    assert re.search(r"^slots +6 breakpoints and 4 watchpoints in hardware$", said, re.M), said
+    assert re.search(r"^client +.*\bhwbreak\b", said, re.M), said
+    assert all(len(line) < 80 for line in said.splitlines()), said
+
+
+def test_stats_counts_what_was_done(gdb: Client) -> None:
+    said = gdb("break touch", "continue", "stepi", "stepi", "monitor stats")
+    assert re.search(r"^vCont; +3 +\d+\.\d$", said, re.M), said
+    assert re.search(r"^\(stops\) +3 +\d+\.\d$", said, re.M), said
+    assert re.search(r"^exits +number\nDebugExit +3$", said, re.M), said

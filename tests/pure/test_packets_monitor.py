@@ -98,5 +98,13 @@ def test_who_asks_is_told() -> None:
     stage.send(b"m40000000,4")
     stage.send(b"qRcmd,")
     assert target.heard[0].features == {b"swbreak"}
-    assert target.heard[0].packets[b"m"] == 2
-    assert target.heard[0].packets[b"qRcmd,"] == 1
+    assert target.heard[0].packets[b"m"].count == 2
+    assert target.heard[0].packets[b"m"].nanoseconds > 0
+    assert target.heard[0].packets[b"qRcmd,"].count == 1
+    assert target.heard[0].stops.count == 0
+    stage.send(b"vCont;s:1")
+    stage.send(b"vNothing")
+    stage.send(b"qRcmd,")
+    assert target.heard[1].stops.count == 1
+    assert target.heard[1].stops.nanoseconds > 0
+    assert target.heard[1].packets[b""].count == 1

@@ -1,0 +1,55 @@
+"""What a person asks first: which guest this is, and how it is being debugged.
+
+It reads, and changes nothing.
+"""
+
+from typing import Final
+
+from gdbstub.aarch64.mmu import Regime
+from gdbstub.aarch64.registers import CNTVCT_EL0, CPSR, PC
+from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.machine import Power
+from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.control import step_irqs, time
+from gdbstub.monitor.text import count, table
+from gdbstub.virtual_memory import regime_of
+
+_GRANULE: Final = {0b00: "4", 0b01: "64", 0b10: "16"}  # KiB, by TCR_EL1.TG0
+
+
+@command("info")
+def info(context: Context) -> str:
+    """Say what is debugged here, and how: guest, vCPUs, slots, clock, client."""
+    machine = context.machine
+    rows = list(machine.about.items())
+    rows += [
+        (f"vCPU {index}", _vcpu(context, index)) for index in range(len(context.machine.vcpus))
+    ]
+    rows += [
+        ("slots", f"{count(machine.breakpoint_slots, 'breakpoint')} and "
+                  f"{count(machine.watchpoint_slots, 'watchpoint')} in hardware"),
+        ("registers", f"{len(machine.system_registers)} system registers"),
+        ("counter", f"CNTVCT_EL0 is {context.vcpu.get(CNTVCT_EL0)}"),
+        ("time", time(context, None).rstrip()),
+        ("steps", step_irqs(context, None).rstrip()),
+        ("client", b" ".join(sorted(context.asked.features)).decode("ascii", "replace") or
+                   "announces no feature"),
+    ]  # fmt: skip
+    return table(rows)
+
+
+def _vcpu(context: Context, index: int) -> str:
+    vcpu = context.machine.vcpus[index]
+    here = ", current thread" if index == context.index else ""
+    if vcpu.power is Power.OFF:
+        return f"{vcpu.power.value}{here}"
+    pstate = PSTATE(vcpu.get(CPSR))
+    level = f"EL{pstate.EL}{'h' if pstate.SP else 't'}" if not pstate.nRW else "AArch32 EL0"
+    return f"{level} at {vcpu.get(PC):#x}, {_mmu(regime_of(vcpu))}{here}"
+
+
+def _mmu(regime: Regime) -> str:
+    if not regime.sctlr.M:
+        return "MMU off"
+    granule = _GRANULE.get(regime.tcr.TG0, "?")
+    return f"MMU on, {granule} KiB granule, {64 - regime.tcr.T0SZ} bits"

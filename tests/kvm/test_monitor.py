@@ -1,0 +1,76 @@
+"""Monitor commands on a Linux kernel, typed in a real gdb."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.kvm.debugging import gdb
+from tests.kvm.stub import Stub
+
+STEPS = Path(__file__).parent / "check_steps.py"
+#: Where the demo's kernel begins, by both addresses (text_offset 0).
+PHYSICAL = 0x4000_0000
+#: From VBAR_EL1 to where an IRQ at EL1h goes (Arm ARM D1.3.1).
+IRQ_EL1H = 0x280
+SECOND = 10_000_000  # ticks that the counter of any CPU does at least
+
+
+@pytest.fixture(scope="module")
+def kernel(vmlinux: Path) -> str:
+    """What gdb says of a kernel whose timer ticks and whose interrupts are on."""
+    pause = "shell sleep 1"
+    counter = ["maint flush register-cache", 'printf "counter %lu\\n", $CNTVCT_EL0']
+    place = 'printf "vector+%ld\\n", (long) $pc - (long) $VBAR_EL1'
+    with Stub() as stub:
+        return gdb(
+            stub, vmlinux, "break kernel_init", "continue", "delete",
+            'printf "kernel+%ld\\n", (long) $pc - (long) &_text',
+            "monitor walk $pc", "monitor phys $pc", "x/xw $pc", "monitor info",
+            *counter, pause, *counter,
+            "monitor time free", *counter, pause, *counter,
+            "monitor step-irqs on", "stepi", place,
+            "monitor step-irqs off", "break do_initcalls", "continue", "delete", pause, f"@{STEPS}",
+            "monitor stats",
+            "monitor reset", "maint flush register-cache", "output/x $pc", "echo \\n",
+            "hbreak start_kernel", "continue", "bt 1", "monitor quit",
+        )  # fmt: skip
+
+
+def test_where_the_kernel_lies(kernel: str) -> None:
+    offset = re.search(r"kernel\+(\d+)", kernel)
+    assert offset, kernel
+    assert f"is physical {PHYSICAL + int(offset[1]):#x}, RAM" in kernel
+    assert f"physical {PHYSICAL + int(offset[1]):#x}, 0x" in kernel
+    assert re.search(r": TTBR1_EL1 = 0x[0-9a-f]+, 4 KiB granule, 48 bits\nlevel  0 ", kernel)
+
+
+def test_info(kernel: str) -> None:
+    assert re.search(r"^guest +Linux, ", kernel, re.M), kernel
+    assert re.search(r"^host +KVM on Linux ", kernel, re.M), kernel
+    assert re.search(r"^vCPU 0 +EL1h at 0xffff\w+, MMU on, 4 KiB granule, 48 bits", kernel, re.M)
+
+
+def test_the_clock_stands_still_or_runs(kernel: str) -> None:
+    counters = [int(number) for number in re.findall(r"counter (\d+)", kernel)]
+    assert counters[0] == counters[1] <= counters[2]
+    assert counters[3] - counters[2] >= SECOND
+    # Turning it on is no leap.
+    assert counters[2] - counters[1] < counters[3] - counters[2]
+
+
+def test_a_step_ends_at_a_vector_if_it_may(kernel: str) -> None:
+    assert re.findall(r"^vector\+(-?\d+)$", kernel, re.M) == [str(IRQ_EL1H)], kernel
+    assert "20 steps were right" in kernel
+
+
+def test_stats(kernel: str) -> None:
+    for name in ("DEBUG", "KVM_RUN", "KVM_GET_ONE_REG", "KVM_SET_GUEST_DEBUG", "KVM_CREATE_VCPU"):
+        assert re.search(rf"^{name} +[1-9]\d*$", kernel, re.M), kernel
+    assert re.search(r"^vCont; +\d+ +\d+\.\d$", kernel, re.M), kernel
+
+
+def test_reset_and_quit(kernel: str) -> None:
+    assert re.search(rf"^{PHYSICAL:#x}$", kernel, re.M), kernel
+    assert re.search(r"in start_kernel \(\)", kernel), kernel
+    assert "The guest has ended." in kernel
