@@ -5,6 +5,7 @@ It serves no client; ``Guest.machine`` is what a debugger takes hold of.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import MPIDR_EL1, PC, X
@@ -125,12 +126,13 @@ def check(config: GuestConfig) -> None:
 def _about(config: GuestConfig) -> dict[str, str]:
     """What a person would ask of the guest first."""
     image = config.image
+    name = Path(image.name).name
     if isinstance(image, LinuxImage):
         return {
-            "guest": f"Linux, {image.name}, {format_figure(image.image_size)}",
+            "guest": f"Linux, {name}, {format_figure(image.image_size)}",
             "arguments": config.append or "(none)",
         }
-    return {"guest": f"ELF, {image.name}, entry {image.entry:#x}"}
+    return {"guest": f"ELF, {name}, entry {image.entry:#x}"}
 
 
 def _irq_line(vm: int, intid: int) -> Callable[[bool], None]:

@@ -9,8 +9,8 @@ from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
 
 STEPS = Path(__file__).parent / "check_steps.py"
-#: Where the demo's kernel begins, by both addresses (text_offset 0).
-PHYSICAL = 0x4000_0000
+#: Where the demo's kernel begins, by both addresses (text_offset 0; KIMAGE_VADDR of 6.1).
+PHYSICAL, VIRTUAL = 0x4000_0000, 0xFFFF_8000_0800_0000
 #: From VBAR_EL1 to where an IRQ at EL1h goes (Arm ARM D1.3.1).
 IRQ_EL1H = 0x280
 SECOND = 10_000_000  # ticks that the counter of any CPU does at least
@@ -25,12 +25,12 @@ def kernel(vmlinux: Path) -> str:
     with Stub() as stub:
         return gdb(
             stub, vmlinux, "break kernel_init", "continue", "delete",
-            'printf "kernel+%ld\\n", (long) $pc - (long) &_text',
             "monitor walk $pc", "monitor phys $pc", "x/xw $pc", "monitor info",
             *counter, pause, *counter,
             "monitor time free", *counter, pause, *counter,
             "monitor step-irqs on", "stepi", place,
-            "monitor step-irqs off", "break do_initcalls", "continue", "delete", pause, f"@{STEPS}",
+            "monitor step-irqs off", "break do_one_initcall", "continue", "delete", pause,
+            f"@{STEPS}",
             "monitor stats",
             "monitor reset", "maint flush register-cache", "output/x $pc", "echo \\n",
             "hbreak start_kernel", "continue", "bt 1", "monitor quit",
@@ -38,10 +38,11 @@ def kernel(vmlinux: Path) -> str:
 
 
 def test_where_the_kernel_lies(kernel: str) -> None:
-    offset = re.search(r"kernel\+(\d+)", kernel)
-    assert offset, kernel
-    assert f"is physical {PHYSICAL + int(offset[1]):#x}, RAM" in kernel
-    assert f"physical {PHYSICAL + int(offset[1]):#x}, 0x" in kernel
+    found = re.search(r"Breakpoint 1, (0x\w+) in kernel_init", kernel)
+    assert found, kernel
+    ipa = int(found[1], 16) - VIRTUAL + PHYSICAL
+    assert f"{found[1]} is physical {ipa:#x}, RAM\n" in kernel
+    assert f"\nphysical {ipa:#x}, 0x" in kernel
     assert re.search(r": TTBR1_EL1 = 0x[0-9a-f]+, 4 KiB granule, 48 bits\nlevel  0 ", kernel)
 
 
