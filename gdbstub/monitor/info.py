@@ -5,14 +5,12 @@ It reads, and changes nothing.
 
 from typing import Final
 
-from gdbstub.aarch64.mmu import Regime
-from gdbstub.aarch64.registers import CNTVCT_EL0, CPSR, PC
-from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.machine import Power
+from gdbstub.aarch64.registers import CNTVCT_EL0, CPSR, PC, SCTLR_EL1, TCR_EL1
+from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
+from gdbstub.machine import Power, Vcpu
 from gdbstub.monitor.context import Context, command
 from gdbstub.monitor.control import step_irqs, time
 from gdbstub.monitor.text import count, table
-from gdbstub.virtual_memory import regime_of
 
 _GRANULE: Final = {0b00: "4", 0b01: "64", 0b10: "16"}  # KiB, by TCR_EL1.TG0
 
@@ -45,11 +43,11 @@ def _vcpu(context: Context, index: int) -> str:
         return f"{vcpu.power.value}{here}"
     pstate = PSTATE(vcpu.get(CPSR))
     level = f"EL{pstate.EL}{'h' if pstate.SP else 't'}" if not pstate.nRW else "AArch32 EL0"
-    return f"{level} at {vcpu.get(PC):#x}, {_mmu(regime_of(vcpu))}{here}"
+    return f"{level} at {vcpu.get(PC):#x}, {_mmu(vcpu)}{here}"
 
 
-def _mmu(regime: Regime) -> str:
-    if not regime.sctlr.M:
+def _mmu(vcpu: Vcpu) -> str:
+    if not SCTLR(vcpu.get(SCTLR_EL1)).M:
         return "MMU off"
-    granule = _GRANULE.get(regime.tcr.TG0, "?")
-    return f"MMU on, {granule} KiB granule, {64 - regime.tcr.T0SZ} bits"
+    tcr = TCR(vcpu.get(TCR_EL1))
+    return f"MMU on, {_GRANULE.get(tcr.TG0, '?')} KiB granule, {64 - tcr.T0SZ} bits"
