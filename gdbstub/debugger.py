@@ -26,6 +26,7 @@ from gdbstub.machine import (
 from gdbstub.stepping import Step
 from gdbstub.target import (
     Action,
+    AddressSpace,
     Exited,
     Kind,
     Report,
@@ -111,13 +112,24 @@ class Debugger:
         else:
             vcpu.set(_banked(vcpu, register), value)
 
-    def read_memory(self, thread: int, gva: int, length: int) -> bytes:
-        """Read memory as *thread* sees it."""
-        return self._memory.read(self._index(thread), gva, length)
+    def read_memory(
+        self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
+    ) -> bytes:
+        """Read memory as *thread* sees it, or RAM."""
+        index = self._index(thread)
+        if space is AddressSpace.PHYSICAL:
+            return self._memory.read_physical(address, length)
+        return self._memory.read(index, address, length)
 
-    def write_memory(self, thread: int, gva: int, data: bytes) -> None:
-        """Write memory as *thread* sees it."""
-        self._memory.write(self._index(thread), gva, data)
+    def write_memory(
+        self, thread: int, address: int, data: bytes, space: AddressSpace = AddressSpace.VIRTUAL
+    ) -> None:
+        """Write memory as *thread* sees it, or RAM."""
+        index = self._index(thread)
+        if space is AddressSpace.PHYSICAL:
+            self._memory.write_physical(address, data)
+        else:
+            self._memory.write(index, address, data)
 
     # Breakpoints: records, which ``resume`` makes true.
 

@@ -42,6 +42,12 @@ class MemoryFault(StubError):
     errno = errno.EFAULT
 
 
+class Cancelled(StubError):
+    """The client would not wait for what it asked."""
+
+    errno = errno.EINTR
+
+
 class NoSlot(StubError):
     """The hardware breakpoint or watchpoint comparators do not suffice."""
 

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 #: How long a client may take to read the last reply, in seconds.
 _LINGER: Final = 1.0
+#: How long a client may hear nothing of what it waits for, in seconds; GDB's is 2.
+_PATIENCE: Final = 0.5
 
 
 class Server:
@@ -211,6 +213,7 @@ class _Conversation(asyncio.Protocol):
         self._link: _Link | None = None
         self._session: Session | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._working = False  # a slice of work is due
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -235,10 +238,31 @@ class _Conversation(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._session and self._link:
             self._send(self._session.receive(data))
+            self._begin_work()
 
     def target_stopped(self) -> None:
         if self._session:
             self._send(self._session.target_stopped())
+            self._begin_work()
+
+    def _begin_work(self) -> None:
+        if self._session and self._session.busy and not self._working:
+            self._working = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._work, loop, loop.time() + _PATIENCE)
+
+    def _work(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
+        """A slice of a packet's work, then whatever else the loop has to do."""
+        self._working = False
+        if self._session is None:
+            return
+        data = self._session.advance()
+        if not data and loop.time() >= patience:
+            data = self._session.keep_alive()
+        self._send(data)
+        if self._session.busy:
+            self._working = True
+            loop.call_soon(self._work, loop, loop.time() + _PATIENCE if data else patience)
 
     # A client that does not read its replies is not read from either, so what is kept
     # for it stays small.

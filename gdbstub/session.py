@@ -5,12 +5,13 @@ It does no I/O and never waits; the server brings what arrived and says when to 
 
 import logging
 from collections import deque
+from collections.abc import Generator
 from time import perf_counter_ns
 from typing import Final
 
 from gdbstub import rsp
-from gdbstub.errors import MachineError, PacketError, StubError, reply_for
-from gdbstub.packets import Client, Reply, dispatch, find, stop_reply
+from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
+from gdbstub.packets import Client, Reply, Work, dispatch, find, stop_reply
 from gdbstub.record import Recorder, printable
 from gdbstub.target import Exited, Resume, Target
 
@@ -52,6 +53,7 @@ class Session:
         self._waiting: deque[rsp.Event] = deque()
         self._waiting_bytes = 0
         self._owed = False  # a stop reply
+        self._work: Work | None = None
         self._running = target.running
         if self._running:
             self._interrupt()
@@ -60,6 +62,11 @@ class Session:
     def over(self) -> bool:
         """Whether nothing more will be said: detached, killed, or the guest's end was told."""
         return self._client.over
+
+    @property
+    def busy(self) -> bool:
+        """Whether a packet's work is not done: ``advance`` wants to be called."""
+        return self._work is not None
 
     @property
     def guest_gone(self) -> bool:
@@ -105,9 +112,27 @@ class Session:
         self._resume_waiting(out)
         return b"".join(out)
 
+    def advance(self) -> bytes:
+        """Do a slice of a packet's work; return what is to be sent, perhaps nothing. Never raises.
+
+        Meanwhile packets wait, and 0x03 ends the work with an error.
+        """
+        out: list[bytes] = []
+        self._advance(out)
+        self._resume_waiting(out)
+        return b"".join(out)
+
+    def keep_alive(self) -> bytes:
+        """What says to a client that its reply will come, or nothing.
+
+        GDB waits 2 s from one byte to the next, and passes over what is before a frame.
+        """
+        return b"+" if self.busy else b""
+
     def close(self) -> None:
         """The client is gone. Never raises."""
         self._waiting.clear()
+        self._drop_work()
         if self._client.over:
             return
         self._client.over = True
@@ -123,23 +148,28 @@ class Session:
     def _take(self, event: rsp.Event, out: list[bytes]) -> None:
         """Handle one event now, or put it where it waits for the target to stop."""
         if isinstance(event, rsp.Packet | rsp.Oversized):
-            if self._running and not self._always(event):
-                self._wait(event)
-            else:
+            if not (self._running or self.busy):
                 self._handle(event, out)
-        elif isinstance(event, rsp.Interrupt) and self._running:
-            self._interrupt()
+            elif self._always(event):
+                self._cancel(out)
+                self._handle(event, out)
+            else:
+                self._wait(event)
+        elif isinstance(event, rsp.Interrupt) and (self._running or self.busy):
+            was_busy = self.busy
+            self._stop_what_goes_on(out)
             if self._waiting:
                 self._wait(event)  # it may be meant for what the packets before it start
+            if was_busy:
+                self._resume_waiting(out)
 
     def _resume_waiting(self, out: list[bytes]) -> None:
-        """Handle what waited, as far as the target stays at rest."""
+        """Handle what waited, as far as the target stays at rest and no work goes on."""
         while self._waiting and not self._client.over:
             event = self._waiting[0]
             if isinstance(event, rsp.Interrupt):
-                if self._running:
-                    self._interrupt()
-            elif self._running:
+                self._stop_what_goes_on(out)
+            elif self._running or self.busy:
                 return
             else:
                 self._handle(event, out)
@@ -170,6 +200,10 @@ class Session:
                 reply = dispatch(self._client, event.data)
             else:
                 raise PacketError("the packet is longer than PacketSize")
+            if isinstance(reply, Generator):
+                self._work = reply
+                self._advance(out)
+                return
             if isinstance(reply, Resume):
                 self._client.stepped = reply.stepped
                 self._target.resume(reply)
@@ -179,6 +213,28 @@ class Session:
             reply = self._failure(error)
         self._send(reply, out)
         self._connection.acks = self._client.acks
+
+    def _advance(self, out: list[bytes]) -> None:
+        try:
+            if self._work:
+                next(self._work)
+            return
+        except StopIteration as done:
+            reply: bytes = done.value
+        except Exception as error:
+            reply = self._failure(error)
+        self._work = None
+        self._send(reply, out)
+
+    def _cancel(self, out: list[bytes]) -> None:
+        if self._drop_work():
+            self._send(self._failure(Cancelled("interrupted")), out)
+
+    def _drop_work(self) -> bool:
+        work, self._work = self._work, None
+        if work:
+            work.close()
+        return work is not None
 
     def _failure(self, error: Exception) -> bytes:
         """What a client is told of *error*; one that nobody meant is logged in full."""
@@ -203,6 +259,12 @@ class Session:
             self._recorder.received(_spell(event))
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("<- %s", _spell(event))
+
+    def _stop_what_goes_on(self, out: list[bytes]) -> None:
+        """0x03: the target runs, or a packet's work is under way, or neither."""
+        if self._running:
+            self._interrupt()
+        self._cancel(out)
 
     def _interrupt(self) -> None:
         try:

@@ -86,6 +86,13 @@ class Kind(IntEnum):
     ACCESS = 4
 
 
+class AddressSpace(Enum):
+    """What an address of memory means."""
+
+    VIRTUAL = "as a thread sees it"
+    PHYSICAL = "as the guest calls physical"
+
+
 @dataclass(frozen=True, slots=True)
 class Thread:
     """One row of a thread list: ``state`` is a few words for a person."""
@@ -138,15 +145,21 @@ class Target(Protocol):
         """
         ...
 
-    def read_memory(self, thread: int, gva: int, length: int) -> bytes:
+    def read_memory(
+        self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
+    ) -> bytes:
         """Read as *thread* sees memory now, short when the tail is unmapped.
+
+        Breakpoints do not show in either space.
 
         Raises:
             MemoryFault: the first byte cannot be read.
         """
         ...
 
-    def write_memory(self, thread: int, gva: int, data: bytes) -> None:
+    def write_memory(
+        self, thread: int, address: int, data: bytes, space: AddressSpace = AddressSpace.VIRTUAL
+    ) -> None:
         """Write as *thread* sees memory now: all of it or nothing.
 
         Raises:

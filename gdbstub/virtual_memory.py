@@ -155,6 +155,24 @@ class VirtualMemory:
                 raise
         return b"".join(parts)
 
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        """Read RAM by its physical address, short at its end.
+
+        Raises:
+            MemoryFault: no RAM at *ipa*.
+        """
+        return self._breakpoints.hide(ipa, self._machine.read_memory(ipa, length))
+
+    def write_physical(self, ipa: int, data: bytes) -> None:
+        """Write RAM by its physical address, all of it or nothing.
+
+        Raises:
+            MemoryFault: not all of it is RAM.
+        """
+        if len(self._machine.read_memory(ipa, len(data))) < len(data):
+            raise MemoryFault(f"RAM ends within {len(data)} bytes at {ipa:#x}")
+        self._machine.write_memory(ipa, self._breakpoints.keep(ipa, data))
+
     def write(self, vcpu: int, gva: int, data: bytes) -> None:
         """Write *data*, all of it or nothing.
 

@@ -11,15 +11,20 @@ from gdbstub.packets import (
     lldb,
     memory,
     monitor,
+    qemu,
     registers,
     running,
+    search,
     threads,
 )
 from gdbstub.packets.client import Client
-from gdbstub.packets.registry import PACKETS, Reply, dispatch, find
+from gdbstub.packets.registry import PACKETS, Reply, Work, dispatch, find
 from gdbstub.packets.stop import stop_reply
 
 # Importing a subject registers its packets.
-SUBJECTS = (general, registers, memory, breakpoints, running, threads, features, monitor, lldb)
+SUBJECTS = (
+    *(general, registers, memory, search, breakpoints, running, threads, features, monitor),
+    *(lldb, qemu),
+)
 
-__all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "dispatch", "find", "stop_reply"]
+__all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "Work", "dispatch", "find", "stop_reply"]

@@ -11,7 +11,7 @@ from typing import Final
 from gdbstub.aarch64.registers import CORE, FPU, Register
 from gdbstub.errors import NoSuchThread
 from gdbstub.packets.expedited import Expedited
-from gdbstub.target import Action, Resume, Tally, Target
+from gdbstub.target import Action, AddressSpace, Resume, Tally, Target
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
@@ -34,6 +34,8 @@ class Client:
     guest_gone: bool = False
     #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL``.
     resumed: int = ALL
+    #: What the addresses of memory packets mean.
+    space: AddressSpace = AddressSpace.VIRTUAL
     #: Whether an older LLDB was told that ``x`` replies carry no ``b``.
     raw_upload: bool = False
     #: Whether it takes the keys of LLDB's in stop replies; it has asked for them.

@@ -1,4 +1,4 @@
-"""Packets that read and write memory at virtual addresses.
+"""Packets that read and write memory, at virtual addresses unless the client chose physical ones.
 
 A read may come back shorter than asked for; a write is all or nothing.
 """
@@ -13,48 +13,49 @@ _TOP: Final = 1 << 64
 
 
 @packet("m", "addr,length")
-def read(client: Client, gva: int, length: int) -> bytes:
+def read(client: Client, address: int, length: int) -> bytes:
     """``m addr,length``: read memory, in hex (GDB manual, E.2)."""
     if not length:
         raise PacketError("a read of no bytes")  # its reply would say: not supported
-    return _read(client, gva, min(length, client.packet_size // 2)).hex().encode()
+    return _read(client, address, min(length, client.packet_size // 2)).hex().encode()
 
 
 @packet("x", "addr,length", feature="binary-upload+")
-def read_binary(client: Client, gva: int, length: int) -> bytes:
+def read_binary(client: Client, address: int, length: int) -> bytes:
     """``x addr,length``: read memory, as it is, behind a ``b`` (GDB manual, E.2).
 
     LLDB before 20 tries ``x0,0``; answered ``OK``, it wants no ``b`` from then on.
     """
-    if not gva and not length and b"binary-upload" not in client.features:
+    if not address and not length and b"binary-upload" not in client.features:
         client.raw_upload = True
         return b"OK"
     # Escapes may double what is sent.
-    data = _read(client, gva, min(length, client.packet_size // 2)) if length else b""
+    data = _read(client, address, min(length, client.packet_size // 2)) if length else b""
     return data if client.raw_upload else b"b" + data
 
 
 @packet("M", "addr,length:XX…")
-def write(client: Client, gva: int, length: int, data: bytes) -> bytes:
+def write(client: Client, address: int, length: int, data: bytes) -> bytes:
     """``M addr,length:XX…``: write memory, from hex (GDB manual, E.2)."""
-    return _write(client, gva, length, data)
+    return _write(client, address, length, data)
 
 
 @packet("X", "addr,length:binary")
-def write_binary(client: Client, gva: int, length: int, data: bytes) -> bytes:
+def write_binary(client: Client, address: int, length: int, data: bytes) -> bytes:
     """``X addr,length:XX…``: write memory; of length 0, say that we can (GDB manual, E.2)."""
-    return _write(client, gva, length, data)
+    return _write(client, address, length, data)
 
 
-def _read(client: Client, gva: int, length: int) -> bytes:
-    return client.target.read_memory(client.general, gva, min(length, _TOP - gva))
+def _read(client: Client, address: int, length: int) -> bytes:
+    length = min(length, _TOP - address)
+    return client.target.read_memory(client.general, address, length, client.space)
 
 
-def _write(client: Client, gva: int, length: int, data: bytes) -> bytes:
+def _write(client: Client, address: int, length: int, data: bytes) -> bytes:
     if len(data) != length:
         raise PacketError(f"{len(data)} bytes where {length} were announced")
-    if gva + length > _TOP:
+    if address + length > _TOP:
         raise PacketError("the addresses wrap round")
     if data:
-        client.target.write_memory(client.general, gva, data)
+        client.target.write_memory(client.general, address, data, client.space)
     return b"OK"

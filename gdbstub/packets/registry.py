@@ -4,7 +4,7 @@ It holds no packet itself; those stand in this package's other files, by subject
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Concatenate, Final, ParamSpec
 
@@ -12,9 +12,12 @@ from gdbstub.packets.client import Client
 from gdbstub.packets.template import Template, thread_id
 from gdbstub.target import Resume
 
+#: A packet that takes long, a slice for each ``next``; what it returns is the payload.
+Work = Generator[None, None, bytes]
+
 #: What a handler returns: a payload (empty: not supported) or several, what to set going, or
-#: None where the packet has no reply.
-Reply = bytes | tuple[bytes, ...] | Resume | None
+#: a work to do, or None where the packet has no reply.
+Reply = bytes | tuple[bytes, ...] | Resume | Work | None
 
 Arguments = ParamSpec("Arguments")
 

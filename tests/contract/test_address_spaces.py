@@ -1,6 +1,6 @@
 """Software breakpoints and memory where addresses are translated, by several tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -9,10 +9,11 @@ from gdbstub.aarch64.sysreg import EC, ESR
 from gdbstub.breakpoints import Breakpoints
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import DebugExit
+from gdbstub.packets import Client, dispatch
 from gdbstub.swbp import BRK, BRK_COMMENT
 from gdbstub.target import Exited, Kind
 from tests.contract.backends import Factory
-from tests.contract.programs import PATCHES_ITSELF, TWO
+from tests.contract.programs import BASE, PATCHES_ITSELF, TWO
 from tests.contract.spaces import (
     ALIAS_GVA,
     KERNEL,
@@ -287,3 +288,63 @@ def test_a_breakpoint_outlives_the_text_that_it_was_set_in(rewritten: Spaces, ag
     rewritten.step()
     assert rewritten.word(KERNEL + 24) == TWO.image
     assert rewritten.machine.vcpus[0].get(X[0]) == 2
+
+
+@pytest.mark.parametrize("physical", [False, True])
+def test_what_looks_through_memory_does_not_see_breakpoints(spaces: Spaces, physical: bool) -> None:
+    """At every offset and length round one; by virtual addresses and by physical ones."""
+    text = ROUND.image
+    spaces.insert(USER_GVA + 8)
+    spaces.step()
+    assert spaces.word(TEXT + 8) == BRK
+    client = Client(spaces.debugger, 0x20000)
+    packet(client, b"Qqemu.PhyMemMode:%d" % physical)
+    base = TEXT if physical else ALIAS_GVA
+    for start in range(len(text)):
+        assert packet(client, b"m%x,%x" % (base + start, len(text))).startswith(
+            text[start:].hex().encode()
+        )
+        for end in range(start + 1, len(text) + 1):
+            whole = packet(client, b"qSearch:memory:%x;%x;%b" % (base, 16, text[start:end]))
+            assert whole == b"1,%x" % (base + text.find(text[start:end]))
+    assert packet(client, b"qSearch:memory:%x;10;%b" % (base, BRK)) == b"0"
+    clean = packet(client, b"qCRC:%x,10" % base)
+    spaces.remove(USER_GVA + 8)
+    spaces.step()
+    assert spaces.word(TEXT + 8) == NOP
+    assert packet(client, b"qCRC:%x,10" % base) == clean
+
+
+def test_writes_by_physical_addresses_go_underneath(spaces: Spaces) -> None:
+    spaces.insert(USER_GVA + 8)
+    spaces.step()
+    client = Client(spaces.debugger, 0x20000)
+    packet(client, b"Qqemu.PhyMemMode:1")
+    assert packet(client, b"X%x,4:%b" % (TEXT + 8, TWO.image)) == b"OK"
+    assert spaces.word(TEXT + 8) == BRK
+    assert spaces.debugger.read_memory(1, USER_GVA + 8, 4) == TWO.image
+
+
+@pytest.mark.parametrize("ipa", [0, 0x900_0000, BASE - 1, BASE + (2 << 20), 1 << 63])
+def test_nothing_but_ram_has_physical_addresses(spaces: Spaces, ipa: int) -> None:
+    client = Client(spaces.debugger, 0x20000)
+    packet(client, b"Qqemu.PhyMemMode:1")
+    for request in b"m%x,4", b"M%x,1:00", b"qCRC:%x,4", b"qSearch:memory:%x;4;a":
+        with pytest.raises(MemoryFault):
+            packet(client, request % ipa)
+    with pytest.raises(MemoryFault):
+        packet(client, b"X%x,8:12345678" % (BASE + (2 << 20) - 4))
+    assert packet(client, b"m%x,8" % (BASE + (2 << 20) - 4)) == b"00000000"
+
+
+def packet(client: Client, data: bytes) -> bytes:
+    """The reply to a packet, whatever time it takes."""
+    reply = dispatch(client, data)
+    if not isinstance(reply, Generator):
+        assert isinstance(reply, bytes)
+        return reply
+    while True:
+        try:
+            next(reply)
+        except StopIteration as done:
+            return bytes(done.value)

@@ -116,3 +116,43 @@ def test_memory_that_is_not_there_is_an_error(gdb: Client) -> None:
     assert "Cannot access memory at address 0x40200000" in said
     assert re.search(r"0x401ffffc:\s+0x00000000", said)
     assert "Cannot access memory at address 0x8" in said
+
+
+def test_find_searches_on_our_side(gdb: Client) -> None:
+    said = gdb(
+        "set debug remote 1", "find 0x40000000, +0x200000, 'h', 'e', 'r', 'e', (char)0",
+        "find /w1 0x40000000, +0x200000, 0x12345677", "set debug remote 0", "x/s $_",
+    )  # fmt: skip
+    assert len(re.findall(r"Sending packet: \$qSearch:memory:40\w+;200000;", said)) == 2
+    assert "Packet received: 1,40" in said
+    assert "Pattern not found" in said
+    assert '"here"' in said
+
+
+def test_find_ends_where_memory_does(gdb: Client) -> None:
+    """GDB makes no difference between what is not there and what cannot be searched."""
+    said = gdb(
+        "set var *(int *)0x401ffffc = 0x12345677", "set debug remote 1",
+        "find /w 0x401ff000, +0x2000, 0x12345677", "find /w 0x401ff000, +0x2000, 0x12345678",
+    )  # fmt: skip
+    assert "Packet received: 1,401ffffc" in said
+    assert "Packet received: E0e" in said
+    assert "Pattern not found" in said
+
+
+def test_sections_are_compared_on_our_side_with_breakpoints_in_them(gdb: Client) -> None:
+    said = gdb("break main", "break add", "continue", "set debug remote 1", "compare-sections")
+    assert "$qCRC:40000000," in said
+    assert "Section .text" in said
+    assert "MIS-MATCHED" not in said.partition(".data")[0]
+
+
+def test_physical_addresses_as_qemu_has_them(gdb: Client) -> None:
+    said = gdb(
+        "maintenance packet qqemu.PhyMemMode", "maintenance packet Qqemu.PhyMemMode:1",
+        "maintenance packet qqemu.PhyMemMode", "break add", "x/s 0x9000000", "continue",
+        "x/i $pc", "maintenance packet Qqemu.PhyMemMode:0", "print a",
+    )  # fmt: skip
+    assert re.findall(r'received: "(.*)"', said) == ["0", "OK", "1", "OK"]
+    assert "Cannot access memory at address 0x9000000" in said
+    assert "Breakpoint 1, add (a=3, b=4)" in said

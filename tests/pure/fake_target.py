@@ -9,14 +9,31 @@ from dataclasses import dataclass, field
 
 from gdbstub.aarch64.registers import CLIENT, PC, Register
 from gdbstub.errors import MemoryFault, NoSlot, NoSuchRegister
-from gdbstub.target import Action, Exited, Kind, Report, Resume, Signal, Stop, Stopped, Thread
+from gdbstub.target import (
+    Action,
+    AddressSpace,
+    Exited,
+    Kind,
+    Report,
+    Resume,
+    Signal,
+    Stop,
+    Stopped,
+    Thread,
+)
 
 #: Where the memory is that can be read and written.
 BASE = 0x4000_0000
 SIZE = 0x1000
+PHYSICAL = 0x9000_0000
 
 #: ``b .``: a continued thread stays here until it is interrupted.
 HERE = 0x1400_0000
+
+
+def _virtual(address: int, space: AddressSpace) -> int:
+    """The memory at ``BASE`` has the physical address ``PHYSICAL``."""
+    return address - PHYSICAL + BASE if space is AddressSpace.PHYSICAL else address
 
 
 @dataclass
@@ -76,15 +93,21 @@ class FakeTarget:
         self.calls.append(("write", thread, register.name, data))
         self.values[thread, register] = data
 
-    def read_memory(self, thread: int, gva: int, length: int) -> bytes:
+    def read_memory(
+        self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
+    ) -> bytes:
         self._meet_trouble()
+        gva = _virtual(address, space)
         assert length > 0
         if not BASE <= gva < BASE + SIZE:
             raise MemoryFault(f"nothing at {gva:#x}")
         return bytes(self.memory[gva - BASE :][:length])
 
-    def write_memory(self, thread: int, gva: int, data: bytes) -> None:
+    def write_memory(
+        self, thread: int, address: int, data: bytes, space: AddressSpace = AddressSpace.VIRTUAL
+    ) -> None:
         self._meet_trouble()
+        gva = _virtual(address, space)
         if not BASE <= gva <= gva + len(data) <= BASE + SIZE:
             raise MemoryFault(f"nothing at {gva:#x}")
         self.memory[gva - BASE : gva - BASE + len(data)] = data

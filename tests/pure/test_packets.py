@@ -2,7 +2,7 @@
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import CLIENT, CPSR, FPCR, SP, SYSTEM_REGISTERS, V, X
-from gdbstub.target import Action, Kind
+from gdbstub.target import Action, AddressSpace, Kind
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -51,8 +51,6 @@ def test_what_is_not_known_gets_an_empty_reply() -> None:
     conversation(
         """
         <- $
-        -> $
-        <- $qCRC:40000000,4
         -> $
         <- $qC1
         -> $
@@ -222,9 +220,15 @@ def test_memory() -> None:
 
 def test_a_read_is_no_longer_than_a_packet() -> None:
     class Vast(FakeTarget):
-        def read_memory(self, thread: int, gva: int, length: int) -> bytes:
+        def read_memory(
+            self,
+            thread: int,
+            address: int,
+            length: int,
+            space: AddressSpace = AddressSpace.VIRTUAL,
+        ) -> bytes:
             assert 0 < length <= 0x10000
-            assert gva + length <= 1 << 64
+            assert address + length <= 1 << 64
             return bytes(length)
 
     stage = Stage(Vast())

@@ -46,6 +46,8 @@ class Stage:
         while self.due:
             self.due = False
             out += self.session.target_stopped()
+        while self.session.busy:
+            out += self.session.advance()
         return out
 
     def send(self, payload: bytes) -> bytes:
