@@ -1,6 +1,6 @@
 # One verb each; people and CI call the same ones.
 #   make run [ARGS='…']   a real Linux arm64 guest, halted, waiting for gdb
-#   make test [ARGS='…']  every ring of tests: pure, gdb, kvm
+#   make test [ARGS='…']  every ring of tests: pure, gdb, lldb, kvm
 #   make check            ruff and mypy
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
@@ -8,7 +8,7 @@ BIN := .venv/bin
 # What a person needs, and what the tests need besides: program:package.
 RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio
-TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb
 
 .PHONY: run test check format clean
 .DELETE_ON_ERROR:

@@ -1,0 +1,1 @@
+"""The lldb ring: a real LLDB against the whole stub over the fake machine."""

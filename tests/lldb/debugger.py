@@ -1,0 +1,76 @@
+"""LLDB, scripted or typed at."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.kvm.stub import Lines
+
+_COMMAND: Final = ("lldb", "--no-lldbinit", "--no-use-colors")
+
+
+def _environment(symbols: Path) -> dict[str, str]:
+    # Its own words, and nothing of this user's.
+    return {**os.environ, "LC_ALL": "C", "HOME": str(symbols.parent)}
+
+
+def lldb(remote: str, symbols: Path, *commands: str, timeout: float) -> str:
+    """Attach, run *commands* up to the first that fails, quit; all that LLDB said."""
+    words = [word for line in (f"gdb-remote {remote}", *commands) for word in ("-o", line)]
+    try:
+        done = subprocess.run(
+            [*_COMMAND, "--batch", *words, symbols],
+            env=_environment(symbols), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=timeout,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"LLDB did not end; it said:\n{(error.stdout or b'').decode()}")
+    for complaint in ("warning:", "packet", "lost connection", "PLEASE submit a bug report"):
+        assert complaint not in done.stdout, done.stdout
+    return done.stdout
+
+
+class Interactive:
+    """An LLDB that is typed at, for what must happen while the guest runs."""
+
+    def __init__(self, remote: str, symbols: Path) -> None:
+        self._process = subprocess.Popen(
+            [*_COMMAND, symbols], env=_environment(symbols),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.said = Lines(self._process.stdout)
+        self.type(f"gdb-remote {remote}")
+
+    def type(self, *commands: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("".join(f"{line}\n" for line in commands).encode())
+        self._process.stdin.flush()
+
+    def wait_until_running(self) -> None:
+        """Wait until LLDB itself knows that the guest runs: before, it ignores Ctrl-C."""
+        asked, state = "", "stopped"
+        while state == "stopped":
+            self.type("process status")
+            asked += r"\(lldb\) process status\n.*?"
+            state = self.said.wait_for(rf"(?s){asked}Process 1 (stopped|is running)")[1]
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def finish(self, *commands: str, timeout: float) -> str:
+        """Type the last commands; all that LLDB said."""
+        self.type(*commands, "quit")
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            pytest.fail(f"LLDB did not end; it said:\n{self.said.text}")
+        return self.said.rest()
