@@ -36,6 +36,8 @@ class Breakpoints:
         self._hardware = HardwareBreakpoints(machine.breakpoint_slots, machine.watchpoint_slots)
         #: Z0 where no RAM is yet: gva -> the vCPU that asked. A comparator stands in.
         self._unmapped: dict[int, int] = {}
+        #: What the machine was armed with last.
+        self.armed = DebugRegisters()
         self.memory = VirtualMemory(machine, self._software)
 
     def insert(self, vcpu: int, kind: Kind, gva: int, length: int) -> None:
@@ -62,7 +64,11 @@ class Breakpoints:
             if self._patch(vcpu, gva):
                 self._drop_stand_in(gva)
         self._software.apply()
-        self._machine.arm(self._hardware.registers(enabled=bool(self._software)))
+        self._arm(self._hardware.registers(enabled=bool(self._software)))
+
+    def _arm(self, debug: DebugRegisters) -> None:
+        self._machine.arm(debug)
+        self.armed = debug
 
     def strip(self) -> None:
         """Take everything of ours out of the guest."""
@@ -70,12 +76,20 @@ class Breakpoints:
         self._software.withdraw()
         self._unmapped.clear()
         self._hardware.clear()
-        self._machine.arm(DebugRegisters())
+        self._arm(DebugRegisters())
 
     def forget(self) -> None:
         """RAM is new, and nothing of ours in it; requests stay."""
         self._software.forget()
         self.memory.reset()
+
+    def places(self, gva: int) -> frozenset[int]:
+        """The physical addresses of a software breakpoint that is asked for."""
+        return self._software.places(gva)
+
+    def patched(self, ipa: int) -> bool:
+        """Whether a BRK of ours is in RAM at *ipa*."""
+        return self._software.owns(ipa)
 
     def _patch(self, vcpu: int, gva: int) -> bool:
         """Ask for a BRK at *gva* if there is RAM there now."""

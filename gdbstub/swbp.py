@@ -96,6 +96,10 @@ class SoftwareBreakpoints:
         self._patches.clear()
         self._due.update(self._wanted)
 
+    def places(self, gva: int) -> frozenset[int]:
+        """The physical addresses that *gva* stands for, while it is asked for."""
+        return frozenset(self._requests.get(gva, ()))
+
     def owns(self, ipa: int) -> bool:
         """Whether a BRK that was executed at *ipa* is ours: in the table, and still in RAM."""
         return ipa in self._patches and self._ram.read_memory(ipa, 4) == BRK

@@ -12,6 +12,7 @@ from gdbstub.breakpoints import Breakpoints
 from gdbstub.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.machine import Machine, Vcpu
+from gdbstub.monitor.ledger import Ledger
 from gdbstub.monitor.table import Table
 from gdbstub.target import Command
 
@@ -27,6 +28,7 @@ class Context:
     debugger: Debugger
     machine: Machine
     breakpoints: Breakpoints
+    ledger: Ledger
 
     @property
     def index(self) -> int:

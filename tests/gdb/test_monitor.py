@@ -84,3 +84,41 @@ def test_stats_counts_what_was_done(gdb: Client) -> None:
     assert re.search(r"^vCont; +3 +\d+\.\d$", said, re.M), said
     assert re.search(r"^\(stops\) +3 +\d+\.\d$", said, re.M), said
     assert re.search(r"^exits +number\nDebugExit +3$", said, re.M), said
+
+
+def test_break_list_says_what_is_armed_where(gdb: Client) -> None:
+    said = gdb(
+        "monitor break list", "break touch", "hbreak spin", "watch watched",
+        "continue", "monitor break list", "delete", "stepi", "monitor break list",
+    )  # fmt: skip
+    assert "No breakpoint, no watchpoint.\n" in said
+    first, second = said.split("\nkind ")[1:]
+    # GDB has taken them back at the stop; they are in the guest all the same.
+    assert re.search(r"^break +(0x4000\w+) +4 +1 +armed +\1$", first, re.M), first
+    assert re.search(r"^hbreak +0x4000\w+ +4 +0 +armed$", first, re.M), first
+    assert re.search(r"^watch +0x4000\w+ +\d+ +0 +armed$", first, re.M), first
+    assert re.search(r"^DBGBCR0_EL1 0x1e7 +DBGBVR0_EL1 0x4000\w+ +DBGBCR\(BAS=0xf", first, re.M)
+    assert re.search(r"^DBGWCR0_EL1 0x\w+ +DBGWVR0_EL1 0x4000\w+ +DBGWCR\(BAS=", first, re.M)
+    assert re.search(r"^break +0x4000\w+ +4 +1 +out$", second, re.M), second
+    assert "watch" not in second.partition("[")[0]
+    assert "DBGBCR" not in second
+
+
+def test_a_watchpoints_hits_are_counted(gdb: Client) -> None:
+    said = gdb("watch watched", "continue", "continue", "monitor break list")
+    # GDB has stepped over the store without it.
+    assert re.search(r"^watch +0x4000\w+ +\d+ +2 +out$", said, re.M), said
+
+
+def test_regs_shows_fields(gdb: Client) -> None:
+    said = gdb(
+        "monitor regs sctlr", "mon regs PC cpsr", "mon regs VBAR.* ^esr", "mon regs xq9",
+        "mon regs SCTLR_E1 x", "mon regs (", "monitor regs",
+    )  # fmt: skip
+    assert re.search(r"^SCTLR_EL1  0xc50078  SA SA0 .*SPAN", said, re.M), said
+    assert re.search(r"^pc +0x40000000\ncpsr +0x3c5 +SP EL=0x1 F I A D$", said, re.M), said
+    assert re.search(r"^VBAR_EL1 +0x0\nESR_EL1 +0x0$", said, re.M), said
+    assert "no register's name matches 'SCTLR_E1'; did you mean SCTLR_EL1?" in said
+    assert "'(' is no regular expression: " in said
+    shown = re.findall(r"^(\w+) +0x", said.rpartition("regular expression")[2], re.M)
+    assert shown == [row.name for row in gdb.stub.machine.system_registers]

@@ -34,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
         "errors", "aarch64", "target", "machine", "breakpoints", "guest_exception", "stepping",
     },
     "monitor": {
-        "errors", "aarch64", "target", "machine", "breakpoints", "debugger",
+        "errors", "aarch64", "bits", "target", "machine", "breakpoints", "debugger",
     },
     "kvm_abi": set(),
     "kvm_vcpu": {"kvm_abi", "machine", "errors", "aarch64"},

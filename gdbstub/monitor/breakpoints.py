@@ -1,0 +1,71 @@
+"""What breakpoints and watchpoints there are, and what of them is in the guest now.
+
+It inserts and removes none.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from gdbstub.aarch64.sysreg import DBGBCR, DBGWCR
+from gdbstub.bits import Word
+from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.ledger import Entry
+from gdbstub.monitor.text import table
+from gdbstub.target import Kind
+
+_KINDS: Final = {
+    Kind.SOFTWARE: "break",
+    Kind.HARDWARE: "hbreak",
+    Kind.WRITE: "watch",
+    Kind.READ: "rwatch",
+    Kind.ACCESS: "awatch",
+}
+_HEAD: Final = ("kind", "address", "bytes", "hits", "state", "physical")
+
+
+@command("break list")
+def break_list(context: Context) -> str:
+    """Show what is armed where, and how often each was hit.
+
+    hits: stops that the client was told of. state: armed is in the guest, though GDB takes
+    its breakpoints back at each stop; asked will be when it goes on; out is neither.
+    physical: where a BRK is in RAM now; an armed break with none is served by a comparator.
+    Below: the comparators of every vCPU, as they are armed now.
+    """
+    entries = context.ledger.entries.values()
+    rows = [_row(context, entry) for entry in entries if _shown(context, entry)]
+    lines = table(rows, _HEAD) if rows else "No breakpoint, no watchpoint.\n"
+    armed = context.breakpoints.armed
+    pairs = _pairs("DBGBCR", "DBGBVR", DBGBCR, armed.breakpoints)
+    pairs += _pairs("DBGWCR", "DBGWVR", DBGWCR, armed.watchpoints)
+    return f"{lines}\n{table(pairs)}" if pairs else lines
+
+
+def _shown(context: Context, entry: Entry) -> bool:
+    return entry.asked or bool(entry.hits) or context.ledger.armed(entry)
+
+
+def _places(context: Context, entry: Entry) -> list[int]:
+    """Where a BRK for it is in RAM now."""
+    if entry.kind is not Kind.SOFTWARE:
+        return []
+    places = context.breakpoints.places(entry.gva) or entry.places
+    return sorted(ipa for ipa in places if context.breakpoints.patched(ipa))
+
+
+def _row(context: Context, entry: Entry) -> tuple[str, ...]:
+    places = " ".join(f"{ipa:#x}" for ipa in _places(context, entry))
+    state = "armed" if context.ledger.armed(entry) else "asked" if entry.asked else "out"
+    return (
+        *(_KINDS[entry.kind], f"{entry.gva:#x}", f"{entry.length:5}", f"{entry.hits:4}"),
+        *(state, places),
+    )
+
+
+def _pairs(
+    control: str, value: str, word: type[Word], slots: Sequence[tuple[int, int]]
+) -> list[tuple[str, str, str]]:
+    return [
+        (f"{control}{n}_EL1 {bits:#x}", f"{value}{n}_EL1 {gva:#x}", repr(word(bits)))
+        for n, (bits, gva) in enumerate(slots)
+    ]

@@ -1,0 +1,81 @@
+"""What a client asked to break on and how often each was hit, also after it took it back.
+
+GDB takes every breakpoint back at each stop and asks again before the guest goes on; what
+stays in the guest meanwhile is what ``Breakpoints`` last armed, and is not kept here.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from gdbstub.target import Kind, Stop, Stopped
+
+#: More than these, oldest first, are forgotten.
+REMEMBERED: Final = 1000
+
+_KINDS: Final = {
+    Stop.SWBREAK: Kind.SOFTWARE,
+    Stop.HWBREAK: Kind.HARDWARE,
+    Stop.WATCH: Kind.WRITE,
+    Stop.RWATCH: Kind.READ,
+    Stop.AWATCH: Kind.ACCESS,
+}
+
+
+@dataclass(slots=True)
+class Entry:
+    """One that was asked for: ``places`` are the physical ones of a software breakpoint.
+
+    ``since`` and ``until`` are the numbers of runs when it was asked for and taken back.
+    """
+
+    kind: Kind
+    gva: int
+    length: int
+    asked: bool = True
+    hits: int = 0
+    places: frozenset[int] = frozenset()
+    since: int = 0
+    until: int = 0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Entries by what was asked for, the latest last."""
+
+    entries: dict[tuple[Kind, int, int], Entry] = field(default_factory=dict)
+    #: How often the guest was set going: what is asked for is armed then, and only then.
+    runs: int = 0
+
+    def insert(self, kind: Kind, gva: int, length: int, places: frozenset[int]) -> None:
+        """It was asked for."""
+        key = kind, gva, length
+        entry = self.entries.pop(key, None) or Entry(*key, asked=False)
+        if not entry.asked and not self.armed(entry):
+            entry.since = self.runs
+        entry.asked, entry.places = True, places or entry.places
+        self.entries[key] = entry
+        if len(self.entries) > REMEMBERED:
+            del self.entries[next(iter(self.entries))]
+
+    def remove(self, kind: Kind, gva: int, length: int) -> None:
+        """It was taken back."""
+        if entry := self.entries.get((kind, gva, length)):
+            entry.asked, entry.until = False, self.runs
+
+    def armed(self, entry: Entry) -> bool:
+        """Whether it is in the guest, as it was when that last ran."""
+        return entry.since < self.runs and (entry.asked or entry.until == self.runs)
+
+    def hit(self, stopped: Stopped, pc: int) -> None:
+        """A client is told of a stop."""
+        kind = _KINDS[stopped.stop]
+        if kind in (Kind.SOFTWARE, Kind.HARDWARE):
+            found = self.entries.get((kind, pc, 4))
+        else:
+            found = next((e for e in self.entries.values() if _watches(e, kind, stopped.gva)), None)
+        if found:
+            found.hits += 1
+
+
+def _watches(entry: Entry, kind: Kind, gva: int) -> bool:
+    return entry.kind is kind and entry.gva <= gva < entry.gva + entry.length
