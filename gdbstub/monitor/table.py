@@ -51,6 +51,11 @@ class Table(Generic[Place]):
         self._rows: list[Row[Place]] = []
         self.command("help", "[COMMAND...]")(self._help)
 
+    @property
+    def rows(self) -> Sequence[Row[Place]]:
+        """Every command, in order of registration."""
+        return self._rows
+
     def command(
         self, name: str, template: str = ""
     ) -> Callable[

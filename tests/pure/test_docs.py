@@ -9,6 +9,7 @@ import pytest
 
 from gdbstub import cli
 from gdbstub.lab import commands as lab_commands
+from gdbstub.monitor.context import COMMANDS
 from tests.pure.test_layers import MEETING, ROOMS, ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -109,3 +110,11 @@ def test_no_document_names_the_machine_that_it_was_written_on(document: Path) ->
     text = document.read_text()
     assert str(ROOT) not in text
     assert not re.search(r"/home/\w", text)
+
+
+def test_the_guide_has_every_monitor_command() -> None:
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    section = guide.partition("## Monitor commands")[2].partition("\n## ")[0]
+    said = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    ours = {row.usage.replace("[COMMAND...]", "[COMMAND]") for row in COMMANDS.rows}
+    assert {command.replace("\\|", "|") for command in said} == ours
