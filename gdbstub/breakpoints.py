@@ -113,7 +113,13 @@ class Breakpoints:
             case EC.STEP_LOWER:
                 return Stopped(thread)
             case EC.BRK64:
-                return Stopped(thread, stop=Stop.SWBREAK) if self._is_our_brk(exit) else None
+                if not self._is_our_brk(exit):
+                    return None
+                # GDB passes over a ``swbreak`` where it has inserted none and goes on, to the
+                # same BRK, for ever. At another address of the page it is told of a plain trap.
+                pc = self._machine.vcpus[exit.vcpu].get(PC)
+                known = self._software.asked_for(pc)
+                return Stopped(thread, stop=Stop.SWBREAK if known else Stop.PLAIN)
             case EC.BREAKPOINT_LOWER:
                 kind = self._hardware.stops_at(self._machine.vcpus[exit.vcpu].get(PC))
                 return None if kind is None else Stopped(thread, stop=_STOPS[kind])

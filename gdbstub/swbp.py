@@ -100,6 +100,10 @@ class SoftwareBreakpoints:
         """The physical addresses that *gva* stands for, while it is asked for."""
         return frozenset(self._requests.get(gva, ()))
 
+    def asked_for(self, gva: int) -> bool:
+        """Whether there is a request for this address; a page may have others."""
+        return gva in self._requests
+
     def owns(self, ipa: int) -> bool:
         """Whether a BRK that was executed at *ipa* is ours: in the table, and still in RAM."""
         return ipa in self._patches and self._ram.read_memory(ipa, 4) == BRK

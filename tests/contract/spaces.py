@@ -117,9 +117,9 @@ class Spaces:
         assert stopped.wait(20)
         return self.debugger.take_report()
 
-    def stops_at(self, gva: int) -> None:
-        """Run: the next thing is a software breakpoint at *gva*."""
-        assert self.go() == Stopped(1, stop=Stop.SWBREAK)
+    def stops_at(self, gva: int, *, known: bool = True) -> None:
+        """Run: the next thing is a BRK of ours at *gva*, where a client asked for it or not."""
+        assert self.go() == Stopped(1, stop=Stop.SWBREAK if known else Stop.PLAIN)
         assert hex(self.pc()) == hex(gva)
 
     def step(self) -> None:
