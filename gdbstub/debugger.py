@@ -22,6 +22,7 @@ from gdbstub.machine import (
     SystemEvent,
     SystemEventKind,
     Vcpu,
+    ram_tags,
 )
 from gdbstub.stepping import Step
 from gdbstub.target import (
@@ -36,6 +37,7 @@ from gdbstub.target import (
     Stopped,
     Thread,
 )
+from gdbstub.virtual_tags import VirtualTags
 
 _log = logging.getLogger("gdbstub.debugger")
 
@@ -130,6 +132,12 @@ class Debugger:
             self._memory.write_physical(address, data)
         else:
             self._memory.write(index, address, data)
+
+    @property
+    def tags(self) -> VirtualTags | None:
+        """Allocation tags as threads see them, where the machine has any (``TaggedTarget``)."""
+        tags = ram_tags(self._machine)
+        return None if tags is None else VirtualTags(self._memory, tags, self._index)
 
     # Breakpoints: records, which ``resume`` makes true.
 

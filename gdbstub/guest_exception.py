@@ -4,20 +4,26 @@ KVM offers no injection of debug exceptions, so the registers are written as har
 have; what they become is computed in ``aarch64/exceptions.py``.
 """
 
+from typing import Final
+
 from gdbstub.aarch64.exceptions import Before, enter
 from gdbstub.aarch64.registers import (
     CPSR,
     ELR_EL1,
     ESR_EL1,
     FAR_EL1,
+    ID_AA64PFR1_EL1,
     MDSCR_EL1,
     PC,
     SCTLR_EL1,
     SPSR_EL1,
     VBAR_EL1,
 )
-from gdbstub.aarch64.sysreg import ESR, MDSCR, PSTATE, SCTLR
+from gdbstub.aarch64.sysreg import ESR, ID_AA64PFR1, MDSCR, PSTATE, SCTLR
+from gdbstub.errors import NoSuchRegister
 from gdbstub.machine import Vcpu
+
+_MTE2: Final = 2
 
 
 def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
@@ -28,6 +34,7 @@ def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
         vbar=vcpu.get(VBAR_EL1),
         sctlr=SCTLR(vcpu.get(SCTLR_EL1)),
         mdscr=MDSCR(vcpu.get(MDSCR_EL1)),
+        tagged=_tagged(vcpu),
     )
     after = enter(before, syndrome, far)
     vcpu.set(ELR_EL1, after.elr)
@@ -38,3 +45,11 @@ def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
     # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
     vcpu.set(CPSR, after.pstate)
     vcpu.set(PC, after.pc)
+
+
+def _tagged(vcpu: Vcpu) -> bool:
+    """Whether it has FEAT_MTE2, and with it PSTATE.TCO."""
+    try:
+        return ID_AA64PFR1(vcpu.get(ID_AA64PFR1_EL1)).MTE >= _MTE2
+    except NoSuchRegister:
+        return False

@@ -36,6 +36,7 @@ struct kvm_vcpu_events {
     uint64_t serror_esr;
     uint32_t reserved[12];
 };
+struct kvm_arm_copy_mte_tags { uint64_t guest_ipa, length, addr, flags, reserved[2]; };
 struct kvm_run {
     uint8_t request_interrupt_window, immediate_exit, padding1[6];
     uint32_t exit_reason;
@@ -105,6 +106,7 @@ SET_ONE_REG: Final = _ioc(_WRITE, 0xAC, "struct kvm_one_reg")
 ARM_VCPU_INIT: Final = _ioc(_WRITE, 0xAE, "struct kvm_vcpu_init")
 ARM_PREFERRED_TARGET: Final = _ioc(_READ, 0xAF, "struct kvm_vcpu_init")
 GET_REG_LIST: Final = _ioc(_WRITE | _READ, 0xB0, "struct kvm_reg_list")
+ARM_MTE_COPY_TAGS: Final = _ioc(_READ, 0xB4, "struct kvm_arm_copy_mte_tags")
 CREATE_DEVICE: Final = _ioc(_WRITE | _READ, 0xE0, "struct kvm_create_device")
 SET_DEVICE_ATTR: Final = _ioc(_WRITE, 0xE1, "struct kvm_device_attr")
 
@@ -126,6 +128,10 @@ GUESTDBG_ENABLE: Final = 1 << 0
 GUESTDBG_SINGLESTEP: Final = 1 << 1
 GUESTDBG_USE_SW_BP: Final = 1 << 16
 GUESTDBG_USE_HW: Final = 1 << 17
+
+# kvm_arm_copy_mte_tags.flags.
+TAGS_TO_GUEST: Final = 0
+TAGS_FROM_GUEST: Final = 1
 
 SA_SIGINFO: Final = 4
 SA_RESTART: Final = 0x1000_0000

@@ -20,6 +20,7 @@ from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
 from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.kvm_abi import CData, ffi
 from gdbstub.kvm_memory import Ram
+from gdbstub.kvm_tags import KvmTags
 from gdbstub.kvm_vcpu import KICK, Clock, Counts, KvmVcpu, Mmio
 from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener
 
@@ -45,6 +46,8 @@ class KvmConfig:
     populate: Callable[["KvmMachine"], None]
     #: What there is to say of the guest in it (``Machine.about``).
     about: Mapping[str, str] = field(default_factory=dict)
+    #: Whether the guest has MTE; None: if the host has it.
+    mte: bool | None = None
 
 
 def open_kvm(path: str = DEVICE) -> int:
@@ -102,6 +105,7 @@ class KvmMachine:
         self._closing = False
         self._exits: list[Exit] = []
         self._vcpus: tuple[KvmVcpu, ...] = ()
+        self._tagged = False
         self.system_registers: Sequence[Register] = ()
         self._armed: list[tuple[int, DebugRegisters]] = []
         self._debug = DebugRegisters()
@@ -163,6 +167,7 @@ class KvmMachine:
             self.vm = kvm_abi.ioctl(self._kvm, kvm_abi.CREATE_VM, self._vm_type())
             kvm_abi.ioctl(self.vm, kvm_abi.SET_USER_MEMORY_REGION, self.ram.region)
             self._report_undecoded_accesses()
+            self._tagged = self._has_mte()
             run_size = kvm_abi.ioctl(self._kvm, kvm_abi.GET_VCPU_MMAP_SIZE)
             self._vcpus = tuple(
                 KvmVcpu(
@@ -211,9 +216,27 @@ class KvmMachine:
     def _report_undecoded_accesses(self) -> None:
         """Have KVM exit for an access without syndrome instead of failing KVM_RUN."""
         if self.extension(kvm_abi.CAP_ARM_NISV_TO_USER) > 0:
-            cap = ffi.new("struct kvm_enable_cap *")
-            cap.cap = kvm_abi.CAP_ARM_NISV_TO_USER
-            kvm_abi.ioctl(self.vm, kvm_abi.ENABLE_CAP, cap)
+            self._enable(kvm_abi.CAP_ARM_NISV_TO_USER)
+
+    def _has_mte(self) -> bool:
+        """Give the guest MTE, before it has vCPUs, unless it shall not have it.
+
+        Raises:
+            InputError: this host has none to give.
+        """
+        if self._config.mte is False:
+            return False
+        if self.extension(kvm_abi.CAP_ARM_MTE) <= 0:
+            if self._config.mte:
+                raise InputError("KVM on this host has no MTE")
+            return False
+        self._enable(kvm_abi.CAP_ARM_MTE)
+        return True
+
+    def _enable(self, capability: int) -> None:
+        cap = ffi.new("struct kvm_enable_cap *")
+        cap.cap = capability
+        kvm_abi.ioctl(self.vm, kvm_abi.ENABLE_CAP, cap)
 
     def reset(self) -> None:
         """Start over with a new VM: VCPU_INIT alone would leave the vGIC as it was."""
@@ -254,6 +277,11 @@ class KvmMachine:
     def write_memory(self, ipa: int, data: bytes) -> None:
         """Write RAM, and make it what is fetched (``Machine.write_memory``)."""
         self.ram.write(ipa, data)
+
+    @property
+    def tags(self) -> KvmTags | None:
+        """The allocation tags of RAM, where the guest has MTE (``TaggedMachine``)."""
+        return KvmTags(self.vm, self.ram.base, self.ram.size) if self._tagged else None
 
     # Stop and go.
 

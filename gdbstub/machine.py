@@ -7,7 +7,7 @@ Addresses are intermediate physical (``ipa``), what a guest calls physical.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sysreg import ESR
@@ -198,3 +198,41 @@ class Machine(Protocol):
     def close(self) -> None:
         """Give everything back; safe at any time and more than once."""
         ...
+
+
+class RamTags(Protocol):
+    """Allocation tags of RAM (FEAT_MTE2), a byte for each granule of 16 bytes: a capability.
+
+    ``ipa`` is a granule's address. All vCPUs must be parked.
+    """
+
+    def read_tags(self, ipa: int, count: int) -> bytes:
+        """Read the tags of *count* granules.
+
+        Raises:
+            MemoryFault: not all of them are RAM.
+        """
+        ...
+
+    def write_tags(self, ipa: int, tags: bytes) -> None:
+        """Write the tags of as many granules.
+
+        Raises:
+            MemoryFault: not all of them are RAM; nothing was written.
+        """
+        ...
+
+
+@runtime_checkable
+class TaggedMachine(Protocol):
+    """A machine that may have them."""
+
+    @property
+    def tags(self) -> RamTags | None:
+        """None where it has not; a new object after a ``reset``."""
+        ...
+
+
+def ram_tags(machine: Machine) -> RamTags | None:
+    """The allocation tags of *machine*, if there are any."""
+    return machine.tags if isinstance(machine, TaggedMachine) else None

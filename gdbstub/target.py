@@ -245,3 +245,41 @@ class Monitor(Protocol):
             StubError: it cannot be done; the message is one line for a person.
         """
         ...
+
+
+class MemoryTags(Protocol):
+    """Allocation tags (FEAT_MTE2), a byte for each granule of 16 bytes: a capability.
+
+    ``gva`` is a granule's address.
+    """
+
+    def read(self, thread: int, gva: int, count: int) -> bytes:
+        """Read the tags of *count* granules.
+
+        Raises:
+            MemoryFault: one of them is not mapped, or no RAM.
+        """
+        ...
+
+    def write(self, thread: int, gva: int, tags: bytes) -> None:
+        """Write the tags of as many granules: all of them or none.
+
+        Raises:
+            MemoryFault: one of them is not mapped, or no RAM.
+        """
+        ...
+
+
+@runtime_checkable
+class TaggedTarget(Protocol):
+    """A target that may have them."""
+
+    @property
+    def tags(self) -> MemoryTags | None:
+        """None where it has not."""
+        ...
+
+
+def memory_tags(target: Target) -> MemoryTags | None:
+    """The allocation tags of *target*, if there are any."""
+    return target.tags if isinstance(target, TaggedTarget) else None

@@ -255,6 +255,26 @@ class ID_AA64PFR0(Word):
     EL0 = Bits(3, 0)
 
 
+class ID_AA64PFR1(Word):
+    """ID_AA64PFR1_EL1, AArch64 Processor Feature Register 1."""
+
+    PFAR = Bits(63, 60)
+    DF2 = Bits(59, 56)
+    MTEX = Bits(55, 52)
+    THE = Bits(51, 48)
+    GCS = Bits(47, 44)
+    MTE_frac = Bits(43, 40)
+    NMI = Bits(39, 36)
+    CSV2_frac = Bits(35, 32)
+    RNDR_trap = Bits(31, 28)
+    SME = Bits(27, 24)
+    MPAM_frac = Bits(19, 16)
+    RAS_frac = Bits(15, 12)
+    MTE = Bits(11, 8)
+    SSBS = Bits(7, 4)
+    BT = Bits(3, 0)
+
+
 class ID_AA64DFR0(Word):
     """ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0."""
 

@@ -96,7 +96,7 @@ TABLE: Final = (
     Mrs("CSSELR_EL1", 3, 2, 0, 0, 0),
     # What it can.
     Mrs("ID_AA64PFR0_EL1", 3, 0, 0, 4, 0, "ID_AA64PFR0"),
-    Mrs("ID_AA64PFR1_EL1", 3, 0, 0, 4, 1),
+    Mrs("ID_AA64PFR1_EL1", 3, 0, 0, 4, 1, "ID_AA64PFR1"),
     Mrs("ID_AA64PFR2_EL1", 3, 0, 0, 4, 2),
     Mrs("ID_AA64ZFR0_EL1", 3, 0, 0, 4, 4),
     Mrs("ID_AA64SMFR0_EL1", 3, 0, 0, 4, 5),

@@ -17,6 +17,7 @@ from gdbstub.aarch64.sysreg import (
     ID_AA64DFR0,
     ID_AA64MMFR0,
     ID_AA64PFR0,
+    ID_AA64PFR1,
     MDSCR,
     PSTATE,
     SCTLR,
@@ -118,6 +119,7 @@ _TYPES: Final = {
     "DBGBCR": lambda: _flags("DBGBCR", DBGBCR),
     "DBGWCR": lambda: _flags("DBGWCR", DBGWCR),
     "ID_AA64PFR0": lambda: _flags("ID_AA64PFR0", ID_AA64PFR0),
+    "ID_AA64PFR1": lambda: _flags("ID_AA64PFR1", ID_AA64PFR1),
     "ID_AA64DFR0": lambda: _flags("ID_AA64DFR0", ID_AA64DFR0),
     "ID_AA64MMFR0": lambda: _flags("ID_AA64MMFR0", ID_AA64MMFR0),
 }

@@ -10,6 +10,7 @@ from gdbstub.packets import (
     general,
     lldb,
     memory,
+    memory_tags,
     monitor,
     qemu,
     registers,
@@ -23,8 +24,8 @@ from gdbstub.packets.stop import stop_reply
 
 # Importing a subject registers its packets.
 SUBJECTS = (
-    *(general, registers, memory, search, breakpoints, running, threads, features, monitor),
-    *(lldb, qemu),
+    *(general, registers, memory, memory_tags, search, breakpoints, running, threads),
+    *(features, monitor, lldb, qemu),
 )
 
 __all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "Work", "dispatch", "find", "stop_reply"]

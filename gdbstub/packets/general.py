@@ -4,19 +4,20 @@ Nothing here touches the guest.
 """
 
 from gdbstub.packets.client import Client
-from gdbstub.packets.registry import PACKETS, packet
+from gdbstub.packets.registry import offered, packet
 
 
 @packet("qSupported", "[:features]")
 def supported(client: Client, features: bytes | None) -> bytes:
     """``qSupported[:feature;…]``: learn the client's features, tell ours (GDB manual, E.4).
 
-    Ours follow from what is registered. A client may ask again; the last word counts.
+    Ours follow from what is registered and what the target has. A client may ask again; the
+    last word counts.
     """
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
-    ours = (row.feature for row in PACKETS.values() if row.feature)
-    return b";".join((b"PacketSize=%x" % client.packet_size, *dict.fromkeys(ours)))
+    ours = dict.fromkeys(offered(client.target))
+    return b";".join((b"PacketSize=%x" % client.packet_size, *ours))
 
 
 @packet("QStartNoAckMode", feature="QStartNoAckMode+")

@@ -4,13 +4,13 @@ It holds no packet itself; those stand in this package's other files, by subject
 """
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Concatenate, Final, ParamSpec
 
 from gdbstub.packets.client import Client
 from gdbstub.packets.template import Template, thread_id
-from gdbstub.target import Resume
+from gdbstub.target import Resume, Target
 
 #: A packet that takes long, a slice for each ``next``; what it returns is the payload.
 Work = Generator[None, None, bytes]
@@ -40,6 +40,9 @@ class Packet:
     feature: bytes
     #: Whether it is obeyed even while the target runs.
     always: bool
+    #: What the handler gets before these: a capability that not every target has. Of a target
+    #: without, the packet is not known.
+    needs: Callable[[Target], object | None] | None
     #: Whether ``;thread:ID;`` at its end says which thread's registers are meant.
     suffix: bool
 
@@ -58,11 +61,15 @@ def packet(
     feature: str = "",
     always: bool = False,
     suffix: bool = False,
+    needs: Callable[[Target], object | None] | None = None,
 ) -> Callable[
     [Callable[Concatenate[Client, Arguments], Reply]],
     Callable[Concatenate[Client, Arguments], Reply],
 ]:
     """Register a handler: it gets the client, *constants*, and what *template* matches.
+
+    With *needs*, the packet is for targets of which that is not None, and the handler gets it
+    behind the client.
 
     With *suffix*, a packet may name the thread for which it is obeyed (LLDB extension,
     ``QThreadSuffixSupported``); what ``Hg`` said holds again afterwards.
@@ -82,7 +89,7 @@ def packet(
         if not any(manual in (handler.__doc__ or "") for manual in MANUALS):
             raise ValueError(f"{handler.__name__} does not cite one of {MANUALS}")
         PACKETS[key] = Packet(
-            key, row_template, handler, constants, feature.encode(), always, suffix
+            key, row_template, handler, constants, feature.encode(), always, needs, suffix
         )
         lengths = {len(key), *_LENGTHS.get(key[:1], ())}
         _LENGTHS[key[:1]] = tuple(sorted(lengths, reverse=True))
@@ -98,6 +105,13 @@ def find(data: bytes) -> Packet | None:
         if row and not (row.template.closed and data[end : end + 1].isalnum()):
             return row
     return None
+
+
+def offered(target: Target) -> Iterator[bytes]:
+    """What ``qSupported`` says of *target*, by what is registered."""
+    for row in PACKETS.values():
+        if row.feature and (row.needs is None or row.needs(target) is not None):
+            yield row.feature
 
 
 def dispatch(client: Client, data: bytes) -> Reply:
@@ -117,4 +131,9 @@ def dispatch(client: Client, data: bytes) -> Reply:
 
 
 def _call(row: Packet, client: Client, data: bytes) -> Reply:
-    return row.handler(client, *row.constants, *row.template.parse(data, len(row.name)))
+    before = row.constants
+    if row.needs is not None:
+        if (capability := row.needs(client.target)) is None:
+            return b""
+        before = (capability, *before)
+    return row.handler(client, *before, *row.template.parse(data, len(row.name)))

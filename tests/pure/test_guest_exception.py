@@ -1,9 +1,12 @@
 """What is written when a vCPU takes an exception, as KVM takes what is written."""
 
+import pytest
+
 from gdbstub.aarch64.registers import (
     CPSR,
     ELR_EL1,
     ESR_EL1,
+    ID_AA64PFR1_EL1,
     MDSCR_EL1,
     PC,
     SCTLR_EL1,
@@ -12,6 +15,7 @@ from gdbstub.aarch64.registers import (
     Register,
 )
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
+from gdbstub.errors import NoSuchRegister
 from gdbstub.guest_exception import take_exception
 from gdbstub.machine import Power
 
@@ -30,6 +34,8 @@ class NarrowVcpu:
         self.values = {PC: pc, CPSR: int(pstate), VBAR_EL1: VBAR, SCTLR_EL1: 0, MDSCR_EL1: 0}
 
     def get(self, register: Register) -> int:
+        if register not in self.values:
+            raise NoSuchRegister(register.name)
         return self.values[register]
 
     def set(self, register: Register, value: int) -> None:
@@ -47,3 +53,12 @@ def test_a_bkpt_of_32_bit_user_space_leads_to_a_64_bit_vector() -> None:
     assert vcpu.values[ELR_EL1] == 0x0041_2346
     assert vcpu.values[SPSR_EL1] == thumb
     assert vcpu.values[ESR_EL1] == ESR(EC=EC.BKPT32, comment=1)
+
+
+@pytest.mark.parametrize(("mte", "tco"), [(None, 0), (0, 0), (1, 0), (2, 1), (3, 1)])
+def test_tag_checks_are_off_at_the_vector_where_there_are_any(mte: int | None, tco: int) -> None:
+    vcpu = NarrowVcpu(0x4000, PSTATE(EL=1, SP=1))
+    if mte is not None:
+        vcpu.values[ID_AA64PFR1_EL1] = mte << 8 | 0x21
+    take_exception(vcpu, ESR(EC=EC.BRK64, comment=1), 0)
+    assert PSTATE(vcpu.values[CPSR]).TCO == tco

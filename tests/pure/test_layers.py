@@ -25,13 +25,15 @@ ROOMS: dict[str, set[str]] = {
     "swbp": set(),
     "hwbp": {"errors", "aarch64", "machine", "target"},
     "virtual_memory": {"errors", "aarch64", "machine", "swbp"},
-    "guest_exception": {"machine", "aarch64"},
+    "virtual_tags": {"aarch64", "machine", "virtual_memory"},
+    "guest_exception": {"aarch64", "errors", "machine"},
     "stepping": {"machine", "aarch64"},
     "breakpoints": {
         "errors", "aarch64", "target", "machine", "swbp", "hwbp", "virtual_memory",
     },
     "debugger": {
         "errors", "aarch64", "target", "machine", "breakpoints", "guest_exception", "stepping",
+        "virtual_tags",
     },
     "monitor": {
         "errors", "aarch64", "bits", "target", "machine", "breakpoints", "debugger",
@@ -40,7 +42,10 @@ ROOMS: dict[str, set[str]] = {
     "kvm_vcpu": {"kvm_abi", "machine", "errors", "aarch64"},
     "host_memory": {"kvm_abi", "errors"},
     "kvm_memory": {"host_memory", "kvm_abi", "errors"},
-    "kvm_backend": {"kvm_abi", "kvm_memory", "kvm_vcpu", "machine", "errors", "aarch64"},
+    "kvm_tags": {"aarch64", "errors", "kvm_abi"},
+    "kvm_backend": {
+        "kvm_abi", "kvm_memory", "kvm_tags", "kvm_vcpu", "machine", "errors", "aarch64",
+    },
     "elf": {"errors"},
     "vmm": {"kvm_abi", "kvm_backend", "elf", "errors", "aarch64"},
     "script": set(),

@@ -1,0 +1,134 @@
+"""``qMemTags`` and its like, as conversations; of a target without tags they are not known."""
+
+from dataclasses import dataclass, field
+
+from gdbstub.errors import MemoryFault
+from gdbstub.packets import PACKETS
+from gdbstub.target import MemoryTags
+from tests.pure.fake_target import BASE, SIZE, FakeTarget
+from tests.pure.transcript import Stage, conversation
+
+
+@dataclass
+class FakeTags:
+    """Tags of the fake target's memory."""
+
+    stored: bytearray = field(default_factory=lambda: bytearray(SIZE // 16))
+
+    def read(self, thread: int, gva: int, count: int) -> bytes:
+        return bytes(self.stored[self._place(gva, count)])
+
+    def write(self, thread: int, gva: int, tags: bytes) -> None:
+        self.stored[self._place(gva, len(tags))] = tags
+
+    def _place(self, gva: int, count: int) -> slice:
+        assert gva % 16 == 0
+        if not BASE <= gva <= gva + 16 * count <= BASE + SIZE:
+            raise MemoryFault(f"nothing at {gva:#x}")
+        return slice((gva - BASE) // 16, (gva - BASE) // 16 + count)
+
+
+@dataclass
+class TaggedTarget(FakeTarget):
+    """A target that may have tags."""
+
+    tags: MemoryTags | None = field(default_factory=FakeTags)
+
+
+def offers(target: FakeTarget) -> bool:
+    stage = Stage(target)
+    return b"memory-tagging+" in stage.send(b"qSupported")
+
+
+def test_the_feature_is_the_targets() -> None:
+    assert offers(TaggedTarget())
+    assert not offers(TaggedTarget(tags=None))
+    assert not offers(FakeTarget())
+
+
+def test_without_tags_the_packets_are_not_known() -> None:
+    for target in (FakeTarget(), TaggedTarget(tags=None)):
+        conversation(
+            """
+            <- $qMemTags:40000000,10:1
+            -> $
+            <- $QMemTags:40000000,10:1:05
+            -> $
+            <- $qIsAddressTagged:40000000
+            -> $
+            """,
+            target,
+        )
+    assert PACKETS[b"qMemTags"].needs is not None
+
+
+def test_tags_are_written_and_read() -> None:
+    conversation(
+        """
+        <- $qMemTags:40000000,20:1
+        -> $m0000
+        <- $QMemTags:40000000,20:1:0503
+        -> $OK
+        <- $qMemTags:40000000,20:1
+        -> $m0503
+        <- $qMemTags:4000000f,2:1
+        -> $m0503
+        <- $qMemTags:40000008,1:1
+        -> $m05
+        <- $qMemTags:40000008,0:1
+        -> $m
+        <- $qIsAddressTagged:40000fff
+        -> $01
+        <- $qIsAddressTagged:40001000
+        -> $00
+        """,
+        TaggedTarget(),
+    )
+
+
+def test_fewer_tags_are_repeated_and_more_are_ignored() -> None:
+    conversation(
+        """
+        <- $QMemTags:40000000,50:1:0102
+        -> $OK
+        <- $qMemTags:40000000,60:1
+        -> $m010201020100
+        <- $QMemTags:40000000,10:1:0a0b0c
+        -> $OK
+        <- $qMemTags:40000000,20:1
+        -> $m0a02
+        <- $QMemTags:40000000,10:1:
+        -> $OK
+        <- $QMemTags:40000000,0:1:0f
+        -> $OK
+        <- $qMemTags:40000000,10:1
+        -> $m0a
+        """,
+        TaggedTarget(),
+    )
+
+
+def test_what_cannot_be() -> None:
+    conversation(
+        """
+        <- $qMemTags:40000000,10:0
+        -> $E16
+        <- $qMemTags:40000ff0,20:1
+        -> $E0e
+        <- $QMemTags:40000ff0,20:1:0101
+        -> $E0e
+        <- $QMemTags:40000ff0,ffffffffff:1:01
+        -> $E0e
+        <- $QMemTags:40000ff0,10:1:10
+        -> $E16
+        <- $QMemTags:40000ff0,10:1:1
+        -> $E16
+        <- $qMemTags:fffffffffffffff0,20:1
+        -> $E16
+        <- $qMemTags:40000000,100000:1
+        -> $E16
+        <- $qMemTags:40000ff0,10:1
+        -> $m00
+        """,
+        TaggedTarget(),
+    )
