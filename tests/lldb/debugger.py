@@ -13,18 +13,17 @@ from tests.kvm.stub import Lines
 _COMMAND: Final = ("lldb", "--no-lldbinit", "--no-use-colors")
 
 
-def _environment(symbols: Path) -> dict[str, str]:
-    # Its own words, and nothing of this user's.
-    return {**os.environ, "LC_ALL": "C", "HOME": str(symbols.parent)}
+# Its own words, and nothing of this user's.
+_ENVIRONMENT: Final = {**os.environ, "LC_ALL": "C", "HOME": os.devnull}
 
 
-def lldb(remote: str, symbols: Path, *commands: str, timeout: float) -> str:
+def lldb(remote: str, symbols: Path | None, *commands: str, timeout: float) -> str:
     """Attach, run *commands* up to the first that fails, quit; all that LLDB said."""
     words = [word for line in (f"gdb-remote {remote}", *commands) for word in ("-o", line)]
     try:
         done = subprocess.run(
-            [*_COMMAND, "--batch", *words, symbols],
-            env=_environment(symbols), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [*_COMMAND, "--batch", *words, *([symbols] if symbols else [])],
+            env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=timeout,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
@@ -39,7 +38,7 @@ class Interactive:
 
     def __init__(self, remote: str, symbols: Path) -> None:
         self._process = subprocess.Popen(
-            [*_COMMAND, symbols], env=_environment(symbols),
+            [*_COMMAND, symbols], env=_ENVIRONMENT,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert self._process.stdout is not None

@@ -1,0 +1,18 @@
+"""Sessions of real clients with the fake target, recorded, a file a client."""
+
+from pathlib import Path
+
+from tests.pure.fake_target import BASE, FakeTarget
+
+SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
+
+
+def recorded_target() -> FakeTarget:
+    """What every one of them was held with: two threads, of which the first has a frame."""
+    target = FakeTarget()
+    frame = BASE + 0x800
+    target.write_memory(1, frame, bytes(8) + (BASE + 0x10).to_bytes(8, "little"))
+    for row in target.registers:
+        if row.name == "x29":
+            target.values[1, row] = frame.to_bytes(8, "little")
+    return target
