@@ -64,7 +64,7 @@ class Machine:
 def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
     """Boot a lab and return when commands can run in it."""
     tools.require(qemu.PROGRAM, "ssh", "ssh-keygen", "cpio")
-    prepared = image.prepare()
+    prepared = image.prepare(options.suite)
     sweep()
     directory, lock = claim()
     console, far = socket.socketpair()

@@ -28,6 +28,9 @@ def lab() -> None:
 def hardware(command: Callable[..., None]) -> Callable[..., None]:
     """Give *command* the options that choose the lab's hardware."""
     for option in (
+        click.option(
+            "--kernel", "suite", metavar="SUITE", help="Debian suite of its kernel (default: ours)."
+        ),
         click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
         click.option("--cpus", type=click.IntRange(1, 8), help="Emulated CPUs (default: 1)."),
         click.option("--cpu", metavar="MODEL", help="QEMU's CPU model (default: max)."),
@@ -38,9 +41,11 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
 
 @lab.command()
 @hardware
-def shell(cpu: str | None, cpus: int | None, gic: Literal["2", "3"] | None) -> None:
+def shell(
+    cpu: str | None, cpus: int | None, gic: Literal["2", "3"] | None, suite: str | None
+) -> None:
     """Open a root shell in the lab's host."""
-    sys.exit(with_lab(Lab.shell, cpu, cpus, gic))
+    sys.exit(with_lab(Lab.shell, cpu, cpus, gic, suite))
 
 
 @lab.command(context_settings={"allow_interspersed_args": False})
@@ -59,6 +64,7 @@ def run(
     cpu: str | None,
     cpus: int | None,
     gic: Literal["2", "3"] | None,
+    suite: str | None,
     argv: Sequence[str],
 ) -> None:
     """Run CMD as root in the lab's host; its exit status is this command's."""
@@ -71,11 +77,15 @@ def run(
             host.put(path, HOME)
         return host.popen(argv, cwd=HOME).wait()
 
-    sys.exit(with_lab(use, cpu, cpus, gic))
+    sys.exit(with_lab(use, cpu, cpus, gic, suite))
 
 
 def with_lab(
-    use: Callable[[Lab], int], cpu: str | None, cpus: int | None, gic: Literal["2", "3"] | None
+    use: Callable[[Lab], int],
+    cpu: str | None,
+    cpus: int | None,
+    gic: Literal["2", "3"] | None,
+    suite: str | None,
 ) -> int:
     """Call *use* with a lab: the running one, unless hardware is asked for in so many words."""
     given = Options()
@@ -85,8 +95,10 @@ def with_lab(
         given = replace(given, cpus=cpus)
     if gic == "2":
         given = replace(given, gic=2)
+    if suite:
+        given = replace(given, suite=suite)
     try:
-        with Lab.boot(given) if cpu or cpus or gic else Lab.open() as host:
+        with Lab.boot(given) if cpu or cpus or gic or suite else Lab.open() as host:
             return use(host)
     except LabError as error:
         fail(str(error), CANNOT)

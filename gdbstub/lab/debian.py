@@ -1,4 +1,4 @@
-"""arm64 packages of this machine's own Debian release, on any machine and without root.
+"""arm64 packages of this machine's Debian release or another, on any machine and without root.
 
 It uses the machine's apt sources and keys but none of its state: lists and packages are kept
 in the directory that it is given. It never runs a package's scripts.
@@ -19,6 +19,8 @@ from gdbstub.lab import tools
 from gdbstub.lab.errors import LabError
 
 FRESH_SECONDS: Final = 600.0
+KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
+"""Signs what Debian publishes, of every release; in the package debian-archive-keyring."""
 
 
 def release() -> str:
@@ -34,10 +36,12 @@ def release() -> str:
 class Arm64:
     """The arm64 packages that this machine's apt sources offer; use as a context manager."""
 
-    def __init__(self, directory: Path, scratch: Path) -> None:
+    def __init__(self, directory: Path, scratch: Path, suite: str = "") -> None:
         """Keep lists and packages under *directory*; download to *scratch* first.
 
-        A file that has its place under *directory* is whole: apt has checked it.
+        A file that has its place under *directory* is whole: apt has checked it. With *suite*
+        the packages are those of that Debian suite and no other, from where this machine gets
+        its own release's.
         """
         self.debs = directory / "debs"
         self._lists = directory / "lists"
@@ -59,6 +63,10 @@ class Arm64:
             "Dir::State::status": "/dev/null",
         }
         self._options = [f"-o{name}={value}" for name, value in options.items()]
+        if suite:
+            sources = directory / "sources.list"
+            sources.write_text(f"deb [signed-by={KEYRING}] {self._archive()} {suite} main\n")
+            self._options += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
 
     def __enter__(self) -> Self:
         """Wait for others who use these lists: apt itself fails instead."""
@@ -73,6 +81,16 @@ class Arm64:
         trace: TracebackType | None,
     ) -> None:
         self._held.close()
+
+    def _archive(self) -> str:
+        """Where this machine gets the packages of its own release."""
+        done = self._call(
+            "apt-get", "indextargets", "--no-release-info", "--format", "$(RELEASE) $(REPO_URI)"
+        )
+        codename = release().split()[-1]
+        if not (match := re.search(rf"^{codename} (\S+)$", done.stdout, re.MULTILINE)):
+            raise LabError(f"the apt sources do not say where {codename} comes from")
+        return match[1]
 
     def update(self) -> None:
         """Fetch the package lists, unless they are minutes old.
@@ -98,10 +116,15 @@ class Arm64:
 
     def dependency(self, name: str, pattern: str) -> str:
         """Return the first direct dependency of *name* that matches *pattern*."""
-        depends = re.findall(r"^(?:Pre-)?Depends: (.*)", self.show(name), re.MULTILINE)
-        if not (match := re.search(rf"(?<!\S){pattern}(?![^\s,])", " ".join(depends))):
+        if not (found := self.dependencies(name, pattern)):
             raise LabError(f"the arm64 package {name} depends on nothing like {pattern}")
-        return match[0]
+        return found[0]
+
+    def dependencies(self, name: str, pattern: str) -> list[str]:
+        """Return the direct dependencies of *name* that match *pattern*."""
+        depends = re.findall(r"^(?:Pre-)?Depends: (.*)", self.show(name), re.MULTILINE)
+        found = re.finditer(rf"(?<!\S){pattern}(?![^\s,])", " ".join(depends))
+        return [match[0] for match in found]
 
     def closure(self, names: Iterable[str]) -> list[tuple[str, str]]:
         """Return (package, version) of *names* and of all that they depend on."""

@@ -60,9 +60,12 @@ class Image:
     initrd: Path
 
 
-def prepare() -> Image:
-    """Return the lab's image, made the first time: about a minute, most of it downloads."""
-    base = kernel.prepare()
+def prepare(suite: str = "") -> Image:
+    """Return the lab's image, made the first time: about a minute, most of it downloads.
+
+    *suite* is for the kernel; all else is of this machine's own release.
+    """
+    base = kernel.prepare(suite)
     wheels = requirements()
     sources = [Path(module.__file__ or "").read_bytes() for module in (cpio, debian, kernel)]
     sources += [Path(__file__).read_bytes()]

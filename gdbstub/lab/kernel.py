@@ -16,6 +16,8 @@ from gdbstub.lab.errors import LabError
 from gdbstub.lab.progress import Steps
 
 META_PACKAGE: Final = "linux-image-cloud-arm64"
+PARTS: Final = r"linux-(?:binary|modules)-\S+"
+"""Packages that the image's own only depends on, since Debian 14; before, it has all."""
 WANTED_MODULES: Final = ("virtio_pci", "virtio_net")
 
 
@@ -36,34 +38,40 @@ class Kernel:
         return self.directory / "modules"
 
 
-def prepare() -> Kernel:
-    """Return the kernel, fetched by apt the first time."""
-    source = Path(__file__).read_bytes()
-    return Kernel(cache.entry("kernel", [source, debian.release()], _build))
+def prepare(suite: str = "") -> Kernel:
+    """Return the kernel of a Debian suite, of this machine's own without one.
+
+    It is fetched by apt the first time.
+    """
+    parts: list[str | bytes] = [Path(__file__).read_bytes(), suite or debian.release()]
+    return Kernel(cache.entry("kernel", parts, lambda directory: _build(directory, suite)))
 
 
-def _build(directory: Path) -> None:
+def _build(directory: Path, suite: str) -> None:
     with Steps("preparing the kernel", 3) as steps:
         steps.step("reading the package lists")
-        with debian.Arm64(cache.root() / "apt", directory) as packages:
+        lists = cache.root() / (f"apt-{suite}" if suite else "apt")
+        with debian.Arm64(lists, directory, suite) as packages:
             packages.update()
             name = packages.dependency(META_PACKAGE, r"linux-image-\S+-cloud-arm64")
             version = re.findall(r"^Version: (\S+)", packages.show(name), re.MULTILINE)[0]
             steps.step(f"downloading {name} {version}")
-            (deb,) = packages.download([(name, version)])
+            names = [name, *packages.dependencies(name, PARTS)]
+            debs = packages.download([(each, version) for each in names])
         steps.step("unpacking the kernel")
         tree = directory / "tree"
         tree.mkdir()
-        debian.unpack(deb, tree)
+        for deb in debs:
+            debian.unpack(deb, tree)
         _keep(tree, directory)
         shutil.rmtree(tree)
 
 
 def _keep(tree: Path, directory: Path) -> None:
-    try:
-        next(tree.glob("boot/vmlinuz-*")).rename(directory / "Image")
-    except StopIteration:
-        raise LabError("the kernel package has no boot/vmlinuz-*") from None
+    places = [*tree.glob("boot/vmlinuz-*"), *tree.glob("usr/lib/modules/*/vmlinuz")]
+    if not places:
+        raise LabError("the kernel package has no vmlinuz")
+    places[0].rename(directory / "Image")
     files = {stem(path): path for path in tree.rglob("*.ko*")}
     modules = directory / "modules"
     modules.mkdir()

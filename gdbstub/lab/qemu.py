@@ -31,6 +31,8 @@ class Options:
     memory_mib: int = 2048
     # With memory tags, emulating Python takes a third more time.
     mte: bool = False
+    #: The Debian suite that its kernel comes from; none: this machine's own release.
+    suite: str = ""
 
     @property
     def full_cpu(self) -> str:
