@@ -1,6 +1,7 @@
 # One verb each; people and CI call the same ones.
 #   make run [ARGS='…']   a real Linux arm64 guest, halted, waiting for gdb
 #   make test [ARGS='…']  every ring of tests: pure, gdb, lldb, kvm
+#   make matrix           the rings on KVM, on one kind of hardware after another
 #   make check            ruff and mypy
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
@@ -10,7 +11,7 @@ RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio
 TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb
 
-.PHONY: run test check format clean
+.PHONY: run test matrix check format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -20,6 +21,10 @@ run: .venv/ready-to-run
 test: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+matrix: .venv/ready-to-develop
+	@scripts/ensure.sh $(TEST_NEEDS)
+	@exec $(BIN)/python -m tests.matrix $(ARGS)
 
 check: .venv/ready-to-develop
 	$(BIN)/ruff check .

@@ -11,13 +11,18 @@ from typing import Final
 import pytest
 
 from gdbstub.lab.host import VARIABLE, Lab
-from tests.contract.backends import NATIVE_KVM
+from gdbstub.lab.qemu import Options
+from tests.hardware import add_options, chosen, elsewhere
 from tests.inlab.runner import run_in_lab
 
 _STACK: Final = pytest.StashKey[ExitStack]()
-_LAB: Final = pytest.StashKey[Lab]()
+_LABS: Final = pytest.StashKey[dict[Options, Lab]]()
 _FIGURES: Final = pytest.StashKey[list[str]]()
-_REMOTE: Final = pytest.StashKey[dict[str, list[pytest.TestReport]]]()
+_REMOTE: Final = pytest.StashKey[dict[Options, dict[str, list[pytest.TestReport]]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,28 +31,46 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    config.addinivalue_line("markers", "own_kvm: opens /dev/kvm in its own process")
+    for marker in (
+        "own_kvm: opens /dev/kvm in its own process",
+        "other_hardware: runs in a second lab, of another kind",
+    ):
+        config.addinivalue_line("markers", marker)
     config.stash[_STACK] = ExitStack()
+    config.stash[_LABS] = {}
+    config.stash[_REMOTE] = {}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_STACK].close()
 
 
-def shared_lab(config: pytest.Config) -> Lab:
-    """The lab of this run, booted when it is first asked for."""
-    if _LAB not in config.stash:
-        stack = config.stash[_STACK]
-        host = config.stash[_LAB] = stack.enter_context(Lab.open())
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv(VARIABLE, str(host.directory))
-    return config.stash[_LAB]
+def shared_lab(config: pytest.Config, options: Options | None = None) -> Lab:
+    """The lab of this run, or the one of *options*, booted when it is first asked for.
+
+    A lab that is there already (``GDBSTUB_LAB``) serves as the one of the run.
+    """
+    usual = chosen(config)
+    options, labs, stack = options or usual, config.stash[_LABS], config.stash[_STACK]
+    if options not in labs:
+        opened = Lab.open(options) if options == usual else Lab.boot(options)
+        labs[options] = stack.enter_context(opened)
+        if options == usual:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setenv(VARIABLE, str(labs[options].directory))
+    return labs[options]
 
 
 @pytest.fixture(scope="session")
 def lab(pytestconfig: pytest.Config) -> Lab:
     """A running lab host; what a test starts joins it by its environment."""
     return shared_lab(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether a test that can take longer should."""
+    return bool(pytestconfig.getoption("--long"))
 
 
 def figures(config: pytest.Config) -> list[str]:
@@ -64,28 +87,25 @@ def pytest_terminal_summary(
             terminalreporter.line(line)
 
 
-def _elsewhere(item: pytest.Item) -> bool:
-    return not NATIVE_KVM and item.get_closest_marker("own_kvm") is not None
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs in the lab comes last: no module's fixtures may wait for it here."""
-    items.sort(key=_elsewhere)
+    """What runs in a lab comes last: no module's fixtures may wait for it here."""
+    items.sort(key=lambda item: elsewhere(item) is not None)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Report a test that ran in the lab."""
-    if not _elsewhere(item):
+    """Report a test that ran in a lab."""
+    config, options = item.config, elsewhere(item)
+    if options is None:
         return None
-    config = item.config
-    if _REMOTE not in config.stash:
-        nodeids = [each.nodeid for each in item.session.items if _elsewhere(each)]
+    remote = config.stash[_REMOTE]
+    if options not in remote:
+        nodeids = [each.nodeid for each in item.session.items if elsewhere(each) == options]
         capture = config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
-            config.stash[_REMOTE] = run_in_lab(shared_lab(config), config, nodeids)
+            remote[options] = run_in_lab(shared_lab(config, options), config, nodeids)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in config.stash[_REMOTE][item.nodeid]:
+    for report in remote[options][item.nodeid]:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True

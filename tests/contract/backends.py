@@ -12,6 +12,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, Protocol
 
+import pytest
+
 from gdbstub.machine import Machine
 
 
@@ -27,11 +29,15 @@ class Factory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """``factory`` is ``module:function``; ``usable`` says whether this is a place for it."""
+    """``factory`` is ``module:function``; ``usable`` says whether this is a place for it.
+
+    ``marks`` say where its tests run: see ``tests/hardware.py``.
+    """
 
     name: str
     factory: str
     usable: Callable[[], bool]
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
     def load(self) -> Factory:
         """Import the factory."""
@@ -51,6 +57,12 @@ def _has_unicorn() -> bool:
 NATIVE_KVM: Final = platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
+_KVM: Final = "tests.contract.kvm_machine:kvm_machine"
+
 # Usable everywhere: where this machine has none, these tests run in the lab.
-KVM: Final = Backend("kvm", "tests.contract.kvm_machine:kvm_machine", lambda: True)
-BACKENDS: Final = (Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn), KVM)
+KVM: Final = Backend("kvm", _KVM, lambda: True, (pytest.mark.own_kvm,))
+BACKENDS: Final = (
+    Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn),
+    KVM,
+    Backend("cortex-a57", _KVM, lambda: True, (pytest.mark.own_kvm, pytest.mark.other_hardware)),
+)

@@ -13,9 +13,7 @@ from tests.contract.recorder import Recorder
 Start = Callable[..., Recorder]
 
 _USABLE = [
-    pytest.param(
-        backend, id=backend.name, marks=[pytest.mark.own_kvm] if backend.name == "kvm" else []
-    )
+    pytest.param(backend, id=backend.name, marks=backend.marks)
     for backend in BACKENDS
     if backend.usable()
 ]

@@ -1,0 +1,105 @@
+"""``make matrix``: the contract and kvm rings on one kind of hardware after another.
+
+It runs pytest once for each, shows what that says, and ends with a table. Arguments go to pytest.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT: Final = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """A kind of lab: what it is called, and the options of pytest that ask for it."""
+
+    name: str
+    options: Sequence[str] = ()
+
+
+MATRIX: Final = (
+    Hardware("max (VHE), GICv3"),
+    Hardware("cortex-a57 (nVHE), GICv3", ["--lab-cpu=cortex-a57"]),
+    Hardware("max (VHE), GICv2", ["--lab-gic=2"]),
+    # Its KVM has other debug code than kernels before 6.14.
+    Hardware("max (VHE), GICv3, newest kernel", ["--lab-kernel=trixie-backports"]),
+)
+#: What depends on the hardware: not the lab itself, nor how scripts end.
+TESTS: Final = (
+    "tests/contract",
+    "tests/kvm",
+    "--ignore=tests/kvm/test_lab.py",
+    "--ignore=tests/kvm/test_script.py",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How the tests went on one kind of hardware."""
+
+    hardware: Hardware
+    status: int
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0
+
+    @property
+    def words(self) -> str:
+        """The verdict of one row."""
+        if self.status == 0 and self.passed:
+            return "passed"
+        return "failed" if self.failed else f"pytest ended with status {self.status}"
+
+
+def run(hardware: Hardware, arguments: Sequence[str]) -> Result:
+    """Run the tests on *hardware*."""
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory) / "report.xml"
+        argv = [sys.executable, "-m", "pytest", "--long", f"--junit-xml={report}", *TESTS]
+        argv += ["-m", "not other_hardware", "-k", "not fake", *hardware.options, *arguments]
+        start = time.monotonic()
+        status = subprocess.run(argv, cwd=ROOT, check=False).returncode
+        seconds = time.monotonic() - start
+        if not report.exists():
+            return Result(hardware, status, seconds=seconds)
+        suite = ElementTree.parse(report).find("testsuite")
+    assert suite is not None
+    names = ("tests", "failures", "errors", "skipped")
+    tests, failures, errors, skipped = (int(suite.get(name, 0)) for name in names)
+    bad = failures + errors
+    return Result(hardware, status, tests - bad - skipped, bad, skipped, seconds)
+
+
+def table(results: Sequence[Result]) -> Table:
+    """The table of hardware and results."""
+    rows = Table("hardware", "result", "passed", "failed", "skipped", "minutes")
+    for each in results:
+        counts = (each.passed, each.failed, each.skipped)
+        rows.add_row(each.hardware.name, each.words, *map(str, counts), f"{each.seconds / 60:.1f}")
+    return rows
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all of the matrix; 0 if everything passed everywhere."""
+    console = Console()
+    results = []
+    for place, hardware in enumerate(MATRIX, 1):
+        console.rule(f"{place} of {len(MATRIX)}: {hardware.name}")
+        results.append(run(hardware, arguments))
+    console.print(table(results))
+    return int(any(each.words != "passed" for each in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
