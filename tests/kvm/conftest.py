@@ -1,5 +1,6 @@
 """The kvm ring: whole stubs on real KVM, natively or in the lab of the run."""
 
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gdbstub.lab import demo
 from tests.conftest import figures, shared_lab
 from tests.contract.backends import NATIVE_KVM
 from tests.gdb.build import build
+from tests.kvm import user_space
 
 GUESTS = Path(__file__).parent / "guests"
 
@@ -57,6 +59,28 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def vmlinux() -> Path:
     """The demo guest's symbols; made here, not while a test waits."""
     return demo.prepare().symbols
+
+
+@pytest.fixture(scope="session")
+def kernel(vmlinux: Path) -> Built:
+    """The demo guest's kernel: its functions' addresses."""
+    return Built(vmlinux)
+
+
+@pytest.fixture(scope="session")
+def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user space of our Linux guests: see ``user_space.py``."""
+    return user_space.build(tmp_path_factory.mktemp("initrd"))
+
+
+@pytest.fixture(scope="session")
+def host_kernel(pytestconfig: pytest.Config) -> tuple[int, ...]:
+    """The version of the kernel whose KVM is tested: what a guest may use depends on it."""
+    if NATIVE_KVM:
+        release = platform.release()
+    else:
+        release = shared_lab(pytestconfig).run(["uname", "-r"]).stdout.decode()
+    return tuple(int(number) for number in release.split(".")[:2])
 
 
 @pytest.fixture

@@ -1,26 +1,10 @@
 /* A user program without a C library: steps its child by ptrace, as a debugger in the guest does.
  * Its exit status is the number of steps that moved the child's PC by one instruction. */
 
-#include <stdint.h>
+#include "calls.h"
 
-enum { EXIT = 93, WAIT4 = 260, KILL = 129, GETPID = 172, CLONE = 220, PTRACE = 117 };
-enum { TRACEME = 0, SINGLESTEP = 9, CONT = 7, GETREGSET = 0x4204, PRSTATUS = 1 };
+enum { TRACEME = 0, SINGLESTEP = 9, GETREGSET = 0x4204, PRSTATUS = 1 };
 enum { SIGTRAP = 5, SIGCHLD = 17, SIGSTOP = 19, STEPS = 8 };
-
-static long call(long number, long a, long b, long c, long d)
-{
-	register long x8 __asm__("x8") = number;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	register long x4 __asm__("x4") = 0;
-	__asm__ volatile("svc #0"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
-			 : "memory");
-	return x0;
-}
 
 static uint64_t pc_of(long child)
 {
@@ -39,8 +23,7 @@ __attribute__((noreturn)) static void be_stepped(void)
 	register long x0 __asm__("x0") = self;
 	register long x1 __asm__("x1") = SIGSTOP;
 	__asm__ volatile("svc #0\n .rept 32\n nop\n .endr" : "+r"(x0) : "r"(x8), "r"(x1) : "memory");
-	for (;;)
-		call(EXIT, 7, 0, 0, 0);
+	leave(7);
 }
 
 __attribute__((noreturn)) void _start(void)
@@ -60,6 +43,5 @@ __attribute__((noreturn)) void _start(void)
 			break; /* it has not stopped, but ended */
 		right += pc_of(child) == before + 4;
 	}
-	for (;;)
-		call(EXIT, right, 0, 0, 0);
+	leave(right);
 }

@@ -35,6 +35,7 @@ echo "brk: $?"
 echo "bkpt: $?"
 /single_step
 echo "single step: $?"
+/debug_registers
 
 dmesg -n 8
 hostname moved
