@@ -3,6 +3,8 @@
 import socket
 from typing import Self
 
+import pytest
+
 from gdbstub import rsp
 from tests.kvm.stub import BOUND, Stub
 
@@ -46,6 +48,14 @@ class Client:
             events = self._connection.receive(data)
             self._waiting += [event.data for event in events if isinstance(event, rsp.Packet)]
         return self._waiting.pop(0).decode("latin-1")
+
+    def expect_silence(self, seconds: float) -> None:
+        """Let time pass in which the stub has nothing to say."""
+        assert not self._waiting
+        self._socket.settimeout(seconds)
+        with pytest.raises(TimeoutError):
+            self._socket.recv(1)
+        self._socket.settimeout(BOUND)
 
     def _send(self, data: bytes) -> None:
         self._socket.sendall(data)
