@@ -230,4 +230,36 @@ SECONDARY_LEAVES: Final = program(
     (0x14000000, "b ."),
 )
 
+#: How many vCPUs ``LAPS`` has, the lines of each one's lap, and where the first one's is.
+LAP_VCPUS: Final = 4
+LAP_LINES: Final = 4
+LAP: Final = 16
+
+# Each vCPU goes round in lines of its own: x5 counts laps, and x6 is where they are stored.
+LAPS: Final = program(
+    (0xD2800033, "mov x19, #1"),
+    (0x52800060, "mov w0, #3"),
+    (0x72B88000, "movk w0, #0xc400, lsl #16"),
+    (0xAA1303E1, "mov x1, x19"),
+    (0x100000E2, "adr x2, . + 28"),
+    (0xAA1303E3, "mov x3, x19"),
+    (0xD4000002, "hvc #0"),
+    (0x91000673, "add x19, x19, #1"),
+    (0xF100127F, "cmp x19, #4"),
+    (0x54FFFF01, "b.ne . - 32"),
+    (0xD2800000, "mov x0, #0"),
+    (0xD2A80026, "mov x6, #0x40010000"),
+    (0x8B000CC6, "add x6, x6, x0, lsl #3"),
+    (0x10000061, "adr x1, . + 12"),
+    (0x8B001021, "add x1, x1, x0, lsl #4"),
+    (0xD61F0020, "br x1"),
+    *(
+        (0x910004A5, "add x5, x5, #1"),
+        (0xF90000C5, "str x5, [x6]"),
+        (0xD503201F, "nop"),
+        (0x17FFFFFD, "b . - 12"),
+    )
+    * 4,
+)
+
 ALL: Final = {name: value for name, value in vars().items() if isinstance(value, Program)}

@@ -1,0 +1,53 @@
+"""A client without packets: resumes a ``Debugger`` and waits for its report, as a server does."""
+
+import queue
+from collections.abc import Mapping
+from typing import Final
+
+from gdbstub.aarch64.registers import PC, X
+from gdbstub.debugger import Debugger
+from gdbstub.machine import Machine
+from gdbstub.target import Action, Kind, Resume, Stopped
+
+_BOUND: Final = 20.0  # seconds
+
+
+class Client:
+    """What a test wants of the target; thread *n* is vCPU *n* - 1."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.target = Debugger(machine)
+        self._news: queue.Queue[None] = queue.Queue()
+        self.target.notify = lambda: self._news.put(None)
+
+    def resume(self, actions: Mapping[int, Action]) -> Stopped:
+        """Set the threads going and wait for the stop."""
+        self.target.resume(Resume(actions))
+        while True:
+            self._news.get(timeout=_BOUND)
+            if (report := self.target.take_report()) is not None:
+                assert isinstance(report, Stopped), report
+                return report
+
+    def go(self) -> Stopped:
+        """``vCont;c``."""
+        return self.resume(dict.fromkeys(self.threads, Action.CONTINUE))
+
+    @property
+    def threads(self) -> range:
+        return range(1, 1 + len(self.machine.vcpus))
+
+    def pc(self, thread: int) -> int:
+        return self.machine.vcpus[thread - 1].get(PC)
+
+    def x(self, thread: int, number: int) -> int:
+        return self.machine.vcpus[thread - 1].get(X[number])
+
+    def step_over(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+        """By a breakpoint as GDB goes: without it, that thread alone, and back with it."""
+        before = self.pc(thread)
+        self.target.remove(thread, kind, gva, length)
+        report = self.resume({thread: Action.STEP})
+        assert (report.thread, self.pc(thread)) == (thread, before + 4)
+        self.target.insert(thread, kind, gva, length)
