@@ -5,16 +5,28 @@ It runs nothing: requests are records, ``arm`` makes them true before the vCPUs 
 """
 
 import logging
+from enum import Enum, auto
 from typing import Final
 
-from gdbstub.aarch64.registers import PC
-from gdbstub.aarch64.sysreg import EC
+from gdbstub.aarch64.accesses import accessed
+from gdbstub.aarch64.instructions import WordAt
+from gdbstub.aarch64.registers import (
+    CPSR,
+    MDSCR_EL1,
+    PC,
+    SYSTEM_REGISTERS,
+    Register,
+    X,
+    stack_pointer,
+)
+from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
 from gdbstub.errors import MemoryFault, PacketError
 from gdbstub.hwbp import HardwareBreakpoints
-from gdbstub.machine import DebugExit, DebugRegisters, Machine
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, Vcpu
 from gdbstub.swbp import BRK_COMMENT, SoftwareBreakpoints
 from gdbstub.target import Kind, Stop, Stopped
 from gdbstub.virtual_memory import VirtualMemory
+from gdbstub.watchpoints import Elsewhere
 
 _log = logging.getLogger("gdbstub.debugger")
 
@@ -25,6 +37,24 @@ _STOPS: Final = {
     Kind.READ: Stop.RWATCH,
     Kind.ACCESS: Stop.AWATCH,
 }
+
+
+def _numbered(name: str) -> tuple[Register, ...]:
+    return tuple(SYSTEM_REGISTERS[f"{name}{n}_EL1"] for n in range(16))
+
+
+# The guest's own comparators.
+_CONTROLS: Final = {
+    EC.BREAKPOINT_LOWER: _numbered("DBGBCR"),
+    EC.WATCHPOINT_LOWER: _numbered("DBGWCR"),
+}
+
+
+class Whose(Enum):
+    """Of a debug exit that is nothing to tell a client."""
+
+    GUEST = auto()  # its own exception, which it must get
+    PASSED = auto()  # ours, but not what was asked for: its instruction is executed silently
 
 
 class Breakpoints:
@@ -106,15 +136,15 @@ class Breakpoints:
         if self._unmapped.pop(gva, None) is not None:
             self._hardware.remove(Kind.SOFTWARE, gva, 4)
 
-    def verdict(self, exit: DebugExit) -> Stopped | None:
-        """What to tell a client of a debug exit; None when it is the guest's own."""
+    def verdict(self, exit: DebugExit) -> Stopped | Whose:
+        """What to tell a client of a debug exit, or whose it is otherwise."""
         thread = exit.vcpu + 1
         match exit.esr.EC:
             case EC.STEP_LOWER:
                 return Stopped(thread)
             case EC.BRK64:
                 if not self._is_our_brk(exit):
-                    return None
+                    return Whose.GUEST
                 # GDB passes over a ``swbreak`` where it has inserted none and goes on, to the
                 # same BRK, for ever. At another address of the page it is told of a plain trap.
                 pc = self._machine.vcpus[exit.vcpu].get(PC)
@@ -122,16 +152,57 @@ class Breakpoints:
                 return Stopped(thread, stop=Stop.SWBREAK if known else Stop.PLAIN)
             case EC.BREAKPOINT_LOWER:
                 kind = self._hardware.stops_at(self._machine.vcpus[exit.vcpu].get(PC))
-                return None if kind is None else Stopped(thread, stop=_STOPS[kind])
+                return self._unclaimed(exit) if kind is None else Stopped(thread, stop=_STOPS[kind])
             case EC.WATCHPOINT_LOWER:
-                hit = self._hardware.hit(exit.far, write=bool(exit.esr.WnR))
-                if hit is None:
-                    return None
+                write = bool(exit.esr.WnR)
+                hit = self._hardware.hit(exit.far, self._accessed(exit.vcpu), write=write)
+                if hit is Elsewhere.OUTSIDE:
+                    return Whose.PASSED
+                if hit is Elsewhere.NOBODY:
+                    return self._unclaimed(exit)
                 return Stopped(thread, stop=_STOPS[hit.kind], gva=hit.clamp(exit.far))
             case EC.BKPT32:
-                return None
-        _log.warning("vCPU %d: a debug exit that is nobody's, ESR %r", exit.vcpu, exit.esr)
-        return Stopped(thread)
+                return Whose.GUEST
+        return _unexplained(exit)
+
+    def words(self, index: int) -> WordAt:
+        """A64 instructions as one vCPU sees memory now, for whatever thread owns it.
+
+        In AArch32 state there are none.
+        """
+
+        def word_at(gva: int) -> int:
+            try:
+                if PSTATE(self._machine.vcpus[index].get(CPSR)).nRW:
+                    return 0
+                return int.from_bytes(self.memory.as_of_now().read(index, gva, 4), "little")
+            except MemoryFault:
+                return 0
+
+        return word_at
+
+    def _accessed(self, index: int) -> range | None:
+        """What the instruction accesses that a vCPU, on its own thread, is about to execute."""
+        vcpu = self._machine.vcpus[index]
+        pc = vcpu.get(PC)
+
+        def x(number: int) -> int:
+            stack = stack_pointer(PSTATE(vcpu.get(CPSR)))
+            return vcpu.get(X[number] if number < len(X) else stack)
+
+        return accessed(self.words(index)(pc), pc, x)
+
+    def _unclaimed(self, exit: DebugExit) -> Stopped | Whose:
+        """An exit of a comparator that none of ours explains: the guest's, if it has armed any."""
+        vcpu = self._machine.vcpus[exit.vcpu]
+        if MDSCR(vcpu.get(MDSCR_EL1)).MDE and any(
+            DBGBCR(vcpu.get(control)).E for control in self._own(vcpu, EC(exit.esr.EC))
+        ):
+            return Whose.GUEST
+        return _unexplained(exit)
+
+    def _own(self, vcpu: Vcpu, ec: EC) -> tuple[Register, ...]:
+        return tuple(row for row in _CONTROLS[ec] if row in self._machine.system_registers)
 
     def _is_our_brk(self, exit: DebugExit) -> bool:
         """Ours iff the table has its physical address and RAM still holds it."""
@@ -142,3 +213,11 @@ class Breakpoints:
             return self._software.owns(self.memory.as_of_now().translate(exit.vcpu, pc).ipa)
         except MemoryFault:
             return False
+
+
+def _unexplained(exit: DebugExit) -> Stopped:
+    text = f"vCPU {exit.vcpu}: a debug exit that nothing explains: ESR_EL2 {exit.esr:#x}"
+    if exit.esr.EC == EC.WATCHPOINT_LOWER:
+        text += f", FAR_EL2 {exit.far:#x}"
+    _log.warning("%s (%r)", text, exit.esr)
+    return Stopped(exit.vcpu + 1, text=text)

@@ -6,16 +6,17 @@ vCPUs are parked; ``debug_exit`` and ``parked`` come from vCPU threads while the
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from gdbstub import stepping
 from gdbstub.aarch64.registers import CLIENT, CPSR, SP, SYSTEM, Register, stack_pointer
-from gdbstub.aarch64.sysreg import EC, PSTATE
+from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.breakpoints import Breakpoints
-from gdbstub.errors import MemoryFault, NoSuchThread, PacketError, RegisterRefused
-from gdbstub.guest_exception import take_exception
+from gdbstub.courses import Course, Courses, CutShort
+from gdbstub.errors import NoSuchThread, PacketError, RegisterRefused
 from gdbstub.machine import (
     DebugExit,
     Exit,
+    Go,
     Machine,
     Power,
     RunFailure,
@@ -24,12 +25,12 @@ from gdbstub.machine import (
     Vcpu,
     ram_tags,
 )
-from gdbstub.stepping import Step
 from gdbstub.target import (
     Action,
     AddressSpace,
     Exited,
     Kind,
+    Range,
     Report,
     Resume,
     Signal,
@@ -59,7 +60,7 @@ class Debugger:
         machine.listener = self
         self._breakpoints = Breakpoints(machine)
         self._memory = self._breakpoints.memory
-        self._steps: dict[int, Step] = {}  # by vCPU, those under way
+        self._courses: dict[int, Course] = {}  # by vCPU, those under way
         self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
         self._exits: Sequence[Exit] = ()
         self._arrived = False  # at rest, and ``take_report`` has not been asked yet
@@ -153,20 +154,34 @@ class Debugger:
 
     def resume(self, resume: Resume) -> None:
         """Set the threads going."""
-        steps = {self._index(t): a is Action.STEP for t, a in resume.actions.items()}
-        if not steps:
+        actions = {self._index(thread): action for thread, action in resume.actions.items()}
+        if not actions:
             raise PacketError("a resume that moves no thread would never end")
         self._breakpoints.arm()
         self._memory.forget()
         self._verdicts.clear()
-        vcpus = self._machine.vcpus
-        self._steps = {index: stepping.begin(vcpus[index]) for index in steps if steps[index]}
+        self._courses = {index: self._course(index, action) for index, action in actions.items()}
+        steps: dict[int, bool] = {}
+        for index, course in self._courses.items():
+            try:
+                steps[index] = next(course).step
+            except StopIteration as done:
+                self._verdicts[index] = done.value
         self.running = True
+        if self._verdicts:  # as good as stopped already: no vCPU need run
+            self.parked(())
+            return
         try:
             self._machine.resume(steps)
         except BaseException:
             self.running = False
             raise
+
+    def _course(self, index: int, action: Action | Range) -> Course:
+        courses = Courses(self._machine, index, self._breakpoints, step_irqs=self.step_irqs)
+        if isinstance(action, Range):
+            return courses.step_range(action)
+        return courses.step() if action is Action.STEP else courses.continue_()
 
     def _run_on(self) -> None:
         self.resume(
@@ -210,43 +225,15 @@ class Debugger:
 
     # Exits. On a vCPU's thread:
 
-    def debug_exit(self, exit: DebugExit) -> bool:
-        """Whether this is a stop; an exception of the guest's own goes back into it."""
-        if (step := self._steps.get(exit.vcpu)) and self._goes_on(exit, step):
-            return False
-        verdict = self._breakpoints.verdict(exit)
+    def debug_exit(self, exit: DebugExit) -> Go | None:
+        """How its vCPU goes on, as its course says; None when that is over."""
+        try:
+            return self._courses[exit.vcpu].send(exit)
+        except StopIteration as done:
+            self._verdicts[exit.vcpu] = done.value
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%r: %s", exit, verdict or "the guest's own")
-        if verdict is None:
-            take_exception(self._machine.vcpus[exit.vcpu], exit.esr, exit.far)
-            if step is None:
-                return False
-            # The step has ended where hardware ends it: at the exception's vector.
-            verdict = Stopped(exit.vcpu + 1)
-        self._verdicts[exit.vcpu] = verdict
-        return True
-
-    def _goes_on(self, exit: DebugExit, step: Step) -> bool:
-        """Whether a stepping vCPU has yet to execute its instruction."""
-        if self.step_irqs:
-            return False
-        vcpu, word_at = self._machine.vcpus[exit.vcpu], self._word_at(exit.vcpu)
-        if exit.esr.EC == EC.STEP_LOWER:
-            return stepping.again(vcpu, step, word_at)
-        stepping.abandon(vcpu, step, word_at)
-        return False
-
-    def _word_at(self, index: int) -> Callable[[int], int]:
-        """Reads instructions as one vCPU sees memory now, on whatever thread owns it."""
-
-        def word_at(gva: int) -> int:
-            try:
-                word = self._memory.as_of_now().read(index, gva, 4)
-            except MemoryFault:
-                return 0
-            return int.from_bytes(word, "little")
-
-        return word_at
+            _log.debug("%r: %s", exit, self._verdicts[exit.vcpu])
+        return None
 
     def parked(self, exits: Sequence[Exit]) -> None:
         """All vCPUs are at rest; the server's thread goes on from here."""
@@ -262,7 +249,7 @@ class Debugger:
             return None
         self._arrived = self.running = False
         self._memory.forget()
-        self._abandon_steps()
+        self._cut_short()
         if isinstance(self._report, Exited):
             return self._report
         rebooted = any(isinstance(e, SystemEvent) and e.kind is _RESET for e in self._exits)
@@ -278,12 +265,12 @@ class Debugger:
         self._run_on()
         return None
 
-    def _abandon_steps(self) -> None:
-        """Clean up after steps that another vCPU's stop has cut short."""
-        ended = {exit.vcpu for exit in self._exits}
-        for index in () if self.step_irqs else self._steps.keys() - ended:
-            stepping.abandon(self._machine.vcpus[index], self._steps[index], self._word_at(index))
-        self._steps = {}
+    def _cut_short(self) -> None:
+        """Have courses clean up that another vCPU's stop has cut short."""
+        for course in self._courses.values():
+            with suppress(CutShort):
+                course.throw(CutShort())
+        self._courses = {}
 
     def _judge(self, exits: Sequence[Exit]) -> Report:
         """One report out of all exits of a stop.
@@ -296,9 +283,10 @@ class Debugger:
                 return self._system_event(exit)
         for exit in exits:
             if isinstance(exit, RunFailure):
-                _log.error("vCPU %d cannot run: %s", exit.vcpu, exit.why)
-                return Stopped(exit.vcpu + 1, Signal.ABRT)
-        verdicts = [self._verdicts[e.vcpu] for e in exits if e.vcpu in self._verdicts]
+                text = f"vCPU {exit.vcpu} cannot run: {exit.why}"
+                _log.error("%s", text)
+                return Stopped(exit.vcpu + 1, Signal.ABRT, text=text)
+        verdicts = self._verdicts.values()
         if not verdicts:
             thread = self._report.thread if isinstance(self._report, Stopped) else 1
             return Stopped(thread, Signal.INT)
@@ -312,8 +300,9 @@ class Debugger:
                 self.reset()
                 return self._report
             case SystemEventKind.CRASH:
-                _log.error("vCPU %d: the guest reports that it has crashed", event.vcpu)
-                return Stopped(event.vcpu + 1, Signal.ABRT)
+                text = f"vCPU {event.vcpu}: the guest reports that it has crashed"
+                _log.error("%s", text)
+                return Stopped(event.vcpu + 1, Signal.ABRT, text=text)
 
     def report(self) -> Report:
         """Say again why the guest is at rest."""

@@ -18,11 +18,12 @@ from typing import Final
 from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
 from gdbstub.errors import InputError, MachineError, StubError
-from gdbstub.kvm_abi import CData, ffi
+from gdbstub.kvm_abi import ffi
+from gdbstub.kvm_gate import Gate
 from gdbstub.kvm_memory import Ram
 from gdbstub.kvm_tags import KvmTags
 from gdbstub.kvm_vcpu import KICK, Clock, Counts, KvmVcpu, Mmio
-from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener
+from gdbstub.machine import DebugExit, DebugRegisters, Exit, Go, Listener
 
 _log = logging.getLogger("gdbstub.kvm")
 
@@ -107,12 +108,11 @@ class KvmMachine:
         self._vcpus: tuple[KvmVcpu, ...] = ()
         self._tagged = False
         self.system_registers: Sequence[Register] = ()
-        self._armed: list[tuple[int, DebugRegisters]] = []
         self._debug = DebugRegisters()
-        self._guest_debug: CData = ffi.new("struct kvm_guest_debug *")
         self._clock = Clock()
         self._time_stands_still = True
         self._counts = [Counts() for _ in range(config.vcpus)]
+        self._gate = Gate()
         self.vm = -1
         self.breakpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_BPS))
         self.watchpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_WPS))
@@ -177,6 +177,7 @@ class KvmMachine:
                     config.mmio,
                     self._clock,
                     self._counts[index],
+                    self._gate,
                 )
                 for index in range(config.vcpus)
             )
@@ -189,7 +190,6 @@ class KvmMachine:
         except OSError as error:
             raise MachineError(f"KVM: {error.strerror}", error.errno or 0) from error
         self.system_registers = [row for row in SYSTEM_REGISTERS.values() if row.id in listed]
-        self._armed = [(0, DebugRegisters())] * config.vcpus
         for vcpu in self._vcpus:
             vcpu.start(self._debug_exit, self._park)
 
@@ -292,7 +292,7 @@ class KvmMachine:
     def resume(self, steps: Mapping[int, bool]) -> None:
         """Run the vCPUs that are keys (``Machine.resume``)."""
         for index, step in steps.items():
-            self._set_guest_debug(index, step)
+            self._vcpus[index].arm(step, self._debug)
         stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
         if stopped_at is not None:
             # One write moves the counter of every vCPU.
@@ -306,37 +306,6 @@ class KvmMachine:
             self._vcpus[index].ready()
         for index in steps:
             self._vcpus[index].resume()
-
-    def _set_guest_debug(self, index: int, step: bool) -> None:
-        """KVM_SET_GUEST_DEBUG where it would change anything."""
-        debug = self._debug
-        control = 0
-        if debug.enabled or step:
-            control = kvm_abi.GUESTDBG_ENABLE | kvm_abi.GUESTDBG_USE_SW_BP
-        if debug.breakpoints or debug.watchpoints:
-            control |= kvm_abi.GUESTDBG_ENABLE | kvm_abi.GUESTDBG_USE_HW
-        if step:
-            control |= kvm_abi.GUESTDBG_SINGLESTEP
-        was, had = self._armed[index]
-        vcpu = self._vcpus[index]
-        stale = vcpu.cut_short and was & kvm_abi.GUESTDBG_SINGLESTEP
-        if control == was and not stale and (debug is had or debug == had):
-            return
-        guest_debug = self._guest_debug
-        _fill(guest_debug.dbg_bcr, guest_debug.dbg_bvr, debug.breakpoints)
-        _fill(guest_debug.dbg_wcr, guest_debug.dbg_wvr, debug.watchpoints)
-        try:
-            if stale:
-                # Only switching debugging off makes newer kernels forget a pending step.
-                guest_debug.control = 0
-                kvm_abi.ioctl(vcpu.fd, kvm_abi.SET_GUEST_DEBUG, guest_debug)
-            guest_debug.control = control
-            kvm_abi.ioctl(vcpu.fd, kvm_abi.SET_GUEST_DEBUG, guest_debug)
-        except OSError as error:
-            raise MachineError(
-                f"KVM_SET_GUEST_DEBUG: {error.strerror}", error.errno or 0
-            ) from error
-        self._armed[index] = control, debug
 
     @property
     def time_stands_still(self) -> bool:
@@ -363,8 +332,17 @@ class KvmMachine:
             self._stopping = True
             for vcpu in self._vcpus:
                 vcpu.kick()
+            self._gate.look_again()
 
-    def _debug_exit(self, exit: DebugExit) -> bool:
+    def hold(self, vcpu: int) -> bool:
+        """Keep all others out of the guest (``Machine.hold``)."""
+        return self._gate.hold(self._vcpus[vcpu], self._vcpus)
+
+    def let_go(self, vcpu: int) -> None:
+        """Let them in again (``Machine.let_go``)."""
+        self._gate.let_go(self._vcpus[vcpu])
+
+    def _debug_exit(self, exit: DebugExit) -> Go | None:
         return self.listener.debug_exit(exit)
 
     def _park(self, exit: Exit | None) -> None:
@@ -384,10 +362,3 @@ class KvmMachine:
             except StubError as error:  # the stop must be told, whatever becomes of the clock
                 _log.warning("the guest's time runs on while it is halted: %s", error)
             self.listener.parked(self._exits)
-
-
-def _fill(controls: CData, values: CData, slots: Sequence[tuple[int, int]]) -> None:
-    """Write every slot, unused ones as zero: KVM arms whatever it is given."""
-    padding = [0] * (len(controls) - len(slots))
-    controls[0 : len(controls)] = [control for control, _ in slots] + padding
-    values[0 : len(values)] = [value for _, value in slots] + padding

@@ -20,7 +20,18 @@ from gdbstub.aarch64.registers import CNTVCT_EL0, SCTLR_EL1, Register
 from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
 from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
 from gdbstub.kvm_abi import CData, ffi, libc
-from gdbstub.machine import DebugExit, Exit, Power, RunFailure, SystemEvent, SystemEventKind
+from gdbstub.kvm_gate import Gate
+from gdbstub.kvm_guest_debug import GuestDebug
+from gdbstub.machine import (
+    DebugExit,
+    DebugRegisters,
+    Exit,
+    Go,
+    Power,
+    RunFailure,
+    SystemEvent,
+    SystemEventKind,
+)
 
 _log = logging.getLogger("gdbstub.kvm")
 
@@ -70,10 +81,18 @@ class KvmVcpu:
     """A ``Vcpu``. ``start`` makes its thread, the only one that ever calls KVM_RUN on it."""
 
     def __init__(
-        self, fd: int, run_size: int, index: int, mmio: Mmio, clock: Clock, counts: Counts
+        self,
+        fd: int,
+        run_size: int,
+        index: int,
+        mmio: Mmio,
+        clock: Clock,
+        counts: Counts,
+        gate: Gate,
     ) -> None:
         self.index = index
         self._clock = clock
+        self._gate = gate
         self.fd = fd
         self.counts = counts
         self._mmio = mmio
@@ -84,13 +103,18 @@ class KvmVcpu:
         self._one_reg: CData = ffi.new("struct kvm_one_reg *")
         self._one_reg.addr = int(ffi.cast("uintptr_t", self._value))
         self._mp_state: CData = ffi.new("struct kvm_mp_state *")
-        self._debug_exit: Callable[[DebugExit], bool] = lambda _: True
+        self._guest_debug = GuestDebug(fd)
+        self._armed = DebugRegisters()
+        self._debug_exit: Callable[[DebugExit], Go | None] = lambda _: None
         self._parked: Callable[[Exit | None], None] = lambda _: None
-        #: Whether the last run ended by a kick: a step may have left its exception pending.
-        self.cut_short = False
+        # Whether the last run ended by a kick: a step may have left its exception pending.
+        self._cut_short = False
         self._uncached: bool | None = None  # not known since it has run
         self._go = threading.Semaphore(0)
-        self._stop = False
+        #: Whether it is in KVM_RUN, or past the gate on its way there.
+        self.in_guest = False
+        #: Whether it was told to park.
+        self.stopping = False
         self._closing = False
         self._thread = threading.Thread(target=self._life, name=f"vCPU {index}", daemon=True)
 
@@ -162,15 +186,24 @@ class KvmVcpu:
     # Running.
 
     def start(
-        self, debug_exit: Callable[[DebugExit], bool], parked: Callable[[Exit | None], None]
+        self, debug_exit: Callable[[DebugExit], Go | None], parked: Callable[[Exit | None], None]
     ) -> None:
         """Make the thread; *parked* is called on it each time the vCPU comes to rest."""
         self._debug_exit, self._parked = debug_exit, parked
         self._thread.start()
 
+    def arm(self, step: bool, debug: DebugRegisters) -> None:
+        """Set what it runs with next; parked.
+
+        Raises:
+            MachineError: KVM refuses.
+        """
+        self._guest_debug.set(step, debug, cut_short=self._cut_short)
+        self._armed = debug
+
     def ready(self) -> None:
         """Forget earlier kicks. Of all that will run, before any does: see ``kick``."""
-        self._stop = False
+        self.stopping = False
         self._uncached = None
         self._run.immediate_exit = 0
 
@@ -184,7 +217,11 @@ class KvmVcpu:
         A KVM_RUN that is under way is ended by the signal; one that has not begun yet ends
         at once by ``immediate_exit``; one that is ready and not resumed yet, likewise.
         """
-        self._stop = True
+        self.stopping = True
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Make a running vCPU come back to the gate; it goes on from there if it may."""
         self._run.immediate_exit = 1
         if self._thread.ident is not None and self._thread.is_alive():
             signal.pthread_kill(self._thread.ident, KICK)
@@ -211,25 +248,35 @@ class KvmVcpu:
             except Exception as error:  # whatever it is, the siblings must be parked too
                 _log.exception("vCPU %d", self.index)
                 exit = RunFailure(self.index, f"internal error: {error!r}")
-            self.cut_short = exit is None
+            self._cut_short = exit is None
+            if self._gate.holder is self:
+                self._gate.let_go(self)
             self._parked(exit)
 
     def _run_until_stop(self) -> Exit | None:
         """Run to the next exit that is a stop; None when a kick ended it."""
-        run, fd = self._run, self.fd
+        run, fd, gate = self._run, self.fd, self._gate
         logging_all = _log.isEnabledFor(logging.DEBUG)
         counts = self.counts
         while True:
+            self.in_guest = True
+            if gate.holder is not None and gate.holder is not self:
+                self._wait_at_gate()
             counts.runs += 1
-            if libc.ioctl(fd, kvm_abi.RUN, ffi.NULL) < 0:
-                code = ffi.errno
+            failed = libc.ioctl(fd, kvm_abi.RUN, ffi.NULL) < 0
+            code = ffi.errno if failed else 0
+            self.in_guest = False
+            if gate.holder is not None:
+                gate.look_again()
+            if failed:
                 if code == kvm_abi.EHWPOISON:
                     _log.error("vCPU %d: the guest has met a memory error of the host", self.index)
                     self._abort()
                 elif code not in (errno.EINTR, errno.EAGAIN):
                     return RunFailure(self.index, f"KVM_RUN: {os.strerror(code)}")
                 # KVM has completed what the last exit left to do, MMIO above all.
-                if self._stop:
+                run.immediate_exit = 0  # first: a kick says that it was one, and then sets this
+                if self.stopping:
                     return None
                 continue
             reason = run.exit_reason
@@ -240,8 +287,9 @@ class KvmVcpu:
                 self._emulate(run.mmio)
             elif reason == kvm_abi.EXIT_DEBUG:
                 exit = self._debug(run.debug)
-                if self._debug_exit(exit):
+                if (go := self._debug_exit(exit)) is None:
                     return exit
+                self._guest_debug.set(go.step, self._armed if go.debug is None else go.debug)
             elif reason == kvm_abi.EXIT_SYSTEM_EVENT:
                 kind = _SYSTEM_EVENTS.get(run.system_event.type)
                 if kind is None:
@@ -257,6 +305,17 @@ class KvmVcpu:
                 self._abort()
             else:
                 return RunFailure(self.index, _failure(run))
+
+    def _wait_at_gate(self) -> None:
+        """Wait outside while another vCPU has the guest for itself."""
+        while self._gate.holder not in (None, self) and not self.stopping:
+            self.in_guest = False
+            self._gate.wait(self)
+            # In this order: who holds it next and sees us in the guest sets this again.
+            self._run.immediate_exit = 0
+            self.in_guest = True
+        if self.stopping:
+            self._run.immediate_exit = 1  # KVM_RUN must still complete what the last exit left
 
     def _debug(self, debug: CData) -> DebugExit:
         esr = ESR(debug.hsr)

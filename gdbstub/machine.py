@@ -71,6 +71,17 @@ class DebugRegisters:
     enabled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Go:
+    """How a vCPU goes on after a debug exit: stepping one instruction, or running.
+
+    ``debug`` are comparators of its own, until its next exit; None: what ``arm`` set.
+    """
+
+    step: bool = False
+    debug: DebugRegisters | None = None
+
+
 class Vcpu(Protocol):
     """One vCPU. Only a parked one may be touched; its thread alone owns it while it runs."""
 
@@ -101,11 +112,11 @@ class Vcpu(Protocol):
 class Listener(Protocol):
     """Who is told of exits."""
 
-    def debug_exit(self, exit: DebugExit) -> bool:
-        """Whether this exit is a stop; False: the vCPU goes on at once, stepping if it stepped.
+    def debug_exit(self, exit: DebugExit) -> Go | None:
+        """How the vCPU goes on from this exit, at once; None: it is a stop.
 
         Called on the vCPU's own thread, which owns it for the time of the call: it may be
-        read and written, and nothing else may.
+        read and written, and nothing else may but what ``Machine.hold`` allows.
         """
         ...
 
@@ -189,6 +200,18 @@ class Machine(Protocol):
 
     def interrupt(self) -> None:
         """Park every vCPU soon; ``Listener.parked`` follows if any was running."""
+        ...
+
+    def hold(self, vcpu: int) -> bool:
+        """In ``debug_exit`` of *vcpu*: wait until no other one executes, and keep it so.
+
+        It lasts until ``let_go``, or until all are parked; RAM may be written meanwhile.
+        False: all are being parked already, and nothing is held.
+        """
+        ...
+
+    def let_go(self, vcpu: int) -> None:
+        """In ``debug_exit`` of *vcpu*, which holds the others: they go on."""
         ...
 
     def reset(self) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from gdbstub import rsp
 from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
-from gdbstub.packets import Client, Reply, Work, dispatch, find, stop_reply
+from gdbstub.packets import Client, Reply, Work, dispatch, find, stop_replies
 from gdbstub.record import Recorder, printable
 from gdbstub.target import Exited, Resume, Target
 
@@ -102,7 +102,7 @@ class Session:
             self._running = False
             if self._owed and report is not None:
                 self._owed = False
-                self._send(stop_reply(self._client, report), out)
+                self._send(stop_replies(self._client, report), out)
                 self._client.stops.count += 1
                 self._client.stops.nanoseconds += perf_counter_ns() - start
         except Exception as error:

@@ -1,15 +1,14 @@
 """One instruction and nothing else: a step in which no interrupt of the guest's shows.
 
-It starts no vCPU: the debugger asks it before a step and after each exit. The way is optimistic:
+It starts no vCPU: a course asks it before a step and after each exit. The way is optimistic:
 step, and only if an interrupt came first, undo its entry and step again with it masked.
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gdbstub.aarch64.instructions import Daif, daif_access, returns_from_exception
+from gdbstub.aarch64.instructions import Daif, WordAt, daif_access, returns_from_exception
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, MDSCR_EL1, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import MDSCR, PSTATE
 from gdbstub.machine import Vcpu
@@ -18,9 +17,6 @@ _VECTOR_SIZE: Final = 0x80
 _TABLE_SIZE: Final = 0x800
 _KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each of four origins
 _SYNCHRONOUS, _IRQ, _FIQ = 0x000, 0x080, 0x100
-
-#: The instruction at an address as this vCPU sees memory; 0 where there is none.
-WordAt = Callable[[int], int]
 
 
 @dataclass(slots=True)

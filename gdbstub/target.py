@@ -38,13 +38,15 @@ class Stop(Enum):
 class Stopped:
     """One thread has something to say; every thread is at rest.
 
-    ``gva`` is the watched address for a watchpoint, else unused.
+    ``gva`` is the watched address for a watchpoint, else unused; ``text`` is a line for the
+    person at the client, where no key of a stop reply could say it.
     """
 
     thread: int
     signal: Signal = Signal.TRAP
     stop: Stop = Stop.PLAIN
     gva: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,18 @@ class Action(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """Step, and go on stepping while ``start`` ≤ pc < ``end`` and nothing else stops it."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
     """Which threads move and how; a thread that is not named stays where it is."""
 
-    actions: Mapping[int, Action]
+    actions: Mapping[int, Action | Range]
 
     @property
     def stepped(self) -> frozenset[int]:

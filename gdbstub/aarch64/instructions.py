@@ -3,8 +3,12 @@
 It decodes no more than that. Source: Arm ARM C6.2 "Alphabetical list of A64 base instructions".
 """
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
+
+#: The instruction at an address; 0, which is none, where nothing can be read.
+WordAt = Callable[[int], int]
 
 _REGISTER: Final = 0x1F
 _IMMEDIATE: Final = 0xF << 8
@@ -40,3 +44,89 @@ def daif_access(word: int) -> tuple[Daif, int] | None:
 def returns_from_exception(word: int) -> bool:
     """Whether *word* is an ERET of any kind: PSTATE comes out of SPSR_EL1."""
     return word in _ERETS
+
+
+# WFI, WFE; WFET Xt, WFIT Xt.
+_WAITS: Final = frozenset({0xD503207F, 0xD503205F})
+_WAITS_UNTIL: Final = frozenset({0xD5031000, 0xD5031020})
+
+
+def waits(word: int) -> bool:
+    """Whether *word* is WFI, WFE or one of their timed kind, each of which may be a NOP."""
+    return word in _WAITS or word & ~_REGISTER in _WAITS_UNTIL
+
+
+# The values of PSTATE.BTYPE with which a hint does nothing but clear it: NOP, YIELD, and BTI
+# without and with c, j, jc (Arm ARM C6.2.40 "BTI").
+_BTYPES: Final = {
+    0xD503201F: {0},
+    0xD503203F: {0},
+    0xD503241F: {0},
+    0xD503245F: {0, 1, 2},
+    0xD503249F: {0, 1, 3},
+    0xD50324DF: {0, 1, 2, 3},
+}
+
+
+def does_nothing(word: int, btype: int) -> bool:
+    """Whether all that *word* does is to clear PSTATE.BTYPE, which is *btype*."""
+    return btype in _BTYPES.get(word, ())
+
+
+# Exclusive loads and stores; without bit 31, bit 21 makes them compare-and-swap pairs.
+_EXCLUSIVE: Final = 0x3FC0_0000
+_PAIR, _WIDE = 1 << 21, 1 << 31
+
+
+def loads_exclusive(word: int) -> bool:
+    """Whether *word* is LDXR, LDAXR, LDXP or the like."""
+    return word & _EXCLUSIVE == 0x0840_0000 and (not word & _PAIR or bool(word & _WIDE))
+
+
+def stores_exclusive(word: int) -> bool:
+    """Whether *word* is STXR, STLXR, STXP or the like."""
+    return word & _EXCLUSIVE == 0x0800_0000 and (not word & _PAIR or bool(word & _WIDE))
+
+
+#: How far from its load an exclusive store is looked for, in instructions.
+_SEQUENCE: Final = 16
+_HINT_OR_BARRIER: Final = 0xFFFF_F000, 0xD503_2000, 0xD503_3000
+
+
+def exclusive_exits(gva: int, word_at: WordAt) -> tuple[int, ...]:
+    """Where a sequence that begins with a load-exclusive at *gva* can be left.
+
+    The first is the instruction behind its store; the others are where branches in it lead
+    to. Empty if there is no such sequence: no store, or a way on that words do not tell.
+    """
+    targets: list[int] = []
+    for at in range(gva + 4, gva + 4 + 4 * _SEQUENCE, 4):
+        word = word_at(at)
+        if stores_exclusive(word):
+            outside = (target for target in targets if not gva <= target <= at)
+            return tuple(dict.fromkeys((at + 4, *outside)))
+        if (target := _branch(word, at)) is not None:
+            targets.append(target)
+        elif _diverts(word):
+            return ()
+    return ()
+
+
+def _branch(word: int, at: int) -> int | None:
+    """Where the conditional branch *word* at *at* leads to: B.cond, CBZ, CBNZ, TBZ, TBNZ."""
+    if word & 0xFF00_0010 == 0x5400_0000 or word & 0x7E00_0000 == 0x3400_0000:
+        bits = 19
+    elif word & 0x7E00_0000 == 0x3600_0000:
+        bits = 14
+    else:
+        return None
+    offset = word >> 5 & (1 << bits) - 1
+    return at + 4 * (offset - (offset >> bits - 1 << bits)) & (1 << 64) - 1
+
+
+def _diverts(word: int) -> bool:
+    """Whether *word* is, or may be, no plain instruction: a branch, an exception, a system one."""
+    mask, *harmless = _HINT_OR_BARRIER
+    if word & mask in harmless:
+        return False
+    return word & 0x1C00_0000 == 0x1400_0000 or not word

@@ -20,7 +20,7 @@ from gdbstub.packets import (
 )
 from gdbstub.packets.client import Client
 from gdbstub.packets.registry import PACKETS, Reply, Work, dispatch, find
-from gdbstub.packets.stop import stop_reply
+from gdbstub.packets.stop import stop_replies
 
 # Importing a subject registers its packets.
 SUBJECTS = (
@@ -28,4 +28,4 @@ SUBJECTS = (
     *(features, monitor, lldb, qemu),
 )
 
-__all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "Work", "dispatch", "find", "stop_reply"]
+__all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "Work", "dispatch", "find", "stop_replies"]

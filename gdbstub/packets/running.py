@@ -11,19 +11,23 @@ from gdbstub.errors import PacketError
 from gdbstub.packets.client import ALL, Client
 from gdbstub.packets.registry import packet
 from gdbstub.packets.stop import stop_reply
-from gdbstub.packets.template import thread_id
-from gdbstub.target import Action, Resume
+from gdbstub.packets.template import number, thread_id
+from gdbstub.target import Action, Range, Resume
 
 #: What vCont may ask of a thread; a signal has nowhere to go, and ``t`` keeps it at rest.
+#: ``r`` is a step for as long as its range says.
 ACTIONS: Final[dict[bytes, Action | None]] = {
     b"c": Action.CONTINUE,
     b"C": Action.CONTINUE,
     b"s": Action.STEP,
     b"S": Action.STEP,
     b"t": None,
+    b"r": Action.STEP,
 }
 
-_ACTION: Final = re.compile(rb"[cst]|[CS][0-9a-fA-F]{2}")
+_ACTION: Final = re.compile(
+    rb"[cst]|[CS][0-9a-fA-F]{2}|r0*([0-9a-fA-F]{1,16}),0*([0-9a-fA-F]{1,16})"
+)
 
 
 @packet("?")
@@ -53,12 +57,13 @@ def resume_threads(client: Client, actions: bytes) -> Resume:
 
     The leftmost action that names a thread is its action; a thread without one stays.
     """
-    chosen: dict[int, Action | None] = {}
+    chosen: dict[int, Action | Range | None] = {}
     for item in actions.split(b";"):
         text, colon, where = item.partition(b":")
-        if not _ACTION.fullmatch(text):
+        if not (match := _ACTION.fullmatch(text)):
             raise PacketError("an action that vCont? does not name")
-        action = ACTIONS[text[:1]]
+        start, end = match.groups()
+        action = Range(number(start), number(end)) if start else ACTIONS[text[:1]]
         which = thread_id(where) if colon else ALL
         for thread in client.threads if which == ALL else (client.thread(which),):
             chosen.setdefault(thread, action)

@@ -52,6 +52,15 @@ def _spell(client: Client, report: Stopped, threads: bytes = b"") -> bytes:
     )
 
 
+def stop_replies(client: Client, report: Report) -> tuple[bytes, ...]:
+    """What is sent of its own accord when the target has stopped: perhaps a line to read first."""
+    reply = stop_reply(client, report)
+    if isinstance(report, Stopped) and report.text:
+        line = f"{report.text}\n".encode("ascii", "backslashreplace")
+        return b"O" + line.hex().encode(), reply
+    return (reply,)
+
+
 def _threads(client: Client) -> bytes:
     """Every thread, and every thread's PC (LLDB extension, "Stop reply packet extensions")."""
     listed = b"threads:%b;" % b",".join(b"%x" % thread for thread in client.threads)

@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from gdbstub.machine import DebugExit, Exit, Machine
+from gdbstub.machine import DebugExit, Exit, Go, Machine
 
 _BOUND = 20.0  # seconds; a lab on a busy machine is slow, a hang is longer
 
@@ -18,10 +18,10 @@ class Recorder:
         #: Every debug exit, with the thread that it was told on.
         self.debug_exits: list[tuple[DebugExit, int]] = []
         #: Asked at each debug exit; the answer is the listener's.
-        self.decide: Callable[[DebugExit], bool] = lambda _: True
+        self.decide: Callable[[DebugExit], Go | None] = lambda _: None
         self._parked: queue.Queue[tuple[Exit, ...]] = queue.Queue()
 
-    def debug_exit(self, exit: DebugExit) -> bool:
+    def debug_exit(self, exit: DebugExit) -> Go | None:
         self.debug_exits.append((exit, threading.get_ident()))
         return self.decide(exit)
 

@@ -117,12 +117,11 @@ def test_a_running_vcpu_is_not_asked_and_taken_to_have_them_off(
     machine.arm(DebugRegisters(enabled=True))
     seen: list[tuple[list[Call], int]] = []
 
-    def look(_: DebugExit) -> bool:
+    def look(_: DebugExit) -> None:
         calls.clear()
         before = machine.counts["ioctls"]["KVM_GET_ONE_REG"]
         machine.read_memory(BASE, 4)
         seen.append((list(calls), machine.counts["ioctls"]["KVM_GET_ONE_REG"] - before))
-        return True
 
     recorder.decide = look
     recorder.debug()

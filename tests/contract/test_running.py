@@ -4,7 +4,7 @@ import threading
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC
-from gdbstub.machine import DebugExit, DebugRegisters
+from gdbstub.machine import DebugExit, DebugRegisters, Go
 from tests.contract.backends import Factory
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -24,10 +24,10 @@ def _into_the_loop(recorder: Recorder) -> None:
     machine = recorder.machine
     passed = threading.Event()
 
-    def skip(exit: DebugExit) -> bool:
+    def skip(exit: DebugExit) -> Go | None:
         machine.vcpus[exit.vcpu].set(PC, at(1))
         passed.set()
-        return False
+        return Go()
 
     recorder.decide = skip
     machine.arm(DebugRegisters(enabled=True))
@@ -42,11 +42,11 @@ def test_an_exit_that_is_no_stop_lets_the_vcpu_go_on_at_once(start: Start) -> No
     recorder = start(BREAKS)
     machine = recorder.machine
 
-    def first_is_skipped(exit: DebugExit) -> bool:
+    def first_is_skipped(exit: DebugExit) -> Go | None:
         if exit.esr.comment != 0x123:
-            return True
+            return None
         machine.vcpus[0].set(PC, at(1))
-        return False
+        return Go()
 
     recorder.decide = first_is_skipped
     machine.arm(DebugRegisters(enabled=True))
@@ -68,10 +68,9 @@ def test_the_listener_may_read_and_write_the_vcpu_that_exits(start: Start) -> No
     vcpu = recorder.machine.vcpus[0]
     seen: list[int] = []
 
-    def look(exit: DebugExit) -> bool:
+    def look(exit: DebugExit) -> None:
         seen.append(vcpu.get(X[0]))
         vcpu.set(X[0], 40)
-        return True
 
     recorder.decide = look
     recorder.step()
@@ -112,7 +111,7 @@ def test_interrupt_twice_is_one_park(start: Start) -> None:
     recorder.machine.interrupt()
     recorder.machine.interrupt()
     assert recorder.wait() == ()
-    recorder.decide = lambda _: True
+    recorder.decide = lambda _: None
     assert recorder.step().esr.EC == EC.STEP_LOWER
     assert recorder.nothing_more()
 

@@ -15,6 +15,7 @@ from gdbstub.machine import (
     DebugExit,
     DebugRegisters,
     Exit,
+    Go,
     Listener,
     Power,
     RunFailure,
@@ -35,8 +36,8 @@ WATCHPOINT_SLOTS: Final = 4
 class Unattended:
     """The listener of a machine that nobody debugs."""
 
-    def debug_exit(self, exit: DebugExit) -> bool:
-        return True
+    def debug_exit(self, exit: DebugExit) -> Go | None:
+        return None
 
     def parked(self, exits: Sequence[Exit]) -> None:
         pass
@@ -72,6 +73,7 @@ class FakeMachine:
         self._state = threading.Condition()
         self._running = False
         self._stopping = False
+        self._holder: int | None = None
         self._closed = False
         self._jobs: deque[Mapping[int, bool]] = deque()
         self._populate()
@@ -142,6 +144,14 @@ class FakeMachine:
                 self._stopping = True
                 self._state.notify_all()
 
+    def hold(self, vcpu: int) -> bool:
+        self._holder = vcpu  # no other has its turn while this one is answered
+        return True
+
+    def let_go(self, vcpu: int) -> None:
+        if self._holder == vcpu:
+            self._holder = None
+
     def reset(self) -> None:
         self._assert_parked("reset")
         self._ram.clear()
@@ -187,24 +197,32 @@ class FakeMachine:
         may well stop at once.
         """
         exits: list[Exit] = []
+        courses = {index: Go(step) for index, step in steps.items()}
+        self._holder = None
         while not exits and not self._stopping:
             idle = True
-            for index, step in steps.items():
+            for index in courses:
                 vcpu = self._vcpus[index]
-                if vcpu.power is Power.OFF:
+                if vcpu.power is Power.OFF or self._holder not in (None, index):
                     continue
                 idle = False
-                exit = vcpu.turn(step=step)
+                exit = vcpu.turn(step=courses[index].step)
                 if exit is not None:
                     self._exits[type(exit).__name__] += 1
                 if isinstance(exit, SystemEvent):
                     return [*exits, exit]
-                stops = not isinstance(exit, DebugExit) or self.listener.debug_exit(exit)
-                if exit is not None and stops:
+                if isinstance(exit, DebugExit) and (go := self.listener.debug_exit(exit)):
+                    if go.debug != courses[index].debug:
+                        vcpu.arm(go.debug or self.armed)
+                    courses[index] = go
+                elif exit is not None:
                     exits.append(exit)
             if idle:
                 with self._state:
                     self._state.wait_for(lambda: self._stopping)
+        for index, course in courses.items():
+            if course.debug is not None:
+                self._vcpus[index].arm(self.armed)
         return exits
 
     def _hvc(self, caller: FakeVcpu) -> SystemEventKind | None:

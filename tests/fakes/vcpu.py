@@ -4,7 +4,7 @@ What each stepped instruction must yield is measured, in arm64 KVM; threads are 
 business.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
@@ -20,7 +20,7 @@ from gdbstub.machine import (
 )
 from tests.fakes import exceptions
 from tests.fakes.clock import Clock
-from tests.fakes.debug import Comparators, at_breakpoint, stepped
+from tests.fakes.debug import Access, Comparators, at_breakpoint, stepped
 from tests.fakes.engine import Cause, Engine, EngineError, Trap
 from tests.fakes.ram import Ram
 
@@ -68,6 +68,11 @@ class FakeVcpu:
     def arm(self, debug: DebugRegisters) -> None:
         self._comparators = Comparators(debug)
         self._engine.watch(self._comparators.watching)
+
+    @property
+    def accesses(self) -> Sequence[Access]:
+        """What the last instruction accessed, while watchpoints are armed."""
+        return self._engine.accesses
 
     def forget_code(self, ipa: int, length: int) -> None:
         self._engine.forget_code(ipa, length)

@@ -14,6 +14,7 @@ from gdbstub.target import (
     AddressSpace,
     Exited,
     Kind,
+    Range,
     Report,
     Resume,
     Signal,
@@ -165,7 +166,7 @@ class FakeTarget:
         self.calls.append("kill")
         self.stop(Exited())
 
-    def _run(self, thread: int, action: Action) -> Report | None:
+    def _run(self, thread: int, action: Action | Range) -> Report | None:
         stops = {gva: kind for kind, gva, _ in self.inserted if kind <= Kind.HARDWARE}
         while True:
             gva = self.pc(thread)
@@ -177,7 +178,9 @@ class FakeTarget:
             elif action is Action.CONTINUE:
                 return None
             self.values[thread, PC] = gva.to_bytes(8, "little")
-            if action is Action.STEP:
+            if isinstance(action, Range) and action.start <= gva < action.end:
+                continue
+            if action is not Action.CONTINUE:
                 return Stopped(thread)
 
     def _meet_trouble(self) -> None:

@@ -39,7 +39,7 @@ def test_what_gdb_13_says_first() -> None:
         <- $qSymbol::
         -> $OK
         <- $vCont?
-        -> $vCont;c;C;s;S;t
+        -> $vCont;c;C;s;S;t;r
         <- $qSupported
         -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
          QStartNoAckMode+;binary-upload+;vContSupported+

@@ -4,11 +4,12 @@ import pytest
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import CLIENT, PC, X
-from gdbstub.target import Action, Resume, Signal, Stop, Stopped
+from gdbstub.target import Action, Range, Resume, Signal, Stop, Stopped
 from tests.pure.fake_target import BASE, FakeTarget
 from tests.pure.transcript import Stage, conversation
 
 C, S = Action.CONTINUE, Action.STEP
+KERNEL = 0xFFFF_8000_0800_0000
 
 
 @pytest.mark.parametrize(
@@ -24,13 +25,15 @@ C, S = Action.CONTINUE, Action.STEP
         ("vCont;s:p1.3;c:p1.-1", {1: C, 2: C, 3: S}),
         ("vCont;s:pa.3;c:p1", {1: C, 2: C, 3: S}),
         ("vCont;s:0", {1: S}),
+        ("vCont;r1000,1a:2;c:1", {2: Range(0x1000, 0x1A), 1: C}),
+        ("vCont;rffff800008000000,0000ffff800008000010:1", {1: Range(KERNEL, KERNEL + 16)}),
         ("c", {1: C, 2: C, 3: C}),
         ("s", {1: S, 2: C, 3: C}),
         ("C05", {1: C, 2: C, 3: C}),
         ("S0b", {1: S, 2: C, 3: C}),
     ],
 )
-def test_resuming(said: str, meant: dict[int, Action]) -> None:
+def test_resuming(said: str, meant: dict[int, Action | Range]) -> None:
     target = FakeTarget(cpus=3, lively=False)
     assert Stage(target).send(said.encode()) == b""
     assert target.calls == [Resume(meant)]
@@ -44,6 +47,11 @@ def test_resuming(said: str, meant: dict[int, Action]) -> None:
         ("vCont;c;", "E16"),
         ("vCont;t", "E16"),
         ("vCont;C", "E16"),
+        ("vCont;r", "E16"),
+        ("vCont;r1", "E16"),
+        ("vCont;r1,:1", "E16"),
+        ("vCont;r1,2,3:1", "E16"),
+        ("vCont;r1,11111111111111111:1", "E16"),
         ("vCont;c05", "E16"),
         ("vCont;C5", "E16"),
         ("vCont;s:", "E16"),

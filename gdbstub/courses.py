@@ -1,0 +1,203 @@
+"""What a vCPU does between two stops, of which nobody is told: the ways to continue and to step.
+
+It starts nothing and speaks to nobody. A ``Course`` yields how the vCPU goes on, is sent the
+debug exit that came of it, and returns what to tell a client; it runs where the vCPU may be
+touched: on its own thread, and before and after on the server's.
+"""
+
+from collections.abc import Generator
+from typing import Final
+
+from gdbstub import stepping
+from gdbstub.aarch64.comparators import breakpoint_at
+from gdbstub.aarch64.exceptions import vector
+from gdbstub.aarch64.instructions import (
+    WordAt,
+    exclusive_exits,
+    loads_exclusive,
+    stores_exclusive,
+    waits,
+)
+from gdbstub.aarch64.registers import CPSR, PC, SPSR_EL1, VBAR_EL1
+from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
+from gdbstub.breakpoints import Breakpoints, Whose
+from gdbstub.fetch import Fetch
+from gdbstub.guest_exception import take_exception
+from gdbstub.machine import DebugExit, DebugRegisters, Go, Machine
+from gdbstub.target import Range, Stopped
+
+Course = Generator[Go, DebugExit, Stopped]
+Leg = Generator[Go, DebugExit, DebugExit]
+
+_ON: Final = Go()
+_STEP: Final = Go(step=True)
+#: A step that no comparator ends. BRK exits as always.
+_STEP_BARE: Final = Go(step=True, debug=DebugRegisters(enabled=True))
+
+#: How many instructions a failed store-exclusive may be away from its next try.
+_RETRY: Final = 64
+
+
+class CutShort(Exception):
+    """Thrown into a course whose vCPU was parked for another reason, before it is done."""
+
+
+class Courses:
+    """The courses that one vCPU can take."""
+
+    def __init__(
+        self, machine: Machine, index: int, breakpoints: Breakpoints, *, step_irqs: bool = False
+    ) -> None:
+        """*step_irqs*: let a step end at an interrupt's vector, as it does when left to KVM."""
+        self._machine = machine
+        self._index = index
+        self._vcpu = machine.vcpus[index]
+        self._breakpoints = breakpoints
+        self._step_irqs = step_irqs
+        self._fetch = Fetch(machine, breakpoints.memory, index)
+        self._word_at: WordAt = breakpoints.words(index)
+
+    # Each of these is a whole course.
+
+    def continue_(self) -> Course:
+        """Run until something is to be told."""
+        exit = yield _ON
+        while True:
+            match self._breakpoints.verdict(exit):
+                case Whose.GUEST:
+                    take_exception(self._vcpu, exit.esr, exit.far)
+                    exit = yield _ON
+                case Whose.PASSED:
+                    exit = yield from self._pass_over(exit)
+                    if exit.esr.EC == EC.STEP_LOWER:
+                        exit = yield _ON
+                case stopped:
+                    return stopped
+
+    def step(self) -> Course:
+        """Execute one instruction."""
+        exit = yield from self._instruction(_STEP)
+        return (yield from self._after(exit))
+
+    def step_range(self, range_: Range) -> Course:
+        """Step until the PC is outside, or something is to be told."""
+        vcpu = self._vcpu
+        pc = vcpu.get(PC)
+        load = None  # a load-exclusive whose store, stepped to, must fail
+        while True:
+            exits = exclusive_exits(pc, self._word_at) if pc == load else ()
+            exit = yield from (
+                self._sequence(exits, self._breakpoints.armed.watchpoints)
+                if exits
+                else self._instruction(_STEP)
+            )
+            if exit.esr.EC != EC.STEP_LOWER:
+                return (yield from self._after(exit))
+            if exit.esr.EX:
+                load = pc
+            pc = vcpu.get(PC)
+            if not range_.start <= pc < range_.end:
+                return Stopped(self._index + 1)
+
+    # What they are made of.
+
+    def _after(self, exit: DebugExit) -> Course:
+        """What the *exit* that ended a step comes to."""
+        while (verdict := self._breakpoints.verdict(exit)) is Whose.PASSED:
+            exit = yield from self._pass_over(exit)
+        if verdict is Whose.GUEST:
+            # The step ends where hardware ends it: at the exception's vector.
+            take_exception(self._vcpu, exit.esr, exit.far)
+            return Stopped(self._index + 1)
+        return verdict
+
+    def _instruction(self, go: Go) -> Leg:
+        """Execute one instruction: the exit that ended it, perhaps before it."""
+        vcpu = self._vcpu
+        pc = vcpu.get(PC)
+        if waits(self._fetch(pc)) and self._is_nop(pc, go):
+            # KVM may wait inside for what would end the wait; a NOP it may be as well.
+            vcpu.set(PC, pc + 4)
+            vcpu.set(CPSR, PSTATE(vcpu.get(CPSR), BTYPE=0))
+            return DebugExit(self._index, ESR(EC=EC.STEP_LOWER, IL=1, ISV=1))
+        if self._step_irqs:
+            return (yield go)
+        step = stepping.begin(vcpu)
+        try:
+            exit = yield go
+            while exit.esr.EC == EC.STEP_LOWER and stepping.again(vcpu, step, self._word_at):
+                exit = yield go
+        except CutShort:
+            stepping.abandon(vcpu, step, self._word_at)
+            raise
+        if exit.esr.EC != EC.STEP_LOWER:
+            stepping.abandon(vcpu, step, self._word_at)
+        return exit
+
+    def _is_nop(self, pc: int, go: Go) -> bool:
+        """Whether the WFI or WFE that was seen at *pc* is there and may be stepped as a NOP."""
+        if PSTATE(self._vcpu.get(CPSR)).nRW or not waits(self._fetch.now(pc)):
+            return False
+        armed = self._breakpoints.armed if go.debug is None else go.debug
+        return breakpoint_at(pc) not in armed.breakpoints
+
+    def _pass_over(self, exit: DebugExit) -> Leg:
+        """Execute the instruction that caused *exit* silently."""
+        pc = self._vcpu.get(PC)
+        word = self._word_at(pc)
+        if loads_exclusive(word) and (exits := exclusive_exits(pc, self._word_at)):
+            return (yield from self._sequence(exits, ()))
+        done = yield from self._instruction(_STEP_BARE)
+        if stores_exclusive(word) and done.esr.EC == EC.STEP_LOWER:
+            done = yield from self._retry()
+        return done
+
+    def _retry(self) -> Leg:
+        """Follow a store-exclusive that had to fail to where its guest tries again, and succeed.
+
+        The exit before it has cleared the exclusive monitor, and would each time again.
+        """
+        done = DebugExit(self._index, ESR(EC=EC.STEP_LOWER, IL=1))
+        for _ in range(_RETRY):
+            pc = self._vcpu.get(PC)
+            if loads_exclusive(self._word_at(pc)):
+                if exits := exclusive_exits(pc, self._word_at):
+                    done = yield from self._sequence(exits, ())
+                break
+            done = yield from self._instruction(_STEP)
+            if done.esr.EC != EC.STEP_LOWER:
+                break
+        return done
+
+    def _sequence(self, exits: tuple[int, ...], watchpoints: tuple[tuple[int, int], ...]) -> Leg:
+        """Run from a load-exclusive to one of the *exits* of its sequence, without a break.
+
+        Interrupts are masked meanwhile: behind their handlers the store would fail. A fault of
+        the sequence's own ends it, too.
+        """
+        vcpu = self._vcpu
+        pc, pstate = vcpu.get(PC), PSTATE(vcpu.get(CPSR))
+        fault = vcpu.get(VBAR_EL1) + vector(pstate)
+        # A client's comparators count inside only; elsewhere the vCPU does not come.
+        inside = {breakpoint_at(gva) for gva in range(pc + 4, exits[0], 4)}
+        stops = dict.fromkeys(breakpoint_at(gva) for gva in (*exits, fault))
+        asked = [pair for pair in self._breakpoints.armed.breakpoints if pair in inside]
+        if len(stops) + len(asked) > self._machine.breakpoint_slots:
+            return (yield from self._instruction(_STEP))
+        vcpu.set(CPSR, PSTATE(pstate, I=1, F=1))
+        try:
+            exit = yield Go(debug=DebugRegisters((*stops, *asked), watchpoints, enabled=True))
+        except CutShort:
+            self._unmask(pstate, fault)
+            raise
+        self._unmask(pstate, fault)
+        at = vcpu.get(PC)
+        if exit.esr.EC == EC.BREAKPOINT_LOWER and breakpoint_at(at) in stops:
+            return DebugExit(self._index, ESR(EC=EC.STEP_LOWER, IL=1))
+        return exit
+
+    def _unmask(self, before: PSTATE, fault: int) -> None:
+        """Put interrupt masks back, or into what a fault has saved of them."""
+        vcpu = self._vcpu
+        masked = SPSR_EL1 if vcpu.get(PC) == fault else CPSR
+        vcpu.set(masked, PSTATE(vcpu.get(masked), I=before.I, F=before.F))

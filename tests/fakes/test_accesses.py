@@ -1,0 +1,85 @@
+"""What loads and stores access, by their words: compared with an emulator that executes them."""
+
+import pytest
+
+from gdbstub.aarch64.accesses import accessed
+from gdbstub.aarch64.registers import PC, SP_EL1, X
+from gdbstub.machine import DebugRegisters
+from tests.fakes.assembler import assemble
+from tests.fakes.machine import fake_machine
+from tests.fakes.ram import BASE
+
+DATA = BASE + 0x1_0000
+
+INSTRUCTIONS = [
+    *(f"{op} w1, [x0]" for op in ("ldr", "str", "ldrb", "strb", "ldrh", "strh", "ldrsb", "ldrsh")),
+    *(f"{op} x1, [x0]" for op in ("ldr", "str", "ldrsb", "ldrsw", "ldar", "stlr", "ldxr", "ldaxr")),
+    "ldr x1, [x0, #4088]", "str w1, [x0, #4]", "ldrh w1, [x0, #6]", "ldr x1, [sp, #16]",
+    "ldur x1, [x0, #-7]", "stur w1, [x0, #255]", "ldr x1, [x0], #8", "str x1, [x0, #-8]!",
+    "ldtr x1, [x0, #3]", "sttrb w1, [x0, #-256]", "stp x29, x30, [sp, #-16]!",
+    "ldr x1, [x0, x2]", "ldr x1, [x0, x2, lsl #3]", "ldr w1, [x0, w3, sxtw]",
+    "ldr w1, [x0, w3, sxtw #2]", "strb w1, [x0, w2, uxtw]", "ldr x1, [x0, x3, sxtx]",
+    "ldr x1, [x0, xzr]", "ldr x1, . + 64", "ldr w1, . - 4", "ldrsw x1, . + 8", "ldr q1, . + 16",
+    "ldp x1, x2, [x0]", "ldp w1, w2, [x0, #8]", "stp x1, x2, [x0, #-512]", "ldp x1, x2, [x0], #16",
+    "stp x1, x2, [x0, #-16]!", "ldpsw x1, x2, [x0, #4]", "ldnp x1, x2, [x0, #16]",
+    *(f"{op} {r}1, [x0]" for op in ("ldr", "str") for r in "bhsdq"),
+    "ldr q1, [x0, #32]", "ldr d1, [x0, x2, lsl #3]", "str q1, [x0, x2, lsl #4]",
+    "ldr q1, [x0], #16",
+    "ldp q1, q2, [x0, #32]", "stp d1, d2, [x0, #-64]", "ldp s1, s2, [x0]", "ldnp q1, q2, [x0]",
+    "ldxrb w1, [x0]", "ldxp x1, x2, [x0]", "ldxp w1, w2, [x0]", "ldaxp x1, x2, [x0]",
+    "ld1 {v1.16b}, [x0]", "ld1 {v1.8b, v2.8b}, [x0]", "ld1 {v1.16b, v2.16b, v3.16b}, [x0], #48",
+    "ld2 {v1.4s, v2.4s}, [x0]", "ld3 {v1.8h, v2.8h, v3.8h}, [x0]",
+    "st4 {v1.2d, v2.2d, v3.2d, v4.2d}, [x0], x2", "st1 {v1.2d, v2.2d, v3.2d, v4.2d}, [x0]",
+    "ld1 {v1.b}[3], [x0]", "ld1 {v1.h}[1], [x0]", "st1 {v1.s}[2], [x0]", "ld1 {v1.d}[1], [x0], #8",
+    "ld2 {v1.s, v2.s}[1], [x0]", "st4 {v1.b, v2.b, v3.b, v4.b}[7], [x0]",
+    "ld3 {v1.d, v2.d, v3.d}[0], [x0]", "ld1r {v1.4s}, [x0]", "ld2r {v1.8b, v2.8b}, [x0]",
+    "ld4r {v1.2d, v2.2d, v3.2d, v4.2d}, [x0]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", INSTRUCTIONS)
+def test_decoded_as_executed(text: str) -> None:
+    image = assemble(f".arch armv8.5-a\nnop; nop; {text}")
+    machine = fake_machine(image)
+    try:
+        vcpu = machine.vcpus[0]
+        for register, value in {X[0]: DATA, X[2]: 0x40, X[3]: 0xFFFF_FFF0, SP_EL1: DATA}.items():
+            vcpu.set(register, value)
+        vcpu.set(PC, BASE + 8)
+
+        def x(number: int) -> int:
+            return vcpu.get(X[number] if number < 31 else SP_EL1)
+
+        decoded = accessed(int.from_bytes(image[8:12], "little"), BASE + 8, x)
+        vcpu.arm(DebugRegisters(watchpoints=((0x1FE1, 0),)))
+        assert vcpu.turn(step=True) is not None
+        executed = {a.address + n for a in vcpu.accesses for n in range(a.size)}
+    finally:
+        machine.close()
+    assert decoded is not None
+    assert executed
+    assert set(decoded) == executed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nop",
+        "add x0, x0, #1",
+        "b .",
+        "dc zva, x0",
+        "ldraa x1, [x0]",
+        "ldr z0, [x0]",
+        "mrs x0, daif",
+    ],
+)
+def test_what_is_not_known_is_none(text: str) -> None:
+    word = int.from_bytes(assemble(f".arch armv8.5-a+sve\n{text}"), "little")
+    assert accessed(word, BASE, lambda _: DATA) is None
+
+
+@pytest.mark.parametrize("text", ["prfm pldl1keep, [x0]", "prfm pldl1keep, . + 8", "prfum 0, [x0]"])
+def test_a_prefetch_accesses_nothing(text: str) -> None:
+    found = accessed(int.from_bytes(assemble(text), "little"), BASE, lambda _: DATA)
+    assert found is not None
+    assert len(found) == 0
