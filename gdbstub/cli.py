@@ -62,6 +62,11 @@ def commands() -> None:
     help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.",
 )  # fmt: skip
 @click.option("--smp", type=int, default=1, show_default=True, metavar="N", help="vCPUs.")
+@click.option(
+    "--cpu", default="host", show_default=True, metavar="FEATURES",
+    help="What the vCPUs have: host, then changes such as sve=off, sve=256 (bits of the longest "
+    "vector), pauth=off, pmu=off, aarch32=on, separated by commas.",
+)  # fmt: skip
 @click.option("--memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM.")
 @click.option("--initrd", type=Path, metavar="FILE", help="Initial RAM disk of a Linux guest.")
 @click.option("--append", metavar="TEXT", help="Kernel command line.")
@@ -120,6 +125,7 @@ def read_settings(
     guest: str | None,
     endpoint: str,
     smp: int,
+    cpu: str,
     memory: str,
     initrd: Path | None,
     append: str | None,
@@ -140,6 +146,7 @@ def read_settings(
     Raises:
         InputError: something cannot be used, and why.
     """
+    from gdbstub.kvm_features import parse_cpu
     from gdbstub.run import Files, Settings, Source
     from gdbstub.vmm import device_tree, image
     from gdbstub.vmm.files import check_input, check_output
@@ -149,6 +156,7 @@ def read_settings(
     _check_script(script, timeout, endpoint)
     where = _check_endpoint(endpoint, host, inner=inner)
     check_vcpus(smp)
+    features = parse_cpu(cpu)
     size = parse_memory(memory)
     if symbols is not None:
         check_input(symbols, "--symbols")
@@ -173,7 +181,13 @@ def read_settings(
     if symbols is None and not isinstance(loaded, image.LinuxImage):
         symbols = source.path
     config = GuestConfig(
-        image=loaded, memory=size, vcpus=smp, append=append, initrd=disk_bytes, dtb=tree_bytes
+        image=loaded,
+        memory=size,
+        vcpus=smp,
+        append=append,
+        initrd=disk_bytes,
+        dtb=tree_bytes,
+        cpu=features,
     )
     check(config)
     return Settings(

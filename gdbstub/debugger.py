@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from gdbstub.aarch64.registers import CLIENT, CPSR, SP, SYSTEM, Register, stack_pointer
-from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.aarch64.registers import Register
 from gdbstub.breakpoints import Breakpoints
+from gdbstub.client_registers import ClientRegisters
 from gdbstub.courses import Course, Courses, CutShort
-from gdbstub.errors import NoSuchThread, PacketError, RegisterRefused
+from gdbstub.errors import NoSuchThread, PacketError
 from gdbstub.machine import (
     DebugExit,
     Exit,
@@ -58,6 +58,7 @@ class Debugger:
         self.step_irqs = False
         self._machine = machine
         machine.listener = self
+        self._registers = ClientRegisters(machine)
         self._breakpoints = Breakpoints(machine)
         self._memory = self._breakpoints.memory
         self._courses: dict[int, Course] = {}  # by vCPU, those under way
@@ -73,7 +74,7 @@ class Debugger:
     @property
     def registers(self) -> Sequence[Register]:
         """The rows that a client sees."""
-        return (*CLIENT, *self._machine.system_registers)
+        return self._registers.rows
 
     @property
     def watchpoint_slots(self) -> int:
@@ -100,20 +101,14 @@ class Debugger:
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
         """The registers' bytes one after another."""
         vcpu = self._machine.vcpus[self._index(thread)]
-        return b"".join(
-            (vcpu.get(_banked(vcpu, r)) & (1 << r.bits) - 1).to_bytes(r.size, "little")
-            for r in registers
-        )
+        read = self._registers.read
+        return b"".join(read(vcpu, r).to_bytes(r.size, "little") for r in registers)
 
     def write_register(self, thread: int, register: Register, data: bytes) -> None:
         """Write one register."""
         vcpu = self._machine.vcpus[self._index(thread)]
-        value = int.from_bytes(data, "little")
         self._memory.forget()
-        if register.feature == SYSTEM:
-            _set_whole(vcpu, register, value)
-        else:
-            vcpu.set(_banked(vcpu, register), value)
+        self._registers.write(vcpu, register, int.from_bytes(data, "little"))
 
     def read_memory(
         self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
@@ -307,24 +302,3 @@ class Debugger:
     def report(self) -> Report:
         """Say again why the guest is at rest."""
         return self._report
-
-
-def _banked(vcpu: Vcpu, register: Register) -> Register:
-    """The row that a client's register stands for: ``sp`` depends on PSTATE."""
-    return stack_pointer(PSTATE(vcpu.get(CPSR))) if register is SP else register
-
-
-def _set_whole(vcpu: Vcpu, register: Register, value: int) -> None:
-    """Write a system register all or not at all.
-
-    Bits that it does not implement (RES0 and the like) read back otherwise than they were
-    written. Such a value is refused: a client that is told OK takes it to be there.
-
-    Raises:
-        RegisterRefused: it would not hold *value*; it is as it was.
-    """
-    before = vcpu.get(register)
-    vcpu.set(register, value)
-    if lost := (vcpu.get(register) ^ value) & ~register.moving:
-        vcpu.set(register, before)
-        raise RegisterRefused(f"{register.name} does not take bits {lost:#x} of {value:#x}")

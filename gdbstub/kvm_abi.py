@@ -99,6 +99,7 @@ IRQ_LINE: Final = _ioc(_WRITE, 0x61, "struct kvm_irq_level")
 RUN: Final = _ioc(_NONE, 0x80)
 GET_MP_STATE: Final = _ioc(_READ, 0x98, "struct kvm_mp_state")
 SET_GUEST_DEBUG: Final = _ioc(_WRITE, 0x9B, "struct kvm_guest_debug")
+GET_VCPU_EVENTS: Final = _ioc(_READ, 0x9F, "struct kvm_vcpu_events")
 SET_VCPU_EVENTS: Final = _ioc(_WRITE, 0xA0, "struct kvm_vcpu_events")
 ENABLE_CAP: Final = _ioc(_WRITE, 0xA3, "struct kvm_enable_cap")
 GET_ONE_REG: Final = _ioc(_WRITE, 0xAB, "struct kvm_one_reg")
@@ -107,10 +108,13 @@ ARM_VCPU_INIT: Final = _ioc(_WRITE, 0xAE, "struct kvm_vcpu_init")
 ARM_PREFERRED_TARGET: Final = _ioc(_READ, 0xAF, "struct kvm_vcpu_init")
 GET_REG_LIST: Final = _ioc(_WRITE | _READ, 0xB0, "struct kvm_reg_list")
 ARM_MTE_COPY_TAGS: Final = _ioc(_READ, 0xB4, "struct kvm_arm_copy_mte_tags")
+ARM_VCPU_FINALIZE: Final = _ioc(_WRITE, 0xC2, "int")
 CREATE_DEVICE: Final = _ioc(_WRITE | _READ, 0xE0, "struct kvm_create_device")
 SET_DEVICE_ATTR: Final = _ioc(_WRITE, 0xE1, "struct kvm_device_attr")
 
 # Capabilities.
+CAP_ARM_EL1_32BIT: Final = 93
+CAP_ARM_PMU_V3: Final = 126
 CAP_ARM_VM_IPA_SIZE: Final = 165
 CAP_ARM_SVE: Final = 170
 CAP_ARM_PTRAUTH_ADDRESS: Final = 171
@@ -154,7 +158,15 @@ MP_STATE_STOPPED: Final = 5
 
 # kvm_vcpu_init.features[0].
 VCPU_POWER_OFF: Final = 1 << 0
+VCPU_EL1_32BIT: Final = 1 << 1
 VCPU_PSCI_0_2: Final = 1 << 2
+VCPU_PMU_V3: Final = 1 << 3
+VCPU_SVE: Final = 1 << 4
+VCPU_PTRAUTH_ADDRESS: Final = 1 << 5
+VCPU_PTRAUTH_GENERIC: Final = 1 << 6
+
+#: KVM_ARM_VCPU_FINALIZE's argument: a feature by its number.
+FINALIZE_SVE: Final = 4
 
 # Devices, and the attributes of the virtual GICs.
 DEV_ARM_VGIC_V2: Final = 5
@@ -168,6 +180,11 @@ VGIC_V2_ADDR_CPU: Final = 1
 VGIC_V3_ADDR_DIST: Final = 2
 VGIC_V3_ADDR_REDIST: Final = 3
 VGIC_CTRL_INIT: Final = 0
+
+# Attributes of a vCPU.
+PMU_V3_CTRL: Final = 0
+PMU_V3_IRQ: Final = 0
+PMU_V3_INIT: Final = 1
 
 IRQ_TYPE_SPI: Final = 1 << 24
 
@@ -188,6 +205,18 @@ def ioctl(fd: int, request: int, argument: CData = 0) -> int:
     if result < 0:
         raise OSError(ffi.errno, os.strerror(ffi.errno))
     return result
+
+
+def set_attribute(fd: int, group: int, attribute: int, value: CData) -> None:
+    """KVM_SET_DEVICE_ATTR of a device or a vCPU; *value* is a pointer.
+
+    Raises:
+        OSError: the call failed.
+    """
+    request = ffi.new("struct kvm_device_attr *")
+    request.group, request.attr = group, attribute
+    request.addr = int(ffi.cast("uintptr_t", value))
+    ioctl(fd, SET_DEVICE_ATTR, request)
 
 
 @functools.cache

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gdbstub import kvm_abi
+from gdbstub import kvm_abi, kvm_features
 from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
 from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.kvm_abi import ffi
+from gdbstub.kvm_features import Cpu, Features
 from gdbstub.kvm_gate import Gate
 from gdbstub.kvm_memory import Ram
 from gdbstub.kvm_tags import KvmTags
@@ -49,6 +50,9 @@ class KvmConfig:
     about: Mapping[str, str] = field(default_factory=dict)
     #: Whether the guest has MTE; None: if the host has it.
     mte: bool | None = None
+    cpu: Cpu = field(default_factory=Cpu)
+    #: The interrupt of a vCPU's PMU; None where ``populate`` makes no interrupt controller.
+    pmu_intid: int | None = None
 
 
 def open_kvm(path: str = DEVICE) -> int:
@@ -107,6 +111,8 @@ class KvmMachine:
         self._exits: list[Exit] = []
         self._vcpus: tuple[KvmVcpu, ...] = ()
         self._tagged = False
+        self.features = Features()
+        self.vector_length = 0
         self.system_registers: Sequence[Register] = ()
         self._debug = DebugRegisters()
         self._clock = Clock()
@@ -127,6 +133,11 @@ class KvmMachine:
     def vcpus(self) -> Sequence[KvmVcpu]:
         """The vCPUs, by index."""
         return self._vcpus
+
+    @property
+    def pointer_authentication(self) -> bool:
+        """Whether its vCPUs sign pointers (``Machine.pointer_authentication``)."""
+        return self.features.pauth
 
     def extension(self, capability: int) -> int:
         """KVM_CHECK_EXTENSION."""
@@ -183,6 +194,9 @@ class KvmMachine:
             )
             self._init_vcpus()
             config.populate(self)
+            if self.features.pmu:
+                for vcpu in self._vcpus:
+                    kvm_features.start_pmu(vcpu, config.pmu_intid)
             listed = self._vcpus[0].listed()
             # Time begins with the first instruction, however long a debugger looks at it.
             if self._time_stands_still:
@@ -205,13 +219,17 @@ class KvmMachine:
         return bits
 
     def _init_vcpus(self) -> None:
+        cpu = self._config.cpu
+        self.features = kvm_features.choose(cpu, self.extension)
         init = ffi.new("struct kvm_vcpu_init *")
         kvm_abi.ioctl(self.vm, kvm_abi.ARM_PREFERRED_TARGET, init)
         for vcpu in self._vcpus:
-            init.features[0] = kvm_abi.VCPU_PSCI_0_2
+            init.features[0] = self.features.init
             if vcpu.index:
                 init.features[0] |= kvm_abi.VCPU_POWER_OFF
             kvm_abi.ioctl(vcpu.fd, kvm_abi.ARM_VCPU_INIT, init)
+            if self.features.sve:
+                self.vector_length = kvm_features.set_up_vectors(vcpu, cpu)
 
     def _report_undecoded_accesses(self) -> None:
         """Have KVM exit for an access without syndrome instead of failing KVM_RUN."""

@@ -338,6 +338,8 @@ class KvmVcpu:
         KVM still knows its address, which becomes FAR_EL1.
         """
         events = ffi.new("struct kvm_vcpu_events *")
+        # All of it is set at once: an SError that pends must go on pending, as it was.
+        kvm_abi.ioctl(self.fd, kvm_abi.GET_VCPU_EVENTS, events)
         events.ext_dabt_pending = 1
         kvm_abi.ioctl(self.fd, kvm_abi.SET_VCPU_EVENTS, events)
 

@@ -153,6 +153,16 @@ class Machine(Protocol):
         ...
 
     @property
+    def vector_length(self) -> int:
+        """The bits of the longest SVE vector that its vCPUs have; 0 without SVE."""
+        ...
+
+    @property
+    def pointer_authentication(self) -> bool:
+        """Whether its vCPUs sign pointers."""
+        ...
+
+    @property
     def system_registers(self) -> Sequence[Register]:
         """The system registers that its vCPUs have, in the order of their numbers."""
         ...

@@ -165,7 +165,7 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
     guest, files = settings.guest, settings.files
     arguments: list[str | Path] = [_again(files.guest, spool / "guest")]
     arguments += ["--host=kvm", "--inner", *["-v"] * verbose]
-    arguments += [f"--smp={guest.vcpus}", f"--memory={guest.memory}"]
+    arguments += [f"--smp={guest.vcpus}", f"--memory={guest.memory}", f"--cpu={guest.cpu}"]
     if files.initrd is not None:
         arguments += ["--initrd", _again(files.initrd, spool / "initrd")]
     if files.dtb is not None:

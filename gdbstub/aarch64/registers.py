@@ -3,7 +3,7 @@
 It reads and writes nothing: a ``Vcpu`` does, and a row is its key.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gdbstub.aarch64.sysreg import PSTATE
@@ -11,6 +11,8 @@ from gdbstub.aarch64.system_registers import TABLE, Mrs
 
 CORE: Final = "org.gnu.gdb.aarch64.core"
 FPU: Final = "org.gnu.gdb.aarch64.fpu"
+PAUTH: Final = "org.gnu.gdb.aarch64.pauth_v2"
+TLS: Final = "org.gnu.gdb.aarch64.tls"
 #: Not GDB's, whose names for features mean something to it.
 SYSTEM: Final = "org.kvm-gdbstub.aarch64.system"
 
@@ -19,7 +21,8 @@ SYSTEM: Final = "org.kvm-gdbstub.aarch64.system"
 class Register:
     """One register.
 
-    ``id`` is what KVM_GET_ONE_REG takes (linux/Documentation/virt/kvm/api.rst, 4.68);
+    ``id`` is what KVM_GET_ONE_REG takes (linux/Documentation/virt/kvm/api.rst, 4.68), 0 where
+    a client's register follows from others and no vCPU has it as such;
     ``number`` is what a client calls it; ``feature`` the part of the target description that
     shows it, ``None`` for a register that only the debugger itself reads.
     """
@@ -98,16 +101,19 @@ FPCR: Final = Register("fpcr", 32, core_id(0x354, 32), "int", FPU, 67)
 
 ELR_EL1: Final = _banked("ELR_EL1", 0x202, 0x118, "code_ptr")
 SPSR_EL1: Final = _banked("SPSR_EL1", 0x203, 0x120, "SPSR")
+#: What MRS reads depends on CSSELR_EL1: see ``ccsidr``.
+CCSIDR_EL1: Final = Register("CCSIDR_EL1", 32, 0x6020_0000_0011_0000, "uint32", SYSTEM, 0x208)
 _BANKED: Final = (
     *(SP_EL0, SP_EL1, ELR_EL1, SPSR_EL1),
     _banked("SPSR_abt", 0x204, 0x128, "uint64"),
     _banked("SPSR_und", 0x205, 0x130, "uint64"),
     _banked("SPSR_irq", 0x206, 0x138, "uint64"),
     _banked("SPSR_fiq", 0x207, 0x140, "uint64"),
+    CCSIDR_EL1,
 )
 
 #: Every system register that any machine shows, by name. Their numbers leave room for more
-#: of what ``g`` carries, and do not depend on which of them a machine has.
+#: of the client's registers, and do not depend on which of them a machine has.
 SYSTEM_REGISTERS: Final = {row.name: row for row in _BANKED} | {
     row.name: _system(row, 0x210 + place) for place, row in enumerate(TABLE)
 }
@@ -115,6 +121,7 @@ SYSTEM_REGISTERS: Final = {row.name: row for row in _BANKED} | {
 SCTLR_EL1: Final = SYSTEM_REGISTERS["SCTLR_EL1"]
 TTBR0_EL1: Final = SYSTEM_REGISTERS["TTBR0_EL1"]
 TTBR1_EL1: Final = SYSTEM_REGISTERS["TTBR1_EL1"]
+CSSELR_EL1: Final = SYSTEM_REGISTERS["CSSELR_EL1"]
 TCR_EL1: Final = SYSTEM_REGISTERS["TCR_EL1"]
 ESR_EL1: Final = SYSTEM_REGISTERS["ESR_EL1"]
 FAR_EL1: Final = SYSTEM_REGISTERS["FAR_EL1"]
@@ -125,11 +132,18 @@ ID_AA64MMFR0_EL1: Final = SYSTEM_REGISTERS["ID_AA64MMFR0_EL1"]
 MPIDR_EL1: Final = SYSTEM_REGISTERS["MPIDR_EL1"]
 CNTVCT_EL0: Final = SYSTEM_REGISTERS["CNTVCT_EL0"]
 
-#: What every client sees, in the order of their numbers; it is what ``g`` carries.
-CLIENT: Final = (*X, SP, PC, CPSR, *V, FPSR, FPCR)
+# Client registers: numbers 0 to 85 are GDB's own (gdb/arch/aarch64.h), of which SVE takes 34 on.
 
-#: What a stop reply carries: enough that GDB asks for nothing to show a frame.
-EXPEDITED: Final = (*X, SP, PC, CPSR)
+#: What ``g`` and stop replies carry: enough that GDB asks for nothing to show a frame.
+GENERAL: Final = (*X, SP, PC, CPSR)
+#: The vectors and what belongs to them, of a vCPU without SVE; ``sve.py`` has the others.
+FPSIMD: Final = (*V, FPSR, FPCR)
+#: Which bits of a pointer hold its PAC; of data and of code, in the low half and in the high.
+PAC_MASKS: Final = tuple(
+    Register(name, 64, 0, "uint64", PAUTH, 86 + n)
+    for n, name in enumerate(("pauth_dmask", "pauth_cmask", "pauth_dmask_high", "pauth_cmask_high"))
+)
+TPIDR: Final = replace(SYSTEM_REGISTERS["TPIDR_EL0"], name="tpidr", feature=TLS, number=90)
 
 
 def stack_pointer(pstate: PSTATE) -> Register:
@@ -137,3 +151,8 @@ def stack_pointer(pstate: PSTATE) -> Register:
     if pstate.nRW:
         return X[13]
     return SP_EL1 if pstate.SP and pstate.EL == 1 else SP_EL0
+
+
+def ccsidr(csselr: int) -> Register:
+    """The row that CCSIDR_EL1 stands for with this CSSELR_EL1 (KVM_REG_ARM_DEMUX_ID_CCSIDR)."""
+    return replace(CCSIDR_EL1, id=CCSIDR_EL1.id | csselr & 0xFF)

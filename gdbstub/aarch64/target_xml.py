@@ -3,8 +3,8 @@
 It is made from the rows of ``registers.py`` and lists no register of its own.
 """
 
-from collections.abc import Container, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Container, Sequence
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Final
 
@@ -60,8 +60,8 @@ def _build(registers: tuple[Register, ...]) -> bytes:
 
 
 def _feature(name: str | None, rows: list[Register]) -> str:
-    types = dict.fromkeys(row.type for row in rows)
-    lines = [_TYPES[type_]() for type_ in types if type_ in _TYPES]
+    types = {row.type: row.bits for row in rows}
+    lines = [_TYPES[type_](type_, bits) for type_, bits in types.items() if type_ in _TYPES]
     more = ' group="system" save-restore="no"' if name == SYSTEM else ""
     lines += (
         f'<reg name="{row.name}" bitsize="{row.bits}" type="{row.type}" regnum="{row.number}"'
@@ -71,7 +71,7 @@ def _feature(name: str | None, rows: list[Register]) -> str:
     return f'<feature name="{name}">\n{"".join(lines)}</feature>\n'
 
 
-def _flags(name: str, word: type[Word], size: int = 8, only: Container[str] = ()) -> str:
+def _flags(word: type[Word], name: str, width: int, only: Container[str] = ()) -> str:
     """A flags type of *word*'s fields, from the lowest bit up; ones made of others are left out.
 
     *only* names those to show where the meaning of the rest depends on them.
@@ -87,39 +87,47 @@ def _flags(name: str, word: type[Word], size: int = 8, only: Container[str] = ()
         for key, bits in sorted(fields.items(), key=lambda item: item[1].lo)
         if not any(other & masks[key] and other < masks[key] for other in masks.values())
     )
-    return f'<flags id="{name}" size="{size}">\n{"".join(lines)}</flags>\n'
+    return f'<flags id="{name}" size="{width // 8}">\n{"".join(lines)}</flags>\n'
 
 
-def _vector_union(name: str) -> str:
-    """A union of every way to see 128 bits: ``$v0.s.f`` is four floats."""
+def _vector_union(prefix: str, name: str, width: int) -> str:
+    """A union of every way to see a vector of *width* bits: ``$v0.s.f`` is four floats."""
     vectors, unions, fields = "", "", ""
     for letter, bits, real in _VIEWS:
         kinds = [("f", real)] if real else []
         kinds += [("u", f"uint{bits}"), ("s", f"int{bits}")]
         members = ""
         for kind, element in kinds:
-            vector = f"v{letter}{kind}"
-            vectors += f'<vector id="{vector}" type="{element}" count="{128 // bits}"/>\n'
+            vector = f"{prefix}{letter}{kind}"
+            vectors += f'<vector id="{vector}" type="{element}" count="{width // bits}"/>\n'
             members += f'<field name="{kind}" type="{vector}"/>\n'
-        unions += f'<union id="vn{letter}">\n{members}</union>\n'
-        fields += f'<field name="{letter}" type="vn{letter}"/>\n'
+        unions += f'<union id="{prefix}n{letter}">\n{members}</union>\n'
+        fields += f'<field name="{letter}" type="{prefix}n{letter}"/>\n'
     return f'{vectors}{unions}<union id="{name}">\n{fields}</union>\n'
 
 
-# Types that the protocol does not predefine, by the name that rows use.
-_TYPES: Final = {
-    "cpsr_flags": lambda: _flags("cpsr_flags", PSTATE, 4),
-    "aarch64v": lambda: _vector_union("aarch64v"),
-    "SPSR": lambda: _flags("SPSR", PSTATE),
-    "SCTLR": lambda: _flags("SCTLR", SCTLR),
-    "CPACR": lambda: _flags("CPACR", CPACR),
-    "TCR": lambda: _flags("TCR", TCR),
-    "ESR": lambda: _flags("ESR", ESR, only=("ISS2", "EC", "IL", "ISS")),
-    "MDSCR": lambda: _flags("MDSCR", MDSCR),
-    "DBGBCR": lambda: _flags("DBGBCR", DBGBCR),
-    "DBGWCR": lambda: _flags("DBGWCR", DBGWCR),
-    "ID_AA64PFR0": lambda: _flags("ID_AA64PFR0", ID_AA64PFR0),
-    "ID_AA64PFR1": lambda: _flags("ID_AA64PFR1", ID_AA64PFR1),
-    "ID_AA64DFR0": lambda: _flags("ID_AA64DFR0", ID_AA64DFR0),
-    "ID_AA64MMFR0": lambda: _flags("ID_AA64MMFR0", ID_AA64MMFR0),
+def _predicate(name: str, width: int) -> str:
+    """A bit for each byte of a vector, seen by bytes."""
+    return f'<vector id="{name}" type="uint8" count="{width // 8}"/>\n'
+
+
+# Types that the protocol does not predefine, by the name that rows use: what makes one, given
+# its name and the width of a register in bits.
+_TYPES: Final[dict[str, Callable[[str, int], str]]] = {
+    "cpsr_flags": partial(_flags, PSTATE),
+    "aarch64v": partial(_vector_union, "v"),
+    "svev": partial(_vector_union, "svev"),
+    "svep": _predicate,
+    "SPSR": partial(_flags, PSTATE),
+    "SCTLR": partial(_flags, SCTLR),
+    "CPACR": partial(_flags, CPACR),
+    "TCR": partial(_flags, TCR),
+    "ESR": partial(_flags, ESR, only=("ISS2", "EC", "IL", "ISS")),
+    "MDSCR": partial(_flags, MDSCR),
+    "DBGBCR": partial(_flags, DBGBCR),
+    "DBGWCR": partial(_flags, DBGWCR),
+    "ID_AA64PFR0": partial(_flags, ID_AA64PFR0),
+    "ID_AA64PFR1": partial(_flags, ID_AA64PFR1),
+    "ID_AA64DFR0": partial(_flags, ID_AA64DFR0),
+    "ID_AA64MMFR0": partial(_flags, ID_AA64MMFR0),
 }

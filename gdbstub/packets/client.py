@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from gdbstub.aarch64.registers import CORE, FPU, Register
+from gdbstub.aarch64.registers import CORE, Register
 from gdbstub.errors import NoSuchThread
 from gdbstub.packets.expedited import Expedited
 from gdbstub.target import Action, AddressSpace, Resume, Tally, Target
@@ -54,7 +54,7 @@ class Client:
     registers: tuple[Register, ...] = field(init=False)
     #: The same by number.
     numbered: dict[int, Register] = field(init=False)
-    #: The rows that ``g`` carries, the first ones: a client asks for the rest one by one.
+    #: The rows that ``g`` carries, a few first ones: a client asks for the rest one by one.
     general_registers: tuple[Register, ...] = field(init=False)
     expedited: Expedited = field(init=False)
     #: ``Hg``: the thread that registers and memory are read of; always one that exists.
@@ -65,8 +65,7 @@ class Client:
         self.threads = tuple(thread.id for thread in self.target.threads())
         self.registers = tuple(self.target.registers)
         self.numbered = {row.number: row for row in self.registers}
-        shown = [row.feature in (CORE, FPU) for row in self.registers]
-        self.general_registers = self.registers[: [*shown, False].index(False)]
+        self.general_registers = tuple(row for row in self.registers if row.feature == CORE)
         self.expedited = Expedited(self.registers)
         self.general = self.threads[0]
 

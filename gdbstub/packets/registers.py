@@ -11,7 +11,10 @@ from gdbstub.packets.registry import packet
 
 @packet("g", suffix=True)
 def read_all(client: Client) -> bytes:
-    """``g``: read the general registers, which end with fpcr (GDB manual, E.2)."""
+    """``g``: read the general registers, which end with cpsr (GDB manual, E.2).
+
+    A client takes the rest, vectors above all, to be had by ``p``: most stops need none.
+    """
     rows = client.general_registers
     try:
         return client.target.read_registers(client.general, rows).hex().encode()

@@ -67,10 +67,12 @@ def plan(
     append: str | None = None,
     initrd: bytes | None = None,
     dtb: bytes | None = None,
+    pmu: bool = False,
 ) -> Plan:
     """Plan the boot of *guest* with *memory* bytes of RAM and one vCPU for each of *mpidrs*.
 
-    *append*, *initrd* and *dtb* are what the options of these names gave.
+    *append*, *initrd* and *dtb* are what the options of these names gave; *pmu* is whether the
+    vCPUs have one.
 
     Raises:
         InputError: it does not fit, by figures, or an option cannot be honoured.
@@ -89,7 +91,7 @@ def plan(
         where = (start, start + initrd_size) if initrd_size else None
         if dtb is None:
             chosen = Chosen(append or "", where)
-            return device_tree.build(memory=memory, mpidrs=mpidrs, gic=gic, chosen=chosen)
+            return device_tree.build(memory=memory, mpidrs=mpidrs, gic=gic, chosen=chosen, pmu=pmu)
         return device_tree.amend(dtb, "--dtb", Chosen(append, where))
 
     # The addresses in a tree do not change its size.

@@ -46,8 +46,12 @@ class Chosen:
     initrd: tuple[int, int] | None = None
 
 
-def build(*, memory: int, mpidrs: Sequence[int], gic: Gic, chosen: Chosen) -> bytes:
+def build(
+    *, memory: int, mpidrs: Sequence[int], gic: Gic, chosen: Chosen, pmu: bool = False
+) -> bytes:
     """A flattened tree for *memory* bytes of RAM and one vCPU for each MPIDR_EL1 of *mpidrs*.
+
+    *pmu* is whether these have a performance monitors unit.
 
     Raises:
         InputError: a command line that no tree can hold.
@@ -86,6 +90,14 @@ def build(*, memory: int, mpidrs: Sequence[int], gic: Gic, chosen: Chosen) -> by
         },
     )
     _timer(_child(root, "timer"), gic, len(mpidrs))
+    if pmu:
+        _fill(
+            _child(root, "pmu"),
+            {
+                "compatible": "arm,armv8-pmuv3",
+                "interrupts": _ppi(layout.PMU_PPI, gic, len(mpidrs)),
+            },
+        )
     _gic(_child(root, f"intc@{layout.GICD_BASE:x}"), gic, len(mpidrs))
     _fill(
         _child(root, "apb-pclk"),
@@ -174,9 +186,7 @@ def _cpus(node: "Node", mpidrs: Sequence[int]) -> None:
 
 
 def _timer(node: "Node", gic: Gic, cpus: int) -> None:
-    # GICv2's third cell also says which CPUs a PPI goes to (bindings/.../arm,gic.yaml).
-    mask = ((1 << cpus) - 1) << 8 if gic is Gic.V2 else 0
-    interrupts = [cell for ppi in layout.TIMER_PPIS for cell in (_PPI, ppi, mask | _LEVEL_HIGH)]
+    interrupts = [cell for ppi in layout.TIMER_PPIS for cell in _ppi(ppi, gic, cpus)]
     _fill(
         node,
         {
@@ -185,6 +195,13 @@ def _timer(node: "Node", gic: Gic, cpus: int) -> None:
             "interrupts": interrupts,
         },
     )
+
+
+def _ppi(number: int, gic: Gic, cpus: int) -> list[int]:
+    """The cells of a private interrupt."""
+    # GICv2's third cell also says which CPUs it goes to (bindings/.../arm,gic.yaml).
+    mask = ((1 << cpus) - 1) << 8 if gic is Gic.V2 else 0
+    return [_PPI, number, mask | _LEVEL_HIGH]
 
 
 def _gic(node: "Node", gic: Gic, cpus: int) -> None:

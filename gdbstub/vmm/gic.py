@@ -64,13 +64,6 @@ def _configure(fd: int, kind: Gic) -> None:
             kvm_abi.VGIC_V2_ADDR_CPU: layout.GICC_BASE,
         }
     for attribute, address in addresses.items():
-        _set(fd, kvm_abi.VGIC_GRP_ADDR, attribute, ffi.new("uint64_t *", address))
-    _set(fd, kvm_abi.VGIC_GRP_NR_IRQS, 0, ffi.new("uint32_t *", layout.NR_IRQS))
-    _set(fd, kvm_abi.VGIC_GRP_CTRL, kvm_abi.VGIC_CTRL_INIT, ffi.NULL)
-
-
-def _set(fd: int, group: int, attribute: int, value: kvm_abi.CData) -> None:
-    request = ffi.new("struct kvm_device_attr *")
-    request.group, request.attr = group, attribute
-    request.addr = int(ffi.cast("uintptr_t", value))
-    kvm_abi.ioctl(fd, kvm_abi.SET_DEVICE_ATTR, request)
+        kvm_abi.set_attribute(fd, kvm_abi.VGIC_GRP_ADDR, attribute, ffi.new("uint64_t *", address))
+    kvm_abi.set_attribute(fd, kvm_abi.VGIC_GRP_NR_IRQS, 0, ffi.new("uint32_t *", layout.NR_IRQS))
+    kvm_abi.set_attribute(fd, kvm_abi.VGIC_GRP_CTRL, kvm_abi.VGIC_CTRL_INIT, ffi.NULL)

@@ -12,6 +12,7 @@ from gdbstub.aarch64.registers import MPIDR_EL1, PC, X
 from gdbstub.errors import InputError, MachineError
 from gdbstub.kvm_abi import ffi
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
+from gdbstub.kvm_features import Cpu
 from gdbstub.vmm import boot, gic, layout
 from gdbstub.vmm.bus import Bus
 from gdbstub.vmm.image import Guest as Image
@@ -30,6 +31,7 @@ class GuestConfig:
     append: str | None = None
     initrd: bytes | None = field(default=None, repr=False)
     dtb: bytes | None = field(default=None, repr=False)
+    cpu: Cpu = field(default_factory=Cpu)
 
 
 class Guest:
@@ -57,6 +59,8 @@ class Guest:
                 mmio=self._bus,
                 populate=self._populate,
                 about=self._about,
+                cpu=config.cpu,
+                pmu_intid=layout.PMU_INTID,
             )
         )
 
@@ -86,6 +90,7 @@ class Guest:
             append=config.append,
             initrd=config.initrd,
             dtb=config.dtb,
+            pmu=machine.features.pmu,
         )
         for placement in plan.placements:
             machine.write_memory(placement.ipa, bytes(placement.data))
@@ -112,6 +117,8 @@ def check(config: GuestConfig) -> None:
         InputError: it could not, and why.
     """
     check_vcpus(config.vcpus)
+    if config.cpu.aarch32 and isinstance(config.image, LinuxImage):
+        raise InputError(f"--cpu {config.cpu}: {config.image.name} is a 64-bit kernel")
     boot.plan(
         config.image,
         memory=config.memory,
@@ -120,6 +127,7 @@ def check(config: GuestConfig) -> None:
         append=config.append,
         initrd=config.initrd,
         dtb=config.dtb,
+        pmu=config.cpu.pmu is not False,
     )
 
 

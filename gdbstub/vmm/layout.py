@@ -35,6 +35,10 @@ NR_IRQS: Final = 64
 #: non-secure, virtual, hypervisor (Documentation/devicetree/bindings/timer/arm,arch_timer.yaml).
 TIMER_PPIS: Final = (13, 14, 11, 10)
 
+#: The PMU's, by Arm's Base System Architecture; INTID of PPI 0 before it.
+PMU_PPI: Final = 7
+PMU_INTID: Final = 16 + PMU_PPI
+
 RAM_BASE: Final = 0x4000_0000
 #: KVM's default guest physical space (VM type 0) is 40 bits wide.
 RAM_LIMIT: Final = 1 << 40

@@ -3,6 +3,7 @@
 from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import CPSR, PC
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
+from gdbstub.kvm_features import Cpu
 from tests.contract.programs import BASE
 
 _PSTATE = 0x3C5
@@ -18,13 +19,20 @@ class Nothing:
         pass
 
 
-def kvm_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> KvmMachine:
+def kvm_machine(
+    program: bytes,
+    *,
+    vcpus: int = 1,
+    memory: int = 2 << 20,
+    cpu: Cpu = Cpu(),  # noqa: B008 - frozen
+) -> KvmMachine:
     def populate(machine: KvmMachine) -> None:
         machine.write_memory(BASE, program)
         machine.vcpus[0].set(PC, BASE)
-        machine.vcpus[0].set(CPSR, _PSTATE)
+        if not cpu.aarch32:
+            machine.vcpus[0].set(CPSR, _PSTATE)
 
-    return KvmMachine(KvmConfig(vcpus, BASE, memory, Nothing(), populate))
+    return KvmMachine(KvmConfig(vcpus, BASE, memory, Nothing(), populate, cpu))
 
 
 def pend_irq(machine: KvmMachine, level: bool) -> None:

@@ -72,6 +72,34 @@ VECTOR_COPY: Final = program(
     (0xD4200020, "brk #1"),
 )
 
+VECTORS_OF_SVE: Final = program(
+    (0x04BF5020, "rdvl x0, #1"),
+    (0x04603001, "mov z1.d, z0.d"),
+    (0x25804001, "mov p1.b, p0.b"),
+    (0x2519F002, "rdffr p2.b"),
+    (0xD4200020, "brk #1"),
+)
+
+#: A pointer to code is signed, authenticated, and signed again.
+SIGNS: Final = program(
+    (0xDAC123E0, "paciza x0"),
+    (0xAA0003E1, "mov x1, x0"),
+    (0xDAC133E0, "autiza x0"),
+    (0xD4200020, "brk #1"),
+)
+
+#: Any exception of any mode: BRK at each of the sixteen vectors, numbered.
+EVERY_VECTOR: Final = program(
+    *(
+        line
+        for number in range(16)
+        for line in (
+            (0xD4200000 | number << 5, f"brk #{number}"),
+            *(31 * ((0xD503201F, "nop"),)),
+        )
+    )
+)
+
 ONE_THEN_BRK: Final = program(
     (0xD2800020, "mov x0, #1"),
     (0xD4200020, "brk #1"),

@@ -12,6 +12,8 @@ def assemble(text: str) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         source, object_, binary = (Path(directory, name) for name in ("a.s", "a.o", "a.bin"))
         source.write_text(f"{text}\n")
-        subprocess.run(["aarch64-linux-gnu-as", "-o", object_, source], check=True)
+        subprocess.run(
+            ["aarch64-linux-gnu-as", "-march=armv8.3-a+sve", "-o", object_, source], check=True
+        )
         subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", object_, binary], check=True)
         return binary.read_bytes()

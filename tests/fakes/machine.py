@@ -62,6 +62,8 @@ class FakeMachine:
         self.listener: Listener = Unattended()
         self.breakpoint_slots = breakpoint_slots
         self.watchpoint_slots = watchpoint_slots
+        self.vector_length = 0
+        self.pointer_authentication = False
         self.system_registers: Sequence[Register] = registers.SYSTEM
         #: What was armed last; a test may look.
         self.armed = DebugRegisters()

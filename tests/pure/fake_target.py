@@ -7,7 +7,7 @@ interrupt, says that it has stopped.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gdbstub.aarch64.registers import CLIENT, PC, Register
+from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC, Register
 from gdbstub.errors import MemoryFault, NoSlot, NoSuchRegister
 from gdbstub.target import (
     Action,
@@ -22,6 +22,9 @@ from gdbstub.target import (
     Stopped,
     Thread,
 )
+
+#: What it has unless a test gives it more.
+CLIENT = (*GENERAL, *FPSIMD)
 
 #: Where the memory is that can be read and written.
 BASE = 0x4000_0000

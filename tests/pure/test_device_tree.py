@@ -66,6 +66,14 @@ def test_the_guest_is_told(path: str, name: str, value: list[object]) -> None:
     assert cells(V3, path, name) == value
 
 
+@pytest.mark.parametrize(("gic", "flags"), [(Gic.V3, 4), (Gic.V2, 0x704)])
+def test_a_pmu_is_told_of_where_there_is_one(gic: Gic, flags: int) -> None:
+    data = device_tree.build(memory=5 << 30, mpidrs=MPIDRS, gic=gic, chosen=Chosen(), pmu=True)
+    assert cells(data, "/pmu", "compatible") == ["arm,armv8-pmuv3"]
+    assert cells(data, "/pmu", "interrupts") == [1, 7, flags]
+    assert not fdt.parse_dtb(build()).exist_node("/pmu")
+
+
 def test_what_has_no_value_and_what_is_not_said() -> None:
     tree = fdt.parse_dtb(V3)
     assert tree.exist_property("always-on", "/timer")

@@ -37,8 +37,10 @@ ROOMS: dict[str, set[str]] = {
     "courses": {
         "aarch64", "breakpoints", "fetch", "guest_exception", "machine", "stepping", "target",
     },
+    "client_registers": {"errors", "aarch64", "machine"},
     "debugger": {
-        "errors", "aarch64", "target", "machine", "breakpoints", "courses", "virtual_tags",
+        "errors", "aarch64", "target", "machine", "breakpoints", "client_registers", "courses",
+        "virtual_tags",
     },
     "monitor": {
         "errors", "aarch64", "bits", "target", "machine", "breakpoints", "debugger",
@@ -50,12 +52,14 @@ ROOMS: dict[str, set[str]] = {
     "host_memory": {"kvm_abi", "errors"},
     "kvm_memory": {"host_memory", "kvm_abi", "errors"},
     "kvm_tags": {"aarch64", "errors", "kvm_abi"},
+    "kvm_features": {"kvm_abi", "kvm_vcpu", "errors", "aarch64"},
     "kvm_backend": {
-        "kvm_abi", "kvm_gate", "kvm_memory", "kvm_tags", "kvm_vcpu", "machine", "errors",
+        "kvm_abi", "kvm_features", "kvm_gate", "kvm_memory", "kvm_tags", "kvm_vcpu", "machine",
+        "errors",
         "aarch64",
     },
     "elf": {"errors"},
-    "vmm": {"kvm_abi", "kvm_backend", "elf", "errors", "aarch64"},
+    "vmm": {"kvm_abi", "kvm_backend", "kvm_features", "elf", "errors", "aarch64"},
     "script": set(),
     "lab": set(),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """What each packet does, as conversations in the notation of ``--record``."""
 
 from gdbstub import rsp
-from gdbstub.aarch64.registers import CLIENT, CPSR, FPCR, SP, SYSTEM_REGISTERS, V, X
+from gdbstub.aarch64.registers import CPSR, FPSIMD, GENERAL, SP, SYSTEM_REGISTERS, V, X
 from gdbstub.target import Action, AddressSpace, Kind
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
@@ -111,13 +111,13 @@ def test_registers() -> None:
     assert target.values[1, CPSR] == bytes.fromhex("c5030060")
 
 
-def test_a_system_register_has_its_own_number_and_is_no_part_of_g() -> None:
+def test_only_the_core_registers_are_part_of_g() -> None:
     target = FakeTarget()
     row = SYSTEM_REGISTERS["VBAR_EL1"]
-    target.registers = (*CLIENT, row)
+    target.registers = (*GENERAL, *FPSIMD, row)
     target.values[1, row] = bytes.fromhex("0018800000800000")
     stage = Stage(target)
-    assert len(stage.send(b"g")[1:-3]) == 2 * sum(row.size for row in CLIENT)
+    assert len(stage.send(b"g")[1:-3]) == 2 * sum(row.size for row in GENERAL)
     stage.forget()
     stage.play(
         f"""
@@ -137,12 +137,12 @@ def test_a_system_register_has_its_own_number_and_is_no_part_of_g() -> None:
 def test_all_registers_at_once() -> None:
     stage = Stage()
     whole = stage.send(b"g")[1:-3]
-    assert len(whole) == 2 * sum(row.size for row in CLIENT)
+    assert len(whole) == 2 * sum(row.size for row in GENERAL)
     changed = b"11" * 8 + whole[16:-8] + b"22222222"
     assert stage.send(b"G" + changed) == b"$OK#9a"
     assert stage.target.calls == [
         ("write", 1, "x0", b"\x11" * 8),
-        ("write", 1, "fpcr", b"\x22" * 4),
+        ("write", 1, "cpsr", b"\x22" * 4),
     ]
     assert stage.send(b"g")[1:-3] == changed
     # A short one ends where a register does.
@@ -153,7 +153,7 @@ def test_all_registers_at_once() -> None:
 
 
 def test_a_register_that_is_not_there_reads_as_unavailable() -> None:
-    target = FakeTarget(lacking={SP, FPCR})
+    target = FakeTarget(lacking={SP, CPSR})
     stage = Stage(target)
     whole = stage.send(b"g")[1:-3]
     assert whole[31 * 16 : 32 * 16] == b"x" * 16

@@ -3,7 +3,7 @@
 import pytest
 
 from gdbstub import rsp
-from gdbstub.aarch64.registers import CLIENT, PC, X
+from gdbstub.aarch64.registers import GENERAL, PC, X
 from gdbstub.target import Action, Range, Resume, Signal, Stop, Stopped
 from tests.pure.fake_target import BASE, FakeTarget
 from tests.pure.transcript import Stage, conversation
@@ -174,7 +174,7 @@ def test_stop_replies(report: Stopped, reply: str) -> None:
 
 def test_a_stop_reply_carries_what_a_client_would_ask_for() -> None:
     target = FakeTarget()
-    for number, row in enumerate(CLIENT):
+    for number, row in enumerate(GENERAL):
         target.values[2, row] = bytes((number,)) * row.size
     target.last = Stopped(2)
     reply = Stage(target).send(b"?")[1:-3]

@@ -1,14 +1,39 @@
 import xml.etree.ElementTree as ET
 
-from gdbstub.aarch64.registers import CLIENT, CORE, FPU, SYSTEM, SYSTEM_REGISTERS, V, X
+import pytest
+
+from gdbstub.aarch64.registers import (
+    CORE,
+    FPSIMD,
+    FPU,
+    GENERAL,
+    PAC_MASKS,
+    PAUTH,
+    SYSTEM,
+    SYSTEM_REGISTERS,
+    TLS,
+    TPIDR,
+    Register,
+    V,
+    X,
+)
+from gdbstub.aarch64.sve import SVE, sve_registers, vector_lengths
 from gdbstub.aarch64.sysreg import ESR, PSTATE, TCR
 from gdbstub.aarch64.target_xml import target_xml
 
-EVERY = (*CLIENT, *SYSTEM_REGISTERS.values())
+LENGTHS = tuple(range(128, 2048 + 1, 128))
 
 
-def root() -> ET.Element:
-    return ET.fromstring(target_xml(EVERY))
+def every(bits: int = 0) -> tuple[Register, ...]:
+    vectors = sve_registers(bits) if bits else FPSIMD
+    return (*GENERAL, *vectors, *PAC_MASKS, TPIDR, *SYSTEM_REGISTERS.values())
+
+
+EVERY = every()
+
+
+def root(rows: tuple[Register, ...] = EVERY) -> ET.Element:
+    return ET.fromstring(target_xml(rows))
 
 
 def fields(flags: str) -> dict[str, tuple[int, int]]:
@@ -20,25 +45,54 @@ def fields(flags: str) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_every_row_is_described_in_order() -> None:
+@pytest.mark.parametrize("bits", [0, *LENGTHS])
+def test_every_row_is_described_in_order(bits: int) -> None:
     described = [
         (reg.get("name"), reg.get("bitsize"), reg.get("type"), reg.get("regnum"))
-        for reg in root().iter("reg")
+        for reg in root(every(bits)).iter("reg")
     ]
-    rows = [(row.name, str(row.bits), row.type, str(row.number)) for row in EVERY]
+    rows = [(row.name, str(row.bits), row.type, str(row.number)) for row in every(bits)]
     assert described == rows
+    numbers = [row.number for row in every(bits)]
+    assert numbers == sorted(set(numbers))
 
 
 def test_what_gdb_must_be_told() -> None:
     assert root().findtext("architecture") == "aarch64"
     assert root().findtext("osabi") == "none"
-    assert [feature.get("name") for feature in root().iter("feature")] == [CORE, FPU, SYSTEM]
+    features = [feature.get("name") for feature in root().iter("feature")]
+    assert features == [CORE, FPU, PAUTH, TLS, SYSTEM]
+    # Never both kinds of vectors: GDB refuses such a description.
+    features = [feature.get("name") for feature in root(every(256)).iter("feature")]
+    assert features == [CORE, SVE, PAUTH, TLS, SYSTEM]
 
 
-def test_every_type_is_defined_before_its_use() -> None:
+@pytest.mark.parametrize("bits", LENGTHS)
+def test_sve_registers_are_as_wide_as_the_vectors_say(bits: int) -> None:
+    sizes = {row.name: row.size for row in sve_registers(bits)}
+    assert len(sizes) == 32 + 2 + 16 + 1 + 1
+    assert {sizes[f"z{n}"] for n in range(32)} == {bits // 8}
+    assert {sizes[name] for name in (*(f"p{n}" for n in range(16)), "ffr")} == {bits // 64}
+    assert (sizes["fpsr"], sizes["fpcr"], sizes["vg"]) == (4, 4, 8)
+
+
+def test_registers_of_the_same_length_are_the_same() -> None:
+    assert sve_registers(512) is sve_registers(512)
+    assert vector_lengths(0b1011) == (128, 256, 512)
+
+
+def test_pauth_names_are_in_the_order_that_gdb_counts_them() -> None:
+    (feature,) = (each for each in root().iter("feature") if each.get("name") == PAUTH)
+    assert [reg.get("name") for reg in feature] == [
+        "pauth_dmask", "pauth_cmask", "pauth_dmask_high", "pauth_cmask_high",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [EVERY, every(128), every(384), every(2048)])
+def test_every_type_is_defined_before_its_use(rows: tuple[Register, ...]) -> None:
     predefined = {"int", "data_ptr", "code_ptr", "ieee_double", "ieee_single", "ieee_half"}
     predefined |= {f"{sign}int{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64, 128)}
-    for feature in root().iter("feature"):
+    for feature in root(rows).iter("feature"):
         known = set(predefined)
         for element in feature.iter():
             if used := element.get("type"):
@@ -48,12 +102,16 @@ def test_every_type_is_defined_before_its_use() -> None:
                 known.add(defined)
 
 
-def test_a_vector_is_128_bits_however_seen() -> None:
-    for vector in root().iter("vector"):
+@pytest.mark.parametrize("bits", [0, *LENGTHS])
+def test_a_vector_has_as_many_bits_however_seen(bits: int) -> None:
+    for vector in root(every(bits)).iter("vector"):
+        if vector.get("id") == "svep":
+            assert (vector.get("type"), vector.get("count")) == ("uint8", str(bits // 64))
+            continue
         element = vector.get("type", "")
-        bits = {"ieee_double": 64, "ieee_single": 32, "ieee_half": 16}.get(element)
-        bits = bits or int(element.lstrip("uint"))
-        assert bits * int(vector.get("count", "")) == 128
+        size = {"ieee_double": 64, "ieee_single": 32, "ieee_half": 16}.get(element)
+        size = size or int(element.lstrip("uint"))
+        assert size * int(vector.get("count", "")) == (bits or 128)
 
 
 def test_cpsr_shows_each_bit_once() -> None:
@@ -92,12 +150,14 @@ def test_system_registers_are_fetched_when_asked_for_and_never_put_back() -> Non
 
 
 def test_numbers() -> None:
-    assert [row.number for row in CLIENT] == list(range(68))
+    assert [row.number for row in (*GENERAL, *FPSIMD)] == list(range(68))
+    # GDB's own numbers of SVE's follow those of the general registers.
+    assert [row.number for row in (*GENERAL, *sve_registers(256))] == list(range(86))
     numbers = [row.number for row in SYSTEM_REGISTERS.values()]
     assert numbers == sorted(set(numbers))
     assert numbers[0] == 0x200
     # A machine that lacks some leaves gaps: no other is called otherwise.
-    some = [*CLIENT, SYSTEM_REGISTERS["FAR_EL1"], SYSTEM_REGISTERS["VBAR_EL1"]]
+    some = [*GENERAL, SYSTEM_REGISTERS["FAR_EL1"], SYSTEM_REGISTERS["VBAR_EL1"]]
     described = [reg.get("regnum") for reg in ET.fromstring(target_xml(some)).iter("reg")]
     assert described[-2:] == [str(row.number) for row in some[-2:]]
 

@@ -1,0 +1,102 @@
+"""What a client calls registers, over what vCPUs have: all rows, and how each is read and written.
+
+It spells no packet and touches no vCPU that was not handed to it.
+"""
+
+from typing import Final
+
+from gdbstub.aarch64.pointer_auth import pac_mask
+from gdbstub.aarch64.registers import (
+    CCSIDR_EL1,
+    CORE,
+    CPSR,
+    CSSELR_EL1,
+    FPSIMD,
+    GENERAL,
+    PAC_MASKS,
+    PAUTH,
+    SCTLR_EL1,
+    SP,
+    TCR_EL1,
+    TPIDR,
+    Register,
+    ccsidr,
+    stack_pointer,
+)
+from gdbstub.aarch64.sve import VG, sve_registers
+from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
+from gdbstub.errors import RegisterRefused
+from gdbstub.machine import Machine, Vcpu
+
+#: Whether a mask is for the high half, and whether for code.
+_MASKS: Final = dict(
+    zip(PAC_MASKS, ((False, False), (False, True), (True, False), (True, True)), strict=True)
+)
+
+
+class ClientRegisters:
+    """The registers of one machine, which are the same for its whole life."""
+
+    def __init__(self, machine: Machine) -> None:
+        """Ask *machine* what its vCPUs have."""
+        bits = machine.vector_length
+        self._granules = bits // 64
+        #: The rows that a client sees, in the order of their numbers. Vectors are SVE's or
+        #: FPSIMD's: GDB takes a description with both for a wrong one.
+        self.rows: tuple[Register, ...] = (
+            *GENERAL,
+            *(sve_registers(bits) if bits else FPSIMD),
+            *(PAC_MASKS if machine.pointer_authentication else ()),
+            TPIDR,
+            *machine.system_registers,
+        )
+
+    def read(self, vcpu: Vcpu, register: Register) -> int:
+        """A register's value; never more bits than it has."""
+        if register is VG:
+            return self._granules
+        if register.feature == PAUTH:
+            return _pac_mask(vcpu, register)
+        return vcpu.get(_meant(vcpu, register)) & (1 << register.bits) - 1
+
+    def write(self, vcpu: Vcpu, register: Register, value: int) -> None:
+        """Write a register all or not at all.
+
+        Raises:
+            RegisterRefused: it would not hold *value*; it is as it was.
+        """
+        if register is VG or register.feature == PAUTH:
+            if value != self.read(vcpu, register):
+                raise RegisterRefused(f"{register.name} follows from other registers")
+        elif register.feature == CORE:
+            vcpu.set(_meant(vcpu, register), value)
+        else:
+            _set_whole(vcpu, _meant(vcpu, register), value)
+
+
+def _meant(vcpu: Vcpu, register: Register) -> Register:
+    """The row of the vCPU that a client's register stands for now."""
+    if register is SP:
+        return stack_pointer(PSTATE(vcpu.get(CPSR)))
+    if register is CCSIDR_EL1:
+        return ccsidr(vcpu.get(CSSELR_EL1))
+    return register
+
+
+def _pac_mask(vcpu: Vcpu, register: Register) -> int:
+    sctlr, tcr = SCTLR(vcpu.get(SCTLR_EL1)), TCR(vcpu.get(TCR_EL1))
+    high, code = _MASKS[register]
+    return pac_mask(sctlr, tcr, high=high, code=code)
+
+
+def _set_whole(vcpu: Vcpu, register: Register, value: int) -> None:
+    """Write a register that may not keep every bit.
+
+    Bits that it does not implement (RES0 and the like) read back otherwise than they were
+    written. Such a value is refused: a client that is told OK takes it to be there.
+    """
+    before = vcpu.get(register)
+    vcpu.set(register, value)
+    if lost := (vcpu.get(register) ^ value) & ~register.moving:
+        vcpu.set(register, before)
+        raise RegisterRefused(f"{register.name} does not take bits {lost:#x} of {value:#x}")

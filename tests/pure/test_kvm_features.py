@@ -1,0 +1,94 @@
+"""``--cpu``: what it says, and what it comes to on hosts that have more or less."""
+
+import pytest
+
+from gdbstub import kvm_abi
+from gdbstub.errors import InputError
+from gdbstub.kvm_features import Cpu, Features, choose, parse_cpu
+
+ALL = {
+    kvm_abi.CAP_ARM_SVE,
+    kvm_abi.CAP_ARM_PTRAUTH_ADDRESS,
+    kvm_abi.CAP_ARM_PTRAUTH_GENERIC,
+    kvm_abi.CAP_ARM_PMU_V3,
+    kvm_abi.CAP_ARM_EL1_32BIT,
+}
+
+
+def on_a_host(cpu: str, *offered: int) -> Features:
+    return choose(parse_cpu(cpu), lambda capability: int(capability in offered))
+
+
+@pytest.mark.parametrize(
+    ("text", "cpu"),
+    [
+        ("host", Cpu()),
+        ("sve=off", Cpu(sve=False)),
+        ("host,sve=off", Cpu(sve=False)),
+        ("host, sve=256 , pauth=on", Cpu(sve=True, vector_length=256, pauth=True)),
+        ("pmu=off,aarch32=on", Cpu(pmu=False, aarch32=True)),
+        ("aarch32=on,sve=off", Cpu(sve=False, aarch32=True)),
+    ],
+)
+def test_what_it_means(text: str, cpu: Cpu) -> None:
+    assert parse_cpu(text) == cpu
+    assert parse_cpu(str(cpu)) == cpu
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "'' is no feature; those are sve, pauth, pmu, aarch32"),
+        ("max", "'max' is no feature"),
+        ("host,", "'' is no feature"),
+        ("sve=off,host", "'host' is no feature"),
+        ("vector_length=128", "'vector_length' is no feature"),
+        ("pauth", "expected pauth=on or pauth=off"),
+        ("pmu=yes", "expected pmu=on or pmu=off"),
+        ("pmu=256", "expected pmu=on or pmu=off"),
+        ("sve=on,sve=256", "sve is there twice"),
+        ("aarch32=on,pauth=on", "with aarch32=on there is no sve and no pauth"),
+        *(
+            (f"sve={bits}", "a multiple of 128 up to 2048")
+            for bits in ("", "0", "100", "-128", "2176", "12800000000", "0x80", "²")
+        ),
+    ],
+)
+def test_what_means_nothing(text: str, why: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_cpu(text)
+    assert str(caught.value).startswith(f"--cpu {text}: ")
+    assert why in str(caught.value)
+
+
+def test_a_host_gives_what_it_has() -> None:
+    assert on_a_host("host", *ALL) == Features(sve=True, pauth=True, pmu=True)
+    assert on_a_host("host") == Features()
+    assert on_a_host("host", kvm_abi.CAP_ARM_PTRAUTH_ADDRESS) == Features()
+    assert on_a_host("sve=off,pauth=off,pmu=off", *ALL) == Features()
+    # AArch32 at EL1 goes without what is AArch64's.
+    assert on_a_host("aarch32=on", *ALL) == Features(pmu=True, aarch32=True)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "lacking", "what"),
+    [
+        ("sve=on", kvm_abi.CAP_ARM_SVE, "SVE"),
+        ("sve=256", kvm_abi.CAP_ARM_SVE, "SVE"),
+        ("pauth=on", kvm_abi.CAP_ARM_PTRAUTH_GENERIC, "pointer authentication"),
+        ("pmu=on", kvm_abi.CAP_ARM_PMU_V3, "PMU"),
+        ("aarch32=on", kvm_abi.CAP_ARM_EL1_32BIT, "AArch32 at EL1"),
+    ],
+)
+def test_what_the_host_lacks_is_said(cpu: str, lacking: int, what: str) -> None:
+    with pytest.raises(InputError, match=f"^--cpu host,{cpu}: KVM on this host has no {what}"):
+        on_a_host(cpu, *ALL - {lacking})
+
+
+def test_the_bits_that_kvm_takes() -> None:
+    # linux/arch/arm64/include/uapi/asm/kvm.h, KVM_ARM_VCPU_*.
+    assert Features().init == 1 << 2
+    assert Features(pmu=True).init == 1 << 2 | 1 << 3
+    assert Features(sve=True).init == 1 << 2 | 1 << 4
+    assert Features(pauth=True).init == 1 << 2 | 1 << 5 | 1 << 6
+    assert Features(aarch32=True).init == 1 << 2 | 1 << 1
