@@ -155,4 +155,4 @@ def stack_pointer(pstate: PSTATE) -> Register:
 
 def ccsidr(csselr: int) -> Register:
     """The row that CCSIDR_EL1 stands for with this CSSELR_EL1 (KVM_REG_ARM_DEMUX_ID_CCSIDR)."""
-    return replace(CCSIDR_EL1, id=CCSIDR_EL1.id | csselr & 0xFF)
+    return replace(CCSIDR_EL1, id=CCSIDR_EL1.id | csselr & 0xF)

@@ -52,7 +52,7 @@ def test_watch_and_breakpoints_together(gdb: Client) -> None:
 def test_info_registers_shows_all_but_vectors(gdb: Client) -> None:
     said = gdb("tbreak add", "continue", "info registers", "info registers v0", "print $sp")
     names = re.findall(r"^(\w+)\s+(?:0x|\{)", said, re.MULTILINE)
-    core = [*(f"x{n}" for n in range(31)), "sp", "pc", "cpsr", "fpsr", "fpcr"]
+    core = [*(f"x{n}" for n in range(31)), "sp", "pc", "cpsr", "fpsr", "fpcr", "tpidr"]
     system = [row.name for row in gdb.stub.machine.system_registers]
     assert names == [*core, *system, "v0"]
     assert re.search(r"^x0\s+0x3\s", said, re.MULTILINE)

@@ -1,10 +1,15 @@
 """``--cpu``: what it says, and what it comes to on hosts that have more or less."""
 
+from typing import cast
+
 import pytest
 
 from gdbstub import kvm_abi
+from gdbstub.aarch64.registers import Register
+from gdbstub.aarch64.sve import VLS
 from gdbstub.errors import InputError
-from gdbstub.kvm_features import Cpu, Features, choose, parse_cpu
+from gdbstub.kvm_features import Cpu, Features, choose, parse_cpu, set_up_vectors
+from gdbstub.kvm_vcpu import KvmVcpu
 
 ALL = {
     kvm_abi.CAP_ARM_SVE,
@@ -83,6 +88,24 @@ def test_a_host_gives_what_it_has() -> None:
 def test_what_the_host_lacks_is_said(cpu: str, lacking: int, what: str) -> None:
     with pytest.raises(InputError, match=f"^--cpu host,{cpu}: KVM on this host has no {what}"):
         on_a_host(cpu, *ALL - {lacking})
+
+
+class Vcpu:
+    """One whose vectors may have 128, 256 or 512 bits."""
+
+    def get(self, register: Register) -> int:
+        assert register is VLS
+        return 0b1011
+
+
+@pytest.mark.parametrize("bits", [384, 640, 1024, 2048])
+def test_a_length_that_the_hosts_vectors_cannot_have_is_said(bits: int) -> None:
+    vcpu = cast("KvmVcpu", Vcpu())
+    with pytest.raises(InputError) as caught:
+        set_up_vectors(vcpu, parse_cpu(f"sve={bits}"))
+    assert str(caught.value) == (
+        f"--cpu host,sve={bits}: SVE vectors on this host may have 128, 256, 512 bits"
+    )
 
 
 def test_the_bits_that_kvm_takes() -> None:
