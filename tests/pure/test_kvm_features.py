@@ -1,6 +1,6 @@
 """``--cpu``: what it says, and what it comes to on hosts that have more or less."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -9,7 +9,9 @@ from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sve import VLS
 from gdbstub.errors import InputError
 from gdbstub.kvm_features import Cpu, Features, choose, parse_cpu, set_up_vectors
-from gdbstub.kvm_vcpu import KvmVcpu
+
+if TYPE_CHECKING:
+    from gdbstub.kvm_vcpu import KvmVcpu
 
 ALL = {
     kvm_abi.CAP_ARM_SVE,
