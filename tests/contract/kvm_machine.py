@@ -32,7 +32,7 @@ def kvm_machine(
         if not cpu.aarch32:
             machine.vcpus[0].set(CPSR, _PSTATE)
 
-    return KvmMachine(KvmConfig(vcpus, BASE, memory, Nothing(), populate, cpu))
+    return KvmMachine(KvmConfig(vcpus, BASE, memory, Nothing(), populate, cpu=cpu))
 
 
 def pend_irq(machine: KvmMachine, level: bool) -> None:

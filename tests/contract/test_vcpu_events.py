@@ -13,7 +13,7 @@ from gdbstub.kvm_backend import KvmMachine
 from gdbstub.kvm_vcpu import KvmVcpu
 from gdbstub.machine import DebugRegisters, Power
 from tests.contract.kvm_machine import kvm_machine
-from tests.contract.programs import BASE, COUNT, EVERY_VECTOR, VECTORS, at
+from tests.contract.programs import COUNT, EVERY_VECTOR, VECTORS, at
 from tests.contract.recorder import Recorder
 
 pytestmark = pytest.mark.own_kvm
@@ -77,7 +77,7 @@ def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> 
         take_exception(vcpu, ESR(EC=EC.BRK64, IL=1), 0)
         assert vcpu.get(PC) == VECTORS + 0x200
         assert pending(vcpu) == as_pended
-        vcpu._abort(BASE)
+        vcpu._abort()
         assert pending(vcpu) == as_pended
         assert recorder.debug().esr.comment == SYNCHRONOUS_EL1H
         assert ESR(vcpu.get(ESR_EL1)).EC == EC_DATA_ABORT_SAME
