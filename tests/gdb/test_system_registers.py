@@ -34,6 +34,11 @@ def test_a_write_is_read_back(gdb: Client) -> None:
     assert "0xffff800012345678" in said
 
 
+def test_the_thread_pointer_has_a_name_of_gdbs_own(gdb: Client) -> None:
+    said = gdb("set var $tpidr = 0x123456789abc", "flushregs", "print/x (long) $TPIDR_EL0")
+    assert "$1 = 0x123456789abc" in said
+
+
 def test_bits_that_would_not_stick_are_an_error_and_change_nothing(gdb: Client) -> None:
     said = gdb(
         "set var $VBAR_EL1 = 0x40001000", "set var $VBAR_EL1 = 0x40002001", "print/x $VBAR_EL1"
