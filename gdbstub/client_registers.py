@@ -25,7 +25,7 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sve import VG, sve_registers
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
-from gdbstub.errors import RegisterRefused
+from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Machine, Vcpu
 
 #: Whether a mask is for the high half, and whether for code.
@@ -57,7 +57,12 @@ class ClientRegisters:
             return self._granules
         if register.feature == PAUTH:
             return _pac_mask(vcpu, register)
-        return vcpu.get(_meant(vcpu, register)) & (1 << register.bits) - 1
+        try:
+            return vcpu.get(_meant(vcpu, register)) & (1 << register.bits) - 1
+        except NoSuchRegister:
+            if register is CCSIDR_EL1:
+                return 0  # no cache is selected: it reads as UNKNOWN, and need not be missing
+            raise
 
     def write(self, vcpu: Vcpu, register: Register, value: int) -> None:
         """Write a register all or not at all.

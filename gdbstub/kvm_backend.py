@@ -192,11 +192,13 @@ class KvmMachine:
                 )
                 for index in range(config.vcpus)
             )
-            self._init_vcpus()
+            self.features = kvm_features.choose(config.cpu, self.extension)
+            self.vector_length = kvm_features.initialise(
+                self.vm, self._vcpus, config.cpu, self.features
+            )
             config.populate(self)
             if self.features.pmu:
-                for vcpu in self._vcpus:
-                    kvm_features.start_pmu(vcpu, config.pmu_intid)
+                kvm_features.start_pmu(self._vcpus, config.pmu_intid)
             listed = self._vcpus[0].listed()
             # Time begins with the first instruction, however long a debugger looks at it.
             if self._time_stands_still:
@@ -217,19 +219,6 @@ class KvmMachine:
                 f"this host gives a guest {bits} bits of physical address; less RAM fits"
             )
         return bits
-
-    def _init_vcpus(self) -> None:
-        cpu = self._config.cpu
-        self.features = kvm_features.choose(cpu, self.extension)
-        init = ffi.new("struct kvm_vcpu_init *")
-        kvm_abi.ioctl(self.vm, kvm_abi.ARM_PREFERRED_TARGET, init)
-        for vcpu in self._vcpus:
-            init.features[0] = self.features.init
-            if vcpu.index:
-                init.features[0] |= kvm_abi.VCPU_POWER_OFF
-            kvm_abi.ioctl(vcpu.fd, kvm_abi.ARM_VCPU_INIT, init)
-            if self.features.sve:
-                self.vector_length = kvm_features.set_up_vectors(vcpu, cpu)
 
     def _report_undecoded_accesses(self) -> None:
         """Have KVM exit for an access without syndrome instead of failing KVM_RUN."""

@@ -4,7 +4,7 @@ It makes no vCPU and runs none. Source: linux/Documentation/virt/kvm/api.rst, 4.
 (KVM_ARM_VCPU_INIT), 4.119 (KVM_ARM_VCPU_FINALIZE), and devices/vcpu.rst, 1 (the PMU).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -140,6 +140,28 @@ def choose(cpu: Cpu, extension: Callable[[int], int]) -> Features:
     )
 
 
+def initialise(vm: int, vcpus: Sequence[KvmVcpu], cpu: Cpu, features: Features) -> int:
+    """Make vCPUs of a VM what they are: the first is on, the others wait for PSCI CPU_ON.
+
+    Returns the longest SVE vector's bits, 0 without SVE.
+
+    Raises:
+        InputError: the host's vectors cannot have the length that was asked for.
+        OSError: KVM failed.
+    """
+    vector_length = 0
+    init = ffi.new("struct kvm_vcpu_init *")
+    kvm_abi.ioctl(vm, kvm_abi.ARM_PREFERRED_TARGET, init)
+    for vcpu in vcpus:
+        init.features[0] = features.init
+        if vcpu.index:
+            init.features[0] |= kvm_abi.VCPU_POWER_OFF
+        kvm_abi.ioctl(vcpu.fd, kvm_abi.ARM_VCPU_INIT, init)
+        if features.sve:
+            vector_length = set_up_vectors(vcpu, cpu)
+    return vector_length
+
+
 def set_up_vectors(vcpu: KvmVcpu, cpu: Cpu) -> int:
     """Give a vCPU with SVE its vector lengths, for ever; the longest, in bits.
 
@@ -161,13 +183,14 @@ def set_up_vectors(vcpu: KvmVcpu, cpu: Cpu) -> int:
     return longest
 
 
-def start_pmu(vcpu: KvmVcpu, intid: int | None) -> None:
-    """Start a vCPU's PMU, once its interrupt controller is there; *intid* is None without one.
+def start_pmu(vcpus: Sequence[KvmVcpu], intid: int | None) -> None:
+    """Start the PMUs, once the interrupt controller is there; *intid* is None without one.
 
     Raises:
         OSError: KVM failed.
     """
     group = kvm_abi.PMU_V3_CTRL
-    if intid is not None:
-        kvm_abi.set_attribute(vcpu.fd, group, kvm_abi.PMU_V3_IRQ, ffi.new("int *", intid))
-    kvm_abi.set_attribute(vcpu.fd, group, kvm_abi.PMU_V3_INIT, ffi.NULL)
+    for vcpu in vcpus:
+        if intid is not None:
+            kvm_abi.set_attribute(vcpu.fd, group, kvm_abi.PMU_V3_IRQ, ffi.new("int *", intid))
+        kvm_abi.set_attribute(vcpu.fd, group, kvm_abi.PMU_V3_INIT, ffi.NULL)

@@ -195,7 +195,6 @@ def test_features_survive_a_reset() -> None:
         assert machine.features == before
         assert _names(machine) == names
         debugger = Debugger(machine)
-        _write(debugger, CSSELR_EL1, 0)
         for row in debugger.registers:
             assert len(debugger.read_registers(1, (row,))) == row.size
 
@@ -270,6 +269,8 @@ def test_ccsidr_is_the_one_that_csselr_selects() -> None:
                 with pytest.raises(RegisterRefused):
                     _write(debugger, CCSIDR_EL1, value ^ 1 << 20)
         assert len(seen) > 1
+        _write(debugger, CSSELR_EL1, 0xE)
+        assert _value(debugger, CCSIDR_EL1) == 0
 
 
 def test_aarch32_at_el1() -> None:
