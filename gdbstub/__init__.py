@@ -1,3 +1,93 @@
-"""A GDB remote-stub server for KVM arm64 guests."""
+"""A GDB remote stub for KVM arm64 guests, and its protocol half as a library.
+
+What is named here serves any object that implements ``Target`` to GDB and LLDB; it knows no KVM
+and imports nothing but the standard library. Each name's module is imported when it is first used.
+
+    asyncio.run(gdbstub.serve(my_target, "localhost:1234"))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gdbstub.aarch64.registers import Register
+    from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix
+    from gdbstub.errors import (
+        InputError,
+        MachineError,
+        MemoryFault,
+        NoSlot,
+        NoSuchRegister,
+        NoSuchThread,
+        RegisterRefused,
+        StubError,
+    )
+    from gdbstub.library import serve
+    from gdbstub.record import Recorder
+    from gdbstub.server import Server
+    from gdbstub.target import (
+        Action,
+        AddressSpace,
+        Command,
+        Exited,
+        Kind,
+        MemoryTags,
+        Monitor,
+        Range,
+        Report,
+        Resume,
+        Signal,
+        Stop,
+        Stopped,
+        Target,
+        Thread,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Action",
+    "AddressSpace",
+    "Command",
+    "Endpoint",
+    "Exited",
+    "InputError",
+    "Kind",
+    "MachineError",
+    "MemoryFault",
+    "MemoryTags",
+    "Monitor",
+    "NoSlot",
+    "NoSuchRegister",
+    "NoSuchThread",
+    "Range",
+    "Recorder",
+    "Register",
+    "RegisterRefused",
+    "Report",
+    "Resume",
+    "Server",
+    "Signal",
+    "Stdio",
+    "Stop",
+    "Stopped",
+    "StubError",
+    "Target",
+    "Tcp",
+    "Thread",
+    "Unix",
+    "serve",
+]
+
+#: The rooms that they stand in, the quickest to import first.
+_ROOMS: Final = ("errors", "target", "endpoint", "record", "library")
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for (PEP 562): the command line, too, passes through this module."""
+    if name in __all__:
+        for room in _ROOMS:
+            module = import_module(f"gdbstub.{room}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -106,7 +106,7 @@ class Tcp:
             why = "is in use: another program listens there"
         else:
             why = f"cannot be listened on: {error.strerror}"
-        return InputError(f"{self} {why}; choose another with --gdb HOST:PORT")
+        return InputError(f"{self} {why}; choose another, or port 0 for a free one")
 
 
 def _listener(family: int, address: tuple[str, int]) -> socket.socket:
@@ -194,8 +194,8 @@ class Stdio:
 Endpoint = Tcp | Unix | Stdio
 
 
-def parse_endpoint(text: str) -> Endpoint:
-    """Read what ``--gdb`` was given; ``:PORT`` is ``localhost:PORT``.
+def parse_endpoint(text: str, name: str = "--gdb") -> Endpoint:
+    """Read what *name* was given; ``:PORT`` is ``localhost:PORT``.
 
     Raises:
         InputError: it is none of the forms.
@@ -204,23 +204,23 @@ def parse_endpoint(text: str) -> Endpoint:
         return Stdio()
     if text.startswith("unix:"):
         if not (path := text.removeprefix("unix:")) or "\0" in path:
-            raise _bad(text, "a path")
+            raise _bad(name, text, "a path")
         return Unix(path)
     host, colon, port = text.rpartition(":")
     if not colon:
-        raise _bad(text, "a port")
+        raise _bad(name, text, "a port")
     if not (port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16 and len(port) < 6):
-        raise _bad(text, "a port from 0 to 65535")
+        raise _bad(name, text, "a port from 0 to 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if ":" not in host:
-            raise _bad(text, "an IPv6 address in the brackets")
+            raise _bad(name, text, "an IPv6 address in the brackets")
     elif ":" in host:
-        raise _bad(text, "brackets round an IPv6 address")
+        raise _bad(name, text, "brackets round an IPv6 address")
     if any(character.isspace() or character in "[]/\0" for character in host):
-        raise _bad(text, "a host")
+        raise _bad(name, text, "a host")
     return Tcp(host or "localhost", int(port))
 
 
-def _bad(text: str, missing: str) -> InputError:
-    return InputError(f"--gdb {text!r} lacks {missing}; expected HOST:PORT, unix:PATH or stdio")
+def _bad(name: str, text: str, missing: str) -> InputError:
+    return InputError(f"{name} {text!r} lacks {missing}; expected HOST:PORT, unix:PATH or stdio")

@@ -10,9 +10,9 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
-from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix
+from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.errors import InputError
 from gdbstub.record import Recorder
 from gdbstub.session import Session
@@ -29,18 +29,25 @@ _PATIENCE: Final = 0.5
 class Server:
     """Serves *target* on *endpoint*; all of it on the running event loop.
 
-    ``endpoint`` names what is bound, ``remote`` is what GDB's ``target remote`` takes.
+    ``endpoint`` names what is bound, ``remote`` is what GDB's ``target remote`` takes. As an
+    asynchronous context it is listening inside, and closed behind.
     """
 
     def __init__(
         self,
         target: Target,
-        endpoint: Endpoint,
+        endpoint: Endpoint | str,
         *,
         recorder: Recorder | None = None,
         kill_on_disconnect: bool = False,
     ) -> None:
-        """Open nothing yet. *kill_on_disconnect* ends the guest with its first client."""
+        """Open nothing yet. *kill_on_disconnect* ends the guest with its first client.
+
+        Raises:
+            InputError: *endpoint* is a text and none of ``HOST:PORT``, ``unix:PATH``, ``stdio``.
+        """
+        if isinstance(endpoint, str):
+            endpoint = parse_endpoint(endpoint, "endpoint")
         self.target = target
         self._recorder = recorder
         self._kill_on_disconnect = kill_on_disconnect
@@ -51,6 +58,13 @@ class Server:
         self._ended = asyncio.Event()
         self._hop_due = False
         self._undo: Callable[[], None] = lambda: None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     @property
     def endpoint(self) -> str:
@@ -164,8 +178,8 @@ class Server:
             for pipe in pipes:
                 pipe.close()
             raise InputError(
-                "--gdb stdio needs pipes or sockets for standard input and output; "
-                "it is for GDB's: target remote | gdbstub run --gdb stdio"
+                "stdio needs pipes or sockets for standard input and output; "
+                "it is for GDB's: target remote | COMMAND"
             ) from None
 
 

@@ -222,7 +222,7 @@ def test_a_port_in_use_by_the_lab_path(place: Place, taken: int, guest: list[str
     line = place.refusal(*guest, "--host=lab", "--gdb", f"localhost:{taken}", "--record=record")
     assert line == (
         f"localhost:{taken} is in use: another program listens there; "
-        "choose another with --gdb HOST:PORT"
+        "choose another, or port 0 for a free one"
     )
 
 

@@ -22,6 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"target", "errors", "aarch64", "agent"},
     "session": {"rsp", "packets", "target", "errors", "record"},
     "server": {"session", "target", "endpoint", "errors", "record"},
+    "library": {"server", "target", "endpoint", "record"},
     "swbp": set(),
     "watchpoints": {"aarch64", "target"},
     "hwbp": {"errors", "aarch64", "machine", "target", "watchpoints"},

@@ -82,4 +82,4 @@ def test_standard_input_from_a_file() -> None:
         child = subprocess.run(
             (sys.executable, "-c", STDIO), cwd=ROOT, stdin=file, capture_output=True, timeout=20
         )
-    assert b"--gdb stdio needs pipes or sockets" in child.stderr
+    assert b"stdio needs pipes or sockets" in child.stderr
