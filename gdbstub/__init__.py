@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from gdbstub.server import Server
     from gdbstub.target import (
         Action,
-        AddressSpace,
         Command,
         Exited,
         Kind,
         MemoryTags,
         Monitor,
+        PhysicalMemory,
         Range,
         Report,
         Resume,
@@ -47,7 +47,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
-    "AddressSpace",
     "Command",
     "Endpoint",
     "Exited",
@@ -60,6 +59,7 @@ __all__ = [
     "NoSlot",
     "NoSuchRegister",
     "NoSuchThread",
+    "PhysicalMemory",
     "Range",
     "Recorder",
     "Register",

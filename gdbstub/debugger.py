@@ -27,7 +27,6 @@ from gdbstub.machine import (
 )
 from gdbstub.target import (
     Action,
-    AddressSpace,
     Exited,
     Kind,
     Range,
@@ -110,24 +109,21 @@ class Debugger:
         self._memory.forget()
         self._registers.write(vcpu, register, int.from_bytes(data, "little"))
 
-    def read_memory(
-        self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
-    ) -> bytes:
-        """Read memory as *thread* sees it, or RAM."""
-        index = self._index(thread)
-        if space is AddressSpace.PHYSICAL:
-            return self._memory.read_physical(address, length)
-        return self._memory.read(index, address, length)
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
+        """Read memory as *thread* sees it."""
+        return self._memory.read(self._index(thread), address, length)
 
-    def write_memory(
-        self, thread: int, address: int, data: bytes, space: AddressSpace = AddressSpace.VIRTUAL
-    ) -> None:
-        """Write memory as *thread* sees it, or RAM."""
-        index = self._index(thread)
-        if space is AddressSpace.PHYSICAL:
-            self._memory.write_physical(address, data)
-        else:
-            self._memory.write(index, address, data)
+    def write_memory(self, thread: int, address: int, data: bytes) -> None:
+        """Write memory as *thread* sees it."""
+        self._memory.write(self._index(thread), address, data)
+
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        """Read RAM (``PhysicalMemory``)."""
+        return self._memory.read_physical(ipa, length)
+
+    def write_physical(self, ipa: int, data: bytes) -> None:
+        """Write RAM."""
+        self._memory.write_physical(ipa, data)
 
     @property
     def tags(self) -> VirtualTags | None:

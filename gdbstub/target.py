@@ -21,6 +21,9 @@ class Signal(IntEnum):
     ILL = 4
     TRAP = 5
     ABRT = 6
+    FPE = 8
+    BUS = 10
+    SEGV = 11
 
 
 class Stop(Enum):
@@ -96,13 +99,6 @@ class Kind(IntEnum):
     ACCESS = 4
 
 
-class AddressSpace(Enum):
-    """What an address of memory means."""
-
-    VIRTUAL = "as a thread sees it"
-    PHYSICAL = "as the guest calls physical"
-
-
 @dataclass(frozen=True, slots=True)
 class Thread:
     """One row of a thread list: ``state`` is a few words for a person."""
@@ -155,21 +151,17 @@ class Target(Protocol):
         """
         ...
 
-    def read_memory(
-        self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
-    ) -> bytes:
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
         """Read as *thread* sees memory now, short when the tail is unmapped.
 
-        Breakpoints do not show in either space.
+        Breakpoints do not show.
 
         Raises:
             MemoryFault: the first byte cannot be read.
         """
         ...
 
-    def write_memory(
-        self, thread: int, address: int, data: bytes, space: AddressSpace = AddressSpace.VIRTUAL
-    ) -> None:
+    def write_memory(self, thread: int, address: int, data: bytes) -> None:
         """Write as *thread* sees memory now: all of it or nothing.
 
         Raises:
@@ -255,6 +247,32 @@ class Monitor(Protocol):
             StubError: it cannot be done; the message is one line for a person.
         """
         ...
+
+
+@runtime_checkable
+class PhysicalMemory(Protocol):
+    """Memory by the addresses that the guest calls physical."""
+
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        """Read, short when the tail is no RAM; breakpoints do not show.
+
+        Raises:
+            MemoryFault: the first byte cannot be read.
+        """
+        ...
+
+    def write_physical(self, ipa: int, data: bytes) -> None:
+        """Write all of it or nothing.
+
+        Raises:
+            MemoryFault: some byte cannot be written; none was.
+        """
+        ...
+
+
+def physical_memory(target: Target) -> PhysicalMemory | None:
+    """*target*, if it has physical addresses."""
+    return target if isinstance(target, PhysicalMemory) else None
 
 
 class MemoryTags(Protocol):

@@ -11,7 +11,7 @@ from typing import Final
 from gdbstub.aarch64.registers import CORE, Register
 from gdbstub.errors import NoSuchThread
 from gdbstub.packets.expedited import Expedited
-from gdbstub.target import Action, AddressSpace, Resume, Tally, Target
+from gdbstub.target import Action, PhysicalMemory, Resume, Tally, Target
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
@@ -34,8 +34,8 @@ class Client:
     guest_gone: bool = False
     #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL``.
     resumed: int = ALL
-    #: What the addresses of memory packets mean.
-    space: AddressSpace = AddressSpace.VIRTUAL
+    #: What the addresses of memory packets are of, where not of what a thread sees.
+    physical: PhysicalMemory | None = None
     #: Whether an older LLDB was told that ``x`` replies carry no ``b``.
     raw_upload: bool = False
     #: Whether it takes the keys of LLDB's in stop replies; it has asked for them.
@@ -100,6 +100,27 @@ class Client:
             yield
         finally:
             self.general = before
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """Read memory, in the space that the client chose.
+
+        Raises:
+            MemoryFault: the first byte cannot be read.
+        """
+        if self.physical:
+            return self.physical.read_physical(address, length)
+        return self.target.read_memory(self.general, address, length)
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Write memory, in the same.
+
+        Raises:
+            MemoryFault: some byte cannot be written; none was.
+        """
+        if self.physical:
+            self.physical.write_physical(address, data)
+        else:
+            self.target.write_memory(self.general, address, data)
 
     def resume(self, action: Action) -> Resume:
         """What ``c`` or ``s`` resumes after the last ``Hc``.

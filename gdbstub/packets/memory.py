@@ -48,7 +48,7 @@ def write_binary(client: Client, address: int, length: int, data: bytes) -> byte
 
 def _read(client: Client, address: int, length: int) -> bytes:
     length = min(length, _TOP - address)
-    return client.target.read_memory(client.general, address, length, client.space)
+    return client.read_memory(address, length)
 
 
 def _write(client: Client, address: int, length: int, data: bytes) -> bytes:
@@ -57,5 +57,5 @@ def _write(client: Client, address: int, length: int, data: bytes) -> bytes:
     if address + length > _TOP:
         raise PacketError("the addresses wrap round")
     if data:
-        client.target.write_memory(client.general, address, data, client.space)
+        client.write_memory(address, data)
     return b"OK"

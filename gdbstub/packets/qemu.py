@@ -5,26 +5,26 @@ Only memory packets obey the mode: breakpoints and watchpoints stay where the gu
 
 from gdbstub.packets.client import Client
 from gdbstub.packets.registry import packet
-from gdbstub.target import AddressSpace
+from gdbstub.target import PhysicalMemory, physical_memory
 
 
-@packet("qqemu.Supported")
-def supported(client: Client) -> bytes:
+@packet("qqemu.Supported", needs=physical_memory)
+def supported(client: Client, memory: PhysicalMemory) -> bytes:
     """``qqemu.Supported``: which of QEMU's packets there are (GDB manual, E.4, vendor prefixes)."""
     return b"PhyMemMode"
 
 
-@packet("qqemu.PhyMemMode")
-def physical(client: Client) -> bytes:
+@packet("qqemu.PhyMemMode", needs=physical_memory)
+def physical(client: Client, memory: PhysicalMemory) -> bytes:
     """``qqemu.PhyMemMode``: 1 if addresses are physical (GDB manual, E.4, vendor prefixes)."""
-    return b"%d" % (client.space is AddressSpace.PHYSICAL)
+    return b"%d" % (client.physical is not None)
 
 
-@packet("Qqemu.PhyMemMode:", "n")
-def set_physical(client: Client, n: int) -> bytes:
+@packet("Qqemu.PhyMemMode:", "n", needs=physical_memory)
+def set_physical(client: Client, memory: PhysicalMemory, n: int) -> bytes:
     """``Qqemu.PhyMemMode:n``: addresses are physical from now on, or virtual where *n* is 0.
 
     Of the packets ``m M x X qSearch qCRC`` (GDB manual, E.4, vendor prefixes).
     """
-    client.space = AddressSpace.PHYSICAL if n else AddressSpace.VIRTUAL
+    client.physical = memory if n else None
     return b"OK"

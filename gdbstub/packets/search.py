@@ -64,6 +64,6 @@ def _blocks(client: Client, address: int, length: int) -> Iterator[tuple[bytes, 
     end = min(address + length, _TOP)
     while address < end:
         length = min(SLICE, end - address)
-        data = client.target.read_memory(client.general, address, length, client.space)
+        data = client.read_memory(address, length)
         address += len(data)
         yield data, address < end

@@ -11,7 +11,6 @@ from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC, Register
 from gdbstub.errors import MemoryFault, NoSlot, NoSuchRegister
 from gdbstub.target import (
     Action,
-    AddressSpace,
     Exited,
     Kind,
     Range,
@@ -33,11 +32,6 @@ PHYSICAL = 0x9000_0000
 
 #: ``b .``: a continued thread stays here until it is interrupted.
 HERE = 0x1400_0000
-
-
-def _virtual(address: int, space: AddressSpace) -> int:
-    """The memory at ``BASE`` has the physical address ``PHYSICAL``."""
-    return address - PHYSICAL + BASE if space is AddressSpace.PHYSICAL else address
 
 
 @dataclass
@@ -97,24 +91,26 @@ class FakeTarget:
         self.calls.append(("write", thread, register.name, data))
         self.values[thread, register] = data
 
-    def read_memory(
-        self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
-    ) -> bytes:
+    def read_memory(self, thread: int, gva: int, length: int) -> bytes:
         self._meet_trouble()
-        gva = _virtual(address, space)
         assert length > 0
         if not BASE <= gva < BASE + SIZE:
             raise MemoryFault(f"nothing at {gva:#x}")
         return bytes(self.memory[gva - BASE :][:length])
 
-    def write_memory(
-        self, thread: int, address: int, data: bytes, space: AddressSpace = AddressSpace.VIRTUAL
-    ) -> None:
+    def write_memory(self, thread: int, gva: int, data: bytes) -> None:
         self._meet_trouble()
-        gva = _virtual(address, space)
         if not BASE <= gva <= gva + len(data) <= BASE + SIZE:
             raise MemoryFault(f"nothing at {gva:#x}")
         self.memory[gva - BASE : gva - BASE + len(data)] = data
+
+    # The memory at ``BASE`` has the physical address ``PHYSICAL``.
+
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        return self.read_memory(1, ipa - PHYSICAL + BASE, length)
+
+    def write_physical(self, ipa: int, data: bytes) -> None:
+        self.write_memory(1, ipa - PHYSICAL + BASE, data)
 
     def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
         self._meet_trouble()

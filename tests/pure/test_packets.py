@@ -2,7 +2,7 @@
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import CPSR, FPSIMD, GENERAL, SP, SYSTEM_REGISTERS, V, X
-from gdbstub.target import Action, AddressSpace, Kind
+from gdbstub.target import Action, Kind
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -225,7 +225,6 @@ def test_a_read_is_no_longer_than_a_packet() -> None:
             thread: int,
             address: int,
             length: int,
-            space: AddressSpace = AddressSpace.VIRTUAL,
         ) -> bytes:
             assert 0 < length <= 0x10000
             assert address + length <= 1 << 64

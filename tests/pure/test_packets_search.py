@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from gdbstub import rsp, server
 from gdbstub.packets.search import SLICE
 from gdbstub.session import Session
-from gdbstub.target import AddressSpace
 from tests.pure.fake_target import BASE, FakeTarget
 from tests.pure.test_server import connect, serving
 from tests.pure.transcript import Stage, conversation
@@ -26,9 +25,7 @@ def with_text(at: int, text: bytes) -> FakeTarget:
 class Endless(FakeTarget):
     """Zeros wherever one looks; a search of it takes for ever."""
 
-    def read_memory(
-        self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
-    ) -> bytes:
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
         assert length <= SLICE
         return bytes(length)
 
@@ -82,9 +79,7 @@ def test_search() -> None:
 )
 def test_a_search_finds_what_lies_across_slices(memory: bytes, other: bytes, cut: int) -> None:
     class Pieces(FakeTarget):
-        def read_memory(
-            self, thread: int, address: int, length: int, space: AddressSpace = AddressSpace.VIRTUAL
-        ) -> bytes:
+        def read_memory(self, thread: int, address: int, length: int) -> bytes:
             return memory[address : address + min(cut, length)]
 
     stage = Stage(Pieces())
@@ -303,3 +298,18 @@ async def test_the_end_of_the_server_does_not_wait_for_work() -> None:
         await peer.hello()
         peer.send(b"qSearch:memory:0;ffffffffffffffff;needle")
         await peer.writer.drain()
+
+
+def test_a_target_without_physical_addresses_has_no_mode_for_them() -> None:
+    class Virtual(FakeTarget):
+        read_physical = write_physical = None  # type: ignore[assignment]
+
+    conversation(
+        """
+        <- $qqemu.Supported
+        -> $
+        <- $Qqemu.PhyMemMode:1
+        -> $
+        """,
+        Virtual(),
+    )
