@@ -188,6 +188,13 @@ PATCHES_ITSELF: Final = program(
     (0xD4200020, "brk #1"),
 )
 
+# x0: what SCTLR_EL1 shall be; x1: where to go on, by a virtual address.
+MMU_ON: Final = program(
+    (0xD5181000, "msr sctlr_el1, x0"),
+    (0xD5033FDF, "isb"),
+    (0xD61F0020, "br x1"),
+)
+
 SYSTEM_OFF: Final = program(
     (0x52800100, "mov w0, #8"),
     (0x72B08000, "movk w0, #0x8400, lsl #16"),

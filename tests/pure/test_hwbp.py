@@ -36,6 +36,16 @@ def test_full_is_an_error_that_loses_nothing() -> None:
     hardware.insert(Kind.HARDWARE, 0x3000, 4)
 
 
+def test_a_watchpoint_that_is_asked_for_twice_is_one() -> None:
+    hardware = HardwareBreakpoints(1, 2)
+    for _ in range(3):
+        hardware.insert(Kind.WRITE, 0x1005, 8)
+    assert len(hardware.registers(enabled=False).watchpoints) == 2
+    hardware.remove(Kind.WRITE, 0x1005, 8)
+    hardware.remove(Kind.WRITE, 0x1005, 8)
+    assert hardware.registers(enabled=False).watchpoints == ()
+
+
 def test_remove_takes_exactly_what_was_asked_for() -> None:
     hardware = HardwareBreakpoints(1, 4)
     hardware.insert(Kind.WRITE, 0x1000, 4)

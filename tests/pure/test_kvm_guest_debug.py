@@ -1,0 +1,78 @@
+"""What KVM is told of a vCPU's comparators and steps, and that it is told only of changes."""
+
+import pytest
+
+from gdbstub import kvm_abi
+from gdbstub.kvm_abi import CData
+from gdbstub.kvm_guest_debug import GuestDebug
+from gdbstub.machine import DebugRegisters
+
+ENABLE, STEP, SW_BP, HW = 1, 2, 1 << 16, 1 << 17
+BREAKPOINTS = ((0x1E7, 0x1000), (0x1E7, 0x2000))
+WATCHPOINTS = ((0x1FF7, 0x3000), (0x1FF7, 0x4000), (0x1FF7, 0x5000))
+ALL = DebugRegisters(BREAKPOINTS, WATCHPOINTS, enabled=True)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
+    """Of each ioctl: control, and the 64 words of all slots."""
+    calls: list[tuple[int, list[int]]] = []
+
+    def ioctl(_: int, request: int, debug: CData) -> int:
+        assert request == kvm_abi.SET_GUEST_DEBUG
+        banks = debug.dbg_bcr, debug.dbg_bvr, debug.dbg_wcr, debug.dbg_wvr
+        calls.append((debug.control, [word for bank in banks for word in bank]))
+        return 0
+
+    monkeypatch.setattr(kvm_abi, "ioctl", ioctl)
+    return calls
+
+
+def slots(*banks: tuple[int, ...]) -> list[int]:
+    return [word for bank in banks for word in (*bank, *(16 - len(bank)) * (0,))]
+
+
+def test_unused_slots_are_zero(told: list[tuple[int, list[int]]]) -> None:
+    """Also those that held something before: fewer of a kind, none, and fewer again."""
+    debug = GuestDebug(-1)
+    for breakpoints, watchpoints in ((2, 3), (1, 1), (0, 0), (2, 3), (0, 1)):
+        armed = DebugRegisters(BREAKPOINTS[:breakpoints], WATCHPOINTS[:watchpoints], enabled=True)
+        debug.set(False, armed)
+        _, words = told[-1]
+        pairs = armed.breakpoints, armed.watchpoints
+        assert words == slots(*(tuple(pair[n] for pair in bank) for bank in pairs for n in (0, 1)))
+    assert len(told) == 5
+
+
+@pytest.mark.parametrize(
+    ("step", "debug", "control"),
+    [
+        (True, DebugRegisters(), ENABLE | SW_BP | STEP),
+        (False, DebugRegisters(enabled=True), ENABLE | SW_BP),
+        (False, ALL, ENABLE | SW_BP | HW),
+        (False, DebugRegisters(BREAKPOINTS), ENABLE | HW),
+        (True, ALL, ENABLE | SW_BP | HW | STEP),
+    ],
+)
+def test_control(
+    told: list[tuple[int, list[int]]], step: bool, debug: DebugRegisters, control: int
+) -> None:
+    """KVM replaces all of it each time: a flag that is left out is off."""
+    guest_debug = GuestDebug(-1)
+    guest_debug.set(step, debug)
+    guest_debug.set(step, debug)
+    guest_debug.set(False, DebugRegisters())
+    assert [said for said, _ in told] == [control, 0]
+    assert not any(told[-1][1])
+
+
+def test_a_step_that_was_cut_short_is_forgotten_before_the_next(
+    told: list[tuple[int, list[int]]],
+) -> None:
+    guest_debug = GuestDebug(-1)
+    guest_debug.set(True, ALL)
+    guest_debug.set(True, ALL, cut_short=True)
+    guest_debug.set(False, ALL, cut_short=True)
+    guest_debug.set(False, ALL, cut_short=True)
+    stepping, running = ENABLE | SW_BP | HW | STEP, ENABLE | SW_BP | HW
+    assert [said for said, _ in told] == [stepping, 0, stepping, 0, running]
