@@ -1,60 +1,22 @@
-"""Every breakpoint and watchpoint of a client, whatever serves it, and whose a debug exit is.
+"""Every breakpoint and watchpoint of a client, whatever serves it.
 
-It runs nothing: requests are records, ``arm`` makes them true before the vCPUs run, and
-``verdict`` answers for one exit. Only ``verdict`` is called on vCPU threads.
+It runs nothing and judges nothing: requests are records, and ``arm`` makes them true before the
+vCPUs run.
 """
 
-import logging
-from enum import Enum, auto
-from typing import Final
+from collections import Counter
 
-from gdbstub.aarch64.accesses import accessed
 from gdbstub.aarch64.instructions import WordAt
-from gdbstub.aarch64.registers import (
-    CPSR,
-    MDSCR_EL1,
-    PC,
-    SYSTEM_REGISTERS,
-    Register,
-    X,
-    stack_pointer,
-)
-from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
+from gdbstub.aarch64.registers import CPSR
+from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.agent import Clauses
 from gdbstub.errors import MemoryFault, PacketError
 from gdbstub.hwbp import HardwareBreakpoints
-from gdbstub.machine import DebugExit, DebugRegisters, Machine, Vcpu
-from gdbstub.swbp import BRK_COMMENT, SoftwareBreakpoints
-from gdbstub.target import Kind, Stop, Stopped
+from gdbstub.machine import DebugRegisters, Machine
+from gdbstub.swbp import SoftwareBreakpoints
+from gdbstub.target import Kind
 from gdbstub.virtual_memory import VirtualMemory
-from gdbstub.watchpoints import Elsewhere
-
-_log = logging.getLogger("gdbstub.debugger")
-
-_STOPS: Final = {
-    Kind.SOFTWARE: Stop.SWBREAK,
-    Kind.HARDWARE: Stop.HWBREAK,
-    Kind.WRITE: Stop.WATCH,
-    Kind.READ: Stop.RWATCH,
-    Kind.ACCESS: Stop.AWATCH,
-}
-
-
-def _numbered(name: str) -> tuple[Register, ...]:
-    return tuple(SYSTEM_REGISTERS[f"{name}{n}_EL1"] for n in range(16))
-
-
-# The guest's own comparators.
-_CONTROLS: Final = {
-    EC.BREAKPOINT_LOWER: _numbered("DBGBCR"),
-    EC.WATCHPOINT_LOWER: _numbered("DBGWCR"),
-}
-
-
-class Whose(Enum):
-    """Of a debug exit that is nothing to tell a client."""
-
-    GUEST = auto()  # its own exception, which it must get
-    PASSED = auto()  # ours, but not what was asked for: its instruction is executed silently
+from gdbstub.watchpoints import Elsewhere, Watchpoint
 
 
 class Breakpoints:
@@ -66,6 +28,9 @@ class Breakpoints:
         self._hardware = HardwareBreakpoints(machine.breakpoint_slots, machine.watchpoint_slots)
         #: Z0 where no RAM is yet: gva -> the vCPU that asked. A comparator stands in.
         self._unmapped: dict[int, int] = {}
+        self._clauses: dict[tuple[Kind, int], Clauses] = {}
+        #: How often a breakpoint's conditions did not hold, by kind and address.
+        self.false_hits: Counter[tuple[Kind, int]] = Counter()
         #: What the machine was armed with last.
         self.armed = DebugRegisters()
         self.memory = VirtualMemory(machine, self._software)
@@ -80,8 +45,16 @@ class Breakpoints:
             self._hardware.insert(kind, gva, length)
             self._unmapped[gva] = vcpu
 
+    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
+        """Let a breakpoint that was asked for have these conditions and commands, and no others."""
+        if clauses.conditions or clauses.commands:
+            self._clauses[kind, gva] = clauses
+        else:
+            self._clauses.pop((kind, gva), None)
+
     def remove(self, kind: Kind, gva: int, length: int) -> None:
         """Take back what the same arguments asked for."""
+        self._clauses.pop((kind, gva), None)
         if kind is Kind.SOFTWARE:
             self._software.remove(gva)
             self._drop_stand_in(gva)
@@ -101,11 +74,20 @@ class Breakpoints:
         self.armed = debug
 
     def strip(self) -> None:
-        """Take everything of ours out of the guest."""
-        self._software.clear()
+        """Take everything of ours out of the guest.
+
+        What was inserted to print while nobody is there stays asked for, and is there again
+        when the guest goes on.
+        """
+        self._clauses = {at: each for at, each in self._clauses.items() if each.persist}
+        kept = self._clauses.keys()
+        self._software.clear(but={gva for kind, gva in kept if kind is Kind.SOFTWARE})
         self._software.withdraw()
         self._unmapped.clear()
         self._hardware.clear()
+        for kind, gva in kept:
+            if kind is Kind.HARDWARE:
+                self._hardware.insert(kind, gva, 4)
         self._arm(DebugRegisters())
 
     def forget(self) -> None:
@@ -120,6 +102,26 @@ class Breakpoints:
     def patched(self, ipa: int) -> bool:
         """Whether a BRK of ours is in RAM at *ipa*."""
         return self._software.owns(ipa)
+
+    def clauses(self, kind: Kind, gva: int) -> Clauses | None:
+        """The conditions and commands of a breakpoint that has any."""
+        return self._clauses.get((kind, gva))
+
+    def compared(self, gva: int) -> tuple[Kind, ...]:
+        """What was asked for at *gva* that a comparator serves."""
+        return self._hardware.kinds_at(gva)
+
+    def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
+        """The watchpoint that an exception belongs to: see ``watchpoints.hit``."""
+        return self._hardware.hit(far, accessed, write=write)
+
+    def lift(self, ipa: int) -> None:
+        """Take our BRK at *ipa* out of RAM for a moment, in which nobody else executes."""
+        self._software.lift(ipa)
+
+    def lay(self, ipa: int) -> None:
+        """Put it back."""
+        self._software.lay(ipa)
 
     def _patch(self, vcpu: int, gva: int) -> bool:
         """Ask for a BRK at *gva* if there is RAM there now."""
@@ -136,35 +138,6 @@ class Breakpoints:
         if self._unmapped.pop(gva, None) is not None:
             self._hardware.remove(Kind.SOFTWARE, gva, 4)
 
-    def verdict(self, exit: DebugExit) -> Stopped | Whose:
-        """What to tell a client of a debug exit, or whose it is otherwise."""
-        thread = exit.vcpu + 1
-        match exit.esr.EC:
-            case EC.STEP_LOWER:
-                return Stopped(thread)
-            case EC.BRK64:
-                if not self._is_our_brk(exit):
-                    return Whose.GUEST
-                # GDB passes over a ``swbreak`` where it has inserted none and goes on, to the
-                # same BRK, for ever. At another address of the page it is told of a plain trap.
-                pc = self._machine.vcpus[exit.vcpu].get(PC)
-                known = self._software.asked_for(pc)
-                return Stopped(thread, stop=Stop.SWBREAK if known else Stop.PLAIN)
-            case EC.BREAKPOINT_LOWER:
-                kind = self._hardware.stops_at(self._machine.vcpus[exit.vcpu].get(PC))
-                return self._unclaimed(exit) if kind is None else Stopped(thread, stop=_STOPS[kind])
-            case EC.WATCHPOINT_LOWER:
-                write = bool(exit.esr.WnR)
-                hit = self._hardware.hit(exit.far, self._accessed(exit.vcpu), write=write)
-                if hit is Elsewhere.OUTSIDE:
-                    return Whose.PASSED
-                if hit is Elsewhere.NOBODY:
-                    return self._unclaimed(exit)
-                return Stopped(thread, stop=_STOPS[hit.kind], gva=hit.clamp(exit.far))
-            case EC.BKPT32:
-                return Whose.GUEST
-        return _unexplained(exit)
-
     def words(self, index: int) -> WordAt:
         """A64 instructions as one vCPU sees memory now, for whatever thread owns it.
 
@@ -180,44 +153,3 @@ class Breakpoints:
                 return 0
 
         return word_at
-
-    def _accessed(self, index: int) -> range | None:
-        """What the instruction accesses that a vCPU, on its own thread, is about to execute."""
-        vcpu = self._machine.vcpus[index]
-        pc = vcpu.get(PC)
-
-        def x(number: int) -> int:
-            stack = stack_pointer(PSTATE(vcpu.get(CPSR)))
-            return vcpu.get(X[number] if number < len(X) else stack)
-
-        return accessed(self.words(index)(pc), pc, x)
-
-    def _unclaimed(self, exit: DebugExit) -> Stopped | Whose:
-        """An exit of a comparator that none of ours explains: the guest's, if it has armed any."""
-        vcpu = self._machine.vcpus[exit.vcpu]
-        if MDSCR(vcpu.get(MDSCR_EL1)).MDE and any(
-            DBGBCR(vcpu.get(control)).E for control in self._own(vcpu, EC(exit.esr.EC))
-        ):
-            return Whose.GUEST
-        return _unexplained(exit)
-
-    def _own(self, vcpu: Vcpu, ec: EC) -> tuple[Register, ...]:
-        return tuple(row for row in _CONTROLS[ec] if row in self._machine.system_registers)
-
-    def _is_our_brk(self, exit: DebugExit) -> bool:
-        """Ours iff the table has its physical address and RAM still holds it."""
-        if exit.esr.comment != BRK_COMMENT:
-            return False
-        pc = self._machine.vcpus[exit.vcpu].get(PC)
-        try:
-            return self._software.owns(self.memory.as_of_now().translate(exit.vcpu, pc).ipa)
-        except MemoryFault:
-            return False
-
-
-def _unexplained(exit: DebugExit) -> Stopped:
-    text = f"vCPU {exit.vcpu}: a debug exit that nothing explains: ESR_EL2 {exit.esr:#x}"
-    if exit.esr.EC == EC.WATCHPOINT_LOWER:
-        text += f", FAR_EL2 {exit.far:#x}"
-    _log.warning("%s (%r)", text, exit.esr)
-    return Stopped(exit.vcpu + 1, text=text)

@@ -50,6 +50,8 @@ class ClientRegisters:
             TPIDR,
             *machine.system_registers,
         )
+        #: The same by number.
+        self.numbered = {row.number: row for row in self.rows}
 
     def read(self, vcpu: Vcpu, register: Register) -> int:
         """A register's value; never more bits than it has."""

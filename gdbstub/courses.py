@@ -13,6 +13,7 @@ from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
     WordAt,
+    does_nothing,
     exclusive_exits,
     loads_exclusive,
     stores_exclusive,
@@ -20,11 +21,11 @@ from gdbstub.aarch64.instructions import (
 )
 from gdbstub.aarch64.registers import CPSR, PC, SPSR_EL1, VBAR_EL1
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
-from gdbstub.breakpoints import Breakpoints, Whose
 from gdbstub.fetch import Fetch
 from gdbstub.guest_exception import take_exception
 from gdbstub.machine import DebugExit, DebugRegisters, Go, Machine
 from gdbstub.target import Range, Stopped
+from gdbstub.verdicts import Verdicts, Whose
 
 Course = Generator[Go, DebugExit, Stopped]
 Leg = Generator[Go, DebugExit, DebugExit]
@@ -46,14 +47,18 @@ class Courses:
     """The courses that one vCPU can take."""
 
     def __init__(
-        self, machine: Machine, index: int, breakpoints: Breakpoints, *, step_irqs: bool = False
+        self, machine: Machine, index: int, verdicts: Verdicts, *, step_irqs: bool = False
     ) -> None:
         """*step_irqs*: let a step end at an interrupt's vector, as it does when left to KVM."""
+        breakpoints = verdicts.breakpoints
         self._machine = machine
         self._index = index
         self._vcpu = machine.vcpus[index]
         self._breakpoints = breakpoints
+        self._verdicts = verdicts
         self._step_irqs = step_irqs
+        # What a step would have exited with that was done in another way.
+        self._stepped = DebugExit(index, ESR(EC=EC.STEP_LOWER, IL=1))
         self._fetch = Fetch(machine, breakpoints.memory, index)
         self._word_at: WordAt = breakpoints.words(index)
 
@@ -63,7 +68,7 @@ class Courses:
         """Run until something is to be told."""
         exit = yield _ON
         while True:
-            match self._breakpoints.verdict(exit):
+            match self._verdicts.judge(exit):
                 case Whose.GUEST:
                     take_exception(self._vcpu, exit.esr, exit.far)
                     exit = yield _ON
@@ -103,7 +108,7 @@ class Courses:
 
     def _after(self, exit: DebugExit) -> Course:
         """What the *exit* that ended a step comes to."""
-        while (verdict := self._breakpoints.verdict(exit)) is Whose.PASSED:
+        while (verdict := self._verdicts.judge(exit)) is Whose.PASSED:
             exit = yield from self._pass_over(exit)
         if verdict is Whose.GUEST:
             # The step ends where hardware ends it: at the exception's vector.
@@ -119,10 +124,10 @@ class Courses:
             # KVM may wait inside for what would end the wait; a NOP it may be as well.
             vcpu.set(PC, pc + 4)
             vcpu.set(CPSR, PSTATE(vcpu.get(CPSR), BTYPE=0))
-            return DebugExit(self._index, ESR(EC=EC.STEP_LOWER, IL=1, ISV=1))
+            return self._stepped
         if self._step_irqs:
             return (yield go)
-        step = stepping.begin(vcpu)
+        step = stepping.begin(vcpu, pc)
         try:
             exit = yield go
             while exit.esr.EC == EC.STEP_LOWER and stepping.again(vcpu, step, self._word_at):
@@ -145,6 +150,8 @@ class Courses:
         """Execute the instruction that caused *exit* silently."""
         pc = self._vcpu.get(PC)
         word = self._word_at(pc)
+        if exit.esr.EC == EC.BRK64:
+            return (yield from self._pass_over_brk(pc, word))
         if loads_exclusive(word) and (exits := exclusive_exits(pc, self._word_at)):
             return (yield from self._sequence(exits, ()))
         done = yield from self._instruction(_STEP_BARE)
@@ -152,12 +159,37 @@ class Courses:
             done = yield from self._retry()
         return done
 
+    def _pass_over_brk(self, pc: int, word: int) -> Leg:
+        """Execute *word*, which a BRK of ours stands for in RAM.
+
+        No other vCPU may run by the place while the BRK is out.
+        """
+        vcpu = self._vcpu
+        pstate = PSTATE(vcpu.get(CPSR))
+        if does_nothing(word, pstate.BTYPE):
+            vcpu.set(PC, pc + 4)
+            if pstate.BTYPE:
+                vcpu.set(CPSR, PSTATE(pstate, BTYPE=0))
+            return self._stepped
+        ipa = self._verdicts.patch(self._index, pc)
+        if ipa is None or not self._machine.hold(self._index):
+            return (yield _ON)  # it is not there any more; or all are to stop, and this comes again
+        self._breakpoints.lift(ipa)
+        try:
+            done = yield from self._instruction(_STEP_BARE)
+        except CutShort:
+            self._breakpoints.lay(ipa)
+            raise
+        self._breakpoints.lay(ipa)
+        self._machine.let_go(self._index)
+        return done
+
     def _retry(self) -> Leg:
         """Follow a store-exclusive that had to fail to where its guest tries again, and succeed.
 
         The exit before it has cleared the exclusive monitor, and would each time again.
         """
-        done = DebugExit(self._index, ESR(EC=EC.STEP_LOWER, IL=1))
+        done = self._stepped
         for _ in range(_RETRY):
             pc = self._vcpu.get(PC)
             if loads_exclusive(self._word_at(pc)):
@@ -193,7 +225,7 @@ class Courses:
         self._unmask(pstate, fault)
         at = vcpu.get(PC)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and breakpoint_at(at) in stops:
-            return DebugExit(self._index, ESR(EC=EC.STEP_LOWER, IL=1))
+            return self._stepped
         return exit
 
     def _unmask(self, before: PSTATE, fault: int) -> None:

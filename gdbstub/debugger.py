@@ -5,10 +5,12 @@ vCPUs are parked; ``debug_exit`` and ``parked`` come from vCPU threads while the
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from gdbstub.aarch64.registers import Register
+from gdbstub.aarch64.registers import PC, Register
+from gdbstub.agent import Clauses
 from gdbstub.breakpoints import Breakpoints
 from gdbstub.client_registers import ClientRegisters
 from gdbstub.courses import Course, Courses, CutShort
@@ -37,6 +39,7 @@ from gdbstub.target import (
     Stopped,
     Thread,
 )
+from gdbstub.verdicts import Verdicts
 from gdbstub.virtual_tags import VirtualTags
 
 _log = logging.getLogger("gdbstub.debugger")
@@ -59,9 +62,13 @@ class Debugger:
         machine.listener = self
         self._registers = ClientRegisters(machine)
         self._breakpoints = Breakpoints(machine)
+        self._judge = Verdicts(machine, self._breakpoints, self._registers, self._print)
         self._memory = self._breakpoints.memory
         self._courses: dict[int, Course] = {}  # by vCPU, those under way
         self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
+        self._unsaid: dict[int, Stopped] = {}  # finished steps that came second, by vCPU
+        self._turns: dict[int, int] = {}  # by vCPU: when a stop of its was told last
+        self._printed: deque[bytes] = deque()  # by breakpoints' commands
         self._exits: Sequence[Exit] = ()
         self._arrived = False  # at rest, and ``take_report`` has not been asked yet
         self._leaving = False  # a client left while the guest ran: strip it and let it run
@@ -108,6 +115,9 @@ class Debugger:
         vcpu = self._machine.vcpus[self._index(thread)]
         self._memory.forget()
         self._registers.write(vcpu, register, int.from_bytes(data, "little"))
+        if register is PC:
+            self._unsaid.pop(thread - 1, None)
+            self._judge.forget(thread - 1)
 
     def read_memory(self, thread: int, address: int, length: int) -> bytes:
         """Read memory as *thread* sees it."""
@@ -141,6 +151,22 @@ class Debugger:
         """Remove what the same arguments inserted."""
         self._breakpoints.remove(kind, gva, length)
 
+    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
+        """Give a breakpoint its conditions and commands (``Conditional``)."""
+        self._breakpoints.attach(kind, gva, clauses)
+
+    def _print(self, text: bytes) -> None:
+        """On a vCPU's thread: a breakpoint's commands have printed."""
+        self._printed.append(text)
+        self.notify()
+
+    def take_output(self) -> bytes:
+        """What was printed since the last time (``Conditional``)."""
+        output = b""
+        while self._printed:
+            output += self._printed.popleft()
+        return output
+
     # Running.
 
     def resume(self, resume: Resume) -> None:
@@ -148,9 +174,11 @@ class Debugger:
         actions = {self._index(thread): action for thread, action in resume.actions.items()}
         if not actions:
             raise PacketError("a resume that moves no thread would never end")
+        self._verdicts.clear()
+        if self._tell_unsaid(actions):
+            return
         self._breakpoints.arm()
         self._memory.forget()
-        self._verdicts.clear()
         self._courses = {index: self._course(index, action) for index, action in actions.items()}
         steps: dict[int, bool] = {}
         for index, course in self._courses.items():
@@ -168,8 +196,22 @@ class Debugger:
             self.running = False
             raise
 
+    def _tell_unsaid(self, actions: Mapping[int, Action | Range]) -> bool:
+        """Whether one of these vCPUs has finished already the step that it is asked for.
+
+        One that is to continue has nothing to say: a client would take it for a signal.
+        """
+        unsaid = {index: self._unsaid.pop(index) for index in actions if index in self._unsaid}
+        due = [index for index in unsaid if actions[index] is not Action.CONTINUE]
+        if not due:
+            return False
+        self._verdicts |= {index: unsaid[index] for index in due}
+        self.running = True
+        self.parked(())
+        return True
+
     def _course(self, index: int, action: Action | Range) -> Course:
-        courses = Courses(self._machine, index, self._breakpoints, step_irqs=self.step_irqs)
+        courses = Courses(self._machine, index, self._judge, step_irqs=self.step_irqs)
         if isinstance(action, Range):
             return courses.step_range(action)
         return courses.step() if action is Action.STEP else courses.continue_()
@@ -189,7 +231,7 @@ class Debugger:
         if self.running:
             self.release()
         elif not isinstance(self._report, Exited):
-            self._breakpoints.strip()
+            self._strip()
             self._alone = True
             self._run_on()
 
@@ -200,12 +242,17 @@ class Debugger:
             self._leaving = self._alone = True
             self._machine.interrupt()
         else:
-            self._breakpoints.strip()
+            self._strip()
+
+    def _strip(self) -> None:
+        self._unsaid.clear()
+        self._breakpoints.strip()
 
     def reset(self) -> None:
         """Start the guest over, halted at its first instruction; all vCPUs are parked."""
         self._machine.reset()
         self._breakpoints.forget()
+        self._unsaid.clear()
         self._report = Stopped(1)
 
     def kill(self) -> None:
@@ -244,11 +291,11 @@ class Debugger:
         if isinstance(self._report, Exited):
             return self._report
         rebooted = any(isinstance(e, SystemEvent) and e.kind is _RESET for e in self._exits)
-        self._report = self._judge(self._exits)
+        self._report = self._conclude(self._exits)
         self._exits = ()
         if self._leaving:
             self._leaving = False
-            self._breakpoints.strip()
+            self._strip()
         elif not rebooted:
             return self._report
         if not self._alone or isinstance(self._report, Exited):
@@ -263,11 +310,11 @@ class Debugger:
                 course.throw(CutShort())
         self._courses = {}
 
-    def _judge(self, exits: Sequence[Exit]) -> Report:
+    def _conclude(self, exits: Sequence[Exit]) -> Report:
         """One report out of all exits of a stop.
 
-        A completed step comes first: nothing would bring it back. Every other exit came
-        before its instruction and happens again when its vCPU goes on.
+        What is not told now is not lost: a breakpoint or watchpoint came before its instruction
+        and is met again when its vCPU goes on, and a finished step is kept until the next one.
         """
         for exit in exits:
             if isinstance(exit, SystemEvent):
@@ -277,11 +324,25 @@ class Debugger:
                 text = f"vCPU {exit.vcpu} cannot run: {exit.why}"
                 _log.error("%s", text)
                 return Stopped(exit.vcpu + 1, Signal.ABRT, text=text)
-        verdicts = self._verdicts.values()
-        if not verdicts:
+        if not self._verdicts:
             thread = self._report.thread if isinstance(self._report, Stopped) else 1
             return Stopped(thread, Signal.INT)
-        return min(verdicts, key=lambda verdict: verdict.stop is not Stop.PLAIN)
+        return self._next_to_tell()
+
+    def _next_to_tell(self) -> Stopped:
+        """Of several vCPUs that have stopped at once, whose turn it is."""
+        index = min(
+            self._verdicts,
+            key=lambda index: (
+                self._turns.get(index, 0),
+                not _is_finished_step(self._verdicts[index]),
+            ),
+        )
+        self._turns[index] = 1 + max(self._turns.values(), default=0)
+        self._judge.told(index)
+        verdict = self._verdicts.pop(index)
+        self._unsaid |= {i: v for i, v in self._verdicts.items() if _is_finished_step(v)}
+        return verdict
 
     def _system_event(self, event: SystemEvent) -> Report:
         match event.kind:
@@ -298,3 +359,7 @@ class Debugger:
     def report(self) -> Report:
         """Say again why the guest is at rest."""
         return self._report
+
+
+def _is_finished_step(verdict: Stopped) -> bool:
+    return verdict.stop is Stop.PLAIN and not verdict.text

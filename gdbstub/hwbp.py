@@ -85,12 +85,12 @@ class HardwareBreakpoints:
             self._made = DebugRegisters(breakpoints, watchpoints, enabled)
         return self._made
 
-    def stops_at(self, pc: int) -> Kind | None:
+    def kinds_at(self, pc: int) -> tuple[Kind, ...]:
         """What a client asked for at *pc*, where a breakpoint exception is ours.
 
-        SOFTWARE where both were: a client drops a hardware stop where it knows of none.
+        SOFTWARE first: a client drops a hardware stop where it knows of none.
         """
-        return min(self._breakpoints.get(canonical(pc), ()), default=None)
+        return tuple(sorted(self._breakpoints.get(canonical(pc), ())))
 
     def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
         """The watchpoint that an exception belongs to: see ``watchpoints.hit``."""

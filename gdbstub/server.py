@@ -16,7 +16,7 @@ from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.errors import InputError
 from gdbstub.record import Recorder
 from gdbstub.session import Session
-from gdbstub.target import Exited, Target
+from gdbstub.target import Exited, Target, conditional
 
 _log = logging.getLogger(__name__)
 
@@ -151,6 +151,8 @@ class Server:
             self._current.target_stopped()
             return
         try:
+            if (target := conditional(self.target)) and (output := target.take_output()):
+                _log.info("printed while nobody was there: %s", output.decode("ascii", "replace"))
             report = self.target.take_report()
         except Exception:
             _log.exception("cannot tell why the target stopped")

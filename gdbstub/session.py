@@ -11,9 +11,9 @@ from typing import Final
 
 from gdbstub import rsp
 from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
-from gdbstub.packets import Client, Reply, Work, dispatch, find, stop_replies
+from gdbstub.packets import Client, Reply, Work, console, dispatch, find, stop_replies
 from gdbstub.record import Recorder, printable
-from gdbstub.target import Exited, Resume, Target
+from gdbstub.target import Exited, Resume, Target, conditional
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Session:
         self._waiting_bytes = 0
         self._owed = False  # a stop reply
         self._work: Work | None = None
+        self._conditional = conditional(target)
         self._running = target.running
         if self._running:
             self._interrupt()
@@ -92,6 +93,7 @@ class Session:
         out: list[bytes] = []
         start = perf_counter_ns()
         try:
+            self._pass_on_output(out)
             report = self._target.take_report()
             if isinstance(report, Exited):
                 self._client.guest_gone = True
@@ -111,6 +113,11 @@ class Session:
             self._send(self._failure(error), out)
         self._resume_waiting(out)
         return b"".join(out)
+
+    def _pass_on_output(self, out: list[bytes]) -> None:
+        """Send what breakpoints' commands have printed; only a resume's reply may be preceded."""
+        if self._conditional and (output := self._conditional.take_output()) and self._owed:
+            self._send(tuple(console(output, self._client.packet_size)), out)
 
     def advance(self) -> bytes:
         """Do a slice of a packet's work; return what is to be sent, perhaps nothing. Never raises.

@@ -8,7 +8,13 @@ Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 from dataclasses import dataclass
 from typing import Final
 
-from gdbstub.aarch64.instructions import Daif, WordAt, daif_access, returns_from_exception
+from gdbstub.aarch64.instructions import (
+    Daif,
+    WordAt,
+    daif_access,
+    leads_to,
+    returns_from_exception,
+)
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, MDSCR_EL1, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import MDSCR, PSTATE
 from gdbstub.machine import Vcpu
@@ -23,17 +29,17 @@ _SYNCHRONOUS, _IRQ, _FIQ = 0x000, 0x080, 0x100
 class Step:
     """A step of one vCPU that is under way: what an exception's entry would overwrite."""
 
+    pc: int
     elr: int
     spsr: int
     #: While it is tried again with interrupts masked: PSTATE as the guest has it.
     unmasked: PSTATE | None = None
-    pc: int = 0
     word: int = 0
 
 
-def begin(vcpu: Vcpu) -> Step:
-    """Note what must be noted; before the vCPU is resumed."""
-    return Step(vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
+def begin(vcpu: Vcpu, pc: int) -> Step:
+    """Note what must be noted; before the vCPU, which is at *pc*, is resumed."""
+    return Step(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
 
 
 def again(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
@@ -42,7 +48,7 @@ def again(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
     If not, the step is done and nothing of how it was done is left in the guest.
     """
     pc = vcpu.get(PC)
-    vector = _entered(vcpu, step, pc)
+    vector = _entered(vcpu, step, pc, word_at)
     if vector in (_IRQ, _FIQ) and step.unmasked is None:
         return _undo_interrupt(vcpu, step, word_at)
     if vector is not None:
@@ -63,14 +69,16 @@ def abandon(vcpu: Vcpu, step: Step, word_at: WordAt) -> None:
             again(vcpu, step, word_at)
 
 
-def _entered(vcpu: Vcpu, step: Step, pc: int) -> int | None:
+def _entered(vcpu: Vcpu, step: Step, pc: int, word_at: WordAt) -> int | None:
     """Which kind of vector an exception has led to; None if there was none.
 
-    A branch to a vector's address leaves ELR_EL1 and SPSR_EL1 alone.
+    A branch to a vector's address leaves ELR_EL1 and SPSR_EL1 alone. So may an exception, if
+    they hold already what it saves: the same one from the same place before, for example.
     """
     if pc % _VECTOR_SIZE or not 0 <= (offset := pc - vcpu.get(VBAR_EL1)) < _TABLE_SIZE:
         return None
-    if (vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)) == (step.elr, step.spsr):
+    unchanged = (vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)) == (step.elr, step.spsr)
+    if unchanged and leads_to(word_at(step.pc), step.pc, pc, lambda n: vcpu.get(X[n])):
         return None
     return offset % _KINDS
 

@@ -4,6 +4,7 @@ A request is a record; RAM changes only in ``apply`` and ``withdraw``, so that t
 and inserting that GDB does around every stop costs nothing. It translates no address.
 """
 
+from collections.abc import Collection
 from itertools import islice
 from typing import Final, Protocol
 
@@ -61,11 +62,10 @@ class SoftwareBreakpoints:
             self._due.add(ipa)
         return ipas is not None
 
-    def clear(self) -> None:
-        """Take every request back."""
-        self._due.update(self._wanted)
-        self._requests.clear()
-        self._wanted.clear()
+    def clear(self, *, but: Collection[int] = ()) -> None:
+        """Take every request back *but* those for certain addresses."""
+        for gva in self._requests.keys() - set(but):
+            self.remove(gva)
 
     def apply(self) -> None:
         """Make RAM hold a BRK of ours at every requested place and nowhere else.
@@ -130,6 +130,15 @@ class SoftwareBreakpoints:
             self._patches[place] = bytes(word)
             _overlay(stored, ipa, BRK, place)
         return bytes(stored)
+
+    def lift(self, ipa: int) -> None:
+        """Let RAM hold the word that belongs at *ipa*, where a BRK of ours is, until ``lay``."""
+        self._ram.write_memory(ipa, self._patches[ipa])
+
+    def lay(self, ipa: int) -> None:
+        """Put the BRK back, unless that word was changed meanwhile."""
+        if self._ram.read_memory(ipa, 4) == self._patches[ipa]:
+            self._ram.write_memory(ipa, BRK)
 
     def _within(self, ipa: int, length: int) -> list[int]:
         """The patched places that overlap a range and still hold our BRK."""

@@ -11,6 +11,7 @@ from enum import Enum, IntEnum
 from typing import Protocol, runtime_checkable
 
 from gdbstub.aarch64.registers import Register
+from gdbstub.agent import Clauses
 
 
 class Signal(IntEnum):
@@ -311,3 +312,24 @@ class TaggedTarget(Protocol):
 def memory_tags(target: Target) -> MemoryTags | None:
     """The allocation tags of *target*, if there are any."""
     return target.tags if isinstance(target, TaggedTarget) else None
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """Breakpoints with conditions and commands that the target itself evaluates."""
+
+    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
+        """Give what ``insert`` has put there these, in place of any that it had."""
+        ...
+
+    def take_output(self) -> bytes:
+        """What commands have printed since the last time; ``notify`` tells that there is some.
+
+        Asked while the target runs, too.
+        """
+        ...
+
+
+def conditional(target: Target) -> Conditional | None:
+    """*target*, if it evaluates conditions and commands."""
+    return target if isinstance(target, Conditional) else None

@@ -124,6 +124,24 @@ def _branch(word: int, at: int) -> int | None:
     return at + 4 * (offset - (offset >> bits - 1 << bits)) & (1 << 64) - 1
 
 
+def leads_to(word: int, at: int, gva: int, x: Callable[[int], int]) -> bool:
+    """Whether *word* at *at* may go on at *gva* without an exception: the next one, or a branch.
+
+    *x* gives a general register's value. A branch whose target takes more than that to find
+    (with pointer authentication, and ERET) leads anywhere.
+    """
+    if gva == at + 4:
+        return True
+    if word & 0x7C00_0000 == 0x1400_0000:  # B, BL
+        offset = word & (1 << 26) - 1
+        return gva == at + 4 * (offset - (offset >> 25 << 26)) & (1 << 64) - 1
+    if word & 0xFE00_0000 == 0xD600_0000:
+        register = word >> 5 & _REGISTER
+        plain = not word & 0x0180_0800 and register < 30  # BR, BLR, RET; BLR writes x30
+        return gva == x(register) if plain else True
+    return gva == _branch(word, at)
+
+
 def _diverts(word: int) -> bool:
     """Whether *word* is, or may be, no plain instruction: a branch, an exception, a system one."""
     mask, *harmless = _HINT_OR_BARRIER

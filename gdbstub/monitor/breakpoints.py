@@ -20,15 +20,16 @@ _KINDS: Final = {
     Kind.READ: "rwatch",
     Kind.ACCESS: "awatch",
 }
-_HEAD: Final = ("kind", "address", "bytes", "hits", "state", "physical")
+_HEAD: Final = ("kind", "address", "bytes", "hits", "false", "state", "physical")
 
 
 @command("break list")
 def break_list(context: Context) -> str:
     """Show what is armed where, and how often each was hit.
 
-    hits: stops that the client was told of. state: armed is in the guest, though GDB takes
-    its breakpoints back at each stop; asked will be when it goes on; out is neither.
+    hits: stops that the client was told of. false: hits whose condition did not hold.
+    state: armed is in the guest, though GDB takes its breakpoints back at each stop; asked will
+    be when it goes on; out is neither.
     physical: where a BRK is in RAM now; an armed break with none is served by a comparator.
     Below: the comparators of every vCPU, as they are armed now.
     """
@@ -58,6 +59,7 @@ def _row(context: Context, entry: Entry) -> tuple[str, ...]:
     state = "armed" if context.ledger.armed(entry) else "asked" if entry.asked else "out"
     return (
         *(_KINDS[entry.kind], f"{entry.gva:#x}", f"{entry.length:5}", f"{entry.hits:4}"),
+        f"{context.breakpoints.false_hits[entry.kind, entry.gva]:5}",
         *(state, places),
     )
 

@@ -19,6 +19,7 @@ from gdbstub.packets import (
     threads,
 )
 from gdbstub.packets.client import Client
+from gdbstub.packets.console import console
 from gdbstub.packets.registry import PACKETS, Reply, Work, dispatch, find
 from gdbstub.packets.stop import stop_replies
 
@@ -28,4 +29,14 @@ SUBJECTS = (
     *(features, monitor, lldb, qemu),
 )
 
-__all__ = ["PACKETS", "SUBJECTS", "Client", "Reply", "Work", "dispatch", "find", "stop_replies"]
+__all__ = [
+    "PACKETS",
+    "SUBJECTS",
+    "Client",
+    "Reply",
+    "Work",
+    "console",
+    "dispatch",
+    "find",
+    "stop_replies",
+]

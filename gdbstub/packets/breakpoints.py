@@ -1,16 +1,33 @@
 """Packets that insert and remove breakpoints and watchpoints.
 
-Conditions and commands behind a ``;`` are passed over: ``qSupported`` claims neither.
+Conditions and commands are evaluated by targets that can; of others ``qSupported`` claims neither.
 """
 
+from gdbstub.agent import Clauses
 from gdbstub.errors import PacketError
 from gdbstub.packets.client import Client
-from gdbstub.packets.registry import packet
-from gdbstub.target import Kind
+from gdbstub.packets.registry import feature, packet
+from gdbstub.target import Kind, conditional
+
+feature("ConditionalBreakpoints+", needs=conditional)
+feature("BreakpointCommands+", needs=conditional)
 
 
-@packet("Z0", ",addr,kind[;…]", Kind.SOFTWARE, feature="swbreak+")
-@packet("Z1", ",addr,kind[;…]", Kind.HARDWARE, feature="hwbreak+")
+@packet("Z0", ",addr,kind[clauses]", Kind.SOFTWARE, feature="swbreak+")
+@packet("Z1", ",addr,kind[clauses]", Kind.HARDWARE, feature="hwbreak+")
+def insert_breakpoint(
+    client: Client, kind: Kind, gva: int, length: int, clauses: Clauses | None
+) -> bytes:
+    """``Z type,addr,kind[;cond_list…][;cmds:persist,cmd_list…]`` (GDB manual, E.2).
+
+    Sent again for one that is there, it changes its conditions and commands.
+    """
+    insert(client, kind, gva, length)
+    if target := conditional(client.target):
+        target.attach(kind, gva, clauses or Clauses())
+    return b"OK"
+
+
 @packet("Z2", ",addr,kind[;…]", Kind.WRITE)
 @packet("Z3", ",addr,kind[;…]", Kind.READ)
 @packet("Z4", ",addr,kind[;…]", Kind.ACCESS)

@@ -5,6 +5,7 @@ It knows no command: the target does, if it has any.
 
 from gdbstub.errors import StubError
 from gdbstub.packets.client import Client
+from gdbstub.packets.console import console
 from gdbstub.packets.registry import Reply, packet
 from gdbstub.target import Command, Exited, Monitor
 
@@ -29,6 +30,4 @@ def rcmd(client: Client, line: bytes) -> Reply:
     if isinstance(client.target.report(), Exited):
         client.over = client.guest_gone = True
     output = text.encode("ascii", "backslashreplace")
-    size = client.packet_size // 2 - 1
-    pieces = (output[at : at + size] for at in range(0, len(output), size))
-    return (*(b"O" + piece.hex().encode() for piece in pieces), b"OK")
+    return (*console(output, client.packet_size), b"OK")

@@ -107,11 +107,23 @@ def find(data: bytes) -> Packet | None:
     return None
 
 
+# Features that no packet has for itself, and the capability that each needs.
+_FEATURES: Final[dict[bytes, Callable[[Target], object | None]]] = {}
+
+
+def feature(name: str, needs: Callable[[Target], object | None]) -> None:
+    """Register what ``qSupported`` says of targets with a capability, beside what packets have."""
+    _FEATURES[name.encode()] = needs
+
+
 def offered(target: Target) -> Iterator[bytes]:
     """What ``qSupported`` says of *target*, by what is registered."""
     for row in PACKETS.values():
         if row.feature and (row.needs is None or row.needs(target) is not None):
             yield row.feature
+    for name, needs in _FEATURES.items():
+        if needs(target) is not None:
+            yield name
 
 
 def dispatch(client: Client, data: bytes) -> Reply:

@@ -9,6 +9,7 @@ from typing import Final
 from gdbstub.aarch64.registers import PC
 from gdbstub.errors import StubError
 from gdbstub.packets.client import Client
+from gdbstub.packets.console import console
 from gdbstub.packets.thread_info import frames, reason, registers, stopped
 from gdbstub.target import Exited, Report, Stop, Stopped
 
@@ -57,7 +58,7 @@ def stop_replies(client: Client, report: Report) -> tuple[bytes, ...]:
     reply = stop_reply(client, report)
     if isinstance(report, Stopped) and report.text:
         line = f"{report.text}\n".encode("ascii", "backslashreplace")
-        return b"O" + line.hex().encode(), reply
+        return *console(line, client.packet_size), reply
     return (reply,)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gdbstub.errors import PacketError
+from gdbstub.packets.clauses import clauses
 from gdbstub.packets.client import ALL
 
 _HEX: Final = rb"[0-9a-fA-F]"
@@ -52,6 +53,7 @@ FIELDS: Final[dict[str, tuple[bytes, Callable[[bytes], object] | None]]] = {
     "binary": (rb"(.*)", bytes),
     "features": (rb"(.*)", bytes),
     "actions": (rb"(.+)", bytes),
+    "clauses": (rb"(;.*)", clauses),
     "…": (rb".*", None),  # accepted and not looked at
 }
 

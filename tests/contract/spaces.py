@@ -119,7 +119,10 @@ class Spaces:
 
     def stops_at(self, gva: int, *, known: bool = True) -> None:
         """Run: the next thing is a BRK of ours at *gva*, where a client asked for it or not."""
-        assert self.go() == Stopped(1, stop=Stop.SWBREAK if known else Stop.PLAIN)
+        stopped = self.go()
+        assert isinstance(stopped, Stopped)
+        assert stopped.stop is (Stop.SWBREAK if known else Stop.PLAIN)
+        assert bool(stopped.text) is not known
         assert hex(self.pc()) == hex(gva)
 
     def step(self) -> None:

@@ -6,12 +6,14 @@ import pytest
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC, ESR
-from gdbstub.breakpoints import Breakpoints, Whose
+from gdbstub.breakpoints import Breakpoints
+from gdbstub.client_registers import ClientRegisters
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import DebugExit
 from gdbstub.packets import Client, dispatch
 from gdbstub.swbp import BRK, BRK_COMMENT
 from gdbstub.target import Exited, Kind, Stop, Stopped
+from gdbstub.verdicts import Verdicts, Whose
 from tests.contract.backends import Factory
 from tests.contract.programs import BASE, PATCHES_ITSELF, TWO
 from tests.contract.spaces import (
@@ -210,16 +212,18 @@ def test_a_kernel_in_its_trampoline_at_el1_does_not_make_the_other_tables_forgot
 
 
 def test_whose_a_brk_is_goes_by_the_tables_that_fetched_it(spaces: Spaces) -> None:
-    breakpoints = Breakpoints(spaces.machine)
+    machine = spaces.machine
+    breakpoints = Breakpoints(machine)
+    verdicts = Verdicts(machine, breakpoints, ClientRegisters(machine), lambda _: None)
     spaces.enter(KERNEL_GVA, spaces.a, el=1)
     breakpoints.insert(0, Kind.SOFTWARE, KERNEL_GVA + 8, 4)
     breakpoints.arm()
     spaces.machine.vcpus[0].set(PC, KERNEL_GVA + 8)
     exit = DebugExit(0, ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
-    assert breakpoints.verdict(exit) == Stopped(1, stop=Stop.SWBREAK)
+    assert verdicts.judge(exit) == Stopped(1, stop=Stop.SWBREAK)
     spaces.enter(KERNEL_GVA + 8, spaces.a)
     assert breakpoints.memory.translate(0, KERNEL_GVA + 8).ipa == KERNEL + 8
-    assert breakpoints.verdict(exit) is Whose.GUEST
+    assert verdicts.judge(exit) is Whose.GUEST
 
 
 # What is under a breakpoint.

@@ -94,12 +94,12 @@ def test_break_list_says_what_is_armed_where(gdb: Client) -> None:
     assert "No breakpoint, no watchpoint.\n" in said
     first, second = said.split("\nkind ")[1:]
     # GDB has taken them back at the stop; they are in the guest all the same.
-    assert re.search(r"^break +(0x4000\w+) +4 +1 +armed +\1$", first, re.M), first
-    assert re.search(r"^hbreak +0x4000\w+ +4 +0 +armed$", first, re.M), first
-    assert re.search(r"^watch +0x4000\w+ +\d+ +0 +armed$", first, re.M), first
+    assert re.search(r"^break +(0x4000\w+) +4 +1 +0 +armed +\1$", first, re.M), first
+    assert re.search(r"^hbreak +0x4000\w+ +4 +0 +0 +armed$", first, re.M), first
+    assert re.search(r"^watch +0x4000\w+ +\d+ +0 +0 +armed$", first, re.M), first
     assert re.search(r"^DBGBCR0_EL1 0x1e7 +DBGBVR0_EL1 0x4000\w+ +DBGBCR\(BAS=0xf", first, re.M)
     assert re.search(r"^DBGWCR0_EL1 0x\w+ +DBGWVR0_EL1 0x4000\w+ +DBGWCR\(BAS=", first, re.M)
-    assert re.search(r"^break +0x4000\w+ +4 +1 +out$", second, re.M), second
+    assert re.search(r"^break +0x4000\w+ +4 +1 +0 +out$", second, re.M), second
     assert "watch" not in second.partition("[")[0]
     assert "DBGBCR" not in second
 
@@ -107,7 +107,7 @@ def test_break_list_says_what_is_armed_where(gdb: Client) -> None:
 def test_a_watchpoints_hits_are_counted(gdb: Client) -> None:
     said = gdb("watch watched", "continue", "continue", "monitor break list")
     # GDB has stepped over the store without it.
-    assert re.search(r"^watch +0x4000\w+ +\d+ +2 +out$", said, re.M), said
+    assert re.search(r"^watch +0x4000\w+ +\d+ +2 +0 +out$", said, re.M), said
 
 
 def test_regs_shows_fields(gdb: Client) -> None:

@@ -60,9 +60,9 @@ def test_address_that_is_not_canonical_can_be_removed() -> None:
     hardware = HardwareBreakpoints(1, 1)
     short = KERNEL & (1 << 53) - 1
     hardware.insert(Kind.HARDWARE, short, 4)
-    assert hardware.stops_at(KERNEL) is Kind.HARDWARE
+    assert hardware.kinds_at(KERNEL) == (Kind.HARDWARE,)
     hardware.remove(Kind.HARDWARE, short, 4)
-    assert hardware.stops_at(KERNEL) is None
+    assert hardware.kinds_at(KERNEL) == ()
     assert canonical(short) == KERNEL
 
 
@@ -70,9 +70,9 @@ def test_one_comparator_serves_both_kinds_of_breakpoint() -> None:
     hardware = HardwareBreakpoints(1, 1)
     hardware.insert(Kind.HARDWARE, 0x1000, 4)
     hardware.insert(Kind.SOFTWARE, 0x1000, 4)
-    assert hardware.stops_at(0x1000) is Kind.SOFTWARE
+    assert hardware.kinds_at(0x1000) == (Kind.SOFTWARE, Kind.HARDWARE)
     hardware.remove(Kind.SOFTWARE, 0x1000, 4)
-    assert hardware.stops_at(0x1000) is Kind.HARDWARE
+    assert hardware.kinds_at(0x1000) == (Kind.HARDWARE,)
     hardware.remove(Kind.HARDWARE, 0x1000, 4)
-    assert hardware.stops_at(0x1000) is None
+    assert hardware.kinds_at(0x1000) == ()
     assert hardware.registers(enabled=False).breakpoints == ()

@@ -16,7 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "record": set(),
     "endpoint": {"errors"},
     "aarch64": {"bits", "errors"},
-    "target": {"aarch64"},
+    "target": {"aarch64", "agent"},
     "machine": {"aarch64"},
     "agent": {"errors"},
     "packets": {"target", "errors", "aarch64", "agent"},
@@ -31,16 +31,21 @@ ROOMS: dict[str, set[str]] = {
     "guest_exception": {"aarch64", "errors", "machine"},
     "stepping": {"machine", "aarch64"},
     "breakpoints": {
-        "errors", "aarch64", "target", "machine", "swbp", "hwbp", "virtual_memory",
+        "errors", "aarch64", "agent", "target", "machine", "swbp", "hwbp", "virtual_memory",
+        "watchpoints",
+    },
+    "verdicts": {
+        "aarch64", "breakpoints", "client_registers", "errors", "machine", "swbp", "target",
         "watchpoints",
     },
     "fetch": {"errors", "machine", "virtual_memory"},
     "courses": {
-        "aarch64", "breakpoints", "fetch", "guest_exception", "machine", "stepping", "target",
+        "aarch64", "fetch", "guest_exception", "machine", "stepping", "target", "verdicts",
     },
     "client_registers": {"errors", "aarch64", "machine"},
     "debugger": {
-        "errors", "aarch64", "target", "machine", "breakpoints", "client_registers", "courses",
+        "errors", "aarch64", "agent", "target", "machine", "breakpoints", "client_registers",
+        "courses", "verdicts",
         "virtual_tags",
     },
     "monitor": {
