@@ -171,7 +171,9 @@ class Debugger:
 
     def resume(self, resume: Resume) -> None:
         """Set the threads going."""
-        actions = {self._index(thread): action for thread, action in resume.actions.items()}
+        wanted = {self._index(thread): action for thread, action in resume.actions.items()}
+        # Who was told of longest ago goes first: it must get to its next stop before others'.
+        actions = {index: wanted[index] for index in sorted(wanted, key=self._last_told)}
         if not actions:
             raise PacketError("a resume that moves no thread would never end")
         self._verdicts.clear()
@@ -329,12 +331,15 @@ class Debugger:
             return Stopped(thread, Signal.INT)
         return self._next_to_tell()
 
+    def _last_told(self, index: int) -> int:
+        return self._turns.get(index, 0)
+
     def _next_to_tell(self) -> Stopped:
         """Of several vCPUs that have stopped at once, whose turn it is."""
         index = min(
             self._verdicts,
             key=lambda index: (
-                self._turns.get(index, 0),
+                self._last_told(index),
                 not _is_finished_step(self._verdicts[index]),
             ),
         )
