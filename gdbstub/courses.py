@@ -19,7 +19,7 @@ from gdbstub.aarch64.instructions import (
     stores_exclusive,
     waits,
 )
-from gdbstub.aarch64.registers import CPSR, PC, SPSR_EL1, VBAR_EL1
+from gdbstub.aarch64.registers import CPSR, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
 from gdbstub.fetch import Fetch
 from gdbstub.guest_exception import take_exception
@@ -80,8 +80,15 @@ class Courses:
                     return stopped
 
     def step(self) -> Course:
-        """Execute one instruction."""
+        """Execute one instruction.
+
+        A store-exclusive that failed because of the stop before it is one only when it is done:
+        else a watchpoint on its word would be met for ever, and the guest get nowhere.
+        """
+        pc = self._vcpu.get(PC)
         exit = yield from self._instruction(_STEP)
+        if exit.esr.EC == EC.STEP_LOWER and self._failed_store(pc):
+            exit = yield from self._retry()
         return (yield from self._after(exit))
 
     def step_range(self, range_: Range) -> Course:
@@ -183,6 +190,14 @@ class Courses:
         self._breakpoints.lay(ipa)
         self._machine.let_go(self._index)
         return done
+
+    def _failed_store(self, pc: int) -> bool:
+        """Whether the instruction at *pc*, just stepped, is a store-exclusive that said so."""
+        word = self._fetch(pc)
+        if not stores_exclusive(word) or word != self._word_at(pc):
+            return False
+        status = word >> 16 & 0x1F
+        return status < len(X) and self._vcpu.get(X[status]) == 1
 
     def _retry(self) -> Leg:
         """Follow a store-exclusive that had to fail to where its guest tries again, and succeed.
