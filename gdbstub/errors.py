@@ -24,6 +24,12 @@ class NoSuchThread(StubError):
     errno = errno.ESRCH
 
 
+class NoGuest(StubError):
+    """The client has left the guest alone or seen it end, and asks something of it."""
+
+    errno = errno.ESRCH
+
+
 class NoSuchRegister(StubError):
     """A register number that no row has, or a register this machine lacks."""
 

@@ -316,7 +316,7 @@ class _Conversation(asyncio.Protocol):
             return
         if data:
             self._link.write(data)
-        if self._session.over or self._session.guest_gone:
+        if self._session.over:
             self.finish()
 
 

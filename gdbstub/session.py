@@ -55,14 +55,14 @@ class Session:
         self._owed = False  # a stop reply
         self._work: Work | None = None
         self._conditional = conditional(target)
-        self._running = target.running
-        if self._running:
-            self._interrupt()
+        self._running = False
+        if target.running:
+            self._halt()
 
     @property
     def over(self) -> bool:
         """Whether nothing more will be said: detached, killed, or the guest's end was told."""
-        return self._client.over
+        return self._client.over or (self._client.guest_gone and not self._client.extended)
 
     @property
     def busy(self) -> bool:
@@ -96,7 +96,7 @@ class Session:
             self._pass_on_output(out)
             report = self._target.take_report()
             if isinstance(report, Exited):
-                self._client.guest_gone = True
+                self._end_of_guest()
             if self._client.over or not self._running:
                 return b""
             if report is None and (self._owed or self._target.running):
@@ -143,6 +143,8 @@ class Session:
         if self._client.over:
             return
         self._client.over = True
+        if not self._client.attached:
+            return
         try:
             if self._client.kill_on_disconnect:
                 self._client.guest_gone = True
@@ -156,7 +158,11 @@ class Session:
         """Handle one event now, or put it where it waits for the target to stop."""
         if isinstance(event, rsp.Packet | rsp.Oversized):
             if not (self._running or self.busy):
-                self._handle(event, out)
+                if self._halts(event):
+                    self._halt()
+                    self._wait(event)
+                else:
+                    self._handle(event, out)
             elif self._always(event):
                 self._cancel(out)
                 self._handle(event, out)
@@ -194,6 +200,11 @@ class Session:
     def _always(event: rsp.Packet | rsp.Oversized) -> bool:
         row = find(event.data) if isinstance(event, rsp.Packet) else None
         return row is not None and row.always
+
+    def _halts(self, event: rsp.Packet | rsp.Oversized) -> bool:
+        """Whether the target must be halted first: it runs, as the client has left it alone."""
+        row = find(event.data) if isinstance(event, rsp.Packet) else None
+        return row is not None and row.halts and self._target.running
 
     def _handle(self, event: rsp.Event, out: list[bytes]) -> None:
         """Answer one packet, or set the target going, and note how long it took."""
@@ -272,6 +283,19 @@ class Session:
         if self._running:
             self._interrupt()
         self._cancel(out)
+
+    def _halt(self) -> None:
+        """Halt a target that runs for nobody; packets wait until it is at rest."""
+        self._running = True
+        self._interrupt()
+
+    def _end_of_guest(self) -> None:
+        """The guest is gone, of itself or because the client wished it."""
+        if self._client.guest_gone:
+            self._owed = False  # killed while it ran: the client expects no stop any more
+        elif not (self._client.attached or self._waiting):
+            self._client.over = True  # left alone, and gone: as if there were no client
+        self._client.guest_gone = True
 
     def _interrupt(self) -> None:
         try:

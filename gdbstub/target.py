@@ -276,6 +276,20 @@ def physical_memory(target: Target) -> PhysicalMemory | None:
     return target if isinstance(target, PhysicalMemory) else None
 
 
+@runtime_checkable
+class Restartable(Protocol):
+    """A target that can start its guest over."""
+
+    def reset(self) -> None:
+        """Start the guest over, halted at its first instruction; it is at rest, or has ended."""
+        ...
+
+
+def restartable(target: Target) -> Restartable | None:
+    """*target*, if it can."""
+    return target if isinstance(target, Restartable) else None
+
+
 class MemoryTags(Protocol):
     """Allocation tags (FEAT_MTE2), a byte for each granule of 16 bytes: a capability.
 

@@ -6,6 +6,7 @@ what is to be set going.
 
 from gdbstub.packets import (
     breakpoints,
+    coming_and_going,
     features,
     general,
     lldb,
@@ -25,8 +26,8 @@ from gdbstub.packets.stop import stop_replies
 
 # Importing a subject registers its packets.
 SUBJECTS = (
-    *(general, registers, memory, memory_tags, search, breakpoints, running, threads),
-    *(features, monitor, lldb, qemu),
+    *(general, registers, memory, memory_tags, search, breakpoints, running, coming_and_going),
+    *(threads, features, monitor, lldb, qemu),
 )
 
 __all__ = [

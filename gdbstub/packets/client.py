@@ -28,10 +28,14 @@ class Client:
     features: frozenset[bytes] = frozenset()
     #: False once the client asked for it.
     acks: bool = True
+    #: ``!``: the conversation goes on when the guest is gone or left alone.
+    extended: bool = False
     #: The conversation is over: nothing more is read from this client.
     over: bool = False
     #: The guest is gone, killed or of itself.
     guest_gone: bool = False
+    #: Whether there is a guest for it: neither gone nor left alone.
+    attached: bool = True
     #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL``.
     resumed: int = ALL
     #: What the addresses of memory packets are of, where not of what a thread sees.
@@ -68,6 +72,22 @@ class Client:
         self.general_registers = tuple(row for row in self.registers if row.feature == CORE)
         self.expedited = Expedited(self.registers)
         self.general = self.threads[0]
+
+    @property
+    def known_threads(self) -> tuple[int, ...]:
+        """The threads that a list has: without a guest there are none."""
+        return self.threads if self.attached else ()
+
+    def attach(self) -> None:
+        """There is a guest for it again."""
+        self.attached = True
+        self.guest_gone = False
+
+    def leave(self, *, guest_gone: bool) -> None:
+        """There is no guest for it any more, and unless it said ``!``, nothing more to say."""
+        self.attached = False
+        self.guest_gone |= guest_gone
+        self.over = not self.extended
 
     def count(self, name: bytes) -> None:
         """A packet *name* has come."""

@@ -18,7 +18,7 @@ def features(client: Client, annex: bytes, offset: int, length: int) -> bytes:
     return _piece(client, target_xml(client.registers), offset, length)
 
 
-@packet("qXfer:threads:read:", "annex:offset,length", feature="qXfer:threads:read+")
+@packet("qXfer:threads:read:", "annex:offset,length", feature="qXfer:threads:read+", idle=True)
 def threads(client: Client, annex: bytes, offset: int, length: int) -> bytes:
     """``qXfer:threads:read::offset,length``: thread list (GDB manual, E.4)."""
     if annex:

@@ -7,7 +7,7 @@ from gdbstub.packets.client import Client
 from gdbstub.packets.registry import offered, packet
 
 
-@packet("qSupported", "[:features]")
+@packet("qSupported", "[:features]", idle=True)
 def supported(client: Client, features: bytes | None) -> bytes:
     """``qSupported[:feature;…]``: learn the client's features, tell ours (GDB manual, E.4).
 
@@ -20,20 +20,14 @@ def supported(client: Client, features: bytes | None) -> bytes:
     return b";".join((b"PacketSize=%x" % client.packet_size, *ours))
 
 
-@packet("QStartNoAckMode", feature="QStartNoAckMode+")
+@packet("QStartNoAckMode", feature="QStartNoAckMode+", idle=True)
 def no_ack_mode(client: Client) -> bytes:
     """``QStartNoAckMode``: neither side acknowledges from now on (GDB manual, E.11)."""
     client.acks = False
     return b"OK"
 
 
-@packet("qAttached", "[:pid]")
-def attached(client: Client, pid: int | None) -> bytes:
-    """``qAttached``: the guest was there before, so quitting detaches (GDB manual, E.4)."""
-    return b"1"
-
-
-@packet("qSymbol", ":…")
+@packet("qSymbol", ":…", idle=True)
 def symbol(client: Client) -> bytes:
     """``qSymbol::``: the client offers to look up symbols; we want none (GDB manual, E.4)."""
     return b"OK"

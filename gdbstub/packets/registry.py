@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Concatenate, Final, ParamSpec
 
+from gdbstub.errors import NoGuest
 from gdbstub.packets.client import Client
 from gdbstub.packets.template import Template, thread_id
 from gdbstub.target import Resume, Target
@@ -40,6 +41,10 @@ class Packet:
     feature: bytes
     #: Whether it is obeyed even while the target runs.
     always: bool
+    #: Whether it is obeyed while there is no guest for the client: it asks nothing of one.
+    idle: bool
+    #: Whether a guest that was left running is halted before it is obeyed.
+    halts: bool
     #: What the handler gets before these: a capability that not every target has. Of a target
     #: without, the packet is not known.
     needs: Callable[[Target], object | None] | None
@@ -60,6 +65,8 @@ def packet(
     *constants: object,
     feature: str = "",
     always: bool = False,
+    idle: bool = False,
+    halts: bool = False,
     suffix: bool = False,
     needs: Callable[[Target], object | None] | None = None,
 ) -> Callable[
@@ -70,6 +77,9 @@ def packet(
 
     With *needs*, the packet is for targets of which that is not None, and the handler gets it
     behind the client.
+
+    Without a guest, which is after ``D`` or the guest's end in extended mode, those with *idle*
+    are obeyed and no others; those with *halts* too, when a guest that runs has been halted.
 
     With *suffix*, a packet may name the thread for which it is obeyed (LLDB extension,
     ``QThreadSuffixSupported``); what ``Hg`` said holds again afterwards.
@@ -89,7 +99,8 @@ def packet(
         if not any(manual in (handler.__doc__ or "") for manual in MANUALS):
             raise ValueError(f"{handler.__name__} does not cite one of {MANUALS}")
         PACKETS[key] = Packet(
-            key, row_template, handler, constants, feature.encode(), always, needs, suffix
+            *(key, row_template, handler, constants, feature.encode()),
+            *(always, idle, halts, needs, suffix),
         )
         lengths = {len(key), *_LENGTHS.get(key[:1], ())}
         _LENGTHS[key[:1]] = tuple(sorted(lengths, reverse=True))
@@ -130,12 +141,15 @@ def dispatch(client: Client, data: bytes) -> Reply:
     """Do what one packet asks; the reply to one that is not in the table is empty.
 
     Raises:
+        NoGuest: the client has none, and the packet asks something of it.
         StubError: it cannot be done.
     """
     row = find(data)
     client.count(row.name if row else b"")
     if row is None:
         return b""
+    if not (client.attached or row.idle or row.halts):
+        raise NoGuest("no guest is attached: attach 1 halts one that was left, run begins anew")
     if row.suffix and (match := _SUFFIX.search(data)):
         with client.looking_at(thread_id(match[1])):
             return _call(row, client, data[: match.start()])

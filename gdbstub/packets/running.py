@@ -1,6 +1,7 @@
-"""Packets that set the guest going, end it, or ask why it is at rest.
+"""Packets that set the guest going, or ask why it is at rest.
 
-None waits: a ``Resume`` is returned, and the stop reply comes when there is a stop.
+None waits: a ``Resume`` is returned, and the stop reply comes when there is a stop. How a client
+leaves a guest, and gets one again, is in ``coming_and_going.py``.
 """
 
 import re
@@ -12,7 +13,7 @@ from gdbstub.packets.client import ALL, Client
 from gdbstub.packets.registry import packet
 from gdbstub.packets.stop import stop_reply
 from gdbstub.packets.template import number, thread_id
-from gdbstub.target import Action, Range, Resume
+from gdbstub.target import Action, Exited, Range, Resume
 
 #: What vCont may ask of a thread; a signal has nowhere to go, and ``t`` keeps it at rest.
 #: ``r`` is a step for as long as its range says.
@@ -30,10 +31,11 @@ _ACTION: Final = re.compile(
 )
 
 
-@packet("?")
+@packet("?", idle=True)
 def why(client: Client) -> bytes:
     """``?``: why the target is at rest (GDB manual, E.2)."""
-    return stop_reply(client, client.target.report())
+    # Without a guest none may be looked at: one that was left alone runs.
+    return stop_reply(client, client.target.report() if client.attached else Exited())
 
 
 @packet("c", "[addr]", Action.CONTINUE)
@@ -72,43 +74,7 @@ def resume_threads(client: Client, actions: bytes) -> Resume:
     return Resume(moving)
 
 
-@packet("vCont?")
+@packet("vCont?", idle=True)
 def actions(client: Client) -> bytes:
     """``vCont?``: which actions there are (GDB manual, E.2)."""
     return b";".join((b"vCont", *ACTIONS))
-
-
-@packet("D", "[;pid]")
-def detach(client: Client, pid: int | None) -> bytes:
-    """``D``: leave the guest alone and let it run (GDB manual, E.2)."""
-    _leave(client)
-    return b"OK"
-
-
-@packet("vKill", ";pid", always=True)
-def kill_process(client: Client, pid: int) -> bytes:
-    """``vKill;pid``: end the guest (GDB manual, E.2)."""
-    _kill(client)
-    return b"OK"
-
-
-@packet("k", always=True)
-def quit_client(client: Client) -> None:
-    """``k``: the client goes; nobody waits for a reply (GDB manual, E.2).
-
-    No reason to end a guest: LLDB says it whenever it quits, GDB behind ``vKill``.
-    """
-    _leave(client)
-
-
-def _leave(client: Client) -> None:
-    if client.kill_on_disconnect:
-        _kill(client)
-    else:
-        client.target.detach()
-        client.over = True
-
-
-def _kill(client: Client) -> None:
-    client.target.kill()
-    client.over = client.guest_gone = True

@@ -25,7 +25,7 @@ def stop_reply(client: Client, report: Report) -> bytes:
     keys only to one that asked for them.
     """
     if isinstance(report, Exited):
-        client.over = client.guest_gone = True
+        client.leave(guest_gone=client.attached)
         return b"W%02x" % (report.status & 0xFF)
     # The client takes the thread that it reads of here to be selected.
     client.general = report.thread

@@ -48,6 +48,8 @@ FIELDS: Final[dict[str, tuple[bytes, Callable[[bytes], object] | None]]] = {
     "n": _NUMBER,
     "sig": (rb"(%b{2})" % _HEX, number),
     "thread-id": (rb"([0-9a-fA-Fp.-]+)", thread_id),
+    "program": (rb"([0-9a-fA-F]*)", unhexlify),
+    "words": (rb"(.*)", bytes),
     "annex": (rb"([^:]*)", bytes),
     "XX…": (rb"(.*)", unhexlify),
     "binary": (rb"(.*)", bytes),

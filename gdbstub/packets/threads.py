@@ -9,14 +9,14 @@ from gdbstub.packets.client import ALL, ANY, Client
 from gdbstub.packets.registry import packet
 
 
-@packet("Hg", "thread-id")
+@packet("Hg", "thread-id", idle=True)
 def select_general(client: Client, thread_id: int) -> bytes:
     """``Hg thread-id``: whose registers and memory are meant (GDB manual, E.2)."""
     client.general = client.thread(ANY if thread_id == ALL else thread_id)
     return b"OK"
 
 
-@packet("Hc", "thread-id")
+@packet("Hc", "thread-id", idle=True)
 def select_resumed(client: Client, thread_id: int) -> bytes:
     """``Hc thread-id``: what ``c`` and ``s`` resume (GDB manual, E.2)."""
     client.resumed = ALL if thread_id in (ALL, ANY) else client.thread(thread_id)
@@ -36,13 +36,13 @@ def current(client: Client) -> bytes:
     return b"QC%x" % client.general
 
 
-@packet("qfThreadInfo")
+@packet("qfThreadInfo", idle=True)
 def first_threads(client: Client) -> bytes:
     """``qfThreadInfo``: every thread's id (GDB manual, E.4)."""
-    return b"m" + b",".join(b"%x" % thread for thread in client.threads)
+    return b"m" + b",".join(b"%x" % thread for thread in client.known_threads)
 
 
-@packet("qsThreadInfo")
+@packet("qsThreadInfo", idle=True)
 def further_threads(client: Client) -> bytes:
     """``qsThreadInfo``: there are no more (GDB manual, E.4)."""
     return b"l"
@@ -62,5 +62,6 @@ def threads_xml(client: Client) -> bytes:
         f'<thread id="{row.id:x}" core="{row.core}" name="{escape(row.name)}">'
         f"{escape(row.state)}</thread>"
         for row in client.target.threads()
+        if row.id in client.known_threads
     )
     return "\n".join(("<threads>", *rows, "</threads>", "")).encode()

@@ -24,6 +24,8 @@ class Client:
     def __init__(self, stub: Stub, guest: Guest) -> None:
         self.stub = stub
         self.guest = guest
+        #: How gdb attaches.
+        self.target = "remote"
 
     def __call__(self, *commands: str) -> str:
         """Attach, run *commands*, quit; all that gdb said."""
@@ -32,7 +34,7 @@ class Client:
 
     def begin(self, *commands: str) -> "subprocess.Popen[str]":
         """Start gdb and come back at once."""
-        lines = (*_SETTINGS, f"target remote {self.stub.remote}", *commands)
+        lines = (*_SETTINGS, f"target {self.target} {self.stub.remote}", *commands)
         return subprocess.Popen(
             [
                 *("gdb-multiarch", "-nx", "-nh", "-batch"),

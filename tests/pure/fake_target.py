@@ -160,6 +160,14 @@ class FakeTarget:
         self.calls.append("release")
         self.inserted.clear()
 
+    def reset(self) -> None:
+        self._meet_trouble()
+        assert not self.running
+        self.calls.append("reset")
+        for cpu in range(1, self.cpus + 1):
+            self.values[cpu, PC] = BASE.to_bytes(8, "little")
+        self.last = Stopped(1)
+
     def kill(self) -> None:
         self._meet_trouble()
         self.calls.append("kill")

@@ -18,7 +18,7 @@ def test_what_gdb_13_says_first() -> None:
         <- $vMustReplyEmpty
         -> $
         <- $!
-        -> $
+        -> $OK
         <- $Hg0
         -> $OK
         <- $qTStatus

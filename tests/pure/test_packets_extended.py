@@ -1,0 +1,165 @@
+"""Extended mode: what a client can do when it has left the guest, or when that is gone."""
+
+from gdbstub.packets.registry import PACKETS, find
+from gdbstub.target import Action, Exited, Resume
+from tests.pure.fake_target import BASE, HERE, FakeTarget
+from tests.pure.transcript import Stage, conversation
+
+ANEW = """
+    <- $vRun;
+    -> $T05thread:1;
+    <- $qfThreadInfo
+    -> $m1,2
+    <- $m40000000,4
+    -> $1f2003d5
+    """
+
+
+def spinning() -> FakeTarget:
+    target = FakeTarget()
+    target.memory[:4] = HERE.to_bytes(4, "little")
+    return target
+
+
+def test_kill_and_run() -> None:
+    stage = conversation(
+        """
+        <- $!
+        -> $OK
+        <- $Z0,40000010,4
+        -> $OK
+        <- $c
+        -> $T05thread:1;
+        <- $vKill;a410
+        -> $OK
+        <- $k
+        <- $?
+        -> $W00
+        <- $qfThreadInfo
+        -> $m
+        <- $qXfer:threads:read::0,fff
+        -> $l<threads>\\x0a</threads>\\x0a
+        <- $m40000000,4
+        -> $E03
+        <- $c
+        -> $E03
+        <- $vAttach;1
+        -> $E03
+        """
+    )
+    assert stage.session.guest_gone
+    assert not stage.session.over
+    assert stage.target.calls[-1] == "kill"
+    stage.play(ANEW)
+    assert not stage.session.guest_gone
+    assert stage.target.calls[-2:] == ["release", "reset"]
+    assert not stage.target.inserted
+    assert stage.target.pc() == BASE
+
+
+def test_without_it_the_conversation_ends_with_the_guest() -> None:
+    for packet in (b"vKill;1", b"k", b"D"):
+        stage = Stage()
+        stage.send(packet)
+        assert stage.session.over, packet
+
+
+def test_run_while_there_is_a_guest_starts_it_over() -> None:
+    conversation("<- $!\n-> $OK").play(ANEW)
+
+
+def test_run_after_a_kill_while_the_guest_runs() -> None:
+    target = spinning()
+    stage = conversation("<- $!\n-> $OK\n<- $c\n<- $vKill;1\n-> $OK", target)
+    assert not stage.session.over  # nor does anybody expect a stop any more
+    stage.play("<- $vRun;\n-> $T05thread:1;")
+
+
+def test_a_guest_that_powers_off_can_be_started_over() -> None:
+    target = spinning()
+    stage = conversation("<- $!\n-> $OK\n<- $c", target)
+    target.stop(Exited())
+    stage.feed(b"")
+    assert stage.said() == ["-> $W00"]
+    assert not stage.session.over
+    stage.play("<- $c\n-> $E03\n<- $R00\n<- $?\n-> $T05thread:1;")
+
+
+def test_leave_the_guest_and_take_hold_of_it_again() -> None:
+    target = spinning()
+    stage = conversation(
+        """
+        <- $!
+        -> $OK
+        <- $D;1
+        -> $OK
+        <- $?
+        -> $W00
+        <- $g
+        -> $E03
+        <- $qXfer:threads:read::0,fff
+        -> $l<threads>\\x0a</threads>\\x0a
+        """,
+        target,
+    )
+    assert target.running
+    assert not stage.session.over
+    stage.play("<- $vAttach;1\n-> $T02thread:1;\n<- $m40000000,4\n-> $00000014")
+    assert target.calls == ["detach", "interrupt"]
+    stage.play("<- $D\n-> $OK\n<- $vRun;\n-> $T05thread:1;")
+    assert target.calls[2:] == ["detach", "interrupt", "release", "reset"]
+    stage.session.close()
+    assert target.calls[-1] == "release"
+
+
+def test_a_guest_that_was_left_alone_ends() -> None:
+    target = spinning()
+    stage = conversation("<- $!\n-> $OK\n<- $D\n-> $OK", target)
+    target.stop(Exited())
+    stage.feed(b"")
+    assert stage.session.over
+    assert stage.session.guest_gone
+
+
+def test_a_client_goes_that_had_left_the_guest_alone() -> None:
+    target = spinning()
+    stage = conversation("<- $!\n-> $OK\n<- $D\n-> $OK", target)
+    stage.session.close()
+    assert target.calls == ["detach"]
+
+
+def test_kill_on_disconnect_is_obeyed_at_once() -> None:
+    stage = Stage(kill_on_disconnect=True)
+    stage.play("<- $!\n-> $OK\n<- $D\n-> $OK\n<- $vAttach;1\n-> $E03")
+    stage.session.close()
+    assert stage.target.calls == ["kill"]
+    assert stage.session.guest_gone
+
+
+def test_a_guest_has_no_arguments() -> None:
+    stage = Stage()
+    stage.send(b"qSupported:error-message+")
+    stage.forget()
+    stage.play(
+        """
+        <- $vRun;2f746d70;61
+        -> $E.a guest has no arguments; its command line is the stub's --append
+        <- $vRun;2f746d70
+        -> $T05thread:1;
+        """
+    )
+
+
+def test_who_can_obey_without_a_guest_asks_nothing_of_one() -> None:
+    stage = conversation("<- $!\n-> $OK\n<- $vKill;1\n-> $OK")
+    stage.target.trouble = AssertionError("the target was asked")
+    for name, row in PACKETS.items():
+        if row.idle and name not in (b"k", b"qSupported", b"qXfer:threads:read:"):
+            assert find(name)
+            stage.send(name + b"1")
+    assert stage.target.trouble
+
+
+def test_a_resume_needs_a_guest() -> None:
+    stage = conversation("<- $!\n-> $OK\n<- $vKill;1\n-> $OK\n<- $vCont;c\n-> $E03")
+    assert Resume({1: Action.CONTINUE, 2: Action.CONTINUE}) not in stage.target.calls
