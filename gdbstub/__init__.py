@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gdbstub.library import serve
     from gdbstub.record import Recorder
     from gdbstub.server import Server
+    from gdbstub.sliced import SlicedTarget
     from gdbstub.target import (
         Action,
         Command,
@@ -68,6 +69,7 @@ __all__ = [
     "Resume",
     "Server",
     "Signal",
+    "SlicedTarget",
     "Stdio",
     "Stop",
     "Stopped",
@@ -80,7 +82,7 @@ __all__ = [
 ]
 
 #: The rooms that they stand in, the quickest to import first.
-_ROOMS: Final = ("errors", "target", "endpoint", "record", "library")
+_ROOMS: Final = ("errors", "target", "endpoint", "record", "library", "sliced")
 
 
 def __getattr__(name: str) -> object:

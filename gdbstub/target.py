@@ -5,13 +5,14 @@ Addresses are guest virtual (``gva``), threads are numbered from 1, and register
 as the guest's memory would hold it, little-endian.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Protocol, runtime_checkable
 
 from gdbstub.aarch64.registers import Register
 from gdbstub.agent import Clauses
+from gdbstub.errors import NoSuchRegister
 
 
 class Signal(IntEnum):
@@ -108,6 +109,18 @@ class Thread:
     core: int
     name: str
     state: str
+
+
+def program_counter(registers: Iterable[Register]) -> Register:
+    """The row of the pc: the first that is an address of code.
+
+    Raises:
+        NoSuchRegister: there is none.
+    """
+    for row in registers:
+        if row.type == "code_ptr":
+            return row
+    raise NoSuchRegister("no register is of type code_ptr, as the pc must be")
 
 
 class Target(Protocol):

@@ -59,8 +59,11 @@ def registers(client: Client, thread: int) -> bytes:
 def frames(client: Client, thread: int) -> Iterator[tuple[int, bytes]]:
     """The innermost frame records, each its address and 16 bytes (AAPCS64, 6.4.6).
 
-    A chain that leads nowhere ends; so does one that turns back, as onto another stack.
+    A target without x29 has none. A chain that leads nowhere ends; so does one that turns back,
+    as onto another stack.
     """
+    if X[29] not in client.registers:
+        return
     try:
         gva = int.from_bytes(client.target.read_registers(thread, (X[29],)), "little")
         for _ in range(_FRAMES):

@@ -16,7 +16,7 @@ from tests.pure.test_layers import ROOMS
 #: The rooms that a library of protocols may bring along.
 PROTOCOL = {
     *("agent", "aarch64", "bits", "endpoint", "errors", "library", "packets", "record", "rsp"),
-    *("server", "session", "target"),
+    *("server", "session", "sliced", "target"),
 }
 
 

@@ -1,0 +1,110 @@
+"""The example of docs/library.md under a real GDB, from its first instruction to its last."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+#: As the program's first lines say.
+COMPILE = re.compile(r"aarch64-linux-gnu-gcc .*(?= -o)")
+GDB = ("gdb-multiarch", "-nx", "-nh", "-batch", "-ex", "set confirm off", "-ex", "set width 0")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source, elf = EXAMPLES / "program.c", tmp_path_factory.mktemp("example") / "program.elf"
+    said = COMPILE.search(source.read_text())
+    assert said
+    subprocess.run([*said[0].split(), "-o", elf, source], check=True)
+    return elf
+
+
+class Example:
+    """The example as a process of its own, and gdbs that talk to it."""
+
+    def __init__(self, program: Path) -> None:
+        self._program = program
+        self.process = subprocess.Popen(
+            [sys.executable, EXAMPLES / "unicorn_aarch64.py", program, "localhost:0"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        self._remote = self.process.stdout.readline().strip()
+
+    def begin(self, *commands: str) -> "subprocess.Popen[str]":
+        lines = (f"target remote {self._remote}", *commands)
+        words = [word for line in lines for word in ("-ex", line)]
+        return subprocess.Popen(
+            [*GDB, *words, self._program],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={"LC_ALL": "C", "HOME": str(self._program.parent), "PATH": "/usr/bin:/bin"},
+        )
+
+    def gdb(self, *commands: str) -> str:
+        said, _ = self.begin(*commands).communicate(timeout=60)
+        for complaint in ("warning:", "Remote failure", "packet error", "internal-error"):
+            assert complaint not in said, said
+        return said
+
+
+@pytest.fixture
+def example(program: Path) -> Iterator[Example]:
+    example = Example(program)
+    with example.process as process:
+        yield example
+        process.kill()
+
+
+def test_from_the_first_instruction_to_the_last(example: Example) -> None:
+    said = example.gdb(
+        *("break square", "continue", "info registers x0 pc cpsr", "print n", "backtrace"),
+        *("next", "print result", "finish", "delete", "stepi", "print (long) $pc == (long) add"),
+        *("watch total", "continue", "continue", "delete"),
+        *("print &total", "set var total = 100", "print total", "x/i $pc", "set var $x9 = 7"),
+        *("print $x9", "info threads", "continue"),
+    )
+    assert "Breakpoint 1, square (n=1)" in said
+    assert re.search(r"^x0 +0x1 +1$", said, re.MULTILINE)
+    assert re.search(r"^#1 +0x[0-9a-f]+ in _start \(\)", said, re.MULTILINE)
+    assert "$2 = 1" in said  # result
+    assert "Value returned is $3 = 1" in said
+    assert "$4 = 1" in said
+    assert re.search(r"Old value = 0\s+New value = 1\b", said)
+    assert re.search(r"Old value = 1\s+New value = 5\b", said)
+    assert "$6 = 100" in said
+    assert "$7 = 7" in said
+    assert re.search(r'\* 1 +Thread 1 "main" \(halted\)', said)
+    # 1 and 4 were added before it was 100, 9 and 16 behind.
+    assert "exited with code 0175]" in said  # 125
+    assert example.process.wait(10) == 0
+
+
+def test_ctrl_c_and_a_second_client(example: Example) -> None:
+    gdb = example.begin("set var ready = 0", "continue", "print ready", "stepi", "detach")
+    assert gdb.stdout
+    while gdb.stdout.readline() != "Continuing.\n":
+        pass
+    gdb.send_signal(signal.SIGINT)
+    said, _ = gdb.communicate(timeout=60)
+    assert "received signal SIGINT" in said
+    assert "$1 = 0" in said
+    assert "exited with code 036]" in example.gdb("set var ready = 1", "continue")  # 1+4+9+16
+    assert example.process.wait(10) == 0
+
+
+def test_kill_ends_the_example(example: Example) -> None:
+    assert "killed]" in example.gdb("stepi", "kill")
+    assert example.process.wait(10) == 0
+
+
+def test_it_is_as_short_as_it_is_said_to_be() -> None:
+    assert len((EXAMPLES / "unicorn_aarch64.py").read_text().splitlines()) < 100

@@ -1,0 +1,160 @@
+"""A target that shares the event loop: slices, stops, and clients that leave while it runs."""
+
+import asyncio
+from collections.abc import Sequence
+
+from gdbstub import (
+    Action,
+    Exited,
+    Kind,
+    Range,
+    Register,
+    Report,
+    Resume,
+    Signal,
+    Stop,
+    Stopped,
+    rsp,
+)
+from gdbstub.aarch64.registers import PC, X
+from gdbstub.errors import MemoryFault
+from gdbstub.session import Session
+from gdbstub.sliced import SlicedTarget
+from gdbstub.target import physical_memory, program_counter
+
+
+class Nops(SlicedTarget):
+    """Two registers, no memory, and an endless row of instructions, the pc their count."""
+
+    registers = (X[0], PC)
+    slice = 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counter = 0
+        self.slices: list[int] = []
+        self.trouble: Exception | None = None
+
+    def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
+        values = {X[0]: 7, PC: self.counter}
+        return b"".join(values[row].to_bytes(8, "little") for row in registers)
+
+    def write_register(self, thread: int, register: Register, data: bytes) -> None:
+        assert register is PC
+        self.counter = int.from_bytes(data, "little")
+
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
+        raise MemoryFault("no memory")
+
+    def write_memory(self, thread: int, address: int, data: bytes) -> None:
+        raise MemoryFault("no memory")
+
+    def execute(self, count: int) -> Report | None:
+        self.slices.append(count)
+        if self.trouble:
+            raise self.trouble
+        for _ in range(count):
+            if stop := self.breakpoint_at(self.counter):
+                return stop
+            self.counter += 4
+        return None
+
+
+async def stopped(target: SlicedTarget) -> Report:
+    """What is said when *target* has come to rest."""
+    news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    target.notify = lambda: news.set_result(None)
+    await asyncio.wait_for(news, 10)
+    assert not target.running
+    assert target.take_report() == target.report()
+    return target.report()
+
+
+async def test_a_breakpoint_ends_a_slice() -> None:
+    target = Nops()
+    target.insert(1, Kind.SOFTWARE, 100, 4)
+    target.resume(Resume({1: Action.CONTINUE}))
+    assert target.running
+    assert target.slices == []
+    assert await stopped(target) == Stopped(1, stop=Stop.SWBREAK)
+    assert (target.counter, target.slices) == (100, [10, 10, 10])
+
+
+async def test_steps_and_ranges() -> None:
+    target = Nops()
+    target.resume(Resume({1: Action.STEP}))
+    assert await stopped(target) == Stopped(1)
+    assert target.counter == 4
+    target.resume(Resume({1: Range(0, 200)}))
+    assert await stopped(target) == Stopped(1)
+    assert target.counter == 200
+    target.insert(1, Kind.HARDWARE, 220, 4)
+    target.resume(Resume({1: Range(200, 400)}))
+    assert await stopped(target) == Stopped(1, stop=Stop.HWBREAK)
+    assert target.counter == 220
+
+
+async def test_interrupt_is_heard_between_slices() -> None:
+    target = Nops()
+    target.resume(Resume({1: Action.CONTINUE}))
+    asyncio.get_running_loop().call_later(0, target.interrupt)
+    assert await stopped(target) == Stopped(1, Signal.INT)
+    assert target.counter == 4 * sum(target.slices)
+
+
+async def test_who_leaves_while_it_runs_lets_it_run() -> None:
+    target = Nops()
+    target.resume(Resume({1: Action.CONTINUE}))
+    target.insert(1, Kind.SOFTWARE, 400, 4)
+    target.release()
+    while target.counter <= 400:  # noqa: ASYNC110 - one turn of the loop is one slice
+        await asyncio.sleep(0)
+    assert target.running
+    target.detach()
+    target.kill()
+    assert await stopped(target) == Exited()
+    target.detach()
+    assert not target.running
+
+
+async def test_an_execute_that_fails_is_a_stop_that_says_so() -> None:
+    target = Nops()
+    target.trouble = ZeroDivisionError("of all things")
+    target.resume(Resume({1: Action.CONTINUE}))
+    assert await stopped(target) == Stopped(1, Signal.ABRT, text="the target failed: of all things")
+
+
+def test_watchpoints_are_hit_by_any_byte() -> None:
+    target = Nops()
+    target.insert(1, Kind.WRITE, 0x100, 8)
+    target.insert(1, Kind.ACCESS, 0x200, 4)
+    assert target.watchpoint_at(0xFC, 4, write=True) is None
+    assert target.watchpoint_at(0xFD, 4, write=True) == Stopped(1, stop=Stop.WATCH, gva=0x100)
+    assert target.watchpoint_at(0x107, 8, write=True) == Stopped(1, stop=Stop.WATCH, gva=0x107)
+    assert target.watchpoint_at(0x100, 8, write=False) is None
+    assert target.watchpoint_at(0x203, 1, write=False) == Stopped(1, stop=Stop.AWATCH, gva=0x203)
+    target.remove(1, Kind.WRITE, 0x100, 8)
+    assert target.watchpoint_at(0x100, 8, write=True) is None
+
+
+def test_a_target_with_few_registers_and_no_capabilities() -> None:
+    """What it lacks is unavailable or unknown to a client, never an error of ours."""
+    target = Nops()
+    assert program_counter(target.registers) is PC
+    assert physical_memory(target) is None
+    session = Session(target)
+    session.receive(rsp.encode(b"QStartNoAckMode") + b"+")
+    general = b"07" + bytes(15).hex().encode()
+    for packet, reply in {
+        b"g": general,
+        b"p1": b"E02",
+        b"?": b"T05thread:1;00:%b;20:%b;" % (general[:16], general[16:]),
+        b"m0,4": b"E0e",
+        b"qRcmd,68": b"",
+        b"qMemTags:0,10:1": b"",
+        b"qqemu.Supported": b"",
+        b"QListThreadsInStopReply": b"OK",
+        b"qThreadStopInfo1": b"T05thread:1;reason:signal;00:%b;20:%b;"
+        % (general[:16], general[16:]),
+    }.items():
+        assert session.receive(rsp.encode(packet)) == rsp.encode(reply)
