@@ -1,6 +1,8 @@
 """The example of docs/library.md under a real GDB, from its first instruction to its last."""
 
+import asyncio
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -8,8 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
+
+import gdbstub
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE = EXAMPLES / "unicorn_aarch64.py"
 #: As the program's first lines say.
 COMPILE = re.compile(r"aarch64-linux-gnu-gcc .*(?= -o)")
 GDB = ("gdb-multiarch", "-nx", "-nh", "-batch", "-ex", "set confirm off", "-ex", "set width 0")
@@ -24,36 +30,44 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return elf
 
 
+async def begin(remote: str, program: Path, *commands: str) -> asyncio.subprocess.Process:
+    """A gdb that attaches and does *commands*."""
+    words = [word for line in (f"target remote {remote}", *commands) for word in ("-ex", line)]
+    return await asyncio.create_subprocess_exec(
+        *(*GDB, *words, str(program)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={"LC_ALL": "C", "HOME": str(program.parent), "PATH": "/usr/bin:/bin"},
+    )
+
+
+async def finish(gdb: asyncio.subprocess.Process) -> str:
+    """All that it said, when it has ended; nothing may have displeased it."""
+    try:
+        said = (await asyncio.wait_for(gdb.communicate(), 60))[0].decode()
+    finally:
+        if gdb.returncode is None:
+            gdb.kill()
+            await gdb.wait()
+    for complaint in ("warning:", "Remote failure", "packet error", "internal-error"):
+        assert complaint not in said, said
+    return said
+
+
 class Example:
-    """The example as a process of its own, and gdbs that talk to it."""
+    """The example as a process of its own."""
 
     def __init__(self, program: Path) -> None:
         self._program = program
         self.process = subprocess.Popen(
-            [sys.executable, EXAMPLES / "unicorn_aarch64.py", program, "localhost:0"],
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, EXAMPLE, program, "localhost:0"], stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout
         self._remote = self.process.stdout.readline().strip()
 
-    def begin(self, *commands: str) -> "subprocess.Popen[str]":
-        lines = (f"target remote {self._remote}", *commands)
-        words = [word for line in lines for word in ("-ex", line)]
-        return subprocess.Popen(
-            [*GDB, *words, self._program],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={"LC_ALL": "C", "HOME": str(self._program.parent), "PATH": "/usr/bin:/bin"},
-        )
-
-    def gdb(self, *commands: str) -> str:
-        said, _ = self.begin(*commands).communicate(timeout=60)
-        for complaint in ("warning:", "Remote failure", "packet error", "internal-error"):
-            assert complaint not in said, said
-        return said
+    async def gdb(self, *commands: str) -> str:
+        return await finish(await begin(self._remote, self._program, *commands))
 
 
 @pytest.fixture
@@ -64,8 +78,8 @@ def example(program: Path) -> Iterator[Example]:
         process.kill()
 
 
-def test_from_the_first_instruction_to_the_last(example: Example) -> None:
-    said = example.gdb(
+async def test_from_the_first_instruction_to_the_last(example: Example) -> None:
+    said = await example.gdb(
         *("break square", "continue", "info registers x0 pc cpsr", "print n", "backtrace"),
         *("next", "print result", "finish", "delete", "stepi", "print (long) $pc == (long) add"),
         *("watch total", "continue", "continue", "delete"),
@@ -88,23 +102,29 @@ def test_from_the_first_instruction_to_the_last(example: Example) -> None:
     assert example.process.wait(10) == 0
 
 
-def test_ctrl_c_and_a_second_client(example: Example) -> None:
-    gdb = example.begin("set var ready = 0", "continue", "print ready", "stepi", "detach")
-    assert gdb.stdout
-    while gdb.stdout.readline() != "Continuing.\n":
-        pass
-    gdb.send_signal(signal.SIGINT)
-    said, _ = gdb.communicate(timeout=60)
-    assert "received signal SIGINT" in said
-    assert "$1 = 0" in said
-    assert "exited with code 036]" in example.gdb("set var ready = 1", "continue")  # 1+4+9+16
-    assert example.process.wait(10) == 0
+async def test_ctrl_c_and_a_second_client(program: Path) -> None:
+    with program.open("rb") as file:
+        target = runpy.run_path(str(EXAMPLE))["UnicornTarget"](ELFFile(file))
+    async with gdbstub.Server(target, "localhost:0") as server:
+        words = ("set var ready = 0", "continue", "print ready", "stepi", "detach")
+        gdb = await begin(server.remote, program, *words)
+        async with asyncio.timeout(60):
+            while not target.running:  # noqa: ASYNC110 - a target has no events for others
+                await asyncio.sleep(0.01)
+        gdb.send_signal(signal.SIGINT)
+        said = await finish(gdb)
+        assert "received signal SIGINT" in said
+        assert "$1 = 0" in said
+        assert target.running
+        gdb = await begin(server.remote, program, "set var ready = 1", "continue")
+        assert "exited with code 036]" in await finish(gdb)  # 1 + 4 + 9 + 16
+        await asyncio.wait_for(server.wait_ended(), 10)
 
 
-def test_kill_ends_the_example(example: Example) -> None:
-    assert "killed]" in example.gdb("stepi", "kill")
+async def test_kill_ends_the_example(example: Example) -> None:
+    assert "killed]" in await example.gdb("stepi", "kill")
     assert example.process.wait(10) == 0
 
 
 def test_it_is_as_short_as_it_is_said_to_be() -> None:
-    assert len((EXAMPLES / "unicorn_aarch64.py").read_text().splitlines()) < 100
+    assert len(EXAMPLE.read_text().splitlines()) < 100
