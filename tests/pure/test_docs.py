@@ -119,3 +119,9 @@ def test_the_guide_has_every_monitor_command() -> None:
     said = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
     ours = {row.usage.replace("[COMMAND...]", "[COMMAND]") for row in COMMANDS.rows}
     assert {command.replace("\\|", "|") for command in said} == ours
+
+
+def test_the_library_page_shows_the_example_as_it_is() -> None:
+    page = (ROOT / "docs" / "library.md").read_text()
+    shown = page.partition("```python\n")[2].partition("```")[0]
+    assert shown == (ROOT / "examples" / "unicorn_aarch64.py").read_text()
