@@ -61,6 +61,13 @@ def test_the_import_table_is_the_one_that_is_enforced() -> None:
     assert table == ROOMS
 
 
+def test_every_room_is_in_the_picture() -> None:
+    picture = (ROOT / "docs" / "architecture.svg").read_text()
+    titles = re.findall(r'class="n (?:ink|seamink)"[^>]*>([^<]*)<', picture)
+    drawn = {name for title in titles for name in re.findall(r"\w+", title)}
+    assert {name.lower() for name in drawn} >= {*ROOMS, *MEETING} - {"__init__", "__main__"}
+
+
 def test_where_all_meet_is_said() -> None:
     said = re.search(r"((?:`\w+`(?:, | and )?)+) are where all meet", ARCHITECTURE.read_text())
     assert said
