@@ -3,6 +3,7 @@
 #   make test [ARGS='…']  every ring of tests: pure, gdb, lldb, kvm
 #   make matrix           the rings on KVM, on one kind of hardware after another
 #   make check            ruff and mypy
+#   make docs             docs/packets.md, from the table of packets
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin
@@ -11,7 +12,7 @@ RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio
 TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb
 
-.PHONY: run test matrix check format clean
+.PHONY: run test matrix check docs format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -30,6 +31,9 @@ check: .venv/ready-to-develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/ready-to-develop
+	@exec $(BIN)/python -m tests.packet_page
 
 format: .venv/ready-to-develop
 	$(BIN)/ruff check --fix .

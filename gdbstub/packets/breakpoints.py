@@ -18,9 +18,10 @@ feature("BreakpointCommands+", needs=conditional)
 def insert_breakpoint(
     client: Client, kind: Kind, gva: int, length: int, clauses: Clauses | None
 ) -> bytes:
-    """``Z type,addr,kind[;cond_list…][;cmds:persist,cmd_list…]`` (GDB manual, E.2).
+    """``Z type,addr,kind[;…]``: insert a breakpoint, perhaps with clauses (GDB manual, E.2).
 
-    Sent again for one that is there, it changes its conditions and commands.
+    Those are ``[;cond_list…][;cmds:persist,cmd_list…]``: conditions and commands. Sent
+    again for one that is there, it changes its conditions and commands.
     """
     insert(client, kind, gva, length)
     if target := conditional(client.target):

@@ -1,0 +1,78 @@
+"""Writes docs/packets.md, the page of packets, from what is registered: ``make docs``."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from gdbstub.packets import PACKETS, find
+from gdbstub.packets.registry import Packet
+from tests.pure.sessions import SESSIONS
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "packets.md"
+
+_HEAD: Final = """\
+# Packets
+
+Every packet that the stub answers, made by `make docs` from the table that it answers by. Whatever
+is not here gets the empty reply, which says: not supported.
+
+*Arguments* are in the notation of the GDB manual, `[` and `]` round what may be absent. *Feature*
+is what `qSupported` says because the packet is there, on a target that has what the packet is
+about. *Seen from* names the clients in whose recorded sessions (`tests/pure/sessions`) it was met;
+the others are tested packet by packet.
+
+| packet | arguments | what it does | feature | seen from |
+|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    clients = _clients()
+    rows = sorted(PACKETS.values(), key=lambda row: (row.name.lower(), row.name))
+    return _HEAD + "".join(_row(row, clients.get(row.name, [])) for row in rows)
+
+
+def _clients() -> dict[bytes, list[str]]:
+    """By packet, the clients that sent it: ``gdb-13`` and so on, in order."""
+    met: dict[bytes, list[str]] = {}
+    for session in sorted(SESSIONS, key=lambda path: _version(path.stem)):
+        lines = re.findall(r"^<- \$(.*)$", session.read_text(), re.MULTILINE)
+        rows = {row.name for line in lines if (row := find(line.encode()))}
+        for name in rows:
+            met.setdefault(name, []).append(session.stem)
+    return met
+
+
+def _version(client: str) -> tuple[str, int]:
+    name, _, version = client.partition("-")
+    return name, int(version)
+
+
+def _row(row: Packet, clients: list[str]) -> str:
+    first = (row.handler.__doc__ or "").partition("\n")[0]
+    cells = (
+        _code(row.name.decode()),
+        _code(row.template.text),
+        first.partition(": ")[2].removesuffix(".").replace("``", "`"),
+        _code(row.feature.decode()),
+        _seen(clients),
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _seen(clients: list[str]) -> str:
+    """``GDB 13 16, LLDB 14``."""
+    versions: dict[str, list[str]] = {}
+    for client in clients:
+        name, version = client.split("-")
+        versions.setdefault(name.upper(), []).append(version)
+    return ", ".join(f"{name} {' '.join(each)}" for name, each in versions.items())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,21 @@
+"""docs/packets.md is what the table of packets says."""
+
+from gdbstub.packets import PACKETS
+from tests.packet_page import PAGE, page
+
+
+def test_the_page_is_as_make_docs_would_write_it() -> None:
+    assert PAGE.read_text() == page(), "docs/packets.md is old: make docs"
+
+
+def test_every_row_says_what_the_packet_does() -> None:
+    rows = page().splitlines()[-len(PACKETS) :]
+    said = {row.split(" | ")[0].removeprefix("| ").strip("`"): row for row in rows}
+    assert said.keys() == {name.decode() for name in PACKETS}
+    for row in rows:
+        assert row.split(" | ")[2].strip(), row
+
+
+def test_what_every_gdb_sends_is_said_of_every_gdb() -> None:
+    row = next(line for line in page().splitlines() if line.startswith("| `vRun;`"))
+    assert "GDB 13 16 17 18" in row
