@@ -15,7 +15,7 @@ from typing import Final, Protocol, Self
 from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.errors import InputError
 from gdbstub.record import Recorder
-from gdbstub.session import Session
+from gdbstub.session import Refusal, Session
 from gdbstub.target import Exited, Target, conditional
 
 _log = logging.getLogger(__name__)
@@ -123,6 +123,11 @@ class Server:
             await current.lost.wait()
         self._undo()
 
+    @property
+    def client(self) -> str:
+        """Where the client is that is being served; empty if there is none."""
+        return self._current.peer if self._current else ""
+
     def admit(self, conversation: "_Conversation") -> bool:
         """Whether *conversation* is now the one and only."""
         if self._current is None:
@@ -228,6 +233,7 @@ class _Conversation(asyncio.Protocol):
         self._only = only
         self._link: _Link | None = None
         self._session: Session | None = None
+        self._refusal: Refusal | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._working = False  # a slice of work is due
 
@@ -238,10 +244,13 @@ class _Conversation(asyncio.Protocol):
 
     def open(self, link: _Link, peer: str) -> None:
         """Begin, unless somebody else is being served."""
-        self._link = link
+        self._link, self.peer = link, peer
         if not self._server.admit(self):
             _log.warning("turned %s away: one client is served at a time", peer)
-            link.close()
+            self._refusal = Refusal(
+                f"one client is served at a time: {self._server.client} is here"
+            )
+            self._end_soon(link)
             return
         _log.info("client: %s", peer)
         try:
@@ -255,6 +264,10 @@ class _Conversation(asyncio.Protocol):
         if self._session and self._link:
             self._send(self._session.receive(data))
             self._begin_work()
+        elif self._refusal and self._link:
+            self._link.write(self._refusal.receive(data))
+            if self._refusal.over:
+                self._link.close()
 
     def target_stopped(self) -> None:
         if self._session:
@@ -307,9 +320,12 @@ class _Conversation(asyncio.Protocol):
             self._session.close()
         if self._link:
             self._link.close()
-            if not self._timer:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(_LINGER, self._link.abort)
+            self._end_soon(self._link)
+
+    def _end_soon(self, link: _Link) -> None:
+        """Bear with a client for a moment that does not read, or not say anything."""
+        if not self._timer:
+            self._timer = asyncio.get_running_loop().call_later(_LINGER, link.abort)
 
     def _send(self, data: bytes) -> None:
         if self._link is None or self._session is None:

@@ -304,6 +304,31 @@ class Session:
             _log.exception("cannot interrupt the target")
 
 
+class Refusal:
+    """The conversation with a client for whom there is no room: GDB is told why.
+
+    It shows the text of an error as the reply to ``qSupported``, its first packet. LLDB begins with
+    another and shows none.
+    """
+
+    def __init__(self, why: str) -> None:
+        """Say nothing yet."""
+        self._error = reply_for(PacketError(why), textual=True)
+        self._connection = rsp.Connection()
+        self.over = False
+
+    def receive(self, data: bytes) -> bytes:
+        """Take what arrived; return what is to be sent. Never raises."""
+        out = b""
+        for event in () if self.over else self._connection.receive(data):
+            out += self._connection.answer(event) or b""
+            if isinstance(event, rsp.Packet):
+                self.over = True
+                known = event.data.startswith(b"qSupported")
+                return out + self._connection.send(self._error) if known else out
+        return out
+
+
 def _spell(event: rsp.Event) -> str:
     return f"${printable(event.data)}" if isinstance(event, rsp.Packet) else _SPELLED[type(event)]
 

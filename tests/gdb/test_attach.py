@@ -1,6 +1,7 @@
 """Coming, looking and going: attach, detach, kill, and a client that dies."""
 
 import signal
+import socket
 
 from gdbstub.machine import DebugRegisters
 from tests.gdb.conftest import Client, Serve
@@ -94,3 +95,11 @@ def test_a_gdb_killed_while_the_guest_runs_leaves_nothing_behind(gdb: Client) ->
     gdb.stub.expect("resume")  # and it goes on without a debugger
     assert gdb.text_is_clean
     assert gdb.stub.machine.armed == NOTHING_ARMED
+
+
+def test_a_second_gdb_is_told_why_it_must_wait(gdb: Client) -> None:
+    host, port = gdb.stub.remote.rsplit(":", 1)
+    with socket.create_connection((host, int(port))) as first:
+        said, _ = gdb.begin().communicate(timeout=20)
+        address, number = first.getsockname()
+        assert f"one client is served at a time: {address}:{number} is here" in said

@@ -193,7 +193,11 @@ async def test_a_second_client_is_turned_away(caplog: pytest.LogCaptureFixture) 
     async with serving(FakeTarget()) as server:
         first = await (await connect(server)).hello()
         second = await connect(server)
-        assert await second.ended() == b""
+        second.writer.write(b"+" + rsp.encode(b"qSupported:swbreak+") + rsp.encode(b"!"))
+        said = await second.ended()
+        assert said.startswith(b"+$E.one client is served at a time: 127.0.0.1:")
+        assert said.count(b"$") == 1
+        assert (await (await connect(server)).ended()) == b""  # who says nothing is told nothing
         assert "one client is served at a time" in caplog.text
         assert await first.ask(b"qC") == b"QC1"
         await first.leave()
