@@ -1,0 +1,78 @@
+"""Debian's arm64 QEMU and what is measured with it, as a tree that the lab can chroot into.
+
+It starts nothing. The C library's headers are in the tree, too: the client is built with them.
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gdbstub.lab import cache, debian
+from gdbstub.lab.errors import LabError
+from gdbstub.lab.image import NOT_UNPACKED, NOT_WANTED, lay_out
+from gdbstub.lab.progress import Steps
+
+PACKAGES: Final = ("qemu-system-arm", "strace", "libc6-dev")
+PROGRAM: Final = "qemu-system-aarch64"
+
+#: What no row needs, and would be copied into the lab each time.
+_LEFT_OUT: Final = (
+    *NOT_WANTED,
+    "./usr/bin/qemu-system-arm",
+    "./usr/share/qemu/*",
+    "./usr/share/iso-codes*",
+    "./usr/share/xml*",
+    "./usr/share/alsa*",
+)
+_HEADERS: Final = ("usr/include", "usr/lib/*/*.a", "usr/lib/*/*.o", "usr/share")
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """``archive`` is a tar file without what only the compiler needs; ``qemu`` a version."""
+
+    sysroot: Path
+    archive: Path
+    qemu: str
+
+    def compile(self, source: Path, program: Path) -> None:
+        """Build a C program for the lab."""
+        arch = "usr/lib/aarch64-linux-gnu"
+        include = self.sysroot / "usr/include"
+        argv = ["aarch64-linux-gnu-gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static"]
+        argv += ["-isystem", str(include), "-isystem", str(include / "aarch64-linux-gnu")]
+        argv += [f"-B{self.sysroot / arch}", f"-L{self.sysroot / arch}"]
+        subprocess.run([*argv, "-o", str(program), str(source)], check=True)
+
+
+def prepare(suite: str = "") -> Tree:
+    """Return the tree of this machine's Debian release, or of *suite*, made the first time."""
+    parts: list[str | bytes] = [debian.release(), suite, Path(__file__).read_bytes()]
+    made = cache.entry("bench", parts, lambda directory: _build(directory, suite))
+    return Tree(made / "tree", made / "tree.tar", (made / "version").read_text())
+
+
+def _build(directory: Path, suite: str) -> None:
+    tree = directory / "tree"
+    with Steps("preparing QEMU for the lab", 4) as steps:
+        steps.step("reading the package lists")
+        place = cache.root() / (f"apt-{suite}" if suite else "apt")
+        with debian.Arm64(place, directory, suite) as packages:
+            packages.update()
+            closure = packages.closure(PACKAGES)
+            steps.step(f"downloading {len(closure)} Debian packages")
+            debs = packages.download([item for item in closure if item[0] not in NOT_UNPACKED])
+        steps.step("unpacking them")
+        lay_out(tree)
+        for deb in debs:
+            debian.unpack(deb, tree, _LEFT_OUT)
+        steps.step("packing the tree")
+        left_out = [f"--exclude=./{pattern}" for pattern in _HEADERS]
+        archive = directory / "tree.tar"
+        subprocess.run(["tar", "-C", tree, "-cf", archive, *left_out, "."], check=True)
+    versions = dict(closure)
+    if not (match := re.search(r"(?:\d+:)?([\d.]+)", versions[PACKAGES[0]])):
+        raise LabError(f"a version of QEMU that is none: {versions[PACKAGES[0]]}")
+    (directory / "version").write_text(match[1])

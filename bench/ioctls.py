@@ -1,0 +1,27 @@
+"""System calls on KVM for one step, from stop to stop, counted by strace in the lab."""
+
+import re
+import subprocess
+from collections import Counter
+from typing import Final
+
+from bench.stubs import ROOT, Serving
+
+_OUTPUT: Final = "/tmp/ioctls"
+_CALL: Final = re.compile(rb"ioctl\(\d+, (KVM_\w+)")
+
+
+def for_a_step(serving: Serving, seconds: float = 0.5) -> Counter[str]:
+    """How many of each, of a ``vCont;s`` on average, rounded."""
+    lab = serving.place.lab
+    pid = lab.run(["pidof", serving.stub.program]).stdout.split()[0].decode()
+    argv = ["chroot", ROOT, "strace", "-f", "-e", "trace=ioctl", "-o", _OUTPUT, "-p", pid]
+    with lab.popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as strace:
+        assert strace.stderr
+        strace.stderr.readline()  # it has attached
+        steps, _ = serving.place.measure("rounds", seconds, "--", "vCont;s:1", "--")
+        lab.run(["sh", "-c", "kill -INT $(pidof strace)"])
+        strace.communicate()
+    calls = Counter(_CALL.findall(lab.run(["cat", f"{ROOT}{_OUTPUT}"]).stdout))
+    each = {name.decode(): round(number / steps) for name, number in calls.items()}
+    return Counter({name: number for name, number in each.items() if number})

@@ -1,0 +1,114 @@
+"""The stubs that are compared, as processes in a lab: this project's and QEMU's.
+
+Both run the same guest with the same hardware; which one a row measures, it does not know.
+"""
+
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from bench.debian_qemu import PROGRAM, Tree
+from gdbstub.lab.host import Lab
+
+PORT: Final = 1234
+#: A chroot in the lab that the stubs' files have the same names in.
+ROOT: Final = "/bench"
+_MOUNTS: Final = ("dev", "proc", "sys")
+_SECONDS: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """What is started, by its name in the table, and the process that comes of it.
+
+    ``chunk`` is how much GDB reads at a time.
+    """
+
+    name: str
+    program: str
+    command: tuple[str, ...]
+    chunk: int
+
+    def argv(self, guest: str, vcpus: int) -> list[str]:
+        """The command that serves *guest* at ``PORT``."""
+        return [part.format(guest=guest, vcpus=vcpus, port=PORT) for part in self.command]
+
+
+# Half of PacketSize, as GDB reckons.
+OURS: Final = Stub(
+    "gdbstub",
+    "python3",
+    ("gdbstub", "run", "{guest}", "--host=kvm", "--smp={vcpus}", "--memory=512M", "--inner",
+     "--gdb=0.0.0.0:{port}"),
+    0x10000,
+)  # fmt: skip
+QEMU: Final = Stub(
+    "QEMU",
+    PROGRAM,
+    ("chroot", ROOT, PROGRAM, "-M", "virt,gic-version=host", "-accel", "kvm", "-cpu", "host",
+     "-smp", "{vcpus}", "-m", "512", "-nodefaults", "-display", "none", "-serial", "null",
+     "-monitor", "none", "-kernel", "{guest}", "-gdb", "tcp::{port}", "-S"),
+    0x800,
+)  # fmt: skip
+
+
+class Place:
+    """A lab that has all that is measured in it."""
+
+    def __init__(self, lab: Lab, tree: Tree, files: Sequence[Path]) -> None:
+        """Unpack *tree* and copy *files*, which have the same path in and out of the chroot."""
+        self.lab = lab
+        archive = lab.put(tree.archive)
+        mounts = "; ".join(f"mount --bind /{name} {ROOT}/{name}" for name in _MOUNTS)
+        lab.run(["sh", "-ec", f"mkdir {ROOT}; tar -C {ROOT} -xf {archive}; rm {archive}; {mounts}"])
+        for path in files:
+            lab.put(path, f"{ROOT}/files")
+        lab.run(["ln", "-s", f"{ROOT}/files", "/files"])
+
+    def measure(self, *arguments: str | float) -> list[int]:
+        """Run the client (``client.c``); the numbers that it prints."""
+        argv = ["/files/client", str(PORT), *map(str, arguments)]
+        done = self.lab.run(argv, timeout=_SECONDS, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(argv)}: {done.stderr.decode()}")
+        return [int(number) for number in done.stdout.split()]
+
+
+class Serving:
+    """A stub while it is entered; ``port`` leads to it from this machine."""
+
+    def __init__(self, place: Place, stub: Stub, vcpus: int = 1) -> None:
+        """Nothing runs yet."""
+        self.place, self.stub, self.vcpus = place, stub, vcpus
+
+    def __enter__(self) -> Self:
+        """Start it, and wait until it listens."""
+        lab = self.place.lab
+        with ExitStack() as stack:
+            process = stack.enter_context(
+                lab.popen(
+                    self.stub.argv("/files/guest.elf", self.vcpus),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
+            )
+            stack.callback(process.terminate)
+            listening = f"until grep -q ':{PORT:04X} 00000000:0000 0A' /proc/net/tcp; do"
+            lab.run(["sh", "-c", f"{listening} usleep 20000; done"], timeout=_SECONDS)
+            self.port = lab.forward(PORT)
+            stack.callback(lab.unforward, self.port)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it."""
+        self._stack.close()
