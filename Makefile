@@ -3,6 +3,7 @@
 #   make test [ARGS='…']  every ring of tests: pure, gdb, lldb, kvm
 #   make matrix           the rings on KVM, on one kind of hardware after another
 #   make check            ruff and mypy
+#   make bench            what it costs beside QEMU's stub: docs/benchmarks.md
 #   make docs             docs/packets.md, from the table of packets
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
@@ -12,7 +13,7 @@ RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio
 TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb
 
-.PHONY: run test matrix check docs format clean
+.PHONY: run test matrix bench check docs format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -26,6 +27,10 @@ test: .venv/ready-to-develop
 matrix: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)
 	@exec $(BIN)/python -m tests.matrix $(ARGS)
+
+bench: .venv/ready-to-develop
+	@scripts/ensure.sh $(TEST_NEEDS)
+	@exec $(BIN)/python -m bench $(ARGS)
 
 check: .venv/ready-to-develop
 	$(BIN)/ruff check .

@@ -76,11 +76,11 @@ class Bench:
     def _measure(self, stub: Stub, vcpus: int, wanted: list[rows.Row]) -> None:
         with Serving(self._place, stub, vcpus) as serving:
             run = rows.Run(serving, self._programs, self._seconds, self._quick)
-            for row in wanted:
-                self._note(row, stub, row.measure(run))
             if vcpus == 1 and stub.name not in self.results.ioctls:
                 self.results.ioctls[stub.name] = calls = ioctls.for_a_step(serving)
                 print(f"{stub.name}: ioctls for a step: {calls.total()} {dict(calls)}", flush=True)
+            for row in wanted:
+                self._note(row, stub, row.measure(run))
 
     def _note(self, row: rows.Row, stub: Stub, measured: float) -> None:
         self.results.add(row.name, stub.name, measured)

@@ -22,7 +22,7 @@ def _time(port: int, guest: Path, before: tuple[str, ...], command: str) -> floa
     """Seconds that *command* takes, after *before*."""
     commands = [f"target remote localhost:{port}", *before, _TIMED.format(command=command)]
     argv = [GDB, "-nx", "-batch", str(guest)]
-    for each in ("set pagination off", "set confirm off", *commands, "detach"):
+    for each in ("set pagination off", "set confirm off", *commands, "disconnect"):
         argv += ["-ex", each]
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=True
