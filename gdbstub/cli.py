@@ -65,7 +65,7 @@ def commands() -> None:
 @click.option(
     "--cpu", default="host", show_default=True, metavar="FEATURES",
     help="What the vCPUs have: host, then changes such as sve=off, sve=256 (bits of the longest "
-    "vector), pauth=off, pmu=off, aarch32=on, separated by commas.",
+    "vector), pauth=off, pmu=off, mte=off, aarch32=on, separated by commas.",
 )  # fmt: skip
 @click.option("--memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM.")
 @click.option("--initrd", type=Path, metavar="FILE", help="Initial RAM disk of a Linux guest.")

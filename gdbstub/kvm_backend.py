@@ -48,8 +48,6 @@ class KvmConfig:
     populate: Callable[["KvmMachine"], None]
     #: What there is to say of the guest in it (``Machine.about``).
     about: Mapping[str, str] = field(default_factory=dict)
-    #: Whether the guest has MTE; None: if the host has it.
-    mte: bool | None = None
     cpu: Cpu = field(default_factory=Cpu)
     #: The interrupt of a vCPU's PMU; None where ``populate`` makes no interrupt controller.
     pmu_intid: int | None = None
@@ -110,7 +108,6 @@ class KvmMachine:
         self._closing = False
         self._exits: list[Exit] = []
         self._vcpus: tuple[KvmVcpu, ...] = ()
-        self._tagged = False
         self.features = Features()
         self.vector_length = 0
         self.system_registers: Sequence[Register] = ()
@@ -178,7 +175,9 @@ class KvmMachine:
             self.vm = kvm_abi.ioctl(self._kvm, kvm_abi.CREATE_VM, self._vm_type())
             kvm_abi.ioctl(self.vm, kvm_abi.SET_USER_MEMORY_REGION, self.ram.region)
             self._report_undecoded_accesses()
-            self._tagged = self._has_mte()
+            self.features = kvm_features.choose(config.cpu, self.extension)
+            if self.features.mte:
+                self._enable(kvm_abi.CAP_ARM_MTE)
             run_size = kvm_abi.ioctl(self._kvm, kvm_abi.GET_VCPU_MMAP_SIZE)
             self._vcpus = tuple(
                 KvmVcpu(
@@ -192,7 +191,6 @@ class KvmMachine:
                 )
                 for index in range(config.vcpus)
             )
-            self.features = kvm_features.choose(config.cpu, self.extension)
             self.vector_length = kvm_features.initialise(
                 self.vm, self._vcpus, config.cpu, self.features
             )
@@ -224,21 +222,6 @@ class KvmMachine:
         """Have KVM exit for an access without syndrome instead of failing KVM_RUN."""
         if self.extension(kvm_abi.CAP_ARM_NISV_TO_USER) > 0:
             self._enable(kvm_abi.CAP_ARM_NISV_TO_USER)
-
-    def _has_mte(self) -> bool:
-        """Give the guest MTE, before it has vCPUs, unless it shall not have it.
-
-        Raises:
-            InputError: this host has none to give.
-        """
-        if self._config.mte is False:
-            return False
-        if self.extension(kvm_abi.CAP_ARM_MTE) <= 0:
-            if self._config.mte:
-                raise InputError("KVM on this host has no MTE")
-            return False
-        self._enable(kvm_abi.CAP_ARM_MTE)
-        return True
 
     def _enable(self, capability: int) -> None:
         cap = ffi.new("struct kvm_enable_cap *")
@@ -288,7 +271,7 @@ class KvmMachine:
     @property
     def tags(self) -> KvmTags | None:
         """The allocation tags of RAM, where the guest has MTE (``TaggedMachine``)."""
-        return KvmTags(self.vm, self.ram.base, self.ram.size) if self._tagged else None
+        return KvmTags(self.vm, self.ram.base, self.ram.size) if self.features.mte else None
 
     # Stop and go.
 

@@ -31,6 +31,7 @@ class Cpu:
     sve: bool | None = None
     pauth: bool | None = None
     pmu: bool | None = None
+    mte: bool | None = None
     aarch32: bool | None = None
     vector_length: int | None = None
 
@@ -71,8 +72,8 @@ def parse_cpu(text: str) -> Cpu:
         else:
             raise InputError(f"--cpu {text}: expected {name}=on or {name}=off")
     cpu = Cpu(**switches, vector_length=vector_length)
-    if cpu.aarch32 and (cpu.sve or cpu.pauth):
-        raise InputError(f"--cpu {text}: with aarch32=on there is no sve and no pauth")
+    if cpu.aarch32 and (cpu.sve or cpu.pauth or cpu.mte):
+        raise InputError(f"--cpu {text}: with aarch32=on there is no sve, no pauth and no mte")
     return cpu
 
 
@@ -94,6 +95,8 @@ class Features:
     sve: bool = False
     pauth: bool = False
     pmu: bool = False
+    #: Memory tags: a feature of the VM, which it has before it has vCPUs.
+    mte: bool = False
     aarch32: bool = False
 
     @property
@@ -126,7 +129,7 @@ def choose(cpu: Cpu, extension: Callable[[int], int]) -> Features:
 
     aarch32 = bool(cpu.aarch32) and has(True, "AArch32 at EL1", kvm_abi.CAP_ARM_EL1_32BIT)
     if aarch32:
-        cpu = replace(cpu, sve=False, pauth=False)
+        cpu = replace(cpu, sve=False, pauth=False, mte=False)
     return Features(
         sve=has(cpu.sve, "SVE", kvm_abi.CAP_ARM_SVE),
         pauth=has(
@@ -136,6 +139,7 @@ def choose(cpu: Cpu, extension: Callable[[int], int]) -> Features:
             kvm_abi.CAP_ARM_PTRAUTH_GENERIC,
         ),
         pmu=has(cpu.pmu, "PMU for guests", kvm_abi.CAP_ARM_PMU_V3),
+        mte=has(cpu.mte, "MTE", kvm_abi.CAP_ARM_MTE),
         aarch32=aarch32,
     )
 

@@ -22,6 +22,7 @@ from gdbstub.errors import InputError
 from gdbstub.lab.doors import Door, StdioDoor, TcpDoor, UnixDoor
 from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab
+from gdbstub.lab.qemu import Options
 from gdbstub.lab.remote_run import RemoteRun, Request
 from gdbstub.run import Settings, Source, announce, console_fd, first, recording, until_signal
 from gdbstub.script import run_script
@@ -101,6 +102,8 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             record=Path(settings.record) if settings.record else None,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
+            # A lab with memory tags is slower, so only who asks for them gets one.
+            options=Options(mte=True) if settings.guest.cpu.mte else None,
         )
         remote = stack.enter_context(RemoteRun(request, on_listening))
         ended = stack.enter_context(ThreadPoolExecutor(1)).submit(remote.wait)

@@ -60,7 +60,7 @@ def test_a_host_without(bare: Built) -> None:
 
 def test_tags_are_one_and_the_same(tagged_host: None, tags: Built) -> None:
     data = tags["data"]
-    with Stub(tags.path) as stub, Client(stub) as client:
+    with Stub(tags.path, *([] if NATIVE_KVM else ["--cpu=mte=on"])) as stub, Client(stub) as client:
         if "memory-tagging+" not in client.ask("qSupported"):
             assert NATIVE_KVM, "the lab was to have MTE"
             pytest.skip("this host has no MTE")
@@ -124,3 +124,8 @@ def test_a_page_that_nobody_has_touched(tagged_host: None, tags: Built) -> None:
         assert client.ask(f"qMemTags:{place:x},3000:1") == "m" + "0000" * 384
         assert client.ask(f"QMemTags:{place:x},3000:1:0102") == "OK"
         assert client.ask(f"qMemTags:{place + 0xFF0:x},1020:1") == "m" + "0201" * 129
+
+
+def test_a_guest_may_do_without(tagged_host: None, tags: Built) -> None:
+    with Stub(tags.path, "--cpu=mte=off") as stub, Client(stub) as client:
+        assert "memory-tagging+" not in client.ask("qSupported")

@@ -34,6 +34,7 @@ def on_a_host(cpu: str, *offered: int) -> Features:
         ("host,sve=off", Cpu(sve=False)),
         ("host, sve=256 , pauth=on", Cpu(sve=True, vector_length=256, pauth=True)),
         ("pmu=off,aarch32=on", Cpu(pmu=False, aarch32=True)),
+        ("mte=on", Cpu(mte=True)),
         ("aarch32=on,sve=off", Cpu(sve=False, aarch32=True)),
     ],
 )
@@ -45,7 +46,7 @@ def test_what_it_means(text: str, cpu: Cpu) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "'' is no feature; those are sve, pauth, pmu, aarch32"),
+        ("", "'' is no feature; those are sve, pauth, pmu, mte, aarch32"),
         ("max", "'max' is no feature"),
         ("host,", "'' is no feature"),
         ("sve=off,host", "'host' is no feature"),
@@ -54,7 +55,7 @@ def test_what_it_means(text: str, cpu: Cpu) -> None:
         ("pmu=yes", "expected pmu=on or pmu=off"),
         ("pmu=256", "expected pmu=on or pmu=off"),
         ("sve=on,sve=256", "sve is there twice"),
-        ("aarch32=on,pauth=on", "with aarch32=on there is no sve and no pauth"),
+        ("aarch32=on,pauth=on", "with aarch32=on there is no sve, no pauth and no mte"),
         *(
             (f"sve={bits}", "a multiple of 128 up to 2048")
             for bits in ("", "0", "100", "-128", "2176", "12800000000", "0x80", "²")
