@@ -18,9 +18,18 @@ from gdbstub.aarch64.instructions import (
     loads_exclusive,
     stores_exclusive,
     waits,
+    waits_until,
 )
-from gdbstub.aarch64.registers import CPSR, PC, SPSR_EL1, VBAR_EL1, X
-from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
+from gdbstub.aarch64.registers import (
+    CPSR,
+    ID_AA64ISAR2_EL1,
+    PC,
+    SCTLR_EL1,
+    SPSR_EL1,
+    VBAR_EL1,
+    X,
+)
+from gdbstub.aarch64.sysreg import EC, ESR, PSTATE, SCTLR
 from gdbstub.fetch import Fetch
 from gdbstub.guest_exception import take_exception
 from gdbstub.machine import DebugExit, DebugRegisters, Go, Machine
@@ -34,6 +43,9 @@ _ON: Final = Go()
 _STEP: Final = Go(step=True)
 #: A step that no comparator ends. BRK exits as always.
 _STEP_BARE: Final = Go(step=True, debug=DebugRegisters(enabled=True))
+
+# ID_AA64ISAR2_EL1.WFxT.
+_WFXT, _HAS_WFXT = 0xF, 2
 
 #: How many instructions a failed store-exclusive may be away from its next try.
 _RETRY: Final = 64
@@ -148,7 +160,13 @@ class Courses:
 
     def _is_nop(self, pc: int, go: Go) -> bool:
         """Whether the WFI or WFE that was seen at *pc* is there and may be stepped as a NOP."""
-        if PSTATE(self._vcpu.get(CPSR)).nRW or not waits(self._fetch.now(pc)):
+        vcpu, word = self._vcpu, self._fetch.now(pc)
+        pstate = PSTATE(vcpu.get(CPSR))
+        if pstate.nRW or not waits(word):
+            return False
+        if not pstate.EL and SCTLR(vcpu.get(SCTLR_EL1), nTWE=1, nTWI=1) != vcpu.get(SCTLR_EL1):
+            return False  # the guest's kernel may have it trapped
+        if waits_until(word) and vcpu.get(ID_AA64ISAR2_EL1) & _WFXT != _HAS_WFXT:
             return False
         armed = self._breakpoints.armed if go.debug is None else go.debug
         return breakpoint_at(pc) not in armed.breakpoints
@@ -156,7 +174,14 @@ class Courses:
     def _pass_over(self, exit: DebugExit) -> Leg:
         """Execute the instruction that caused *exit* silently."""
         pc = self._vcpu.get(PC)
-        word = self._word_at(pc)
+        try:
+            return (yield from self._passing(exit, pc, self._word_at(pc)))
+        except CutShort:
+            if self._vcpu.get(PC) == pc:
+                self._verdicts.passed(self._index, pc)
+            raise
+
+    def _passing(self, exit: DebugExit, pc: int, word: int) -> Leg:
         if exit.esr.EC == EC.BRK64:
             return (yield from self._pass_over_brk(pc, word))
         if loads_exclusive(word) and (exits := exclusive_exits(pc, self._word_at)):

@@ -266,8 +266,8 @@ class KvmVcpu:
             failed = libc.ioctl(fd, kvm_abi.RUN, ffi.NULL) < 0
             code = ffi.errno if failed else 0
             self.in_guest = False
-            if gate.holder is not None:
-                gate.look_again()
+            if gate.holder is not None or gate.owed:
+                gate.came_back(self)
             if failed:
                 if code == kvm_abi.EHWPOISON:
                     _log.error("vCPU %d: the guest has met a memory error of the host", self.index)

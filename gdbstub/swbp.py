@@ -4,6 +4,7 @@ A request is a record; RAM changes only in ``apply`` and ``withdraw``, so that t
 and inserting that GDB does around every stop costs nothing. It translates no address.
 """
 
+import threading
 from collections.abc import Collection
 from itertools import islice
 from typing import Final, Protocol
@@ -40,6 +41,9 @@ class SoftwareBreakpoints:
         self._requests: dict[int, set[int]] = {}  # gva -> ipas
         self._wanted: dict[int, set[int]] = {}  # ipa -> gvas; the same, the other way round
         self._patches: dict[int, bytes] = {}  # ipa -> the word that belongs there
+        self._lifted: set[int] = set()  # ipas that are out for a moment
+        # One vCPU's thread may ask whose its BRK is while another's lifts it.
+        self._lifting = threading.Lock()
         self._due: set[int] = set()  # ipas that ``apply`` must look at
 
     def __bool__(self) -> bool:
@@ -106,7 +110,10 @@ class SoftwareBreakpoints:
 
     def owns(self, ipa: int) -> bool:
         """Whether a BRK that was executed at *ipa* is ours: in the table, and still in RAM."""
-        return ipa in self._patches and self._ram.read_memory(ipa, 4) == BRK
+        with self._lifting:
+            if ipa in self._lifted:
+                return True  # it was executed before
+            return ipa in self._patches and self._ram.read_memory(ipa, 4) == BRK
 
     def hide(self, ipa: int, data: bytes) -> bytes:
         """*data* as read from *ipa*, with the words that belong there instead of BRKs."""
@@ -133,12 +140,16 @@ class SoftwareBreakpoints:
 
     def lift(self, ipa: int) -> None:
         """Let RAM hold the word that belongs at *ipa*, where a BRK of ours is, until ``lay``."""
-        self._ram.write_memory(ipa, self._patches[ipa])
+        with self._lifting:
+            self._lifted.add(ipa)
+            self._ram.write_memory(ipa, self._patches[ipa])
 
     def lay(self, ipa: int) -> None:
         """Put the BRK back, unless that word was changed meanwhile."""
-        if self._ram.read_memory(ipa, 4) == self._patches[ipa]:
-            self._ram.write_memory(ipa, BRK)
+        with self._lifting:
+            if self._ram.read_memory(ipa, 4) == self._patches[ipa]:
+                self._ram.write_memory(ipa, BRK)
+            self._lifted.discard(ipa)
 
     def _within(self, ipa: int, length: int) -> list[int]:
         """The patched places that overlap a range and still hold our BRK."""

@@ -74,20 +74,25 @@ class Verdicts:
         self.machine = machine
         self.registers = registers
         self.breakpoints = breakpoints
-        # By vCPU: where it has met a BRK of ours that nobody asked for there; and been told of.
+        # By vCPU: where it has met a BRK of ours that nobody asked for there.
         self._met: dict[int, int] = {}
-        self._told: dict[int, int] = {}
+        # By vCPU: where a breakpoint has been judged already, whose instruction is still to come.
+        self._judged: dict[int, int] = {}
         self.variables: dict[int, int] = {}  # agent expressions', for as long as the guest is
         self._printed = printed
 
     def told(self, vcpu: int) -> None:
         """A client has heard what was judged last of this vCPU."""
         if vcpu in self._met:
-            self._told[vcpu] = self._met.pop(vcpu)
+            self.passed(vcpu, self._met.pop(vcpu))
+
+    def passed(self, vcpu: int, pc: int) -> None:
+        """This vCPU has not got past a breakpoint at *pc*: it is not to be judged anew."""
+        self._judged[vcpu] = pc
 
     def forget(self, vcpu: int) -> None:
         """A client has moved this vCPU."""
-        self._told.pop(vcpu, None)
+        self._judged.pop(vcpu, None)
 
     def judge(self, exit: DebugExit) -> Stopped | Whose:
         """What to tell a client of *exit*, or whose it is otherwise."""
@@ -95,12 +100,8 @@ class Verdicts:
         match exit.esr.EC:
             case EC.STEP_LOWER:
                 return Stopped(thread)
-            case EC.BRK64:
-                return self._brk(exit)
-            case EC.BREAKPOINT_LOWER:
-                pc = self.machine.vcpus[exit.vcpu].get(PC)
-                kinds = self.breakpoints.compared(pc)
-                return self._asked_for(exit, pc, kinds) if kinds else self._unclaimed(exit)
+            case EC.BRK64 | EC.BREAKPOINT_LOWER:
+                return self._breakpoint(exit)
             case EC.WATCHPOINT_LOWER:
                 write = bool(exit.esr.WnR)
                 hit = self.breakpoints.hit(exit.far, self._accessed(exit.vcpu), write=write)
@@ -113,17 +114,21 @@ class Verdicts:
                 return Whose.GUEST
         return _unexplained(exit)
 
-    def _brk(self, exit: DebugExit) -> Stopped | Whose:
+    def _breakpoint(self, exit: DebugExit) -> Stopped | Whose:
         index = exit.vcpu
         pc = self.machine.vcpus[index].get(PC)
-        if exit.esr.comment != BRK_COMMENT or self.patch(index, pc) is None:
-            return Whose.GUEST
-        if self.breakpoints.places(pc):
-            return self._asked_for(exit, pc, (Kind.SOFTWARE,))
+        if exit.esr.EC == EC.BRK64:
+            if exit.esr.comment != BRK_COMMENT or self.patch(index, pc) is None:
+                return Whose.GUEST
+            kinds: tuple[Kind, ...] = (Kind.SOFTWARE,) if self.breakpoints.places(pc) else ()
+        elif not (kinds := self.breakpoints.compared(pc)):
+            return self._unclaimed(exit)
+        if self._judged.pop(index, None) == pc:
+            return Whose.PASSED
+        if kinds:
+            return self._asked_for(exit, pc, kinds)
         # The same page at another address. GDB passes over a ``swbreak`` where it has inserted
         # none and goes on, to the same BRK, for ever. So it is told of a plain trap, once.
-        if self._told.pop(index, None) == pc:
-            return Whose.PASSED
         self._met[index] = pc
         text = f"vCPU {index}: a breakpoint's page, met at another address: {pc:#x}"
         return Stopped(index + 1, text=text)

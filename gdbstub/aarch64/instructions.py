@@ -53,7 +53,12 @@ _WAITS_UNTIL: Final = frozenset({0xD5031000, 0xD5031020})
 
 def waits(word: int) -> bool:
     """Whether *word* is WFI, WFE or one of their timed kind, each of which may be a NOP."""
-    return word in _WAITS or word & ~_REGISTER in _WAITS_UNTIL
+    return word in _WAITS or waits_until(word)
+
+
+def waits_until(word: int) -> bool:
+    """Whether *word* is WFET or WFIT, which only some have (FEAT_WFxT)."""
+    return word & ~_REGISTER in _WAITS_UNTIL
 
 
 # The values of PSTATE.BTYPE with which a hint does nothing but clear it: NOP, YIELD, and BTI

@@ -7,7 +7,7 @@ from typing import Final
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.debugger import Debugger
 from gdbstub.machine import Machine
-from gdbstub.target import Action, Kind, Resume, Stopped
+from gdbstub.target import Action, Kind, Range, Resume, Stopped
 
 _BOUND: Final = 20.0  # seconds
 
@@ -20,15 +20,22 @@ class Client:
         self.target = Debugger(machine)
         self._news: queue.Queue[None] = queue.Queue()
         self.target.notify = lambda: self._news.put(None)
+        self._interrupts = False
 
-    def resume(self, actions: Mapping[int, Action]) -> Stopped:
+    def resume(self, actions: Mapping[int, Action | Range]) -> Stopped:
         """Set the threads going and wait for the stop."""
         self.target.resume(Resume(actions))
+        if self._interrupts:
+            self.target.interrupt()
         while True:
             self._news.get(timeout=_BOUND)
             if (report := self.target.take_report()) is not None:
                 assert isinstance(report, Stopped), report
                 return report
+
+    def interrupt_at_once(self) -> None:
+        """Interrupt each resume from now on as soon as it is made."""
+        self._interrupts = True
 
     def go(self) -> Stopped:
         """``vCont;c``."""

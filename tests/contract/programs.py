@@ -297,4 +297,22 @@ LAPS: Final = program(
     * 4,
 )
 
+# Adds 1 to a word in RAM as guests without LSE do; a lap of it is lines 1 to 4.
+ADDS: Final = program(
+    (0xD2A80020, "mov x0, #0x40010000"),
+    (0x885F7C01, "ldxr w1, [x0]"),
+    (0x11000421, "add w1, w1, #1"),
+    (0x88027C01, "stxr w2, w1, [x0]"),
+    (0x35FFFFA2, "cbnz w2, . - 12"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
+WAITS: Final = program(
+    (0xD503207F, "wfi"),
+    (0xD503205F, "wfe"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
 ALL: Final = {name: value for name, value in vars().items() if isinstance(value, Program)}

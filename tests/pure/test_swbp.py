@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from gdbstub.swbp import BRK, SoftwareBreakpoints
 
 SIZE = 64
+PLACE = 8
 
 
 class Ram:
@@ -146,3 +147,24 @@ def test_after_all_was_withdrawn_requests_are_patched_anew() -> None:
     breakpoints.forget()
     breakpoints.apply()
     assert breakpoints.owns(8)
+
+
+def test_a_breakpoint_that_is_lifted_for_a_moment_is_still_ours() -> None:
+    """Another vCPU may have executed it just before."""
+    ram, breakpoints = armed(bytes(range(SIZE)), {PLACE})
+    original = bytes(range(PLACE, PLACE + 4))
+    breakpoints.lift(PLACE)
+    assert ram.read_memory(PLACE, 4) == original
+    assert breakpoints.owns(PLACE)
+    assert breakpoints.hide(PLACE, original) == original
+    breakpoints.lay(PLACE)
+    assert ram.read_memory(PLACE, 4) == BRK
+
+
+def test_a_word_that_was_changed_while_its_breakpoint_was_lifted_stays() -> None:
+    ram, breakpoints = armed(bytes(SIZE), {PLACE})
+    breakpoints.lift(PLACE)
+    ram.write_memory(PLACE, b"\1\2\3\4")
+    breakpoints.lay(PLACE)
+    assert ram.read_memory(PLACE, 4) == b"\1\2\3\4"
+    assert not breakpoints.owns(PLACE)
