@@ -12,6 +12,7 @@ from gdbstub import stepping
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
+    SEQUENCE,
     WordAt,
     does_nothing,
     exclusive_exits,
@@ -73,6 +74,7 @@ class Courses:
         self._stepped = DebugExit(index, ESR(EC=EC.STEP_LOWER, IL=1))
         self._fetch = Fetch(machine, breakpoints.memory, index)
         self._word_at: WordAt = breakpoints.words(index)
+        self._loads: dict[int, int | None] = {}  # by PC: where its exclusive sequence begins
 
     # Each of these is a whole course.
 
@@ -111,7 +113,7 @@ class Courses:
         while True:
             exits = exclusive_exits(pc, self._word_at) if pc == load else ()
             exit = yield from (
-                self._sequence(exits, self._breakpoints.armed.watchpoints)
+                self._sequence(exits, self._breakpoints.armed.watchpoints, pc)
                 if exits
                 else self._instruction(_STEP)
             )
@@ -182,33 +184,63 @@ class Courses:
             raise
 
     def _passing(self, exit: DebugExit, pc: int, word: int) -> Leg:
-        if exit.esr.EC == EC.BRK64:
-            return (yield from self._pass_over_brk(pc, word))
-        if loads_exclusive(word) and (exits := exclusive_exits(pc, self._word_at)):
-            return (yield from self._sequence(exits, ()))
-        done = yield from self._instruction(_STEP_BARE)
-        if stores_exclusive(word) and done.esr.EC == EC.STEP_LOWER:
-            done = yield from self._retry()
+        is_brk = exit.esr.EC == EC.BRK64
+        if is_brk and does_nothing(word, PSTATE(self._vcpu.get(CPSR)).BTYPE):
+            return self._skip(pc)
+        load = self._load_of(pc)
+        if load == pc:
+            return (yield from self._through(pc, is_brk))
+        done = yield from self._lifted(pc, ()) if is_brk else self._instruction(_STEP_BARE)
+        # That has cleared the exclusive monitor, and would each time again.
+        for _ in range(_RETRY if load is not None else 0):
+            if done.esr.EC != EC.STEP_LOWER:
+                break
+            if self._vcpu.get(PC) == load:
+                return (yield from self._through(pc, is_brk))
+            done = yield from self._instruction(_STEP)
         return done
 
-    def _pass_over_brk(self, pc: int, word: int) -> Leg:
-        """Execute *word*, which a BRK of ours stands for in RAM.
+    def _skip(self, pc: int) -> DebugExit:
+        """Be past an instruction that does nothing."""
+        self._vcpu.set(PC, pc + 4)
+        pstate = PSTATE(self._vcpu.get(CPSR))
+        if pstate.BTYPE:
+            self._vcpu.set(CPSR, PSTATE(pstate, BTYPE=0))
+        return self._stepped
 
-        No other vCPU may run by the place while the BRK is out.
+    def _load_of(self, pc: int) -> int | None:
+        """Where the exclusive sequence begins that *pc* is in."""
+        if pc not in self._loads:
+            at = pc
+            while not loads_exclusive(self._word_at(at)) and pc - at < 4 * SEQUENCE:
+                at -= 4
+            exits = exclusive_exits(at, self._word_at) if loads_exclusive(self._word_at(at)) else ()
+            self._loads[pc] = at if exits and pc < exits[0] else None
+        return self._loads[pc]
+
+    def _through(self, passed: int, is_brk: bool) -> Leg:
+        """Run through the sequence that PC is at the beginning of, but for what is at *passed*."""
+        exits = exclusive_exits(self._vcpu.get(PC), self._word_at)
+        if is_brk:
+            return (yield from self._lifted(passed, exits))
+        return (yield from self._sequence(exits, (), passed))
+
+    def _lifted(self, place: int, exits: tuple[int, ...]) -> Leg:
+        """Execute an instruction, or a sequence, with our BRK at *place* out of RAM.
+
+        No other vCPU may run by meanwhile.
         """
-        vcpu = self._vcpu
-        pstate = PSTATE(vcpu.get(CPSR))
-        if does_nothing(word, pstate.BTYPE):
-            vcpu.set(PC, pc + 4)
-            if pstate.BTYPE:
-                vcpu.set(CPSR, PSTATE(pstate, BTYPE=0))
-            return self._stepped
-        ipa = self._verdicts.patch(self._index, pc)
+        ipa = self._verdicts.patch(self._index, place)
         if ipa is None or not self._machine.hold(self._index):
             return (yield _ON)  # it is not there any more; or all are to stop, and this comes again
+        watchpoints = self._breakpoints.armed.watchpoints
         self._breakpoints.lift(ipa)
         try:
-            done = yield from self._instruction(_STEP_BARE)
+            done = yield from (
+                self._sequence(exits, watchpoints, place)
+                if exits
+                else self._instruction(_STEP_BARE)
+            )
         except CutShort:
             self._breakpoints.lay(ipa)
             raise
@@ -225,24 +257,23 @@ class Courses:
         return status < len(X) and self._vcpu.get(X[status]) == 1
 
     def _retry(self) -> Leg:
-        """Follow a store-exclusive that had to fail to where its guest tries again, and succeed.
-
-        The exit before it has cleared the exclusive monitor, and would each time again.
-        """
+        """Follow a store-exclusive that had to fail to where its guest tries again, and succeed."""
         done = self._stepped
         for _ in range(_RETRY):
             pc = self._vcpu.get(PC)
-            if loads_exclusive(self._word_at(pc)):
-                if exits := exclusive_exits(pc, self._word_at):
-                    done = yield from self._sequence(exits, ())
-                break
+            if self._load_of(pc) == pc:
+                return (yield from self._through(pc, False))
             done = yield from self._instruction(_STEP)
             if done.esr.EC != EC.STEP_LOWER:
                 break
         return done
 
-    def _sequence(self, exits: tuple[int, ...], watchpoints: tuple[tuple[int, int], ...]) -> Leg:
+    def _sequence(
+        self, exits: tuple[int, ...], watchpoints: tuple[tuple[int, int], ...], but: int
+    ) -> Leg:
         """Run from a load-exclusive to one of the *exits* of its sequence, without a break.
+
+        A comparator does not count at the place *but*, which has been judged.
 
         Interrupts are masked meanwhile: behind their handlers the store would fail. A fault of
         the sequence's own ends it, too.
@@ -251,7 +282,7 @@ class Courses:
         pc, pstate = vcpu.get(PC), PSTATE(vcpu.get(CPSR))
         fault = vcpu.get(VBAR_EL1) + vector(pstate)
         # A client's comparators count inside only; elsewhere the vCPU does not come.
-        inside = {breakpoint_at(gva) for gva in range(pc + 4, exits[0], 4)}
+        inside = {breakpoint_at(gva) for gva in range(pc + 4, exits[0], 4) if gva != but}
         stops = dict.fromkeys(breakpoint_at(gva) for gva in (*exits, fault))
         asked = [pair for pair in self._breakpoints.armed.breakpoints if pair in inside]
         if len(stops) + len(asked) > self._machine.breakpoint_slots:

@@ -94,7 +94,7 @@ def stores_exclusive(word: int) -> bool:
 
 
 #: How far from its load an exclusive store is looked for, in instructions.
-_SEQUENCE: Final = 16
+SEQUENCE: Final = 16
 _HINT_OR_BARRIER: Final = 0xFFFF_F000, 0xD503_2000, 0xD503_3000
 
 
@@ -105,7 +105,7 @@ def exclusive_exits(gva: int, word_at: WordAt) -> tuple[int, ...]:
     to. Empty if there is no such sequence: no store, or a way on that words do not tell.
     """
     targets: list[int] = []
-    for at in range(gva + 4, gva + 4 + 4 * _SEQUENCE, 4):
+    for at in range(gva + 4, gva + 4 + 4 * SEQUENCE, 4):
         word = word_at(at)
         if stores_exclusive(word):
             outside = (target for target in targets if not gva <= target <= at)

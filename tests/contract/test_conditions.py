@@ -5,9 +5,10 @@ import pytest
 from gdbstub.aarch64.registers import PC
 from gdbstub.agent import Clauses
 from gdbstub.target import Action, Kind, Stop, Stopped
+from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.laps import LAP_COUNT, begin, first
-from tests.contract.programs import DATA
+from tests.contract.programs import ADDS, DATA, at
 
 #: ``reg 5; const8 20; equal; end``: in this lap, and in no other.
 IN_LAP_20 = Clauses.compile([bytes.fromhex("26000522141327")])
@@ -95,3 +96,17 @@ def test_a_condition_that_cannot_be_evaluated_is_told(start: Start) -> None:
     # ``const8 0; ref64; end``: nothing is mapped there.
     client.target.attach(Kind.SOFTWARE, first(1), Clauses.compile([bytes.fromhex("22001a27")]))
     assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+
+
+@pytest.mark.parametrize("line", range(1, 5))
+@pytest.mark.parametrize("kind", [Kind.SOFTWARE, Kind.HARDWARE])
+def test_an_exclusive_sequence_gets_to_its_end_though_a_condition_is_evaluated_in_it(
+    start: Start, kind: Kind, line: int
+) -> None:
+    client = Client(start(ADDS).machine)
+    client.target.insert(1, kind, at(line), 4)
+    client.target.attach(kind, at(line), NEVER)
+    client.target.insert(1, Kind.SOFTWARE, at(5), 4)
+    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    assert client.pc(1) == at(5)
+    assert client.machine.read_memory(DATA, 4) == bytes([1, 0, 0, 0])
