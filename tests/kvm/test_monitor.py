@@ -25,6 +25,7 @@ def kernel(vmlinux: Path) -> str:
     with Stub() as stub:
         return gdb(
             stub, vmlinux, "break kernel_init", "continue", "delete",
+            "monitor break list", "monitor regs SCTLR",
             "monitor walk $pc", "monitor phys $pc", "x/xw $pc", "monitor info",
             *counter, pause, *counter,
             "monitor time free", *counter, pause, *counter,
@@ -44,6 +45,13 @@ def test_where_the_kernel_lies(kernel: str) -> None:
     assert f"{found[1]} is physical {ipa:#x}, RAM\n" in kernel
     assert f"\nphysical {ipa:#x}, 0x" in kernel
     assert re.search(r": TTBR1_EL1 = 0x[0-9a-f]+, 4 KiB granule, 48 bits\nlevel  0 ", kernel)
+
+
+def test_break_list_and_regs(kernel: str) -> None:
+    ipa = r"0x40[0-9a-f]{6}"
+    # GDB deletes it after the list.
+    assert re.search(rf"^break +(0xffff\w+) +4 +1 +armed +{ipa}$", kernel, re.M), kernel
+    assert re.search(r"^SCTLR_EL1  0x\w+  M C SA ", kernel, re.M), kernel
 
 
 def test_info(kernel: str) -> None:
