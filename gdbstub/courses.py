@@ -184,19 +184,20 @@ class Courses:
             raise
 
     def _passing(self, exit: DebugExit, pc: int, word: int) -> Leg:
-        is_brk = exit.esr.EC == EC.BRK64
+        ec = exit.esr.EC
+        is_brk = ec == EC.BRK64
         if is_brk and does_nothing(word, PSTATE(self._vcpu.get(CPSR)).BTYPE):
             return self._skip(pc)
         load = self._load_of(pc)
         if load == pc:
-            return (yield from self._through(pc, is_brk))
+            return (yield from self._through(pc, ec))
         done = yield from self._lifted(pc, ()) if is_brk else self._instruction(_STEP_BARE)
         # That has cleared the exclusive monitor, and would each time again.
         for _ in range(_RETRY if load is not None else 0):
             if done.esr.EC != EC.STEP_LOWER:
                 break
             if self._vcpu.get(PC) == load:
-                return (yield from self._through(pc, is_brk))
+                return (yield from self._through(pc, ec))
             done = yield from self._instruction(_STEP)
         return done
 
@@ -218,12 +219,18 @@ class Courses:
             self._loads[pc] = at if exits and pc < exits[0] else None
         return self._loads[pc]
 
-    def _through(self, passed: int, is_brk: bool) -> Leg:
-        """Run through the sequence that PC is at the beginning of, but for what is at *passed*."""
+    def _through(self, passed: int, ec: int) -> Leg:
+        """Run through the sequence that PC is at the beginning of, but for what is at *passed*.
+
+        *ec* says what that is. Watchpoints do not count where one of them is passed over: what
+        a sequence accesses is one word.
+        """
         exits = exclusive_exits(self._vcpu.get(PC), self._word_at)
-        if is_brk:
+        if ec == EC.BRK64:
             return (yield from self._lifted(passed, exits))
-        return (yield from self._sequence(exits, (), passed))
+        watched = ec == EC.WATCHPOINT_LOWER
+        watchpoints = () if watched else self._breakpoints.armed.watchpoints
+        return (yield from self._sequence(exits, watchpoints, passed))
 
     def _lifted(self, place: int, exits: tuple[int, ...]) -> Leg:
         """Execute an instruction, or a sequence, with our BRK at *place* out of RAM.
@@ -262,7 +269,7 @@ class Courses:
         for _ in range(_RETRY):
             pc = self._vcpu.get(PC)
             if self._load_of(pc) == pc:
-                return (yield from self._through(pc, False))
+                return (yield from self._through(pc, EC.WATCHPOINT_LOWER))
             done = yield from self._instruction(_STEP)
             if done.esr.EC != EC.STEP_LOWER:
                 break

@@ -117,6 +117,8 @@ class KvmMachine:
         self._counts = [Counts() for _ in range(config.vcpus)]
         self._gate = Gate()
         self.vm = -1
+        if self.extension(kvm_abi.CAP_SET_GUEST_DEBUG) <= 0:
+            raise InputError("this host's KVM cannot debug guests; use --host lab")
         self.breakpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_BPS))
         self.watchpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_WPS))
         kvm_abi.take_signal(KICK)
