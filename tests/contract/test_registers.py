@@ -44,7 +44,10 @@ _LEGAL = {
     rows.TTBR0_EL1: 0x0000_0000_4010_0000,
     rows.TTBR1_EL1: 0x0042_0000_4020_0000,
 }
-_READ_ONLY = (*(SP, rows.MPIDR_EL1, rows.CCSIDR_EL1, rows.ID_AA64MMFR0_EL1, rows.ID_AA64PFR1_EL1),)
+_READ_ONLY = (
+    *(SP, rows.MPIDR_EL1, rows.CCSIDR_EL1),
+    *(rows.ID_AA64ISAR2_EL1, rows.ID_AA64MMFR0_EL1, rows.ID_AA64PFR1_EL1),
+)
 #: They do not keep what is written: that is what they are for.
 _COUNTING = (rows.CNTVCT_EL0,)
 

@@ -80,7 +80,7 @@ def test_whatever_is_sent_it_is_read_or_refused(text: bytes) -> None:
 def test_a_condition_that_is_no_program_is_left_to_the_client(
     text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="gdbstub.agent.clauses"):
         unusable = Clauses.compile([assemble(text)])
     assert unusable.hold(at(0))
     assert "left to the client" in caplog.text
