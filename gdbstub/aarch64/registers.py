@@ -135,8 +135,11 @@ CNTVCT_EL0: Final = SYSTEM_REGISTERS["CNTVCT_EL0"]
 
 # Client registers: numbers 0 to 85 are GDB's own (gdb/arch/aarch64.h), of which SVE takes 34 on.
 
-#: What ``g`` and stop replies carry: enough that GDB asks for nothing to show a frame.
+#: What ``g`` carries.
 GENERAL: Final = (*X, SP, PC, CPSR)
+#: What stop replies carry: with these GDB goes round its steps without a ``g``, and shows frames
+#: with none or one where a variable is in another register. Each costs a system call a stop.
+EXPEDITED: Final = (X[29], X[30], SP, PC, CPSR)
 #: The vectors and what belongs to them, of a vCPU without SVE; ``sve.py`` has the others.
 FPSIMD: Final = (*V, FPSR, FPCR)
 #: Which bits of a pointer hold its PAC; of data and of code, in the low half and in the high.

@@ -7,7 +7,7 @@ from binascii import hexlify
 from collections.abc import Sequence
 from struct import Struct
 
-from gdbstub.aarch64.registers import GENERAL, Register
+from gdbstub.aarch64.registers import EXPEDITED, Register
 
 
 class Expedited:
@@ -18,7 +18,7 @@ class Expedited:
 
     def __init__(self, registers: Sequence[Register]) -> None:
         """Prepare once; a client's registers never change."""
-        self.rows = tuple(row for row in GENERAL if row in registers)
+        self.rows = tuple(row for row in EXPEDITED if row in registers)
         self._template = b"".join(b"%02x:%%b;" % row.number for row in self.rows)
         self._cut = Struct("".join(f"{2 * row.size}s" for row in self.rows))
 

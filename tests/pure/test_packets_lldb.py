@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gdbstub import rsp
-from gdbstub.aarch64.registers import GENERAL, PC, X
+from gdbstub.aarch64.registers import EXPEDITED, PC, X
 from gdbstub.target import Exited, Signal, Stop, Stopped
 from tests.pure.fake_target import BASE, FakeTarget
 from tests.pure.transcript import Stage, conversation
@@ -196,7 +196,7 @@ def test_all_threads_at_once() -> None:
     assert two["memory"] == []
     registers = two["registers"]
     assert isinstance(registers, dict)
-    assert [int(number) for number in registers] == [row.number for row in GENERAL]
+    assert [int(number) for number in registers] == [row.number for row in EXPEDITED]
     assert registers["32"] == "2400004000000000"
 
 

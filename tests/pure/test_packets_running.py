@@ -3,7 +3,7 @@
 import pytest
 
 from gdbstub import rsp
-from gdbstub.aarch64.registers import GENERAL, PC, X
+from gdbstub.aarch64.registers import EXPEDITED, PC, X
 from gdbstub.target import Action, Range, Resume, Signal, Stop, Stopped
 from tests.pure.fake_target import BASE, FakeTarget
 from tests.pure.transcript import Stage, conversation
@@ -174,10 +174,10 @@ def test_stop_replies(report: Stopped, reply: str) -> None:
 
 def test_a_stop_reply_carries_what_a_client_would_ask_for() -> None:
     target = FakeTarget()
-    for number, row in enumerate(GENERAL):
-        target.values[2, row] = bytes((number,)) * row.size
+    for row in EXPEDITED:
+        target.values[2, row] = bytes((row.number,)) * row.size
     target.last = Stopped(2)
     reply = Stage(target).send(b"?")[1:-3]
-    parts = [f"{number:02x}:" + f"{number:02x}" * 8 for number in range(33)]
+    parts = [f"{number:02x}:" + f"{number:02x}" * 8 for number in (29, 30, 31, 32)]
     expected = ";".join(["T05thread:2", *parts, "21:21212121", ""])
     assert reply == expected.encode()

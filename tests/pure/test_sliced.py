@@ -148,13 +148,12 @@ def test_a_target_with_few_registers_and_no_capabilities() -> None:
     for packet, reply in {
         b"g": general,
         b"p1": b"E02",
-        b"?": b"T05thread:1;00:%b;20:%b;" % (general[:16], general[16:]),
+        b"?": b"T05thread:1;20:%b;" % general[16:],
         b"m0,4": b"E0e",
         b"qRcmd,68": b"",
         b"qMemTags:0,10:1": b"",
         b"qqemu.Supported": b"",
         b"QListThreadsInStopReply": b"OK",
-        b"qThreadStopInfo1": b"T05thread:1;reason:signal;00:%b;20:%b;"
-        % (general[:16], general[16:]),
+        b"qThreadStopInfo1": b"T05thread:1;reason:signal;20:%b;" % general[16:],
     }.items():
         assert session.receive(rsp.encode(packet)) == rsp.encode(reply)
