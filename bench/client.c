@@ -209,7 +209,7 @@ static void start(int port, char **argv)
         fail("%s: %s", *argv, strerror(errno));
     }
     while (!connected(port)) {
-        usleep(2000);
+        usleep(20000); /* a connection costs milliseconds there */
         if (waitpid(child, NULL, WNOHANG))
             fail("%s has ended", *argv);
     }
