@@ -46,7 +46,9 @@ class Walker:
         return stop_pc(self.fields)
 
     def value(self, number: int) -> int:
-        return int.from_bytes(bytes.fromhex(self.fields[f"{number:02x}"]), "little")
+        if said := self.fields.get(f"{number:02x}"):
+            return int.from_bytes(bytes.fromhex(said), "little")
+        return self.client.register(number)
 
     def word(self, gva: int) -> int:
         if gva not in self._code:
