@@ -241,19 +241,25 @@ class Courses:
         if ipa is None or not self._machine.hold(self._index):
             return (yield _ON)  # it is not there any more; or all are to stop, and this comes again
         watchpoints = self._breakpoints.armed.watchpoints
-        self._breakpoints.lift(ipa)
         try:
+            self._breakpoints.lift(ipa)
             done = yield from (
                 self._sequence(exits, watchpoints, place)
                 if exits
                 else self._instruction(_STEP_BARE)
             )
-        except CutShort:
-            self._breakpoints.lay(ipa)
+        except Exception:  # cut short, or the machine failed
+            self._lay(ipa)
             raise
-        self._breakpoints.lay(ipa)
-        self._machine.let_go(self._index)
+        self._lay(ipa)
         return done
+
+    def _lay(self, ipa: int) -> None:
+        """Put our BRK back, and let the others run by it."""
+        try:
+            self._breakpoints.lay(ipa)
+        finally:
+            self._machine.let_go(self._index)
 
     def _failed_store(self, pc: int) -> bool:
         """Whether the instruction at *pc*, just stepped, is a store-exclusive that said so."""

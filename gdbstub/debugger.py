@@ -7,14 +7,13 @@ vCPUs are parked; ``debug_exit`` and ``parked`` come from vCPU threads while the
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 from gdbstub.aarch64.registers import PC, Register
 from gdbstub.agent import Clauses
 from gdbstub.breakpoints import Breakpoints
 from gdbstub.client_registers import ClientRegisters
 from gdbstub.courses import Course, Courses, CutShort
-from gdbstub.errors import NoSuchThread, PacketError
+from gdbstub.errors import NoSuchThread, PacketError, StubError
 from gdbstub.machine import (
     DebugExit,
     Exit,
@@ -117,7 +116,7 @@ class Debugger:
         self._registers.write(vcpu, register, int.from_bytes(data, "little"))
         if register is PC:
             self._unsaid.pop(thread - 1, None)
-            self._judge.forget(thread - 1)
+            self._judge.moved(thread - 1)
 
     def read_memory(self, thread: int, address: int, length: int) -> bytes:
         """Read memory as *thread* sees it."""
@@ -182,21 +181,28 @@ class Debugger:
         self._breakpoints.arm()
         self._memory.forget()
         self._courses = {index: self._course(index, action) for index, action in actions.items()}
+        self.running = True
+        try:
+            steps = self._begin()
+            if self._verdicts:  # as good as stopped already: no vCPU need run
+                self.parked(())
+            else:
+                self._machine.resume(steps)
+        except BaseException:
+            self.running = False
+            self._cut_short()
+            raise
+
+    def _begin(self) -> Mapping[int, bool]:
+        """Let every course begin; which vCPUs are to run, and whether by a step."""
         steps: dict[int, bool] = {}
         for index, course in self._courses.items():
+            self._judge.begins(index)
             try:
                 steps[index] = next(course).step
             except StopIteration as done:
                 self._verdicts[index] = done.value
-        self.running = True
-        if self._verdicts:  # as good as stopped already: no vCPU need run
-            self.parked(())
-            return
-        try:
-            self._machine.resume(steps)
-        except BaseException:
-            self.running = False
-            raise
+        return steps
 
     def _tell_unsaid(self, actions: Mapping[int, Action | Range]) -> bool:
         """Whether one of these vCPUs has finished already the step that it is asked for.
@@ -248,12 +254,14 @@ class Debugger:
 
     def _strip(self) -> None:
         self._unsaid.clear()
+        self._judge.stripped()
         self._breakpoints.strip()
 
     def reset(self) -> None:
         """Start the guest over, halted at its first instruction; all vCPUs are parked."""
         self._machine.reset()
         self._breakpoints.forget()
+        self._judge.reset()
         self._unsaid.clear()
         self._report = Stopped(1)
 
@@ -307,10 +315,14 @@ class Debugger:
 
     def _cut_short(self) -> None:
         """Have courses clean up that another vCPU's stop has cut short."""
-        for course in self._courses.values():
-            with suppress(CutShort):
+        courses, self._courses = self._courses, {}
+        for index, course in courses.items():
+            try:
                 course.throw(CutShort())
-        self._courses = {}
+            except CutShort:
+                pass
+            except StubError as error:  # the others have something to clean up, too
+                _log.error("vCPU %d may not be as it was: %s", index, error)
 
     def _conclude(self, exits: Sequence[Exit]) -> Report:
         """One report out of all exits of a stop.

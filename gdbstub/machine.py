@@ -221,7 +221,7 @@ class Machine(Protocol):
         ...
 
     def let_go(self, vcpu: int) -> None:
-        """In ``debug_exit`` of *vcpu*, which holds the others: they go on."""
+        """In ``debug_exit`` of *vcpu*, or while all are parked: it holds the others no more."""
         ...
 
     def reset(self) -> None:

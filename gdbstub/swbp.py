@@ -98,6 +98,7 @@ class SoftwareBreakpoints:
     def forget(self) -> None:
         """RAM is new: nothing of ours is in it. Requests stay."""
         self._patches.clear()
+        self._lifted.clear()
         self._due.update(self._wanted)
 
     def places(self, gva: int) -> frozenset[int]:
@@ -141,15 +142,17 @@ class SoftwareBreakpoints:
     def lift(self, ipa: int) -> None:
         """Let RAM hold the word that belongs at *ipa*, where a BRK of ours is, until ``lay``."""
         with self._lifting:
-            self._lifted.add(ipa)
             self._ram.write_memory(ipa, self._patches[ipa])
+            self._lifted.add(ipa)
 
     def lay(self, ipa: int) -> None:
-        """Put the BRK back, unless that word was changed meanwhile."""
+        """Put the BRK back that is lifted, unless the word there was changed meanwhile."""
         with self._lifting:
+            if ipa not in self._lifted:
+                return
+            self._lifted.remove(ipa)
             if self._ram.read_memory(ipa, 4) == self._patches[ipa]:
                 self._ram.write_memory(ipa, BRK)
-            self._lifted.discard(ipa)
 
     def _within(self, ipa: int, length: int) -> list[int]:
         """The patched places that overlap a range and still hold our BRK."""
@@ -163,6 +166,7 @@ class SoftwareBreakpoints:
     def _restore(self, ipa: int) -> None:
         # The guest may have rewritten its text over our BRK: then its word stands.
         original = self._patches.pop(ipa, None)
+        self._lifted.discard(ipa)
         if original is not None and self._ram.read_memory(ipa, 4) == BRK:
             self._ram.write_memory(ipa, original)
 

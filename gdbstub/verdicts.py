@@ -77,6 +77,7 @@ class Verdicts:
         # By vCPU: where it has met a BRK of ours that nobody asked for there.
         self._met: dict[int, int] = {}
         # By vCPU: where a breakpoint has been judged already, whose instruction is still to come.
+        # One that has been anywhere else meanwhile meets it anew.
         self._judged: dict[int, int] = {}
         self.variables: dict[int, int] = {}  # agent expressions', for as long as the guest is
         self._printed = printed
@@ -90,12 +91,36 @@ class Verdicts:
         """This vCPU has not got past a breakpoint at *pc*: it is not to be judged anew."""
         self._judged[vcpu] = pc
 
-    def forget(self, vcpu: int) -> None:
-        """A client has moved this vCPU."""
+    def begins(self, vcpu: int) -> None:
+        """This vCPU goes on from where it is, with breakpoints as they are now."""
+        self._been(vcpu)
+        pc = self._judged.get(vcpu)
+        if pc is not None and not self.breakpoints.compared(pc) and self.patch(vcpu, pc) is None:
+            self.moved(vcpu)  # nothing will say when it gets past
+
+    def _been(self, vcpu: int) -> None:
+        """Look where this vCPU is now."""
+        if vcpu in self._judged and self._judged[vcpu] != self.machine.vcpus[vcpu].get(PC):
+            self.moved(vcpu)
+
+    def moved(self, vcpu: int) -> None:
+        """This vCPU is not where it was judged."""
         self._judged.pop(vcpu, None)
+
+    def stripped(self) -> None:
+        """There are no breakpoints now; who asks for some is to hear of them."""
+        self._judged.clear()
+        self._met.clear()
+
+    def reset(self) -> None:
+        """The guest is a new one."""
+        self.stripped()
+        self.variables.clear()
 
     def judge(self, exit: DebugExit) -> Stopped | Whose:
         """What to tell a client of *exit*, or whose it is otherwise."""
+        self._met.pop(exit.vcpu, None)
+        self._been(exit.vcpu)
         thread = exit.vcpu + 1
         match exit.esr.EC:
             case EC.STEP_LOWER:
@@ -123,7 +148,7 @@ class Verdicts:
             kinds: tuple[Kind, ...] = (Kind.SOFTWARE,) if self.breakpoints.places(pc) else ()
         elif not (kinds := self.breakpoints.compared(pc)):
             return self._unclaimed(exit)
-        if self._judged.pop(index, None) == pc:
+        if self._judged.pop(index, None) is not None:
             return Whose.PASSED
         if kinds:
             return self._asked_for(exit, pc, kinds)

@@ -1,6 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdbstub.errors import MemoryFault
 from gdbstub.swbp import BRK, SoftwareBreakpoints
 
 SIZE = 64
@@ -168,3 +170,35 @@ def test_a_word_that_was_changed_while_its_breakpoint_was_lifted_stays() -> None
     breakpoints.lay(PLACE)
     assert ram.read_memory(PLACE, 4) == b"\1\2\3\4"
     assert not breakpoints.owns(PLACE)
+
+
+@pytest.mark.parametrize("end", ["forget", "withdraw"])
+def test_nothing_is_lifted_that_is_not_there_any_more(end: str) -> None:
+    ram, breakpoints = armed(bytes(SIZE), {PLACE})
+    breakpoints.lift(PLACE)
+    getattr(breakpoints, end)()
+    assert not breakpoints.owns(PLACE)
+    breakpoints.lay(PLACE)
+    assert ram.content == bytes(SIZE), "and there is nothing to lay"
+    assert not breakpoints.owns(PLACE)
+
+
+@pytest.mark.parametrize("what", ["lift", "lay"])
+def test_a_breakpoint_is_not_lifted_for_ever_where_ram_fails(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ram, breakpoints = armed(bytes(SIZE), {PLACE})
+
+    def fail(*_: object) -> None:
+        raise MemoryFault("broken")
+
+    if what == "lay":
+        breakpoints.lift(PLACE)
+    with monkeypatch.context() as patch:
+        patch.setattr(ram, "write_memory", fail)
+        with pytest.raises(MemoryFault):
+            getattr(breakpoints, what)(PLACE)
+    assert breakpoints.owns(PLACE) is (what == "lift")
+    breakpoints.insert(PLACE + 0x1000, PLACE)
+    breakpoints.apply()
+    assert ram.read_memory(PLACE, 4) == BRK

@@ -1,0 +1,159 @@
+"""A breakpoint that was judged and not got past is not judged again; any other hit is."""
+
+import pytest
+
+from gdbstub.aarch64.registers import X
+from gdbstub.aarch64.sysreg import EC, ESR
+from gdbstub.agent import Clauses
+from gdbstub.machine import DebugExit
+from gdbstub.swbp import BRK, BRK_COMMENT
+from gdbstub.target import Action, Kind, Resume, Stop, Stopped
+from tests.contract.backends import Factory
+from tests.contract.client import Client
+from tests.contract.conftest import Start
+from tests.contract.programs import COUNT, STRAIGHT, at
+from tests.contract.spaces import ALIAS_GVA, ROUND, TEXT, USER_GVA, Spaces
+from tests.contract.test_conditions import NEVER, SAYS_HI
+
+HIT = {
+    Kind.SOFTWARE: ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT),
+    Kind.HARDWARE: ESR(EC=EC.BREAKPOINT_LOWER, IL=1),
+}
+
+
+def cut_short(client: Client, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vCPU meets a breakpoint where it is, and is parked while it is being passed over."""
+    target = client.target
+    with monkeypatch.context() as patch:
+        patch.setattr(client.machine, "resume", lambda _: None)
+        target.resume(Resume({1: Action.CONTINUE}))
+        assert target.debug_exit(DebugExit(0, HIT[kind])) is not None
+        target.parked(())
+        target.take_report()
+
+
+@pytest.fixture(params=[Kind.SOFTWARE, Kind.HARDWARE], ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    chosen: Kind = request.param
+    return chosen
+
+
+def begin(start: Start, kind: Kind, clauses: Clauses) -> Client:
+    client = Client(start(COUNT).machine)
+    insert(client, kind, clauses)
+    return client
+
+
+def insert(client: Client, kind: Kind, clauses: Clauses) -> None:
+    client.target.insert(1, kind, at(0), 4)
+    client.target.attach(kind, at(0), clauses)
+
+
+def test_what_was_cut_short_prints_once(
+    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = begin(start, kind, SAYS_HI)
+    client.target.insert(1, Kind.SOFTWARE, at(1), 4)
+    cut_short(client, kind, monkeypatch)
+    cut_short_again_before_it_is_met(client, monkeypatch)
+    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    assert (client.pc(1), client.x(1, 0)) == (at(1), 1)
+    assert client.target.take_output() == b"hi\n"
+
+
+def cut_short_again_before_it_is_met(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(client.machine, "resume", lambda _: None)
+        client.target.resume(Resume({1: Action.CONTINUE}))
+        client.target.parked(())
+        client.target.take_report()
+
+
+def test_what_was_cut_short_and_then_stepped_past_is_told_the_next_time(
+    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = begin(start, kind, NEVER)
+    cut_short(client, kind, monkeypatch)
+    client.step_over(1, kind, at(0), 4)
+    client.target.attach(kind, at(0), Clauses())
+    assert client.go().thread == 1
+    assert (client.pc(1), client.x(1, 0)) == (at(0), 1)
+
+
+def test_what_was_cut_short_and_then_run_past_is_told_the_next_time(
+    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has come back there while nothing of ours was there."""
+    client = begin(start, kind, NEVER)
+    cut_short(client, kind, monkeypatch)
+    client.target.remove(1, kind, at(0), 4)
+    for _ in range(2):
+        assert client.resume({1: Action.STEP}) == Stopped(1)
+    insert(client, kind, Clauses())
+    assert client.go().thread == 1
+    assert (client.pc(1), client.x(1, 0)) == (at(0), 1)
+
+
+def test_what_was_cut_short_is_told_to_the_next_client(
+    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = begin(start, kind, NEVER)
+    cut_short(client, kind, monkeypatch)
+    client.target.release()
+    insert(client, kind, Clauses())
+    assert client.go().thread == 1
+    assert (client.pc(1), client.x(1, 0)) == (at(0), 0)
+
+
+def test_nothing_that_was_judged_outlives_its_guest(
+    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = begin(start, kind, NEVER)
+    cut_short(client, kind, monkeypatch)
+    client.target.reset()
+    insert(client, kind, Clauses())
+    assert client.go().thread == 1
+    assert (client.pc(1), client.x(1, 0)) == (at(0), 0)
+
+
+#: ``const8 0; setv 1; end``, and ``getv 1; end``: one that never was set is an error, which holds.
+SETS = Clauses.compile([bytes.fromhex("22002d000127")])
+GETS = Clauses.compile([bytes.fromhex("2c000127")])
+
+
+def test_variables_of_conditions_begin_anew_with_each_guest(start: Start) -> None:
+    client = Client(start(STRAIGHT).machine)
+    for line in 1, 2, 3:
+        client.target.insert(1, Kind.SOFTWARE, at(line), 4)
+    client.target.attach(Kind.SOFTWARE, at(1), SETS)
+    client.target.attach(Kind.SOFTWARE, at(2), GETS)
+    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    assert client.pc(1) == at(3)
+    client.target.reset()
+    client.target.remove(1, Kind.SOFTWARE, at(1), 4)
+    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    assert client.pc(1) == at(2)
+
+
+def test_another_address_of_a_breakpoint_is_told_each_time_that_it_is_met(
+    machine_factory: Factory,
+) -> None:
+    spaces = Spaces(machine_factory(ROUND.image))
+    spaces.insert(USER_GVA + 8)
+    spaces.enter(ALIAS_GVA, spaces.a)
+    for times in range(1, 4):
+        spaces.stops_at(ALIAS_GVA + 8, known=False)
+        assert spaces.machine.vcpus[0].get(X[0]) == times
+        spaces.remove(USER_GVA + 8)
+        spaces.step()
+        spaces.insert(USER_GVA + 8)
+
+
+def test_another_address_that_was_told_of_is_passed_once(machine_factory: Factory) -> None:
+    spaces = Spaces(machine_factory(ROUND.image))
+    spaces.insert(USER_GVA + 8)
+    spaces.enter(ALIAS_GVA, spaces.a)
+    for times in range(1, 4):
+        spaces.stops_at(ALIAS_GVA + 8, known=False)
+        assert spaces.machine.vcpus[0].get(X[0]) == times
+    assert spaces.word(TEXT + 8) == BRK
