@@ -3,7 +3,7 @@
 #   make test [ARGS='…']  every ring of tests: pure, gdb, lldb, kvm
 #   make matrix           the rings on KVM, on one kind of hardware after another
 #   make check            ruff and mypy
-#   make bench            what it costs beside QEMU's stub: docs/benchmarks.md
+#   make bench [QUICK=1]  what it costs beside QEMU's stub: docs/benchmarks.md
 #   make docs             docs/packets.md, from the table of packets
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
@@ -30,7 +30,7 @@ matrix: .venv/ready-to-develop
 
 bench: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)
-	@exec $(BIN)/python -m bench $(ARGS)
+	@exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 check: .venv/ready-to-develop
 	$(BIN)/ruff check .

@@ -1,24 +1,29 @@
-"""``make bench``: both stubs in one lab, in turn, and a page of what they cost."""
+"""``make bench``: QEMU's stub and ours in one lab, in turn, and a page of what they cost."""
 
 import argparse
+import os
 import platform
+import re
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
-from bench import debian_qemu, growth, ioctls, plot, rows
+from bench import debian_qemu, growth, plot
 from bench.build import Programs, build
 from bench.by_gdb import GDB
-from bench.report import DRAWING, Results, figure, page
-from bench.stubs import OURS, QEMU, Place, Serving, Stub
+from bench.report import BARE, DRAWING, Results, figure, page, table
+from bench.rows import ROWS, Row, Run
+from bench.stubs import OURS, OURS_UVLOOP, QEMU, Place, Serving, Stub
 from gdbstub.lab.host import Lab
+from gdbstub.lab.qemu import PROGRAM as LAB_PROGRAM
 
-DOCS: Final = Path(__file__).parents[1] / "docs"
+ROOT: Final = Path(__file__).parents[1]
+PAGE: Final = ROOT / "docs" / "benchmarks.md"
 #: From here on the page is written by people, and kept.
 NOTES: Final = "## What each change bought"
-
-START: Final = rows.Row("process start to listening", "ms", 1, lambda _: 0, less=True)
 
 
 def main() -> None:
@@ -27,81 +32,141 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short pass; writes nothing")
     parser.add_argument("--suite", default="", help="the Debian suite of QEMU (default: ours)")
     parser.add_argument("--passes", type=int, default=3, metavar="N")
-    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose names have TEXT")
-    parser.add_argument("--ours", action="store_true", help="leave QEMU out")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="rows whose names have TEXT; writes nothing"
+    )
+    parser.add_argument("--ours", action="store_true", help="leave QEMU out; writes nothing")
+    parser.add_argument("--growth", action="store_true", help="growth alone; writes nothing")
     asked = parser.parse_args()
+    rows = [] if asked.growth else [row for row in ROWS if asked.only in row.name]
+    if not rows and not asked.growth:
+        parser.error(f"--only {asked.only}: no row has this; they are\n  " + "\n  ".join(names()))
     tree = debian_qemu.prepare(asked.suite)
-    stubs = (OURS,) if asked.ours else (QEMU, OURS)
+    stubs = (OURS, OURS_UVLOOP) if asked.ours else (QEMU, OURS, OURS_UVLOOP)
+    whole = not (asked.quick or asked.only or asked.ours or asked.growth)
+    passes = 1 if asked.quick else asked.passes
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         programs = build(Path(work), tree)
+        load = os.getloadavg()[0]
         with Lab.boot() as lab:
-            place = Place(lab, tree, programs.files)
-            bench = Bench(place, programs, 1 if asked.quick else 3, quick=asked.quick)
-            for _ in range(1 if asked.quick else asked.passes):
-                bench.once(stubs, asked.only)
-            if asked.quick or asked.only or asked.ours:
+            bench = Bench(Place(lab, tree, programs.files), programs, quick=asked.quick)
+            for number in range(passes if rows else 0):
+                print(f"pass {number + 1} of {passes}", flush=True)
+                bench.once(stubs, rows)
+            if asked.quick:
+                print("quick: a tenth of the work in the rows that name an amount")
+            print(*table(bench.results, rows), sep="\n", flush=True)
+            if whole or asked.growth:
+                bench.results.panels = bench.growth(
+                    [stub for stub in stubs if stub is not OURS_UVLOOP]
+                )
+            if not whole:
                 return
-            bench.results.panels = list(growth.panels(place, stubs, programs, 1))
-            facts = _facts(lab, tree.qemu, asked.passes)
-    (DOCS / DRAWING).write_text(plot.svg(bench.results.panels))
-    target = DOCS / "benchmarks.md"
-    old = target.read_text() if target.exists() else ""
+            facts = {**_facts(lab, load), "passes": str(passes)}
+            facts |= {"qemu": tree.qemu, "uvloop": tree.uvloop}
+    (PAGE.parent / DRAWING).write_text(plot.svg(bench.results.panels))
+    old = PAGE.read_text() if PAGE.exists() else ""
     notes = [NOTES + old.partition(NOTES)[2].rstrip("\n"), ""] if NOTES in old else []
-    target.write_text(page(bench.results, START, facts, notes))
+    PAGE.write_text(page(bench.results, facts, notes))
+    print(f"{PAGE} is written", flush=True)
+
+
+def names() -> list[str]:
+    """The rows' names."""
+    return [row.name for row in ROWS]
 
 
 class Bench:
     """The passes of one run."""
 
-    def __init__(self, place: Place, programs: Programs, seconds: float, *, quick: bool) -> None:
+    def __init__(self, place: Place, programs: Programs, *, quick: bool) -> None:
         """Nothing is measured yet."""
         self.results = Results()
         self._place, self._programs = place, programs
-        self._seconds, self._quick = seconds, quick
+        self._quick = quick
+        self._start = time.monotonic()
 
-    def once(self, stubs: tuple[Stub, ...], only: str) -> None:
-        """Every row with each of *stubs*, one stub after the other."""
+    def once(self, stubs: tuple[Stub, ...], rows: list[Row]) -> None:
+        """Those of *rows* that are for it with each of *stubs*, one stub after the other."""
         for stub in stubs:
-            for vcpus in sorted({row.vcpus for row in rows.ROWS}):
-                wanted = [row for row in rows.ROWS if row.vcpus == vcpus and only in row.name]
-                wanted = [row for row in wanted if stub is OURS or not row.alone]
-                if wanted:
-                    self._measure(stub, vcpus, wanted)
-            if only in START.name:
-                self._note(START, stub, rows.start(self._place, stub))
-        if any(row.alone and only in row.name for row in rows.ROWS):
-            self.results.bare.append(rows.bare_loop(self._place, self._seconds))
-            print(f"bare loop: {figure(self.results.bare[-1], '/s')}", flush=True)
+            mine = [row for row in rows if row.loops or stub is not OURS_UVLOOP]
+            mine = [row for row in mine if not (row.floor and stub is QEMU)]
+            for vcpus in sorted({row.vcpus for row in mine if row.serves}):
+                self._serve(stub, vcpus, [r for r in mine if r.serves and r.vcpus == vcpus])
+            idle = self._run(Serving(self._place, stub))
+            for row in mine:
+                if not row.serves:
+                    self._measure(row, idle)
 
-    def _measure(self, stub: Stub, vcpus: int, wanted: list[rows.Row]) -> None:
+    def growth(self, stubs: tuple[Stub, ...]) -> None:
+        """What costs grow with."""
+        for panel in growth.panels(self._place, stubs, self._programs, 1):
+            self._say("", panel.title, "measured")
+            print(*plot.table(panel), *panel.verdicts(), "", sep="\n", flush=True)
+            self.results.panels.append(panel)
+
+    def _run(self, serving: Serving) -> Run:
+        seconds = 1 if self._quick else 3
+        return Run(serving, self._programs, seconds, self._quick, self.results.calls)
+
+    def _serve(self, stub: Stub, vcpus: int, rows: list[Row]) -> None:
         with Serving(self._place, stub, vcpus) as serving:
-            run = rows.Run(serving, self._programs, self._seconds, self._quick)
-            if vcpus == 1 and stub.name not in self.results.ioctls:
-                self.results.ioctls[stub.name] = calls = ioctls.for_a_step(serving)
-                print(f"{stub.name}: ioctls for a step: {calls.total()} {dict(calls)}", flush=True)
-            for row in wanted:
-                self._note(row, stub, row.measure(run))
+            run = self._run(serving)
+            if stub is OURS_UVLOOP and serving.loop == "asyncio":
+                self._say(stub.name, "all rows", "left out: the stub does not use it")
+                return
+            serving.begin(self._programs.symbols.symbol("place"))
+            for row in rows:
+                self._measure(row, run)
 
-    def _note(self, row: rows.Row, stub: Stub, measured: float) -> None:
+    def _measure(self, row: Row, run: Run) -> None:
+        stub = run.serving.stub
+        try:
+            floors = [row.floor(run)] if row.floor else []
+            measured = row.measure(run)
+            floors += [row.floor(run)] if row.floor else []
+        except (RuntimeError, subprocess.SubprocessError) as error:
+            self._say(stub.name, row.name, f"FAILED: {error}")
+            return
         self.results.add(row.name, stub.name, measured)
-        print(f"{stub.name}: {row.name}: {figure(measured, row.unit)}", flush=True)
+        self._say(stub.name, row.name, figure(measured, row.unit))
+        for floor in floors:
+            self.results.add(row.name, BARE, floor)
+            self._say(BARE, row.name, figure(floor, row.unit))
+
+    def _say(self, stub: str, what: str, text: str) -> None:
+        print(f"{time.monotonic() - self._start:5.0f} s  {stub:15} {what}: {text}", flush=True)
 
 
-def _facts(lab: Lab, qemu: str, passes: int) -> dict[str, str]:
+def _facts(lab: Lab, load: float) -> dict[str, str]:
     """What the page says of where it was measured."""
     python = "import platform; print(platform.python_version())"
-    gdb = subprocess.run([GDB, "--version"], capture_output=True, text=True, check=True).stdout
+    outer = _first_line(LAB_PROGRAM, "--version").partition(" (")[0]
+    described = _first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty")
     return {
-        "lab": "1 emulated core, `-cpu max,pauth-impdef=on`",
-        "qemu": qemu,
-        "passes": str(passes),
-        "gdb": gdb.splitlines()[0],
-        "machine": f"{platform.machine()}, {platform.system()}",
+        "outer": outer.replace("emulator version ", ""),
+        "gdb": _first_line(GDB, "--version"),
+        "machine": f"{platform.machine()} ({_processor()}), {os.cpu_count()} cores",
+        "load": f"{load:.1f}",
+        "commit": described,
         "python": lab.run(["python3", "-c", python]).stdout.decode().strip(),
-        "loop": "asyncio's own event loop",
         "kernel": lab.run(["uname", "-r"]).stdout.decode().strip(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
 
+def _first_line(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0]
+
+
+def _processor() -> str:
+    match = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return match[1] if match else "?"
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,13 +1,17 @@
 /* A client that only measures: it runs inside the lab beside the stub, and prints numbers.
  *
- *   client PORT rounds SECONDS PACKET... -- PACKET... -- PACKET...
+ *   client PORT rounds SECONDS|COUNTx PACKET... -- PACKET... -- PACKET...
  *       the packets before, those of a round, those after: rounds and nanoseconds
+ *   client PORT size PACKET
+ *       bytes of the reply
  *   client PORT interrupt COUNT
  *       from 0x03 to the stop reply: the nanoseconds of each
  *   client PORT dump ADDRESS TOTAL CHUNK
  *       read memory, by x where the stub offers it: bytes and nanoseconds
  *   client PORT start COMMAND...
- *       from a process's start to where it accepts a client: nanoseconds
+ *       from a process's start to where it listens: nanoseconds
+ *   client PORT listening
+ *       wait until somebody does
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -100,23 +104,43 @@ static size_t ask(const char *packet)
     return size;
 }
 
-static int connected(int port)
+static void connect_to(int port)
 {
     struct sockaddr_in address = {AF_INET, htons(port), {htonl(INADDR_LOOPBACK)}, {0}};
-    server = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(server, (struct sockaddr *)&address, sizeof address)) {
-        close(server);
-        return 0;
-    }
     int on = 1;
+    server = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(server, (struct sockaddr *)&address, sizeof address))
+        fail("nobody listens at port %d", port);
     setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return 1;
+}
+
+/* Nobody is connected to: a stub would take notice. */
+static int listening(int port)
+{
+    char line[256], wanted[32];
+    int found = 0;
+    FILE *table = fopen("/proc/net/tcp", "r");
+    snprintf(wanted, sizeof wanted, ":%04X 00000000:0000 0A", port);
+    while (fgets(line, sizeof line, table))
+        found |= strstr(line, wanted) != NULL;
+    fclose(table);
+    return found;
+}
+
+static void wait_until_listening(int port, pid_t child)
+{
+    for (int turns = 0; !listening(port); turns++) {
+        usleep(20000);
+        if (turns == 60 * 50)
+            fail("nobody listens at port %d after a minute", port);
+        if (child && waitpid(child, NULL, WNOHANG))
+            fail("the command has ended");
+    }
 }
 
 static void greet(int port)
 {
-    if (!connected(port))
-        fail("nobody listens at port %d", port);
+    connect_to(port);
     put("+", 1);
     ask("qSupported:swbreak+;hwbreak+;vContSupported+");
     binary = strstr(reply, "binary-upload+") != NULL;
@@ -152,7 +176,9 @@ static char **until_dashes(char **argv)
 
 static void rounds(char **argv)
 {
-    unsigned long long limit = atof(*argv++) * 1e9, start, taken;
+    char *unit;
+    double limit = strtod(*argv++, &unit);
+    unsigned long long start, taken;
     unsigned long done = 0;
     char **round = until_dashes(argv), **after;
     start = now();
@@ -160,7 +186,7 @@ static void rounds(char **argv)
         after = until_dashes(round);
         done++;
         taken = now() - start;
-    } while (taken < limit);
+    } while (*unit ? done < limit : taken < limit * 1e9);
     printf("%lu %llu\n", done, taken);
     until_dashes(after);
 }
@@ -169,7 +195,7 @@ static void interrupt(int count)
 {
     while (count--) {
         send_packet("vCont;c");
-        usleep(20000);
+        usleep(100000); /* until every vCPU has had its turn on the lab's one core */
         unsigned long long start = now();
         put("\3", 1);
         receive();
@@ -208,11 +234,7 @@ static void start(int port, char **argv)
         execvp(*argv, argv);
         fail("%s: %s", *argv, strerror(errno));
     }
-    while (!connected(port)) {
-        usleep(20000); /* a connection costs milliseconds there */
-        if (waitpid(child, NULL, WNOHANG))
-            fail("%s has ended", *argv);
-    }
+    wait_until_listening(port, child);
     taken = now() - start;
     kill(child, SIGTERM);
     waitpid(child, NULL, 0);
@@ -221,9 +243,13 @@ static void start(int port, char **argv)
 
 int main(int argc, char **argv)
 {
-    if (argc < 4)
+    if (argc < 3)
         fail("see the source");
     int port = atoi(argv[1]);
+    if (!strcmp(argv[2], "listening")) {
+        wait_until_listening(port, 0);
+        return 0;
+    }
     if (!strcmp(argv[2], "start")) {
         start(port, argv + 3);
         return 0;
@@ -233,6 +259,8 @@ int main(int argc, char **argv)
         rounds(argv + 3);
     else if (!strcmp(argv[2], "interrupt"))
         interrupt(atoi(argv[3]));
+    else if (!strcmp(argv[2], "size"))
+        printf("%zu\n", ask(argv[3]));
     else
         dump(strtoul(argv[3], 0, 0), strtoul(argv[4], 0, 0), strtoul(argv[5], 0, 0));
     return 0;

@@ -1,6 +1,7 @@
 """Debian's arm64 QEMU and what is measured with it, as a tree that the lab can chroot into.
 
 It starts nothing. The C library's headers are in the tree, too: the client is built with them.
+So is uvloop, for the lab's own Python: the stub is measured with and without it.
 """
 
 import re
@@ -11,11 +12,13 @@ from typing import Final
 
 from gdbstub.lab import cache, debian
 from gdbstub.lab.errors import LabError
-from gdbstub.lab.image import NOT_UNPACKED, NOT_WANTED, lay_out
+from gdbstub.lab.image import NOT_UNPACKED, NOT_WANTED, install_wheels, lay_out
 from gdbstub.lab.progress import Steps
 
 PACKAGES: Final = ("qemu-system-arm", "strace", "libc6-dev")
 PROGRAM: Final = "qemu-system-aarch64"
+UVLOOP: Final = "uvloop"
+"""The package, and the folder in the tree that it is in."""
 
 #: What no row needs, and would be copied into the lab each time.
 _LEFT_OUT: Final = (
@@ -31,11 +34,12 @@ _HEADERS: Final = ("usr/include", "usr/lib/*/*.a", "usr/lib/*/*.o", "usr/share")
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """``archive`` is a tar file without what only the compiler needs; ``qemu`` a version."""
+    """``archive`` is a tar file without what only the compiler needs; the rest are versions."""
 
     sysroot: Path
     archive: Path
     qemu: str
+    uvloop: str
 
     def compile(self, source: Path, program: Path) -> None:
         """Build a C program for the lab."""
@@ -51,12 +55,14 @@ def prepare(suite: str = "") -> Tree:
     """Return the tree of this machine's Debian release, or of *suite*, made the first time."""
     parts: list[str | bytes] = [debian.release(), suite, Path(__file__).read_bytes()]
     made = cache.entry("bench", parts, lambda directory: _build(directory, suite))
-    return Tree(made / "tree", made / "tree.tar", (made / "version").read_text())
+    (uvloop,) = (made / "tree" / UVLOOP).glob("*.dist-info")
+    version = uvloop.stem.partition("-")[2]
+    return Tree(made / "tree", made / "tree.tar", (made / "version").read_text(), version)
 
 
 def _build(directory: Path, suite: str) -> None:
     tree = directory / "tree"
-    with Steps("preparing QEMU for the lab", 4) as steps:
+    with Steps("preparing QEMU for the lab", 5) as steps:
         steps.step("reading the package lists")
         place = cache.root() / (f"apt-{suite}" if suite else "apt")
         with debian.Arm64(place, directory, suite) as packages:
@@ -68,6 +74,8 @@ def _build(directory: Path, suite: str) -> None:
         lay_out(tree)
         for deb in debs:
             debian.unpack(deb, tree, _LEFT_OUT)
+        steps.step("downloading uvloop")
+        install_wheels(tree / UVLOOP, _python(directory), [UVLOOP])
         steps.step("packing the tree")
         left_out = [f"--exclude=./{pattern}" for pattern in _HEADERS]
         archive = directory / "tree.tar"
@@ -76,3 +84,11 @@ def _build(directory: Path, suite: str) -> None:
     if not (match := re.search(r"(?:\d+:)?([\d.]+)", versions[PACKAGES[0]])):
         raise LabError(f"a version of QEMU that is none: {versions[PACKAGES[0]]}")
     (directory / "version").write_text(match[1])
+
+
+def _python(directory: Path) -> str:
+    """The version of the lab's Python, which is this machine's own release's."""
+    with debian.Arm64(cache.root() / "apt", directory) as packages:
+        packages.update()
+        name = packages.dependency("python3-minimal", r"python3\.\d+-minimal")
+    return name.removeprefix("python").removesuffix("-minimal")

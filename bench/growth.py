@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from math import log
 from statistics import median
 from typing import Final
 
 from bench.build import Programs
-from bench.stubs import Place, Serving, Stub
+from bench.stubs import QEMU, Place, Serving, Stub
 
 VCPUS: Final = (1, 2, 4, 8)
 BREAKPOINTS: Final = (1, 10, 100, 1000)
-WATCHPOINTS: Final = (1, 2, 3, 4)
+#: Four of them are in comparators of their own; from then on they share one with others.
+WATCHPOINTS: Final = (1, 2, 4, 8, 16, 32)
+COMPARATORS: Final = 4
 BYTES: Final = (4, 64, 512, 2048, 8192, 32768)
+#: What neighbours on the drawing may have between them, 1 being linear; the rest is noise.
+LINEAR: Final = 1.1
 _STEP: Final = "vCont;s:1"
 
 #: Milliseconds by how many there are.
@@ -25,6 +31,19 @@ class Panel:
     title: str
     along: str
     lines: dict[str, Series]
+
+    def verdicts(self) -> list[str]:
+        """A sentence for each line on how it grows, as a Markdown list."""
+        return [f"- {name}: {_verdict(line)}" for name, line in self.lines.items()]
+
+
+def _verdict(line: Series) -> str:
+    points = sorted(line.items())
+    (low, first), (high, last) = points[0], points[-1]
+    slopes = [log(b / a) / log(n / m) for (m, a), (n, b) in pairwise(points)]
+    words = "no worse than linear" if max(slopes) <= LINEAR else "**worse than linear**"
+    times = f"{last / first:.3g} times the cost at {high:,} of that at {low:,}"
+    return f"{times}; steepest slope {max(slopes):.2f}, {words}"
 
 
 def panels(
@@ -58,7 +77,8 @@ class _Growth:
         step: Series = {}
         interrupt: Series = {}
         for number in VCPUS:
-            with Serving(self._place, stub, number):
+            with Serving(self._place, stub, number) as serving:
+                serving.begin(self._symbols.symbol("place"))
                 step[number] = self._rounds("--", _STEP, "--")
                 interrupt[number] = median(self._place.measure("interrupt", 10)) / 1e6
         return {", step": step, ", Ctrl-C": interrupt}
@@ -66,7 +86,8 @@ class _Growth:
     def _series(
         self, stub: Stub, numbers: tuple[int, ...], packets: Callable[[int], tuple[str, ...]]
     ) -> dict[str, Series]:
-        with Serving(self._place, stub):
+        with Serving(self._place, stub) as serving:
+            serving.begin(self._symbols.symbol("place"))
             return {"": {number: self._rounds(*packets(number)) for number in numbers}}
 
     def _all(self, number: int, z: str) -> str:
@@ -89,11 +110,14 @@ class _Growth:
         at = self._symbols.symbol("watched")
 
         def packets(number: int) -> tuple[str, ...]:
-            watch = [f"2,{at + 8 * n:x},8" for n in range(number)]
+            places = (divmod(n, COMPARATORS) for n in range(number))
+            watch = [f"2,{at + 8 * word + byte:x},1" for byte, word in places]
             before, after = [f"Z{each}" for each in watch], [f"z{each}" for each in watch]
             return (*before, "--", _STEP, "--", *after)
 
-        return self._series(stub, WATCHPOINTS, packets)
+        # QEMU has one comparator for each.
+        numbers = tuple(n for n in WATCHPOINTS if n <= COMPARATORS or stub is not QEMU)
+        return self._series(stub, numbers, packets)
 
     def bytes(self, stub: Stub) -> dict[str, Series]:
         at = self._symbols.symbol("places")

@@ -38,6 +38,7 @@ __asm__(".section .start, \"ax\"\n"
         "    msr sctlr_el1, x1\n"
         "    isb\n"
         "    cbnz x0, 1f\n"
+        "    bl fill\n"
         "    bl start_others\n"
         "    mov x0, #0\n"
         "1:  bl rounds\n"
@@ -58,6 +59,17 @@ void start_others(void)
     extern char secondary_start[];
     for (u64 cpu = 1; cpu < CPUS; cpu++)
         hvc(0xc4000003, cpu, (u64)secondary_start, cpu); /* refused for those that are not */
+}
+
+/* What a client dumps: 16 MB of any bytes, for zeros are not what people have in memory. */
+void fill(void)
+{
+    u64 *at = (u64 *)0x42000000, *end = at + (2 << 20);
+    for (u64 n = 88172645463325252ul; at < end; *at++ = n) {
+        n ^= n << 13;
+        n ^= n >> 7;
+        n ^= n << 17;
+    }
 }
 
 /* A loop of 2,000 instructions for vCont;r, and 1,000 places for breakpoints that nobody meets. */

@@ -1,6 +1,6 @@
-"""The stubs that are compared, as processes in a lab: this project's and QEMU's.
+"""The stubs that are compared, as processes in a lab: QEMU's and this project's.
 
-Both run the same guest with the same hardware; which one a row measures, it does not know.
+All run the same guest with the same hardware; which one a row measures, it does not know.
 """
 
 import subprocess
@@ -11,14 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from bench.debian_qemu import PROGRAM, Tree
+from bench.debian_qemu import PROGRAM, UVLOOP, Tree
 from gdbstub.lab.host import Lab
 
 PORT: Final = 1234
 #: A chroot in the lab that the stubs' files have the same names in.
 ROOT: Final = "/bench"
 _MOUNTS: Final = ("dev", "proc", "sys")
-_SECONDS: Final = 120
+_SECONDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,15 @@ class Stub:
         return [part.format(guest=guest, vcpus=vcpus, port=PORT) for part in self.command]
 
 
-# Half of PacketSize, as GDB reckons.
-OURS: Final = Stub(
-    "gdbstub",
-    "python3",
-    ("gdbstub", "run", "{guest}", "--host=kvm", "--smp={vcpus}", "--memory=512M", "--inner",
-     "--gdb=0.0.0.0:{port}"),
-    0x10000,
+_RUN: Final = (
+    "gdbstub", "run", "{guest}", "--host=kvm", "--smp={vcpus}", "--memory=512M", "--inner",
+    "--gdb=0.0.0.0:{port}",
 )  # fmt: skip
+# Half of PacketSize, as GDB reckons.
+OURS: Final = Stub("gdbstub", "python3", _RUN, 0x10000)
+OURS_UVLOOP: Final = Stub(
+    "gdbstub, uvloop", "python3", ("env", f"PYTHONPATH={ROOT}/{UVLOOP}", *_RUN), 0x10000
+)
 QEMU: Final = Stub(
     "QEMU",
     PROGRAM,
@@ -70,11 +71,14 @@ class Place:
         lab.run(["ln", "-s", f"{ROOT}/files", "/files"])
 
     def measure(self, *arguments: str | float) -> list[int]:
-        """Run the client (``client.c``); the numbers that it prints."""
+        """Run the client (``client.c``); the numbers that it prints.
+
+        Raises ``RuntimeError`` with the client's words when it fails.
+        """
         argv = ["/files/client", str(PORT), *map(str, arguments)]
         done = self.lab.run(argv, timeout=_SECONDS, check=False)
         if done.returncode:
-            raise RuntimeError(f"{' '.join(argv)}: {done.stderr.decode()}")
+            raise RuntimeError(f"{' '.join(argv)}: {done.stderr.decode().strip()}")
         return [int(number) for number in done.stdout.split()]
 
 
@@ -94,15 +98,27 @@ class Serving:
                     self.stub.argv("/files/guest.elf", self.vcpus),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                 )
             )
             stack.callback(process.terminate)
-            listening = f"until grep -q ':{PORT:04X} 00000000:0000 0A' /proc/net/tcp; do"
-            lab.run(["sh", "-c", f"{listening} usleep 20000; done"], timeout=_SECONDS)
+            self.place.measure("listening")
             self.port = lab.forward(PORT)
             stack.callback(lab.unforward, self.port)
             self._stack = stack.pop_all()
         return self
+
+    def begin(self, address: int) -> None:
+        """Let the guest go to *address*, which it comes by when the MMU and the caches are on."""
+        there = f"0,{address:x},4"
+        self.place.measure("rounds", "1x", "--", f"Z{there}", "vCont;c", f"z{there}", "--")
+
+    @property
+    def loop(self) -> str:
+        """The event loop of a stub in Python: what is mapped into it, not what was asked for."""
+        script = f"grep -q {UVLOOP} /proc/$(pidof {self.stub.program})/maps"
+        found = not self.place.lab.run(["sh", "-c", script], check=False).returncode
+        return UVLOOP if found else "asyncio"
 
     def __exit__(
         self,
