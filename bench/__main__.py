@@ -57,9 +57,7 @@ def main() -> None:
                 print("quick: a tenth of the work in the rows that name an amount")
             print(*table(bench.results, rows), sep="\n", flush=True)
             if whole or asked.growth:
-                bench.results.panels = bench.growth(
-                    [stub for stub in stubs if stub is not OURS_UVLOOP]
-                )
+                bench.growth(tuple(stub for stub in stubs if stub is not OURS_UVLOOP))
             if not whole:
                 return
             facts = {**_facts(lab, load), "passes": str(passes)}
@@ -99,7 +97,7 @@ class Bench:
                     self._measure(row, idle)
 
     def growth(self, stubs: tuple[Stub, ...]) -> None:
-        """What costs grow with."""
+        """What costs grow with, and how."""
         for panel in growth.panels(self._place, stubs, self._programs, 1):
             self._say("", panel.title, "measured")
             print(*plot.table(panel), *panel.verdicts(), "", sep="\n", flush=True)

@@ -3,7 +3,6 @@
 It reads options and picks rooms; every heavy import waits until its command is called.
 """
 
-import asyncio
 import logging
 import math
 import os
@@ -111,9 +110,9 @@ def run(where: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - clic
     host = choose_host(where)
     settings = read_settings(host, **options)
     if host == "kvm":
-        from gdbstub.run import serve
+        from gdbstub.run import run as run_here
 
-        return asyncio.run(serve(settings))
+        return run_here(settings)
     from gdbstub.run_in_lab import serve_in_lab
 
     return serve_in_lab(settings, verbose)

@@ -92,6 +92,20 @@ def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
         print(f"  {shlex.join(words)}", file=sys.stderr, flush=True)
 
 
+def run(settings: Settings) -> int:
+    """``serve`` to its end, on uvloop's event loop where that is installed."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(settings))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
 async def serve(settings: Settings) -> int:
     """Run the session to its end; return the exit status.
 

@@ -10,7 +10,7 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, cast
 
 from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.errors import InputError
@@ -238,9 +238,9 @@ class _Conversation(asyncio.Protocol):
         self._working = False  # a slice of work is due
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        address = transport.get_extra_info("peername")  # empty for a Unix socket
-        self.open(transport, str(Tcp(*address[:2])) if address else "a local process")
+        link = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        address = link.get_extra_info("peername")  # empty for a Unix socket
+        self.open(link, str(Tcp(*address[:2])) if address else "a local process")
 
     def open(self, link: _Link, peer: str) -> None:
         """Begin, unless somebody else is being served."""
@@ -387,8 +387,7 @@ class _Reading(asyncio.Protocol):
         self._conversation, self._link = conversation, link
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.ReadTransport)
-        self._link.reader = transport
+        self._link.reader = cast("asyncio.ReadTransport", transport)
         self._conversation.open(self._link, "standard input")
 
     def data_received(self, data: bytes) -> None:

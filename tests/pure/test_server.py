@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -155,8 +156,8 @@ async def test_replies_are_not_held_back() -> None:
 def _transports(server: Server) -> list[asyncio.Transport]:
     current = server._current
     assert current is not None
-    assert isinstance(current._link, asyncio.Transport)
-    return [current._link]
+    assert current._link is not None
+    return [cast("asyncio.Transport", current._link)]
 
 
 async def test_a_unix_socket(tmp_path: Path) -> None:
