@@ -6,8 +6,9 @@ from typing import Final
 from bench.growth import Panel, Series
 
 _WIDTH, _HEIGHT = 320, 240
-_LEFT, _TOP, _RIGHT, _BOTTOM = 50, 30, 12, 58
-_COLOURS: Final = ("#b3541e", "#1e6fb3", "#7a7a7a", "#2f8f4e")
+_LEFT, _TOP, _RIGHT, _BOTTOM = 56, 30, 20, 58
+#: For the lines of each stub, in their order.
+_COLOURS: Final = {"QEMU": ("#b3541e", "#e3a46f"), "gdbstub": ("#1e6fb3", "#77b5e5")}
 _STYLE: Final = "font: 11px sans-serif"
 
 
@@ -49,8 +50,9 @@ def _panel(panel: Panel) -> list[str]:
         parts.append(f'<text x="{x:.1f}" y="{y + 14:.1f}" text-anchor="middle">{mark}</text>')
     middle, foot = (_WIDTH + _LEFT - _RIGHT) / 2, _HEIGHT - _BOTTOM + 28
     parts.append(f'<text x="{middle}" y="{foot}" text-anchor="middle">{panel.along}</text>')
+    left_over = {stub: iter(colours) for stub, colours in _COLOURS.items()}
     for number, (name, line) in enumerate(panel.lines.items()):
-        colour = _COLOURS[number]
+        colour = next(left_over[name.partition(",")[0]])
         points = [at(x, y) for x, y in line.items()]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
@@ -67,13 +69,18 @@ def _decades(values: list[float]) -> tuple[int, int]:
     return low, max(low + 1, int(-(-log10(max(values)) // 1)))
 
 
+def digits(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def table(panel: Panel) -> list[str]:
     """The same in figures, as Markdown."""
 
     def cells(line: Series) -> str:
-        return " | ".join(f"{line[x]:.3g}" if x in line else "" for x in xs)
+        return " | ".join(digits(line[x]) if x in line else "" for x in xs)
 
     xs = sorted({x for line in panel.lines.values() for x in line})
-    head = f"| {panel.title}, ms; {panel.along}: | {' | '.join(map(str, xs))} |"
+    head = f"| {panel.title}, ms; {panel.along}: | {' | '.join(f'{x:,}' for x in xs)} |"
     rows = [f"| {name} | {cells(line)} |" for name, line in panel.lines.items()]
     return [head, "|---|" + "---:|" * len(xs), *rows, ""]

@@ -8,6 +8,7 @@ from typing import Final
 from bench import plot
 from bench.growth import Panel
 from bench.ioctls import Calls
+from bench.plot import digits
 from bench.rows import ROWS, Row
 from bench.stubs import OURS, OURS_UVLOOP, QEMU
 
@@ -79,11 +80,6 @@ class Results:
         if len(figures) == 1:
             return middle
         return f"{middle} ({digits(min(figures))}–{digits(max(figures))})"
-
-
-def digits(value: float) -> str:
-    """Three digits that count."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def figure(value: float, unit: str) -> str:
