@@ -215,9 +215,12 @@ static void dump(unsigned long address, unsigned long total, unsigned long chunk
         snprintf(packet, sizeof packet, "%c%lx,%lx", binary ? 'x' : 'm', address + read, chunk);
         size_t size = ask(packet);
         if (binary) {
+            char *at = reply, *end = reply + size;
             size--; /* the b before it */
-            for (char *at = reply; (at = memchr(at, '}', reply + size + 1 - at)); at += 2)
+            while ((at = memchr(at, '}', end - at))) {
+                at += 2;
                 size--;
+            }
         } else {
             size /= 2;
         }
