@@ -24,6 +24,11 @@ class Passer(Protocol):
         """Whether it was told to park."""
         ...
 
+    @property
+    def absent(self) -> bool:
+        """Whether it has nothing to do in the guest, where it stays until it is nudged."""
+        ...
+
     def nudge(self) -> None:
         """Make it come out of KVM_RUN and back to the gate."""
         ...
@@ -83,14 +88,24 @@ class Gate:
 
     def wait(self, passer: Passer) -> None:
         """Wait until somebody else's hold is over, or *passer* is to park."""
+        absent = passer.absent
         with self._changed:
             self._changed.notify_all()
-            self._wait(passer, lambda: self.holder in (None, passer))
+            self._wait(passer, lambda: self.holder in (None, passer), absent=absent)
 
-    def _wait(self, passer: Passer, ready: Callable[[], bool]) -> None:
-        self._waiting.add(passer)
+    def _wait(self, passer: Passer, ready: Callable[[], bool], *, absent: bool = False) -> None:
+        if not absent:  # else it would not take the turn that it is owed
+            self._waiting.add(passer)
         self._changed.wait_for(lambda: ready() or passer.stopping)
         self._waiting.discard(passer)
+
+    def parks(self, passer: Passer) -> None:
+        """*passer* will not be back before it is resumed: it holds nothing, and is owed nothing."""
+        with self._changed:
+            if self.holder is passer:
+                self.holder = None
+            self.owed.discard(passer)
+            self._changed.notify_all()
 
     def came_back(self, passer: Passer) -> None:
         """*passer* is out of the guest, into which somebody may wait to be let alone."""

@@ -183,6 +183,11 @@ class KvmVcpu:
         stopped = self._mp_state.mp_state == kvm_abi.MP_STATE_STOPPED
         return Power.OFF if stopped else Power.ON
 
+    @property
+    def absent(self) -> bool:
+        """Whether it is powered off, and so sleeps in KVM_RUN (``Passer.absent``)."""
+        return self.power is Power.OFF
+
     # Running.
 
     def start(
@@ -249,8 +254,8 @@ class KvmVcpu:
                 _log.exception("vCPU %d", self.index)
                 exit = RunFailure(self.index, f"internal error: {error!r}")
             self._cut_short = exit is None
-            if self._gate.holder is self:
-                self._gate.let_go(self)
+            if self._gate.holder is self or self._gate.owed:
+                self._gate.parks(self)
             self._parked(exit)
 
     def _run_until_stop(self) -> Exit | None:

@@ -17,6 +17,7 @@ class Vcpu:
         self.gate = gate
         self.in_guest = False
         self.stopping = False
+        self.absent = False
         self.nudged = threading.Event()
         self.entered = threading.Semaphore(0)
         self.thread = threading.Thread(target=self._life, daemon=True)
@@ -91,9 +92,9 @@ class Observed(Gate):
         super().__init__()
         self.awaited = threading.Event()
 
-    def _wait(self, passer: Passer, ready: Callable[[], bool]) -> None:
+    def _wait(self, passer: Passer, ready: Callable[[], bool], *, absent: bool = False) -> None:
         self.awaited.set()
-        super()._wait(passer, ready)
+        super()._wait(passer, ready, absent=absent)
 
 
 def test_who_waited_is_owed_a_turn_until_it_was_in_the_guest() -> None:
@@ -109,3 +110,42 @@ def test_who_waited_is_owed_a_turn_until_it_was_in_the_guest() -> None:
     second.kick()
     second.thread.join(_BOUND)
     assert gate.owed == set()
+
+
+def _wait_out_a_hold(gate: Observed, waiter: Vcpu) -> None:
+    """Somebody holds it, and *waiter* comes there meanwhile."""
+    first = Vcpu(gate)
+    assert gate.hold(first, [first, waiter])
+    gate.awaited.clear()
+    waiter.thread.start()
+    assert gate.awaited.wait(_BOUND)
+    gate.let_go(first)
+
+
+def test_who_sleeps_in_the_guest_is_owed_nothing() -> None:
+    """Else who holds it again would wait in vain for its turn to be over."""
+    gate = Observed()
+    off = Vcpu(gate)
+    off.absent = True
+    _wait_out_a_hold(gate, off)
+    assert gate.owed == set()
+    assert off.entered.acquire(timeout=_BOUND), "it goes on all the same"
+    off.kick()
+    off.thread.join(_BOUND)
+
+
+def test_who_parks_is_owed_nothing_and_holds_nothing() -> None:
+    gate = Observed()
+    second = Vcpu(gate)
+    _wait_out_a_hold(gate, second)
+    assert gate.owed == {second}
+    gate.parks(second)
+    assert gate.owed == set()
+    assert second.entered.acquire(timeout=_BOUND)
+    second.kick()
+    second.thread.join(_BOUND)
+    assert gate.hold(second, [second]) is False
+    second.stopping = False
+    assert gate.hold(second, [second])
+    gate.parks(second)
+    assert gate.holder is None
