@@ -156,8 +156,9 @@ class Arm64:
         self, program: str, *args: str, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         tools.require(program)
-        argv = [program, *self._options, *args]
-        return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+        done = tools.call([program, *self._options, *args], cwd=cwd)
+        out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
 def unpack(deb: Path, tree: Path, exclude: Iterable[str] = ()) -> None:

@@ -10,7 +10,6 @@ import io
 import py_compile
 import re
 import shutil
-import subprocess
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def install_wheels(target: Path, version: str, wheels: list[str]) -> None:
     argv += ["--disable-pip-version-check", "--only-binary=:all:", "--implementation=cp"]
     argv += [f"--python-version={version}", f"--target={target}"]
     argv += [f"--platform={platform}" for platform in WHEEL_PLATFORMS]
-    done = subprocess.run([*argv, *wheels], capture_output=True, check=False)
+    done = tools.call([*argv, *wheels])
     if done.returncode:
         why = tools.last_words(done.stderr)
         raise LabError(f"pip cannot get the lab's arm64 packages (is the network up?): {why}")

@@ -4,9 +4,13 @@ It keeps no list of what is installed: a program is looked up when it is needed.
 """
 
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from gdbstub.lab.errors import LabError
@@ -24,6 +28,8 @@ PACKAGE_OF: Final[Mapping[str, str]] = {
 }
 """The Debian package of every program that the lab calls."""
 
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def require(*names: str) -> None:
     """Raise a ``LabError`` that names every missing program and the command that installs it."""
@@ -35,10 +41,58 @@ def require(*names: str) -> None:
 def run(argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b"") -> str:
     """Run a program to its end and return its output; a failure becomes one ``LabError`` line."""
     require(argv[0]) if argv[0] in PACKAGE_OF else None
-    done = subprocess.run(argv, cwd=cwd, input=stdin, capture_output=True, check=False)
+    done = call(argv, cwd=cwd, stdin=stdin)
     if done.returncode:
         raise LabError(f"{Path(argv[0]).name} failed: {last_words(done.stderr)}")
     return done.stdout.decode(errors="replace")
+
+
+def call(
+    argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end, with its output captured; it does not outlive the call.
+
+    Not even if a signal ends the call while the program is being started, where
+    ``subprocess.run`` would leave it behind.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    pipe = subprocess.PIPE
+    try:
+        with _signals_wait():
+            process = subprocess.Popen(argv, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe)
+        out, err = process.communicate(stdin)
+    except BaseException:
+        if process:
+            with process:  # which waits, and closes the pipes
+                process.kill()
+        raise
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Have the handlers of signals that would end us called when this is left, not before."""
+    came: list[tuple[int, FrameType | None]] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        came.append((signum, frame))
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # no other one is ever interrupted
+        handlers = {each: signal.getsignal(each) for each in _ENDING}
+    for each, handler in handlers.items():
+        if callable(handler):
+            signal.signal(each, note)
+    try:
+        yield
+    finally:
+        for each, handler in handlers.items():
+            if signal.getsignal(each) is note:
+                signal.signal(each, handler)
+        for signum, frame in came:
+            handler = handlers[signal.Signals(signum)]
+            if callable(handler):
+                handler(signum, frame)
 
 
 def last_words(stderr: bytes) -> str:
