@@ -7,11 +7,13 @@ import contextlib
 import logging
 import os
 import queue
+import signal
 import sys
 import termios
 import threading
 import time
 from collections.abc import Iterator
+from types import FrameType
 from typing import Final
 
 from gdbstub.errors import InputError
@@ -95,7 +97,10 @@ def is_keyboard(fd: int) -> bool:
 
 @contextlib.contextmanager
 def keys_at_once(fd: int) -> Iterator[None]:
-    """Have a terminal hand over each key as it is typed, unechoed; Ctrl-C still interrupts."""
+    """Have a terminal hand over each key as it is typed, unechoed; Ctrl-C still interrupts.
+
+    Again, too, when a job that was stopped is continued: the shell had it meanwhile.
+    """
     if not is_keyboard(fd):
         yield
         return
@@ -103,10 +108,19 @@ def keys_at_once(fd: int) -> Iterator[None]:
     raw = termios.tcgetattr(fd)
     raw[3] &= ~(termios.ICANON | termios.ECHO)
     raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+
+    def again(_signum: int, _frame: FrameType | None) -> None:
+        if is_keyboard(fd):
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(fd, termios.TCSANOW, raw)
+
+    handler = signal.getsignal(signal.SIGCONT)
     try:  # already here: Ctrl-C may come while the call is under way
         termios.tcsetattr(fd, termios.TCSADRAIN, raw)
+        signal.signal(signal.SIGCONT, again)
         yield
     finally:
+        signal.signal(signal.SIGCONT, handler)
         if is_keyboard(fd):  # else a shell has taken it back, or it is gone
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -8,7 +8,10 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 GDBSTUB: Final = (sys.executable, "-m", "gdbstub")
-RUN_STUB: Final = (sys.executable, str(ROOT / "scripts/run_stub.py"))
+#: The default port may be in use: a test that wants another than a free one names it.
+_PORT: Final = "--gdb=localhost:0"
+RUN: Final = (*GDBSTUB, "run", _PORT)
+RUN_STUB: Final = (sys.executable, str(ROOT / "scripts/run_stub.py"), _PORT)
 #: A hang is a failure; how long a run takes is not looked at.
 HANGS: Final = 60
 
@@ -47,9 +50,7 @@ class Place:
             check=False,
         )
 
-    def refusal(
-        self, *arguments: str | bytes | Path, program: Sequence[str] = (*GDBSTUB, "run")
-    ) -> str:
+    def refusal(self, *arguments: str | bytes | Path, program: Sequence[str] = RUN) -> str:
         """The one line by which the program refuses; that it is one, and does nothing else."""
         before = self.everything()
         done = self.call(*arguments, program=program)

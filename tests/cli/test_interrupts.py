@@ -223,3 +223,43 @@ def test_a_job_in_the_background_leaves_the_terminal_alone() -> None:
     """The kernel would stop it for touching the settings."""
     done = subprocess.run([sys.executable, "-c", BACKGROUND], cwd=ROOT, check=False)
     assert done.returncode == 7
+
+
+STOPPED = """
+import os, pty, signal, termios
+from gdbstub.vmm.console import keys_at_once
+child, keyboard = pty.fork()
+if child == 0:  # a shell, so to speak
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    before = termios.tcgetattr(0)
+    if (job := os.fork()) == 0:
+        os.setpgid(0, 0)
+        os.tcsetpgrp(0, os.getpid())
+        with keys_at_once(0):
+            at_once = termios.tcgetattr(0)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os._exit(7 if termios.tcgetattr(0) == at_once != before else 8)
+    os.waitpid(job, os.WUNTRACED)
+    os.tcsetpgrp(0, os.getpid())
+    termios.tcsetattr(0, termios.TCSADRAIN, before)
+    os.tcsetpgrp(0, job)
+    os.kill(job, signal.SIGCONT)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(job, 0)[1]))
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_job_that_was_stopped_gets_keys_at_once_again() -> None:
+    """Ctrl-Z and ``fg``: the shell has its own settings in between."""
+    done = subprocess.run([sys.executable, "-c", STOPPED], cwd=ROOT, check=False)
+    assert done.returncode == 7
+
+
+def test_what_a_continued_program_does_is_given_back() -> None:
+    keyboard, terminal = pty.openpty()
+    before = signal.getsignal(signal.SIGCONT)
+    with keys_at_once(terminal):
+        assert signal.getsignal(signal.SIGCONT) is not before
+    assert signal.getsignal(signal.SIGCONT) is before
+    os.close(keyboard)
+    os.close(terminal)
