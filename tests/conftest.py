@@ -12,7 +12,8 @@ import pytest
 
 from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.qemu import Options
-from tests.hardware import add_options, chosen, elsewhere
+from tests import hardware, programs
+from tests.hardware import chosen, elsewhere
 from tests.inlab.runner import run_in_lab
 
 _STACK: Final = pytest.StashKey[ExitStack]()
@@ -22,7 +23,8 @@ _REMOTE: Final = pytest.StashKey[dict[Options, dict[str, list[pytest.TestReport]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    add_options(parser)
+    hardware.add_options(parser)
+    programs.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         config.addinivalue_line("markers", marker)
     config.stash[_STACK] = ExitStack()
+    programs.put_on_path(config, config.stash[_STACK])
     config.stash[_LABS] = {}
     config.stash[_REMOTE] = {}
 

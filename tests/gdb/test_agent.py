@@ -112,5 +112,7 @@ def test_expressions_come_to_what_gdb_prints(gdb: Client) -> None:
     ],
 )
 def test_dprintf_prints_what_gdbs_printf_prints(gdb: Client, arguments: str) -> None:
-    listing, wanted = ask(gdb, f"maint agent-printf {arguments}", f"printf {arguments}")
+    # Not every GDB is built with ``long long``, which is ``long`` on AArch64.
+    judged = arguments.replace("%ll", "%l")
+    listing, wanted = ask(gdb, f"maint agent-printf {arguments}", f"printf {judged}")
     assert printed(compiled(listing), Halted(gdb.stub.machine)).decode() == wanted

@@ -90,7 +90,10 @@ asyncio.run(main())
 
 def test_gdb_starts_the_stub_itself(tmp_path: Path) -> None:
     (tmp_path / "stub.py").write_text(STDIO)
-    stub = shlex.join(("env", f"PYTHONPATH={ROOT}", sys.executable, str(tmp_path / "stub.py")))
+    # A GDB may have set up the environment for a Python of its own.
+    stub = shlex.join(
+        ("env", "-u", "PYTHONHOME", f"PYTHONPATH={ROOT}", sys.executable, f"{tmp_path}/stub.py")
+    )
     commands = (f"target remote | {stub}", "stepi", "print/x $pc", "detach")
     said = subprocess.run(
         (*GDB, *(word for command in commands for word in ("-ex", command))),

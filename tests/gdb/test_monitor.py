@@ -9,8 +9,8 @@ def test_help_and_what_is_not_understood(gdb: Client) -> None:
     said = gdb("monitor", "monitor help reset", "monitor rset", "mon time flies")
     assert re.search(r"^step-irqs \[on\|off\] +Let a step", said, re.M), said
     assert "monitor reset\n\nStart the guest over, halted at its first instruction.\n" in said
-    assert "there is no monitor command 'rset'; did you mean 'reset'?\n" in said
-    assert "'flies' is not free or still\n" in said
+    assert "there is no monitor command 'rset'; did you mean 'reset'?" in said
+    assert "'flies' is not free or still" in said
 
 
 def test_python_can_take_what_is_said(gdb: Client) -> None:
@@ -56,8 +56,8 @@ def test_where_an_address_lies(gdb: Client) -> None:
     assert f"{' '.join(first.split())} {' '.join(second.split())}" == image
     assert "RAM ends at 0x40200000\n" in said
     assert "0x9000000 is physical 0x9000000, no RAM\n" in said
-    assert "no RAM at 0x9000000\n" in said
-    assert "131072 bytes are too many at once: at most 65536\n" in said
+    assert re.search(r"(^|: )no RAM at 0x9000000\b", said, re.M), said
+    assert "131072 bytes are too many at once: at most 65536" in said
     assert "'pc' is no address: expected 0x" in said
 
 
@@ -75,7 +75,7 @@ def test_info_says_what_is_debugged(serve: Serve) -> None:
     assert re.search(r"^vCPU 0 +EL1h at 0x40000000, MMU off, current thread$", said, re.M), said
     assert re.search(r"^vCPU 1 +powered off$", said, re.M), said
     assert re.search(r"^slots +6 breakpoints and 4 watchpoints in hardware$", said, re.M), said
-    assert re.search(r"^client +.*\bhwbreak\b", said, re.M), said
+    assert re.search(r"^client( +.*\n)*? +.*\bhwbreak\b", said, re.M), said
     assert all(len(line) < 80 for line in said.splitlines()), said
 
 

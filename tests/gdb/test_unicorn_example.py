@@ -1,6 +1,7 @@
 """The example of docs/library.md under a real GDB, from its first instruction to its last."""
 
 import asyncio
+import os
 import re
 import runpy
 import signal
@@ -38,7 +39,7 @@ async def begin(remote: str, program: Path, *commands: str) -> asyncio.subproces
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={"LC_ALL": "C", "HOME": str(program.parent), "PATH": "/usr/bin:/bin"},
+        env={**os.environ, "LC_ALL": "C", "HOME": str(program.parent)},
     )
 
 

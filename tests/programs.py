@@ -1,0 +1,34 @@
+"""Which debuggers the tests run: those of the machine, or those of ``--gdb`` and ``--lldb``."""
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+#: The names that tests call them by.
+_NAMES: Final = {"gdb": "gdb-multiarch", "lldb": "lldb"}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """``--gdb`` and ``--lldb``."""
+    group = parser.getgroup("debuggers", "the debuggers that the tests run")
+    for option, name in _NAMES.items():
+        group.addoption(f"--{option}", metavar="PATH", help=f"run PATH wherever {name} is run")
+
+
+def put_on_path(config: pytest.Config, stack: ExitStack) -> None:
+    """Have each option's program found under its usual name, by whatever a test starts."""
+    chosen = {name: config.getoption(option) for option, name in _NAMES.items()}
+    if not any(chosen.values()):
+        return
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="debuggers-")))
+    for name, program in chosen.items():
+        if program:
+            if not os.access(program, os.X_OK):
+                raise pytest.UsageError(f"{program}: no program; expected a debugger to run")
+            (directory / name).symlink_to(Path(program).absolute())
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setenv("PATH", str(directory), prepend=os.pathsep)
