@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gdbstub.aarch64.registers import Register
+    from gdbstub.agent import Clauses
+    from gdbstub.conditions import Conditions
     from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix
     from gdbstub.errors import (
         InputError,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from gdbstub.target import (
         Action,
         Command,
+        Conditional,
         Exited,
         Kind,
         MemoryTags,
@@ -36,10 +39,13 @@ if TYPE_CHECKING:
         PhysicalMemory,
         Range,
         Report,
+        Restartable,
         Resume,
         Signal,
         Stop,
         Stopped,
+        TaggedTarget,
+        Tally,
         Target,
         Thread,
     )
@@ -48,7 +54,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "Clauses",
     "Command",
+    "Conditional",
+    "Conditions",
     "Endpoint",
     "Exited",
     "InputError",
@@ -66,6 +75,7 @@ __all__ = [
     "Register",
     "RegisterRefused",
     "Report",
+    "Restartable",
     "Resume",
     "Server",
     "Signal",
@@ -74,6 +84,8 @@ __all__ = [
     "Stop",
     "Stopped",
     "StubError",
+    "TaggedTarget",
+    "Tally",
     "Target",
     "Tcp",
     "Thread",
@@ -82,7 +94,7 @@ __all__ = [
 ]
 
 #: The rooms that they stand in, the quickest to import first.
-_ROOMS: Final = ("errors", "target", "endpoint", "record", "library", "sliced")
+_ROOMS: Final = ("errors", "target", "endpoint", "record", "library", "conditions", "sliced")
 
 
 def __getattr__(name: str) -> object:

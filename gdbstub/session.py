@@ -100,17 +100,19 @@ class Session:
             if self._client.over or not self._running:
                 return b""
             if report is None and (self._owed or self._target.running):
-                return b""  # a stop reply must say why: another notify will
+                return b"".join(out)  # a stop reply must say why: another notify will
             self._running = False
             if self._owed and report is not None:
-                self._owed = False
                 self._send(stop_replies(self._client, report), out)
+                self._owed = False
                 self._client.stops.count += 1
                 self._client.stops.nanoseconds += perf_counter_ns() - start
         except Exception as error:
             _log.exception("cannot tell why the target stopped")
-            self._running = self._owed = False
-            self._send(self._failure(error), out)
+            owed, self._running, self._owed = self._owed, False, False
+            if owed:
+                self._send(self._failure(error), out)
+            self._halt_if_running()
         self._resume_waiting(out)
         return b"".join(out)
 
@@ -224,13 +226,20 @@ class Session:
                 return
             if isinstance(reply, Resume):
                 self._client.stepped = reply.stepped
-                self._target.resume(reply)
-                self._running = self._owed = True
+                self._resume(reply)
                 return
         except Exception as error:
             reply = self._failure(error)
         self._send(reply, out)
         self._connection.acks = self._client.acks
+
+    def _resume(self, resume: Resume) -> None:
+        try:
+            self._target.resume(resume)
+        except Exception:
+            self._halt_if_running()
+            raise
+        self._running = self._owed = True
 
     def _advance(self, out: list[bytes]) -> None:
         try:
@@ -288,6 +297,11 @@ class Session:
         """Halt a target that runs for nobody; packets wait until it is at rest."""
         self._running = True
         self._interrupt()
+
+    def _halt_if_running(self) -> None:
+        """After an error that a client takes for the end of what it set going."""
+        if self._target.running:
+            self._halt()
 
     def _end_of_guest(self) -> None:
         """The guest is gone, of itself or because the client wished it."""

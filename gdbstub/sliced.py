@@ -7,9 +7,12 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from traceback import format_exception_only
 from typing import Final
 
 from gdbstub.aarch64.registers import Register
+from gdbstub.agent import Clauses
+from gdbstub.conditions import Conditions
 from gdbstub.target import (
     Action,
     Exited,
@@ -32,7 +35,7 @@ _WRITES: Final = {Kind.WRITE: Stop.WATCH, Kind.ACCESS: Stop.AWATCH}
 
 
 class SlicedTarget(ABC):
-    """All of ``Target`` but the registers, the memory and ``execute``.
+    """All of ``Target`` but the registers, the memory and ``execute``; and ``Conditional``.
 
     Nothing here is for another thread than the event loop's.
     """
@@ -52,6 +55,7 @@ class SlicedTarget(ABC):
         self._wanted: Report | None = None  # what is to end the running, between two slices
         self._report: Report = Stopped(1)
         self._inserted: dict[Kind, set[tuple[int, int]]] = {kind: set() for kind in Kind}
+        self._conditions = Conditions(self)
 
     # What a subclass has.
 
@@ -79,9 +83,9 @@ class SlicedTarget(ABC):
         """
 
     def breakpoint_at(self, gva: int) -> Stopped | None:
-        """What stops the instruction at *gva*, if anything does."""
+        """What stops the instruction at *gva*, if anything does; asked once each time."""
         for kind, stop in _BREAKS.items():
-            if (gva, 0) in self._inserted[kind]:
+            if (gva, 0) in self._inserted[kind] and self._conditions.stops(1, kind, gva):
                 return Stopped(1, stop=stop)
         return None
 
@@ -106,6 +110,15 @@ class SlicedTarget(ABC):
     def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
         """Remove it."""
         self._inserted[kind].discard((gva, 0 if kind in _BREAKS else length))
+        self._conditions.remove(kind, gva)
+
+    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
+        """Give a breakpoint conditions and commands, in place of any that it had."""
+        self._conditions.attach(kind, gva, clauses)
+
+    def take_output(self) -> bytes:
+        """What commands have printed since the last time."""
+        return self._conditions.take_output()
 
     def resume(self, resume: Resume) -> None:
         """Have the first slice done at the loop's next turn."""
@@ -125,12 +138,13 @@ class SlicedTarget(ABC):
         return self._report
 
     def release(self) -> None:
-        """Forget all breakpoints; what runs goes on."""
-        for places in self._inserted.values():
-            places.clear()
+        """Forget all breakpoints but those that print while no client is there."""
+        kept = self._conditions.release()
+        for kind, places in self._inserted.items():
+            places.intersection_update((gva, 0) for each, gva in kept if each is kind)
 
     def detach(self) -> None:
-        """Forget all breakpoints and go on."""
+        """Forget them likewise and go on."""
         self.release()
         if not self.running and not isinstance(self._report, Exited):
             self.resume(Resume({1: Action.CONTINUE}))
@@ -144,7 +158,8 @@ class SlicedTarget(ABC):
             report = self._wanted or self._advance()
         except Exception as error:
             _log.exception("the target failed")
-            report = Stopped(1, Signal.ABRT, text=f"the target failed: {error}")
+            why = format_exception_only(error)[-1].strip()
+            report = Stopped(1, Signal.ABRT, text=f"the target failed: {why}")
         if report is None:
             asyncio.get_running_loop().call_soon(self._slice)
         else:

@@ -116,3 +116,13 @@ def test_dprintf_prints_what_gdbs_printf_prints(gdb: Client, arguments: str) -> 
     judged = arguments.replace("%ll", "%l")
     listing, wanted = ask(gdb, f"maint agent-printf {arguments}", f"printf {judged}")
     assert printed(compiled(listing), Halted(gdb.stub.machine)).decode() == wanted
+
+
+def test_dprintf_of_the_agents_prints_and_the_guest_goes_on(gdb: Client) -> None:
+    said = gdb(
+        "set dprintf-style agent", 'dprintf add,"a is %d, b is %d\\n",$x0,$x1', "break spin",
+        "continue", "info breakpoints",
+    )  # fmt: skip
+    assert re.search(r"^a is 3, b is 4\n(.*\n)*Breakpoint 2, spin \(\) at", said, re.M), said
+    # It was no stop of GDB's.
+    assert "breakpoint already hit" not in said.partition("agent-printf")[0]

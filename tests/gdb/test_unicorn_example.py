@@ -129,3 +129,15 @@ async def test_kill_ends_the_example(example: Example) -> None:
 
 def test_it_is_as_short_as_it_is_said_to_be() -> None:
     assert len(EXAMPLE.read_text().splitlines()) < 100
+
+
+async def test_conditions_and_dprintf_are_evaluated_in_the_example(example: Example) -> None:
+    said = await example.gdb(
+        "break square if total == 5", "set dprintf-style agent",
+        'dprintf add,"adds to %d\\n",total',
+        "set debug remote 1", "continue", "set debug remote 0", "print n", "delete 1", "continue",
+    )  # fmt: skip
+    assert "$1 = 3" in said
+    # The third call of ``square`` is the first stop, and no call of ``add`` is any.
+    assert len(re.findall(r"Packet received: T05", said)) == 1
+    assert re.findall(r"^adds to (\d+)$", said, re.M) == ["0", "1", "5", "14"]

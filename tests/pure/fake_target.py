@@ -177,7 +177,7 @@ class FakeTarget:
         stops = {gva: kind for kind, gva, _ in self.inserted if kind <= Kind.HARDWARE}
         while True:
             gva = self.pc(thread)
-            if gva in stops:
+            if gva in stops and self._counts(thread, stops[gva], gva):
                 hard = stops[gva] is Kind.HARDWARE
                 return Stopped(thread, stop=Stop.HWBREAK if hard else Stop.SWBREAK)
             if int.from_bytes(self.read_memory(thread, gva, 4), "little") != HERE:
@@ -189,6 +189,10 @@ class FakeTarget:
                 continue
             if action is not Action.CONTINUE:
                 return Stopped(thread)
+
+    def _counts(self, thread: int, kind: Kind, gva: int) -> bool:
+        """Whether *thread* stops at this breakpoint."""
+        return True
 
     def _meet_trouble(self) -> None:
         if self.trouble:

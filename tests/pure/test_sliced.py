@@ -22,6 +22,8 @@ from gdbstub.session import Session
 from gdbstub.sliced import SlicedTarget
 from gdbstub.target import physical_memory, program_counter
 
+FAILED = "the target failed: ZeroDivisionError: of all things"
+
 
 class Nops(SlicedTarget):
     """Two registers, no memory, and an endless row of instructions, the pc their count."""
@@ -121,7 +123,7 @@ async def test_an_execute_that_fails_is_a_stop_that_says_so() -> None:
     target = Nops()
     target.trouble = ZeroDivisionError("of all things")
     target.resume(Resume({1: Action.CONTINUE}))
-    assert await stopped(target) == Stopped(1, Signal.ABRT, text="the target failed: of all things")
+    assert await stopped(target) == Stopped(1, Signal.ABRT, text=FAILED)
 
 
 def test_watchpoints_are_hit_by_any_byte() -> None:
