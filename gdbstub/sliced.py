@@ -50,10 +50,9 @@ class SlicedTarget(ABC):
     def __init__(self) -> None:
         """Begin at rest."""
         self.notify: Callable[[], None] = lambda: None
-        self.running = False
         self._action: Action | Range = Action.CONTINUE
         self._wanted: Report | None = None  # what is to end the running, between two slices
-        self._report: Report = Stopped(1)
+        self.begin()
         self._inserted: dict[Kind, set[tuple[int, int]]] = {kind: set() for kind in Kind}
         self._conditions = Conditions(self)
 
@@ -81,6 +80,12 @@ class SlicedTarget(ABC):
 
         ``breakpoint_at`` and ``watchpoint_at`` say what stops it, each before its instruction.
         """
+
+    def begin(self) -> None:
+        """Be at rest with nothing to say, as at first: the end of a subclass's ``reset``."""
+        self.running = False
+        self._wanted = None
+        self._report: Report = Stopped(1)
 
     def breakpoint_at(self, gva: int) -> Stopped | None:
         """What stops the instruction at *gva*, if anything does; asked once each time."""

@@ -5,11 +5,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 import gdbstub
-from gdbstub import library
+from gdbstub import library, target
 from tests.pure.fake_target import FakeTarget
 from tests.pure.test_layers import ROOMS
 
@@ -61,8 +62,86 @@ def test_every_public_name_says_what_it_is() -> None:
         assert getattr(gdbstub, name).__doc__, name
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+CAPABILITIES = [
+    each
+    for each in vars(target).values()
+    if getattr(each, "_is_protocol", False) and each is not Protocol
+]
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda each: each.__name__)
+def test_every_capability_is_public_and_on_the_page(capability: type) -> None:
+    name = capability.__name__
+    assert getattr(gdbstub, name) is capability
+    if capability is gdbstub.Target:
+        return
+    page = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line)
+    for method in vars(capability):
+        assert method.startswith("_") or f"`{method}`" in row, method
+
+
+OUTSIDE = """
+import asyncio
+from collections.abc import Sequence
+
+import gdbstub
+from gdbstub import Clauses, Command, Conditions, Kind, Register, Report, SlicedTarget, Target
+from gdbstub.aarch64.registers import PC, X
+
+
+class Mine(SlicedTarget):
+    registers = (*X, PC)
+
+    def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
+        return bytes(sum(row.size for row in registers))
+
+    def write_register(self, thread: int, register: Register, data: bytes) -> None:
+        raise gdbstub.RegisterRefused(register.name)
+
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
+        return bytes(length)
+
+    def write_memory(self, thread: int, address: int, data: bytes) -> None:
+        raise gdbstub.MemoryFault(f"{address:#x}")
+
+    def execute(self, count: int) -> Report | None:
+        return None
+
+    def monitor(self, command: Command) -> str:
+        return command.line
+
+    def reset(self) -> None:
+        self.begin()
+
+
+mine = Mine()
+target: Target = mine
+capabilities: tuple[gdbstub.Monitor, gdbstub.Restartable, gdbstub.Conditional] = (mine,) * 3
+reveal_type(gdbstub.serve)
+reveal_type(Conditions(mine).stops(1, Kind.SOFTWARE, 0))
+asyncio.run(gdbstub.serve(1, "localhost:0"))
+"""
+
+
+def test_a_program_outside_is_checked_against_our_types(tmp_path: Path) -> None:
+    """Installed, not looked up in this directory; ``py.typed`` says that the types are meant."""
     assert Path(gdbstub.__file__).with_name("py.typed").exists()
+    program = tmp_path / "program.py"
+    program.write_text(OUTSIDE)
+    checked = subprocess.run(
+        (sys.executable, "-m", "mypy", "--strict", "--config-file=", program),
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    said = [line.partition(": ")[2] for line in checked.stdout.splitlines()]
+    line = OUTSIDE.splitlines().index('asyncio.run(gdbstub.serve(1, "localhost:0"))') + 1
+    assert [each for each in said if each.startswith("error:")] == [
+        'error: Argument 1 to "serve" has incompatible type "int"; expected "Target"  [arg-type]'
+    ], checked.stdout + checked.stderr
+    assert f"program.py:{line}: error" in checked.stdout
+    revealed = [each for each in said if "Revealed type" in each]
+    assert "Coroutine[Any, Any, None]" in revealed[0]
+    assert "bool" in revealed[1]
 
 
 async def converse(remote: str, *packets: bytes) -> bytes:

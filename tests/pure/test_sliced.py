@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from gdbstub import (
     Action,
+    Clauses,
     Exited,
     Kind,
     Range,
@@ -21,6 +22,7 @@ from gdbstub.errors import MemoryFault
 from gdbstub.session import Session
 from gdbstub.sliced import SlicedTarget
 from gdbstub.target import physical_memory, program_counter
+from tests.pure.agent import assemble, printf
 
 FAILED = "the target failed: ZeroDivisionError: of all things"
 
@@ -117,6 +119,51 @@ async def test_who_leaves_while_it_runs_lets_it_run() -> None:
     assert await stopped(target) == Exited()
     target.detach()
     assert not target.running
+
+
+class Anew(Nops):
+    """It can start over."""
+
+    def reset(self) -> None:
+        self.counter = 0
+        self.begin()
+
+
+async def test_run_after_its_end_begins_anew() -> None:
+    target = Anew()
+    session = Session(target)
+    for packet in (b"QStartNoAckMode", b"!", b"vKill;1"):
+        session.receive(rsp.encode(packet))
+    assert target.report() == Exited()
+    assert session.receive(rsp.encode(b"vRun;")).startswith(b"$T05thread:1;")
+    target.resume(Resume({1: Action.STEP}))
+    assert await stopped(target) == Stopped(1)
+    assert target.counter == 4
+
+
+async def test_conditions_are_evaluated_between_instructions() -> None:
+    target = Nops()
+    target.insert(1, Kind.SOFTWARE, 40, 4)
+    target.attach(Kind.SOFTWARE, 40, Clauses.compile([assemble("reg 0; const8 8; equal; end")]))
+    target.insert(1, Kind.HARDWARE, 80, 4)
+    target.attach(Kind.HARDWARE, 80, Clauses.compile([assemble("reg 32; const8 80; equal; end")]))
+    target.resume(Resume({1: Action.CONTINUE}))
+    assert await stopped(target) == Stopped(1, stop=Stop.HWBREAK)
+    assert target.counter == 80
+
+
+async def test_what_prints_without_a_client_stays_when_it_leaves() -> None:
+    target = Nops()
+    hi = assemble("const8 0; const8 0") + printf(0, b"hi") + assemble("end")
+    for gva, persist in ((400, True), (440, False)):
+        target.insert(1, Kind.SOFTWARE, gva, 4)
+        target.attach(Kind.SOFTWARE, gva, Clauses.compile([], [hi], persist=persist))
+    target.insert(1, Kind.SOFTWARE, 480, 4)
+    target.detach()
+    while target.counter <= 500:  # noqa: ASYNC110 - one turn of the loop is one slice
+        await asyncio.sleep(0)
+    assert target.take_output() == b"hi"
+    target.kill()
 
 
 async def test_an_execute_that_fails_is_a_stop_that_says_so() -> None:
