@@ -60,8 +60,11 @@ def again(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
 
 def abandon(vcpu: Vcpu, step: Step, word_at: WordAt) -> None:
     """The vCPU rests for another reason than this step: leave nothing of it behind."""
-    if step.unmasked is None and not again(vcpu, step, word_at):
-        return
+    if step.unmasked is None:
+        if vcpu.get(PC) == step.pc and _saved(vcpu) == (step.elr, step.spsr):
+            return  # not executed; at a vector that would look like an entry
+        if not again(vcpu, step, word_at):
+            return
     if step.unmasked is not None:
         if vcpu.get(PC) == step.pc:  # not executed
             vcpu.set(CPSR, step.unmasked)
@@ -77,10 +80,15 @@ def _entered(vcpu: Vcpu, step: Step, pc: int, word_at: WordAt) -> int | None:
     """
     if pc % _VECTOR_SIZE or not 0 <= (offset := pc - vcpu.get(VBAR_EL1)) < _TABLE_SIZE:
         return None
-    unchanged = (vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)) == (step.elr, step.spsr)
+    unchanged = _saved(vcpu) == (step.elr, step.spsr)
     if unchanged and leads_to(word_at(step.pc), step.pc, pc, lambda n: vcpu.get(X[n])):
         return None
     return offset % _KINDS
+
+
+def _saved(vcpu: Vcpu) -> tuple[int, int]:
+    """What an exception's entry has saved last."""
+    return vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
 
 
 def _undo_interrupt(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdbstub.aarch64.registers import PC
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, VBAR_EL1
 from gdbstub.aarch64.sysreg import EC, ESR
 from gdbstub.courses import Course
 from gdbstub.errors import MachineError
@@ -11,7 +11,7 @@ from gdbstub.swbp import BRK, BRK_COMMENT
 from gdbstub.target import Action, Kind, Range, Resume, Signal, Stop, Stopped
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import COUNT, STRAIGHT, at
+from tests.contract.programs import COUNT, STRAIGHT, VECTORS, at
 from tests.contract.test_conditions import NEVER
 
 OUR_BRK = DebugExit(0, ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
@@ -114,3 +114,21 @@ def test_nobody_is_kept_out_where_a_breakpoint_cannot_be_lifted(
     target.remove(1, Kind.SOFTWARE, at(0), 4)
     assert client.resume({1: Action.STEP}) == Stopped(1)
     assert machine.read_memory(at(0), 4) == COUNT.image[:4]
+
+
+def test_a_step_that_is_cut_short_at_an_interrupts_vector_leaves_it_there(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing was executed, no interrupt has come either, wherever the vCPU is."""
+    client = Client(start(COUNT).machine)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(VBAR_EL1, VECTORS)
+    vcpu.set(PC, VECTORS + 0x280)
+    vcpu.set(ELR_EL1, at(1))
+    vcpu.set(SPSR_EL1, vcpu.get(CPSR))
+    before = [vcpu.get(row) for row in (PC, CPSR, ELR_EL1, SPSR_EL1)]
+    monkeypatch.setattr(client.machine, "resume", lambda _: None)
+    client.target.resume(Resume({1: Action.STEP}))
+    client.target.parked(())
+    client.target.take_report()
+    assert [vcpu.get(row) for row in (PC, CPSR, ELR_EL1, SPSR_EL1)] == before
