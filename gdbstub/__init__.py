@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         StubError,
     )
     from gdbstub.library import serve
-    from gdbstub.program import Filed, Movable, Relocation
     from gdbstub.record import Recorder
     from gdbstub.server import Server
     from gdbstub.sliced import SlicedTarget
@@ -61,14 +60,12 @@ __all__ = [
     "Conditions",
     "Endpoint",
     "Exited",
-    "Filed",
     "InputError",
     "Kind",
     "MachineError",
     "MemoryFault",
     "MemoryTags",
     "Monitor",
-    "Movable",
     "NoSlot",
     "NoSuchRegister",
     "NoSuchThread",
@@ -77,7 +74,6 @@ __all__ = [
     "Recorder",
     "Register",
     "RegisterRefused",
-    "Relocation",
     "Report",
     "Restartable",
     "Resume",
@@ -98,9 +94,7 @@ __all__ = [
 ]
 
 #: The rooms that they stand in, the quickest to import first.
-_ROOMS: Final = (
-    *("errors", "target", "endpoint", "record", "library", "conditions", "sliced", "program"),
-)
+_ROOMS: Final = ("errors", "target", "endpoint", "record", "library", "conditions", "sliced")
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 It spells no packet and touches no vCPU that was not handed to it.
 """
 
+from struct import Struct
 from typing import Final
 
 from gdbstub.aarch64.pointer_auth import pac_mask
@@ -34,6 +35,9 @@ _MASKS: Final = dict(
 )
 
 
+_PSTATE: Final = (1 << CPSR.bits) - 1
+
+
 class ClientRegisters:
     """The registers of one machine, which are the same for its whole life."""
 
@@ -52,6 +56,26 @@ class ClientRegisters:
         )
         #: The same by number.
         self.numbered = {row.number: row for row in self.rows}
+        self._packed: dict[tuple[Register, ...], Struct | None] = {}
+
+    def read_many(self, vcpu: Vcpu, registers: tuple[Register, ...]) -> bytes:
+        """Their bytes, one after another."""
+        if registers not in self._packed:
+            simple = all(row.feature == CORE for row in registers)
+            letters = ("Q" if row.bits == 64 else "I" for row in registers)
+            self._packed[registers] = Struct("<" + "".join(letters)) if simple else None
+        if (struct := self._packed[registers]) is None:
+            values = ((self.read(vcpu, r), r.size) for r in registers)
+            return b"".join(value.to_bytes(size, "little") for value, size in values)
+        get = vcpu.get
+        pstate = get(CPSR)
+        stack = stack_pointer(PSTATE(pstate))
+        return struct.pack(
+            *(
+                pstate & _PSTATE if row is CPSR else get(stack if row is SP else row)
+                for row in registers
+            )
+        )
 
     def read(self, vcpu: Vcpu, register: Register) -> int:
         """A register's value; never more bits than it has."""

@@ -17,6 +17,7 @@ from gdbstub.aarch64.instructions import (
     does_nothing,
     exclusive_exits,
     loads_exclusive,
+    plain,
     stores_exclusive,
     waits,
     waits_until,
@@ -33,7 +34,7 @@ from gdbstub.aarch64.registers import (
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE, SCTLR
 from gdbstub.fetch import Fetch
 from gdbstub.guest_exception import take_exception
-from gdbstub.machine import DebugExit, DebugRegisters, Go, Machine
+from gdbstub.machine import DebugExit, DebugRegisters, Go, Machine, Stretch
 from gdbstub.target import Range, Stopped
 from gdbstub.verdicts import Verdicts, Whose
 
@@ -48,6 +49,9 @@ _STEP_BARE: Final = Go(step=True, debug=DebugRegisters(enabled=True))
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
 
+#: How far behind an instruction others are looked at, in bytes.
+_AHEAD: Final = 256
+
 #: How many instructions a failed store-exclusive may be away from its next try.
 _RETRY: Final = 64
 
@@ -59,22 +63,26 @@ class CutShort(Exception):
 class Courses:
     """The courses that one vCPU can take."""
 
-    def __init__(
-        self, machine: Machine, index: int, verdicts: Verdicts, *, step_irqs: bool = False
-    ) -> None:
-        """*step_irqs*: let a step end at an interrupt's vector, as it does when left to KVM."""
+    def __init__(self, machine: Machine, index: int, verdicts: Verdicts) -> None:
+        """For as long as that vCPU is there."""
         breakpoints = verdicts.breakpoints
         self._machine = machine
         self._index = index
         self._vcpu = machine.vcpus[index]
         self._breakpoints = breakpoints
         self._verdicts = verdicts
-        self._step_irqs = step_irqs
+        #: Let a step end at an interrupt's vector, as it does when left to KVM.
+        self.step_irqs = False
         # What a step would have exited with that was done in another way.
         self._stepped = DebugExit(index, ESR(EC=EC.STEP_LOWER, IL=1))
         self._fetch = Fetch(machine, breakpoints.memory, index)
         self._word_at: WordAt = breakpoints.words(index)
         self._loads: dict[int, int | None] = {}  # by PC: where its exclusive sequence begins
+
+    def forget(self) -> None:
+        """Something else than its own last step may have changed what this vCPU fetches."""
+        self._fetch.forget()
+        self._loads.clear()
 
     # Each of these is a whole course.
 
@@ -100,37 +108,61 @@ class Courses:
         else a watchpoint on its word would be met for ever, and the guest get nowhere.
         """
         pc = self._vcpu.get(PC)
+        word = self._fetch(pc)
         exit = yield from self._instruction(_STEP)
-        if exit.esr.EC == EC.STEP_LOWER and self._failed_store(pc):
-            exit = yield from self._retry()
-        return (yield from self._after(exit))
+        if not plain(word):
+            if exit.esr.EC == EC.STEP_LOWER and self._failed_store(pc):
+                exit = yield from self._retry()
+            self.forget()  # an instruction that may change what is fetched is none of the plain
+        verdict = self._verdicts.judge(exit)
+        return verdict if isinstance(verdict, Stopped) else (yield from self._after(exit, verdict))
 
     def step_range(self, range_: Range) -> Course:
         """Step until the PC is outside, or something is to be told."""
         vcpu = self._vcpu
         pc = vcpu.get(PC)
         load = None  # a load-exclusive whose store, stepped to, must fail
+        go = _STEP
+        through = Go(step=True, through=Stretch(set(), pc))
         while True:
             exits = exclusive_exits(pc, self._word_at) if pc == load else ()
             exit = yield from (
                 self._sequence(exits, self._breakpoints.armed.watchpoints, pc)
                 if exits
-                else self._instruction(_STEP)
+                else self._instruction(go)
             )
             if exit.esr.EC != EC.STEP_LOWER:
-                return (yield from self._after(exit))
+                return (yield from self._after(exit, self._verdicts.judge(exit)))
             if exit.esr.EX:
                 load = pc
             pc = vcpu.get(PC)
             if not range_.start <= pc < range_.end:
                 return Stopped(self._index + 1)
+            go = through if self._goes_through(pc, range_, through) else _STEP
 
     # What they are made of.
 
-    def _after(self, exit: DebugExit) -> Course:
-        """What the *exit* that ended a step comes to."""
-        while (verdict := self._verdicts.judge(exit)) is Whose.PASSED:
+    def _goes_through(self, pc: int, range_: Range, go: Go) -> bool:
+        """Whether the instruction at *pc* is plain, and may begin a stretch; those behind it join.
+
+        None at a vector does: what leads there may be an exception.
+        """
+        assert go.through
+        if not plain(self._fetch(pc)):
+            return False
+        vectors = stepping.vectors(self._vcpu)
+        for at in range(pc, min(range_.end, pc + _AHEAD), 4):
+            if not plain(self._fetch(at)):
+                break
+            if at not in vectors:
+                go.through.places.add(at)
+        return True
+
+    def _after(self, exit: DebugExit, verdict: Stopped | Whose) -> Course:
+        """What the *exit* that ended a step comes to, which was judged."""
+        while verdict is Whose.PASSED:
             exit = yield from self._pass_over(exit)
+            verdict = self._verdicts.judge(exit)
         if verdict is Whose.GUEST:
             # The step ends where hardware ends it: at the exception's vector.
             take_exception(self._vcpu, exit.esr, exit.far)
@@ -146,19 +178,27 @@ class Courses:
             vcpu.set(PC, pc + 4)
             vcpu.set(CPSR, PSTATE(vcpu.get(CPSR), BTYPE=0))
             return self._stepped
-        if self._step_irqs:
+        if self.step_irqs:
             return (yield go)
         step = stepping.begin(vcpu, pc)
+        stretch = go.through
+        if stretch:
+            stretch.last = pc
         try:
-            exit = yield go
-            while exit.esr.EC == EC.STEP_LOWER and stepping.again(vcpu, step, self._word_at):
+            while True:
                 exit = yield go
+                if stretch:
+                    step.move(stretch.last)
+                if exit.esr.EC != EC.STEP_LOWER:
+                    stepping.abandon(vcpu, step, self._word_at)
+                    return exit
+                if not stepping.again(vcpu, step, self._word_at):
+                    return exit
         except CutShort:
+            if stretch:
+                step.move(stretch.last)
             stepping.abandon(vcpu, step, self._word_at)
             raise
-        if exit.esr.EC != EC.STEP_LOWER:
-            stepping.abandon(vcpu, step, self._word_at)
-        return exit
 
     def _is_nop(self, pc: int, go: Go) -> bool:
         """Whether the WFI or WFE that was seen at *pc* is there and may be stepped as a NOP."""

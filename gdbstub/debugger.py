@@ -34,10 +34,10 @@ from gdbstub.target import (
     Report,
     Resume,
     Signal,
-    Stop,
     Stopped,
     Thread,
 )
+from gdbstub.turns import Turns
 from gdbstub.verdicts import Verdicts
 from gdbstub.virtual_tags import VirtualTags
 
@@ -63,10 +63,11 @@ class Debugger:
         self._breakpoints = Breakpoints(machine)
         self._judge = Verdicts(machine, self._breakpoints, self._registers, self._print)
         self._memory = self._breakpoints.memory
+        self._ways = self._all_ways()
         self._courses: dict[int, Course] = {}  # by vCPU, those under way
-        self._verdicts: dict[int, Stopped] = {}  # by vCPU, written on its thread
-        self._unsaid: dict[int, Stopped] = {}  # finished steps that came second, by vCPU
-        self._turns: dict[int, int] = {}  # by vCPU: when a stop of its was told last
+        # The vCPU that alone has moved last, by steps, if nothing has been written since.
+        self._stepping: int | None = None
+        self._turns = Turns()
         self._printed: deque[bytes] = deque()  # by breakpoints' commands
         self._exits: Sequence[Exit] = ()
         self._arrived = False  # at rest, and ``take_report`` has not been asked yet
@@ -106,16 +107,16 @@ class Debugger:
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
         """The registers' bytes one after another."""
         vcpu = self._machine.vcpus[self._index(thread)]
-        read = self._registers.read
-        return b"".join(read(vcpu, r).to_bytes(r.size, "little") for r in registers)
+        return self._registers.read_many(vcpu, tuple(registers))
 
     def write_register(self, thread: int, register: Register, data: bytes) -> None:
         """Write one register."""
         vcpu = self._machine.vcpus[self._index(thread)]
         self._memory.forget()
+        self._stepping = None
         self._registers.write(vcpu, register, int.from_bytes(data, "little"))
         if register is PC:
-            self._unsaid.pop(thread - 1, None)
+            self._turns.moved(thread - 1)
             self._judge.moved(thread - 1)
 
     def read_memory(self, thread: int, address: int, length: int) -> bytes:
@@ -124,6 +125,7 @@ class Debugger:
 
     def write_memory(self, thread: int, address: int, data: bytes) -> None:
         """Write memory as *thread* sees it."""
+        self._stepping = None
         self._memory.write(self._index(thread), address, data)
 
     def read_physical(self, ipa: int, length: int) -> bytes:
@@ -132,6 +134,7 @@ class Debugger:
 
     def write_physical(self, ipa: int, data: bytes) -> None:
         """Write RAM."""
+        self._stepping = None
         self._memory.write_physical(ipa, data)
 
     @property
@@ -170,21 +173,23 @@ class Debugger:
 
     def resume(self, resume: Resume) -> None:
         """Set the threads going."""
-        wanted = {self._index(thread): action for thread, action in resume.actions.items()}
-        # Who was told of longest ago goes first: it must get to its next stop before others'.
-        actions = {index: wanted[index] for index in sorted(wanted, key=self._last_told)}
+        actions = {self._index(thread): action for thread, action in resume.actions.items()}
         if not actions:
             raise PacketError("a resume that moves no thread would never end")
-        self._verdicts.clear()
-        if self._tell_unsaid(actions):
+        if len(actions) > 1:
+            actions = {index: actions[index] for index in self._turns.in_order(actions)}
+        if self._turns.due(actions):
+            self.running = True
+            self.parked(())
             return
         self._breakpoints.arm()
         self._memory.forget()
+        self._look_again(actions)
         self._courses = {index: self._course(index, action) for index, action in actions.items()}
         self.running = True
         try:
             steps = self._begin()
-            if self._verdicts:  # as good as stopped already: no vCPU need run
+            if self._turns.verdicts:  # as good as stopped already: no vCPU need run
                 self.parked(())
             else:
                 self._machine.resume(steps)
@@ -193,36 +198,38 @@ class Debugger:
             self._cut_short()
             raise
 
+    def _look_again(self, actions: Mapping[int, Action | Range]) -> None:
+        """Have instructions looked up again, unless one vCPU steps on from where it was."""
+        only = next(iter(actions)) if len(actions) == 1 else None
+        if only is not None and actions[only] is Action.CONTINUE:
+            only = None
+        if only is None or only != self._stepping:
+            for ways in self._ways:
+                ways.forget()
+        self._stepping = only
+
     def _begin(self) -> Mapping[int, bool]:
         """Let every course begin; which vCPUs are to run, and whether by a step."""
         steps: dict[int, bool] = {}
         for index, course in self._courses.items():
-            self._judge.begins(index)
+            if self._judge.remembers:
+                self._judge.begins(index)
             try:
                 steps[index] = next(course).step
             except StopIteration as done:
-                self._verdicts[index] = done.value
+                self._turns.verdicts[index] = done.value
         return steps
 
-    def _tell_unsaid(self, actions: Mapping[int, Action | Range]) -> bool:
-        """Whether one of these vCPUs has finished already the step that it is asked for.
-
-        One that is to continue has nothing to say: a client would take it for a signal.
-        """
-        unsaid = {index: self._unsaid.pop(index) for index in actions if index in self._unsaid}
-        due = [index for index in unsaid if actions[index] is not Action.CONTINUE]
-        if not due:
-            return False
-        self._verdicts |= {index: unsaid[index] for index in due}
-        self.running = True
-        self.parked(())
-        return True
-
     def _course(self, index: int, action: Action | Range) -> Course:
-        courses = Courses(self._machine, index, self._judge, step_irqs=self.step_irqs)
+        ways = self._ways[index]
+        ways.step_irqs = self.step_irqs
         if isinstance(action, Range):
-            return courses.step_range(action)
-        return courses.step() if action is Action.STEP else courses.continue_()
+            return ways.step_range(action)
+        return ways.step() if action is Action.STEP else ways.continue_()
+
+    def _all_ways(self) -> Sequence[Courses]:
+        vcpus = range(len(self._machine.vcpus))
+        return [Courses(self._machine, index, self._judge) for index in vcpus]
 
     def _run_on(self) -> None:
         self.resume(
@@ -253,16 +260,18 @@ class Debugger:
             self._strip()
 
     def _strip(self) -> None:
-        self._unsaid.clear()
+        self._turns.forget()
         self._judge.stripped()
         self._breakpoints.strip()
 
     def reset(self) -> None:
         """Start the guest over, halted at its first instruction; all vCPUs are parked."""
         self._machine.reset()
+        self._ways = self._all_ways()  # its vCPUs are others now
+        self._stepping = None
         self._breakpoints.forget()
         self._judge.reset()
-        self._unsaid.clear()
+        self._turns.forget()
         self._report = Stopped(1)
 
     def kill(self) -> None:
@@ -278,9 +287,10 @@ class Debugger:
         try:
             return self._courses[exit.vcpu].send(exit)
         except StopIteration as done:
-            self._verdicts[exit.vcpu] = done.value
+            self._turns.verdicts[exit.vcpu] = done.value
+            del self._courses[exit.vcpu]
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%r: %s", exit, self._verdicts[exit.vcpu])
+            _log.debug("%r: %s", exit, self._turns.verdicts[exit.vcpu])
         return None
 
     def parked(self, exits: Sequence[Exit]) -> None:
@@ -325,11 +335,7 @@ class Debugger:
                 _log.error("vCPU %d may not be as it was: %s", index, error)
 
     def _conclude(self, exits: Sequence[Exit]) -> Report:
-        """One report out of all exits of a stop.
-
-        What is not told now is not lost: a breakpoint or watchpoint came before its instruction
-        and is met again when its vCPU goes on, and a finished step is kept until the next one.
-        """
+        """One report out of all exits of a stop."""
         for exit in exits:
             if isinstance(exit, SystemEvent):
                 return self._system_event(exit)
@@ -338,27 +344,11 @@ class Debugger:
                 text = f"vCPU {exit.vcpu} cannot run: {exit.why}"
                 _log.error("%s", text)
                 return Stopped(exit.vcpu + 1, Signal.ABRT, text=text)
-        if not self._verdicts:
+        if not self._turns.verdicts:
             thread = self._report.thread if isinstance(self._report, Stopped) else 1
             return Stopped(thread, Signal.INT)
-        return self._next_to_tell()
-
-    def _last_told(self, index: int) -> int:
-        return self._turns.get(index, 0)
-
-    def _next_to_tell(self) -> Stopped:
-        """Of several vCPUs that have stopped at once, whose turn it is."""
-        index = min(
-            self._verdicts,
-            key=lambda index: (
-                self._last_told(index),
-                not _is_finished_step(self._verdicts[index]),
-            ),
-        )
-        self._turns[index] = 1 + max(self._turns.values(), default=0)
+        index, verdict = self._turns.next()
         self._judge.told(index)
-        verdict = self._verdicts.pop(index)
-        self._unsaid |= {i: v for i, v in self._verdicts.items() if _is_finished_step(v)}
         return verdict
 
     def _system_event(self, event: SystemEvent) -> Report:
@@ -376,7 +366,3 @@ class Debugger:
     def report(self) -> Report:
         """Say again why the guest is at rest."""
         return self._report
-
-
-def _is_finished_step(verdict: Stopped) -> bool:
-    return verdict.stop is Stop.PLAIN and not verdict.text

@@ -8,7 +8,7 @@ from gdbstub.machine import Machine
 from gdbstub.virtual_memory import VirtualMemory
 
 _PAGE = 4096  # the smallest granule
-_REMEMBERED = 64  # pages
+_REMEMBERED = 4096  # words
 
 
 class Fetch:
@@ -19,26 +19,38 @@ class Fetch:
         self._machine = machine
         self._memory = memory
         self._index = index
+        self._words: dict[int, int] = {}
         self._pages: dict[int, int] = {}
 
+    def forget(self) -> None:
+        """Look everything up again."""
+        self._words.clear()
+        self._pages.clear()
+
     def __call__(self, gva: int) -> int:
-        """The word that RAM held at *gva* when that page was met first; 0 where there is none.
+        """The word that RAM held at *gva* when it was met first; 0 where there is none.
 
         BRKs of ours are not hidden.
         """
+        if (word := self._words.get(gva)) is None:
+            if len(self._words) >= _REMEMBERED:
+                self.forget()
+            word = self._words[gva] = self._look(gva)
+        return word
+
+    def now(self, gva: int) -> int:
+        """The word that is there now."""
+        self._pages.pop(gva & -_PAGE, None)
+        word = self._words[gva] = self._look(gva)
+        return word
+
+    def _look(self, gva: int) -> int:
         page = gva & -_PAGE
         ipa = self._pages.get(page)
         try:
             if ipa is None:
-                if len(self._pages) >= _REMEMBERED:
-                    self._pages.clear()
                 now = self._memory.as_of_now()
                 ipa = self._pages[page] = now.translate(self._index, page).ipa
             return int.from_bytes(self._machine.read_memory(ipa + gva - page, 4), "little")
         except MemoryFault:
             return 0
-
-    def now(self, gva: int) -> int:
-        """The word that is there now."""
-        self._pages.pop(gva & -_PAGE, None)
-        return self(gva)

@@ -22,8 +22,9 @@ from gdbstub.kvm_abi import ffi
 from gdbstub.kvm_features import Cpu, Features
 from gdbstub.kvm_gate import Gate
 from gdbstub.kvm_memory import Ram
+from gdbstub.kvm_one_reg import Clock, Counts
 from gdbstub.kvm_tags import KvmTags
-from gdbstub.kvm_vcpu import KICK, Clock, Counts, KvmVcpu, Mmio
+from gdbstub.kvm_vcpu import KICK, KvmVcpu, Mmio
 from gdbstub.machine import DebugExit, DebugRegisters, Exit, Go, Listener
 
 _log = logging.getLogger("gdbstub.kvm")
@@ -294,6 +295,8 @@ class KvmMachine:
             self._stopping = False
             self._running = len(steps)
         # Made ready first, all of them: the first to run may stop the others at once.
+        for vcpu in self._vcpus:
+            vcpu.forget()
         for index in steps:
             self._vcpus[index].ready()
         for index in steps:

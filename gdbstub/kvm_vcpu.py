@@ -1,27 +1,26 @@
-"""One KVM vCPU: its registers through ONE_REG, and the thread that runs it.
+"""One KVM vCPU, and the thread that runs it.
 
 It decides nothing about breakpoints: a debug exit goes to the listener, and its answer says
 whether the vCPU parks. Source: linux/Documentation/virt/kvm/api.rst.
 """
 
-import contextlib
 import errno
 import logging
 import mmap
 import os
 import signal
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from gdbstub import kvm_abi
-from gdbstub.aarch64.registers import CNTVCT_EL0, SCTLR_EL1, Register
+from gdbstub.aarch64.registers import PC, SCTLR_EL1
 from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
-from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
+from gdbstub.errors import MachineError
 from gdbstub.kvm_abi import CData, ffi, libc
 from gdbstub.kvm_gate import Gate
 from gdbstub.kvm_guest_debug import GuestDebug
+from gdbstub.kvm_one_reg import Clock, Counts, OneReg
 from gdbstub.machine import (
     DebugExit,
     DebugRegisters,
@@ -29,6 +28,7 @@ from gdbstub.machine import (
     Go,
     Power,
     RunFailure,
+    Stretch,
     SystemEvent,
     SystemEventKind,
 )
@@ -37,8 +37,10 @@ _log = logging.getLogger("gdbstub.kvm")
 
 KICK: Final = signal.SIGUSR1
 
-#: The size field of a register's id, for 64 bits.
-_BYTES_8: Final = 3
+# Looked up once: a module's attribute is looked up at each use.
+_RUN: Final = kvm_abi.RUN
+_EXIT_DEBUG: Final = kvm_abi.EXIT_DEBUG
+_EC_SHIFT: Final = ESR.EC.lo
 
 _SYSTEM_EVENTS: Final = {
     kvm_abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
@@ -59,25 +61,7 @@ class Mmio(Protocol):
         ...
 
 
-class Clock:
-    """What the virtual counter of every vCPU shows while all are parked; None: as it runs."""
-
-    stopped_at: int | None = None
-
-
-class Counts:
-    """How often a vCPU did what; changed by whoever owns it at the time."""
-
-    def __init__(self) -> None:
-        """Begin at nothing."""
-        self.runs = 0
-        self.gets = 0
-        self.sets = 0
-        #: By ``kvm_run.exit_reason``; a run that a signal ended has none.
-        self.exits: defaultdict[int, int] = defaultdict(int)
-
-
-class KvmVcpu:
+class KvmVcpu(OneReg):
     """A ``Vcpu``. ``start`` makes its thread, the only one that ever calls KVM_RUN on it."""
 
     def __init__(
@@ -91,17 +75,12 @@ class KvmVcpu:
         gate: Gate,
     ) -> None:
         self.index = index
-        self._clock = clock
+        super().__init__(fd, clock, counts)
         self._gate = gate
-        self.fd = fd
-        self.counts = counts
         self._mmio = mmio
         self._mapping = mmap.mmap(fd, run_size)
         self._buffer: CData = ffi.from_buffer(self._mapping)
         self._run: CData = ffi.cast("struct kvm_run *", self._buffer)
-        self._value: CData = ffi.new("uint64_t[32]")  # as wide as the widest register, a Z
-        self._one_reg: CData = ffi.new("struct kvm_one_reg *")
-        self._one_reg.addr = int(ffi.cast("uintptr_t", self._value))
         self._mp_state: CData = ffi.new("struct kvm_mp_state *")
         self._guest_debug = GuestDebug(fd)
         self._armed = DebugRegisters()
@@ -110,7 +89,9 @@ class KvmVcpu:
         # Whether the last run ended by a kick: a step may have left its exception pending.
         self._cut_short = False
         self._uncached: bool | None = None  # not known since it has run
-        self._go = threading.Semaphore(0)
+        self._go = threading.Lock()  # held while it is parked; whoever resumes it releases
+        self._go.acquire()
+        self._syndrome, self._exit = 0, DebugExit(index, ESR(0))  # the last, but for watchpoints
         #: Whether it is in KVM_RUN, or past the gate on its way there.
         self.in_guest = False
         #: Whether it was told to park.
@@ -118,52 +99,10 @@ class KvmVcpu:
         self._closing = False
         self._thread = threading.Thread(target=self._life, name=f"vCPU {index}", daemon=True)
 
-    # Registers: on a parked vCPU only, else the ioctl waits for KVM_RUN to return.
-
-    def get(self, register: Register) -> int:
-        """Read a register now (``Vcpu.get``)."""
-        if register is CNTVCT_EL0 and self._clock.stopped_at is not None:
-            return self._clock.stopped_at
-        id_ = register.id
-        self._one_reg.id = id_
-        self.counts.gets += 1
-        if libc.ioctl(self.fd, kvm_abi.GET_ONE_REG, self._one_reg) < 0:
-            raise self._refusal(register, ffi.errno)
-        if id_ >> 52 & 0xF == _BYTES_8:
-            return int(self._value[0])
-        return int.from_bytes(ffi.buffer(self._value, 1 << (id_ >> 52 & 0xF)), "little")
-
-    def set(self, register: Register, value: int) -> None:
-        """Write a register now (``Vcpu.set``)."""
-        if register is CNTVCT_EL0 and self._clock.stopped_at is not None:
-            self._clock.stopped_at = value
-            return
+    def forget(self) -> None:
+        """What was read may have changed: it runs, or another does, which may power it on."""
+        super().forget()
         self._uncached = None
-        self._one_reg.id = register.id
-        self.counts.sets += 1
-        size = 1 << (register.id >> 52 & 0xF)
-        ffi.buffer(self._value, size)[:] = value.to_bytes(size, "little")
-        if libc.ioctl(self.fd, kvm_abi.SET_ONE_REG, self._one_reg) < 0:
-            raise self._refusal(register, ffi.errno, value)
-
-    def listed(self) -> frozenset[int]:
-        """The ids of all registers that it has (KVM_GET_REG_LIST)."""
-        count = ffi.new("struct kvm_reg_list *", [0, 0])
-        with contextlib.suppress(OSError):  # it says how many there are
-            kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, count)
-        ids = ffi.new("struct kvm_reg_list *", [count.n, count.n])
-        kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, ids)
-        return frozenset(ids.reg[0 : ids.n])
-
-    def _refusal(
-        self, register: Register, code: int, value: int | None = None
-    ) -> NoSuchRegister | RegisterRefused | MachineError:
-        absent = code == errno.ENOENT or (code == errno.EINVAL and value is None)
-        if absent or not register.id:
-            return NoSuchRegister(f"this vCPU has no {register.name}")
-        if value is not None and code in (errno.EINVAL, errno.EPERM, errno.EBUSY):
-            return RegisterRefused(f"KVM does not take {value:#x} for {register.name}")
-        return MachineError(f"{register.name}: {os.strerror(code)}", code)
 
     @property
     def uncached(self) -> bool:
@@ -209,7 +148,6 @@ class KvmVcpu:
     def ready(self) -> None:
         """Forget earlier kicks. Of all that will run, before any does: see ``kick``."""
         self.stopping = False
-        self._uncached = None
         self._run.immediate_exit = 0
 
     def resume(self) -> None:
@@ -234,7 +172,8 @@ class KvmVcpu:
     def close(self) -> None:
         """End the thread of a parked vCPU and give its file back; the mapping holds it, too."""
         self._closing = True
-        self._go.release()
+        if self._go.locked():  # else it was resumed just now, and looks at this first
+            self._go.release()
         if self._thread.ident is not None:
             self._thread.join()
         self._run = ffi.NULL
@@ -260,15 +199,18 @@ class KvmVcpu:
 
     def _run_until_stop(self) -> Exit | None:
         """Run to the next exit that is a stop; None when a kick ended it."""
-        run, fd, gate = self._run, self.fd, self._gate
+        run, fd, gate, known = self._run, self.fd, self._gate, self._known
+        ioctl, nothing, debug = libc.ioctl, ffi.NULL, run.debug
         logging_all = _log.isEnabledFor(logging.DEBUG)
-        counts = self.counts
+        counts, exits = self.counts, self.counts.exits
+        stretch: Stretch | None = None
         while True:
+            known.clear()
             self.in_guest = True
             if gate.holder is not None and gate.holder is not self:
                 self._wait_at_gate()
             counts.runs += 1
-            failed = libc.ioctl(fd, kvm_abi.RUN, ffi.NULL) < 0
+            failed = ioctl(fd, _RUN, nothing) < 0
             code = ffi.errno if failed else 0
             self.in_guest = False
             if gate.holder is not None or gate.owed:
@@ -285,16 +227,24 @@ class KvmVcpu:
                     return None
                 continue
             reason = run.exit_reason
-            counts.exits[reason] += 1
+            exits[reason] += 1
             if logging_all:
                 _log.debug("vCPU %d: %s", self.index, _describe(run))
-            if reason == kvm_abi.EXIT_MMIO:
-                self._emulate(run.mmio)
-            elif reason == kvm_abi.EXIT_DEBUG:
-                exit = self._debug(run.debug)
+            if reason == _EXIT_DEBUG:
+                if (
+                    stretch is not None
+                    and debug.hsr >> _EC_SHIFT == EC.STEP_LOWER
+                    and (pc := self.get(PC)) in stretch.places
+                ):
+                    stretch.last = pc
+                    continue
+                exit = self._debug(debug)
                 if (go := self._debug_exit(exit)) is None:
                     return exit
                 self._guest_debug.set(go.step, self._armed if go.debug is None else go.debug)
+                stretch = go.through
+            elif reason == kvm_abi.EXIT_MMIO:
+                self._emulate(run.mmio)
             elif reason == kvm_abi.EXIT_SYSTEM_EVENT:
                 kind = _SYSTEM_EVENTS.get(run.system_event.type)
                 if kind is None:
@@ -323,9 +273,14 @@ class KvmVcpu:
             self._run.immediate_exit = 1  # KVM_RUN must still complete what the last exit left
 
     def _debug(self, debug: CData) -> DebugExit:
-        esr = ESR(debug.hsr)
+        if (syndrome := debug.hsr) == self._syndrome:
+            return self._exit
+        esr = ESR(syndrome)
         # KVM fills FAR in for a watchpoint only; otherwise it holds the last MMIO's bytes.
-        return DebugExit(self.index, esr, debug.far if esr.EC == EC.WATCHPOINT_LOWER else 0)
+        if esr.EC == EC.WATCHPOINT_LOWER:
+            return DebugExit(self.index, esr, debug.far)
+        self._syndrome, self._exit = syndrome, DebugExit(self.index, esr)
+        return self._exit
 
     def _emulate(self, mmio: CData) -> None:
         """Answer an MMIO exit; the next KVM_RUN moves the data and the PC."""

@@ -71,15 +71,28 @@ class DebugRegisters:
     enabled: bool = False
 
 
+@dataclass(slots=True)
+class Stretch:
+    """Instructions that a vCPU steps through without a word: a step that ends at one of
+    ``places`` is followed by the next. ``last`` is the place of the one that it executed last,
+    or was about to.
+    """
+
+    places: set[int]
+    last: int
+
+
 @dataclass(frozen=True, slots=True)
 class Go:
     """How a vCPU goes on after a debug exit: stepping one instruction, or running.
 
-    ``debug`` are comparators of its own, until its next exit; None: what ``arm`` set.
+    ``debug`` are comparators of its own, until its next exit; None: what ``arm`` set. ``through``
+    is where a step need not be an exit.
     """
 
     step: bool = False
     debug: DebugRegisters | None = None
+    through: Stretch | None = None
 
 
 class Vcpu(Protocol):

@@ -78,6 +78,8 @@ class SoftwareBreakpoints:
         just asked again, and at a few others each time, in turn: not at all of them, for a
         resume must not cost more the more there are.
         """
+        if not (self._patches or self._due):
+            return
         oldest = tuple(islice(self._patches, _LOOKED_AT))
         for ipa in oldest:
             self._patches[ipa] = self._patches.pop(ipa)  # now the newest

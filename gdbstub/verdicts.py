@@ -81,6 +81,7 @@ class Verdicts:
         self._judged: dict[int, int] = {}
         self.variables: dict[int, int] = {}  # agent expressions', for as long as the guest is
         self._printed = printed
+        self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
     def told(self, vcpu: int) -> None:
         """A client has heard what was judged last of this vCPU."""
@@ -90,6 +91,11 @@ class Verdicts:
     def passed(self, vcpu: int, pc: int) -> None:
         """This vCPU has not got past a breakpoint at *pc*: it is not to be judged anew."""
         self._judged[vcpu] = pc
+
+    @property
+    def remembers(self) -> bool:
+        """Whether any vCPU has been judged where it still is."""
+        return bool(self._judged)
 
     def begins(self, vcpu: int) -> None:
         """This vCPU goes on from where it is, with breakpoints as they are now."""
@@ -119,12 +125,14 @@ class Verdicts:
 
     def judge(self, exit: DebugExit) -> Stopped | Whose:
         """What to tell a client of *exit*, or whose it is otherwise."""
-        self._met.pop(exit.vcpu, None)
-        self._been(exit.vcpu)
+        if self._met or self._judged:
+            self._met.pop(exit.vcpu, None)
+            self._been(exit.vcpu)
+        ec = exit.esr.EC
+        if ec == EC.STEP_LOWER:
+            return self._stepped[exit.vcpu]
         thread = exit.vcpu + 1
-        match exit.esr.EC:
-            case EC.STEP_LOWER:
-                return Stopped(thread)
+        match ec:
             case EC.BRK64 | EC.BREAKPOINT_LOWER:
                 return self._breakpoint(exit)
             case EC.WATCHPOINT_LOWER:

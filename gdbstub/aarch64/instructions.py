@@ -147,6 +147,29 @@ def leads_to(word: int, at: int, gva: int, x: Callable[[int], int]) -> bool:
     return gva == _branch(word, at)
 
 
+# Main groups of the encoding, by bits 28 to 25 (Arm ARM C4.1): all of data processing, SVE, and
+# loads and stores; of branches, which share theirs with exceptions and system instructions,
+# those by bits 31 to 29 that hold nothing else, and by bits 24 to 21 those of a register.
+_GROUPS: Final = frozenset({2, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15})
+_IMMEDIATE_BRANCHES: Final = frozenset({0, 1, 4, 5})
+_REGISTER_BRANCHES: Final = frozenset({0, 1, 2, 8, 9})  # BR, BLR, RET; BRAA, BLRAA and so on
+
+
+def plain(word: int) -> bool:
+    """Whether all that *word* can change is general registers, vectors, flags, memory and the PC.
+
+    Not so exceptions and their return, system instructions (hints and barriers too), and what
+    belongs to an exclusive access.
+    """
+    if (group := word >> 25 & 0xF) in _GROUPS:
+        return word & 0x3F00_0000 != 0x0800_0000  # LDXR and its like, LDAR, CAS
+    if group not in (10, 11):
+        return False
+    if word >> 29 in _IMMEDIATE_BRANCHES or word & 0xFE00_0000 == 0x5400_0000:  # B.cond
+        return True
+    return word & 0xFE00_0000 == 0xD600_0000 and word >> 21 & 0xF in _REGISTER_BRANCHES
+
+
 def _diverts(word: int) -> bool:
     """Whether *word* is, or may be, no plain instruction: a branch, an exception, a system one."""
     mask, *harmless = _HINT_OR_BARRIER

@@ -32,7 +32,6 @@ class GuestConfig:
     initrd: bytes | None = field(default=None, repr=False)
     dtb: bytes | None = field(default=None, repr=False)
     cpu: Cpu = field(default_factory=Cpu)
-    kaslr_seed: int | None = None
 
 
 class Guest:
@@ -92,7 +91,6 @@ class Guest:
             initrd=config.initrd,
             dtb=config.dtb,
             pmu=machine.features.pmu,
-            kaslr_seed=config.kaslr_seed,
         )
         for placement in plan.placements:
             machine.write_memory(placement.ipa, bytes(placement.data))
@@ -130,7 +128,6 @@ def check(config: GuestConfig) -> None:
         initrd=config.initrd,
         dtb=config.dtb,
         pmu=config.cpu.pmu is not False,
-        kaslr_seed=config.kaslr_seed,
     )
 
 
@@ -139,13 +136,10 @@ def _about(config: GuestConfig) -> dict[str, str]:
     image = config.image
     name = Path(image.name).name
     if isinstance(image, LinuxImage):
-        about = {
+        return {
             "guest": f"Linux, {name}, {format_figure(image.image_size)}",
             "arguments": config.append or "(none)",
         }
-        if config.kaslr_seed is not None:
-            about["kaslr-seed"] = f"{config.kaslr_seed:#x}"
-        return about
     return {"guest": f"ELF, {name}, entry {image.entry:#x}"}
 
 

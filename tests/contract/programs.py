@@ -53,6 +53,22 @@ COUNT: Final = program(
     (0x17FFFFFF, "b . - 4"),
 )
 
+# x1: how often.
+LOOPS: Final = program(
+    (0x91000400, "add x0, x0, #1"),
+    (0xF1000421, "subs x1, x1, #1"),
+    (0x54FFFFC1, "b.ne . - 8"),
+    (0x14000000, "b ."),
+)
+
+# x0: where; x1: how often.
+FILLS: Final = program(
+    (0xF8008402, "str x2, [x0], #8"),
+    (0xF1000421, "subs x1, x1, #1"),
+    (0x54FFFFC1, "b.ne . - 8"),
+    (0x14000000, "b ."),
+)
+
 STRAIGHT: Final = program(
     (0xD2800020, "mov x0, #1"),
     (0x91000400, "add x0, x0, #1"),

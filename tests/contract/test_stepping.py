@@ -22,9 +22,9 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.debugger import Debugger
 from gdbstub.machine import Machine
-from gdbstub.target import Action, Kind, Report, Resume, Stop, Stopped
+from gdbstub.target import Action, Kind, Range, Report, Resume, Stop, Stopped
 from tests.contract.backends import Backend, Factory
-from tests.contract.programs import BASE, STEPPED, VECTORS, at
+from tests.contract.programs import BASE, LOOPS, STEPPED, VECTORS, at
 
 #: EL1h and EL1t, with IRQ and FIQ unmasked; D and A masked, or not.
 MODES: Final = (0x305, 0x005, 0x304)
@@ -42,7 +42,7 @@ def debug(machine_factory: Factory) -> Debug:
     return make
 
 
-def _go(debugger: Debugger, action: Action) -> Report | None:
+def _go(debugger: Debugger, action: Action | Range) -> Report | None:
     stopped = threading.Event()
     debugger.notify = stopped.set
     debugger.resume(Resume({1: action}))
@@ -93,6 +93,26 @@ def test_many_steps_under_an_interrupt_never_enter_a_vector(debug: Debug, backen
             assert vcpu.get(PC) == at(line)
         assert vcpu.get(X[1]) == 0x300
         assert vcpu.get(CPSR) == 0x305
+
+
+def test_a_range_under_an_interrupt_is_stepped_as_without(
+    machine_factory: Factory, backend: Backend
+) -> None:
+    machine = machine_factory(LOOPS.image)
+    debugger, vcpu = Debugger(machine), machine.vcpus[0]
+    vcpu.set(VBAR_EL1, VECTORS)
+    vcpu.set(ELR_EL1, BASE + 0x800)
+    vcpu.set(SPSR_EL1, 0x8000_0004)
+    vcpu.set(X[1], 50)
+    vcpu.set(CPSR, 0x305)
+    backend.pend_irq(machine, True)
+    assert _go(debugger, Range(at(0), at(3))) == Stopped(1)
+    assert [vcpu.get(row) for row in (PC, X[0], X[1])] == [at(3), 50, 0]
+    assert vcpu.get(CPSR) & 0x3FF == 0x305
+    assert (vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)) == (BASE + 0x800, 0x8000_0004)
+    debugger.insert(1, Kind.SOFTWARE, VECTORS + 0x280, 4)
+    assert _go(debugger, Action.CONTINUE) == Stopped(1, stop=Stop.SWBREAK)
+    assert vcpu.get(ELR_EL1) == at(3)
 
 
 def test_a_raw_step_ends_at_the_interrupts_vector(debug: Debug, backend: Backend) -> None:
