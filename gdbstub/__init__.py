@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StubError,
     )
     from gdbstub.library import serve
+    from gdbstub.program import Filed, Movable, Relocation
     from gdbstub.record import Recorder
     from gdbstub.server import Server
     from gdbstub.sliced import SlicedTarget
@@ -60,12 +61,14 @@ __all__ = [
     "Conditions",
     "Endpoint",
     "Exited",
+    "Filed",
     "InputError",
     "Kind",
     "MachineError",
     "MemoryFault",
     "MemoryTags",
     "Monitor",
+    "Movable",
     "NoSlot",
     "NoSuchRegister",
     "NoSuchThread",
@@ -74,6 +77,7 @@ __all__ = [
     "Recorder",
     "Register",
     "RegisterRefused",
+    "Relocation",
     "Report",
     "Restartable",
     "Resume",
@@ -94,7 +98,9 @@ __all__ = [
 ]
 
 #: The rooms that they stand in, the quickest to import first.
-_ROOMS: Final = ("errors", "target", "endpoint", "record", "library", "conditions", "sliced")
+_ROOMS: Final = (
+    *("errors", "target", "endpoint", "record", "library", "conditions", "sliced", "program"),
+)
 
 
 def __getattr__(name: str) -> object:

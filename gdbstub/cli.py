@@ -71,8 +71,14 @@ def commands() -> None:
 @click.option("--append", metavar="TEXT", help="Kernel command line.")
 @click.option("--dtb", type=Path, metavar="FILE", help="Device tree to use instead of our own.")
 @click.option(
+    "--kaslr-seed", metavar="NUMBER|random",
+    help="What a Linux kernel without nokaslr chooses its place by, again after each reset.  "
+    "[default: random; with --dtb: what that says]",
+)  # fmt: skip
+@click.option(
     "--symbols", type=Path, metavar="FILE",
-    help="What the printed gdb command loads.  [default: GUEST, if it is an ELF]",
+    help="What the printed gdb command loads, and where a kernel with KASLR is found by.  "
+    "[default: GUEST, if it is an ELF]",
 )  # fmt: skip
 @click.option("--free-run", is_flag=True, help="Start running, not halted.")
 @click.option(
@@ -99,6 +105,7 @@ def commands() -> None:
 )  # fmt: skip
 @click.option("-v", "verbose", count=True, help="Log; -vv logs every packet and every exit.")
 @click.option("--inner", is_flag=True, hidden=True)
+@click.option("--program", hidden=True)
 def run(where: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - click's own
     """Run GUEST and serve GDB.
 
@@ -129,6 +136,7 @@ def read_settings(
     initrd: Path | None,
     append: str | None,
     dtb: Path | None,
+    kaslr_seed: str | None,
     symbols: Path | None,
     free_run: bool,
     kill_on_disconnect: bool,
@@ -137,6 +145,7 @@ def read_settings(
     timeout: float | None,
     record: str | None,
     inner: bool,
+    program: str | None,
 ) -> "Settings":
     """Read the files that were named and check all that can be checked without a guest.
 
@@ -146,10 +155,12 @@ def read_settings(
         InputError: something cannot be used, and why.
     """
     from gdbstub.kvm_features import parse_cpu
-    from gdbstub.run import Files, Settings, Source
+    from gdbstub.linux import Program
+    from gdbstub.run import Files, Settings, Source, read_program
     from gdbstub.vmm import device_tree, image
     from gdbstub.vmm.files import check_input, check_output
     from gdbstub.vmm.guest import GuestConfig, check, check_vcpus
+    from gdbstub.vmm.seed import RANDOM, parse_seed
     from gdbstub.vmm.size import parse_memory
 
     _check_script(script, timeout, endpoint)
@@ -157,6 +168,7 @@ def read_settings(
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
+    seed = None if kaslr_seed is None else parse_seed(kaslr_seed)
     if symbols is not None:
         check_input(symbols, "--symbols")
     for name, option in ((record, "--record"), (console, "--console")):
@@ -179,6 +191,8 @@ def read_settings(
     loaded = image.parse(data, guest, size)
     if symbols is None and not isinstance(loaded, image.LinuxImage):
         symbols = source.path
+    if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
+        seed = parse_seed(RANDOM)
     config = GuestConfig(
         image=loaded,
         memory=size,
@@ -187,6 +201,7 @@ def read_settings(
         initrd=disk_bytes,
         dtb=tree_bytes,
         cpu=features,
+        kaslr_seed=seed,
     )
     check(config)
     return Settings(
@@ -194,6 +209,7 @@ def read_settings(
         files=Files(source, disk, tree),
         endpoint=where,
         symbols=str(symbols or ""),
+        program=Program.from_text(program) if program else read_program(symbols, loaded),
         free_run=free_run,
         kill_on_disconnect=kill_on_disconnect,
         console=console,

@@ -5,7 +5,7 @@ It reads bytes that somebody else got and allocates nothing that a header merely
 
 import io
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
@@ -24,6 +24,7 @@ _SHDR_SIZE: Final = 64
 #: Longest symbol name kept; a hostile file can make every name as long as the file.
 _NAME_LIMIT: Final = 4096
 _ET_EXEC: Final = 2
+_ET_DYN: Final = 3
 _EM_AARCH64: Final = 183
 #: e_machine values that people mistake for ours, under names that people use.
 _MACHINES: Final = {
@@ -61,15 +62,11 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Executable:
-    """A static little-endian AArch64 executable; its segments are not empty, nor is their list."""
+class Linked:
+    """A linked little-endian AArch64 file; its segments are not empty, nor is their list."""
 
     name: str
     segments: tuple[Segment, ...]
-    #: e_entry, a virtual address.
-    entry: int
-    #: Where the entry point is while the MMU is off.
-    physical_entry: int
     _file: bytes = field(repr=False, compare=False)
 
     @cached_property
@@ -93,17 +90,35 @@ class Executable:
             raise InputError(f"{self.name}: has no symbol {name}") from None
 
 
+@dataclass(frozen=True)
+class Executable(Linked):
+    """One that is static, and runs where it was linked."""
+
+    #: e_entry, a virtual address.
+    entry: int
+    #: Where the entry point is while the MMU is off.
+    physical_entry: int
+
+
+def parse_linked(data: bytes, name: str) -> Linked:
+    """Check and describe what may also be position-independent, as a vmlinux is.
+
+    Raises:
+        InputError: it is anything but a whole linked little-endian AArch64 ELF file.
+    """
+    _check_header(data, name, (_ET_EXEC, _ET_DYN))
+    return Linked(name, _loaded(data, name), data)
+
+
 def parse(data: bytes, name: str) -> Executable:
     """Check and describe the ELF file *data*; *name* is what errors call it (ELF-64, gABI 4).
 
     Raises:
         InputError: it is anything but a whole static little-endian AArch64 executable.
     """
-    _check_header(data, name)
-    found = _guarded(name, lambda: _segments(_open(data), data, name))
+    _check_header(data, name, (_ET_EXEC,))
+    found = _loaded(data, name)
     entry = int.from_bytes(data[24:32], "little")
-    if not found:
-        raise InputError(f"{name}: has nothing to load; expected an ELF with a PT_LOAD segment")
     for segment in found:
         if segment.vaddr <= entry < segment.vaddr + segment.memsz:
             physical = segment.paddr + entry - segment.vaddr
@@ -112,10 +127,10 @@ def parse(data: bytes, name: str) -> Executable:
         raise InputError(f"{name}: the entry point {entry:#x} is in none of its segments")
     if physical % 4:
         raise InputError(f"{name}: the entry point {entry:#x} is not a multiple of 4")
-    return Executable(name, found, entry, physical, data)
+    return Executable(name, found, data, entry, physical)
 
 
-def _check_header(data: bytes, name: str) -> None:
+def _check_header(data: bytes, name: str, kinds: Collection[int]) -> None:
     if not data.startswith(MAGIC):
         raise InputError(f"{name}: is not an ELF file")
     if len(data) < _EHDR_SIZE:
@@ -130,7 +145,7 @@ def _check_header(data: bytes, name: str) -> None:
     if data[4] != 2:
         raise InputError(f"{name}: is a 32-bit (ILP32) ELF; expected 64-bit AArch64")
     kind = int.from_bytes(data[16:18], "little")
-    if kind != _ET_EXEC:
+    if kind not in kinds:
         what = _TYPES.get(kind, f"of ELF type {kind}")
         raise InputError(f"{name}: is {what}; expected a static executable")
 
@@ -159,6 +174,13 @@ def _check_table(data: bytes, name: str, what: str, start: int, size: int) -> No
             f"{name}: is truncated: {what} would end at byte {start + size:#x}, "
             f"and the file has {len(data):#x}"
         )
+
+
+def _loaded(data: bytes, name: str) -> tuple[Segment, ...]:
+    found = _guarded(name, lambda: _segments(_open(data), data, name))
+    if not found:
+        raise InputError(f"{name}: has nothing to load; expected an ELF with a PT_LOAD segment")
+    return found
 
 
 def _segments(elf: "ELFFile", data: bytes, name: str) -> tuple[Segment, ...]:

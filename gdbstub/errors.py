@@ -48,6 +48,12 @@ class MemoryFault(StubError):
     errno = errno.EFAULT
 
 
+class NotFound(StubError):
+    """What was looked for in the guest is not there, or not yet."""
+
+    errno = errno.ENOENT
+
+
 class Cancelled(StubError):
     """The client would not wait for what it asked."""
 

@@ -17,10 +17,12 @@ from typing import Final, Self
 
 from gdbstub.endpoint import Endpoint, Stdio
 from gdbstub.errors import InputError
+from gdbstub.linux import NO_PROGRAM, Program, read_kernel
 from gdbstub.monitor import MonitoredDebugger
 from gdbstub.record import Recorder
 from gdbstub.script import run_script
 from gdbstub.server import Server
+from gdbstub.vmm import image, layout
 from gdbstub.vmm.console import (
     ConsoleOutput,
     is_keyboard,
@@ -74,6 +76,7 @@ class Settings:
     files: Files
     endpoint: Endpoint
     symbols: str = ""
+    program: Program = NO_PROGRAM
     free_run: bool = False
     kill_on_disconnect: bool = False
     console: str = "-"
@@ -82,6 +85,21 @@ class Settings:
     record: str | None = None
     #: We run inside a lab for somebody outside: standard input is the console's in any case.
     inner: bool = False
+
+
+def read_program(symbols: Path | None, guest: image.Guest) -> Program:
+    """What clients have symbols of, and what these tell of a Linux kernel."""
+    if symbols is None:
+        return NO_PROGRAM
+    kernel = None
+    if isinstance(guest, image.LinuxImage) and symbols.is_file():
+        ipa = layout.RAM_BASE + guest.text_offset
+        try:
+            data = read_input(symbols, "--symbols")
+            kernel = read_kernel(data, str(symbols), guest.data, ipa)
+        except InputError as error:
+            _log.warning("%s: so a kernel with KASLR is not found", error)
+    return Program(str(symbols.absolute()), kernel)
 
 
 def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
@@ -120,7 +138,7 @@ async def serve(settings: Settings) -> int:
             stack.callback(output.close)
             guest = Guest(settings.guest, output.write)
             stack.callback(guest.close)
-            debugger = MonitoredDebugger(guest.machine)
+            debugger = MonitoredDebugger(guest.machine, settings.program)
             server = Server(
                 debugger,
                 settings.endpoint,

@@ -24,6 +24,7 @@ from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.remote_run import RemoteRun, Request
+from gdbstub.linux import NO_PROGRAM
 from gdbstub.run import Settings, Source, announce, console_fd, first, recording, until_signal
 from gdbstub.script import run_script
 from gdbstub.vmm.console import is_keyboard, keys_at_once
@@ -175,6 +176,10 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments += ["--dtb", _again(files.dtb, spool / "dtb")]
     if guest.append is not None:
         arguments.append(f"--append={guest.append}")
+    if guest.kaslr_seed is not None:
+        arguments.append(f"--kaslr-seed={guest.kaslr_seed}")
+    if settings.program != NO_PROGRAM:
+        arguments.append(f"--program={settings.program.to_text()}")
     if settings.free_run:
         arguments.append("--free-run")
     if settings.kill_on_disconnect:

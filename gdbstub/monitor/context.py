@@ -14,6 +14,7 @@ from gdbstub.errors import InputError
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.ledger import Ledger
 from gdbstub.monitor.table import Table
+from gdbstub.monitor.whereabouts import Whereabouts
 from gdbstub.target import Command
 
 #: Names that people and clients have for registers whose rows have others.
@@ -29,6 +30,7 @@ class Context:
     machine: Machine
     breakpoints: Breakpoints
     ledger: Ledger
+    whereabouts: Whereabouts
 
     @property
     def index(self) -> int:

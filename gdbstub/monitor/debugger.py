@@ -3,25 +3,54 @@
 It parses nothing: ``table.py`` does.
 """
 
+from contextlib import suppress
+
 from gdbstub.aarch64.registers import PC
 from gdbstub.debugger import Debugger
+from gdbstub.errors import NotFound
+from gdbstub.linux import NO_PROGRAM, Program
 from gdbstub.machine import Machine
 from gdbstub.monitor.context import COMMANDS, Context
 from gdbstub.monitor.ledger import Ledger
+from gdbstub.monitor.whereabouts import Whereabouts
+from gdbstub.program import Relocation
 from gdbstub.target import Command, Kind, Report, Resume, Stop, Stopped
 
 
 class MonitoredDebugger(Debugger):
-    """A ``Debugger`` that also implements ``target.Monitor``, and notes what its commands show."""
+    """A ``Debugger`` that also implements ``target.Monitor``, and notes what its commands show.
 
-    def __init__(self, machine: Machine) -> None:
+    It knows its program, too (``program.Filed``, ``program.Movable``).
+    """
+
+    def __init__(self, machine: Machine, program: Program = NO_PROGRAM) -> None:
         super().__init__(machine)
+        self._program = program
+        self._whereabouts = Whereabouts(program, machine, self._memory)
         self._ledger = Ledger()
+
+    @property
+    def exec_file(self) -> str:
+        """What clients have symbols of (``Filed``)."""
+        return self._program.file
+
+    @property
+    def movable(self) -> bool:
+        """Whether it is a kernel whose symbols are known (``Movable``)."""
+        return self._program.kernel is not None
+
+    def relocation(self) -> Relocation | None:
+        """Where the kernel is (``Movable``)."""
+        with suppress(NotFound):
+            return self._whereabouts.find()[0]
+        return None
 
     def monitor(self, command: Command) -> str:
         """Do what was typed; what is to be shown."""
         self._index(command.thread)
-        context = Context(command, self, self._machine, self._breakpoints, self._ledger)
+        context = Context(
+            *(command, self, self._machine, self._breakpoints, self._ledger, self._whereabouts)
+        )
         return COMMANDS.execute(context, command.line)
 
     def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:

@@ -5,6 +5,7 @@ Nothing here touches the guest.
 
 from gdbstub.packets.client import Client
 from gdbstub.packets.registry import offered, packet
+from gdbstub.program import Movable, movable
 
 
 @packet("qSupported", "[:features]", idle=True)
@@ -31,3 +32,17 @@ def no_ack_mode(client: Client) -> bytes:
 def symbol(client: Client) -> bytes:
     """``qSymbol::``: the client offers to look up symbols; we want none (GDB manual, E.4)."""
     return b"OK"
+
+
+@packet("qOffsets", needs=movable)
+def offsets(client: Client, program: Movable) -> bytes:
+    """``qOffsets``: how far the program is from where it was linked (GDB manual, E.4).
+
+    GDB moves all of it by where the first segment is, and by sections not all. LLDB takes
+    whatever it is told for the distance.
+    """
+    if (place := program.relocation()) is None:
+        return b""
+    if client.lldb:
+        return b"Text=%x;Data=%x;Bss=%x" % (3 * (place.offset,))
+    return b"TextSeg=%x" % (place.start + place.offset)

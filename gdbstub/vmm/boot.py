@@ -68,11 +68,12 @@ def plan(
     initrd: bytes | None = None,
     dtb: bytes | None = None,
     pmu: bool = False,
+    kaslr_seed: int | None = None,
 ) -> Plan:
     """Plan the boot of *guest* with *memory* bytes of RAM and one vCPU for each of *mpidrs*.
 
-    *append*, *initrd* and *dtb* are what the options of these names gave; *pmu* is whether the
-    vCPUs have one.
+    *append*, *initrd*, *dtb* and *kaslr_seed* are what the options of these names gave; *pmu* is
+    whether the vCPUs have one.
 
     Raises:
         InputError: it does not fit, by figures, or an option cannot be honoured.
@@ -90,9 +91,9 @@ def plan(
     def tree(start: int) -> bytes:
         where = (start, start + initrd_size) if initrd_size else None
         if dtb is None:
-            chosen = Chosen(append or "", where)
+            chosen = Chosen(append or "", where, kaslr_seed)
             return device_tree.build(memory=memory, mpidrs=mpidrs, gic=gic, chosen=chosen, pmu=pmu)
-        return device_tree.amend(dtb, "--dtb", Chosen(append, where))
+        return device_tree.amend(dtb, "--dtb", Chosen(append, where, kaslr_seed))
 
     # The addresses in a tree do not change its size.
     tree_size = len(tree(RAM_BASE))

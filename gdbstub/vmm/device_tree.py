@@ -40,10 +40,14 @@ _Value = int | str | list[int] | list[str] | bytes | None
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What /chosen tells: the command line, and the initrd's first and last-plus-one address."""
+    """What /chosen tells: the command line, and the initrd's first and last-plus-one address.
+
+    ``kaslr_seed`` is 64 bits; 0 is as good as none to a kernel.
+    """
 
     bootargs: str | None = None
     initrd: tuple[int, int] | None = None
+    kaslr_seed: int | None = None
 
 
 def build(
@@ -167,6 +171,8 @@ def _choose(node: "Node", chosen: Chosen) -> bool:
         start, end = chosen.initrd
         node.set_property("linux,initrd-start", _cells(start))
         node.set_property("linux,initrd-end", _cells(end))
+    if chosen.kaslr_seed is not None:
+        node.set_property("kaslr-seed", _cells(chosen.kaslr_seed))
     return chosen != Chosen()
 
 

@@ -32,6 +32,7 @@ class GuestConfig:
     initrd: bytes | None = field(default=None, repr=False)
     dtb: bytes | None = field(default=None, repr=False)
     cpu: Cpu = field(default_factory=Cpu)
+    kaslr_seed: int | None = None
 
 
 class Guest:
@@ -91,6 +92,7 @@ class Guest:
             initrd=config.initrd,
             dtb=config.dtb,
             pmu=machine.features.pmu,
+            kaslr_seed=config.kaslr_seed,
         )
         for placement in plan.placements:
             machine.write_memory(placement.ipa, bytes(placement.data))
@@ -128,6 +130,7 @@ def check(config: GuestConfig) -> None:
         initrd=config.initrd,
         dtb=config.dtb,
         pmu=config.cpu.pmu is not False,
+        kaslr_seed=config.kaslr_seed,
     )
 
 
@@ -136,10 +139,13 @@ def _about(config: GuestConfig) -> dict[str, str]:
     image = config.image
     name = Path(image.name).name
     if isinstance(image, LinuxImage):
-        return {
+        about = {
             "guest": f"Linux, {name}, {format_figure(image.image_size)}",
             "arguments": config.append or "(none)",
         }
+        if config.kaslr_seed is not None:
+            about["kaslr-seed"] = f"{config.kaslr_seed:#x}"
+        return about
     return {"guest": f"ELF, {name}, entry {image.entry:#x}"}
 
 

@@ -6,8 +6,9 @@ from gdbstub import __version__
 from tests.cli.program import GDBSTUB, RUN_STUB, Place
 
 OPTIONS = (
-    "--host", "--gdb", "--smp", "--memory", "--initrd", "--append", "--dtb", "--symbols",
-    "--free-run", "--console", "--script", "--timeout", "--record", "-v", "-h, --help",
+    "--host", "--gdb", "--smp", "--memory", "--initrd", "--append", "--dtb",
+    "--kaslr-seed", "--symbols", "--free-run", "--console", "--script", "--timeout", "--record",
+    "-v", "-h, --help",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import threading
 from typing import Final, Self
 
 from gdbstub.endpoint import Tcp
+from gdbstub.linux import NO_PROGRAM, Program
 from gdbstub.monitor import MonitoredDebugger
 from gdbstub.server import Server
 from gdbstub.target import Resume
@@ -17,9 +18,9 @@ _BOUND: Final = 10.0  # seconds
 class Observed(MonitoredDebugger):
     """A debugger that says what was asked of it, so that a test can wait for it."""
 
-    def __init__(self, machine: FakeMachine) -> None:
+    def __init__(self, machine: FakeMachine, program: Program) -> None:
         self.happened: queue.Queue[str] = queue.Queue()
-        super().__init__(machine)
+        super().__init__(machine, program)
 
     def resume(self, resume: Resume) -> None:
         super().resume(resume)
@@ -37,10 +38,10 @@ class Observed(MonitoredDebugger):
 class Stub:
     """Serves *machine* on a free port while it is entered."""
 
-    def __init__(self, machine: FakeMachine) -> None:
+    def __init__(self, machine: FakeMachine, program: Program = NO_PROGRAM) -> None:
         self.machine = machine
         self.remote = ""
-        self._debugger = Observed(machine)
+        self._debugger = Observed(machine, program)
         self._ready: queue.Queue[str] = queue.Queue()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()

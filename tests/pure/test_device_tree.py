@@ -92,6 +92,12 @@ def test_gicv2_has_a_cpu_interface_and_masks_in_ppis() -> None:
     assert cells(data, "/pl011@9000000", "interrupts") == [0, 1, 4]
 
 
+def test_a_seed_for_kaslr_is_told_where_one_was_given() -> None:
+    seed = Chosen(kaslr_seed=0x1234_5678_9ABC_DEF0)
+    for data in (build(chosen=seed), device_tree.amend(V3, "t", seed)):
+        assert cells(data, "/chosen", "kaslr-seed") == [0x1234_5678, 0x9ABC_DEF0]
+
+
 @pytest.mark.parametrize("text", ["", "a=ü", 'quote="\n"', "x" * 3000])
 def test_any_command_line_goes_through(text: str) -> None:
     raw = text.encode() + b"\0"

@@ -17,7 +17,7 @@ from tests.pure.test_layers import ROOMS
 #: The rooms that a library of protocols may bring along.
 PROTOCOL = {
     *("agent", "aarch64", "bits", "conditions", "endpoint", "errors", "library", "packets"),
-    *("record", "rsp", "server", "session", "sliced", "target"),
+    *("program", "record", "rsp", "server", "session", "sliced", "target"),
 }
 
 

@@ -1,0 +1,44 @@
+"""The command that says where KASLR has put a Linux kernel, and how a client's symbols get there.
+
+``linux`` finds it.
+"""
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+from gdbstub.errors import NotFound
+from gdbstub.monitor.context import Context, command
+
+_HINT: Final = """\
+Until it has set its vectors nothing tells. To stop soon after, break where start_kernel is
+while the MMU is off, and ask again there, when that breakpoint is deleted:
+  break *{start_kernel:#x}
+"""
+_MOVE: Final = """\
+A client that attaches now moves its symbols by itself. One that is here already, if GDB:
+  symbol-file {file} -o {offset:#x}
+or LLDB:
+  target modules load --file {name} --slide {offset:#x}
+"""
+
+
+@command("kaslr")
+def kaslr(context: Context) -> str:
+    """Say how far above its link addresses the Linux kernel runs, and how symbols get there.
+
+    It is known when the kernel has set VBAR_EL1, early in its boot, from then on. It takes the
+    kernel's own symbols: --symbols vmlinux.
+    """
+    program = context.whereabouts.program
+    try:
+        place, how = context.whereabouts.find()
+    except NotFound as why:
+        hint = _HINT.format(start_kernel=program.kernel.start_kernel) if program.kernel else ""
+        return f"Where the kernel is cannot be told.\n{why}\n{hint}"
+    if not place.offset:
+        return f"The kernel is where it was linked, at {place.start:#x}: {how}.\n"
+    file = shlex.quote(program.file)
+    name = shlex.quote(Path(program.file).name)
+    where = f"The kernel is {place.offset:#x} above where it was linked: {how}.\n"
+    return where + _MOVE.format(file=file, name=name, offset=place.offset)

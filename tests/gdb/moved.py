@@ -1,0 +1,36 @@
+"""The rings' guest as if it were a kernel that has moved itself above where it was linked."""
+
+from pathlib import Path
+from typing import Final
+
+from gdbstub.aarch64.registers import PC, VBAR_EL1
+from gdbstub.linux import Kernel, Program
+from tests.fakes.machine import FakeMachine
+from tests.gdb.build import Guest
+
+LINKED: Final = 0x4000_0000
+OFFSET: Final = 0x3_0000
+
+
+def program(guest: Guest) -> Program:
+    """Its first bytes are its banner, its first address is its vectors'."""
+    kernel = Kernel(
+        start=LINKED,
+        vectors=(LINKED,),
+        banner_at=LINKED,
+        banner=guest.image[:64].decode("latin-1"),
+        start_kernel=LINKED,
+    )
+    return Program(str(Path(guest.elf).absolute()), kernel)
+
+
+def moved_machine(guest: Guest, *, vectors_are_set: bool = True) -> FakeMachine:
+    """It is ``OFFSET`` above, and at its first instruction."""
+
+    def load(machine: FakeMachine) -> None:
+        machine.write_memory(LINKED + OFFSET, guest.image)
+        machine.vcpus[0].set(PC, LINKED + OFFSET)
+        if vectors_are_set:
+            machine.vcpus[0].set(VBAR_EL1, LINKED + OFFSET)
+
+    return FakeMachine(load)

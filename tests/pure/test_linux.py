@@ -1,0 +1,112 @@
+"""Where a kernel is found, and where not: by symbols and memory that are made up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdbstub.errors import InputError, MemoryFault, NotFound
+from gdbstub.linux import Kernel, Program, read_kernel
+from tests.pure.elves import Elf, Load
+
+START = 0xFFFF_8000_0800_0000
+RAM = 0x4020_0000
+BANNER = b"Linux version 6.1.0 (me@here) #1 SMP\n"
+SYMBOLS = (
+    ("vectors", START + 0x1_0800, 1),
+    ("__bp_harden_el1_vectors", START + 0x1_2800, 1),
+    ("start_kernel", START + 0x139_09F4, 1),
+)
+
+
+def vmlinux(
+    content: bytes = b"code" * 4 + BANNER + b"\0",
+    symbols: tuple[tuple[str, int, int], ...] = SYMBOLS,
+) -> bytes:
+    """As CONFIG_RELOCATABLE makes it: a shared object by its header."""
+    loads = [Load(START, b"first"), Load(START + 0x1000, content, memsz=0x800)]
+    return Elf(loads, entry=START, type=3, symbols=symbols).build()
+
+
+KERNEL = read_kernel(vmlinux(), "vmlinux", b"", RAM)
+
+
+class Memory:
+    """What one address holds; nothing else is mapped."""
+
+    def __init__(self, gva: int, data: bytes) -> None:
+        self.gva, self.data = gva, data
+
+    def __call__(self, gva: int, length: int) -> bytes:
+        if gva != self.gva:
+            raise MemoryFault(f"nothing is mapped at {gva:#x}")
+        return self.data[:length]
+
+
+def memory(offset: int) -> Memory:
+    return Memory(KERNEL.banner_at + offset, BANNER)
+
+
+def test_what_a_vmlinux_tells() -> None:
+    hardened = (START + 0x1_2800 + n * 0x800 for n in range(4))
+    assert KERNEL == Kernel(
+        start=START,
+        vectors=(START + 0x1_0800, *hardened),
+        banner_at=START + 0x1010,
+        banner=BANNER.decode(),
+        start_kernel=RAM + 0x139_09F4,
+    )
+
+
+def test_symbols_without_contents_take_the_banner_of_the_image() -> None:
+    """As ``objcopy --only-keep-debug`` leaves them."""
+    image = b"MZ" + bytes(0x200E) + BANNER + b"\0"
+    found = read_kernel(vmlinux(b""), "vmlinux", image, RAM)
+    assert (found.banner_at, found.banner) == (START + 0x2010, BANNER.decode())
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"#!/bin/sh\n", "vmlinux: is not an ELF file"),
+        (vmlinux(b"code"), "vmlinux: has no Linux banner"),
+        (vmlinux(symbols=SYMBOLS[1:]), "vmlinux: has no symbol vectors"),
+        (vmlinux(symbols=SYMBOLS[:2]), "vmlinux: has no symbol start_kernel"),
+        (vmlinux(BANNER * 20), "vmlinux: has no Linux banner"),
+    ],
+)
+def test_what_is_no_vmlinux(data: bytes, line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        read_kernel(data, "vmlinux", b"", RAM)
+
+
+@given(st.integers(0, (1 << 31) - 1), st.sampled_from(range(len(KERNEL.vectors))))
+def test_it_is_found_wherever_it_is(units: int, which: int) -> None:
+    """By any of its vectors, at any multiple of 64 KiB."""
+    offset = units << 16
+    place = KERNEL.find(KERNEL.vectors[which] + offset, memory(offset))
+    assert (place.start, place.offset) == (START, offset)
+
+
+@pytest.mark.parametrize("vbar", [0, 0x4000_0800, START + 0x1_1000, START + 0x1_0800 - 0x1_0000])
+def test_a_register_that_holds_no_vectors_of_its(vbar: int) -> None:
+    with pytest.raises(NotFound, match=f"VBAR_EL1 is {vbar:#x}, where none of its vectors can be"):
+        KERNEL.find(vbar, memory(0))
+
+
+def test_it_must_be_there() -> None:
+    vbar, gva = KERNEL.vectors[0] + 0x10_0000, KERNEL.banner_at + 0x10_0000
+    with pytest.raises(NotFound, match=f"cannot be read: nothing is mapped at {gva:#x}"):
+        KERNEL.find(vbar, memory(0))
+    with pytest.raises(NotFound, match=f"its banner is not at {gva:#x}"):
+        KERNEL.find(vbar, Memory(gva, bytes(100)))
+    other = b"Linux version 6.5.0 (you@there) #7\n"
+    with pytest.raises(NotFound, match=r"another kernel than --symbols is of: Linux version 6.5.0"):
+        KERNEL.find(vbar, Memory(gva, other))
+
+
+def test_a_program_goes_through_a_line_of_text() -> None:
+    for program in (Program(), Program("/tmp/a \udcff", KERNEL), Program("/guest.elf")):
+        text = program.to_text()
+        assert text.isascii()
+        assert "\n" not in text
+        assert Program.from_text(text) == program

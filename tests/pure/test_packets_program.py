@@ -1,0 +1,101 @@
+"""What a client is told of the guest's program and of its machine as an operating system."""
+
+from dataclasses import dataclass
+
+from gdbstub import rsp
+from gdbstub.program import Relocation
+from tests.pure.fake_target import FakeTarget
+from tests.pure.transcript import Stage, conversation
+
+
+@dataclass
+class Programmed(FakeTarget):
+    """A target that knows its program, or does not."""
+
+    exec_file: str = "/tmp/the guest.elf"
+    movable: bool = True
+    place: Relocation | None = None
+
+    def relocation(self) -> Relocation | None:
+        return self.place
+
+
+def test_the_file_is_named_where_there_is_one() -> None:
+    stage = Stage(Programmed())
+    assert b";qXfer:exec-file:read+;" in stage.send(b"qSupported")
+    stage.forget()
+    stage.play(
+        """
+        <- $qXfer:exec-file:read::0,1000
+        -> $l/tmp/the guest.elf
+        <- $qXfer:exec-file:read:a410:5,3
+        -> $mthe
+        """
+    )
+    nameless = Stage(Programmed(exec_file=""))
+    assert b"exec-file" not in nameless.send(b"qSupported")
+    nameless.forget()
+    nameless.play("<- $qXfer:exec-file:read::0,1000\n-> $")
+
+
+def test_a_path_of_any_bytes_arrives() -> None:
+    path = "/tmp/#$}*\udcff"
+    reply = Stage(Programmed(exec_file=path)).send(b"qXfer:exec-file:read::0,1000")
+    (event,) = rsp.Connection().receive(reply)
+    assert isinstance(event, rsp.Packet)
+    assert event.data == b"l" + path.encode("utf-8", "surrogateescape")
+
+
+def test_where_the_program_is() -> None:
+    """GDB takes where the first segment is now, LLDB the distance."""
+    target = Programmed(movable=False)
+    stage = Stage(target)
+    stage.play("<- $qOffsets\n-> $")
+    target.movable = True
+    stage.play("<- $qOffsets\n-> $")
+    target.place = Relocation(0xFFFF_8000_0800_0000, 0x3_1234_0000)
+    stage.play("<- $qOffsets\n-> $TextSeg=ffff80031a340000")
+    stage.send(b"QListThreadsInStopReply")
+    stage.forget()
+    stage.play("<- $qOffsets\n-> $Text=312340000;Data=312340000;Bss=312340000")
+
+
+def test_a_machine_has_no_libraries() -> None:
+    conversation(
+        r"""
+        <- $qXfer:libraries:read::0,1000
+        -> $l<library-list/>\x0a
+        <- $qXfer:libraries:read:x:0,1000
+        -> $E16
+        """
+    )
+
+
+def test_what_info_os_shows() -> None:
+    conversation(
+        r"""
+        <- $qXfer:osdata:read::0,1000
+        -> $l<osdata type="types">\x0a<item><column name="Type">threads</column>
+         <column name="Description">Listing of all threads, which are the vCPUs</column>
+         <column name="Title">Threads</column></item>\x0a</osdata>\x0a
+        <- $qXfer:osdata:read:types:0,10
+        -> $m<osdata type="ty
+        <- $qXfer:osdata:read:threads:0,1000
+        -> $l<osdata type="threads">\x0a<item><column name="thread">1</column>
+         <column name="core">0</column><column name="name">CPU#0</column>
+         <column name="state">halted</column><column name="pc">0x40000000</column></item>\x0a
+         <item><column name="thread">2</column>
+         <column name="core">1</column><column name="name">CPU#1</column>
+         <column name="state">halted</column><column name="pc">0x40000000</column></item>\x0a
+         </osdata>\x0a
+        <- $qXfer:osdata:read:processes:0,1000
+        -> $E16
+        """
+    )
+
+
+def test_without_a_guest_there_are_no_threads() -> None:
+    stage = Stage()
+    for packet in (b"!", b"D"):
+        stage.send(packet)
+    assert b"<item>" not in stage.send(b"qXfer:osdata:read:threads:0,1000")
