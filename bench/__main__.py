@@ -98,10 +98,13 @@ class Bench:
 
     def growth(self, stubs: tuple[Stub, ...]) -> None:
         """What costs grow with, and how."""
-        for panel in growth.panels(self._place, stubs, self._programs, 1):
-            self._say("", panel.title, "measured")
-            print(*plot.table(panel), *panel.verdicts(), "", sep="\n", flush=True)
-            self.results.panels.append(panel)
+        try:
+            for panel in growth.panels(self._place, stubs, self._programs):
+                self._say("", panel.title, "measured")
+                print(*plot.table(panel), *panel.verdicts(), "", sep="\n", flush=True)
+                self.results.panels.append(panel)
+        except RuntimeError as error:  # what was measured before is not lost
+            self._say("", "growth", f"FAILED: {error}")
 
     def _run(self, serving: Serving) -> Run:
         seconds = 1 if self._quick else 3

@@ -8,14 +8,16 @@ from statistics import median
 from typing import Final
 
 from bench.build import Programs
-from bench.stubs import QEMU, Place, Serving, Stub
+from bench.stubs import Place, Serving, Stub
 
 VCPUS: Final = (1, 2, 4, 8)
 BREAKPOINTS: Final = (1, 10, 100, 1000)
-#: Four of them are in comparators of their own; from then on they share one with others.
-WATCHPOINTS: Final = (1, 2, 4, 8, 16, 32)
-COMPARATORS: Final = 4
+#: Each takes a comparator, and there are no more.
+WATCHPOINTS: Final = (1, 2, 3, 4)
 BYTES: Final = (4, 64, 512, 2048, 8192, 32768)
+#: Each point is the least of so many, of so many seconds: what else the machine does only adds.
+_TIMES: Final = 3
+_SECONDS: Final = 0.6
 #: What neighbours on the drawing may have between them, 1 being linear; the rest is noise.
 LINEAR: Final = 1.1
 _STEP: Final = "vCont;s:1"
@@ -46,11 +48,9 @@ def _verdict(line: Series) -> str:
     return f"{times}; steepest slope {max(slopes):.2f}, {words}"
 
 
-def panels(
-    place: Place, stubs: tuple[Stub, ...], programs: Programs, seconds: float
-) -> Iterator[Panel]:
+def panels(place: Place, stubs: tuple[Stub, ...], programs: Programs) -> Iterator[Panel]:
     """Measure all."""
-    growth = _Growth(place, programs, seconds)
+    growth = _Growth(place, programs)
     for title, along, measure in (
         ("a step, and Ctrl-C", "vCPUs", growth.vcpus),
         ("a step while breakpoints are inserted", "breakpoints", growth.breakpoints),
@@ -65,12 +65,12 @@ def panels(
 
 
 class _Growth:
-    def __init__(self, place: Place, programs: Programs, seconds: float) -> None:
-        self._place, self._symbols, self._seconds = place, programs.symbols, seconds
+    def __init__(self, place: Place, programs: Programs) -> None:
+        self._place, self._symbols = place, programs.symbols
 
     def _rounds(self, *packets: str) -> float:
         """Milliseconds of a round."""
-        number, nanoseconds = self._place.measure("rounds", self._seconds, *packets)
+        number, nanoseconds = self._place.measure("rounds", _SECONDS, *packets)
         return nanoseconds / number / 1e6
 
     def vcpus(self, stub: Stub) -> dict[str, Series]:
@@ -79,8 +79,9 @@ class _Growth:
         for number in VCPUS:
             with Serving(self._place, stub, number) as serving:
                 serving.begin(self._symbols.symbol("place"))
-                step[number] = self._rounds("--", _STEP, "--")
-                interrupt[number] = median(self._place.measure("interrupt", 10)) / 1e6
+                step[number] = min(self._rounds("--", _STEP, "--") for _ in range(_TIMES))
+                medians = (median(self._place.measure("interrupt", 10)) for _ in range(_TIMES))
+                interrupt[number] = min(medians) / 1e6
         return {", step": step, ", Ctrl-C": interrupt}
 
     def _series(
@@ -88,7 +89,12 @@ class _Growth:
     ) -> dict[str, Series]:
         with Serving(self._place, stub) as serving:
             serving.begin(self._symbols.symbol("place"))
-            return {"": {number: self._rounds(*packets(number)) for number in numbers}}
+            # One after the other and again, so that what else the machine does meets them all.
+            taken: dict[int, list[float]] = {number: [] for number in numbers}
+            for _ in range(_TIMES):
+                for number, found in taken.items():
+                    found.append(self._rounds(*packets(number)))
+            return {"": {number: min(found) for number, found in taken.items()}}
 
     def _all(self, number: int, z: str) -> str:
         return f"*{number}@{self._symbols.symbol('places'):x} {z}0,%lx,4"
@@ -110,14 +116,11 @@ class _Growth:
         at = self._symbols.symbol("watched")
 
         def packets(number: int) -> tuple[str, ...]:
-            places = (divmod(n, COMPARATORS) for n in range(number))
-            watch = [f"2,{at + 8 * word + byte:x},1" for byte, word in places]
+            watch = [f"2,{at + 8 * n:x},8" for n in range(number)]
             before, after = [f"Z{each}" for each in watch], [f"z{each}" for each in watch]
             return (*before, "--", _STEP, "--", *after)
 
-        # QEMU has one comparator for each.
-        numbers = tuple(n for n in WATCHPOINTS if n <= COMPARATORS or stub is not QEMU)
-        return self._series(stub, numbers, packets)
+        return self._series(stub, WATCHPOINTS, packets)
 
     def bytes(self, stub: Stub) -> dict[str, Series]:
         at = self._symbols.symbol("places")

@@ -54,6 +54,11 @@ What each row does:
   KVM_RUN and KVM_GET_ONE_REG of PC (`bench/bare_loop.py`), measured right before and after.
 """
 
+_GROWTH: Final = """\
+Both axes are logarithmic, so a slope of 1 is linear growth; the steepest between two neighbours is
+named below each table. Each figure is the least of three.
+"""
+
 
 @dataclass(slots=True)
 class Results:
@@ -130,7 +135,7 @@ def page(results: Results, facts: dict[str, str], notes: Sequence[str]) -> str:
             parts.append(f"- {name}: {', '.join(f'{n:.3g} {call}' for call, n in most)}")
         parts.append("")
     if results.panels:
-        parts += ["## How it grows", "", f"![Cost against number]({DRAWING})", ""]
+        parts += ["## How it grows", "", f"![Cost against number]({DRAWING})", "", _GROWTH]
         for panel in results.panels:
             parts += [*plot.table(panel), *panel.verdicts(), ""]
     return "\n".join([*parts, *notes])
