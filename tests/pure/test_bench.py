@@ -1,0 +1,103 @@
+"""What the bench makes of its figures; measuring itself needs the lab and a while."""
+
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import plot
+from bench.growth import Panel
+from bench.report import BARE, Results, page, table
+from bench.rows import ROWS, Row
+from bench.stubs import OURS, OURS_UVLOOP, QEMU
+
+FACTS = dict.fromkeys(
+    [
+        "date",
+        "qemu",
+        "passes",
+        "gdb",
+        "machine",
+        "load",
+        "outer",
+        "kernel",
+        "python",
+        "uvloop",
+        "commit",
+    ],
+    "1",
+)
+
+
+def row(text: str) -> Row:
+    (found,) = (each for each in ROWS if text in each.name)
+    return found
+
+
+STEP, CTRL_C, IOCTLS = row("`vCont;s` round"), row("1 vCPU"), row("ioctls")
+
+
+def judged(results: Results, of: Row) -> str:
+    return table(results, [of])[-1].split("|")[-2].strip()
+
+
+@pytest.mark.parametrize(
+    ("of", "qemu", "ours", "uvloop", "met"),
+    [
+        (STEP, 100, 1000, 900, "yes"),
+        (STEP, 100, 999, 1000, "with uvloop"),
+        (STEP, 100, 999, 999, "**no**"),
+        (CTRL_C, 5, 5, 6, "yes"),
+        (CTRL_C, 5, 6, 6, "**no**"),
+        (IOCTLS, 700, 16, 99, "yes"),
+        (IOCTLS, 700, 17, 99, "**no**"),
+    ],
+)
+def test_a_goal_is_met_or_not(of: Row, qemu: float, ours: float, uvloop: float, met: str) -> None:
+    results = Results()
+    for stub, figure in ((QEMU, qemu), (OURS, ours), (OURS_UVLOOP, uvloop)):
+        results.add(of.name, stub.name, figure)
+    assert judged(results, of) == met
+
+
+def test_a_row_that_failed_is_said_to_be_missing() -> None:
+    results = Results()
+    results.add(STEP.name, OURS.name, 1000)
+    assert judged(results, STEP) == "not measured"
+
+
+def test_a_figure_is_the_median_with_the_spread() -> None:
+    results = Results()
+    for figure in (3.0, 1.0, 200.0):
+        results.add(CTRL_C.name, OURS.name, figure)
+    assert results.cell(CTRL_C, OURS.name) == "3 ms (1–200)"
+
+
+def test_what_only_we_can_do_is_compared_with_its_floor() -> None:
+    stepping = row("range stepping")
+    results = Results()
+    results.add(stepping.name, BARE, 1000)
+    results.add(stepping.name, OURS.name, 600)
+    assert judged(results, stepping) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("power", "verdict"),
+    [(0, "no worse than linear"), (1, "no worse than linear"), (2, "**worse than linear**")],
+)
+def test_how_a_line_grows(power: int, verdict: str) -> None:
+    panel = Panel("steps", "vCPUs", {"gdbstub": {n: 3.0 * n**power for n in (1, 10, 100)}})
+    assert panel.verdicts()[0].endswith(verdict)
+
+
+def test_the_drawing_has_each_line() -> None:
+    lines = {"QEMU, step": {1: 2.0, 8: 9.0}, "gdbstub, step": {1: 0.5, 8: 0.5}}
+    drawing = ElementTree.fromstring(plot.svg([Panel("steps", "vCPUs", lines)] * 4))
+    drawn = drawing.findall(".//{http://www.w3.org/2000/svg}polyline")
+    assert len(drawn) == 8
+    for line in drawn:
+        xs = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
+        assert xs == sorted(xs)
+
+
+def test_what_people_wrote_is_kept() -> None:
+    assert page(Results(), FACTS, ["## Notes", "kept"]).endswith("## Notes\nkept")
