@@ -2,8 +2,6 @@
  *
  *   client PORT rounds SECONDS|COUNTx PACKET... -- PACKET... -- PACKET...
  *       the packets before, those of a round, those after: rounds and nanoseconds
- *   client PORT size PACKET
- *       bytes of the reply
  *   client PORT interrupt COUNT
  *       from 0x03 to the stop reply: the nanoseconds of each
  *   client PORT dump ADDRESS TOTAL CHUNK
@@ -12,6 +10,8 @@
  *       from a process's start to where it listens: nanoseconds
  *   client PORT listening
  *       wait until somebody does
+ *   client PORT free
+ *       wait until nobody does
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -253,6 +253,11 @@ int main(int argc, char **argv)
         wait_until_listening(port, 0);
         return 0;
     }
+    if (!strcmp(argv[2], "free")) {
+        while (listening(port))
+            usleep(20000);
+        return 0;
+    }
     if (!strcmp(argv[2], "start")) {
         start(port, argv + 3);
         return 0;
@@ -262,8 +267,6 @@ int main(int argc, char **argv)
         rounds(argv + 3);
     else if (!strcmp(argv[2], "interrupt"))
         interrupt(atoi(argv[3]));
-    else if (!strcmp(argv[2], "size"))
-        printf("%zu\n", ask(argv[3]));
     else
         dump(strtoul(argv[3], 0, 0), strtoul(argv[4], 0, 0), strtoul(argv[5], 0, 0));
     return 0;

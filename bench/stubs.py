@@ -93,6 +93,8 @@ class Serving:
         """Start it, and wait until it listens."""
         lab = self.place.lab
         with ExitStack() as stack:
+            # The lab ends it a moment after we ended the connection that it was started by.
+            stack.callback(self.place.measure, "free")
             process = stack.enter_context(
                 lab.popen(
                     self.stub.argv("/files/guest.elf", self.vcpus),
