@@ -1,6 +1,5 @@
 """The server over this process's own streams, in a process of its own."""
 
-import asyncio
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 STDIO = """
 import asyncio
+import uvloop
 from gdbstub.endpoint import Stdio
 from gdbstub.server import Server
 from tests.pure.fake_target import FakeTarget
@@ -26,10 +26,14 @@ async def main():
     import os, sys
     print(server.endpoint, target.calls, os.get_blocking(0), os.get_blocking(1), file=sys.stderr)
 
-asyncio.run(main())
+with asyncio.Runner(loop_factory={loop}.new_event_loop) as runner:
+    runner.run(main())
 """
+LOOPS = [STDIO.replace("{loop}", loop) for loop in ("asyncio", "uvloop")]
+either_loop = pytest.mark.parametrize("stdio", LOOPS, ids=["asyncio", "uvloop"])
 
 
+@either_loop
 @pytest.mark.parametrize(
     ("said", "got", "calls"),
     [
@@ -40,25 +44,20 @@ asyncio.run(main())
         (b"", b"", "['release']"),
     ],
 )
-async def test_standard_input_and_output(said: bytes, got: bytes, calls: str) -> None:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", STDIO),
-        cwd=ROOT,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    out, err = await asyncio.wait_for(child.communicate(said), 20)
-    assert out == got
-    assert err.decode() == f"stdio {calls} True True\n"
+def test_standard_input_and_output(said: bytes, got: bytes, calls: str, stdio: str) -> None:
+    argv = (sys.executable, "-c", stdio)
+    child = subprocess.run(argv, cwd=ROOT, input=said, capture_output=True, timeout=20)
+    assert child.stdout == got
+    assert child.stderr.decode() == f"stdio {calls} True True\n"
 
 
-def test_standard_input_and_output_are_one_socket() -> None:
+@either_loop
+def test_standard_input_and_output_are_one_socket(stdio: str) -> None:
     ours, its = socket.socketpair()
     with ours:
         with its:
             child = subprocess.Popen(
-                (sys.executable, "-c", STDIO),
+                (sys.executable, "-c", stdio),
                 cwd=ROOT,
                 stdin=its.fileno(),
                 stdout=its.fileno(),
@@ -77,9 +76,10 @@ def test_standard_input_and_output_are_one_socket() -> None:
     assert err == b"stdio ['detach'] True True\n"
 
 
-def test_standard_input_from_a_file() -> None:
+@either_loop
+def test_standard_input_from_a_file(stdio: str) -> None:
     with open(__file__, "rb") as file:
         child = subprocess.run(
-            (sys.executable, "-c", STDIO), cwd=ROOT, stdin=file, capture_output=True, timeout=20
+            (sys.executable, "-c", stdio), cwd=ROOT, stdin=file, capture_output=True, timeout=20
         )
     assert b"stdio needs pipes or sockets" in child.stderr
