@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from gdbstub.aarch64.registers import PC, Register
+from gdbstub.aarch64.registers import GENERAL, PC, Register
 from gdbstub.agent import Clauses
 from gdbstub.breakpoints import Breakpoints
 from gdbstub.client_registers import ClientRegisters
@@ -44,6 +44,8 @@ from gdbstub.virtual_tags import VirtualTags
 _log = logging.getLogger("gdbstub.debugger")
 
 _RESET = SystemEventKind.RESET
+_CORE = frozenset(GENERAL)
+_KNOWN = 256
 
 
 class Debugger:
@@ -64,6 +66,8 @@ class Debugger:
         self._judge = Verdicts(machine, self._breakpoints, self._registers, self._print)
         self._memory = self._breakpoints.memory
         self._ways = self._all_ways()
+        #: What was read since all came to rest, by thread and by which rows: they are kept too.
+        self._known: dict[tuple[int, int], tuple[Sequence[Register], bytes]] = {}
         self._courses: dict[int, Course] = {}  # by vCPU, those under way
         # The vCPU that alone has moved last, by steps, if nothing has been written since.
         self._stepping: int | None = None
@@ -106,13 +110,23 @@ class Debugger:
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
         """The registers' bytes one after another."""
+        key = thread, id(registers)
+        if (known := self._known.get(key)) is not None and known[0] is registers:
+            return known[1]
         vcpu = self._machine.vcpus[self._index(thread)]
-        return self._registers.read_many(vcpu, tuple(registers))
+        data = self._registers.read_many(vcpu, tuple(registers))
+        # A counter, say, moves even while all vCPUs are parked; these do not.
+        if _CORE.issuperset(registers):
+            if len(self._known) == _KNOWN:
+                self._known.clear()
+            self._known[key] = registers, data
+        return data
 
     def write_register(self, thread: int, register: Register, data: bytes) -> None:
         """Write one register."""
         vcpu = self._machine.vcpus[self._index(thread)]
         self._memory.forget()
+        self._known.clear()
         self._stepping = None
         self._registers.write(vcpu, register, int.from_bytes(data, "little"))
         if register is PC:
@@ -184,6 +198,7 @@ class Debugger:
             return
         self._breakpoints.arm()
         self._memory.forget()
+        self._known.clear()
         self._look_again(actions)
         self._courses = {index: self._course(index, action) for index, action in actions.items()}
         self.running = True
@@ -267,6 +282,7 @@ class Debugger:
     def reset(self) -> None:
         """Start the guest over, halted at its first instruction; all vCPUs are parked."""
         self._machine.reset()
+        self._known.clear()
         self._ways = self._all_ways()  # its vCPUs are others now
         self._stepping = None
         self._breakpoints.forget()
@@ -307,6 +323,7 @@ class Debugger:
             return None
         self._arrived = self.running = False
         self._memory.forget()
+        self._known.clear()
         self._cut_short()
         if isinstance(self._report, Exited):
             return self._report

@@ -5,7 +5,6 @@ It does no I/O and never waits; the server brings what arrived and says when to 
 
 import logging
 from collections import deque
-from collections.abc import Generator
 from time import perf_counter_ns
 from typing import Final
 
@@ -48,6 +47,7 @@ class Session:
         """Greet a client; a running target is interrupted."""
         self._target = target
         self._recorder = recorder
+        self._logged = recorder is not None or _log.isEnabledFor(logging.DEBUG)
         self._connection = rsp.Connection()
         self._client = Client(target, rsp.PACKET_SIZE, kill_on_disconnect=kill_on_disconnect)
         self._waiting: deque[rsp.Event] = deque()
@@ -77,16 +77,18 @@ class Session:
     def receive(self, data: bytes) -> bytes:
         """Take what arrived; return what is to be sent. Never raises."""
         out: list[bytes] = []
-        for event in self._connection.receive(data):
+        connection = self._connection
+        for event in connection.receive(data):
             if self._client.over:
                 break
-            self._log_received(event)
-            if answer := self._connection.answer(event):
+            if self._logged:
+                self._log_received(event)
+            if connection.acks and (answer := connection.answer(event)):
                 if self._recorder:
                     self._recorder.sent(printable(answer))
                 out.append(answer)
             self._take(event, out)
-        return b"".join(out)
+        return out[0] if len(out) == 1 else b"".join(out)
 
     def target_stopped(self) -> bytes:
         """After ``Target.notify``: return what is to be sent, perhaps nothing. Never raises."""
@@ -158,8 +160,8 @@ class Session:
 
     def _take(self, event: rsp.Event, out: list[bytes]) -> None:
         """Handle one event now, or put it where it waits for the target to stop."""
-        if isinstance(event, rsp.Packet | rsp.Oversized):
-            if not (self._running or self.busy):
+        if isinstance(event, (rsp.Packet, rsp.Oversized)):
+            if not (self._running or self._work):
                 if self._halts(event):
                     self._halt()
                     self._wait(event)
@@ -205,7 +207,9 @@ class Session:
 
     def _halts(self, event: rsp.Packet | rsp.Oversized) -> bool:
         """Whether the target must be halted first: it runs, as the client has left it alone."""
-        row = find(event.data) if isinstance(event, rsp.Packet) else None
+        if not isinstance(event, rsp.Packet) or event.data in self._client.calls:
+            return False
+        row = find(event.data)
         return row is not None and row.halts and self._target.running
 
     def _handle(self, event: rsp.Event, out: list[bytes]) -> None:
@@ -220,13 +224,13 @@ class Session:
                 reply = dispatch(self._client, event.data)
             else:
                 raise PacketError("the packet is longer than PacketSize")
-            if isinstance(reply, Generator):
+            if isinstance(reply, Resume):
+                self._client.last_resume = reply
+                self._resume(reply)
+                return
+            if not isinstance(reply, (bytes, tuple)) and reply is not None:
                 self._work = reply
                 self._advance(out)
-                return
-            if isinstance(reply, Resume):
-                self._client.stepped = reply.stepped
-                self._resume(reply)
                 return
         except Exception as error:
             reply = self._failure(error)
@@ -275,11 +279,15 @@ class Session:
             for each in reply if isinstance(reply, tuple) else ():
                 self._send(each, out)
             return
+        if self._logged:
+            self._log_sent(reply)
+        out.append(self._connection.send(reply))
+
+    def _log_sent(self, reply: bytes) -> None:
         if self._recorder:
             self._recorder.sent(f"${printable(reply)}")
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("-> $%s", printable(reply))
-        out.append(self._connection.send(reply))
 
     def _log_received(self, event: rsp.Event) -> None:
         if self._recorder:

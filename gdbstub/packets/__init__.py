@@ -19,9 +19,9 @@ from gdbstub.packets import (
     search,
     threads,
 )
-from gdbstub.packets.client import Client
+from gdbstub.packets.client import Client, Reply, Work
 from gdbstub.packets.console import console
-from gdbstub.packets.registry import PACKETS, Reply, Work, dispatch, find
+from gdbstub.packets.registry import PACKETS, dispatch, find
 from gdbstub.packets.stop import stop_replies
 
 # Importing a subject registers its packets.

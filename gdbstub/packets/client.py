@@ -3,7 +3,7 @@
 It holds no bytes of the wire and resumes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +16,16 @@ from gdbstub.target import Action, PhysicalMemory, Resume, Tally, Target
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
 ANY: Final = 0
+
+#: How many packets are remembered with what they mean.
+REMEMBERED: Final = 256
+
+#: A packet that takes long, a slice for each ``next``; what it returns is the payload.
+Work = Generator[None, None, bytes]
+
+#: What a handler returns: a payload (empty: not supported) or several, what to set going, or
+#: a work to do, or None where the packet has no reply.
+Reply = bytes | tuple[bytes, ...] | Resume | Work | None
 
 
 @dataclass(slots=True)
@@ -44,8 +54,8 @@ class Client:
     raw_upload: bool = False
     #: Whether it takes the keys of LLDB's in stop replies; it has asked for them.
     lldb: bool = False
-    #: The threads that the last resume stepped.
-    stepped: frozenset[int] = frozenset()
+    #: What was resumed last; nothing yet.
+    last_resume: Resume = Resume({})  # noqa: RUF009 - frozen
     #: Whether the guest ends with its client's leaving.
     kill_on_disconnect: bool = False
     #: Its packets by name, unknown ones under an empty one, and the one that came last.
@@ -54,10 +64,15 @@ class Client:
     #: The stops that it was told of.
     stops: Tally = field(default_factory=Tally)
 
+    #: Packets that may come again, each with what counts it and what it calls.
+    calls: dict[bytes, tuple[Tally, Callable[[], Reply]]] = field(default_factory=dict)
+    #: The same for what ``vCont`` asks, where it says which threads.
+    resumes: dict[bytes, Resume] = field(default_factory=dict)
+
     threads: tuple[int, ...] = field(init=False)
     registers: tuple[Register, ...] = field(init=False)
-    #: The same by number.
-    numbered: dict[int, Register] = field(init=False)
+    #: The same by number, each a row of one: what ``read_registers`` takes.
+    numbered: dict[int, tuple[Register]] = field(init=False)
     #: The rows that ``g`` carries, a few first ones: a client asks for the rest one by one.
     general_registers: tuple[Register, ...] = field(init=False)
     expedited: Expedited = field(init=False)
@@ -68,7 +83,7 @@ class Client:
         # Threads and rows stay for the target's whole life.
         self.threads = tuple(thread.id for thread in self.target.threads())
         self.registers = tuple(self.target.registers)
-        self.numbered = {row.number: row for row in self.registers}
+        self.numbered = {row.number: (row,) for row in self.registers}
         self.general_registers = tuple(row for row in self.registers if row.feature == CORE)
         self.expedited = Expedited(self.registers)
         self.general = self.threads[0]
@@ -89,12 +104,24 @@ class Client:
         self.guest_gone |= guest_gone
         self.over = not self.extended
 
-    def count(self, name: bytes) -> None:
-        """A packet *name* has come."""
+    @property
+    def stepped(self) -> frozenset[int]:
+        """The threads that the last resume stepped."""
+        return self.last_resume.stepped
+
+    def count(self, name: bytes) -> Tally:
+        """A packet *name* has come; its tally."""
         if (tally := self.packets.get(name)) is None:
             tally = self.packets[name] = Tally()
         tally.count += 1
         self.last = tally
+        return tally
+
+    def remember(self, data: bytes, tally: Tally, call: Callable[[], Reply]) -> None:
+        """*data* means *call*, however often it comes."""
+        if len(self.calls) == REMEMBERED:
+            self.calls.clear()
+        self.calls[data] = tally, call
 
     def thread(self, thread_id: int) -> int:
         """Check that one thread is meant and exists; ``ANY`` is the current one.

@@ -3,6 +3,7 @@
 A read may come back shorter than asked for; a write is all or nothing.
 """
 
+from binascii import hexlify
 from typing import Final
 
 from gdbstub.errors import PacketError
@@ -17,7 +18,7 @@ def read(client: Client, address: int, length: int) -> bytes:
     """``m addr,length``: read memory, in hex (GDB manual, E.2)."""
     if not length:
         raise PacketError("a read of no bytes")  # its reply would say: not supported
-    return _read(client, address, min(length, client.packet_size // 2)).hex().encode()
+    return hexlify(_read(client, address, min(length, client.packet_size // 2)))
 
 
 @packet("x", "addr,length", feature="binary-upload+")

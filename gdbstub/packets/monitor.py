@@ -4,9 +4,9 @@ It knows no command: the target does, if it has any.
 """
 
 from gdbstub.errors import StubError
-from gdbstub.packets.client import Client
+from gdbstub.packets.client import Client, Reply
 from gdbstub.packets.console import console
-from gdbstub.packets.registry import Reply, packet
+from gdbstub.packets.registry import packet
 from gdbstub.target import Command, Exited, Monitor
 
 

@@ -3,6 +3,8 @@
 A register that the target lacks reads as ``xx``, which clients show as unavailable.
 """
 
+from binascii import hexlify
+
 from gdbstub.aarch64.registers import Register
 from gdbstub.errors import NoSuchRegister, PacketError
 from gdbstub.packets.client import Client
@@ -17,9 +19,9 @@ def read_all(client: Client) -> bytes:
     """
     rows = client.general_registers
     try:
-        return client.target.read_registers(client.general, rows).hex().encode()
+        return hexlify(client.target.read_registers(client.general, rows))
     except NoSuchRegister:
-        return b"".join(_read(client, row) for row in rows)
+        return b"".join(_read(client, (row,)) for row in rows)
 
 
 @packet("G", "XX…", suffix=True)
@@ -37,7 +39,7 @@ def write_all(client: Client, data: bytes) -> bytes:
         value = data[at : (at := at + row.size)]
         if len(value) != row.size:
             raise PacketError("register data ends within a register")
-        if _read(client, row) not in (value.hex().encode(), b"xx" * row.size):
+        if _read(client, (row,)) not in (value.hex().encode(), b"xx" * row.size):
             changes.append((row, value))
     if at < len(data):
         raise PacketError("more register data than registers")
@@ -55,22 +57,22 @@ def read_one(client: Client, n: int) -> bytes:
 @packet("P", "n=XX…", suffix=True)
 def write_one(client: Client, n: int, data: bytes) -> bytes:
     """``P n=r…``: write register *n* (GDB manual, E.2)."""
-    row = _row(client, n)
+    (row,) = _row(client, n)
     if len(data) != row.size:
         raise PacketError(f"{row.name} has {row.size} bytes, not {len(data)}")
     client.target.write_register(client.general, row, data)
     return b"OK"
 
 
-def _row(client: Client, n: int) -> Register:
+def _row(client: Client, n: int) -> tuple[Register]:
     try:
         return client.numbered[n]
     except KeyError:
         raise NoSuchRegister(f"no register {n}") from None
 
 
-def _read(client: Client, row: Register) -> bytes:
+def _read(client: Client, row: tuple[Register]) -> bytes:
     try:
-        return client.target.read_registers(client.general, (row,)).hex().encode()
+        return hexlify(client.target.read_registers(client.general, row))
     except NoSuchRegister:
-        return b"xx" * row.size
+        return b"xx" * row[0].size

@@ -4,27 +4,23 @@ It holds no packet itself; those stand in this package's other files, by subject
 """
 
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Concatenate, Final, ParamSpec
 
 from gdbstub.errors import NoGuest
-from gdbstub.packets.client import Client
+from gdbstub.packets.client import Client, Reply
 from gdbstub.packets.template import Template, thread_id
-from gdbstub.target import Resume, Target
-
-#: A packet that takes long, a slice for each ``next``; what it returns is the payload.
-Work = Generator[None, None, bytes]
-
-#: What a handler returns: a payload (empty: not supported) or several, what to set going, or
-#: a work to do, or None where the packet has no reply.
-Reply = bytes | tuple[bytes, ...] | Resume | Work | None
+from gdbstub.target import Target
 
 Arguments = ParamSpec("Arguments")
 
 #: Where packets are described; the second is lldb/docs/resources/lldbgdbremote.md.
 MANUALS: Final = ("GDB manual", "LLDB extension")
 
+#: Longer packets are not said twice.
+_SHORT: Final = 64
 _SUFFIX: Final = re.compile(rb";thread:([^;]*);\Z")
 
 
@@ -144,8 +140,12 @@ def dispatch(client: Client, data: bytes) -> Reply:
         NoGuest: the client has none, and the packet asks something of it.
         StubError: it cannot be done.
     """
+    if client.attached and (known := client.calls.get(data)) is not None:
+        client.last, call = known
+        client.last.count += 1
+        return call()
     row = find(data)
-    client.count(row.name if row else b"")
+    tally = client.count(row.name if row else b"")
     if row is None:
         return b""
     if not (client.attached or row.idle or row.halts):
@@ -153,7 +153,11 @@ def dispatch(client: Client, data: bytes) -> Reply:
     if row.suffix and (match := _SUFFIX.search(data)):
         with client.looking_at(thread_id(match[1])):
             return _call(row, client, data[: match.start()])
-    return _call(row, client, data)
+    if row.needs is not None or row.halts or len(data) > _SHORT:
+        return _call(row, client, data)
+    call = partial(row.handler, client, *row.constants, *row.template.parse(data, len(row.name)))
+    client.remember(data, tally, call)
+    return call()
 
 
 def _call(row: Packet, client: Client, data: bytes) -> Reply:

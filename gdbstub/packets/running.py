@@ -9,7 +9,7 @@ from typing import Final
 
 from gdbstub.aarch64.registers import PC
 from gdbstub.errors import PacketError
-from gdbstub.packets.client import ALL, Client
+from gdbstub.packets.client import ALL, ANY, REMEMBERED, Client
 from gdbstub.packets.registry import packet
 from gdbstub.packets.stop import stop_reply
 from gdbstub.packets.template import number, thread_id
@@ -25,6 +25,9 @@ ACTIONS: Final[dict[bytes, Action | None]] = {
     b"t": None,
     b"r": Action.STEP,
 }
+
+#: Longer lists of actions are not remembered.
+_SHORT: Final = 64
 
 _ACTION: Final = re.compile(
     rb"[cst]|[CS][0-9a-fA-F]{2}|r0*([0-9a-fA-F]{1,16}),0*([0-9a-fA-F]{1,16})"
@@ -59,7 +62,10 @@ def resume_threads(client: Client, actions: bytes) -> Resume:
 
     The leftmost action that names a thread is its action; a thread without one stays.
     """
+    if (known := client.resumes.get(actions)) is not None:
+        return known
     chosen: dict[int, Action | Range | None] = {}
+    lasting = len(actions) <= _SHORT
     for item in actions.split(b";"):
         text, colon, where = item.partition(b":")
         if not (match := _ACTION.fullmatch(text)):
@@ -67,11 +73,17 @@ def resume_threads(client: Client, actions: bytes) -> Resume:
         start, end = match.groups()
         action = Range(number(start), number(end)) if start else ACTIONS[text[:1]]
         which = thread_id(where) if colon else ALL
+        lasting &= which != ANY
         for thread in client.threads if which == ALL else (client.thread(which),):
             chosen.setdefault(thread, action)
     if not (moving := {thread: action for thread, action in chosen.items() if action}):
         raise PacketError("vCont resumes no thread")
-    return Resume(moving)
+    resume = Resume(moving)
+    if lasting:
+        if len(client.resumes) == REMEMBERED:
+            client.resumes.clear()
+        client.resumes[actions] = resume
+    return resume
 
 
 @packet("vCont?", idle=True)

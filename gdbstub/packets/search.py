@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from gdbstub.errors import PacketError
-from gdbstub.packets.client import Client
-from gdbstub.packets.registry import Work, packet
+from gdbstub.packets.client import Client, Work
+from gdbstub.packets.registry import packet
 
 _TOP: Final = 1 << 64
 #: Bytes that are read at once: some 30 ms on a slow machine.
