@@ -21,7 +21,7 @@ _HEAD: Final = """\
 
 `make bench` wrote this page on {date}, but for its last sections. It boots one lab host (1 emulated
 core, `-cpu max,pauth-impdef=on`), runs the same bare-metal guest there (MMU and caches on) under
-Debian's QEMU {qemu} and under this project's stub, in turn, {passes} passes of each, and lets the
+Debian's QEMU {qemu} and under this project's stub, in turn (passes of each: {passes}), and lets the
 same compiled client, inside that host and over loopback, ask both. The rows of GDB are a real
 {gdb} on the machine outside, over the same forwarded port for both.
 
