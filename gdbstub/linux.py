@@ -6,7 +6,7 @@ Sources: arch/arm64/kernel/entry.S (vectors, __bp_harden_el1_vectors), proton-pa
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Self
 
@@ -108,24 +108,27 @@ def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> Kernel:
         InputError: it tells nothing, since it is no vmlinux; errors call it *name*.
     """
     file = elf.parse_linked(symbols, name)
+    found = file.find(_VECTORS, _HARDENED_VECTORS, _START)
+    for needed in (_VECTORS, _START):
+        if needed not in found:
+            raise InputError(f"{name}: has no symbol {needed}")
     start = file.segments[0].vaddr
     pieces = [(segment.vaddr, bytes(segment.data)) for segment in file.segments]
     for gva, data in (*pieces, (start, image)):
-        if found := next(_banners(data), None):
-            at, banner = found
+        for at, banner in _banners(data):
             return Kernel(
                 start=start,
-                vectors=tuple(_vectors(file)),
+                vectors=tuple(_vectors(found)),
                 banner_at=gva + at,
                 banner=banner.decode("latin-1"),
-                start_kernel=file.symbol(_START) - start + ipa,
+                start_kernel=found[_START] - start + ipa,
             )
     raise InputError(f"{name}: has no Linux banner")
 
 
-def _vectors(file: elf.Linked) -> Iterator[int]:
-    yield file.symbol(_VECTORS)
-    if hardened := file.symbols.get(_HARDENED_VECTORS):
+def _vectors(symbols: Mapping[str, int]) -> Iterator[int]:
+    yield symbols[_VECTORS]
+    if hardened := symbols.get(_HARDENED_VECTORS):
         yield from (hardened + n * _VECTORS_SIZE for n in range(_HARDENED))
 
 

@@ -1,4 +1,5 @@
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def test_symbols_prefer_the_global_and_drop_mapping_symbols() -> None:
     assert found.symbol("start") == 5
     with pytest.raises(InputError, match="guest: has no symbol main"):
         found.symbol("main")
+
+
+@given(st.sets(st.sampled_from(["twin", "start", "wins", "art", "$x.1", ""])))
+def test_names_that_are_looked_for_are_what_all_symbols_say(names: set[str]) -> None:
+    found = elf.parse(TWO.build(), "guest")
+    assert found.find(*names) == {n: found.symbols[n] for n in names if n in found.symbols}
+
+
+def test_a_name_that_is_the_end_of_another_is_found() -> None:
+    """Linkers keep such names once; here the second's index is moved into the first's."""
+    data = Elf(symbols=[("tramp_vectors", 1, 1), ("_vectors", 2, 1)]).build()
+    at = data.index(struct.pack("<IBBHQ", 15, 1 << 4 | 2, 0, 1, 2))
+    merged = data[:at] + (7).to_bytes(4, "little") + data[at + 4 :]
+    found = elf.parse_linked(merged, "guest")
+    assert found.symbols == {"tramp_vectors": 1, "vectors": 2}
+    assert found.find("vectors") == {"vectors": 2}
 
 
 def _with(at: int, value: int, size: int, base: Elf = TWO) -> bytes:
