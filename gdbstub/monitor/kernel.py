@@ -7,13 +7,19 @@ import shlex
 from pathlib import Path
 from typing import Final
 
+from gdbstub.aarch64.registers import CPSR, SCTLR_EL1
+from gdbstub.aarch64.sysreg import PSTATE, SCTLR
 from gdbstub.errors import NotFound
 from gdbstub.monitor.context import Context, command
 
-_HINT: Final = """\
+_EARLY: Final = """\
 Until it has set its vectors nothing tells. To stop soon after, break where start_kernel is
 while the MMU is off, and ask again there, when that breakpoint is deleted:
   break *{start_kernel:#x}
+"""
+_UNMAPPED: Final = """\
+While a program runs, the kernel may be unmapped and its vectors put aside (KPTI): let the guest
+go on, stop it in the kernel and ask again.
 """
 _MOVE: Final = """\
 A client that attaches now moves its symbols by itself. One that is here already, if GDB:
@@ -34,8 +40,12 @@ def kaslr(context: Context) -> str:
     try:
         place, how = context.whereabouts.find()
     except NotFound as why:
-        hint = _HINT.format(start_kernel=program.kernel.start_kernel) if program.kernel else ""
-        return f"Where the kernel is cannot be told.\n{why}\n{hint}"
+        said = f"Where the kernel is cannot be told.\n{why}\n"
+        if not program.kernel:
+            return said
+        if not SCTLR(context.vcpu.get(SCTLR_EL1)).M:
+            return said + _EARLY.format(start_kernel=program.kernel.start_kernel)
+        return said + _UNMAPPED if not PSTATE(context.vcpu.get(CPSR)).EL else said
     if not place.offset:
         return f"The kernel is where it was linked, at {place.start:#x}: {how}.\n"
     file = shlex.quote(program.file)

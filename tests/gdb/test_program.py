@@ -64,6 +64,19 @@ def test_where_it_was_is_remembered(moved: Client) -> None:
     assert third.endswith(" VBAR_EL1 of vCPU 0 has its vectors.")
 
 
+def test_what_to_do_is_said_where_it_helps(guest: Guest) -> None:
+    """Before the MMU is on, and at EL0; in the kernel VBAR_EL1 is what it is."""
+    with Stub(moved_machine(guest, vectors_are_set=False), program(guest)) as stub:
+        said = Client(stub, guest)(
+            "monitor kaslr", "set var $SCTLR_EL1 = $SCTLR_EL1 | 1", "monitor kaslr",
+            "set var $cpsr = 0", "monitor kaslr",
+        )  # fmt: skip
+    early, in_the_kernel, in_a_program = said.split("Where the kernel is cannot be told.\n")[1:]
+    assert "Until it has set its vectors nothing tells." in early
+    assert re.fullmatch(r"vCPU 0: VBAR_EL1 is 0x0, .*\n", in_the_kernel)
+    assert "the kernel may be unmapped and its vectors put aside (KPTI)" in in_a_program
+
+
 def test_without_symbols_there_is_nothing_to_find_it_by(gdb: Client) -> None:
     said = gdb("monitor kaslr", "info symbol $pc")
     assert "no kernel's symbols are known: give its vmlinux to --symbols\n" in said
