@@ -37,15 +37,17 @@ def _clients() -> dict[bytes, list[str]]:
     """By packet, the clients that sent it: ``gdb-13`` and so on, in order."""
     met: dict[bytes, list[str]] = {}
     for session in sorted(SESSIONS, key=lambda path: _version(path.stem)):
+        client = "-".join(session.stem.split("-")[:2])
         lines = re.findall(r"^<- \$(.*)$", session.read_text(), re.MULTILINE)
         rows = {row.name for line in lines if (row := find(line.encode()))}
         for name in rows:
-            met.setdefault(name, []).append(session.stem)
+            if client not in (names := met.setdefault(name, [])):
+                names.append(client)
     return met
 
 
 def _version(client: str) -> tuple[str, int]:
-    name, _, version = client.partition("-")
+    name, version, *_ = client.split("-")
     return name, int(version)
 
 

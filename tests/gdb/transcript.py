@@ -1,20 +1,18 @@
-"""Records GDB's session of ``tests/pure/sessions``: ``python -m tests.gdb.transcript GDB FILE``."""
+"""Records GDB's sessions of ``tests/pure/sessions``: ``python -m tests.gdb.transcript GDB``."""
 
-import asyncio
-import io
-import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
-from gdbstub.endpoint import Tcp
-from gdbstub.record import Recorder
-from gdbstub.server import Server
-from tests.pure.sessions import recorded_target
-from tests.pure.transcript import without_registers
+from tests.pure.able_target import AbleTarget
+from tests.recording import Client, major_version, record
 
-_COMMANDS: Final = (
+_SETTINGS: Final = ("set confirm off", "set width 0", "set architecture aarch64")
+
+_GENERAL: Final = (
     "info threads",
     "bt",
     "x/4xw $pc",
@@ -40,40 +38,71 @@ _COMMANDS: Final = (
     "starti",
     "detach",
 )
-#: Replies that say what there is, as tests of their own do: they change, this session does not.
-_SHORTENED: Final = (
-    r"(-> \$PacketSize=).*",
-    r"(<- \$qXfer:features:.*\n-> \$).*",
-    r"(-> \$vCont;).*",
+_CONDITIONS: Final = (
+    "monitor help",
+    "monitor nonsense",
+    "break *0x40000020 if $x0 == 5",
+    "break *0x40000040 if $x1 == 0 && *(int *) 0x40000000 < 0",
+    "set dprintf-style agent",
+    r'dprintf *0x40000030,"x1 is %d\n",$x1',
+    "continue",
+    "condition 1 $x0 == 0",
+    "condition 2 $x0 == 1",
+    "hbreak *0x40000080 if $sp == 0",
+    "jump *0x40000000",
+    "continue",
+    "delete",
+    "detach",
+)
+_PROGRAM: Final = (
+    "load",
+    "compare-sections",
+    "info line",
+    "next",
+    "step",
+    "rwatch *(int *) 0x40000100",
+    "awatch *(int *) 0x40000108",
+    "stepi 2",
+    "set scheduler-locking on",
+    "thread 2",
+    "stepi",
+    "set scheduler-locking off",
+    "thread 1",
+    "print $pc = 0x40000000",
+    "signal SIGTERM",
+    "x/i $pc",
+    "delete",
 )
 
 
-def _gdb(program: str, remote: str) -> str:
-    settings = ("set confirm off", "set width 0", "set architecture aarch64")
-    commands = (*settings, f"target extended-remote {remote}", *_COMMANDS)
-    words = [word for command in commands for word in ("-ex", command)]
-    done = subprocess.run(
-        [program, "-nx", "-nh", "-batch", *words],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=60,
-    )  # fmt: skip
-    return done.stdout
+def _gdb(program: str, attach: str, commands: tuple[str, ...], *, symbols: bool = False) -> Client:
+    """A GDB that does *commands*; where one of them runs the guest for ever, Ctrl-C ends it."""
+
+    def client(remote: str, elf: Path, target: AbleTarget) -> str:
+        file = (f"file {elf}",) if symbols else ()
+        lines = (*_SETTINGS, *file, f"target {attach} {remote}", *commands)
+        process = subprocess.Popen(
+            [program, "-nx", "-nh", "-batch", *(word for line in lines for word in ("-ex", line))],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        interrupted = False
+        while process.poll() is None:
+            time.sleep(0.1)
+            if "detach" not in target.calls and target.running and not interrupted:
+                interrupted = True
+                process.send_signal(signal.SIGINT)
+        return process.communicate()[0]
+
+    return client
 
 
-async def record(program: str) -> str:
-    """Hold the session; what was said."""
-    log = io.StringIO()
-    server = Server(recorded_target(), Tcp("127.0.0.1", 0), recorder=Recorder(log))
-    await server.start()
-    try:
-        print(await asyncio.to_thread(_gdb, program, server.remote))
-    finally:
-        await server.close()
-    text = "".join(f"{without_registers(line)}\n" for line in log.getvalue().splitlines())
-    for pattern in _SHORTENED:
-        text = re.sub(pattern, r"\1…", text)
-    return text
+def main(program: str) -> None:
+    """Hold them all."""
+    name = "gdb-" + major_version(program, r"GNU gdb .* (\d+)\.")
+    record(_gdb(program, "extended-remote", _GENERAL), name)
+    record(_gdb(program, "remote", _CONDITIONS), f"{name}-conditions")
+    record(_gdb(program, "remote", _PROGRAM, symbols=True), f"{name}-program")
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(asyncio.run(record(sys.argv[1])))
+    main(sys.argv[1])

@@ -1,20 +1,19 @@
-"""Records LLDB's session of ``tests/pure/sessions``: ``python -m tests.lldb.transcript FILE``."""
+"""Records LLDB's sessions of ``tests/pure/sessions``: ``python -m tests.lldb.transcript``.
 
-import asyncio
-import io
-import re
-import sys
+It is the ``lldb`` that is first on the path.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from gdbstub.endpoint import Tcp
-from gdbstub.record import Recorder
-from gdbstub.server import Server
-from tests.lldb.debugger import lldb
-from tests.pure.sessions import recorded_target
-from tests.pure.transcript import without_registers
+from tests.lldb.debugger import Interactive, lldb
+from tests.pure.able_target import AbleTarget
+from tests.recording import Client, major_version, record
 
-_COMMANDS: Final = (
+_BOUND: Final = 60  # seconds
+
+_GENERAL: Final = (
     "breakpoint set --address 0x40000020",
     "continue",
     "bt",
@@ -32,25 +31,50 @@ _COMMANDS: Final = (
     "thread list",
     "detach",
 )
-#: Replies that say what there is, as tests of their own do: they change, this session does not.
-_SHORTENED: Final = (r"(-> \$PacketSize=).*", r"(-> \$l<\?xml).*", r"(-> \$vCont;).*")
+_PROGRAM: Final = (
+    "process plugin packet monitor help",
+    "process plugin packet monitor nonsense",
+    "process plugin packet send qC",
+    "memory write --size 4 --format x 0x40000084 0x14000000",  # as the program has it
+    "breakpoint set --address 0x40000010 --condition '$x0 == 5'",
+    "breakpoint set --address 0x40000014",
+    "continue",
+    "breakpoint delete 1 2",
+    "thread step-over",
+    "thread step-in",
+    "watchpoint set expression -w read -s 4 -- 0x40000100",
+    "watchpoint set expression -w read_write -s 4 -- 0x40000108",
+    "thread select 2",
+    "thread step-inst",
+    "thread select 1",
+    "thread step-inst --run-mode all-threads",
+    "watchpoint delete 1 2",
+    "image list",
+)
 
 
-async def record() -> str:
-    """Hold the session; what was said."""
-    log = io.StringIO()
-    server = Server(recorded_target(), Tcp("127.0.0.1", 0), recorder=Recorder(log))
-    await server.start()
-    try:
-        said = await asyncio.to_thread(lldb, server.remote, None, *_COMMANDS, timeout=60)
-    finally:
-        await server.close()
-    print(said)
-    text = "".join(f"{without_registers(line)}\n" for line in log.getvalue().splitlines())
-    for pattern in _SHORTENED:
-        text = re.sub(pattern, r"\1…", text)
-    return text
+def _scripted(commands: Sequence[str], *, symbols: bool = False) -> Client:
+    def client(remote: str, elf: Path, _target: AbleTarget) -> str:
+        return lldb(remote, elf if symbols else None, *commands, timeout=_BOUND)
+
+    return client
+
+
+def _interrupted(remote: str, elf: Path, _target: AbleTarget) -> str:
+    session = Interactive(remote, elf)
+    session.type("memory write --size 4 --format x 0x40000010 0x14000000", "continue")
+    session.wait_until_running()
+    session.interrupt()
+    return session.finish("detach", timeout=_BOUND)
+
+
+def main() -> None:
+    """Hold them all."""
+    name = "lldb-" + major_version("lldb", r"lldb version (\d+)\.")
+    record(_scripted(_GENERAL), name)
+    record(_scripted(_PROGRAM, symbols=True), f"{name}-program")
+    record(_interrupted, f"{name}-interrupt")
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(asyncio.run(record()))
+    main()

@@ -1,5 +1,7 @@
 """docs/packets.md is what the table of packets says."""
 
+import pytest
+
 from gdbstub.packets import PACKETS
 from tests.packet_page import PAGE, page
 
@@ -16,6 +18,14 @@ def test_every_row_says_what_the_packet_does() -> None:
         assert row.split(" | ")[2].strip(), row
 
 
-def test_what_every_gdb_sends_is_said_of_every_gdb() -> None:
-    row = next(line for line in page().splitlines() if line.startswith("| `vRun;`"))
-    assert "GDB 13 16 17 18" in row
+@pytest.mark.parametrize(
+    ("packet", "seen"),
+    [
+        ("vRun;", "GDB 10 13 16 17 18 |"),
+        ("vCont?", "GDB 10 13 16 17 18, LLDB 14 15 16 17 18 19 20 21 22 23 |"),
+        ("k", "| LLDB 14 15 16 17 18 19 20 21 |"),
+    ],
+)
+def test_every_client_of_every_session_is_named_once(packet: str, seen: str) -> None:
+    row = next(line for line in page().splitlines() if line.startswith(f"| `{packet}`"))
+    assert row.endswith(seen)

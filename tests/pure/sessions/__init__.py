@@ -1,15 +1,16 @@
-"""Sessions of real clients with the fake target, recorded, a file a client."""
+"""Sessions of real clients with the fake target, recorded: ``CLIENT-VERSION-SUBJECT.txt``."""
 
 from pathlib import Path
 
-from tests.pure.fake_target import BASE, FakeTarget
+from tests.pure.able_target import AbleTarget
+from tests.pure.fake_target import BASE
 
 SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 
 
-def recorded_target() -> FakeTarget:
+def recorded_target() -> AbleTarget:
     """What every one of them was held with: two threads, of which the first has a frame."""
-    target = FakeTarget()
+    target = AbleTarget()
     frame = BASE + 0x800
     target.write_memory(1, frame, bytes(8) + (BASE + 0x10).to_bytes(8, "little"))
     for row in target.registers:
