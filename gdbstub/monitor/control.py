@@ -7,7 +7,10 @@ from typing import Final
 
 from gdbstub.monitor.context import Context, command
 
-_STALE: Final = "GDB still has the old registers: type  maint flush register-cache\n"
+_STALE: Final = (
+    "GDB still has the old registers: type  maint flush register-cache\n"
+    "LLDB has them until the next stop: step once.\n"
+)
 _STEPS: Final = {
     False: "Steps let no interrupt in (step-irqs off).\n",
     True: "A step may end at an interrupt's vector (step-irqs on).\n",

@@ -10,7 +10,7 @@ from typing import Protocol
 import pytest
 
 import gdbstub
-from gdbstub import library, target
+from gdbstub import library, program, target
 from tests.pure.fake_target import FakeTarget
 from tests.pure.test_layers import ROOMS
 
@@ -64,7 +64,7 @@ def test_every_public_name_says_what_it_is() -> None:
 
 CAPABILITIES = [
     each
-    for each in vars(target).values()
+    for each in (*vars(target).values(), *vars(program).values())
     if getattr(each, "_is_protocol", False) and each is not Protocol
 ]
 
