@@ -9,6 +9,7 @@ import functools
 import mmap
 import signal
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from gdbstub import kvm_abi
@@ -111,17 +112,13 @@ class _Functions:
     page: mmap.mmap  # that they stand in
 
 
-@functools.cache
-def _functions() -> _Functions:
-    """Put the code where it can be executed, and let it have SIGBUS.
+def executable(*codes: Code) -> tuple[list[int], mmap.mmap]:
+    """Put *codes* where they can be executed, together: their addresses, and what to keep.
 
     Raises:
         MachineError: this process may not execute memory that it has written.
     """
-    parts = [
-        b"".join(word.to_bytes(4, "little") for word, _ in code)
-        for code in (ON_SIGBUS, COPY, CLEAN)
-    ]
+    parts = [b"".join(word.to_bytes(4, "little") for word, _ in code) for code in codes]
     image = b"".join(parts)
     try:
         page = mmap.mmap(
@@ -137,9 +134,18 @@ def _functions() -> _Functions:
     page[: len(image)] = image
     start = int(ffi.cast("uintptr_t", ffi.from_buffer(page)))
     kvm_abi.clear_cache()(ffi.cast("char *", start), ffi.cast("char *", start + len(image)))
-    copy = start + len(parts[0])
-    clean = copy + len(parts[1])
-    kvm_abi.handle_signal(signal.SIGBUS, start)
+    return list(accumulate(map(len, parts[:-1]), initial=start)), page
+
+
+@functools.cache
+def _functions() -> _Functions:
+    """Put the code where it can be executed, and let it have SIGBUS.
+
+    Raises:
+        MachineError: this process may not execute memory that it has written.
+    """
+    (on_sigbus, copy, clean), page = executable(ON_SIGBUS, COPY, CLEAN)
+    kvm_abi.handle_signal(signal.SIGBUS, on_sigbus)
     return _Functions(
         ffi.cast("int (*)(uintptr_t, uintptr_t, size_t)", copy),
         ffi.cast("int (*)(uintptr_t, uintptr_t)", clean),

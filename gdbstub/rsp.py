@@ -6,7 +6,7 @@ It does no I/O and knows no packet by name (GDB manual, E.1 "Overview").
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import starmap
 from typing import Final
@@ -62,6 +62,28 @@ class Oversized:
 Event = Packet | Interrupt | Ack | Nak | BadChecksum | Oversized
 
 
+def encode(payload: bytes) -> bytes:
+    """Frame *payload*, escaping what a frame cannot hold (GDB manual, E.1)."""
+    body = payload
+    if len(body) > _SHORT or len(body.translate(None, _SPECIAL)) != len(body):
+        # The escape character goes first.
+        body = body.replace(b"}", b"}]").replace(b"#", b"}\x03")
+        body = body.replace(b"$", b"}\x04").replace(b"*", b"}\x0a")
+    return b"$%b#%02x" % (body, checksum(body))
+
+
+def checksum(body: bytes) -> int:
+    """The sum of all bytes, modulo 256."""
+    # Adler-32 begun at 0 holds the sum modulo 65521 in its low half, which 256 bytes cannot
+    # reach. It is many times faster than sum(); begun at 1, as it is by itself, the loop over
+    # pieces has no bytecode.
+    whole = len(body) & -256
+    total = zlib.adler32(body[whole:] if whole else body, 0)
+    if whole:
+        total += sum(starmap(zlib.adler32, _PIECES(memoryview(body)[:whole]))) - whole // 256
+    return total & 0xFF
+
+
 class Connection:
     """One end of a conversation, the stub's.
 
@@ -69,8 +91,12 @@ class Connection:
     longer packet is dropped as it arrives and becomes ``Oversized`` at its end.
     """
 
-    def __init__(self) -> None:
-        """Start with acknowledgements on, as every conversation does."""
+    def __init__(self, encode: Callable[[bytes], bytes] = encode) -> None:
+        """Start with acknowledgements on, as every conversation does.
+
+        *encode* frames replies: another is to do what this module's does, and faster.
+        """
+        self._encode = encode
         self.acks = True
         self._known: dict[bytes, Packet] = {}  # short frames that came alone
         self._buffer = bytearray()
@@ -139,7 +165,7 @@ class Connection:
 
     def send(self, payload: bytes) -> bytes:
         """Frame a reply, and remember it for a peer that did not get it."""
-        self._last = frame = encode(payload)
+        self._last = frame = self._encode(payload)
         return frame
 
     def _frame(self, frame: bytes) -> Event:
@@ -171,28 +197,6 @@ class Connection:
             del buffer[1:]
             self._dropping = True
         self._scanned = min(self._scanned, len(buffer))
-
-
-def encode(payload: bytes) -> bytes:
-    """Frame *payload*, escaping what a frame cannot hold (GDB manual, E.1)."""
-    body = payload
-    if len(body) > _SHORT or len(body.translate(None, _SPECIAL)) != len(body):
-        # The escape character goes first.
-        body = body.replace(b"}", b"}]").replace(b"#", b"}\x03")
-        body = body.replace(b"$", b"}\x04").replace(b"*", b"}\x0a")
-    return b"$%b#%02x" % (body, checksum(body))
-
-
-def checksum(body: bytes) -> int:
-    """The sum of all bytes, modulo 256."""
-    # Adler-32 begun at 0 holds the sum modulo 65521 in its low half, which 256 bytes cannot
-    # reach. It is many times faster than sum(); begun at 1, as it is by itself, the loop over
-    # pieces has no bytecode.
-    whole = len(body) & -256
-    total = zlib.adler32(body[whole:] if whole else body, 0)
-    if whole:
-        total += sum(starmap(zlib.adler32, _PIECES(memoryview(body)[:whole]))) - whole // 256
-    return total & 0xFF
 
 
 def unescape(body: bytes) -> bytes:

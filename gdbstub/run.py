@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from gdbstub import host_frame
 from gdbstub.endpoint import Endpoint, Stdio
 from gdbstub.errors import InputError
 from gdbstub.linux import NO_PROGRAM, Program, read_kernel
@@ -144,6 +145,7 @@ async def serve(settings: Settings) -> int:
                 settings.endpoint,
                 recorder=recorder,
                 kill_on_disconnect=settings.kill_on_disconnect,
+                encode=host_frame.encode,
             )
             await server.start()
             try:

@@ -5,6 +5,7 @@ It does no I/O and never waits; the server brings what arrived and says when to 
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Final
 
@@ -43,12 +44,13 @@ class Session:
         recorder: Recorder | None = None,
         *,
         kill_on_disconnect: bool = False,
+        encode: Callable[[bytes], bytes] = rsp.encode,
     ) -> None:
         """Greet a client; a running target is interrupted."""
         self._target = target
         self._recorder = recorder
         self._logged = recorder is not None or _log.isEnabledFor(logging.DEBUG)
-        self._connection = rsp.Connection()
+        self._connection = rsp.Connection(encode)
         self._client = Client(target, rsp.PACKET_SIZE, kill_on_disconnect=kill_on_disconnect)
         self._waiting: deque[rsp.Event] = deque()
         self._waiting_bytes = 0

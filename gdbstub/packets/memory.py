@@ -30,8 +30,8 @@ def read_binary(client: Client, address: int, length: int) -> bytes:
     if not address and not length and b"binary-upload" not in client.features:
         client.raw_upload = True
         return b"OK"
-    # Escapes may double what is sent.
-    data = _read(client, address, min(length, client.packet_size // 2)) if length else b""
+    # What escapes add comes on top: PacketSize bounds what is sent to us.
+    data = _read(client, address, min(length, client.packet_size - 1)) if length else b""
     return data if client.raw_upload else b"b" + data
 
 

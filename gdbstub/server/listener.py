@@ -12,6 +12,7 @@ from typing import Self
 
 from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.record import Recorder
+from gdbstub.rsp import encode
 from gdbstub.server import stdio
 from gdbstub.server.conversation import Conversation
 from gdbstub.session import Session
@@ -34,8 +35,11 @@ class Server:
         *,
         recorder: Recorder | None = None,
         kill_on_disconnect: bool = False,
+        encode: Callable[[bytes], bytes] = encode,
     ) -> None:
         """Open nothing yet. *kill_on_disconnect* ends the guest with its first client.
+
+        *encode* does what ``rsp.encode`` does.
 
         Raises:
             InputError: *endpoint* is a text and none of ``HOST:PORT``, ``unix:PATH``, ``stdio``.
@@ -45,6 +49,7 @@ class Server:
         self.target = target
         self._recorder = recorder
         self._kill_on_disconnect = kill_on_disconnect
+        self._encode = encode
         self._asked = endpoint
         self._bound = endpoint
         self._listeners: list[asyncio.Server] = []
@@ -137,7 +142,12 @@ class Server:
 
     def session(self) -> Session:
         """Begin a client's conversation."""
-        return Session(self.target, self._recorder, kill_on_disconnect=self._kill_on_disconnect)
+        return Session(
+            self.target,
+            self._recorder,
+            kill_on_disconnect=self._kill_on_disconnect,
+            encode=self._encode,
+        )
 
     def end(self) -> None:
         """Nothing is left to serve."""

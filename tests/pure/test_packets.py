@@ -226,13 +226,13 @@ def test_a_read_is_no_longer_than_a_packet() -> None:
             address: int,
             length: int,
         ) -> bytes:
-            assert 0 < length <= 0x10000
+            assert 0 < length < 0x20000
             assert address + length <= 1 << 64
             return bytes(length)
 
     stage = Stage(Vast())
     assert len(stage.send(b"m0,ffffffffffffffff")) == 0x20000 + 4
-    assert len(stage.send(b"x0,ffffffffffffffff")) == 0x10000 + 5
+    assert len(stage.send(b"x0,ffffffffffffffff")) == 0x20000 + 4
     assert stage.send(b"mffffffffffffffff,ffffffff") == rsp.encode(b"00")
 
 
