@@ -47,15 +47,19 @@ static unsigned long long now(void)
     return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
+static void fill(void)
+{
+    ssize_t n = read(server, got, sizeof got);
+    if (n <= 0)
+        fail("the stub has closed the connection");
+    begin = 0;
+    end = n;
+}
+
 static int get(void)
 {
-    if (begin == end) {
-        ssize_t n = read(server, got, sizeof got);
-        if (n <= 0)
-            fail("the stub has closed the connection");
-        begin = 0;
-        end = n;
-    }
+    if (begin == end)
+        fill();
     return (unsigned char)got[begin++];
 }
 
@@ -78,16 +82,21 @@ static void send_packet(const char *packet)
 static size_t receive(void)
 {
     size_t size = 0;
-    int c;
-    do
-        c = get();
-    while (c != '$');
-    while ((c = get()) != '#') {
-        if (size == sizeof reply - 1)
+    char *hash;
+    while (get() != '$')
+        ;
+    do { /* whole pieces: a byte at a time would be most of what a dump takes */
+        if (begin == end)
+            fill();
+        hash = memchr(got + begin, '#', end - begin);
+        size_t piece = hash ? (size_t)(hash - got) - begin : end - begin;
+        if (size + piece >= sizeof reply)
             fail("a reply is too long");
-        reply[size++] = c;
-    }
-    get(), get();
+        memcpy(reply + size, got + begin, piece);
+        size += piece;
+        begin += piece;
+    } while (!hash);
+    get(), get(), get();
     reply[size] = 0;
     if (acks)
         put("+", 1);
