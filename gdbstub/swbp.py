@@ -5,6 +5,7 @@ and inserting that GDB does around every stop costs nothing. It translates no ad
 """
 
 import threading
+from bisect import bisect_left
 from collections.abc import Collection
 from itertools import islice
 from typing import Final, Protocol
@@ -41,6 +42,7 @@ class SoftwareBreakpoints:
         self._requests: dict[int, set[int]] = {}  # gva -> ipas
         self._wanted: dict[int, set[int]] = {}  # ipa -> gvas; the same, the other way round
         self._patches: dict[int, bytes] = {}  # ipa -> the word that belongs there
+        self._ordered: list[int] | None = None  # those ipas; None: not known
         self._lifted: set[int] = set()  # ipas that are out for a moment
         # One vCPU's thread may ask whose its BRK is while another's lifts it.
         self._lifting = threading.Lock()
@@ -87,6 +89,7 @@ class SoftwareBreakpoints:
             if ipa not in self._wanted:
                 self._restore(ipa)
             elif not self.owns(ipa):
+                self._ordered = None
                 self._patches[ipa] = self._ram.read_memory(ipa, 4)
                 self._ram.write_memory(ipa, BRK)
         self._due.clear()
@@ -100,6 +103,7 @@ class SoftwareBreakpoints:
     def forget(self) -> None:
         """RAM is new: nothing of ours is in it. Requests stay."""
         self._patches.clear()
+        self._ordered = None
         self._lifted.clear()
         self._due.update(self._wanted)
 
@@ -159,7 +163,9 @@ class SoftwareBreakpoints:
     def _within(self, ipa: int, length: int) -> list[int]:
         """The patched places that overlap a range and still hold our BRK."""
         if len(self._patches) * 4 < length:
-            places = [place for place in self._patches if ipa - 4 < place < ipa + length]
+            if (ordered := self._ordered) is None:
+                ordered = self._ordered = sorted(self._patches)
+            places = ordered[bisect_left(ordered, ipa - 3) : bisect_left(ordered, ipa + length)]
         else:
             first = (ipa - 3) & -4
             places = [p for p in range(first, ipa + length, 4) if p in self._patches]
@@ -168,6 +174,7 @@ class SoftwareBreakpoints:
     def _restore(self, ipa: int) -> None:
         # The guest may have rewritten its text over our BRK: then its word stands.
         original = self._patches.pop(ipa, None)
+        self._ordered = None
         self._lifted.discard(ipa)
         if original is not None and self._ram.read_memory(ipa, 4) == BRK:
             self._ram.write_memory(ipa, original)

@@ -75,6 +75,20 @@ def test_removing_and_inserting_again_touches_no_memory() -> None:
     assert ram.writes == 0
 
 
+def test_a_long_read_hides_those_that_are_there_at_the_time() -> None:
+    ram = Ram(bytes(SIZE))
+    breakpoints = SoftwareBreakpoints(ram)
+    for ipas in ({0, 8, SIZE - 4}, {8}, {8, 12, 4}, set[int]()):
+        breakpoints.clear(but=ipas)
+        for ipa in ipas:
+            breakpoints.insert(ipa, ipa)
+        breakpoints.apply()
+        found = bytes(ram.content)
+        assert found.count(BRK) == len(ipas)
+        for at in range(12):
+            assert breakpoints.hide(at, found[at:]) == bytes(SIZE - at)
+
+
 def test_one_place_under_two_addresses_is_one_patch() -> None:
     ram, breakpoints = armed(bytes(SIZE), {8})
     breakpoints.insert(0x9008, 8)
