@@ -25,6 +25,8 @@ _SPECIAL: Final = b"#$}*"
 #: What a client says again and again is short, and not of so many kinds.
 _SHORT: Final = 64
 _REMEMBERED: Final = 256
+#: So many bytes are looked through faster than four times searched.
+_LITTLE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ Event = Packet | Interrupt | Ack | Nak | BadChecksum | Oversized
 def encode(payload: bytes) -> bytes:
     """Frame *payload*, escaping what a frame cannot hold (GDB manual, E.1)."""
     body = payload
-    if len(body) > _SHORT or len(body.translate(None, _SPECIAL)) != len(body):
+    if len(body) > _LITTLE or len(body.translate(None, _SPECIAL)) != len(body):
         # The escape character goes first.
         body = body.replace(b"}", b"}]").replace(b"#", b"}\x03")
         body = body.replace(b"$", b"}\x04").replace(b"*", b"}\x0a")

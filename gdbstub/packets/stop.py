@@ -38,19 +38,20 @@ def thread_stop_reply(client: Client, thread: int) -> bytes:
 
 
 def _spell(client: Client, report: Stopped, threads: bytes = b"") -> bytes:
-    key = _KEYS[report.stop]
-    if report.stop in _WATCHES:
-        why = b"%b:%x;" % (key, report.gva)
-    elif report.stop in _BREAKS and key in client.features:
-        why = key + b":;"
-    else:
-        why = b""
+    why = b"" if report.stop is Stop.PLAIN else _why(client, report)
     more = b"".join(_lldb_keys(client, report)) if client.lldb else b""
     values = client.expedited.spell(registers(client, report.thread))
     return b"T%02xthread:%x;%b%b%b%b" % (
         *(report.signal, report.thread),
         *(why, threads, more, values),
     )
+
+
+def _why(client: Client, report: Stopped) -> bytes:
+    key = _KEYS[report.stop]
+    if report.stop in _WATCHES:
+        return b"%b:%x;" % (key, report.gva)
+    return key + b":;" if report.stop in _BREAKS and key in client.features else b""
 
 
 def stop_replies(client: Client, report: Report) -> tuple[bytes, ...]:
