@@ -57,10 +57,13 @@ class VirtualMemory:
         #: of its own on the way out.
         self._kernels: deque[int] = deque(maxlen=2)
         self._alone = False
+        #: Where the last read ended: a vCPU, an address, and its place. Reads go on from there.
+        self._last: tuple[int, int, Mapping] | None = None
 
     def forget(self) -> None:
         """A vCPU may have run, or a register been written: ask anew."""
         self._regimes.clear()
+        self._last = None
 
     def reset(self) -> None:
         """The guest starts over: nothing that was seen of it holds."""
@@ -140,10 +143,16 @@ class VirtualMemory:
         Raises:
             MemoryFault: the first byte cannot be read.
         """
+        if self._last is not None and vcpu == self._last[0]:
+            _, start, mapping = self._last
+            if start <= gva and gva + length <= start + mapping.size:
+                return self.read_physical(mapping.ipa + gva - start, length)
         parts: list[bytes] = []
         left = length
         try:
             for mapping in self._pieces(vcpu, gva, length):
+                if not self._alone:
+                    self._last = vcpu, gva + length - left, mapping
                 wanted = min(left, mapping.size)
                 part = self._machine.read_memory(mapping.ipa, wanted)
                 parts.append(self._breakpoints.hide(mapping.ipa, part))
@@ -169,6 +178,7 @@ class VirtualMemory:
         Raises:
             MemoryFault: not all of it is RAM.
         """
+        self._last = None  # it may be a translation table
         if len(self._machine.read_memory(ipa, len(data))) < len(data):
             raise MemoryFault(f"RAM ends within {len(data)} bytes at {ipa:#x}")
         self._machine.write_memory(ipa, self._breakpoints.keep(ipa, data))
@@ -179,6 +189,7 @@ class VirtualMemory:
         Raises:
             MemoryFault: some byte has no place.
         """
+        self._last = None  # it may be a translation table
         places: list[tuple[int, bytes]] = []
         at = 0
         for mapping in self._pieces(vcpu, gva, len(data)):

@@ -352,3 +352,26 @@ def packet(client: Client, data: bytes) -> bytes:
             next(reply)
         except StopIteration as done:
             return bytes(done.value)
+
+
+def test_reads_in_a_row_follow_what_a_client_writes_to_the_tables(spaces: Spaces) -> None:
+    debugger, other = spaces.debugger, bytes(range(64))
+    spaces.machine.write_memory(OTHER, other)
+    assert debugger.read_memory(1, USER_GVA, 4) == NOP
+    assert debugger.read_memory(1, USER_GVA + 8, 8) == ROUND.image[8:16]
+    spaces.a.map(USER_GVA, OTHER)
+    for ipa, data in spaces.a.content().items():
+        debugger.write_physical(ipa, data)
+    assert debugger.read_memory(1, USER_GVA + 8, 8) == other[8:16]
+    assert debugger.read_memory(1, USER_GVA, 64) == other
+    with pytest.raises(MemoryFault):
+        debugger.read_memory(1, USER_GVA + 0x1000, 4)
+
+
+def test_reads_in_a_row_are_each_vcpus_own(begin: Begin) -> None:
+    spaces = begin(vcpus=2)
+    spaces.machine.write_memory(OTHER, bytes(range(64)))
+    spaces.enter(USER_GVA, spaces.b, vcpu=1)
+    for _ in range(2):
+        assert spaces.debugger.read_memory(1, USER_GVA + 4, 8) == ROUND.image[4:12]
+        assert spaces.debugger.read_memory(2, USER_GVA + 4, 8) == bytes(range(4, 12))
