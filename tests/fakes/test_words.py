@@ -1,0 +1,63 @@
+"""The words that are executed by themselves, on an emulated CPU: copies, and frames."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, Uc
+from unicorn.arm64_const import UC_ARM64_REG_X0, UC_ARM64_REG_X30
+
+from gdbstub import host_frame, host_memory, rsp
+
+CODE, BACK, DATA, OUT, SIZE = 0x1000, 0x1FFC, 0x10_0000, 0x20_0000, 0x2000
+SOUND = bytes(range(1, 251)) * 4
+
+
+class Cpu:
+    """Calls *code* with two addresses and a length."""
+
+    def __init__(self, code: host_memory.Code) -> None:
+        self.emulator = Uc(UC_ARCH_ARM64, UC_MODE_ARM)
+        for start in (CODE, DATA, OUT):
+            self.emulator.mem_map(start, SIZE)
+        self.emulator.mem_write(CODE, b"".join(word.to_bytes(4, "little") for word, _ in code))
+
+    def call(self, to: int, source: int, length: int) -> int:
+        for number, value in enumerate((to, source, length)):
+            self.emulator.reg_write(UC_ARM64_REG_X0 + number, value)
+        self.emulator.reg_write(UC_ARM64_REG_X30, BACK)
+        self.emulator.emu_start(CODE, BACK)
+        result: int = self.emulator.reg_read(UC_ARM64_REG_X0)
+        return result
+
+
+@pytest.mark.parametrize("code", [host_memory.COPY, host_memory.READ], ids=["COPY", "READ"])
+def test_every_length_is_copied_and_nothing_beside_it(code: host_memory.Code) -> None:
+    cpu = Cpu(code)
+    cpu.emulator.mem_write(DATA, SOUND)
+    for length in (*range(101), 255, 256, 257):
+        to, start = length % 9, length % 5
+        cpu.emulator.mem_write(OUT, bytes(0x400))
+        assert cpu.call(OUT + to, DATA + start, length) == 0
+        expected = bytes(to) + SOUND[start : start + length]
+        assert bytes(cpu.emulator.mem_read(OUT, 0x400)) == expected.ljust(0x400, b"\0")
+
+
+def _payloads() -> Iterator[bytes]:
+    chance = random.Random(1)
+    for size in (*range(41), 1023, 4090):
+        yield bytes(size)
+        yield chance.randbytes(size)
+        yield b"}" * size
+        yield b"\xff" * size
+        yield bytes(chance.choices(b'#$}*"%+|~\x00\xa3\xa4\xaa\xfd\x80a', k=size))
+        yield bytes(max(0, size - 1)) + b"#"[:size]
+
+
+def test_frames_are_those_that_python_makes() -> None:
+    cpu = Cpu(host_frame.FRAME)
+    for payload in _payloads():
+        cpu.emulator.mem_write(DATA, payload + b"$")
+        done = cpu.call(OUT, DATA, len(payload))
+        body = bytes(cpu.emulator.mem_read(OUT, done >> 8))
+        assert b"$%b#%02x" % (body, done & 0xFF) == rsp.encode(payload)
