@@ -99,7 +99,7 @@ def read_program(symbols: Path | None, guest: image.Guest) -> Program:
             data = read_input(symbols, "--symbols")
             kernel = read_kernel(data, str(symbols), guest.data, ipa)
         except InputError as error:
-            _log.warning("%s: so a kernel with KASLR is not found", error)
+            _log.info("%s: so a kernel with KASLR is not found", error)
     return Program(str(symbols.absolute()), kernel)
 
 

@@ -39,10 +39,11 @@ def offsets(client: Client, program: Movable) -> bytes:
     """``qOffsets``: how far the program is from where it was linked (GDB manual, E.4).
 
     GDB moves all of it by where the first segment is, and by sections not all. LLDB takes
-    whatever it is told for the distance.
+    whatever it is told for the distance. None is told as such to both: it leaves alone what a
+    client has loaded that is another program.
     """
     if (place := program.relocation()) is None:
         return b""
-    if client.lldb:
+    if client.lldb or not place.offset:
         return b"Text=%x;Data=%x;Bss=%x" % (3 * (place.offset,))
     return b"TextSeg=%x" % (place.start + place.offset)

@@ -24,13 +24,15 @@ def program(guest: Guest) -> Program:
     return Program(str(Path(guest.elf).absolute()), kernel)
 
 
-def moved_machine(guest: Guest, *, vectors_are_set: bool = True) -> FakeMachine:
-    """It is ``OFFSET`` above, and at its first instruction."""
+def moved_machine(
+    guest: Guest, offset: int = OFFSET, *, vectors_are_set: bool = True
+) -> FakeMachine:
+    """It is *offset* above, and at its first instruction."""
 
     def load(machine: FakeMachine) -> None:
-        machine.write_memory(LINKED + OFFSET, guest.image)
-        machine.vcpus[0].set(PC, LINKED + OFFSET)
+        machine.write_memory(LINKED + offset, guest.image)
+        machine.vcpus[0].set(PC, LINKED + offset)
         if vectors_are_set:
-            machine.vcpus[0].set(VBAR_EL1, LINKED + OFFSET)
+            machine.vcpus[0].set(VBAR_EL1, LINKED + offset)
 
     return FakeMachine(load)

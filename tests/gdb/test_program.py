@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,21 @@ def test_symbols_go_where_the_kernel_is(moved: Client) -> None:
     assert "= 4369\n" in said
     assert re.search(r"= \(volatile u64 \*\) 0x4003\w{4} <watched>", said), said
     assert re.search(r"^main \(\) at ", said, re.M), said
+
+
+def test_a_kernel_that_has_not_moved_leaves_another_programs_symbols_alone(
+    guest: Guest, tmp_path: Path
+) -> None:
+    other = tmp_path / "prog"
+    subprocess.run(
+        ["aarch64-linux-gnu-gcc", "-nostdlib", "-static", "-Wl,--build-id=none,-Ttext=0x500000",
+         "-x", "c", "-", "-o", other],
+        input="void _start(void) { for (;;); }", text=True, check=True,
+    )  # fmt: skip
+    with Stub(moved_machine(guest, 0), program(guest)) as stub:
+        assert '"_start" is at 0x40000000 in' in Client(stub, guest)("info address _start")
+        client = Client(stub, Guest(other, b"", 0))
+        assert '"_start" is at 0x500000 in' in client("info address _start")
 
 
 def test_monitor_kaslr_says_what_to_paste(guest: Guest) -> None:
