@@ -1,6 +1,7 @@
 """Which debuggers the tests run: those of the machine, or those of ``--gdb`` and ``--lldb``."""
 
 import os
+import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,19 +17,21 @@ def add_options(parser: pytest.Parser) -> None:
     """``--gdb`` and ``--lldb``."""
     group = parser.getgroup("debuggers", "the debuggers that the tests run")
     for option, name in _NAMES.items():
-        group.addoption(f"--{option}", metavar="PATH", help=f"run PATH wherever {name} is run")
+        help_ = f"run PATH wherever {name} is run"
+        group.addoption(f"--{option}", default=name, metavar="PATH", help=help_)
 
 
 def put_on_path(config: pytest.Config, stack: ExitStack) -> None:
     """Have each option's program found under its usual name, by whatever a test starts."""
-    chosen = {name: config.getoption(option) for option, name in _NAMES.items()}
-    if not any(chosen.values()):
+    asked = {name: config.getoption(option) for option, name in _NAMES.items()}
+    others = {name: program for name, program in asked.items() if program != name}
+    if not others:
         return
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="debuggers-")))
-    for name, program in chosen.items():
-        if program:
-            if not os.access(program, os.X_OK):
-                raise pytest.UsageError(f"{program}: no program; expected a debugger to run")
-            (directory / name).symlink_to(Path(program).absolute())
+    for name, program in others.items():
+        found = shutil.which(program)
+        if not found:
+            raise pytest.UsageError(f"{program}: no program; expected a debugger to run")
+        (directory / name).symlink_to(Path(found).absolute())
     patch = stack.enter_context(pytest.MonkeyPatch.context())
     patch.setenv("PATH", str(directory), prepend=os.pathsep)

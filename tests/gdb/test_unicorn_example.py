@@ -46,7 +46,7 @@ async def begin(remote: str, program: Path, *commands: str) -> asyncio.subproces
 async def finish(gdb: asyncio.subprocess.Process) -> str:
     """All that it said, when it has ended; nothing may have displeased it."""
     try:
-        said = (await asyncio.wait_for(gdb.communicate(), 60))[0].decode()
+        said = (await asyncio.wait_for(gdb.communicate(), 60))[0].decode("ascii", "replace")
     finally:
         if gdb.returncode is None:
             gdb.kill()
