@@ -57,6 +57,8 @@ class Debugger:
     def __init__(self, machine: Machine) -> None:
         self.notify: Callable[[], None] = lambda: None
         self.running = False
+        #: Steps are done by then, and short runs (``Prompt``).
+        self.patience = 0.004
         #: Whether a step may end at an interrupt's vector, as it does when left to KVM.
         self.step_irqs = False
         self._machine = machine

@@ -72,6 +72,11 @@ class Session:
         return self._work is not None
 
     @property
+    def awaits_stop(self) -> bool:
+        """Whether the client has been promised a stop reply."""
+        return self._owed
+
+    @property
     def guest_gone(self) -> bool:
         """Whether the guest was killed or has ended of itself."""
         return self._client.guest_gone

@@ -38,6 +38,10 @@ class Host(Protocol):
         """Begin a client's conversation."""
         ...
 
+    def stops_soon(self) -> bool:
+        """Whether the target, which was set going just now, has come to rest."""
+        ...
+
     def end(self) -> None:
         """Nothing is left to serve."""
         ...
@@ -110,6 +114,8 @@ class Conversation(asyncio.Protocol):
         """Bytes of the client's."""
         if (session := self._session) and self._link:
             self._send(session.receive(data))
+            if session.awaits_stop and self._server.stops_soon():
+                self._send(session.target_stopped())
             if session.busy:
                 self._begin_work()
         elif self._refusal and self._link:

@@ -15,8 +15,9 @@ from gdbstub.record import Recorder
 from gdbstub.rsp import encode
 from gdbstub.server import stdio
 from gdbstub.server.conversation import Conversation
+from gdbstub.server.news import News
 from gdbstub.session import Session
-from gdbstub.target import Exited, Target, conditional
+from gdbstub.target import Exited, Target, conditional, patience
 
 _log = logging.getLogger("gdbstub.server")
 
@@ -55,7 +56,8 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._current: Conversation | None = None
         self._ended = asyncio.Event()
-        self._hop_due = False
+        self._news: News | None = None
+        self._patience = patience(target)
         self._undo: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
@@ -100,14 +102,8 @@ class Server:
                 self._undo = stdio.reblocker(0, 1)
                 await stdio.connect(Conversation(self, only=True))
 
-        def notify() -> None:
-            # From any thread; several in a row are one look at the target.
-            if not self._hop_due:
-                self._hop_due = True
-                with suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(self._target_stopped)
-
-        self.target.notify = notify
+        self._news = News(loop, self._target_stopped)
+        self.target.notify = self._news.tell
 
     async def wait_ended(self) -> None:
         """Wait until the guest is gone and the last reply sent, or stdio's client has left."""
@@ -149,6 +145,10 @@ class Server:
             encode=self._encode,
         )
 
+    def stops_soon(self) -> bool:
+        """Whether the target, which was set going just now, has come to rest."""
+        return bool(self._patience and self._news and self._news.comes_within(self._patience))
+
     def end(self) -> None:
         """Nothing is left to serve."""
         self._ended.set()
@@ -157,7 +157,6 @@ class Server:
         return Conversation(self)
 
     def _target_stopped(self) -> None:
-        self._hop_due = False  # first: a stop from here on is news
         if self._current:
             self._current.target_stopped()
             return
