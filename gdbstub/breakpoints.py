@@ -115,6 +115,10 @@ class Breakpoints:
         """The watchpoint that an exception belongs to: see ``watchpoints.hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
+    def under(self, ipa: int) -> int:
+        """The instruction that belongs at *ipa*, where our BRK is."""
+        return int.from_bytes(self._software.under(ipa), "little")
+
     def lift(self, ipa: int) -> None:
         """Take our BRK at *ipa* out of RAM for a moment, in which nobody else executes."""
         self._software.lift(ipa)
@@ -148,7 +152,7 @@ class Breakpoints:
             try:
                 if PSTATE(self._machine.vcpus[index].get(CPSR)).nRW:
                     return 0
-                return int.from_bytes(self.memory.as_of_now().read(index, gva, 4), "little")
+                return int.from_bytes(self.memory.as_of_now(index).read(index, gva, 4), "little")
             except MemoryFault:
                 return 0
 

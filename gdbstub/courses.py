@@ -216,22 +216,27 @@ class Courses:
     def _pass_over(self, exit: DebugExit) -> Leg:
         """Execute the instruction that caused *exit* silently."""
         pc = self._vcpu.get(PC)
+        ipa = self._verdicts.met_at[self._index] if exit.esr.EC == EC.BRK64 else None
         try:
-            return (yield from self._passing(exit, pc, self._word_at(pc)))
+            return (yield from self._passing(exit, pc, ipa))
         except CutShort:
             if self._vcpu.get(PC) == pc:
                 self._verdicts.passed(self._index, pc)
             raise
 
-    def _passing(self, exit: DebugExit, pc: int, word: int) -> Leg:
+    def _passing(self, exit: DebugExit, pc: int, ipa: int | None) -> Leg:
+        """*ipa*: where the BRK is that caused it, if one did."""
         ec = exit.esr.EC
-        is_brk = ec == EC.BRK64
-        if is_brk and does_nothing(word, PSTATE(self._vcpu.get(CPSR)).BTYPE):
-            return self._skip(pc)
+        if ipa is not None:
+            word = self._breakpoints.under(ipa)
+            if does_nothing(word, PSTATE(self._vcpu.get(CPSR)).BTYPE):
+                return self._skip(pc)
         load = self._load_of(pc)
         if load == pc:
             return (yield from self._through(pc, ec))
-        done = yield from self._lifted(pc, ()) if is_brk else self._instruction(_STEP_BARE)
+        done = yield from (
+            self._instruction(_STEP_BARE) if ec != EC.BRK64 else self._lifted(ipa, pc, ())
+        )
         # That has cleared the exclusive monitor, and would each time again.
         for _ in range(_RETRY if load is not None else 0):
             if done.esr.EC != EC.STEP_LOWER:
@@ -267,17 +272,17 @@ class Courses:
         """
         exits = exclusive_exits(self._vcpu.get(PC), self._word_at)
         if ec == EC.BRK64:
-            return (yield from self._lifted(passed, exits))
+            ipa = self._verdicts.patch(self._index, passed)
+            return (yield from self._lifted(ipa, passed, exits))
         watched = ec == EC.WATCHPOINT_LOWER
         watchpoints = () if watched else self._breakpoints.armed.watchpoints
         return (yield from self._sequence(exits, watchpoints, passed))
 
-    def _lifted(self, place: int, exits: tuple[int, ...]) -> Leg:
-        """Execute an instruction, or a sequence, with our BRK at *place* out of RAM.
+    def _lifted(self, ipa: int | None, place: int, exits: tuple[int, ...]) -> Leg:
+        """Execute an instruction, or a sequence, with our BRK at *place*, *ipa*, out of RAM.
 
         No other vCPU may run by meanwhile.
         """
-        ipa = self._verdicts.patch(self._index, place)
         if ipa is None or not self._machine.hold(self._index):
             return (yield _ON)  # it is not there any more; or all are to stop, and this comes again
         watchpoints = self._breakpoints.armed.watchpoints

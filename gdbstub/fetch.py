@@ -49,7 +49,7 @@ class Fetch:
         ipa = self._pages.get(page)
         try:
             if ipa is None:
-                now = self._memory.as_of_now()
+                now = self._memory.as_of_now(self._index)
                 ipa = self._pages[page] = now.translate(self._index, page).ipa
             return int.from_bytes(self._machine.read_memory(ipa + gva - page, 4), "little")
         except MemoryFault:

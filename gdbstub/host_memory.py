@@ -118,6 +118,11 @@ CLEAN: Final[Code] = (
 )
 
 
+_WORD: Final = 8
+#: Places for words; a thread that reads takes one out meanwhile.
+_words: Final[list[CData]] = []
+
+
 @dataclass(frozen=True, slots=True)
 class _Functions:
     copy: CData
@@ -175,9 +180,23 @@ def survive() -> None:
 
 def read(address: int, length: int) -> bytes | None:
     """The bytes at *address*; None where a memory error is among them."""
+    if length <= _WORD:
+        return _read_word(address, length)
     data = bytearray(length)
     to = int(ffi.cast("uintptr_t", ffi.from_buffer(data)))
     return None if _functions().read(to, address, length) else bytes(data)
+
+
+def _read_word(address: int, length: int) -> bytes | None:
+    """A few bytes, as descriptors and instructions are read, without an allocation of its own."""
+    try:
+        word = _words.pop()
+    except IndexError:
+        word = ffi.new("uint64_t *")
+    failed = _functions().copy(int(ffi.cast("uintptr_t", word)), address, length)
+    data: bytes = ffi.buffer(word, length)[:]
+    _words.append(word)
+    return None if failed else data
 
 
 def write(address: int, data: bytes) -> bool:

@@ -331,11 +331,14 @@ class KvmMachine:
 
     def hold(self, vcpu: int) -> bool:
         """Keep all others out of the guest (``Machine.hold``)."""
+        if len(self._vcpus) == 1:
+            return not self._vcpus[0].stopping
         return self._gate.hold(self._vcpus[vcpu], self._vcpus)
 
     def let_go(self, vcpu: int) -> None:
         """Let them in again (``Machine.let_go``)."""
-        self._gate.let_go(self._vcpus[vcpu])
+        if len(self._vcpus) > 1:
+            self._gate.let_go(self._vcpus[vcpu])
 
     def _debug_exit(self, exit: DebugExit) -> Go | None:
         return self.listener.debug_exit(exit)

@@ -28,10 +28,10 @@ class GuestDebug:
             MachineError: KVM refuses.
         """
         stale = cut_short and self._step
-        if step == self._step and not stale and (debug is self._debug or debug == self._debug):
-            self._debug = debug
+        same = debug is self._debug or debug == self._debug
+        if same and step == self._step and not stale:
             return
-        if debug is not self._debug:
+        if not same:
             _fill(self._struct.dbg_bcr, self._struct.dbg_bvr, debug.breakpoints)
             _fill(self._struct.dbg_wcr, self._struct.dbg_wvr, debug.watchpoints)
         if stale:

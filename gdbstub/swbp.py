@@ -122,6 +122,10 @@ class SoftwareBreakpoints:
                 return True  # it was executed before
             return ipa in self._patches and self._ram.read_memory(ipa, 4) == BRK
 
+    def under(self, ipa: int) -> bytes:
+        """The word that belongs at *ipa*, where a BRK of ours is."""
+        return self._patches[ipa]
+
     def hide(self, ipa: int, data: bytes) -> bytes:
         """*data* as read from *ipa*, with the words that belong there instead of BRKs."""
         patched = self._within(ipa, len(data))

@@ -74,6 +74,8 @@ class Verdicts:
         self.machine = machine
         self.registers = registers
         self.breakpoints = breakpoints
+        #: By vCPU: the physical address of the BRK of ours that it met last.
+        self.met_at: dict[int, int] = {}
         # By vCPU: where it has met a BRK of ours that nobody asked for there.
         self._met: dict[int, int] = {}
         # By vCPU: where a breakpoint has been judged already, whose instruction is still to come.
@@ -151,8 +153,10 @@ class Verdicts:
         index = exit.vcpu
         pc = self.machine.vcpus[index].get(PC)
         if exit.esr.EC == EC.BRK64:
-            if exit.esr.comment != BRK_COMMENT or self.patch(index, pc) is None:
+            ipa = self.patch(index, pc) if exit.esr.comment == BRK_COMMENT else None
+            if ipa is None:
                 return Whose.GUEST
+            self.met_at[index] = ipa
             kinds: tuple[Kind, ...] = (Kind.SOFTWARE,) if self.breakpoints.places(pc) else ()
         elif not (kinds := self.breakpoints.compared(pc)):
             return self._unclaimed(exit)
@@ -169,7 +173,7 @@ class Verdicts:
     def patch(self, index: int, pc: int) -> int | None:
         """The physical address of our BRK at *pc* by that vCPU's tables, if there is one."""
         try:
-            ipa = self.breakpoints.memory.as_of_now().translate(index, pc).ipa
+            ipa = self.breakpoints.memory.as_of_now(index).translate(index, pc).ipa
             return ipa if self.breakpoints.patched(ipa) else None
         except MemoryFault:
             return None
@@ -220,7 +224,7 @@ class _Context:
         self._registers = verdicts.registers
         self._vcpu = verdicts.machine.vcpus[index]
         self._index = index
-        self._memory = verdicts.breakpoints.memory.as_of_now()
+        self._all = verdicts.breakpoints.memory
 
     def register(self, number: int) -> int:
         row = self._registers.numbered.get(number)
@@ -229,7 +233,7 @@ class _Context:
         return self._registers.read(self._vcpu, row)
 
     def memory(self, gva: int, length: int) -> bytes:
-        return self._memory.read(self._index, gva, length)
+        return self._all.as_of_now(self._index).read(self._index, gva, length)
 
 
 def _unexplained(exit: DebugExit) -> Stopped:

@@ -25,6 +25,7 @@ from gdbstub.swbp import SoftwareBreakpoints
 
 _TOP: Final = 1 << 64
 _UPPER: Final = 1 << 55
+_REGIME: Final = (SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1)
 #: TTBR1_EL1 without ASID and CnP.
 _BADDR: Final = (1 << 48) - 2
 
@@ -52,6 +53,8 @@ class VirtualMemory:
         self._machine = machine
         self._breakpoints = breakpoints
         self._regimes: dict[int, Regime] = {}
+        self._made: dict[int, tuple[tuple[int, ...], Regime]] = {}  # the last ones, by values
+        self._now: VirtualMemory | None = None
         self._pa_bits = 0
         #: TTBR1_EL1 as seen at EL1, the latest last. Two, for a kernel is at EL1 with either
         #: of its own on the way out.
@@ -70,13 +73,17 @@ class VirtualMemory:
         self.forget()
         self._kernels.clear()
 
-    def as_of_now(self) -> "VirtualMemory":
+    def as_of_now(self, index: int) -> "VirtualMemory":
         """The same, asking anew, for a vCPU's thread: it may have switched tables since a stop.
 
-        It goes by that vCPU's own registers alone, as an instruction of its does.
+        It goes by that vCPU's own registers alone, as an instruction of its does. All vCPUs have
+        the same one, and each its own registers in it.
         """
-        now = VirtualMemory(self._machine, self._breakpoints)
-        now._pa_bits, now._alone = self._pa_bits, True
+        if (now := self._now) is None:
+            now = VirtualMemory(self._machine, self._breakpoints)
+            now._pa_bits, now._alone = self._pa_bits, True
+            self._now = now
+        now._regimes.pop(index, None)
         return now
 
     def _regime(self, index: int) -> Regime:
@@ -85,7 +92,11 @@ class VirtualMemory:
             if not self._pa_bits:  # all vCPUs have the same, always
                 mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
                 self._pa_bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
-            regime = self._regimes[index] = regime_of(vcpu, self._pa_bits)
+            values = tuple(vcpu.get(row) for row in _REGIME)
+            made = self._made.get(index)
+            if made is None or made[0] != values:
+                made = self._made[index] = values, regime_of(vcpu, self._pa_bits)
+            regime = self._regimes[index] = made[1]
             if not self._alone and regime.sctlr.M and not regime.tcr.EPD1:
                 self._note_kernel(vcpu, regime.ttbr1 & _BADDR)
         return regime
