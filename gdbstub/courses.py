@@ -30,7 +30,9 @@ from gdbstub.aarch64.registers import (
     SPSR_EL1,
     VBAR_EL1,
     X,
+    stack_pointer,
 )
+from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE, SCTLR
 from gdbstub.fetch import Fetch
 from gdbstub.guest_exception import take_exception
@@ -227,13 +229,13 @@ class Courses:
     def _passing(self, exit: DebugExit, pc: int, ipa: int | None) -> Leg:
         """*ipa*: where the BRK is that caused it, if one did."""
         ec = exit.esr.EC
-        if ipa is not None:
-            word = self._breakpoints.under(ipa)
-            if does_nothing(word, PSTATE(self._vcpu.get(CPSR)).BTYPE):
-                return self._skip(pc)
         load = self._load_of(pc)
         if load == pc:
             return (yield from self._through(pc, ec))
+        if load is None and ec != EC.WATCHPOINT_LOWER:
+            word = self._word_at(pc) if ipa is None else self._breakpoints.under(ipa)
+            if self._simulated(pc, word):
+                return self._stepped
         done = yield from (
             self._instruction(_STEP_BARE) if ec != EC.BRK64 else self._lifted(ipa, pc, ())
         )
@@ -246,13 +248,23 @@ class Courses:
             done = yield from self._instruction(_STEP)
         return done
 
-    def _skip(self, pc: int) -> DebugExit:
-        """Be past an instruction that does nothing."""
-        self._vcpu.set(PC, pc + 4)
-        pstate = PSTATE(self._vcpu.get(CPSR))
-        if pstate.BTYPE:
-            self._vcpu.set(CPSR, PSTATE(pstate, BTYPE=0))
-        return self._stepped
+    def _simulated(self, pc: int, word: int) -> bool:
+        """Whether the instruction *word* at *pc* is done, without having been executed."""
+        vcpu = self._vcpu
+        pstate = PSTATE(vcpu.get(CPSR))
+        stack = stack_pointer(pstate)
+        if does_nothing(word, pstate.BTYPE):
+            if pstate.BTYPE:
+                vcpu.set(CPSR, PSTATE(pstate, BTYPE=0))
+            vcpu.set(PC, pc + 4)
+            return True
+        found = effect(word, pc, pstate, lambda n: vcpu.get(X[n] if n < len(X) else stack))
+        if found is None:
+            return False
+        if (n := found.register) is not None:
+            vcpu.set(X[n] if n < len(X) else stack, found.value)
+        vcpu.set(PC, found.pc)
+        return True
 
     def _load_of(self, pc: int) -> int | None:
         """Where the exclusive sequence begins that *pc* is in."""

@@ -260,8 +260,12 @@ class KvmMachine:
     # Memory.
 
     def _uncached(self) -> bool:
-        """Whether a vCPU may pass the caches by; one that runs cannot be asked."""
-        return self._running > 0 or any(vcpu.uncached for vcpu in self._vcpus)
+        """Whether a vCPU may pass the caches by; one that runs cannot be asked.
+
+        One that is alone can, while it is out of the guest.
+        """
+        running = self._running > 0 and (len(self._vcpus) > 1 or self._vcpus[0].in_guest)
+        return running or any(vcpu.uncached for vcpu in self._vcpus)
 
     def read_memory(self, ipa: int, length: int) -> bytes:
         """Read RAM, short where it ends or is broken (``Machine.read_memory``)."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from gdbstub.aarch64.mmu import PA_BITS, Mapping, Regime, Walk, pieces, walk
+from gdbstub.aarch64.mmu import PA_BITS, Mapping, Read, Regime, Walk, pieces, walk
 from gdbstub.aarch64.registers import (
     CPSR,
     ID_AA64MMFR0_EL1,
@@ -25,6 +25,7 @@ from gdbstub.swbp import SoftwareBreakpoints
 
 _TOP: Final = 1 << 64
 _UPPER: Final = 1 << 55
+_PATHS: Final = 256
 _REGIME: Final = (SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1)
 #: TTBR1_EL1 without ASID and CnP.
 _BADDR: Final = (1 << 48) - 2
@@ -41,6 +42,30 @@ def regime_of(vcpu: Vcpu, pa_bits: int) -> Regime:
     )
 
 
+class _Path:
+    """A walk that led to RAM, and the descriptors that it read."""
+
+    def __init__(self, regime: Regime, gva: int, read: Read) -> None:
+        """Walk.
+
+        Raises:
+            MemoryFault: no translation.
+        """
+        self.regime = regime
+        self._descriptors: list[tuple[int, bytes]] = []
+
+        def note(ipa: int, length: int) -> bytes:
+            data = read(ipa, length)
+            self._descriptors.append((ipa, data))
+            return data
+
+        self.mapping = next(pieces(regime, gva % _TOP, 1, note))
+
+    def holds(self, read: Read) -> bool:
+        """Whether they are all as they were."""
+        return all(read(ipa, len(data)) == data for ipa, data in self._descriptors)
+
+
 class VirtualMemory:
     """Reads and writes by virtual address; all vCPUs parked.
 
@@ -55,6 +80,7 @@ class VirtualMemory:
         self._regimes: dict[int, Regime] = {}
         self._made: dict[int, tuple[tuple[int, ...], Regime]] = {}  # the last ones, by values
         self._now: VirtualMemory | None = None
+        self._paths: dict[tuple[int, int], _Path] = {}  # by vCPU and address
         self._pa_bits = 0
         #: TTBR1_EL1 as seen at EL1, the latest last. Two, for a kernel is at EL1 with either
         #: of its own on the way out.
@@ -142,7 +168,18 @@ class VirtualMemory:
         Raises:
             MemoryFault: no translation.
         """
-        return next(self._pieces(vcpu, gva, 1))
+        if not self._alone:
+            return next(self._pieces(vcpu, gva, 1))
+        # A vCPU's thread asks for the same few addresses again and again: a look at the
+        # descriptors says as much as a walk along them.
+        regime, read = self._regime(vcpu), self._machine.read_memory
+        path = self._paths.get((vcpu, gva))
+        if path is None or path.regime is not regime or not path.holds(read):
+            path = _Path(regime, gva, read)
+            if len(self._paths) >= _PATHS:
+                self._paths.clear()
+            self._paths[vcpu, gva] = path
+        return path.mapping
 
     def walk(self, vcpu: int, gva: int) -> Walk:
         """How *gva* is translated by what this vCPU's registers say now; raises nothing."""

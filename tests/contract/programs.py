@@ -49,8 +49,29 @@ SPIN: Final = program(
 )
 
 COUNT: Final = program(
-    (0x91000400, "add x0, x0, #1"),
+    (0xB1000400, "adds x0, x0, #1"),
     (0x17FFFFFF, "b . - 4"),
+)
+
+# What a breakpoint's instruction is done by without executing it.
+COMPUTES: Final = program(
+    (0xD28000E1, "mov x1, #7"),
+    (0xF2A00021, "movk x1, #1, lsl #16"),
+    (0x91001022, "add x2, x1, #4"),
+    (0xD10043FF, "sub sp, sp, #16"),
+    (0x10000043, "adr x3, . + 8"),
+    (0x90000004, "adrp x4, . + 0x1000"),
+    (0x94000002, "bl . + 8"),
+    (0x14000003, "b . + 12"),
+    (0xAA1E03E5, "mov x5, x30"),
+    (0xD65F03C0, "ret"),
+    (0xB4000040, "cbz x0, . + 8"),
+    (0xD4200020, "brk #1"),
+    (0x37000041, "tbnz w1, #0, . + 8"),
+    (0xD4200020, "brk #1"),
+    (0x54000041, "b.ne . + 8"),
+    (0xD4200020, "brk #1"),
+    (0x14000000, "b ."),
 )
 
 # x1: how often.
@@ -305,7 +326,7 @@ LAPS: Final = program(
     (0x8B001021, "add x1, x1, x0, lsl #4"),
     (0xD61F0020, "br x1"),
     *(
-        (0x910004A5, "add x5, x5, #1"),
+        (0xB10004A5, "adds x5, x5, #1"),
         (0xF90000C5, "str x5, [x6]"),
         (0xD503201F, "nop"),
         (0x17FFFFFD, "b . - 12"),

@@ -107,10 +107,12 @@ def test_who_switches_them_off_is_noticed(start_kvm: Start, calls: list[Call]) -
     assert calls == [("clean", hva, 8), ("read", hva, 8)]
 
 
-def test_a_running_vcpu_is_not_asked_and_taken_to_have_them_off(
-    start_kvm: Start, calls: list[Call]
+@pytest.mark.parametrize(("vcpus", "asked"), [(1, 1), (2, 0)])
+def test_one_that_may_run_is_not_asked_and_taken_to_have_them_off(
+    start_kvm: Start, calls: list[Call], vcpus: int, asked: int
 ) -> None:
-    recorder = start_kvm(BREAKS)
+    """In a debug exit a sibling may run; who is alone does not. Both have them off here."""
+    recorder = start_kvm(BREAKS, vcpus=vcpus)
     machine, hva = recorder.machine, 0
     assert isinstance(machine, KvmMachine)
     hva = machine.ram.region.userspace_addr
@@ -125,7 +127,7 @@ def test_a_running_vcpu_is_not_asked_and_taken_to_have_them_off(
 
     recorder.decide = look
     recorder.debug()
-    assert seen == [([("clean", hva, 4), ("read", hva, 4)], 0)]
+    assert seen == [([("clean", hva, 4), ("read", hva, 4)], asked)]
 
 
 def test_a_resume_is_reason_to_ask_again(start_kvm: Start) -> None:

@@ -1,14 +1,16 @@
 """Conditions and commands of breakpoints, evaluated where the breakpoint is hit."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from gdbstub.aarch64.registers import PC
+from gdbstub.aarch64.registers import CPSR, PC, SP_EL1, X
 from gdbstub.agent import Clauses
 from gdbstub.target import Action, Kind, Stop, Stopped
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.laps import LAP_COUNT, begin, first
-from tests.contract.programs import ADDS, DATA, at
+from tests.contract.programs import ADDS, COMPUTES, DATA, at
 
 #: ``reg 5; const8 20; equal; end``: in this lap, and in no other.
 IN_LAP_20 = Clauses.compile([bytes.fromhex("26000522141327")])
@@ -53,6 +55,25 @@ def test_no_vcpu_runs_through_while_another_steps_over(start: Start) -> None:
         client.target.attach(Kind.SOFTWARE, first(1), IN_LAP_20)
 
 
+@pytest.mark.parametrize(
+    ("kind", "lines"), [(Kind.SOFTWARE, range(15)), (Kind.HARDWARE, (2, 4, 5, 6, 12))]
+)
+def test_what_is_done_without_execution_does_what_it_would(
+    start: Start, kind: Kind, lines: Sequence[int]
+) -> None:
+    values = []
+    for passed in (), lines:
+        client = Client(start(COMPUTES).machine)
+        for line in passed:
+            client.target.insert(1, kind, at(line), 4)
+            client.target.attach(kind, at(line), NEVER)
+        client.target.insert(1, Kind.HARDWARE, at(16), 4)
+        assert client.resume({1: Action.CONTINUE}) == Stopped(1, stop=Stop.HWBREAK)
+        vcpu = client.machine.vcpus[0]
+        values.append([vcpu.get(row) for row in (*X, SP_EL1, PC, CPSR)])
+    assert values[1] == values[0]
+
+
 def test_what_is_stepped_over_is_done_once(start: Start) -> None:
     client = begin(start)
     for line in range(4):
@@ -65,7 +86,7 @@ def test_what_is_stepped_over_is_done_once(start: Start) -> None:
     stored = int.from_bytes(client.machine.read_memory(DATA, 8), "little")
     assert stored in (laps - 1, laps)
     # And what was inserted first is still there, whole.
-    assert client.target.read_memory(1, first(1), 4) == bytes.fromhex("a5040091")
+    assert client.target.read_memory(1, first(1), 4) == bytes.fromhex("a50400b1")
 
 
 def test_the_last_word_counts(start: Start) -> None:
