@@ -4,7 +4,7 @@
 #   make matrix           the rings on KVM, on one kind of hardware after another
 #   make check            ruff and mypy
 #   make bench [QUICK=1]  what it costs beside QEMU's stub: docs/benchmarks.md
-#   make docs             docs/packets.md, from the table of packets
+#   make docs             what is generated: docs/packets.md, gdbstub/kvm_cdef.py
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin
@@ -38,7 +38,8 @@ check: .venv/ready-to-develop
 	$(BIN)/mypy
 
 docs: .venv/ready-to-develop
-	@exec $(BIN)/python -m tests.packet_page
+	@$(BIN)/python -m tests.packet_page
+	@$(BIN)/python scripts/kvm_cdef.py
 
 format: .venv/ready-to-develop
 	$(BIN)/ruff check --fix .

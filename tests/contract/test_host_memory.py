@@ -58,11 +58,12 @@ from tests.contract.broken import address, break_page, touched_page
 host_memory.survive()
 """
 QUEUE = """
-ffi.cdef("long syscall(long number, ...);")
+libc = cffi.FFI()
+libc.cdef("long syscall(long number, ...);")
 info = ffi.new("int[32]", [signal.SIGBUS, 0, {code}])
 number = 138  # rt_sigqueueinfo
 pid, signum = ffi.cast("long", os.getpid()), ffi.cast("long", signal.SIGBUS)
-assert ffi.dlopen(None).syscall(number, pid, signum, info) == 0
+assert libc.dlopen(None).syscall(number, pid, signum, info) == 0
 print("alive")
 """
 #: What is done, and what becomes of a process that survives the errors that it must.

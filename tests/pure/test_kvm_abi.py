@@ -1,6 +1,11 @@
-"""The names of KVM's numbers, which ``monitor stats`` shows."""
+"""The names of KVM's numbers, which ``monitor stats`` shows; and what was made of its header."""
+
+import runpy
+from pathlib import Path
 
 from gdbstub import kvm_abi
+
+GENERATOR = Path(__file__).parents[2] / "scripts" / "kvm_cdef.py"
 
 
 def test_requests_and_exits_have_their_names() -> None:
@@ -9,3 +14,8 @@ def test_requests_and_exits_have_their_names() -> None:
     assert requests[0x4208_AE9B] == "KVM_SET_GUEST_DEBUG"
     assert not any(name.startswith(("KVM_CAP_", "KVM_EXIT_")) for name in requests.values())
     assert kvm_abi.names("EXIT_")[4] == "DEBUG"
+
+
+def test_the_declarations_are_those_of_the_header() -> None:
+    made = runpy.run_path(str(GENERATOR))
+    assert made["PLACE"].read_text() == made["text"](), "make docs"
