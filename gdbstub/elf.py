@@ -1,6 +1,7 @@
-"""Static AArch64 executables: their segments, entry point and symbols, by pyelftools.
+"""Static AArch64 executables: their segments and entry point, and their symbols by pyelftools.
 
 It reads bytes that somebody else got and allocates nothing that a header merely claims.
+Source: System V Application Binary Interface (gABI 4), "Object Files" and "Program Loading".
 """
 
 import io
@@ -15,13 +16,18 @@ from gdbstub.errors import InputError
 
 if TYPE_CHECKING:
     from elftools.construct.lib.container import Container
-    from elftools.elf.elffile import ELFFile
 
 MAGIC: Final = b"\x7fELF"
 
-_EHDR_SIZE: Final = 64
-_PHDR_SIZE: Final = 56
+#: Elf64_Ehdr: e_entry, e_phoff, e_shoff, e_phentsize, e_phnum, e_shentsize, e_shnum.
+_EHDR: Final = struct.Struct("<24xQQQ4x2xHHHH2x")
+#: Elf64_Phdr: p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz.
+_PHDR: Final = struct.Struct("<I4xQQQQQ8x")
 _SHDR_SIZE: Final = 64
+#: Stands in e_phnum where there are as many or more; then section 0 has the number.
+_PN_XNUM: Final = 0xFFFF
+_PT_LOAD: Final = 1
+_PT_INTERP: Final = 3
 #: Longest symbol name kept; a hostile file can make every name as long as the file.
 _NAME_LIMIT: Final = 4096
 _ET_EXEC: Final = 2
@@ -77,7 +83,7 @@ class Linked:
         Raises:
             InputError: the symbol table is damaged.
         """
-        return _guarded(self.name, lambda: _symbols(self._file, _open(self._file)))
+        return _guarded(self.name, lambda: _symbols(self._file, self.name))
 
     def find(self, *names: str) -> Mapping[str, int]:
         """Those of *names* that ``symbols`` has, in a tenth of its time.
@@ -86,7 +92,7 @@ class Linked:
             InputError: the symbol table is damaged.
         """
         wanted = [name.encode() + b"\0" for name in names]
-        found = _guarded(self.name, lambda: _symbols(self._file, _open(self._file), wanted))
+        found = _guarded(self.name, lambda: _symbols(self._file, self.name, wanted))
         return {name: found[name] for name in names if name in found}
 
     def symbol(self, name: str) -> int:
@@ -129,7 +135,7 @@ def parse(data: bytes, name: str) -> Executable:
     """
     _check_header(data, name, (_ET_EXEC,))
     found = _loaded(data, name)
-    entry = int.from_bytes(data[24:32], "little")
+    (entry, *_) = _EHDR.unpack_from(data)
     for segment in found:
         if segment.vaddr <= entry < segment.vaddr + segment.memsz:
             physical = segment.paddr + entry - segment.vaddr
@@ -144,7 +150,7 @@ def parse(data: bytes, name: str) -> Executable:
 def _check_header(data: bytes, name: str, kinds: Collection[int]) -> None:
     if not data.startswith(MAGIC):
         raise InputError(f"{name}: is not an ELF file")
-    if len(data) < _EHDR_SIZE:
+    if len(data) < _EHDR.size:
         raise InputError(f"{name}: is truncated: {len(data)} bytes hold no ELF header")
     order: Literal["big", "little"] = "big" if data[5] == 2 else "little"
     machine = int.from_bytes(data[18:20], order)
@@ -159,13 +165,6 @@ def _check_header(data: bytes, name: str, kinds: Collection[int]) -> None:
     if kind not in kinds:
         what = _TYPES.get(kind, f"of ELF type {kind}")
         raise InputError(f"{name}: is {what}; expected a static executable")
-
-
-def _open(data: bytes) -> "ELFFile":
-    # Not at the top: it takes 60 ms, which a Linux Image need not wait for.
-    from elftools.elf.elffile import ELFFile
-
-    return ELFFile(io.BytesIO(data))
 
 
 def _guarded(name: str, work: Callable[[], T]) -> T:
@@ -188,47 +187,49 @@ def _check_table(data: bytes, name: str, what: str, start: int, size: int) -> No
 
 
 def _loaded(data: bytes, name: str) -> tuple[Segment, ...]:
-    found = _guarded(name, lambda: _segments(_open(data), data, name))
+    found = _segments(data, name)
     if not found:
         raise InputError(f"{name}: has nothing to load; expected an ELF with a PT_LOAD segment")
     return found
 
 
-def _segments(elf: "ELFFile", data: bytes, name: str) -> tuple[Segment, ...]:
-    header = elf.header
-    count = int(elf.num_segments())
-    sections = int(elf.num_sections())
-    # Before any loop: a section header may claim that there are 2^32 of either.
-    _check_table(data, name, "the program headers", header.e_phoff, count * _PHDR_SIZE)
-    _check_table(data, name, "the section headers", header.e_shoff, sections * _SHDR_SIZE)
-    if (count and header.e_phentsize != _PHDR_SIZE) or (
-        sections and header.e_shentsize != _SHDR_SIZE
-    ):
+def _segments(data: bytes, name: str) -> tuple[Segment, ...]:
+    # Not by pyelftools: importing it takes longer than all else that a start does with an ELF.
+    _, phoff, shoff, phentsize, count, shentsize, sections = _EHDR.unpack_from(data)
+    if count == _PN_XNUM:
+        raise InputError(f"{name}: has {count} program headers or more; expected fewer")
+    _check_table(data, name, "the program headers", phoff, count * _PHDR.size)
+    _check_table(data, name, "the section headers", shoff, sections * _SHDR_SIZE)
+    if (count and phentsize != _PHDR.size) or (sections and shentsize != _SHDR_SIZE):
         raise InputError(f"{name}: is a damaged ELF file (headers of an unknown size)")
     view = memoryview(data)
     found: list[Segment] = []
-    for index in range(count):
-        row = elf.get_segment(index).header
-        if row.p_type == "PT_INTERP":
+    rows = _PHDR.iter_unpack(view[phoff : phoff + count * _PHDR.size])
+    for index, (kind, offset, vaddr, paddr, filesz, memsz) in enumerate(rows):
+        if kind == _PT_INTERP:
             raise InputError(f"{name}: needs a dynamic linker; expected a static executable")
-        if row.p_type != "PT_LOAD" or not row.p_memsz:
+        if kind != _PT_LOAD or not memsz:
             continue
-        if row.p_filesz > row.p_memsz:
+        if filesz > memsz:
             raise InputError(f"{name}: segment {index} is larger in the file than in memory")
-        if max(row.p_paddr, row.p_vaddr) + row.p_memsz > 1 << 64:
+        if max(paddr, vaddr) + memsz > 1 << 64:
             raise InputError(f"{name}: segment {index} reaches beyond 64 bits of address")
-        if row.p_filesz:  # of a segment that is all zeroes a linker may put the offset anywhere
-            _check_table(data, name, f"segment {index}", row.p_offset, row.p_filesz)
+        if filesz:  # of a segment that is all zeroes a linker may put the offset anywhere
+            _check_table(data, name, f"segment {index}", offset, filesz)
         # Views, not copies: thousands of headers may name the same bytes.
-        content = view[row.p_offset : row.p_offset + row.p_filesz]
-        found.append(Segment(row.p_paddr, row.p_vaddr, content, row.p_memsz))
+        found.append(Segment(paddr, vaddr, view[offset : offset + filesz], memsz))
     return tuple(found)
 
 
-def _symbols(
-    data: bytes, elf: "ELFFile", wanted: Collection[bytes] | None = None
-) -> dict[str, int]:
+def _symbols(data: bytes, name: str, wanted: Collection[bytes] | None = None) -> dict[str, int]:
     """All symbols, or no more than may have names that are *wanted*, each with its NUL."""
+    # Not at the top: it takes 60 ms, and only who asks for symbols need wait for it.
+    from elftools.elf.elffile import ELFFile
+
+    elf = ELFFile(io.BytesIO(data))
+    # Before any loop: section 0 may claim that there are 2^32 of them.
+    size = int(elf.num_sections()) * _SHDR_SIZE
+    _check_table(data, name, "the section headers", elf.header.e_shoff, size)
     table = next(elf.iter_sections("SHT_SYMTAB"), None)
     if table is None:
         return {}
@@ -246,15 +247,15 @@ def _symbols(
         if not st_name or not shndx or info & 0xF in (_STT_SECTION, _STT_FILE):
             continue
         end = names.find(b"\0", st_name, st_name + _NAME_LIMIT)
-        name = names[st_name : max(end, st_name)].decode()
+        symbol = names[st_name : max(end, st_name)].decode()
         # $x and $d mark code and data (ELF for the Arm 64-bit Architecture, "Mapping symbols").
-        if not name or name.startswith(("$x", "$d")):
+        if not symbol or symbol.startswith(("$x", "$d")):
             continue
-        if info >> 4 != _STB_LOCAL and name not in strong:
-            strong.add(name)
-            found[name] = value
+        if info >> 4 != _STB_LOCAL and symbol not in strong:
+            strong.add(symbol)
+            found[symbol] = value
         else:
-            found.setdefault(name, value)
+            found.setdefault(symbol, value)
     return found
 
 

@@ -91,6 +91,7 @@ def test_a_segment_of_zeroes_may_have_its_offset_anywhere() -> None:
         (Elf([Load(memsz=(1 << 64) - 8)]).build(), "segment 0 reaches beyond 64 bits"),
         (Elf(entry=4).build(), "the entry point 0x4 is in none of its segments"),
         (Elf(entry=RAM + 2).build(), "the entry point 0x40000002 is not a multiple of 4"),
+        (_with(56, 0xFFFF, 2), "has 65535 program headers or more; expected fewer"),
         (_with(54, 0, 2), r"is a damaged ELF file \(headers of an unknown size\)"),
     ],
 )
