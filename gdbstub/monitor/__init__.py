@@ -1,12 +1,9 @@
 """Commands for a person at a client: what ``monitor`` in GDB reaches.
 
-No packet is known here; ``packets/monitor.py`` brings the line and takes the text.
+No packet is known here; ``packets/monitor.py`` brings the line and takes the text. The commands
+themselves are imported when the first of them is given: most sessions end without one.
 """
 
-from gdbstub.monitor import breakpoints, control, info, kernel, memory, registers, stats
 from gdbstub.monitor.debugger import MonitoredDebugger
 
-# Importing a subject registers its commands.
-SUBJECTS = (info, registers, memory, kernel, breakpoints, control, stats)
-
-__all__ = ["SUBJECTS", "MonitoredDebugger"]
+__all__ = ["MonitoredDebugger"]

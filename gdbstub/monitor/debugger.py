@@ -10,7 +10,6 @@ from gdbstub.debugger import Debugger
 from gdbstub.errors import NotFound
 from gdbstub.linux import NO_PROGRAM, Program
 from gdbstub.machine import Machine
-from gdbstub.monitor.context import COMMANDS, Context
 from gdbstub.monitor.ledger import Ledger
 from gdbstub.monitor.whereabouts import Whereabouts
 from gdbstub.program import Relocation
@@ -47,6 +46,9 @@ class MonitoredDebugger(Debugger):
 
     def monitor(self, command: Command) -> str:
         """Do what was typed; what is to be shown."""
+        # Not at the top: every start would wait for what few sessions use.
+        from gdbstub.monitor.commands import COMMANDS, Context
+
         self._index(command.thread)
         context = Context(
             *(command, self, self._machine, self._breakpoints, self._ledger, self._whereabouts)

@@ -9,7 +9,7 @@ import pytest
 
 from gdbstub import cli
 from gdbstub.lab import commands as lab_commands
-from gdbstub.monitor.context import COMMANDS
+from gdbstub.monitor.commands import COMMANDS
 from tests.pure.test_layers import MEETING, ROOMS, ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
