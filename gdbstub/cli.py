@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -235,7 +234,7 @@ def _check_endpoint(text: str, host: str, *, inner: bool) -> "Endpoint":
 
     endpoint = parse_endpoint(text)
     if inner and isinstance(endpoint, Tcp):
-        return replace(endpoint, guarded=True)  # only our own QEMU leads there
+        return endpoint._replace(guarded=True)  # only our own QEMU leads there
     endpoint.check()
     if host == "lab":
         from gdbstub.run_in_lab import check_door

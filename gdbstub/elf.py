@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
 from gdbstub.errors import InputError
 
@@ -53,8 +53,7 @@ _STB_LOCAL: Final = 0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One PT_LOAD: ``data`` goes to ``paddr``, and zeroes follow it up to ``memsz`` bytes."""
 
     paddr: int

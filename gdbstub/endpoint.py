@@ -9,8 +9,8 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError
 
@@ -20,8 +20,7 @@ _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _ABSENT: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
 
-@dataclass(frozen=True, slots=True)
-class Tcp:
+class Tcp(NamedTuple):
     """``HOST:PORT``; port 0 is whichever is free."""
 
     host: str
@@ -61,7 +60,7 @@ class Tcp:
                 if error.errno == errno.EADDRINUSE and not self.port:
                     continue  # free on one address, taken on another
                 raise self._refused(error) from None
-            return replace(self, port=port), sockets
+            return self._replace(port=port), sockets
         raise InputError(f"no port is free on all addresses of {self.host}")
 
     def check(self) -> None:
@@ -126,8 +125,7 @@ def _listener(family: int, address: tuple[str, int]) -> socket.socket:
     return listener
 
 
-@dataclass(frozen=True, slots=True)
-class Unix:
+class Unix(NamedTuple):
     """``unix:PATH``, a socket in the file system."""
 
     path: str

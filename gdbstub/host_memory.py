@@ -8,9 +8,8 @@ nothing here runs on any other architecture. It knows nothing of a guest.
 import functools
 import mmap
 import signal
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub import kvm_abi
 from gdbstub.errors import MachineError
@@ -123,8 +122,7 @@ _WORD: Final = 8
 _words: Final[list[CData]] = []
 
 
-@dataclass(frozen=True, slots=True)
-class _Functions:
+class _Functions(NamedTuple):
     copy: CData
     read: CData
     clean: CData

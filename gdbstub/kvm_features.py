@@ -5,8 +5,7 @@ It makes no vCPU and runs none. Source: linux/Documentation/virt/kvm/api.rst, 4.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub import kvm_abi
 from gdbstub.aarch64.sve import MAX_BITS, QUADWORD, VLS, vector_lengths
@@ -20,8 +19,7 @@ _SPELLED: Final = {value: word for word, value in _SWITCH.items()}
 _DIGITS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Cpu:
+class Cpu(NamedTuple):
     """What a person asks of the vCPUs; None: as the host has it.
 
     ``aarch32`` is AArch32 at EL1, which they do not have unless asked for; programs at EL0
@@ -46,7 +44,7 @@ class Cpu:
         return ",".join(words)
 
 
-_NAMES: Final = [each.name for each in fields(Cpu) if each.name != "vector_length"]
+_NAMES: Final = [name for name in Cpu._fields if name != "vector_length"]
 
 
 def parse_cpu(text: str) -> Cpu:
@@ -88,8 +86,7 @@ def _bits(text: str, value: str) -> int:
     return bits
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(NamedTuple):
     """What the vCPUs of one VM have."""
 
     sve: bool = False
@@ -129,7 +126,7 @@ def choose(cpu: Cpu, extension: Callable[[int], int]) -> Features:
 
     aarch32 = bool(cpu.aarch32) and has(True, "AArch32 at EL1", kvm_abi.CAP_ARM_EL1_32BIT)
     if aarch32:
-        cpu = replace(cpu, sve=False, pauth=False, mte=False)
+        cpu = cpu._replace(sve=False, pauth=False, mte=False)
     return Features(
         sve=has(cpu.sve, "SVE", kvm_abi.CAP_ARM_SVE),
         pauth=has(

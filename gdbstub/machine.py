@@ -7,7 +7,7 @@ Addresses are intermediate physical (``ipa``), what a guest calls physical.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sysreg import ESR
@@ -28,8 +28,7 @@ class SystemEventKind(Enum):
     CRASH = "crash"
 
 
-@dataclass(frozen=True, slots=True)
-class DebugExit:
+class DebugExit(NamedTuple):
     """A debug exception of the guest was routed to us; the instruction has not executed.
 
     ``far`` is the faulting address of a watchpoint, 0 otherwise. A software step alone
@@ -41,16 +40,14 @@ class DebugExit:
     far: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SystemEvent:
+class SystemEvent(NamedTuple):
     """The guest powered itself off, or asked for a reset; no vCPU can run any more."""
 
     vcpu: int
     kind: SystemEventKind
 
 
-@dataclass(frozen=True, slots=True)
-class RunFailure:
+class RunFailure(NamedTuple):
     """The vCPU cannot be run, and why."""
 
     vcpu: int
@@ -60,8 +57,7 @@ class RunFailure:
 Exit = DebugExit | SystemEvent | RunFailure
 
 
-@dataclass(frozen=True, slots=True)
-class DebugRegisters:
+class DebugRegisters(NamedTuple):
     """Comparators to arm on every vCPU: pairs of control and value, slot by slot."""
 
     breakpoints: tuple[tuple[int, int], ...] = ()
@@ -82,8 +78,7 @@ class Stretch:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(NamedTuple):
     """How a vCPU goes on after a debug exit: stepping one instruction, or running.
 
     ``debug`` are comparators of its own, until its next exit; None: what ``arm`` set. ``through``

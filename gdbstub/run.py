@@ -11,9 +11,8 @@ import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from gdbstub import host_frame
 from gdbstub.endpoint import Endpoint, Stdio
@@ -42,8 +41,7 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ROOM_SECONDS: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A file that was read; ``data`` is kept of one that cannot be read again, a pipe."""
 
     path: Path
@@ -60,8 +58,7 @@ class Source:
         return cls(path, None if path.is_file() else data), data
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(NamedTuple):
     """The files that a guest was read from, for whoever must hand them on."""
 
     guest: Source
@@ -69,8 +66,7 @@ class Files:
     dtb: Source | None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What ``gdbstub run`` was asked for, checked."""
 
     guest: GuestConfig

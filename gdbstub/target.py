@@ -8,7 +8,7 @@ as the guest's memory would hold it, little-endian.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from gdbstub.aarch64.registers import Register
 from gdbstub.agent import Clauses
@@ -39,8 +39,7 @@ class Stop(Enum):
     AWATCH = "awatch"
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(NamedTuple):
     """One thread has something to say; every thread is at rest.
 
     ``gva`` is the watched address for a watchpoint, else unused; ``text`` is a line for the
@@ -54,8 +53,7 @@ class Stopped:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(NamedTuple):
     """The guest is gone: powered off, with *status*."""
 
     status: int = 0
@@ -71,8 +69,7 @@ class Action(Enum):
     STEP = "s"
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Step, and go on stepping while ``start`` ≤ pc < ``end`` and nothing else stops it."""
 
     start: int
@@ -101,8 +98,7 @@ class Kind(IntEnum):
     ACCESS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(NamedTuple):
     """One row of a thread list: ``state`` is a few words for a person."""
 
     id: int

@@ -6,7 +6,6 @@ It reads and writes RAM only: what a device would answer is nobody's business he
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from gdbstub.aarch64.mmu import PA_BITS, Mapping, Read, Regime, Walk, pieces, walk
@@ -144,7 +143,7 @@ class VirtualMemory:
             first = next(found)
         except MemoryFault:
             for kernel in self._kernels_for(index, gva):
-                found = pieces(replace(regime, ttbr1=kernel), gva, length, read)
+                found = pieces(regime._replace(ttbr1=kernel), gva, length, read)
                 with suppress(MemoryFault):
                     first = next(found)
                     break

@@ -5,10 +5,9 @@ asked for; a hit outside is found out here. Source: Arm ARM D2.9 "Watchpoint exc
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import canonical
 from gdbstub.aarch64.sysreg import DBGWCR
@@ -22,8 +21,7 @@ _TAG: Final = 0xFF << 56
 _FAR_OFF: Final = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One comparator's part of a watchpoint: it watches ``size`` bytes from ``gva``."""
 
     gva: int
@@ -43,8 +41,7 @@ class Slot:
 Slots = tuple[Slot, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Watchpoint:
+class Watchpoint(NamedTuple):
     """What a client asked for, and its key."""
 
     kind: Kind
@@ -93,8 +90,7 @@ def _meet(one: range, other: range) -> bool:
 # Planning.
 
 
-@dataclass(frozen=True, slots=True)
-class Cover:
+class Cover(NamedTuple):
     """Comparators that watch all of a range, and how many bytes besides."""
 
     slots: Slots

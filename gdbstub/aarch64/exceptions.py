@@ -4,8 +4,7 @@ It touches no vCPU: the caller reads ``Before`` and writes ``After``. Source: Ar
 "Exception entry"; compared with the kernel's own entry in arch/arm64/kvm/hyp/exception.c.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.aarch64.sysreg import EC, ESR, MDSCR, PSTATE, SCTLR
 
@@ -16,20 +15,18 @@ _TWO_CLASSES: Final = {EC.BREAKPOINT_LOWER, EC.STEP_LOWER, EC.WATCHPOINT_LOWER}
 _WITH_FAR: Final = {EC.WATCHPOINT_LOWER, EC.WATCHPOINT_SAME}
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
+class Before(NamedTuple):
     """What entry depends on. ``tagged`` is whether the VM has MTE, which defines PSTATE.TCO."""
 
     pc: int
     pstate: PSTATE
     vbar: int
     sctlr: SCTLR
-    mdscr: MDSCR = MDSCR()  # noqa: RUF009 - an immutable int
+    mdscr: MDSCR = MDSCR()
     tagged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class After:
+class After(NamedTuple):
     """What entry writes; ``far`` is None where FAR_EL1 keeps its value."""
 
     pc: int

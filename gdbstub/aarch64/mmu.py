@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.errors import MemoryFault
@@ -28,8 +28,7 @@ _LAST: Final = 3  # the level of pages
 _TOP_BYTE: Final = 0xFF << 56
 
 
-@dataclass(frozen=True, slots=True)
-class Regime:
+class Regime(NamedTuple):
     """The registers that decide a translation, as one vCPU has them at one moment.
 
     ``pa_bits`` is what it implements: ``PA_BITS`` of its ID_AA64MMFR0_EL1.PARange.
@@ -42,8 +41,7 @@ class Regime:
     pa_bits: int = _LPA
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """Where a virtual address lies: ``size`` bytes from ``ipa`` on lie together."""
 
     ipa: int
@@ -74,8 +72,7 @@ class Step:
     output: int
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(NamedTuple):
     """A translation with all its steps, for a person.
 
     With the MMU off there are none. ``granule`` is the logarithm of its size and ``bits``
@@ -92,8 +89,7 @@ class Walk:
     fault: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
+class _Tables(NamedTuple):
     """One half of the virtual addresses: how its tables are read, and where the first is.
 
     ``bits`` are those of an input address, ``output_bits`` those that an output may have;

@@ -7,7 +7,7 @@ so in its output, since GDB resumes from a stop at such a breakpoint without ste
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gdbstub.agent.operations import Context, Run
 from gdbstub.agent.program import Program
@@ -18,8 +18,7 @@ _log = logging.getLogger(__name__)
 _TRUE = Program.compile(b"\x22\x01\x27")  # const8 1, end
 
 
-@dataclass(frozen=True, slots=True)
-class Clauses:
+class Clauses(NamedTuple):
     """One breakpoint's; a breakpoint that was inserted without any has the default ones.
 
     Where there are commands, a hit is no stop: they run, and the guest goes on.

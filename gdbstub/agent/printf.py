@@ -7,8 +7,7 @@ and of C.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.errors import AgentError, MemoryFault
 
@@ -34,8 +33,7 @@ _INTEGERS: Final = "diuxXo"
 _FLOATS: Final = "eEfFgGaA"
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(NamedTuple):
     """One ``%`` and what follows it."""
 
     letter: str
@@ -101,8 +99,7 @@ class Conversion:
         return text if self.precision is not None else text + b"..."
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """A format, parsed: what is printed as it is, and what an argument stands for."""
 
     pieces: tuple[bytes | Conversion, ...]

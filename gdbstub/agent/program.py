@@ -7,7 +7,7 @@ the next, is a plain loop over a tuple. Source: GDB manual, F.1 "General Bytecod
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.agent.operations import (
     END,
@@ -30,8 +30,7 @@ _MOST_STEPS: Final = 20_000
 _BLOCK: Final = 128  # steps, after which the clock is looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """Operations one after another, and where they lead: places in ``Program.blocks``."""
 
     operations: tuple[Operation, ...]
@@ -41,8 +40,7 @@ class Block:
     taken: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """Bytecode that may be evaluated, as often as wanted and on any thread."""
 
     blocks: tuple[Block, ...]
@@ -118,8 +116,7 @@ def _printf(format_: Format) -> Operation:
     return operation
 
 
-@dataclass(frozen=True, slots=True)
-class _Instruction:
+class _Instruction(NamedTuple):
     """One instruction, decoded; ``operation`` is None where it only leads somewhere."""
 
     pops: int

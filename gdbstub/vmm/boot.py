@@ -6,7 +6,7 @@ Source: Documentation/arch/arm64/booting.rst ("Setup the device tree", "Call the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub import elf
 from gdbstub.errors import InputError
@@ -45,8 +45,7 @@ class Placement:
         return self.ipa + self.size
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """All of a guest's initial state that is not a reset value: disjoint placements, pc, x0.
 
     x1 to x3 are 0 and PSTATE is ``ENTRY_PSTATE``; the MMU is off.

@@ -5,8 +5,7 @@ Sources: Documentation/devicetree/bindings, the Devicetree Specification 0.4.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gdbstub.errors import InputError
 from gdbstub.vmm import layout
@@ -38,8 +37,7 @@ _PSCI: Final = (
 _Value = int | str | list[int] | list[str] | bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """What /chosen tells: the command line, and the initrd's first and last-plus-one address.
 
     ``kaslr_seed`` is 64 bits; 0 is as good as none to a kernel.

@@ -1,7 +1,6 @@
 """What a vCPU does between two stops: ranges, waits, exclusives, hits beside a watchpoint."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -217,7 +216,7 @@ def test_an_exit_that_nothing_explains_is_told_with_its_syndrome(
     arm = client.machine.arm
 
     def arm_another(debug: DebugRegisters) -> None:
-        arm(replace(debug, breakpoints=(*debug.breakpoints, breakpoint_at(at(2)))))
+        arm(debug._replace(breakpoints=(*debug.breakpoints, breakpoint_at(at(2)))))
 
     monkeypatch.setattr(client.machine, "arm", arm_another)
     report = client.go()
