@@ -6,6 +6,7 @@ It names no packet; ``addr,length[;…]`` stands beside the handler that takes t
 import re
 from binascii import unhexlify
 from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
 from gdbstub.errors import PacketError
@@ -63,7 +64,7 @@ _TOKEN: Final = re.compile(r"XX…|…|[a-z-]+|.")
 
 
 class Template:
-    """A template, compiled."""
+    """A template: the parser of what follows a packet's name."""
 
     def __init__(self, text: str) -> None:
         """Compile *text*; ``[`` and ``]`` enclose what may be absent.
@@ -84,11 +85,16 @@ class Template:
             else:
                 pattern += re.escape(token.encode())
         self.text = text
-        self._fullmatch = re.compile(pattern, re.DOTALL).fullmatch
+        self._pattern = pattern
         self._converters = tuple(converters)
         #: Whether a name must not run on: with no argument right behind it, ``qC`` is a
         #: word, and ``qCRC`` another.
         self.closed = text.lstrip("[")[:1] in (*",;:", "")
+
+    @cached_property
+    def _fullmatch(self) -> Callable[[bytes, int], re.Match[bytes] | None]:
+        # Compiled when first wanted: a session uses few packets, and every start would wait.
+        return re.compile(self._pattern, re.DOTALL).fullmatch
 
     def parse(self, data: bytes, start: int) -> list[object]:
         """The arguments in *data* from *start* on, ``None`` where one is absent.

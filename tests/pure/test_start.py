@@ -1,0 +1,37 @@
+"""What a start does not wait for: modules that only some sessions use, or only a tool."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pure.elves import Elf, image
+
+LATER = {
+    *("cffi", "pycparser", "elftools", "zstandard", "gzip", "rich"),
+    *("gdbstub.monitor.commands", "gdbstub.doctor", "gdbstub.lab"),
+}
+#: All of ``gdbstub run`` but the VM, which this machine may have no KVM for.
+PROGRAM = """
+import sys
+from gdbstub import cli, run
+
+async def serve(settings):
+    print(*sys.modules)
+    return 0
+
+cli.choose_host, run.serve = lambda _: "kvm", serve
+sys.exit(cli.call(["run", sys.argv[1], "--gdb=localhost:0"]))
+"""
+
+
+@pytest.mark.parametrize("guest", [Elf().build(), image(0x3000)], ids=["ELF", "Image"])
+def test_a_start_imports_nothing_that_it_can_do_without(guest: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "guest"
+    path.write_bytes(guest)
+    argv = [sys.executable, "-c", PROGRAM, str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "gdbstub.kvm_backend" in imported
+    assert not imported & LATER
