@@ -4,7 +4,6 @@ What GDB sends too is not here, and what a client has not asked for is not said.
 """
 
 import errno
-import json
 from typing import Final
 
 from gdbstub.errors import MachineError
@@ -57,6 +56,8 @@ def thread_stop(client: Client, thread_id: int) -> bytes:
 @packet("jThreadsInfo")
 def threads_info(client: Client) -> bytes:
     """``jThreadsInfo``: every thread's name, stop and registers, as JSON (LLDB extension)."""
+    import json  # not at the top: a start would wait for what GDB never needs
+
     described = [_described(client, thread) for thread in client.target.threads()]
     return json.dumps(described, separators=(",", ":")).encode()
 

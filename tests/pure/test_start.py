@@ -9,7 +9,7 @@ import pytest
 from tests.pure.elves import Elf, image
 
 LATER = {
-    *("cffi", "pycparser", "elftools", "zstandard", "gzip", "rich"),
+    *("cffi", "pycparser", "elftools", "zstandard", "gzip", "rich", "html", "json"),
     *("gdbstub.monitor.commands", "gdbstub.doctor", "gdbstub.lab"),
 }
 #: All of ``gdbstub run`` but the VM, which this machine may have no KVM for.
