@@ -5,7 +5,6 @@ Sources: arch/arm64/kernel/entry.S (vectors, __bp_harden_el1_vectors), proton-pa
 (this_cpu_set_vectors), init/version.c (linux_banner).
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Self
@@ -84,11 +83,15 @@ class Program:
 
     def to_text(self) -> str:
         """All of it, on one line."""
+        import json  # not at the top, as below: only what is run in a lab is handed on
+
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> Self:
         """What ``to_text`` made *text* of."""
+        import json
+
         fields = json.loads(text)
         kernel = fields["kernel"]
         if kernel is not None:

@@ -4,20 +4,18 @@ A machine has no processes; its vCPUs are the threads.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from html import escape
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.errors import PacketError
 from gdbstub.packets.client import Client
+from gdbstub.packets.xml import escape
 from gdbstub.target import program_counter
 
 #: A row: texts by the names of their columns, the same ones in every row.
 _Row = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
+class _Table(NamedTuple):
     """One that ``info os NAME`` shows; ``title`` is for a client that has a menu of them."""
 
     title: str

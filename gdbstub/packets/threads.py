@@ -5,6 +5,7 @@ Which ones there are never changes, so no list is kept between packets.
 
 from gdbstub.packets.client import ALL, ANY, Client
 from gdbstub.packets.registry import packet
+from gdbstub.packets.xml import escape
 
 
 @packet("Hg", "thread-id", idle=True)
@@ -56,10 +57,6 @@ def extra_info(client: Client, thread_id: int) -> bytes:
 
 def threads_xml(client: Client) -> bytes:
     """The thread list as a document (GDB manual, "Thread List Format")."""
-    # For XML, too, and a twentieth of what xml.sax.saxutils imports; not at the top: its table of
-    # entities is what a start would wait for.
-    from html import escape
-
     rows = (
         f'<thread id="{row.id:x}" core="{row.core}" name="{escape(row.name)}">'
         f"{escape(row.state)}</thread>"
