@@ -58,6 +58,7 @@ from tests.contract.broken import address, break_page, touched_page
 host_memory.survive()
 """
 QUEUE = """
+import cffi
 libc = cffi.FFI()
 libc.cdef("long syscall(long number, ...);")
 info = ffi.new("int[32]", [signal.SIGBUS, 0, {code}])
