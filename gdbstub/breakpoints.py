@@ -5,6 +5,7 @@ vCPUs run.
 """
 
 from collections import Counter
+from typing import Final
 
 from gdbstub.aarch64.instructions import WordAt
 from gdbstub.aarch64.registers import CPSR
@@ -18,6 +19,9 @@ from gdbstub.target import Kind
 from gdbstub.virtual_memory import VirtualMemory
 from gdbstub.watchpoints import Elsewhere, Watchpoint
 
+#: Where the addresses end that AArch32 code can be at.
+_AARCH32_END: Final = 1 << 32
+
 
 class Breakpoints:
     """Software and hardware breakpoints of one machine, and memory with the former hidden."""
@@ -26,7 +30,8 @@ class Breakpoints:
         self._machine = machine
         self._software = SoftwareBreakpoints(machine)
         self._hardware = HardwareBreakpoints(machine.breakpoint_slots, machine.watchpoint_slots)
-        #: Z0 where no RAM is yet: gva -> the vCPU that asked. A comparator stands in.
+        #: Z0 where no RAM is yet, or code that has no BRK of ours: gva -> the vCPU that asked.
+        #: A comparator stands in.
         self._unmapped: dict[int, int] = {}
         self._clauses: dict[tuple[Kind, int], Clauses] = {}
         #: How often a breakpoint's conditions did not hold, by kind and address.
@@ -128,7 +133,9 @@ class Breakpoints:
         self._software.lay(ipa)
 
     def _patch(self, vcpu: int, gva: int) -> bool:
-        """Ask for a BRK at *gva* if there is RAM there now."""
+        """Ask for a BRK at *gva* if there is RAM there now, and A64 code for all we know."""
+        if gva < _AARCH32_END and PSTATE(self._machine.vcpus[vcpu].get(CPSR)).nRW:
+            return False
         try:
             ipa = self.memory.translate(vcpu, gva).ipa
             if len(self._machine.read_memory(ipa, 4)) < 4:

@@ -53,7 +53,7 @@ def _checked(kind: Kind, gva: int, length: int) -> int:
     """*length*, which for a breakpoint is the instruction's size; ours are A64, 4 bytes."""
     if kind in (Kind.SOFTWARE, Kind.HARDWARE):
         if length != 4:
-            raise PacketError(f"an A64 breakpoint has kind 4, not {length}")
+            raise PacketError(f"breakpoints are for A64 code, whose kind is 4: not {length}")
         if gva % 4:
             raise PacketError(f"no A64 instruction is at {gva:#x}")
     elif not length or gva + length > 1 << 64:

@@ -2,14 +2,25 @@
 
 import pytest
 
-from gdbstub.aarch64.registers import SCTLR_EL1, TTBR0_EL1, X
-from gdbstub.aarch64.sysreg import SCTLR
+from gdbstub.aarch64.registers import CPSR, SCTLR_EL1, TTBR0_EL1, X
+from gdbstub.aarch64.sysreg import PSTATE, SCTLR
 from gdbstub.errors import NoSlot
 from gdbstub.swbp import BRK
 from gdbstub.target import Kind
 from tests.contract.backends import Factory
+from tests.contract.conftest import Start
 from tests.contract.programs import MMU_ON
-from tests.contract.spaces import KERNEL, KERNEL_GVA, NOP, OTHER, ROUND, Spaces
+from tests.contract.spaces import (
+    EL0T,
+    KERNEL,
+    KERNEL_GVA,
+    NOP,
+    OTHER,
+    ROUND,
+    TEXT,
+    USER_GVA,
+    Spaces,
+)
 from tests.tables import AF
 
 PLACE = KERNEL_GVA + 8
@@ -78,3 +89,58 @@ def test_there_are_as_many_as_comparators(early: Spaces) -> None:
     early.stops_at(PLACE)
     early.remove(PLACE)
     early.debugger.insert(1, Kind.HARDWARE, 0xFFFF_A000_0000_0000, 4)
+
+
+# AArch32.
+
+#: EL0 in AArch32 state, which other processes of an AArch64 kernel may be in.
+USER32 = PSTATE(nRW=1, A=1, I=1, F=1)
+
+
+@pytest.mark.own_kvm
+def test_aarch32_code_gets_no_brk(start_kvm: Start) -> None:
+    """It would be another instruction there: a comparator stands in while a vCPU executes that."""
+    spaces = Spaces(start_kvm(ROUND).machine)
+    spaces.enter(USER_GVA, spaces.a)
+    spaces.machine.vcpus[0].set(CPSR, USER32)
+    spaces.insert(USER_GVA + 8)
+    spaces.debugger._breakpoints.arm()
+    assert spaces.word(TEXT + 8) == NOP
+    assert len(armed(spaces)) == 1
+    spaces.machine.vcpus[0].set(CPSR, EL0T)
+    spaces.debugger._breakpoints.arm()
+    assert spaces.word(TEXT + 8) == BRK
+    assert armed(spaces) == ()
+
+
+@pytest.mark.own_kvm
+def test_a_kernel_has_its_brks_while_a_process_of_aarch32_runs(start_kvm: Start) -> None:
+    spaces = Spaces(start_kvm(ROUND).machine)
+    spaces.enter(USER_GVA, spaces.a, kpti=False)
+    spaces.machine.vcpus[0].set(CPSR, USER32)
+    spaces.insert(PLACE)
+    spaces.debugger._breakpoints.arm()
+    assert spaces.word(KERNEL + 8) == BRK
+    assert armed(spaces) == ()
+
+
+#: A32: ``nop``, ``add r0, r0, #1``, ``nop``, ``b . - 12``.
+ROUND32 = b"".join(
+    word.to_bytes(4, "little") for word in (0xE320F000, 0xE2800001, 0xE320F000, 0xEAFFFFFB)
+)
+
+
+@pytest.mark.own_kvm
+def test_aarch32_code_stops_where_it_is_asked_to(start_kvm: Start) -> None:
+    spaces = Spaces(start_kvm(ROUND).machine)
+    spaces.machine.write_memory(TEXT, ROUND32)
+    spaces.enter(USER_GVA, spaces.a)
+    spaces.machine.vcpus[0].set(CPSR, USER32)
+    for times in 1, 2:
+        spaces.insert(USER_GVA + 8)
+        spaces.stops_at(USER_GVA + 8)
+        assert spaces.machine.vcpus[0].get(X[0]) == times
+        assert spaces.machine.read_memory(TEXT, 16) == ROUND32
+        spaces.remove(USER_GVA + 8)
+        spaces.step()
+        assert spaces.pc() == USER_GVA + 12
