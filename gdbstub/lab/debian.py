@@ -169,7 +169,7 @@ def unpack(deb: Path, tree: Path, exclude: Iterable[str] = ()) -> None:
     tools.require("dpkg-deb", "tar")
     tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(tree)]
     tar += [f"--exclude={pattern}" for pattern in exclude]
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as source:
-        done = subprocess.run(tar, stdin=source.stdout, capture_output=True, check=False)
+    with tools.started(["dpkg-deb", "--fsys-tarfile", str(deb)]) as source:
+        done = tools.call(tar, stdin=source.stdout or b"")
     if done.returncode or source.returncode:
         raise LabError(f"cannot unpack {deb.name}: {tools.last_words(done.stderr)}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import IO, Final
 
 from gdbstub.lab.errors import LabError
 
@@ -28,6 +28,7 @@ PACKAGE_OF: Final[Mapping[str, str]] = {
 }
 """The Debian package of every program that the lab calls."""
 
+_PIPE: Final = subprocess.PIPE
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,25 +49,40 @@ def run(argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b"") -> 
 
 
 def call(
-    argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b""
+    argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes | IO[bytes] = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end, with its output captured; it does not outlive the call.
+    """Run a program to its end, with its output captured; it does not outlive the call."""
+    given, source = (stdin, _PIPE) if isinstance(stdin, bytes) else (None, stdin)
+    with started(argv, cwd=cwd, stdin=source, stderr=_PIPE) as process:
+        out, err = process.communicate(given)
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
-    Not even if a signal ends the call while the program is being started, where
-    ``subprocess.run`` would leave it behind.
+
+@contextmanager
+def started(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    stdin: int | IO[bytes] | None = None,
+    stderr: int | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program whose output is for the block, which waits for its end; it does not outlive that.
+
+    Not even if a signal ends the block while the program is being started, where ``subprocess``
+    would leave it behind.
     """
     process: subprocess.Popen[bytes] | None = None
-    pipe = subprocess.PIPE
     try:
         with _signals_wait():
-            process = subprocess.Popen(argv, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe)
-        out, err = process.communicate(stdin)
+            process = subprocess.Popen(argv, cwd=cwd, stdin=stdin, stdout=_PIPE, stderr=stderr)
+        yield process
+        with process:  # which closes the pipes, and waits
+            pass
     except BaseException:
         if process:
-            with process:  # which waits, and closes the pipes
+            with process:
                 process.kill()
         raise
-    return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
 
 @contextmanager

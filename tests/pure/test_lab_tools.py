@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import pytest
 
-from gdbstub.lab import tools
+from gdbstub.lab import debian, tools
 
 
 class Ended(Exception):
@@ -27,26 +28,54 @@ def ended_by_sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.usefixtures("ended_by_sigterm")
-@pytest.mark.parametrize("command", ["exec sleep 4720", "kill -TERM $PPID; exec sleep 4720"])
-def test_a_signal_ends_a_program_with_who_runs_it(
-    monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    """Whether it comes while the program runs, or while it is being started."""
-    started: list[int] = []
+WHILE_IT_RUNS = "exec sleep 4720"
+WHILE_IT_IS_STARTED = f"kill -TERM $PPID; {WHILE_IT_RUNS}"
+
+
+@pytest.fixture(params=[WHILE_IT_RUNS, WHILE_IT_IS_STARTED])
+def command(request: pytest.FixtureRequest) -> str:
+    """A shell's, of a program in whose time the signal comes."""
+    return str(request.param)
+
+
+@pytest.fixture
+def started(
+    command: str, ended_by_sigterm: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[int]]:
+    """The processes that a test starts, each of which must be gone at its end."""
+    pids: list[int] = []
 
     class Popen(subprocess.Popen[bytes]):
         def _execute_child(self, *arguments: object) -> None:
             super()._execute_child(*arguments)  # type: ignore[misc]
-            started.append(self.pid)
-            if "kill" not in command:
+            pids.append(self.pid)
+            if command == WHILE_IT_RUNS:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
+    yield pids
+    assert pids
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):  # not even as a zombie
+            os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("started")
+def test_a_signal_ends_a_program_with_who_runs_it(command: str) -> None:
     with pytest.raises(Ended):
         tools.call(["sh", "-c", command])
-    with pytest.raises(ProcessLookupError):  # not even as a zombie
-        os.kill(started[0], 0)
+
+
+@pytest.mark.usefixtures("started")
+def test_a_signal_ends_the_programs_that_unpack(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in "dpkg-deb", "tar":
+        (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(Ended):
+        debian.unpack(tmp_path / "any.deb", tmp_path)
 
 
 def test_what_a_program_is_given_and_says() -> None:
