@@ -1,13 +1,19 @@
-"""Both event loops that the stub may run on, for the tests of the server."""
+"""Both event loops that the stub may run on, for the tests of the server; hypothesis's profile."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 BOTH = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 SERVING = {"test_server.py", "test_stdio.py", "test_sliced.py", "test_library.py"}
+
+# How long an example takes says how busy the machine is. For this ring alone: the lab, where others
+# run, has no hypothesis.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_asyncio_loop_factories(

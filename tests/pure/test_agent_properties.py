@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.agent import Program, Run
@@ -101,7 +101,6 @@ expressions: st.SearchStrategy[Expression] = st.one_of(
 
 
 @given(expressions)
-@settings(deadline=None)
 def test_arithmetic_is_what_the_model_says(expression: Expression) -> None:
     program = Program.compile(expression.code + assemble("end"))
     if expression.value is None:
@@ -129,7 +128,6 @@ def evaluate(code: bytes) -> None:
 
 
 @given(st.binary(max_size=64))
-@settings(deadline=None)
 def test_any_bytes(code: bytes) -> None:
     evaluate(code)
 
@@ -144,7 +142,6 @@ instructions = st.one_of(
 
 
 @given(st.lists(instructions, max_size=40).map(b"".join))
-@settings(deadline=None)
 def test_any_instructions(code: bytes) -> None:
     evaluate(code)
     evaluate(assemble("const8 1; " * 6) + code + assemble("end"))

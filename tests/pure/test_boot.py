@@ -3,7 +3,7 @@ from random import Random
 
 import fdt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import elf
@@ -151,7 +151,6 @@ def test_options_that_cannot_be_honoured() -> None:
 SIZES = st.integers(1, 80 * MIB)
 
 
-@settings(deadline=None)
 @given(
     text_offset=st.sampled_from([0, 0x8_0000, 0x1F_FFF8]),
     image_size=st.one_of(SIZES, st.integers(400 * MIB, 600 * MIB)).map(lambda n: n + 4096),
@@ -174,7 +173,6 @@ def test_linux_fits_or_the_advice_is_good(
         check(found, memory)
 
 
-@settings(deadline=None)
 @given(
     gaps=st.lists(
         st.tuples(st.integers(0, 100 * MIB), st.integers(1, 100 * MIB)), min_size=1, max_size=5

@@ -2,7 +2,7 @@ from contextlib import suppress
 
 import fdt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.errors import InputError
@@ -147,7 +147,6 @@ def test_bad_trees_get_one_clear_line(data: bytes, line: str) -> None:
         device_tree.amend(data, "t.dtb", Chosen())
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(8, len(V3) - 1), st.integers(0, 255)), max_size=6))
 def test_mutated_trees_never_raise_anything_else(edits: list[tuple[int, int]]) -> None:
     data = bytearray(V3)

@@ -106,7 +106,7 @@ def test_a_huge_memsz_is_only_a_figure() -> None:
     assert found.segments[0].memsz == 1 << 60
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_a_mutated_file_never_raises_anything_else(data: st.DataObject) -> None:
     content = bytearray(TWO.build())
@@ -131,7 +131,6 @@ def test_a_mutated_file_never_raises_anything_else(data: st.DataObject) -> None:
     assert all(len(s.data) <= len(whole) for s in found.segments)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_garbage_never_raises_anything_else(data: bytes) -> None:
     with pytest.raises(InputError):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import elf
@@ -103,7 +103,6 @@ def test_a_packed_kernel_that_is_too_large_says_how_large() -> None:
         images.parse(packed, "vmlinuz", 2 << 20)
 
 
-@settings(deadline=None)
 @given(st.sampled_from([RAW, GZ, ZST, zboot(ZST, b"zstd")]), st.data())
 def test_mutated_files_never_raise_anything_else(base: bytes, data: st.DataObject) -> None:
     content = bytearray(base)

@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.vmm import pl011
@@ -190,7 +190,6 @@ ACCESS = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(ACCESS, st.binary(max_size=40)), max_size=40))
 def test_whatever_a_guest_does_the_line_is_ris_and_imsc(
     actions: list[tuple[bool, int, int, int] | bytes],
