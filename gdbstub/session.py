@@ -72,6 +72,11 @@ class Session:
         return self._work is not None
 
     @property
+    def idle(self) -> bool:
+        """Whether the next thing to happen is that the client sends something."""
+        return not (self._running or self._work or self.over)
+
+    @property
     def awaits_stop(self) -> bool:
         """Whether the client has been promised a stop reply."""
         return self._owed

@@ -8,6 +8,7 @@ import logging
 from typing import Final, Protocol, cast
 
 from gdbstub.endpoint import Tcp
+from gdbstub.server.burst import TIMES, Burst
 from gdbstub.session import Refusal, Session
 
 _log = logging.getLogger("gdbstub.server")
@@ -36,6 +37,11 @@ class Host(Protocol):
 
     def session(self) -> Session:
         """Begin a client's conversation."""
+        ...
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the event loop may be kept waiting: the target does not need its thread."""
         ...
 
     def stops_soon(self) -> bool:
@@ -84,12 +90,15 @@ class Conversation(asyncio.Protocol):
         self._refusal: Refusal | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._working = False  # a slice of work is due
+        self._burst: Burst | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there (``asyncio.Protocol``)."""
         # It need not be an instance of asyncio's class: uvloop's are none.
         link = cast("asyncio.Transport", transport)
         address = link.get_extra_info("peername")  # empty for a Unix socket
+        if self._server.may_wait and (opened := link.get_extra_info("socket")):
+            self._burst = Burst(opened.fileno())
         self.open(link, str(Tcp(*address[:2])) if address else "a local process")
 
     def open(self, link: Link, peer: str) -> None:
@@ -113,9 +122,12 @@ class Conversation(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the client's."""
         if (session := self._session) and self._link:
-            self._send(session.receive(data))
-            if session.awaits_stop and self._server.stops_soon():
-                self._send(session.target_stopped())
+            self._answer(session, data)
+            if self._burst:
+                for _ in range(TIMES):
+                    if not (session.idle and not self._unsent() and (data := self._burst.next())):
+                        break
+                    self._answer(session, data)
             if session.busy:
                 self._begin_work()
         elif self._refusal and self._link:
@@ -123,11 +135,20 @@ class Conversation(asyncio.Protocol):
             if self._refusal.over:
                 self._link.close()
 
+    def _answer(self, session: Session, data: bytes) -> None:
+        self._send(session.receive(data))
+        if session.awaits_stop and self._server.stops_soon():
+            self._send(session.target_stopped())
+
     def target_stopped(self) -> None:
         """The target wants to be asked why it is at rest, or has printed something."""
         if self._session:
             self._send(self._session.target_stopped())
             self._begin_work()
+
+    def _unsent(self) -> bool:
+        """Whether the client has not taken all that was sent to it."""
+        return bool(cast("asyncio.Transport", self._link).get_write_buffer_size())
 
     def _begin_work(self) -> None:
         if self._session and self._session.busy and not self._working:

@@ -145,6 +145,11 @@ class Server:
             encode=self._encode,
         )
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether the event loop may be kept waiting: the target does not need its thread."""
+        return self._patience > 0
+
     def stops_soon(self) -> bool:
         """Whether the target, which was set going just now, has come to rest."""
         return bool(self._patience and self._news and self._news.comes_within(self._patience))

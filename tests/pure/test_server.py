@@ -61,6 +61,13 @@ class Peer:
 PEERS: list[Peer] = []
 
 
+@pytest.fixture(autouse=True, params=[0, 0.004], ids=["turns", "prompt"])
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is run with a target for which the loop may be kept waiting, too."""
+    if request.param:
+        monkeypatch.setattr(FakeTarget, "patience", request.param, raising=False)
+
+
 @pytest.fixture(autouse=True)
 async def all_peers_leave() -> AsyncIterator[None]:
     yield

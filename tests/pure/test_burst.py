@@ -1,0 +1,78 @@
+"""Packets that come right after a reply are answered without a turn of the event loop."""
+
+import asyncio
+import socket
+import threading
+
+import pytest
+
+from gdbstub import rsp
+from gdbstub.endpoint import Tcp
+from gdbstub.server import Server
+from gdbstub.server.burst import Burst
+from tests.pure.fake_target import HERE, FakeTarget
+
+
+class PromptTarget(FakeTarget):
+    """One that lets the loop wait."""
+
+    patience = 0.004
+
+
+def test_what_is_there_is_taken_and_the_end_is_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        burst = Burst(ours.fileno())
+        assert burst.next() == b""
+        theirs.sendall(b"$g#67")
+        assert burst.next() == b"$g#67"
+        assert burst.next() == b""
+        theirs.close()
+        assert burst.next() == b""
+
+
+def reply(client: socket.socket, kept: bytearray) -> bytes:
+    while (end := kept.find(b"#")) < 0 or len(kept) < end + 3:
+        more = client.recv(4096)
+        assert more, "the connection has ended"
+        kept += more
+    frame = bytes(kept[kept.index(b"$") + 1 : end])
+    del kept[: end + 3]
+    return frame
+
+
+def converse(port: int, packets: list[bytes], replies: list[bytes]) -> None:
+    """A client on a thread of its own, as quick as it can be."""
+    kept = bytearray()
+    with socket.create_connection(("localhost", port)) as client:
+        client.sendall(rsp.encode(b"QStartNoAckMode"))
+        assert reply(client, kept) == b"OK"
+        for packet in packets:
+            client.sendall(rsp.encode(packet))
+            replies.append(reply(client, kept))
+        # Two at once, one of them in pieces.
+        client.sendall(rsp.encode(b"qC") + b"$")
+        replies.append(reply(client, kept))
+        client.sendall(rsp.encode(b"qC")[1:])
+        replies.append(reply(client, kept))
+
+
+@pytest.mark.parametrize("make", [FakeTarget, PromptTarget])
+async def test_a_burst_is_answered_as_packets_one_by_one_are(make: type[FakeTarget]) -> None:
+    target = make()
+    write = b"M%x,4:00000014" % (0x4000_0000 + 8)
+    assert int.from_bytes(bytes.fromhex("00000014"), "little") == HERE
+    packets = [b"?", write, b"qC", b"vCont;s:1", b"p20", b"vCont;s:1", b"g"] * 40
+    replies: list[bytes] = []
+    async with Server(target, Tcp("localhost", 0)) as server:
+        port = int(server.endpoint.rpartition(":")[2])
+        client = threading.Thread(target=converse, args=(port, packets, replies))
+        client.start()
+        while client.is_alive():
+            await asyncio.to_thread(client.join, 1)
+    *one_by_one, first, second = replies
+    assert len(one_by_one) == len(packets)
+    assert {each[:1] for each in one_by_one[3::7]} == {b"T"}
+    assert one_by_one[1::7] == [b"OK"] * 40
+    assert first == second == one_by_one[2]
