@@ -1,7 +1,8 @@
 """What a few instructions do that touch no memory, as an effect from values to values.
 
 What a breakpoint is on can so be done without taking it out. Only what is exact whatever the state
-is done here. Source: Arm ARM C6.2 "Alphabetical list of A64 base instructions".
+is done here: not calls and returns, which a guarded control stack takes part in (FEAT_GCS).
+Source: Arm ARM C6.2 "Alphabetical list of A64 base instructions".
 """
 
 from collections.abc import Callable
@@ -40,7 +41,7 @@ def effect(word: int, pc: int, pstate: PSTATE, x: ReadX) -> Effect | None:
 
 def _is_place(pc: int) -> bool:
     """Whether an instruction may be at *pc*, whose top byte nothing then changes."""
-    return not pc & 3 and pc >> 55 in (0, 0x1FF)
+    return pc >> 55 in (0, 0x1FF)
 
 
 def _signed(value: int, bits: int) -> int:
@@ -65,8 +66,7 @@ def _next(pc: int, word: int, register: int, value: int) -> Effect:
 
 
 def _b(word: int, pc: int, pstate: PSTATE, x: ReadX) -> Effect:
-    target = (pc + _offset(word, 0, 26)) % _TOP
-    return Effect(target, 30, pc + 4) if word & _WIDE else Effect(target)
+    return Effect((pc + _offset(word, 0, 26)) % _TOP)
 
 
 def _b_cond(word: int, pc: int, pstate: PSTATE, x: ReadX) -> Effect:
@@ -84,10 +84,6 @@ def _tbz(word: int, pc: int, pstate: PSTATE, x: ReadX) -> Effect:
     bit = word >> 31 << 5 | word >> 19 & 0x1F
     taken = _x(x, word & 0x1F) >> bit & 1 == word >> 24 & 1
     return Effect((pc + (_offset(word, 5, 14) if taken else 4)) % _TOP)
-
-
-def _ret(word: int, pc: int, pstate: PSTATE, x: ReadX) -> Effect:
-    return Effect(_x(x, word >> 5 & 0x1F))
 
 
 def _adr(word: int, pc: int, pstate: PSTATE, x: ReadX) -> Effect:
@@ -144,11 +140,10 @@ def _holds(cond: int, pstate: PSTATE) -> bool:
 
 _Rule = Callable[[int, int, PSTATE, ReadX], Effect | None]
 _RULES: Final[tuple[tuple[int, int, _Rule], ...]] = (
-    (0x7C00_0000, 0x1400_0000, _b),  # B, BL
+    (0xFC00_0000, 0x1400_0000, _b),
     (0xFF00_0010, 0x5400_0000, _b_cond),
     (0x7E00_0000, 0x3400_0000, _cbz),  # CBZ, CBNZ
     (0x7E00_0000, 0x3600_0000, _tbz),  # TBZ, TBNZ
-    (0xFFFF_FC1F, 0xD65F_0000, _ret),
     (0x1F00_0000, 0x1000_0000, _adr),  # ADR, ADRP
     (0x3F80_0000, 0x1100_0000, _add),  # ADD, SUB
     (0x7F80_0000, 0x1280_0000, _movn),
