@@ -19,7 +19,7 @@ class GuestDebug:
         self._fd = fd
         self._struct: CData = ffi.new("struct kvm_guest_debug *")
         self._step = False
-        self._debug = DebugRegisters()
+        self._debug = self._filled = DebugRegisters()  # what KVM has, and what the structure has
 
     def set(self, step: bool, debug: DebugRegisters, *, cut_short: bool = False) -> None:
         """Step or not, with these comparators; *cut_short*: the last run ended by a kick.
@@ -31,9 +31,11 @@ class GuestDebug:
         same = debug is self._debug or debug == self._debug
         if same and step == self._step and not stale:
             return
-        if not same:
+        if debug.breakpoints != self._filled.breakpoints:
             _fill(self._struct.dbg_bcr, self._struct.dbg_bvr, debug.breakpoints)
+        if debug.watchpoints != self._filled.watchpoints:
             _fill(self._struct.dbg_wcr, self._struct.dbg_wvr, debug.watchpoints)
+        self._filled = debug
         if stale:
             # Only switching debugging off makes newer kernels forget a pending step.
             self._ioctl(0)
