@@ -123,9 +123,18 @@ def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typi
     if settings.script is not None:
         return asyncio.run(_script(settings, settings.script, remote))
     with keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext():
-        status = ended.result()
-    left = isinstance(settings.endpoint, Stdio) and status == 128 + signal.SIGTERM
-    return 0 if left else status  # the inner stub is told to stop when its only client leaves
+        return asyncio.run(_end(settings, ended))
+
+
+async def _end(settings: Settings, ended: "Future[int]") -> int:
+    # Not ``ended.result()``: a signal that came while that begins to wait would never be heard.
+    async def end() -> int:
+        status = await asyncio.wrap_future(ended)
+        left = isinstance(settings.endpoint, Stdio) and status == 128 + signal.SIGTERM
+        return 0 if left else status  # the inner stub is told to stop when its only client leaves
+
+    async with until_signal() as stopped:
+        return await first(stopped, end())
 
 
 async def _script(settings: Settings, command: str, remote: str) -> int:
