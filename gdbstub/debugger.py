@@ -57,6 +57,8 @@ class Debugger:
     def __init__(self, machine: Machine) -> None:
         self.notify: Callable[[], None] = lambda: None
         self.running = False
+        #: Called before a client hears that the guest has powered off.
+        self.at_end: Callable[[], None] = lambda: None
         #: Steps are done by then, and short runs (``Prompt``).
         self.patience = 0.004
         #: Whether a step may end at an interrupt's vector, as it does when left to KVM.
@@ -373,6 +375,7 @@ class Debugger:
     def _system_event(self, event: SystemEvent) -> Report:
         match event.kind:
             case SystemEventKind.SHUTDOWN:
+                self.at_end()
                 return Exited()
             case SystemEventKind.RESET:
                 self.reset()

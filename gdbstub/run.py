@@ -136,6 +136,8 @@ async def serve(settings: Settings) -> int:
             guest = Guest(settings.guest, output.write)
             stack.callback(guest.close)
             debugger = MonitoredDebugger(guest.machine, settings.program)
+            # A client may leave at once, and take with it who reads the console.
+            debugger.at_end = output.flush
             server = Server(
                 debugger,
                 settings.endpoint,

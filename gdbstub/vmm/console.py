@@ -34,8 +34,10 @@ class ConsoleOutput:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        # An event in it is set when all before it is written; None is the end.
+        self._queue: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
         self._complained = False
+        self._ended = False
         self._thread = threading.Thread(target=self._work, name="console", daemon=True)
         self._thread.start()
 
@@ -51,19 +53,34 @@ class ConsoleOutput:
         ended = False
         while not ended:
             parts = [self._queue.get()]
-            if parts[0] is not None:
+            if isinstance(parts[0], bytes):
                 time.sleep(_BATCH)
             with contextlib.suppress(queue.Empty):
                 while parts[-1] is not None:
                     parts.append(self._queue.get_nowait())
             ended = parts[-1] is None
-            data = b"".join(part for part in parts if part is not None)
+            data = b"".join(part for part in parts if isinstance(part, bytes))
             try:
                 while data:
                     data = data[os.write(self._fd, data) :]
             except OSError as error:
                 _log.warning("the console is gone: %s", error.strerror)
                 ended = True
+            for part in parts:
+                if isinstance(part, threading.Event):
+                    part.set()
+        self._ended = True  # first: who queues an event from here on looks at this
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if isinstance(part := self._queue.get_nowait(), threading.Event):
+                    part.set()
+
+    def flush(self, seconds: float = 2.0) -> None:
+        """Wait until all is written; give up on a reader that takes longer than *seconds*."""
+        written = threading.Event()
+        self._queue.put(written)
+        if not self._ended:
+            written.wait(seconds)
 
     def close(self, seconds: float = 2.0) -> None:
         """Write what waits; give up on a reader that takes longer than *seconds*."""

@@ -138,7 +138,9 @@ def test_a_time_limit(runs: Runs, loop: Path, endpoint: str) -> None:
 
 
 def test_gdbs_own_pipe(runs: Runs, off: Path) -> None:
-    program = f"{sys.executable} -m gdbstub run --gdb stdio --record record {off}"
+    # In a file: GDB does not read what its pipe's program says after W00.
+    files = "--record record --console console"
+    program = f"{sys.executable} -m gdbstub run --gdb stdio {files} {off}"
     argv = ["gdb-multiarch", "-nx", "-batch", "-ex", f"target remote | {program}"]
     done = subprocess.run(
         [*argv, "-ex", "print/x $pc", "-ex", "continue"],
@@ -153,7 +155,7 @@ def test_gdbs_own_pipe(runs: Runs, off: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "$1 = 0x40080000" in done.stdout
     assert "exited normally" in done.stdout
-    assert "hello from the guest" in done.stderr
+    assert (runs.directory / "console").read_text() == "hello from the guest\n"
     assert "-> $W00" in (runs.directory / "record").read_text()
 
 
