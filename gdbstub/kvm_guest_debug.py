@@ -21,6 +21,11 @@ class GuestDebug:
         self._step = False
         self._debug = self._filled = DebugRegisters()  # what KVM has, and what the structure has
 
+    @property
+    def steps(self) -> bool:
+        """Whether it steps."""
+        return self._step
+
     def set(self, step: bool, debug: DebugRegisters, *, cut_short: bool = False) -> None:
         """Step or not, with these comparators; *cut_short*: the last run ended by a kick.
 

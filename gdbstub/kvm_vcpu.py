@@ -219,6 +219,10 @@ class KvmVcpu(OneReg):
                 if code == kvm_abi.EHWPOISON:
                     _log.error("vCPU %d: the guest has met a memory error of the host", self.index)
                     self._abort()
+                    if self._guest_debug.steps:
+                        if (go := self._ask(self._take_abort())) is None:
+                            return self._exit
+                        stretch = go.through
                 elif code not in (errno.EINTR, errno.EAGAIN):
                     return RunFailure(self.index, f"KVM_RUN: {os.strerror(code)}")
                 # KVM has completed what the last exit left to do, MMIO above all.
@@ -239,9 +243,8 @@ class KvmVcpu(OneReg):
                     stretch.last = pc
                     continue
                 exit = self._debug(debug)
-                if (go := self._debug_exit(exit)) is None:
+                if (go := self._ask(exit)) is None:
                     return exit
-                self._guest_debug.set(go.step, self._armed if go.debug is None else go.debug)
                 stretch = go.through
             elif reason == kvm_abi.EXIT_MMIO:
                 self._emulate(run.mmio)
@@ -271,6 +274,20 @@ class KvmVcpu(OneReg):
             self.in_guest = True
         if self.stopping:
             self._run.immediate_exit = 1  # KVM_RUN must still complete what the last exit left
+
+    def _ask(self, exit: DebugExit) -> Go | None:
+        """How it goes on from *exit*, with KVM told of it; None if not at all."""
+        if (go := self._debug_exit(exit)) is not None:
+            self._guest_debug.set(go.step, self._armed if go.debug is None else go.debug)
+        return go
+
+    def _take_abort(self) -> DebugExit:
+        """The step that an injected abort ends: newer kernels would go on into its handler."""
+        self._known.clear()
+        self._run.immediate_exit = 1  # nothing is executed, but what is pending is taken
+        libc.ioctl(self.fd, _RUN, ffi.NULL)
+        self._syndrome, self._exit = 0, DebugExit(self.index, ESR(EC=EC.STEP_LOWER, IL=1))
+        return self._exit
 
     def _debug(self, debug: CData) -> DebugExit:
         if (syndrome := debug.hsr) == self._syndrome:

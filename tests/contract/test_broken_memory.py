@@ -4,7 +4,7 @@ import mmap
 
 import pytest
 
-from gdbstub.aarch64.registers import FAR_EL1, PC, VBAR_EL1, X
+from gdbstub.aarch64.registers import ELR_EL1, ESR_EL1, FAR_EL1, PC, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import EC, ESR
 from gdbstub.errors import MemoryFault
 from gdbstub.kvm_backend import KvmMachine
@@ -61,7 +61,12 @@ def test_the_guest_takes_an_external_abort(start_kvm: Start, line: int) -> None:
 def test_a_step_ends_at_the_vector(start_kvm: Start) -> None:
     recorder, machine = broken(start_kvm, ACCESSES, HANDLER)
     assert recorder.step().esr.EC == EC.STEP_LOWER
-    assert machine.vcpus[0].get(PC) == SYNC_EL1H
+    vcpu = machine.vcpus[0]
+    assert vcpu.get(PC) == SYNC_EL1H
+    assert (vcpu.get(ELR_EL1), ESR(vcpu.get(ESR_EL1)) & 0x3F) == (BASE, EXTERNAL)
+    for steps in 1, 2:
+        assert recorder.step().esr.EC == EC.STEP_LOWER
+        assert vcpu.get(PC) == SYNC_EL1H + 4 * steps
 
 
 def test_a_guest_that_tries_again_and_again_can_be_stopped(start_kvm: Start) -> None:

@@ -50,13 +50,17 @@ def test_what_a_debugger_writes_is_there(start: Start) -> None:
     assert _value(debugger, "TPIDR_EL0") == 0x1122_3344_5566_7788
 
 
-def test_what_identifies_the_cpu_is_not_written(start: Start) -> None:
+def test_what_identifies_the_cpu_is_written_whole_or_not_at_all(start: Start) -> None:
+    """Newer kernels let some of it be written; what they leave as it was is an error."""
     debugger = Debugger(start(SPIN).machine)
     for name in "MIDR_EL1", "CTR_EL0", "CLIDR_EL1", "ID_AA64ISAR0_EL1":
         before = _value(debugger, name)
-        with pytest.raises(RegisterRefused):
-            _write(debugger, name, before ^ 0x10)
-        assert _value(debugger, name) == before
+        expected = before ^ 0x10
+        try:
+            _write(debugger, name, expected)
+        except RegisterRefused:
+            expected = before
+        assert _value(debugger, name) == expected
 
 
 @pytest.mark.own_kvm
