@@ -79,8 +79,9 @@ class Verdicts:
         # By vCPU: where it has met a BRK of ours that nobody asked for there.
         self._met: dict[int, int] = {}
         # By vCPU: where a breakpoint has been judged already, whose instruction is still to come.
-        # One that has been anywhere else meanwhile meets it anew.
-        self._judged: dict[int, int] = {}
+        # One that has been anywhere else meanwhile meets it anew, and so does a handler that comes
+        # by before it: the stack pointer tells.
+        self._judged: dict[int, tuple[int, int]] = {}
         self.variables: dict[int, int] = {}  # agent expressions', for as long as the guest is
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
@@ -92,7 +93,7 @@ class Verdicts:
 
     def passed(self, vcpu: int, pc: int) -> None:
         """This vCPU has not got past a breakpoint at *pc*: it is not to be judged anew."""
-        self._judged[vcpu] = pc
+        self._judged[vcpu] = pc, self._stack(vcpu)
 
     @property
     def remembers(self) -> bool:
@@ -102,14 +103,20 @@ class Verdicts:
     def begins(self, vcpu: int) -> None:
         """This vCPU goes on from where it is, with breakpoints as they are now."""
         self._been(vcpu)
-        pc = self._judged.get(vcpu)
+        pc, _ = self._judged.get(vcpu, (None, 0))
         if pc is not None and not self.breakpoints.compared(pc) and self.patch(vcpu, pc) is None:
             self.moved(vcpu)  # nothing will say when it gets past
 
     def _been(self, vcpu: int) -> None:
         """Look where this vCPU is now."""
-        if vcpu in self._judged and self._judged[vcpu] != self.machine.vcpus[vcpu].get(PC):
-            self.moved(vcpu)
+        if vcpu in self._judged:
+            here = self.machine.vcpus[vcpu].get(PC), self._stack(vcpu)
+            if self._judged[vcpu] != here:
+                self.moved(vcpu)
+
+    def _stack(self, vcpu: int) -> int:
+        own = self.machine.vcpus[vcpu]
+        return own.get(stack_pointer(PSTATE(own.get(CPSR))))
 
     def moved(self, vcpu: int) -> None:
         """This vCPU is not where it was judged."""

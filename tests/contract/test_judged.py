@@ -2,8 +2,8 @@
 
 import pytest
 
-from gdbstub.aarch64.registers import X
-from gdbstub.aarch64.sysreg import EC, ESR
+from gdbstub.aarch64.registers import CPSR, X, stack_pointer
+from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
 from gdbstub.agent import Clauses
 from gdbstub.machine import DebugExit
 from gdbstub.swbp import BRK, BRK_COMMENT
@@ -92,6 +92,19 @@ def test_what_was_cut_short_and_then_run_past_is_told_the_next_time(
     insert(client, kind, Clauses())
     assert client.go().thread == 1
     assert (client.pc(1), client.x(1, 0)) == (at(0), 1)
+
+
+def test_a_handler_that_comes_by_meanwhile_is_told_of(
+    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt comes before what was judged is executed: its handler is deeper in the stack."""
+    client = begin(start, kind, NEVER)
+    cut_short(client, kind, monkeypatch)
+    client.target.attach(kind, at(0), Clauses())
+    stack = stack_pointer(PSTATE(client.machine.vcpus[0].get(CPSR)))
+    client.machine.vcpus[0].set(stack, client.machine.vcpus[0].get(stack) - 0x100 & (1 << 64) - 1)
+    assert client.go().thread == 1
+    assert (client.pc(1), client.x(1, 0)) == (at(0), 0)
 
 
 def test_what_was_cut_short_is_told_to_the_next_client(
