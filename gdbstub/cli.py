@@ -19,6 +19,7 @@ import click
 
 from gdbstub import __version__
 from gdbstub.errors import InputError, StubError
+from gdbstub.signals import STOP_SIGNALS
 
 if TYPE_CHECKING:
     from gdbstub.endpoint import Endpoint
@@ -299,17 +300,16 @@ class Stopped(BaseException):
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP end all in good order; a second one does not disturb that."""
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     process = os.getpid()
 
     def stop(signum: int, _frame: FrameType | None) -> NoReturn:
         if os.getpid() != process:
             os._exit(128 + signum)  # a worker, whose traceback would be noise
-        for each in wanted:
+        for each in STOP_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(signum)
 
-    for each in wanted:
+    for each in STOP_SIGNALS:
         # One that is ignored already is meant to be: nohup does that.
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, stop)

@@ -22,6 +22,7 @@ from gdbstub.monitor import MonitoredDebugger
 from gdbstub.record import Recorder
 from gdbstub.script import run_script
 from gdbstub.server import Server
+from gdbstub.signals import Waiting, signals_wait
 from gdbstub.vmm import image, layout
 from gdbstub.vmm.console import (
     ConsoleOutput,
@@ -35,8 +36,6 @@ from gdbstub.vmm.guest import Guest, GuestConfig
 
 _log = logging.getLogger("gdbstub.run")
 
-#: What ends a session in good order.
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: How long a guest that reads no keys is left alone before it is offered them again.
 _ROOM_SECONDS: Final = 0.05
 
@@ -109,8 +108,9 @@ def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
 
 def run(settings: Settings) -> int:
     """``serve`` to its end, on uvloop's event loop where that is installed."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(settings))
+    factory = _loop_factory()
+    with signals_wait() as signals, asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(serve(settings, signals))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -121,14 +121,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-async def serve(settings: Settings) -> int:
-    """Run the session to its end; return the exit status.
+async def serve(settings: Settings, signals: Waiting) -> int:
+    """Run the session to its end, or until one of *signals*; return the exit status.
 
     Raises:
         InputError: something asked for cannot be had.
         MachineError: KVM failed.
     """
-    async with until_signal() as stopped:
+    async with until_signal(signals) as stopped:
         with contextlib.ExitStack() as stack:
             recorder = stack.enter_context(recording(settings.record))
             output = ConsoleOutput(console_fd(settings))
@@ -182,26 +182,31 @@ async def first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]
 
 
 @contextlib.asynccontextmanager
-async def until_signal() -> "AsyncIterator[asyncio.Future[int]]":
-    """Have Ctrl-C, SIGTERM and SIGHUP set a future to the exit status, and do nothing else."""
+async def until_signal(signals: Waiting) -> "AsyncIterator[asyncio.Future[int]]":
+    """Have one of *signals* set a future to the exit status, and do nothing else."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
 
-    def stop(signum: int) -> None:
+    def stop() -> None:
         if not stopped.done():
-            stopped.set_result(128 + signum)
+            signals.taken = True
+            stopped.set_result(128 + signals.came[0][0])
 
-    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
-    for each, handler in before.items():
-        if handler is not signal.SIG_IGN:  # nohup's, say
-            loop.add_signal_handler(each, stop, each)
+    def tell() -> None:
+        loop.call_soon_threadsafe(stop)
+
+    # A loop with a handler of its own is woken by any signal. It gets one that nobody sends and
+    # that is ignored by default: when a handler of a loop goes, the default is in force for a
+    # moment, and that of a SIGTERM would be the end of us.
+    loop.add_signal_handler(signal.SIGURG, lambda: None)
+    signals.told = tell
+    if signals.came:
+        stop()
     try:
         yield stopped
     finally:
-        for each, handler in before.items():
-            loop.remove_signal_handler(each)
-            # What is left to do is the end; a second Ctrl-C does not disturb it.
-            signal.signal(each, signal.SIG_IGN if stopped.done() else handler)
+        signals.told = None
+        loop.remove_signal_handler(signal.SIGURG)
 
 
 @contextlib.asynccontextmanager

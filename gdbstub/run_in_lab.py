@@ -27,6 +27,7 @@ from gdbstub.lab.remote_run import RemoteRun, Request
 from gdbstub.linux import NO_PROGRAM
 from gdbstub.run import Settings, Source, announce, console_fd, first, recording, until_signal
 from gdbstub.script import run_script
+from gdbstub.signals import Waiting, signals_wait
 from gdbstub.vmm.console import is_keyboard, keys_at_once
 
 _log = logging.getLogger("gdbstub.run")
@@ -120,25 +121,26 @@ def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typi
     remote = endpoint.removeprefix("unix:")
     hint = settings.script is None and not isinstance(settings.endpoint, Stdio)
     announce(endpoint, remote, settings.symbols, hint=hint)
-    if settings.script is not None:
-        return asyncio.run(_script(settings, settings.script, remote))
-    with keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext():
-        return asyncio.run(_end(settings, ended))
+    keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
+    with signals_wait() as signals, keys:
+        if settings.script is not None:
+            return asyncio.run(_script(settings, settings.script, remote, signals))
+        return asyncio.run(_end(settings, ended, signals))
 
 
-async def _end(settings: Settings, ended: "Future[int]") -> int:
+async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> int:
     # Not ``ended.result()``: a signal that came while that begins to wait would never be heard.
     async def end() -> int:
         status = await asyncio.wrap_future(ended)
         left = isinstance(settings.endpoint, Stdio) and status == 128 + signal.SIGTERM
         return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
-    async with until_signal() as stopped:
+    async with until_signal(signals) as stopped:
         return await first(stopped, end())
 
 
-async def _script(settings: Settings, command: str, remote: str) -> int:
-    async with until_signal() as stopped:
+async def _script(settings: Settings, command: str, remote: str, signals: Waiting) -> int:
+    async with until_signal(signals) as stopped:
         work = run_script(
             command, remote=remote, symbols=settings.symbols, seconds=settings.timeout
         )

@@ -4,16 +4,14 @@ It keeps no list of what is installed: a program is looked up when it is needed.
 """
 
 import shutil
-import signal
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import IO, Final
 
 from gdbstub.lab.errors import LabError
+from gdbstub.signals import signals_wait
 
 PACKAGE_OF: Final[Mapping[str, str]] = {
     "apt-cache": "apt",
@@ -29,7 +27,6 @@ PACKAGE_OF: Final[Mapping[str, str]] = {
 """The Debian package of every program that the lab calls."""
 
 _PIPE: Final = subprocess.PIPE
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def require(*names: str) -> None:
@@ -73,7 +70,7 @@ def started(
     """
     process: subprocess.Popen[bytes] | None = None
     try:
-        with _signals_wait():
+        with signals_wait():
             process = subprocess.Popen(argv, cwd=cwd, stdin=stdin, stdout=_PIPE, stderr=stderr)
         yield process
         with process:  # which closes the pipes, and waits
@@ -83,32 +80,6 @@ def started(
             with process:
                 process.kill()
         raise
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Have the handlers of signals that would end us called when this is left, not before."""
-    came: list[tuple[int, FrameType | None]] = []
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        came.append((signum, frame))
-
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():  # no other one is ever interrupted
-        handlers = {each: signal.getsignal(each) for each in _ENDING}
-    for each, handler in handlers.items():
-        if callable(handler):
-            signal.signal(each, note)
-    try:
-        yield
-    finally:
-        for each, handler in handlers.items():
-            if signal.getsignal(each) is note:
-                signal.signal(each, handler)
-        for signum, frame in came:
-            handler = handlers[signal.Signals(signum)]
-            if callable(handler):
-                handler(signum, frame)
 
 
 def last_words(stderr: bytes) -> str:

@@ -78,7 +78,8 @@ ROOMS: dict[str, set[str]] = {
     "linux": {"elf", "errors", "program"},
     "vmm": {"kvm_abi", "kvm_backend", "kvm_features", "elf", "errors", "aarch64"},
     "script": set(),
-    "lab": set(),
+    "signals": set(),
+    "lab": {"signals"},
 }  # fmt: skip
 
 # Where all meet: these may import anything, and nothing may import them.

@@ -17,7 +17,7 @@ PROGRAM = """
 import sys
 from gdbstub import cli, run
 
-async def serve(settings):
+async def serve(settings, signals):
     print(*sys.modules)
     return 0
 

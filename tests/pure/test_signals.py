@@ -1,0 +1,89 @@
+"""A signal that would end us may come between any two instructions of Python."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from types import FrameType
+from typing import NoReturn
+
+import pytest
+
+from gdbstub.run import first, until_signal
+from gdbstub.signals import Waiting, signals_wait
+
+STATUS = 128 + signal.SIGTERM
+
+
+class Ended(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def ended_by_sigterm() -> Iterator[None]:
+    def end(_signum: int, _frame: FrameType | None) -> NoReturn:
+        raise Ended
+
+    before = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+async def _session(signals: Waiting) -> int:
+    async def work() -> int:
+        for _turn_of_the_loop in range(3):
+            await asyncio.sleep(0)
+        return 0
+
+    async with until_signal(signals) as stopped:
+        return await first(stopped, work())
+
+
+class _AtLine:
+    """Sends SIGTERM when so many lines of Python have been executed."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self, _frame: FrameType, event: str, _arg: object) -> "_AtLine":
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return self
+
+    def during(self, block: Callable[[], int]) -> int:
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            return block()
+        finally:
+            sys.settrace(before)
+
+
+def _session_whole() -> int:
+    with signals_wait() as signals:
+        return asyncio.run(_session(signals))
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_event_loop_is_left_half_made() -> None:
+    outcomes: set[object] = set()
+    for number in count(1, 2):
+        handler = signal.getsignal(signal.SIGTERM)
+        at_line = _AtLine(number)
+        try:
+            outcome: object = at_line.during(_session_whole)
+        except Ended:
+            outcome = Ended
+        if at_line.left > 0:
+            break
+        outcomes.add(outcome)
+        ignored = handler if outcome is Ended else signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is ignored
+        signal.signal(signal.SIGTERM, handler)
+    # 0 where it came when the session had ended by itself a moment ago.
+    assert outcomes == {STATUS, Ended, 0}
+    assert number > 1000
