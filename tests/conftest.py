@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "own_kvm: opens /dev/kvm in its own process",
         "other_hardware: runs in a second lab, of another kind",
+        "sve: needs a host with SVE, which cortex-a57 is not",
     ):
         config.addinivalue_line("markers", marker)
     config.stash[_STACK] = ExitStack()

@@ -15,6 +15,7 @@ WRITTEN = 0x0123_4567_89AB_CDEF
 QUADWORDS = {"sve=128": 1, "sve=256": 2, "sve=512": 4, "host": 16}
 
 
+@pytest.mark.sve
 @pytest.mark.parametrize("cpu", QUADWORDS)
 def test_sve_in_gdb(bare: Built, cpu: str) -> None:
     vq = QUADWORDS[cpu]
@@ -58,6 +59,7 @@ def test_simd_without_sve(bare: Built) -> None:
     assert re.findall(r"^\$\d+ = (.*)$", said, re.M) == ["5", "void", "void", "void", "0x1234"]
 
 
+@pytest.mark.sve
 def test_what_the_packets_carry(bare: Built) -> None:
     with Stub(bare.path, "--cpu", "sve=256") as stub, Client(stub) as client:
         assert len(client.ask("g")) == 2 * (33 * 8 + 4)
@@ -69,6 +71,7 @@ def test_what_the_packets_carry(bare: Built) -> None:
     assert (sizes["z0"], sizes["p0"], sizes["ffr"], sizes["vg"]) == (32, 4, 4, 8)
 
 
+@pytest.mark.sve
 def test_a_linux_guest_uses_them(vmlinux: Path) -> None:
     with Stub("--cpu", "sve=256") as stub:
         said = gdb(
