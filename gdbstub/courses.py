@@ -5,7 +5,7 @@ debug exit that came of it, and returns what to tell a client; it runs where the
 touched: on its own thread, and before and after on the server's.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Final
 
 from gdbstub import stepping
@@ -13,18 +13,21 @@ from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
     SEQUENCE,
+    Stretch,
     WordAt,
     does_nothing,
     exclusive_exits,
     loads_exclusive,
     plain,
     stores_exclusive,
+    stretch,
     waits,
     waits_until,
 )
 from gdbstub.aarch64.registers import (
     CPSR,
     ID_AA64ISAR2_EL1,
+    MDSCR_EL1,
     PC,
     SCTLR_EL1,
     SPSR_EL1,
@@ -33,10 +36,10 @@ from gdbstub.aarch64.registers import (
     stack_pointer,
 )
 from gdbstub.aarch64.simulation import effect
-from gdbstub.aarch64.sysreg import EC, ESR, PSTATE, SCTLR
+from gdbstub.aarch64.sysreg import EC, ESR, MDSCR, PSTATE, SCTLR
 from gdbstub.fetch import Fetch
 from gdbstub.guest_exception import take_exception
-from gdbstub.machine import DebugExit, DebugRegisters, Go, Machine, Stretch
+from gdbstub.machine import DebugExit, DebugRegisters, Go, Machine
 from gdbstub.target import Range, Stopped
 from gdbstub.verdicts import Verdicts, Whose
 
@@ -51,8 +54,8 @@ _STEP_BARE: Final = Go(step=True, debug=DebugRegisters(enabled=True))
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
 
-#: How far behind an instruction others are looked at, in bytes.
-_AHEAD: Final = 256
+#: Of so many plain instructions, steps are no slower than comparators.
+_FEW: Final = 6
 
 #: How many instructions a failed store-exclusive may be away from its next try.
 _RETRY: Final = 64
@@ -124,15 +127,20 @@ class Courses:
         vcpu = self._vcpu
         pc = vcpu.get(PC)
         load = None  # a load-exclusive whose store, stepped to, must fail
-        go = _STEP
-        through = Go(step=True, through=Stretch(set(), pc))
+        stepped: frozenset[int] = frozenset()  # plain instructions that need no other look
         while True:
             exits = exclusive_exits(pc, self._word_at) if pc == load else ()
-            exit = yield from (
-                self._sequence(exits, self._breakpoints.armed.watchpoints, pc)
-                if exits
-                else self._instruction(go)
-            )
+            watchpoints = self._breakpoints.armed.watchpoints
+            if exits:
+                exit = yield from self._exclusive(exits, watchpoints, pc)
+            elif pc not in stepped and self._runs(
+                ahead := stretch(pc, range(range_.start, range_.end), self._fetch), pc
+            ):
+                exit = yield from self._sequence(ahead.inside, ahead.exits, watchpoints)
+            else:
+                if pc not in stepped:
+                    stepped = ahead.inside
+                exit = yield from self._instruction(_STEP)
             if exit.esr.EC != EC.STEP_LOWER:
                 return (yield from self._after(exit, self._verdicts.judge(exit)))
             if exit.esr.EX:
@@ -140,25 +148,23 @@ class Courses:
             pc = vcpu.get(PC)
             if not range_.start <= pc < range_.end:
                 return Stopped(self._index + 1)
-            go = through if self._goes_through(pc, range_, through) else _STEP
 
     # What they are made of.
 
-    def _goes_through(self, pc: int, range_: Range, go: Go) -> bool:
-        """Whether the instruction at *pc* is plain, and may begin a stretch; those behind it join.
+    def _runs(self, ahead: Stretch, pc: int) -> bool:
+        """Whether the plain instructions *ahead* are run in one go, which shows as little as steps.
 
-        None at a vector does: what leads there may be an exception.
+        Comparators of ours would take the place of the guest's own, so not if it uses any.
         """
-        assert go.through
-        if not plain(self._fetch(pc)):
+        if self.step_irqs or not (ahead.loops or len(ahead.inside) > _FEW):
             return False
-        vectors = stepping.vectors(self._vcpu)
-        for at in range(pc, min(range_.end, pc + _AHEAD), 4):
-            if not plain(self._fetch(at)):
-                break
-            if at not in vectors:
-                go.through.places.add(at)
-        return True
+        vcpu, armed = self._vcpu, self._breakpoints.armed.breakpoints
+        pstate, mdscr = PSTATE(vcpu.get(CPSR)), MDSCR(vcpu.get(MDSCR_EL1))
+        if pstate.nRW or mdscr.MDE or mdscr.SS or breakpoint_at(pc) in armed:
+            return False
+        fault = vcpu.get(VBAR_EL1) + vector(pstate)
+        room = self._machine.breakpoint_slots - len(armed) - len(ahead.exits)
+        return room > 0 and fault not in ahead.inside
 
     def _after(self, exit: DebugExit, verdict: Stopped | Whose) -> Course:
         """What the *exit* that ended a step comes to, which was judged."""
@@ -183,22 +189,15 @@ class Courses:
         if self.step_irqs:
             return (yield go)
         step = stepping.begin(vcpu, pc)
-        stretch = go.through
-        if stretch:
-            stretch.last = pc
         try:
             while True:
                 exit = yield go
-                if stretch:
-                    step.move(stretch.last)
                 if exit.esr.EC != EC.STEP_LOWER:
                     stepping.abandon(vcpu, step, self._word_at)
                     return exit
                 if not stepping.again(vcpu, step, self._word_at):
                     return exit
         except CutShort:
-            if stretch:
-                step.move(stretch.last)
             stepping.abandon(vcpu, step, self._word_at)
             raise
 
@@ -288,7 +287,7 @@ class Courses:
             return (yield from self._lifted(ipa, passed, exits))
         watched = ec == EC.WATCHPOINT_LOWER
         watchpoints = () if watched else self._breakpoints.armed.watchpoints
-        return (yield from self._sequence(exits, watchpoints, passed))
+        return (yield from self._exclusive(exits, watchpoints, passed))
 
     def _lifted(self, ipa: int | None, place: int, exits: tuple[int, ...]) -> Leg:
         """Execute an instruction, or a sequence, with our BRK at *place*, *ipa*, out of RAM.
@@ -301,7 +300,7 @@ class Courses:
         try:
             self._breakpoints.lift(ipa)
             done = yield from (
-                self._sequence(exits, watchpoints, place)
+                self._exclusive(exits, watchpoints, place)
                 if exits
                 else self._instruction(_STEP_BARE)
             )
@@ -338,23 +337,35 @@ class Courses:
                 break
         return done
 
-    def _sequence(
+    def _exclusive(
         self, exits: tuple[int, ...], watchpoints: tuple[tuple[int, int], ...], but: int
     ) -> Leg:
-        """Run from a load-exclusive to one of the *exits* of its sequence, without a break.
+        """Run from a load-exclusive to one of the *exits* of its sequence."""
+        inside = range(self._vcpu.get(PC) + 4, exits[0], 4)
+        return (yield from self._sequence(inside, exits, watchpoints, but))
+
+    def _sequence(
+        self,
+        inside: Iterable[int],
+        exits: tuple[int, ...],
+        watchpoints: tuple[tuple[int, int], ...],
+        but: int | None = None,
+    ) -> Leg:
+        """Run through the instructions *inside* to one of the *exits*, without a break.
 
         A comparator does not count at the place *but*, which has been judged.
 
-        Interrupts are masked meanwhile: behind their handlers the store would fail. A fault of
-        the sequence's own ends it, too.
+        Interrupts are masked meanwhile: behind their handlers an exclusive store would fail.
+        A fault of the sequence's own ends it, too.
         """
         vcpu = self._vcpu
-        pc, pstate = vcpu.get(PC), PSTATE(vcpu.get(CPSR))
+        pstate = PSTATE(vcpu.get(CPSR))
         fault = vcpu.get(VBAR_EL1) + vector(pstate)
+        armed = self._breakpoints.armed.breakpoints
         # A client's comparators count inside only; elsewhere the vCPU does not come.
-        inside = {breakpoint_at(gva) for gva in range(pc + 4, exits[0], 4) if gva != but}
+        places = {breakpoint_at(gva) for gva in inside if gva != but} if armed else ()
         stops = dict.fromkeys(breakpoint_at(gva) for gva in (*exits, fault))
-        asked = [pair for pair in self._breakpoints.armed.breakpoints if pair in inside]
+        asked = [pair for pair in armed if pair in places]
         if len(stops) + len(asked) > self._machine.breakpoint_slots:
             return (yield from self._instruction(_STEP))
         vcpu.set(CPSR, PSTATE(pstate, I=1, F=1))

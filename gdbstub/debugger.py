@@ -207,11 +207,11 @@ class Debugger:
         self._courses = {index: self._course(index, action) for index, action in actions.items()}
         self.running = True
         try:
-            steps = self._begin()
+            going = self._begin()
             if self._turns.verdicts:  # as good as stopped already: no vCPU need run
                 self.parked(())
             else:
-                self._machine.resume(steps)
+                self._machine.resume(going)
         except BaseException:
             self.running = False
             self._cut_short()
@@ -227,17 +227,17 @@ class Debugger:
                 ways.forget()
         self._stepping = only
 
-    def _begin(self) -> Mapping[int, bool]:
-        """Let every course begin; which vCPUs are to run, and whether by a step."""
-        steps: dict[int, bool] = {}
+    def _begin(self) -> Mapping[int, Go]:
+        """Let every course begin; which vCPUs are to run, and how."""
+        going: dict[int, Go] = {}
         for index, course in self._courses.items():
             if self._judge.remembers:
                 self._judge.begins(index)
             try:
-                steps[index] = next(course).step
+                going[index] = next(course)
             except StopIteration as done:
                 self._turns.verdicts[index] = done.value
-        return steps
+        return going
 
     def _course(self, index: int, action: Action | Range) -> Course:
         ways = self._ways[index]

@@ -286,10 +286,10 @@ class KvmMachine:
         """Set the comparators; each vCPU gets them before it runs again."""
         self._debug = debug
 
-    def resume(self, steps: Mapping[int, bool]) -> None:
+    def resume(self, going: Mapping[int, Go]) -> None:
         """Run the vCPUs that are keys (``Machine.resume``)."""
-        for index, step in steps.items():
-            self._vcpus[index].arm(step, self._debug)
+        for index, go in going.items():
+            self._vcpus[index].arm(go, self._debug)
         stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
         if stopped_at is not None:
             # One write moves the counter of every vCPU.
@@ -297,13 +297,13 @@ class KvmMachine:
         with self._lock:
             self._exits = []
             self._stopping = False
-            self._running = len(steps)
+            self._running = len(going)
         # Made ready first, all of them: the first to run may stop the others at once.
         for vcpu in self._vcpus:
             vcpu.forget()
-        for index in steps:
+        for index in going:
             self._vcpus[index].ready()
-        for index in steps:
+        for index in going:
             self._vcpus[index].resume()
 
     @property

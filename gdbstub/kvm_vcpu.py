@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gdbstub import kvm_abi
-from gdbstub.aarch64.registers import PC, SCTLR_EL1
+from gdbstub.aarch64.registers import SCTLR_EL1
 from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
 from gdbstub.errors import MachineError
 from gdbstub.kvm_abi import CData, ffi, libc
@@ -28,7 +28,6 @@ from gdbstub.machine import (
     Go,
     Power,
     RunFailure,
-    Stretch,
     SystemEvent,
     SystemEventKind,
 )
@@ -40,7 +39,6 @@ KICK: Final = signal.SIGUSR1
 # Looked up once: a module's attribute is looked up at each use.
 _RUN: Final = kvm_abi.RUN
 _EXIT_DEBUG: Final = kvm_abi.EXIT_DEBUG
-_EC_SHIFT: Final = ESR.EC.lo
 
 _SYSTEM_EVENTS: Final = {
     kvm_abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
@@ -136,13 +134,14 @@ class KvmVcpu(OneReg):
         self._debug_exit, self._parked = debug_exit, parked
         self._thread.start()
 
-    def arm(self, step: bool, debug: DebugRegisters) -> None:
-        """Set what it runs with next; parked.
+    def arm(self, go: Go, debug: DebugRegisters) -> None:
+        """Set what it runs with next, *debug* unless *go* says otherwise; parked.
 
         Raises:
             MachineError: KVM refuses.
         """
-        self._guest_debug.set(step, debug, cut_short=self._cut_short)
+        own = debug if go.debug is None else go.debug
+        self._guest_debug.set(go.step, own, cut_short=self._cut_short)
         self._armed = debug
 
     def ready(self) -> None:
@@ -203,7 +202,6 @@ class KvmVcpu(OneReg):
         ioctl, nothing, debug = libc.ioctl, ffi.NULL, run.debug
         logging_all = _log.isEnabledFor(logging.DEBUG)
         counts, exits = self.counts, self.counts.exits
-        stretch: Stretch | None = None
         while True:
             known.clear()
             self.in_guest = True
@@ -219,10 +217,8 @@ class KvmVcpu(OneReg):
                 if code == kvm_abi.EHWPOISON:
                     _log.error("vCPU %d: the guest has met a memory error of the host", self.index)
                     self._abort()
-                    if self._guest_debug.steps:
-                        if (go := self._ask(self._take_abort())) is None:
-                            return self._exit
-                        stretch = go.through
+                    if self._guest_debug.steps and not self._ask(self._take_abort()):
+                        return self._exit
                 elif code not in (errno.EINTR, errno.EAGAIN):
                     return RunFailure(self.index, f"KVM_RUN: {os.strerror(code)}")
                 # KVM has completed what the last exit left to do, MMIO above all.
@@ -235,17 +231,9 @@ class KvmVcpu(OneReg):
             if logging_all:
                 _log.debug("vCPU %d: %s", self.index, _describe(run))
             if reason == _EXIT_DEBUG:
-                if (
-                    stretch is not None
-                    and debug.hsr >> _EC_SHIFT == EC.STEP_LOWER
-                    and (pc := self.get(PC)) in stretch.places
-                ):
-                    stretch.last = pc
-                    continue
                 exit = self._debug(debug)
-                if (go := self._ask(exit)) is None:
+                if not self._ask(exit):
                     return exit
-                stretch = go.through
             elif reason == kvm_abi.EXIT_MMIO:
                 self._emulate(run.mmio)
             elif reason == kvm_abi.EXIT_SYSTEM_EVENT:
@@ -275,11 +263,12 @@ class KvmVcpu(OneReg):
         if self.stopping:
             self._run.immediate_exit = 1  # KVM_RUN must still complete what the last exit left
 
-    def _ask(self, exit: DebugExit) -> Go | None:
-        """How it goes on from *exit*, with KVM told of it; None if not at all."""
-        if (go := self._debug_exit(exit)) is not None:
-            self._guest_debug.set(go.step, self._armed if go.debug is None else go.debug)
-        return go
+    def _ask(self, exit: DebugExit) -> bool:
+        """Whether it goes on from *exit*; if so KVM knows how."""
+        if (go := self._debug_exit(exit)) is None:
+            return False
+        self._guest_debug.set(go.step, self._armed if go.debug is None else go.debug)
+        return True
 
     def _take_abort(self) -> DebugExit:
         """The step that an injected abort ends: newer kernels would go on into its handler."""

@@ -5,7 +5,6 @@ Addresses are intermediate physical (``ipa``), what a guest calls physical.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -67,27 +66,14 @@ class DebugRegisters(NamedTuple):
     enabled: bool = False
 
 
-@dataclass(slots=True)
-class Stretch:
-    """Instructions that a vCPU steps through without a word: a step that ends at one of
-    ``places`` is followed by the next. ``last`` is the place of the one that it executed last,
-    or was about to.
-    """
-
-    places: set[int]
-    last: int
-
-
 class Go(NamedTuple):
-    """How a vCPU goes on after a debug exit: stepping one instruction, or running.
+    """How a vCPU goes on: stepping one instruction, or running.
 
-    ``debug`` are comparators of its own, until its next exit; None: what ``arm`` set. ``through``
-    is where a step need not be an exit.
+    ``debug`` are comparators of its own, until its next exit; None: what ``arm`` set.
     """
 
     step: bool = False
     debug: DebugRegisters | None = None
-    through: Stretch | None = None
 
 
 class Vcpu(Protocol):
@@ -208,8 +194,8 @@ class Machine(Protocol):
         """Set the comparators of every vCPU, powered-off ones too; all must be parked."""
         ...
 
-    def resume(self, steps: Mapping[int, bool]) -> None:
-        """Run the vCPUs that are keys; a true value steps one instruction.
+    def resume(self, going: Mapping[int, Go]) -> None:
+        """Run the vCPUs that are keys, each as its value says.
 
         Returns at once. When one of them has an exit that is a stop, all are parked, and
         ``Listener.parked`` is called once.

@@ -36,13 +36,8 @@ class Step:
     unmasked: PSTATE | None = None
     word: int = 0
 
-    def move(self, pc: int) -> None:
-        """It is the step of another instruction by now, behind plain ones; a plain one itself."""
-        if pc != self.pc:
-            self.pc, self.word = pc, 0
 
-
-def vectors(vcpu: Vcpu) -> range:
+def _vectors(vcpu: Vcpu) -> range:
     """Where exceptions of this vCPU lead to."""
     base = vcpu.get(VBAR_EL1)
     return range(base, base + _TABLE_SIZE, _VECTOR_SIZE)
@@ -89,7 +84,7 @@ def _entered(vcpu: Vcpu, step: Step, pc: int, word_at: WordAt) -> int | None:
     A branch to a vector's address leaves ELR_EL1 and SPSR_EL1 alone. So may an exception, if
     they hold already what it saves: the same one from the same place before, for example.
     """
-    if pc % _VECTOR_SIZE or pc not in (table := vectors(vcpu)):
+    if pc % _VECTOR_SIZE or pc not in (table := _vectors(vcpu)):
         return None
     unchanged = _saved(vcpu) == (step.elr, step.spsr)
     if unchanged and leads_to(word_at(step.pc), step.pc, pc, lambda n: vcpu.get(X[n])):

@@ -5,7 +5,7 @@ It decodes no more than that. Source: Arm ARM C6.2 "Alphabetical list of A64 bas
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 #: The instruction at an address; 0, which is none, where nothing can be read.
 WordAt = Callable[[int], int]
@@ -129,6 +129,14 @@ def _branch(word: int, at: int) -> int | None:
     return at + 4 * (offset - (offset >> bits - 1 << bits)) & (1 << 64) - 1
 
 
+def _jump(word: int, at: int) -> int | None:
+    """Where the branch *word* at *at* leads to, if it is B or BL."""
+    if word & 0x7C00_0000 != 0x1400_0000:
+        return None
+    offset = word & (1 << 26) - 1
+    return at + 4 * (offset - (offset >> 25 << 26)) & (1 << 64) - 1
+
+
 def leads_to(word: int, at: int, gva: int, x: Callable[[int], int]) -> bool:
     """Whether *word* at *at* may go on at *gva* without an exception: the next one, or a branch.
 
@@ -137,9 +145,8 @@ def leads_to(word: int, at: int, gva: int, x: Callable[[int], int]) -> bool:
     """
     if gva == at + 4:
         return True
-    if word & 0x7C00_0000 == 0x1400_0000:  # B, BL
-        offset = word & (1 << 26) - 1
-        return gva == at + 4 * (offset - (offset >> 25 << 26)) & (1 << 64) - 1
+    if (target := _jump(word, at)) is not None:
+        return gva == target
     if word & 0xFE00_0000 == 0xD600_0000:
         register = word >> 5 & _REGISTER
         plain = not word & 0x0180_0800 and register < 30  # BR, BLR, RET; BLR writes x30
@@ -151,8 +158,13 @@ def leads_to(word: int, at: int, gva: int, x: Callable[[int], int]) -> bool:
 # loads and stores; of branches, which share theirs with exceptions and system instructions,
 # those by bits 31 to 29 that hold nothing else, and by bits 24 to 21 those of a register.
 _GROUPS: Final = frozenset({2, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15})
+_BRANCHES: Final = frozenset({10, 11})
 _IMMEDIATE_BRANCHES: Final = frozenset({0, 1, 4, 5})
 _REGISTER_BRANCHES: Final = frozenset({0, 1, 2, 8, 9})  # BR, BLR, RET; BRAA, BLRAA and so on
+
+
+#: How many instructions of a stretch are looked at.
+_LONG: Final = 1024
 
 
 def plain(word: int) -> bool:
@@ -163,11 +175,54 @@ def plain(word: int) -> bool:
     """
     if (group := word >> 25 & 0xF) in _GROUPS:
         return word & 0x3F00_0000 != 0x0800_0000  # LDXR and its like, LDAR, CAS
-    if group not in (10, 11):
+    if group not in _BRANCHES:
         return False
     if word >> 29 in _IMMEDIATE_BRANCHES or word & 0xFE00_0000 == 0x5400_0000:  # B.cond
         return True
     return word & 0xFE00_0000 == 0xD600_0000 and word >> 21 & 0xF in _REGISTER_BRANCHES
+
+
+class Stretch(NamedTuple):
+    """Plain instructions that a vCPU runs through: it is ``inside`` until it is at an exit."""
+
+    inside: frozenset[int]
+    exits: tuple[int, ...]
+    loops: bool
+
+
+def stretch(gva: int, within: range, word_at: WordAt) -> Stretch:
+    """How far plain instructions go from *gva* on, within the addresses *within*.
+
+    An exit is whatever else comes next: outside, or no plain instruction, or one that goes on
+    where a register says.
+    """
+    inside: set[int] = set()
+    exits: dict[int, None] = {}  # in order
+    back: set[int] = set()
+    ahead = [gva]
+    while ahead:
+        at = ahead.pop()
+        if at in inside:
+            continue
+        onward = () if at not in within or len(inside) == _LONG else _onward(word_at(at), at)
+        if not onward:
+            exits[at] = None
+            continue
+        inside.add(at)
+        ahead += onward
+        back.update(target for target in onward if target <= at)
+    return Stretch(frozenset(inside), tuple(exits), not back.isdisjoint(inside))
+
+
+def _onward(word: int, at: int) -> tuple[int, ...]:
+    """Where *word* at *at* leads to; nowhere if it is no plain one, or says so in a register."""
+    if not plain(word):
+        return ()
+    if word >> 25 & 0xF not in _BRANCHES:
+        return (at + 4,)
+    if (target := _jump(word, at)) is not None:
+        return (target,)
+    return () if (target := _branch(word, at)) is None else (at + 4, target)
 
 
 def _diverts(word: int) -> bool:

@@ -82,6 +82,15 @@ LOOPS: Final = program(
     (0x14000000, "b ."),
 )
 
+# The same, with more ways out than there are comparators; x2 is not to be 0.
+LOOPS_WITH_EXITS: Final = program(
+    (0x91000400, "add x0, x0, #1"),
+    *[(0xB4000262, "cbz x2, . + 76")] * 16,
+    (0xF1000421, "subs x1, x1, #1"),
+    (0x54FFFDC1, "b.ne . - 72"),
+    (0x14000000, "b ."),
+)
+
 # x0: where; x1: how often.
 FILLS: Final = program(
     (0xF8008402, "str x2, [x0], #8"),

@@ -34,7 +34,8 @@ class Recorder:
 
     def run(self, steps: Mapping[int, bool] | None = None) -> tuple[Exit, ...]:
         """Resume, every vCPU and without stepping unless told, and wait."""
-        self.machine.resume(steps or dict.fromkeys(range(len(self.machine.vcpus)), False))
+        steps = steps or dict.fromkeys(range(len(self.machine.vcpus)), False)
+        self.machine.resume({index: Go(step) for index, step in steps.items()})
         return self.wait()
 
     def debug(self, steps: Mapping[int, bool] | None = None) -> DebugExit:

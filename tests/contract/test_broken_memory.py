@@ -8,7 +8,7 @@ from gdbstub.aarch64.registers import ELR_EL1, ESR_EL1, FAR_EL1, PC, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import EC, ESR
 from gdbstub.errors import MemoryFault
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.machine import SystemEvent, SystemEventKind
+from gdbstub.machine import Go, SystemEvent, SystemEventKind
 from tests.contract.broken import break_ram
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -73,7 +73,7 @@ def test_a_guest_that_tries_again_and_again_can_be_stopped(start_kvm: Start) -> 
     """Each try is a SIGBUS and each stop a SIGUSR1, in whatever order they come."""
     recorder, machine = broken(start_kvm, ACCESSES, ERET)
     for _ in range(100):
-        machine.resume({0: False})
+        machine.resume({0: Go()})
         machine.interrupt()
         assert recorder.wait() == ()
     assert machine.vcpus[0].get(PC) in (BASE, SYNC_EL1H)

@@ -6,16 +6,13 @@ import pytest
 
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.registers import PC, X
-from gdbstub.machine import DebugExit, DebugRegisters, Go
+from gdbstub.machine import DebugRegisters
 from gdbstub.target import Action, Kind, Range, Signal, Stop, Stopped
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.programs import (
     ADDS,
-    COUNT,
     DATA,
-    FILLS,
-    LOOPS,
     STORES,
     STRAIGHT,
     WAITS,
@@ -66,46 +63,6 @@ def test_a_watchpoint_within_a_range_stops(begin: Begin) -> None:
     client.target.insert(1, Kind.WRITE, DATA + 8, 8)
     report = client.resume({1: Range(at(0), at(8))})
     assert (report.stop, report.gva, client.pc(1)) == (Stop.WATCH, DATA + 8, at(1))
-
-
-def test_a_loop_within_a_range_is_stepped_through_in_stretches(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = begin(LOOPS)
-    client.machine.vcpus[0].set(X[1], 500)
-    exits: list[DebugExit] = []
-    debug_exit = client.target.debug_exit
-
-    def note(exit: DebugExit) -> Go | None:
-        exits.append(exit)
-        return debug_exit(exit)
-
-    monkeypatch.setattr(client.target, "debug_exit", note)
-    assert client.resume({1: Range(at(0), at(3))}) == Stopped(1)
-    assert (client.pc(1), client.x(1, 0), client.x(1, 1)) == (at(3), 500, 0)
-    assert len(exits) < 20  # of 1,500 instructions
-
-
-def test_a_watchpoint_within_a_stretch_stops_at_its_instruction(begin: Begin) -> None:
-    client = begin(FILLS)
-    client.machine.vcpus[0].set(X[0], DATA)
-    client.machine.vcpus[0].set(X[1], 8)
-    client.target.insert(1, Kind.WRITE, DATA + 24, 8)
-    report = client.resume({1: Range(at(0), at(3))})
-    assert (report.stop, report.gva, client.pc(1)) == (Stop.WATCH, DATA + 24, at(0))
-    assert client.x(1, 0) == DATA + 24
-    client.target.remove(1, Kind.WRITE, DATA + 24, 8)
-    assert client.resume({1: Range(at(0), at(3))}) == Stopped(1)
-    assert (client.pc(1), client.x(1, 0), client.x(1, 1)) == (at(3), DATA + 64, 0)
-
-
-def test_a_range_that_is_never_left_can_be_interrupted(begin: Begin) -> None:
-    client = begin(COUNT)
-    client.target.insert(1, Kind.SOFTWARE, at(2), 4)
-    client.interrupt_at_once()
-    report = client.resume({1: Range(at(0), at(2))})
-    assert report.signal in (Signal.INT, Signal.TRAP)
-    assert client.pc(1) in (at(0), at(1))
 
 
 def test_an_exclusive_sequence_within_a_range_gets_to_its_end(begin: Begin) -> None:

@@ -31,7 +31,7 @@ def _into_the_loop(recorder: Recorder) -> None:
 
     recorder.decide = skip
     machine.arm(DebugRegisters(enabled=True))
-    machine.resume({0: False})
+    machine.resume({0: Go()})
     assert passed.wait(20)
 
 
@@ -95,7 +95,7 @@ def test_interrupted_means_at_rest_and_it_can_go_on(start: Start) -> None:
     machine, vcpu = recorder.machine, recorder.machine.vcpus[0]
     for _ in range(10):
         before = vcpu.get(X[0])
-        machine.resume({0: False})
+        machine.resume({0: Go()})
         machine.interrupt()
         assert recorder.wait() == ()
         after = vcpu.get(X[0])
@@ -142,7 +142,7 @@ def test_every_interrupt_ends_its_run_and_no_other(start: Start) -> None:
     machine = recorder.machine
     for _ in range(50):
         machine.vcpus[0].set(PC, at(0))
-        machine.resume({0: True})
+        machine.resume({0: Go(step=True)})
         machine.interrupt()
         exits = recorder.wait()
         assert len(exits) <= 1
@@ -171,7 +171,7 @@ def test_only_the_vcpus_that_are_named_run(start: Start) -> None:
         assert recorder.step(1).vcpu == 1
         assert second.get(PC) == at(9 + n % 2)
     assert (first.get(X[0]), first.get(PC)) == before
-    recorder.machine.resume({1: False})
+    recorder.machine.resume({1: Go()})
     recorder.machine.interrupt()
     assert recorder.wait() == ()
     assert (first.get(X[0]), first.get(PC)) == before
@@ -208,7 +208,7 @@ def test_close_ends_a_machine_that_runs_and_its_threads(machine_factory: Factory
 
 def test_close_while_a_vcpu_is_off_and_resumed(machine_factory: Factory) -> None:
     recorder = Recorder(machine_factory(SPIN.image, vcpus=2))
-    recorder.machine.resume({0: False, 1: False})
+    recorder.machine.resume({0: Go(), 1: Go()})
     recorder.machine.close()
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from gdbstub.aarch64.registers import PC, Register
-from gdbstub.aarch64.sysreg import EC
 from gdbstub.errors import MachineError
 from gdbstub.machine import (
     DebugExit,
@@ -78,7 +77,7 @@ class FakeMachine:
         self._stopping = False
         self._holder: int | None = None
         self._closed = False
-        self._jobs: deque[Mapping[int, bool]] = deque()
+        self._jobs: deque[Mapping[int, Go]] = deque()
         self._populate()
         self._executor = threading.Thread(target=self._life, name="fake vCPUs", daemon=True)
         self._executor.start()
@@ -132,13 +131,13 @@ class FakeMachine:
         for vcpu in self._vcpus:
             vcpu.arm(debug)
 
-    def resume(self, steps: Mapping[int, bool]) -> None:
+    def resume(self, going: Mapping[int, Go]) -> None:
         self._assert_parked("resume")
         self._clock.go()
         with self._state:
             self._running = True
             self._stopping = False
-            self._jobs.append(dict(steps))
+            self._jobs.append(dict(going))
             self._state.notify_all()
 
     def interrupt(self) -> None:
@@ -181,11 +180,11 @@ class FakeMachine:
                 self._state.wait_for(lambda: self._jobs or self._closed)
                 if self._closed:
                     return
-                steps = self._jobs.popleft()
+                going = self._jobs.popleft()
             try:
-                exits = self._run(steps)
+                exits = self._run(going)
             except Exception as error:  # a listener's, say: whoever waits must not wait forever
-                exits = [RunFailure(min(steps), f"internal error: {error!r}")]
+                exits = [RunFailure(min(going), f"internal error: {error!r}")]
             self._clock.stop()
             with self._state:
                 self._running = False
@@ -193,14 +192,16 @@ class FakeMachine:
                     return
             self.listener.parked(exits)
 
-    def _run(self, steps: Mapping[int, bool]) -> list[Exit]:
+    def _run(self, going: Mapping[int, Go]) -> list[Exit]:
         """Give each vCPU its turn until one of them stops.
 
         The round is finished even then, as a kick takes its time on silicon too: two vCPUs
         may well stop at once.
         """
         exits: list[Exit] = []
-        courses = {index: Go(step) for index, step in steps.items()}
+        courses = dict(going)
+        for index, course in courses.items():
+            self._vcpus[index].arm(course.debug or self.armed)
         self._holder = None
         while not exits and not self._stopping:
             idle = True
@@ -214,8 +215,6 @@ class FakeMachine:
                     self._exits[type(exit).__name__] += 1
                 if isinstance(exit, SystemEvent):
                     return [*exits, exit]
-                if isinstance(exit, DebugExit) and _goes_through(courses[index], exit, vcpu):
-                    continue
                 if isinstance(exit, DebugExit) and (go := self.listener.debug_exit(exit)):
                     if go.debug != courses[index].debug:
                         vcpu.arm(go.debug or self.armed)
@@ -236,15 +235,6 @@ class FakeMachine:
             for vcpu in self._vcpus:
                 vcpu.power = Power.OFF
         return event
-
-
-def _goes_through(go: Go, exit: DebugExit, vcpu: FakeVcpu) -> bool:
-    """Whether a step has ended where it is to go on without a word."""
-    pc = vcpu.get(PC)
-    if go.through is None or exit.esr.EC != EC.STEP_LOWER or pc not in go.through.places:
-        return False
-    go.through.last = pc
-    return True
 
 
 def fake_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> FakeMachine:

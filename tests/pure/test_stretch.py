@@ -1,0 +1,72 @@
+"""How far plain instructions go, and where they are left."""
+
+from gdbstub.aarch64.instructions import Stretch, stretch
+
+ADD, NOP, RET, SVC = 0x91000400, 0xD503201F, 0xD65F03C0, 0xD4000001
+EVERYWHERE = range(0, 1 << 20)
+
+
+def branch(offset: int) -> int:
+    return 0x1400_0000 | offset // 4 & (1 << 26) - 1
+
+
+def call(offset: int) -> int:
+    return branch(offset) | 1 << 31
+
+
+def branch_if(offset: int) -> int:
+    """B.NE."""
+    return 0x5400_0001 | (offset // 4 & (1 << 19) - 1) << 5
+
+
+def ahead(*words: int, within: range = EVERYWHERE, start: int = 0) -> Stretch:
+    """From *start* on, where *words* lie from 0 on and nothing behind them."""
+    memory = {4 * n: word for n, word in enumerate(words)}
+    return stretch(start, within, lambda gva: memory.get(gva, 0))
+
+
+def test_it_ends_at_what_is_no_plain_instruction() -> None:
+    for last in (NOP, SVC, RET, 0, 0xD61F0000, 0xC85F7C20):
+        assert ahead(ADD, ADD, last, ADD) == (frozenset({0, 4}), (8,), False)
+
+
+def test_it_ends_where_the_range_does() -> None:
+    assert ahead(ADD, ADD, ADD, within=range(0, 8)) == (frozenset({0, 4}), (8,), False)
+
+
+def test_it_may_have_nothing_inside() -> None:
+    assert ahead(SVC) == (frozenset(), (0,), False)
+
+
+def test_both_ways_of_a_branch_are_followed() -> None:
+    inside, exits, loops = ahead(branch_if(12), ADD, SVC, ADD, RET)
+    assert (inside, set(exits), loops) == (frozenset({0, 4, 12}), {8, 16}, False)
+
+
+def test_a_way_back_inside_is_a_loop() -> None:
+    assert ahead(ADD, branch_if(-4), SVC) == (frozenset({0, 4}), (8,), True)
+    assert ahead(branch(0)) == (frozenset({0}), (), True)
+
+
+def test_a_way_back_out_is_none() -> None:
+    words = SVC, ADD, branch_if(-8), ADD, SVC
+    inside, exits, loops = ahead(*words, within=range(4, 16), start=4)
+    assert (inside, set(exits), loops) == (frozenset({4, 8, 12}), {0, 16}, False)
+
+
+def test_a_call_leaves_to_what_is_called() -> None:
+    assert ahead(ADD, call(0x100), ADD, within=range(0, 12)) == (
+        frozenset({0, 4}),
+        (0x104,),
+        False,
+    )
+
+
+def test_what_may_go_on_anywhere_is_left_before() -> None:
+    bc_cond = branch_if(8) | 1 << 4  # BC.NE: told from B.NE by one bit, and not followed
+    assert ahead(ADD, bc_cond, ADD) == (frozenset({0}), (4,), False)
+
+
+def test_there_is_an_end_to_looking() -> None:
+    inside, exits, loops = stretch(0, EVERYWHERE, lambda _: ADD)
+    assert (len(inside), exits, loops) == (1024, (4096,), False)
