@@ -12,6 +12,7 @@ from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.programs import (
     ADDS,
+    COUNT,
     DATA,
     STORES,
     STRAIGHT,
@@ -63,6 +64,15 @@ def test_a_watchpoint_within_a_range_stops(begin: Begin) -> None:
     client.target.insert(1, Kind.WRITE, DATA + 8, 8)
     report = client.resume({1: Range(at(0), at(8))})
     assert (report.stop, report.gva, client.pc(1)) == (Stop.WATCH, DATA + 8, at(1))
+
+
+def test_a_range_that_is_never_left_can_be_interrupted(begin: Begin) -> None:
+    client = begin(COUNT)
+    client.target.insert(1, Kind.SOFTWARE, at(2), 4)
+    client.interrupt_at_once()
+    report = client.resume({1: Range(at(0), at(2))})
+    assert report.signal in (Signal.INT, Signal.TRAP)
+    assert client.pc(1) in (at(0), at(1))
 
 
 def test_an_exclusive_sequence_within_a_range_gets_to_its_end(begin: Begin) -> None:
