@@ -8,6 +8,7 @@ nothing here runs on any other architecture. It knows nothing of a guest.
 import functools
 import mmap
 import signal
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -116,6 +117,20 @@ CLEAN: Final[Code] = (
     (0xD65F03C0, "ret"),
 )
 
+#: ``int same(pairs, count)``: whether each address still holds the word beside it.
+SAME: Final[Code] = (
+    (0xB40000E1, "cbz x1, . + 28"),
+    (0xA8C10C02, "ldp x2, x3, [x0], #16"),
+    (0xF9400042, "ldr x2, [x2]"),
+    (0xEB03005F, "cmp x2, x3"),
+    (0x540000A1, "b.ne . + 20"),
+    (0xD1000421, "sub x1, x1, #1"),
+    (0x17FFFFFA, "b . - 24"),
+    (0xD2800000, "mov x0, #0"),
+    (0xD65F03C0, "ret"),
+    (0xD2800020, "mov x0, #1"),
+    (0xD65F03C0, "ret"),
+)
 
 _WORD: Final = 8
 #: Places for words; a thread that reads takes one out meanwhile.
@@ -126,6 +141,7 @@ class _Functions(NamedTuple):
     copy: CData
     read: CData
     clean: CData
+    same: CData
     page: mmap.mmap  # that they stand in
 
 
@@ -161,12 +177,14 @@ def _functions() -> _Functions:
     Raises:
         MachineError: this process may not execute memory that it has written.
     """
-    (on_sigbus, copy, read, clean), page = executable(ON_SIGBUS, COPY, READ, CLEAN)
+    (on_sigbus, *addresses), page = executable(ON_SIGBUS, COPY, READ, CLEAN, SAME)
+    copy, read, clean, same = addresses
     kvm_abi.handle_signal(signal.SIGBUS, on_sigbus)
     return _Functions(
         ffi.cast("int (*)(uintptr_t, uintptr_t, size_t)", copy),
         ffi.cast("int (*)(uintptr_t, uintptr_t, size_t)", read),
         ffi.cast("int (*)(uintptr_t, uintptr_t)", clean),
+        ffi.cast("int (*)(uint64_t *, size_t)", same),
         page,
     )
 
@@ -209,3 +227,10 @@ def clean(address: int, length: int) -> bool:
     False: a memory error is in the way.
     """
     return not _functions().clean(address, address + length)
+
+
+def unchanged(words: Sequence[tuple[int, int]]) -> Callable[[], bool]:
+    """A question to be asked again and again: whether each address still holds that word."""
+    pairs = ffi.new("uint64_t[]", [each for pair in words for each in pair])
+    same, count = _functions().same, len(words)
+    return lambda: not same(pairs, count)

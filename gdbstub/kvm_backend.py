@@ -271,6 +271,10 @@ class KvmMachine:
         """Read RAM, short where it ends or is broken (``Machine.read_memory``)."""
         return self.ram.read(ipa, length)
 
+    def unchanged(self, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
+        """A question about RAM for again and again (``Machine.unchanged``)."""
+        return self.ram.unchanged(words)
+
     def write_memory(self, ipa: int, data: bytes) -> None:
         """Write RAM, and make it what is fetched (``Machine.write_memory``)."""
         self.ram.write(ipa, data)

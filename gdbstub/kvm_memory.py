@@ -4,7 +4,7 @@ It holds one range and translates nothing; addresses are the guest's physical on
 """
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gdbstub import host_memory, kvm_abi
 from gdbstub.errors import MachineError, MemoryFault
@@ -63,6 +63,20 @@ class Ram:
         if not parts:
             raise MemoryFault(f"the host's memory behind {ipa:#x} is broken")
         return b"".join(parts)
+
+    def unchanged(self, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
+        """A question about RAM for again and again (``Machine.unchanged``)."""
+        hvas = [(self._hva + self._span(ipa, 8)[0], data) for ipa, data in words]
+        same = host_memory.unchanged([(hva, int.from_bytes(d, "little")) for hva, d in hvas])
+
+        def ask() -> bool:
+            if not self.size:
+                return False
+            if not self._uncached():
+                return same()
+            return all(self._read(hva, 8) == data for hva, data in hvas)
+
+        return ask
 
     def _read(self, hva: int, length: int) -> bytes | None:
         """The bytes; None where some of them are broken."""

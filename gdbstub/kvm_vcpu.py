@@ -40,6 +40,8 @@ KICK: Final = signal.SIGUSR1
 _RUN: Final = kvm_abi.RUN
 _EXIT_DEBUG: Final = kvm_abi.EXIT_DEBUG
 
+_CACHED: Final = int(SCTLR(M=1, C=1, I=1))
+
 _SYSTEM_EVENTS: Final = {
     kvm_abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
     kvm_abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
@@ -86,7 +88,6 @@ class KvmVcpu(OneReg):
         self._parked: Callable[[Exit | None], None] = lambda _: None
         # Whether the last run ended by a kick: a step may have left its exception pending.
         self._cut_short = False
-        self._uncached: bool | None = None  # not known since it has run
         self._go = threading.Lock()  # held while it is parked; whoever resumes it releases
         self._go.acquire()
         self._syndrome, self._exit = 0, DebugExit(index, ESR(0))  # the last, but for watchpoints
@@ -97,18 +98,10 @@ class KvmVcpu(OneReg):
         self._closing = False
         self._thread = threading.Thread(target=self._life, name=f"vCPU {index}", daemon=True)
 
-    def forget(self) -> None:
-        """What was read may have changed: it runs, or another does, which may power it on."""
-        super().forget()
-        self._uncached = None
-
     @property
     def uncached(self) -> bool:
         """Whether its accesses or its fetches pass the caches by. A powered-off one's will."""
-        if self._uncached is None:
-            sctlr = SCTLR(self.get(SCTLR_EL1))
-            self._uncached = not (sctlr.M and sctlr.C and sctlr.I)
-        return self._uncached
+        return self.get(SCTLR_EL1) & _CACHED != _CACHED
 
     @property
     def power(self) -> Power:

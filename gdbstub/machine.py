@@ -4,7 +4,7 @@ It says nothing of how a vCPU is driven; KVM, a foreign VMM and a replay log all
 Addresses are intermediate physical (``ipa``), what a guest calls physical.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -179,6 +179,14 @@ class Machine(Protocol):
 
         Raises:
             MemoryFault: no RAM at *ipa*, or a broken one; devices are never read.
+        """
+        ...
+
+    def unchanged(self, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
+        """A question for again and again: whether RAM still holds these, 8 bytes at each address.
+
+        Raises:
+            MemoryFault: no RAM at one of them.
         """
         ...
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from gdbstub.aarch64.mmu import PA_BITS, Mapping, Read, Regime, Walk, pieces, walk
+from gdbstub.aarch64.mmu import PA_BITS, Mapping, Regime, Walk, pieces, walk
 from gdbstub.aarch64.registers import (
     CPSR,
     ID_AA64MMFR0_EL1,
@@ -42,27 +42,24 @@ def regime_of(vcpu: Vcpu, pa_bits: int) -> Regime:
 
 
 class _Path:
-    """A walk that led to RAM, and the descriptors that it read."""
+    """A walk that led to RAM; ``holds`` says whether the descriptors on it are as they were."""
 
-    def __init__(self, regime: Regime, gva: int, read: Read) -> None:
+    def __init__(self, regime: Regime, gva: int, machine: Machine) -> None:
         """Walk.
 
         Raises:
             MemoryFault: no translation.
         """
-        self.regime = regime
-        self._descriptors: list[tuple[int, bytes]] = []
+        descriptors: list[tuple[int, bytes]] = []
 
         def note(ipa: int, length: int) -> bytes:
-            data = read(ipa, length)
-            self._descriptors.append((ipa, data))
+            data = machine.read_memory(ipa, length)
+            descriptors.append((ipa, data))
             return data
 
+        self.regime = regime
         self.mapping = next(pieces(regime, gva % _TOP, 1, note))
-
-    def holds(self, read: Read) -> bool:
-        """Whether they are all as they were."""
-        return all(read(ipa, len(data)) == data for ipa, data in self._descriptors)
+        self.holds = machine.unchanged(descriptors)
 
 
 class VirtualMemory:
@@ -107,6 +104,7 @@ class VirtualMemory:
         if (now := self._now) is None:
             now = VirtualMemory(self._machine, self._breakpoints)
             now._pa_bits, now._alone = self._pa_bits, True
+            now._made, now._paths = self._made, self._paths
             self._now = now
         now._regimes.pop(index, None)
         return now
@@ -167,14 +165,17 @@ class VirtualMemory:
         Raises:
             MemoryFault: no translation.
         """
-        if not self._alone:
-            return next(self._pieces(vcpu, gva, 1))
-        # A vCPU's thread asks for the same few addresses again and again: a look at the
-        # descriptors says as much as a walk along them.
-        regime, read = self._regime(vcpu), self._machine.read_memory
+        # The same few addresses are asked for again and again: a look at the descriptors says as
+        # much as a walk along them.
+        regime = self._regime(vcpu)
         path = self._paths.get((vcpu, gva))
-        if path is None or path.regime is not regime or not path.holds(read):
-            path = _Path(regime, gva, read)
+        if path is None or path.regime is not regime or not path.holds():
+            try:
+                path = _Path(regime, gva, self._machine)
+            except MemoryFault:
+                if self._alone:
+                    raise
+                return next(self._pieces(vcpu, gva, 1))
             if len(self._paths) >= _PATHS:
                 self._paths.clear()
             self._paths[vcpu, gva] = path

@@ -4,8 +4,8 @@ import mmap
 
 import pytest
 
-from gdbstub.aarch64.registers import ELR_EL1, ESR_EL1, FAR_EL1, PC, VBAR_EL1, X
-from gdbstub.aarch64.sysreg import EC, ESR
+from gdbstub.aarch64.registers import ELR_EL1, ESR_EL1, FAR_EL1, PC, SCTLR_EL1, VBAR_EL1, X
+from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
 from gdbstub.errors import MemoryFault
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import Go, SystemEvent, SystemEventKind
@@ -56,6 +56,20 @@ def test_the_guest_takes_an_external_abort(start_kvm: Start, line: int) -> None:
     assert (syndrome.EC, syndrome & 0x3F) == (DATA_ABORT_SAME, EXTERNAL)
     assert vcpu.get(X[20]) == at(line)
     assert vcpu.get(FAR_EL1) == DATA + (13 if line >= 2 else 8)
+
+
+def test_a_word_that_cannot_be_read_is_not_as_it_was(start_kvm: Start) -> None:
+    machine = start_kvm(SPIN).machine
+    assert isinstance(machine, KvmMachine)
+    unchanged = machine.unchanged([(DATA - PAGE, bytes(8)), (DATA, bytes(8))])
+    vcpu = machine.vcpus[0]
+    for sctlr in (vcpu.get(SCTLR_EL1), vcpu.get(SCTLR_EL1) | SCTLR(M=1, C=1, I=1)):
+        vcpu.set(SCTLR_EL1, sctlr)
+        assert unchanged()
+    break_ram(machine, DATA)
+    for sctlr in (vcpu.get(SCTLR_EL1), vcpu.get(SCTLR_EL1) & ~SCTLR(M=1, C=1, I=1)):
+        vcpu.set(SCTLR_EL1, sctlr)
+        assert not unchanged()
 
 
 def test_a_step_ends_at_the_vector(start_kvm: Start) -> None:

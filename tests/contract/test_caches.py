@@ -9,9 +9,11 @@ from gdbstub import host_memory, kvm_abi
 from gdbstub.aarch64.registers import SCTLR_EL1
 from gdbstub.aarch64.sysreg import SCTLR
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.machine import DebugExit, DebugRegisters
+from gdbstub.kvm_one_reg import Clock, Counts, OneReg
+from gdbstub.kvm_vcpu import KvmVcpu
+from gdbstub.machine import DebugExit, DebugRegisters, Go
 from tests.contract.conftest import Start
-from tests.contract.programs import BASE, BREAKS, DATA, SPIN
+from tests.contract.programs import BASE, BREAKS, COUNT, DATA, SPIN
 from tests.contract.recorder import Recorder
 
 pytestmark = pytest.mark.own_kvm
@@ -105,6 +107,30 @@ def test_who_switches_them_off_is_noticed(start_kvm: Start, calls: list[Call]) -
     calls.clear()
     machine.read_memory(DATA, 8)
     assert calls == [("clean", hva, 8), ("read", hva, 8)]
+
+
+def test_a_guest_that_switches_them_off_between_two_exits_is_noticed(
+    start_kvm: Start, calls: list[Call]
+) -> None:
+    recorder = start_kvm(COUNT)
+    machine, vcpu = recorder.machine, recorder.machine.vcpus[0]
+    assert isinstance(vcpu, KvmVcpu)
+    off = vcpu.get(SCTLR_EL1) & ~ON
+    cleaned: list[bool] = []
+
+    def decide(_: DebugExit) -> Go | None:
+        if not cleaned:
+            vcpu.set(SCTLR_EL1, off | ON)
+        calls.clear()
+        machine.read_memory(DATA, 8)
+        cleaned.append("clean" in {name for name, *_ in calls})
+        # Not by what knows what it has written: as the guest does.
+        OneReg(vcpu.fd, Clock(), Counts()).set(SCTLR_EL1, off)
+        return Go(step=True) if len(cleaned) == 1 else None
+
+    recorder.decide = decide
+    recorder.run({0: True})
+    assert cleaned == [False, True]
 
 
 @pytest.mark.parametrize(("vcpus", "asked"), [(1, 1), (2, 0)])

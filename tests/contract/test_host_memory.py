@@ -16,7 +16,7 @@ from tests.fakes.assembler import assemble
 SOUND = bytes(range(1, 251)) * 40
 
 
-@pytest.mark.parametrize("name", ["ON_SIGBUS", "COPY", "READ", "CLEAN"])
+@pytest.mark.parametrize("name", ["ON_SIGBUS", "COPY", "READ", "CLEAN", "SAME"])
 def test_words_are_what_their_text_assembles_to(name: str) -> None:
     code: host_memory.Code = getattr(host_memory, name)
     image = assemble("\n".join(text for _, text in code))

@@ -50,6 +50,24 @@ def test_there_is_no_ram_elsewhere(machine_factory: Factory, ipa: int) -> None:
         machine.write_memory(ipa, b"x")
 
 
+def test_whether_words_are_as_they_were(machine_factory: Factory) -> None:
+    machine = machine_factory(SPIN.image, memory=MEMORY)
+    machine.write_memory(DATA, b"one here" + b"two here")
+    machine.write_memory(END - 8, b"the last")
+    places = DATA, DATA + 8, END - 8
+    unchanged = machine.unchanged([(ipa, machine.read_memory(ipa, 8)) for ipa in places])
+    assert unchanged()
+    for ipa in places:
+        was = machine.read_memory(ipa + 7, 1)
+        machine.write_memory(ipa + 7, b"!")
+        assert not unchanged()
+        machine.write_memory(ipa + 7, was)
+        assert unchanged()
+    assert machine.unchanged(())()
+    with pytest.raises(MemoryFault):
+        machine.unchanged([(END, bytes(8))])
+
+
 def test_a_write_that_does_not_fit_writes_nothing(machine_factory: Factory) -> None:
     machine = machine_factory(SPIN.image, memory=MEMORY)
     with pytest.raises(MemoryFault):

@@ -116,6 +116,13 @@ class FakeMachine:
     def read_memory(self, ipa: int, length: int) -> bytes:
         return self._ram.read(ipa, length)
 
+    def unchanged(self, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
+        def ask() -> bool:
+            return all(self._ram.read(ipa, 8) == data for ipa, data in words)
+
+        ask()  # all of it must be RAM
+        return ask
+
     def write_memory(self, ipa: int, data: bytes) -> None:
         self._ram.write(ipa, data)
         for vcpu in self._vcpus:

@@ -61,3 +61,16 @@ def test_frames_are_those_that_python_makes() -> None:
         done = cpu.call(OUT, DATA, len(payload))
         body = bytes(cpu.emulator.mem_read(OUT, done >> 8))
         assert b"$%b#%02x" % (body, done & 0xFF) == rsp.encode(payload)
+
+
+def test_words_that_are_as_they_were() -> None:
+    cpu = Cpu(host_memory.SAME)
+    for count in range(5):
+        for other in (None, *range(count)):
+            for n in range(count):
+                pair = DATA + 0x800 + 8 * n, 0x0123_4567_89AB_CDE0 + n
+                for at, word in ((DATA + 16 * n, pair[0]), (DATA + 16 * n + 8, pair[1])):
+                    cpu.emulator.mem_write(at, word.to_bytes(8, "little"))
+                held = pair[1] ^ (1 << 63 if n == other else 0)
+                cpu.emulator.mem_write(pair[0], held.to_bytes(8, "little"))
+            assert cpu.call(DATA, count, 0) == (0 if other is None else 1)
