@@ -294,10 +294,7 @@ class KvmMachine:
         """Run the vCPUs that are keys (``Machine.resume``)."""
         for index, go in going.items():
             self._vcpus[index].arm(go, self._debug)
-        stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
-        if stopped_at is not None:
-            # One write moves the counter of every vCPU.
-            self._vcpus[0].set(CNTVCT_EL0, stopped_at)
+        self._let_time_go_on()
         with self._lock:
             self._exits = []
             self._stopping = False
@@ -309,6 +306,17 @@ class KvmMachine:
             self._vcpus[index].ready()
         for index in going:
             self._vcpus[index].resume()
+
+    def _let_time_go_on(self) -> None:
+        stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
+        if stopped_at is None:
+            return
+        try:
+            # One write moves the counter of every vCPU.
+            self._vcpus[0].set(CNTVCT_EL0, stopped_at)
+        except StubError:
+            self._clock.stopped_at = stopped_at
+            raise
 
     @property
     def time_stands_still(self) -> bool:

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
+from gdbstub import kvm_one_reg
 from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
-from gdbstub.errors import MachineError
-from gdbstub.machine import DebugExit
+from gdbstub.errors import MachineError, RegisterRefused
+from gdbstub.machine import DebugExit, Go
 from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import READS_CLOCK, SYSTEM_RESET, at
@@ -72,6 +73,25 @@ def test_a_reset_leaves_it_as_it_was_told(start: Start, still: bool) -> None:
     vcpu = recorder.machine.vcpus[0]
     looks = {vcpu.get(CNTVCT_EL0) for _ in range(1000)}
     assert (len(looks) == 1) is still
+
+
+@pytest.mark.own_kvm
+def test_a_clock_that_cannot_be_written_stands_still_until_it_can(
+    start_kvm: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = start_kvm(READS_CLOCK)
+    vcpu = recorder.machine.vcpus[0]
+    recorder.step()
+    stopped_at = vcpu.get(CNTVCT_EL0)
+    with monkeypatch.context() as patch:
+        patch.setattr(kvm_one_reg, "_SET_ONE_REG", 0)  # no request of KVM's
+        with pytest.raises(RegisterRefused):
+            recorder.machine.resume({0: Go()})
+    assert vcpu.get(CNTVCT_EL0) == stopped_at
+    vcpu.set(PC, at(0))
+    recorder.step()
+    recorder.step()
+    assert stopped_at <= vcpu.get(X[1]) < stopped_at + vcpu.get(X[2])
 
 
 @pytest.mark.own_kvm
