@@ -141,6 +141,9 @@ class Courses:
                 if pc not in stepped:
                     stepped = ahead.inside
                 exit = yield from self._instruction(_STEP)
+                if pc not in stepped:
+                    self.forget()  # see ``step``
+                    stepped = frozenset()
             if exit.esr.EC != EC.STEP_LOWER:
                 return (yield from self._after(exit, self._verdicts.judge(exit)))
             if exit.esr.EX:

@@ -215,14 +215,18 @@ def stretch(gva: int, within: range, word_at: WordAt) -> Stretch:
 
 
 def _onward(word: int, at: int) -> tuple[int, ...]:
-    """Where *word* at *at* leads to; nowhere if it is no plain one, or says so in a register."""
+    """Where *word* at *at* leads to; nowhere if it is no plain one, or says so in a register.
+
+    Behind a B or BL, too: another vCPU may make a NOP of one while this one executes it.
+    """
     if not plain(word):
         return ()
     if word >> 25 & 0xF not in _BRANCHES:
         return (at + 4,)
-    if (target := _jump(word, at)) is not None:
-        return (target,)
-    return () if (target := _branch(word, at)) is None else (at + 4, target)
+    target = _jump(word, at)
+    if target is None:
+        target = _branch(word, at)
+    return () if target is None else (at + 4, target)
 
 
 def _diverts(word: int) -> bool:

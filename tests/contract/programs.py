@@ -91,6 +91,30 @@ LOOPS_WITH_EXITS: Final = program(
     (0x14000000, "b ."),
 )
 
+LOOPS_BY_A_BRANCH: Final = program(
+    (0x91000400, "add x0, x0, #1"),
+    (0xF1000421, "subs x1, x1, #1"),
+    (0x54000080, "b.eq . + 16"),
+    (0x17FFFFFD, "b . - 12"),
+    (0x14000000, "b ."),
+    (0x14000000, "b ."),
+    (0x14000000, "b ."),
+)
+
+# x0: the address of line 0; w1: a word to put there, for the second lap.
+LOOPS_AND_PATCHES_ITSELF: Final = program(
+    (0x91000463, "add x3, x3, #1"),
+    (0xB9000001, "str w1, [x0]"),
+    (0xD50B7B20, "dc cvau, x0"),
+    (0xD5033B9F, "dsb ish"),
+    (0xD50B7520, "ic ivau, x0"),
+    (0xD5033B9F, "dsb ish"),
+    (0xD5033FDF, "isb"),
+    (0x17FFFFF9, "b . - 28"),
+    (0x14000000, "b ."),
+    (0x14000000, "b ."),
+)
+
 # x0: where; x1: how often.
 FILLS: Final = program(
     (0xF8008402, "str x2, [x0], #8"),

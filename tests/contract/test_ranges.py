@@ -1,6 +1,6 @@
 """Loops within a range: run to where they are left, as if each instruction had been stepped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -25,6 +25,8 @@ from tests.contract.programs import (
     DATA,
     FILLS,
     LOOPS,
+    LOOPS_AND_PATCHES_ITSELF,
+    LOOPS_BY_A_BRANCH,
     LOOPS_WITH_EXITS,
     VECTORS,
     Program,
@@ -34,6 +36,7 @@ from tests.contract.programs import (
 Begin = Callable[[Program], Client]
 Exits = Callable[[Client], list[DebugExit]]
 LOOP = Range(at(0), at(3))
+NOP = 0xD503201F
 
 
 @pytest.fixture
@@ -115,6 +118,31 @@ def test_a_loop_with_more_ways_out_than_comparators_is_stepped(begin: Begin, exi
     assert client.resume({1: Range(at(0), at(19))}) == Stopped(1)
     assert (client.pc(1), client.x(1, 0), client.x(1, 1)) == (at(19), 3, 0)
     assert len(told) == 3 * 19
+
+
+def test_a_loop_that_changes_itself_is_left_where_it_says(begin: Begin) -> None:
+    client = begin(LOOPS_AND_PATCHES_ITSELF)
+    client.machine.vcpus[0].set(X[0], at(0))
+    client.machine.vcpus[0].set(X[1], 0x1400_0009)  # b . + 36
+    assert client.resume({1: Range(at(0), at(8))}) == Stopped(1)
+    assert (client.pc(1), client.x(1, 3)) == (at(9), 1)
+
+
+def test_a_branch_that_another_vcpu_makes_a_nop_does_not_lead_past_the_end(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kernel does while others execute it (static keys)."""
+    client = begin(LOOPS_BY_A_BRANCH)
+    client.machine.vcpus[0].set(X[1], 5)
+    resume = client.machine.resume
+
+    def patch_and_resume(going: Mapping[int, Go]) -> None:
+        client.machine.write_memory(at(3), NOP.to_bytes(4, "little"))
+        resume(going)
+
+    monkeypatch.setattr(client.machine, "resume", patch_and_resume)
+    assert client.resume({1: Range(at(0), at(4))}) == Stopped(1)
+    assert (client.pc(1), client.x(1, 0)) == (at(4), 1)
 
 
 def test_a_guest_that_uses_its_own_comparators_keeps_them(begin: Begin, exits: Exits) -> None:
