@@ -27,6 +27,7 @@ _SHORTENED: Final = (
     r"(<- \$qXfer:features:.*\n-> \$).*",
     r"(-> \$l<\?xml).*",
     r"(-> \$vCont;).*",
+    r"(<- \$qXfer:exec-file:.*\n-> \$l).*",
 )
 
 #: Talks to the server at an address, with a program's symbols at hand; what the client said.
@@ -41,12 +42,15 @@ def major_version(program: str, pattern: str) -> str:
     return found[1]
 
 
-def record(client: Client, name: str) -> None:
-    """Have *client* hold its session and write it down as *name*."""
-    (_SESSIONS / f"{name}.txt").write_text(asyncio.run(_held(client)))
+def record(client: Client, name: str, *, names_file: bool = False) -> None:
+    """Have *client* hold its session and write it down as *name*.
+
+    With *names_file* it is the target that says which file the program is.
+    """
+    (_SESSIONS / f"{name}.txt").write_text(asyncio.run(_held(client, names_file=names_file)))
 
 
-async def _held(client: Client) -> str:
+async def _held(client: Client, *, names_file: bool) -> str:
     log, target = io.StringIO(), recorded_target()
     server = Server(target, Tcp("127.0.0.1", 0), recorder=Recorder(log))
     await server.start()
@@ -54,6 +58,7 @@ async def _held(client: Client) -> str:
         with tempfile.TemporaryDirectory() as directory:
             source = Path(__file__).parent / "gdb" / "nops.c"
             elf = build(Path(directory), source, "-O1").elf
+            target.exec_file = str(elf) if names_file else ""
             print(await asyncio.to_thread(client, server.remote, elf, target))
     finally:
         await server.close()

@@ -44,8 +44,7 @@ def run(client: Client, target: Restartable, program: bytes, words: bytes | None
     """
     if words:
         raise PacketError("a guest has no arguments; its command line is the stub's --append")
-    _restart(client, target)
-    return stop_reply(client, client.target.report())
+    return _restart(client, target)
 
 
 @packet("R", "[n]", halts=True, needs=restartable)
@@ -54,11 +53,13 @@ def restart(client: Client, target: Restartable, n: int | None) -> None:
     _restart(client, target)
 
 
-def _restart(client: Client, target: Restartable) -> None:
+def _restart(client: Client, target: Restartable) -> bytes:
+    """Start over; the stop reply, whose thread is the current one even if nobody hears it."""
     # A client thinks none of its breakpoints inserted in what it starts.
     client.target.release()
     target.reset()
     client.attach()
+    return stop_reply(client, client.target.report())
 
 
 @packet("D", "[;pid]", idle=True)

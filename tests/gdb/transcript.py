@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -73,14 +74,68 @@ _PROGRAM: Final = (
     "x/i $pc",
     "delete",
 )
+#: What the target says of itself, asked by a GDB that was given nothing.
+_SYSTEM: Final = (
+    "info files",
+    "info line _start",
+    "info os",
+    "info os threads",
+    "info sharedlibrary",
+    "memory-tag check 0x40000000",
+    "memory-tag set-allocation-tag 0x40000000 32 0503",
+    "memory-tag print-allocation-tag 0x40000010",
+    "detach",
+)
+#: A GDB without what the others make use of...
+_WITHOUT: Final = (
+    "verbose-resume",
+    "threads",
+    "set-register",
+    "binary-download",
+    "binary-upload",
+    "kill",
+    "run",
+)
+#: ...has these instead.
+_PLAIN: Final = (
+    "info threads",
+    "x/4xw $pc",
+    "set var $x1 = 7",
+    "set var *(int *) 0x40000100 = 0x12345678",
+    "break *0x40000020",
+    "continue",
+    "stepi",
+    "queue-signal SIGTERM",
+    "stepi",
+    "tbreak *0x40000040",
+    "signal SIGTERM",
+    "set scheduler-locking on",
+    "thread 2",
+    "stepi",
+    "kill",
+    "starti",
+    "stepi",
+    "detach",
+)
 
 
-def _gdb(program: str, attach: str, commands: tuple[str, ...], *, symbols: bool = False) -> Client:
-    """A GDB that does *commands*; where one of them runs the guest for ever, Ctrl-C ends it."""
+def _gdb(
+    program: str,
+    attach: str,
+    commands: Sequence[str],
+    *,
+    symbols: bool = False,
+    without: Sequence[str] = (),
+) -> Client:
+    """A GDB that does *commands*; where one of them runs the guest for ever, Ctrl-C ends it.
+
+    *without* names the packets that it must not use, as ``set remote NAME-packet`` does.
+    """
 
     def client(remote: str, elf: Path, target: AbleTarget) -> str:
         file = (f"file {elf}",) if symbols else ()
-        lines = (*_SETTINGS, *file, f"target {attach} {remote}", *commands)
+        off = (f"set remote {name}-packet off" for name in without)
+        lines = (*_SETTINGS, *off, *file, f"target {attach} {remote}", *commands)
         process = subprocess.Popen(
             [program, "-nx", "-nh", "-batch", *(word for line in lines for word in ("-ex", line))],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -102,6 +157,8 @@ def main(program: str) -> None:
     record(_gdb(program, "extended-remote", _GENERAL), name)
     record(_gdb(program, "remote", _CONDITIONS), f"{name}-conditions")
     record(_gdb(program, "remote", _PROGRAM, symbols=True), f"{name}-program")
+    record(_gdb(program, "remote", _SYSTEM), f"{name}-system", names_file=True)
+    record(_gdb(program, "extended-remote", _PLAIN, without=_WITHOUT), f"{name}-plain")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,12 @@ _COMPLAINTS: Final = re.compile(
 _ENVIRONMENT: Final = {**os.environ, "LC_ALL": "C", "HOME": os.devnull}
 
 
-def lldb(remote: str, symbols: Path | None, *commands: str, timeout: float) -> str:
-    """Attach, run *commands* up to the first that fails, quit; all that LLDB said."""
-    words = [word for line in (f"gdb-remote {remote}", *commands) for word in ("-o", line)]
+def lldb(
+    remote: str, symbols: Path | None, *commands: str, settings: Sequence[str] = (), timeout: float
+) -> str:
+    """Attach with *settings*, run *commands* up to the first that fails, quit; all LLDB said."""
+    lines = (*(f"settings set {each}" for each in settings), f"gdb-remote {remote}", *commands)
+    words = [word for line in lines for word in ("-o", line)]
     try:
         done = subprocess.run(
             [*_COMMAND, "--batch", *words, *([symbols] if symbols else [])],

@@ -51,11 +51,24 @@ _PROGRAM: Final = (
     "watchpoint delete 1 2",
     "image list",
 )
+_SETTINGS: Final = ("plugin.process.gdb-remote.use-g-packet-for-reading true",)
+_SYSTEM: Final = (
+    "register read v3 fpsr",
+    "thread step-inst",
+    "thread select 2",
+    "register read x1 v4",
+    # No expression asks for memory on bare metal. An LLDB without Python ends here.
+    "script lldb.process.AllocateMemory(16, lldb.ePermissionsReadable, lldb.SBError())",
+    "detach",
+)
 
 
-def _scripted(commands: Sequence[str], *, symbols: bool = False) -> Client:
+def _scripted(
+    commands: Sequence[str], *, symbols: bool = False, settings: Sequence[str] = ()
+) -> Client:
     def client(remote: str, elf: Path, _target: AbleTarget) -> str:
-        return lldb(remote, elf if symbols else None, *commands, timeout=_BOUND)
+        file = elf if symbols else None
+        return lldb(remote, file, *commands, settings=settings, timeout=_BOUND)
 
     return client
 
@@ -73,6 +86,7 @@ def main() -> None:
     name = "lldb-" + major_version("lldb", r"lldb version (\d+)\.")
     record(_scripted(_GENERAL), name)
     record(_scripted(_PROGRAM, symbols=True), f"{name}-program")
+    record(_scripted(_SYSTEM, settings=_SETTINGS), f"{name}-system", names_file=True)
     record(_interrupted, f"{name}-interrupt")
 
 

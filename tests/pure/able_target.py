@@ -1,17 +1,39 @@
-"""The fake target with what a target may offer besides: conditions, commands, a monitor."""
+"""The fake target with what a target may offer besides: a monitor, conditions, tags, a program."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gdbstub.agent import Clauses
 from gdbstub.conditions import Conditions
-from gdbstub.errors import InputError
-from gdbstub.target import Command, Kind
-from tests.pure.fake_target import FakeTarget
+from gdbstub.errors import InputError, MemoryFault
+from gdbstub.target import Command, Kind, MemoryTags
+from tests.pure.fake_target import BASE, SIZE, FakeTarget
+
+
+@dataclass
+class FakeTags:
+    """Tags of the fake target's memory."""
+
+    stored: bytearray = field(default_factory=lambda: bytearray(SIZE // 16))
+
+    def read(self, thread: int, gva: int, count: int) -> bytes:
+        return bytes(self.stored[self._place(gva, count)])
+
+    def write(self, thread: int, gva: int, tags: bytes) -> None:
+        self.stored[self._place(gva, len(tags))] = tags
+
+    def _place(self, gva: int, count: int) -> slice:
+        assert gva % 16 == 0
+        if not BASE <= gva <= gva + 16 * count <= BASE + SIZE:
+            raise MemoryFault(f"nothing at {gva:#x}")
+        return slice((gva - BASE) // 16, (gva - BASE) // 16 + count)
 
 
 @dataclass
 class AbleTarget(FakeTarget):
-    """Its one monitor command is ``help``."""
+    """Its one monitor command is ``help``; it has no program unless a test gives it one."""
+
+    tags: MemoryTags | None = field(default_factory=FakeTags)
+    exec_file: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

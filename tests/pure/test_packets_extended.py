@@ -68,6 +68,11 @@ def test_run_while_there_is_a_guest_starts_it_over() -> None:
     conversation("<- $!\n-> $OK").play(ANEW)
 
 
+def test_the_thread_that_begins_anew_is_the_current_one() -> None:
+    """GDB without ``vRun`` asks for it behind ``R``; the others may be off then."""
+    conversation("<- $!\n-> $OK\n<- $Hg2\n-> $OK\n<- $R0\n<- $qC\n-> $QC1")
+
+
 def test_run_after_a_kill_while_the_guest_runs() -> None:
     target = spinning()
     stage = conversation("<- $!\n-> $OK\n<- $c\n<- $vKill;1\n-> $OK", target)

@@ -2,30 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from gdbstub.errors import MemoryFault
 from gdbstub.packets import PACKETS
 from gdbstub.target import MemoryTags
-from tests.pure.fake_target import BASE, SIZE, FakeTarget
+from tests.pure.able_target import FakeTags
+from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
-
-
-@dataclass
-class FakeTags:
-    """Tags of the fake target's memory."""
-
-    stored: bytearray = field(default_factory=lambda: bytearray(SIZE // 16))
-
-    def read(self, thread: int, gva: int, count: int) -> bytes:
-        return bytes(self.stored[self._place(gva, count)])
-
-    def write(self, thread: int, gva: int, tags: bytes) -> None:
-        self.stored[self._place(gva, len(tags))] = tags
-
-    def _place(self, gva: int, count: int) -> slice:
-        assert gva % 16 == 0
-        if not BASE <= gva <= gva + 16 * count <= BASE + SIZE:
-            raise MemoryFault(f"nothing at {gva:#x}")
-        return slice((gva - BASE) // 16, (gva - BASE) // 16 + count)
 
 
 @dataclass

@@ -9,8 +9,11 @@ SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 
 
 def recorded_target() -> AbleTarget:
-    """What every one of them was held with: two threads, of which the first has a frame."""
-    target = AbleTarget()
+    """What every one of them was held with: two threads, of which the first has a frame.
+
+    Its program's file is named where a session asks for it.
+    """
+    target = AbleTarget(exec_file="/guest.elf")
     frame = BASE + 0x800
     target.write_memory(1, frame, bytes(8) + (BASE + 0x10).to_bytes(8, "little"))
     for row in target.registers:
