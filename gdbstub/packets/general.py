@@ -18,6 +18,9 @@ def supported(client: Client, features: bytes | None) -> bytes:
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
     ours = dict.fromkeys(offered(client.target))
+    if b"memory-tagging" in client.features and b"error-message" not in client.features:
+        # GDB before 16 knows tags of Linux processes only, and ends at an x/xm of anything else.
+        ours.pop(b"memory-tagging+", None)
     return b";".join((b"PacketSize=%x" % client.packet_size, *ours))
 
 

@@ -86,6 +86,6 @@ def watchpoints(client: Client) -> bytes:
 def allocate(client: Client, length: int) -> bytes:
     """``_M length,permissions``: give memory for an expression (LLDB extension).
 
-    Not answered with "unsupported": LLDB would have the guest call a function ``mmap``.
+    Not answered with "unsupported": with some triples LLDB would have the guest call ``mmap``.
     """
     raise MachineError("all memory is the guest's own; none can be given away", errno.ENOMEM)

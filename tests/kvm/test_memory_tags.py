@@ -112,6 +112,8 @@ def test_what_has_no_tags(tagged_host: None, tags: Built) -> None:
         assert client.ask("qMemTags:0,10:1") == "E0e"
         assert client.ask(f"qMemTags:{tags['data']:x},10:0") == "E16"
         assert client.ask(f"qIsAddressTagged:{tags['data'] + 3:x}") == "01"
+        # With its tag in the pointer, as GDB asks.
+        assert client.ask(f"qIsAddressTagged:{5 << 56 | tags['data']:x}") == "01"
         assert client.ask("qIsAddressTagged:0") == "00"
 
 

@@ -16,15 +16,20 @@ class TaggedTarget(FakeTarget):
     tags: MemoryTags | None = field(default_factory=FakeTags)
 
 
-def offers(target: FakeTarget) -> bool:
+def offers(target: FakeTarget, asked: bytes = b"qSupported") -> bool:
     stage = Stage(target)
-    return b"memory-tagging+" in stage.send(b"qSupported")
+    return b"memory-tagging+" in stage.send(asked)
 
 
 def test_the_feature_is_the_targets() -> None:
     assert offers(TaggedTarget())
     assert not offers(TaggedTarget(tags=None))
     assert not offers(FakeTarget())
+
+
+def test_a_gdb_that_would_fail_over_them_is_not_told() -> None:
+    assert not offers(TaggedTarget(), b"qSupported:memory-tagging+;xmlRegisters=i386")
+    assert offers(TaggedTarget(), b"qSupported:error-message+;memory-tagging+")
 
 
 def test_without_tags_the_packets_are_not_known() -> None:
