@@ -1,11 +1,14 @@
 """The rings, and the one lab of a whole run.
 
 Tests that need KVM in their own process run here where there is an arm64 /dev/kvm, else in the
-lab: one pytest there runs them all, and their reports appear here under their own names.
+lab: one pytest there runs them all, beside the tests that need no lab, and their reports appear
+here under their own names.
 """
 
 import signal
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -19,7 +22,7 @@ from tests.inlab.runner import run_in_lab
 _STACK: Final = pytest.StashKey[ExitStack]()
 _LABS: Final = pytest.StashKey[dict[Options, Lab]]()
 _FIGURES: Final = pytest.StashKey[list[str]]()
-_REMOTE: Final = pytest.StashKey[dict[Options, dict[str, list[pytest.TestReport]]]]()
+_REMOTE: Final = pytest.StashKey[dict[Options, Future[dict[str, list[pytest.TestReport]]]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,24 +95,41 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs in a lab comes last: no module's fixtures may wait for it here."""
-    items.sort(key=lambda item: elsewhere(item) is not None)
+    """What runs in a lab comes when the rest has run beside it; then what has the lab for itself.
+
+    No module's fixtures may wait for a lab's reports here.
+    """
+    whole_stubs = Path(__file__).parent / "kvm"
+    items.sort(key=lambda item: (whole_stubs in item.path.parents, elsewhere(item) is not None))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Have labs begin with what is theirs, one after the other."""
+    config, tests = session.config, dict[Options, list[str]]()
+    for item in session.items:
+        if (options := elsewhere(item)) is not None:
+            tests.setdefault(options, []).append(item.nodeid)
+    if not tests or session.testsfailed or config.option.collectonly:
+        return
+    # Left last, when the labs are gone and nothing there goes on.
+    beside = config.stash[_STACK].enter_context(ThreadPoolExecutor(1))
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        for options, nodeids in tests.items():
+            lab = shared_lab(config, options)
+            config.stash[_REMOTE][options] = beside.submit(run_in_lab, lab, config, nodeids)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Report a test that ran in a lab."""
-    config, options = item.config, elsewhere(item)
+    options = elsewhere(item)
     if options is None:
         return None
-    remote = config.stash[_REMOTE]
-    if options not in remote:
-        nodeids = [each.nodeid for each in item.session.items if elsewhere(each) == options]
-        capture = config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
-            remote[options] = run_in_lab(shared_lab(config, options), config, nodeids)
+    reports = item.config.stash[_REMOTE][options].result()
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in remote[options][item.nodeid]:
+    for report in reports[item.nodeid]:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True

@@ -1,7 +1,7 @@
 """The kvm ring: whole stubs on real KVM, natively or in the lab of the run."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,11 @@ class Built:
 
     def __getitem__(self, symbol: str) -> int:
         return self._elf.symbol(symbol)
+
+    @property
+    def symbols(self) -> Mapping[str, int]:
+        """All of them."""
+        return self._elf.symbols
 
 
 def _built(tmp_path_factory: pytest.TempPathFactory, name: str) -> Built:
