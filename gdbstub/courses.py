@@ -17,6 +17,7 @@ from gdbstub.aarch64.instructions import (
     WordAt,
     does_nothing,
     exclusive_exits,
+    keeps_code,
     loads_exclusive,
     plain,
     stores_exclusive,
@@ -118,7 +119,8 @@ class Courses:
         if not plain(word):
             if exit.esr.EC == EC.STEP_LOWER and self._failed_store(pc):
                 exit = yield from self._retry()
-            self.forget()  # an instruction that may change what is fetched is none of the plain
+            if not keeps_code(word):
+                self.forget()
         verdict = self._verdicts.judge(exit)
         return verdict if isinstance(verdict, Stopped) else (yield from self._after(exit, verdict))
 
@@ -127,23 +129,28 @@ class Courses:
         vcpu = self._vcpu
         pc = vcpu.get(PC)
         load = None  # a load-exclusive whose store, stepped to, must fail
-        stepped: frozenset[int] = frozenset()  # plain instructions that need no other look
+        stepped: set[int] = set()  # plain instructions that are stepped
+        run: dict[int, Stretch] = {}  # by where they begin: those that are run
         while True:
             exits = exclusive_exits(pc, self._word_at) if pc == load else ()
+            if not exits and pc not in stepped and pc not in run:
+                ahead = stretch(pc, range(range_.start, range_.end), self._fetch)
+                if self._runs(ahead, pc):
+                    run[pc] = ahead
+                else:
+                    stepped |= ahead.inside
             watchpoints = self._breakpoints.armed.watchpoints
             if exits:
                 exit = yield from self._exclusive(exits, watchpoints, pc)
-            elif pc not in stepped and self._runs(
-                ahead := stretch(pc, range(range_.start, range_.end), self._fetch), pc
-            ):
-                exit = yield from self._sequence(ahead.inside, ahead.exits, watchpoints)
+            elif pc in run:
+                exit = yield from self._sequence(run[pc].inside, run[pc].exits, watchpoints)
             else:
-                if pc not in stepped:
-                    stepped = ahead.inside
+                word = self._fetch(pc)
                 exit = yield from self._instruction(_STEP)
-                if pc not in stepped:
-                    self.forget()  # see ``step``
-                    stepped = frozenset()
+                if not keeps_code(word):
+                    self.forget()
+                    stepped.clear()
+                    run.clear()
             if exit.esr.EC != EC.STEP_LOWER:
                 return (yield from self._after(exit, self._verdicts.judge(exit)))
             if exit.esr.EX:

@@ -3,12 +3,17 @@
 Translations are remembered and may be old: who finds what matters must look again.
 """
 
+import struct
+from itertools import count
+
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
 from gdbstub.virtual_memory import VirtualMemory
 
 _PAGE = 4096  # the smallest granule
 _REMEMBERED = 4096  # words
+_BLOCK = 64  # bytes
+_WORDS = struct.Struct("<I").iter_unpack
 
 
 class Fetch:
@@ -35,22 +40,31 @@ class Fetch:
         if (word := self._words.get(gva)) is None:
             if len(self._words) >= _REMEMBERED:
                 self.forget()
-            word = self._words[gva] = self._look(gva)
+            self._read_block(gva)
+            word = self._words.setdefault(gva, 0)
         return word
 
     def now(self, gva: int) -> int:
         """The word that is there now."""
         self._pages.pop(gva & -_PAGE, None)
-        word = self._words[gva] = self._look(gva)
+        word = self._words[gva] = int.from_bytes(self._read(gva, 4), "little")
         return word
 
-    def _look(self, gva: int) -> int:
+    def _read_block(self, gva: int) -> None:
+        """Those beside it will be wanted, too."""
+        start = gva & -_BLOCK
+        for at, (word,) in zip(count(start, 4), _WORDS(self._read(start, _BLOCK)), strict=False):
+            self._words.setdefault(at, word)
+
+    def _read(self, gva: int, length: int) -> bytes:
+        """Bytes of one page, whole words; nothing where there is no memory."""
         page = gva & -_PAGE
         ipa = self._pages.get(page)
         try:
             if ipa is None:
                 now = self._memory.as_of_now(self._index)
                 ipa = self._pages[page] = now.translate(self._index, page).ipa
-            return int.from_bytes(self._machine.read_memory(ipa + gva - page, 4), "little")
+            data = self._machine.read_memory(ipa + gva - page, length)
         except MemoryFault:
-            return 0
+            return b""
+        return data[: len(data) & -4]

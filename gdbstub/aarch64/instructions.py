@@ -160,6 +160,8 @@ def leads_to(word: int, at: int, gva: int, x: Callable[[int], int]) -> bool:
 _GROUPS: Final = frozenset({2, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15})
 _BRANCHES: Final = frozenset({10, 11})
 _IMMEDIATE_BRANCHES: Final = frozenset({0, 1, 4, 5})
+#: CLREX, DSB and DMB, by op2; ISB is not among them.
+_BARRIERS: Final = frozenset({2, 4, 5})
 _REGISTER_BRANCHES: Final = frozenset({0, 1, 2, 8, 9})  # BR, BLR, RET; BRAA, BLRAA and so on
 
 
@@ -173,13 +175,31 @@ def plain(word: int) -> bool:
     Not so exceptions and their return, system instructions (hints and barriers too), and what
     belongs to an exclusive access.
     """
-    if (group := word >> 25 & 0xF) in _GROUPS:
-        return word & 0x3F00_0000 != 0x0800_0000  # LDXR and its like, LDAR, CAS
-    if group not in _BRANCHES:
+    if _computes(word):
+        return True
+    if word >> 25 & 0xF not in _BRANCHES:
         return False
     if word >> 29 in _IMMEDIATE_BRANCHES or word & 0xFE00_0000 == 0x5400_0000:  # B.cond
         return True
     return word & 0xFE00_0000 == 0xD600_0000 and word >> 21 & 0xF in _REGISTER_BRANCHES
+
+
+def _computes(word: int) -> bool:
+    """Whether *word* is a plain one that goes on behind itself."""
+    # LDXR and its like, LDAR, CAS are none.
+    return word >> 25 & 0xF in _GROUPS and word & 0x3F00_0000 != 0x0800_0000
+
+
+def keeps_code(word: int) -> bool:
+    """Whether behind *word* what is fetched is what was there before, stores or not.
+
+    A plain one does, and an exclusive access, a hint, MRS, and each barrier but ISB.
+    """
+    if word >> 25 & 0xF not in _BRANCHES:
+        return word >> 25 & 0xF in _GROUPS
+    if word & 0xFFFF_F01F == 0xD503_301F:
+        return word >> 5 & 7 in _BARRIERS
+    return plain(word) or word & 0xFFFF_F01F == 0xD503_201F or word >> 20 == 0xD53
 
 
 class Stretch(NamedTuple):
@@ -202,31 +222,27 @@ def stretch(gva: int, within: range, word_at: WordAt) -> Stretch:
     ahead = [gva]
     while ahead:
         at = ahead.pop()
-        if at in inside:
-            continue
-        onward = () if at not in within or len(inside) == _LONG else _onward(word_at(at), at)
-        if not onward:
-            exits[at] = None
-            continue
-        inside.add(at)
-        ahead += onward
-        back.update(target for target in onward if target <= at)
+        while at not in inside:
+            if at not in within or len(inside) == _LONG:
+                exits[at] = None
+                break
+            word = word_at(at)
+            if not _computes(word):
+                if (target := _direct(word, at)) is None:
+                    exits[at] = None
+                    break
+                ahead.append(target)
+                if target <= at:
+                    back.add(target)
+            inside.add(at)
+            # Behind a B or BL, too: another vCPU may make a NOP of one that this one executes.
+            at += 4
     return Stretch(frozenset(inside), tuple(exits), not back.isdisjoint(inside))
 
 
-def _onward(word: int, at: int) -> tuple[int, ...]:
-    """Where *word* at *at* leads to; nowhere if it is no plain one, or says so in a register.
-
-    Behind a B or BL, too: another vCPU may make a NOP of one while this one executes it.
-    """
-    if not plain(word):
-        return ()
-    if word >> 25 & 0xF not in _BRANCHES:
-        return (at + 4,)
-    target = _jump(word, at)
-    if target is None:
-        target = _branch(word, at)
-    return () if target is None else (at + 4, target)
+def _direct(word: int, at: int) -> int | None:
+    """Where the branch *word* at *at* leads to, if the word itself says so."""
+    return _branch(word, at) if (target := _jump(word, at)) is None else target
 
 
 def _diverts(word: int) -> bool:

@@ -1,6 +1,6 @@
 """How far plain instructions go, and where they are left."""
 
-from gdbstub.aarch64.instructions import Stretch, stretch
+from gdbstub.aarch64.instructions import Stretch, keeps_code, stretch
 
 ADD, NOP, RET, SVC = 0x91000400, 0xD503201F, 0xD65F03C0, 0xD4000001
 EVERYWHERE = range(0, 1 << 20)
@@ -67,3 +67,24 @@ def test_what_may_go_on_anywhere_is_left_before() -> None:
 def test_there_is_an_end_to_looking() -> None:
     inside, exits, loops = stretch(0, EVERYWHERE, lambda _: ADD)
     assert (len(inside), exits, loops) == (1024, (4096,), False)
+
+
+def test_what_may_change_what_is_fetched() -> None:
+    keep = {
+        ADD, NOP, RET, branch(8), branch_if(8),
+        0xF9000020,  # str x0, [x1]
+        0xC85F7C20,  # ldxr x0, [x1]
+        0xC8A07C41,  # cas x0, x1, [x2]
+        0xD503233F,  # paciasp
+        0xD5033BBF, 0xD5033F9F, 0xD5033F5F,  # dmb ish, dsb sy, clrex
+        0xD53BE041,  # mrs x1, cntvct_el0
+    }  # fmt: skip
+    lose = {
+        SVC, 0xD4000002, 0xD4200000, 0,  # svc, hvc, brk, udf
+        0xD5033FDF, 0xD50330FF,  # isb, sb
+        0xD50B7520, 0xD508751F,  # ic ivau, x0; ic iallu
+        0xD508871F,  # tlbi vmalle1
+        0xD5182000, 0xD5181000,  # msr ttbr0_el1, x0; msr sctlr_el1, x0
+        0xD69F03E0,  # eret
+    }  # fmt: skip
+    assert {word for word in keep | lose if keeps_code(word)} == keep
