@@ -55,7 +55,7 @@ _STEP_BARE: Final = Go(step=True, debug=DebugRegisters(enabled=True))
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
 
-#: Of so many plain instructions, steps are no slower than comparators.
+#: So many instructions are stepped no slower than run.
 _FEW: Final = 6
 
 #: How many instructions a failed store-exclusive may be away from its next try.
@@ -129,13 +129,13 @@ class Courses:
         vcpu = self._vcpu
         pc = vcpu.get(PC)
         load = None  # a load-exclusive whose store, stepped to, must fail
-        stepped: set[int] = set()  # plain instructions that are stepped
+        stepped: set[int] = set()  # such as could be run
         run: dict[int, Stretch] = {}  # by where they begin: those that are run
         while True:
             exits = exclusive_exits(pc, self._word_at) if pc == load else ()
             if not exits and pc not in stepped and pc not in run:
-                ahead = stretch(pc, range(range_.start, range_.end), self._fetch)
-                if self._runs(ahead, pc):
+                ahead, runs = self._ahead(pc, range_)
+                if runs:
                     run[pc] = ahead
                 else:
                     stepped |= ahead.inside
@@ -161,20 +161,20 @@ class Courses:
 
     # What they are made of.
 
-    def _runs(self, ahead: Stretch, pc: int) -> bool:
-        """Whether the plain instructions *ahead* are run in one go, which shows as little as steps.
+    def _ahead(self, pc: int, range_: Range) -> tuple[Stretch, bool]:
+        """What a vCPU at *pc* may be let run through, and whether that shows as little as steps do.
 
         Comparators of ours would take the place of the guest's own, so not if it uses any.
         """
-        if self.step_irqs or not (ahead.loops or len(ahead.inside) > _FEW):
-            return False
         vcpu, armed = self._vcpu, self._breakpoints.armed.breakpoints
+        room = self._machine.breakpoint_slots - len(armed) - 1  # which is for a fault
+        ahead = stretch(pc, range(range_.start, range_.end), self._fetch, room)
+        if self.step_irqs or room < 1 or not (ahead.loops or len(ahead.inside) > _FEW):
+            return ahead, False
         pstate, mdscr = PSTATE(vcpu.get(CPSR)), MDSCR(vcpu.get(MDSCR_EL1))
         if pstate.nRW or mdscr.MDE or mdscr.SS or breakpoint_at(pc) in armed:
-            return False
-        fault = vcpu.get(VBAR_EL1) + vector(pstate)
-        room = self._machine.breakpoint_slots - len(armed) - len(ahead.exits)
-        return room > 0 and fault not in ahead.inside
+            return ahead, False
+        return ahead, vcpu.get(VBAR_EL1) + vector(pstate) not in ahead.inside
 
     def _after(self, exit: DebugExit, verdict: Stopped | Whose) -> Course:
         """What the *exit* that ended a step comes to, which was judged."""

@@ -48,6 +48,7 @@ def returns_from_exception(word: int) -> bool:
 
 # WFI, WFE; WFET Xt, WFIT Xt.
 _WAITS: Final = frozenset({0xD503207F, 0xD503205F})
+_NOP_AND_WAITS: Final = _WAITS | {0xD503201F}
 _WAITS_UNTIL: Final = frozenset({0xD5031000, 0xD5031020})
 
 
@@ -190,6 +191,13 @@ def _computes(word: int) -> bool:
     return word >> 25 & 0xF in _GROUPS and word & 0x3F00_0000 != 0x0800_0000
 
 
+def _harmless(word: int) -> bool:
+    """Whether *word* is a hint, MRS, or a barrier but ISB."""
+    if word & 0xFFFF_F01F == 0xD503_301F:
+        return word >> 5 & 7 in _BARRIERS
+    return word & 0xFFFF_F01F == 0xD503_201F or word >> 20 == 0xD53
+
+
 def keeps_code(word: int) -> bool:
     """Whether behind *word* what is fetched is what was there before, stores or not.
 
@@ -197,52 +205,63 @@ def keeps_code(word: int) -> bool:
     """
     if word >> 25 & 0xF not in _BRANCHES:
         return word >> 25 & 0xF in _GROUPS
-    if word & 0xFFFF_F01F == 0xD503_301F:
-        return word >> 5 & 7 in _BARRIERS
-    return plain(word) or word & 0xFFFF_F01F == 0xD503_201F or word >> 20 == 0xD53
+    return plain(word) or _harmless(word)
 
 
 class Stretch(NamedTuple):
-    """Plain instructions that a vCPU runs through: it is ``inside`` until it is at an exit."""
+    """Instructions that a vCPU can be let run through: ``inside``, until it is at an exit."""
 
     inside: frozenset[int]
     exits: tuple[int, ...]
     loops: bool
 
 
-def stretch(gva: int, within: range, word_at: WordAt) -> Stretch:
-    """How far plain instructions go from *gva* on, within the addresses *within*.
+def stretch(gva: int, within: range, word_at: WordAt, room: int) -> Stretch:
+    """How far a vCPU can be let run from *gva* on, within the addresses *within*.
 
-    An exit is whatever else comes next: outside, or no plain instruction, or one that goes on
-    where a register says.
+    An exit is where something else comes: outside, an instruction that must be looked at, one
+    that goes on where a register says, or a branch that would make more exits than *room*.
     """
     inside: set[int] = set()
-    exits: dict[int, None] = {}  # in order
+    ends: dict[int, None] = {}  # in order
     back: set[int] = set()
     ahead = [gva]
     while ahead:
         at = ahead.pop()
         while at not in inside:
-            if at not in within or len(inside) == _LONG:
-                exits[at] = None
-                break
-            word = word_at(at)
-            if not _computes(word):
-                if (target := _direct(word, at)) is None:
-                    exits[at] = None
+            word = word_at(at) if at in within and len(inside) < _LONG else 0
+            if not _runs_on(word):
+                target = _forks(word, at)
+                if target is None or len({*ends, *ahead, at + 4, target} - inside) > room:
+                    ends[at] = None
                     break
                 ahead.append(target)
                 if target <= at:
                     back.add(target)
             inside.add(at)
-            # Behind a B or BL, too: another vCPU may make a NOP of one that this one executes.
             at += 4
-    return Stretch(frozenset(inside), tuple(exits), not back.isdisjoint(inside))
+    exits = tuple(at for at in ends if at not in inside)
+    return Stretch(frozenset(inside), exits, not back.isdisjoint(inside))
 
 
-def _direct(word: int, at: int) -> int | None:
-    """Where the branch *word* at *at* leads to, if the word itself says so."""
-    return _branch(word, at) if (target := _jump(word, at)) is None else target
+def _runs_on(word: int) -> bool:
+    """Whether *word* goes on behind itself, and does not matter whether interrupts are masked.
+
+    A NOP may be made a branch by another vCPU while this one executes it.
+    """
+    if _computes(word):
+        return True
+    return _harmless(word) and word not in _NOP_AND_WAITS and daif_access(word) is None
+
+
+def _forks(word: int, at: int) -> int | None:
+    """Where the branch *word* at *at* leads to, unless it goes on behind itself.
+
+    A B may do either: another vCPU may make a NOP of one that this one executes (static keys).
+    """
+    if (target := _branch(word, at)) is not None:
+        return target
+    return None if word >> 31 else _jump(word, at)
 
 
 def _diverts(word: int) -> bool:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from gdbstub.run import first, until_signal
-from gdbstub.signals import Waiting, signals_wait
+from gdbstub.signals import STOP_SIGNALS, Waiting, signals_wait
 
 STATUS = 128 + signal.SIGTERM
 
@@ -26,9 +26,11 @@ def ended_by_sigterm() -> Iterator[None]:
     def end(_signum: int, _frame: FrameType | None) -> NoReturn:
         raise Ended
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    signal.signal(signal.SIGTERM, end)
     yield
-    signal.signal(signal.SIGTERM, before)
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 async def _session(signals: Waiting) -> int:

@@ -19,10 +19,10 @@ def branch_if(offset: int) -> int:
     return 0x5400_0001 | (offset // 4 & (1 << 19) - 1) << 5
 
 
-def ahead(*words: int, within: range = EVERYWHERE, start: int = 0) -> Stretch:
+def ahead(*words: int, within: range = EVERYWHERE, start: int = 0, room: int = 5) -> Stretch:
     """From *start* on, where *words* lie from 0 on and nothing behind them."""
     memory = {4 * n: word for n, word in enumerate(words)}
-    return stretch(start, within, lambda gva: memory.get(gva, 0))
+    return stretch(start, within, lambda gva: memory.get(gva, 0), room)
 
 
 def test_it_ends_at_what_is_no_plain_instruction() -> None:
@@ -54,9 +54,42 @@ def test_a_way_back_out_is_none() -> None:
     assert (inside, set(exits), loops) == (frozenset({4, 8, 12}), {0, 16}, False)
 
 
-def test_a_call_leaves_to_what_is_called_or_goes_on_where_it_is_made_a_nop() -> None:
-    inside, exits, loops = ahead(ADD, call(0x100), ADD, within=range(0, 12))
-    assert (inside, set(exits), loops) == (frozenset({0, 4, 8}), {0x104, 12}, False)
+def test_it_ends_before_a_call() -> None:
+    assert ahead(ADD, call(0x100), ADD) == (frozenset({0}), (4,), False)
+
+
+def test_what_others_may_patch_is_left_or_followed_both_ways() -> None:
+    """A NOP may become a branch, and a branch a NOP."""
+    inside, exits, _ = ahead(ADD, branch(12), ADD, SVC, ADD, SVC)
+    assert (inside, set(exits)) == (frozenset({0, 4, 8, 16}), {12, 20})
+    assert ahead(ADD, NOP, ADD) == (frozenset({0}), (4,), False)
+
+
+def test_what_masked_interrupts_do_not_show_in_is_run_through() -> None:
+    paciasp, dmb, mrs_sp_el0, mrs_daif = 0xD503233F, 0xD5033BBF, 0xD5384100, 0xD53B4220
+    assert ahead(paciasp, dmb, mrs_sp_el0, ADD, mrs_daif).exits == (16,)
+    for wait in 0xD503205F, 0xD503207F, 0xD5031000, 0xD5031020:
+        assert ahead(ADD, wait) == (frozenset({0}), (4,), False)
+
+
+def test_there_are_no_more_exits_than_room_is_for() -> None:
+    words = [each for n in range(9) for each in (ADD, branch_if(0x200 + 8 * n))]
+    for room in range(1, 12):
+        inside, exits, _ = ahead(*words, SVC, room=room)
+        assert len(exits) == min(room, 10)
+        # As far as there was room for, one way out being always at the end.
+        assert len(inside) == 2 * min(room - 1, 9) + 1 if room < 10 else 18
+        assert inside.isdisjoint(exits)
+
+
+def test_a_branch_without_room_that_another_way_leads_to() -> None:
+    """It is followed then: an exit is never inside."""
+    for room in range(1, 6):
+        inside, exits, _ = ahead(
+            branch_if(16), branch_if(0x100), branch_if(0x104), SVC, branch(-12), SVC, room=room
+        )
+        assert inside.isdisjoint(exits)
+        assert len(exits) <= room
 
 
 def test_what_may_go_on_anywhere_is_left_before() -> None:
@@ -65,7 +98,7 @@ def test_what_may_go_on_anywhere_is_left_before() -> None:
 
 
 def test_there_is_an_end_to_looking() -> None:
-    inside, exits, loops = stretch(0, EVERYWHERE, lambda _: ADD)
+    inside, exits, loops = stretch(0, EVERYWHERE, lambda _: ADD, 5)
     assert (len(inside), exits, loops) == (1024, (4096,), False)
 
 
