@@ -6,7 +6,7 @@ here under their own names.
 """
 
 import signal
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -68,6 +68,12 @@ def shared_lab(config: pytest.Config, options: Options | None = None) -> Lab:
     return labs[options]
 
 
+def lab_alone(config: pytest.Config) -> Lab:
+    """The lab of this run, when nothing else goes on in it or in another."""
+    wait(config.stash[_REMOTE].values())
+    return shared_lab(config)
+
+
 @pytest.fixture(scope="session")
 def lab(pytestconfig: pytest.Config) -> Lab:
     """A running lab host; what a test starts joins it by its environment."""
@@ -95,12 +101,12 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs in a lab comes when the rest has run beside it; then what has the lab for itself.
+    """What needs no lab comes first, while one is busy; reports of what runs in one come last.
 
-    No module's fixtures may wait for a lab's reports here.
+    No module's fixtures may wait for those here.
     """
     whole_stubs = Path(__file__).parent / "kvm"
-    items.sort(key=lambda item: (whole_stubs in item.path.parents, elsewhere(item) is not None))
+    items.sort(key=lambda item: (elsewhere(item) is not None, whole_stubs in item.path.parents))
 
 
 @pytest.hookimpl(tryfirst=True)

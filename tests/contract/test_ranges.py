@@ -110,7 +110,9 @@ def test_a_watchpoint_in_a_loop_stops_at_its_instruction(begin: Begin) -> None:
     assert (client.pc(1), client.x(1, 0), client.x(1, 1)) == (at(3), DATA + 64, 0)
 
 
-def test_a_loop_with_more_ways_out_than_comparators_is_run_in_parts(begin: Begin, exits: Exits) -> None:
+def test_a_loop_with_more_ways_out_than_comparators_is_run_by_parts(
+    begin: Begin, exits: Exits
+) -> None:
     client = begin(LOOPS_WITH_EXITS)
     client.machine.vcpus[0].set(X[1], 3)
     client.machine.vcpus[0].set(X[2], 1)

@@ -9,7 +9,7 @@ import pytest
 from gdbstub.elf import Executable
 from gdbstub.elf import parse as parse_elf
 from gdbstub.lab import demo
-from tests.conftest import figures, shared_lab
+from tests.conftest import figures, lab_alone, shared_lab
 from tests.contract.backends import NATIVE_KVM
 from tests.gdb.build import build
 from tests.kvm import user_space
@@ -21,7 +21,7 @@ GUESTS = Path(__file__).parent / "guests"
 def _host(pytestconfig: pytest.Config) -> None:
     """Where there is no arm64 KVM, every stub of this ring joins the one lab of the run."""
     if not NATIVE_KVM:
-        shared_lab(pytestconfig)
+        lab_alone(pytestconfig)
 
 
 class Built:
