@@ -7,9 +7,9 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from enum import Enum
 from itertools import starmap
-from typing import Final
+from typing import Final, NamedTuple
 
 #: The most bytes between ``$`` and ``#`` that we take; what ``PacketSize`` announces.
 PACKET_SIZE: Final = 0x20000
@@ -29,39 +29,28 @@ _REMEMBERED: Final = 256
 _LITTLE: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """A packet with a good checksum: runs expanded, escapes undone."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupt:
-    """The byte 0x03 between frames (GDB manual, E.7 "Interrupts")."""
+class Mark(Enum):
+    """What else arrives, as a log spells it."""
+
+    #: The peer has our last frame.
+    ACK = "+"
+    #: It wants that again.
+    NAK = "-"
+    #: The byte 0x03 between frames (GDB manual, E.7 "Interrupts").
+    INTERRUPT = "^C"
+    #: A frame arrived damaged.
+    BAD_CHECKSUM = "(bad checksum)"
+    #: A packet was longer than ``PACKET_SIZE``; nothing of it was kept.
+    OVERSIZED = "(too long)"
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """``+``: the peer has our last frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nak:
-    """``-``: the peer wants our last frame again."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadChecksum:
-    """A frame arrived damaged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Oversized:
-    """A packet was longer than ``PACKET_SIZE``; nothing of it was kept."""
-
-
-Event = Packet | Interrupt | Ack | Nak | BadChecksum | Oversized
+Event = Packet | Mark
 
 
 def encode(payload: bytes) -> bytes:
@@ -90,7 +79,7 @@ class Connection:
     """One end of a conversation, the stub's.
 
     It holds at most ``PACKET_SIZE`` bytes between calls, however much a peer sends: a
-    longer packet is dropped as it arrives and becomes ``Oversized`` at its end.
+    longer packet is dropped as it arrives and becomes ``OVERSIZED`` at its end.
     """
 
     def __init__(self, encode: Callable[[bytes], bytes] = encode) -> None:
@@ -135,13 +124,13 @@ class Connection:
                 yield event
             elif lead == _INTERRUPT:
                 at += 1
-                yield Interrupt()
+                yield Mark.INTERRUPT
             elif lead == _PLUS:
                 at += 1
-                yield Ack()
+                yield Mark.ACK
             elif lead == _MINUS:
                 at += 1
-                yield Nak()
+                yield Mark.NAK
             elif found := _LEAD.search(buffer, at):
                 at = found.start()
             else:
@@ -154,11 +143,11 @@ class Connection:
         """What the wire wants at once for *event*: ``+``, ``-``, our last frame, or nothing."""
         if not self.acks:
             return b""  # a client still sends '-' on a timeout, and means nothing by it
-        if isinstance(event, Packet | Oversized):
+        if isinstance(event, Packet) or event is Mark.OVERSIZED:
             return b"+"
-        if isinstance(event, BadChecksum):
+        if event is Mark.BAD_CHECKSUM:
             return b"-"
-        return self._last if isinstance(event, Nak) else b""
+        return self._last if event is Mark.NAK else b""
 
     def _remember(self, frame: bytes, packet: Packet) -> None:
         if len(self._known) == _REMEMBERED:
@@ -177,13 +166,13 @@ class Connection:
         body = frame[start:-3]
         dropping, self._dropping = self._dropping and not start, False
         if dropping or len(body) > PACKET_SIZE:
-            return Oversized()
+            return Mark.OVERSIZED
         if frame[-2:].lower() != _DIGITS[checksum(body)]:
-            return BadChecksum()
+            return Mark.BAD_CHECKSUM
         if b"*" in body:
             expanded = _expand(body)
             if expanded is None:
-                return Oversized()
+                return Mark.OVERSIZED
             body = expanded
         return Packet(unescape(body))
 

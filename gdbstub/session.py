@@ -21,15 +21,6 @@ _log = logging.getLogger(__name__)
 _AHEAD: Final = 4 * rsp.PACKET_SIZE
 _AHEAD_COUNT: Final = 1024
 
-# What is no packet, in a log.
-_SPELLED: Final[dict[type[rsp.Event], str]] = {
-    rsp.Ack: "+",
-    rsp.Nak: "-",
-    rsp.Interrupt: "^C",
-    rsp.BadChecksum: "(bad checksum)",
-    rsp.Oversized: "(too long)",
-}
-
 
 class Session:
     """One client, from its connection to its end.
@@ -172,7 +163,7 @@ class Session:
 
     def _take(self, event: rsp.Event, out: list[bytes]) -> None:
         """Handle one event now, or put it where it waits for the target to stop."""
-        if isinstance(event, (rsp.Packet, rsp.Oversized)):
+        if isinstance(event, rsp.Packet) or event is rsp.Mark.OVERSIZED:
             if not (self._running or self._work):
                 if self._halts(event):
                     self._halt()
@@ -184,7 +175,7 @@ class Session:
                 self._handle(event, out)
             else:
                 self._wait(event)
-        elif isinstance(event, rsp.Interrupt) and (self._running or self.busy):
+        elif event is rsp.Mark.INTERRUPT and (self._running or self.busy):
             was_busy = self.busy
             self._stop_what_goes_on(out)
             if self._waiting:
@@ -196,7 +187,7 @@ class Session:
         """Handle what waited, as far as the target stays at rest and no work goes on."""
         while self._waiting and not self._client.over:
             event = self._waiting[0]
-            if isinstance(event, rsp.Interrupt):
+            if event is rsp.Mark.INTERRUPT:
                 self._stop_what_goes_on(out)
             elif self._running or self.busy:
                 return
@@ -213,11 +204,11 @@ class Session:
             self.close()
 
     @staticmethod
-    def _always(event: rsp.Packet | rsp.Oversized) -> bool:
+    def _always(event: rsp.Event) -> bool:
         row = find(event.data) if isinstance(event, rsp.Packet) else None
         return row is not None and row.always
 
-    def _halts(self, event: rsp.Packet | rsp.Oversized) -> bool:
+    def _halts(self, event: rsp.Event) -> bool:
         """Whether the target must be halted first: it runs, as the client has left it alone."""
         if not isinstance(event, rsp.Packet) or event.data in self._client.calls:
             return False
@@ -364,7 +355,7 @@ class Refusal:
 
 
 def _spell(event: rsp.Event) -> str:
-    return f"${printable(event.data)}" if isinstance(event, rsp.Packet) else _SPELLED[type(event)]
+    return f"${printable(event.data)}" if isinstance(event, rsp.Packet) else event.value
 
 
 def _size(event: rsp.Event) -> int:

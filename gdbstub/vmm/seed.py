@@ -3,7 +3,7 @@
 What it makes of that is the kernel's own affair.
 """
 
-import secrets
+import os
 from typing import Final
 
 from gdbstub.errors import InputError
@@ -19,7 +19,7 @@ def parse_seed(text: str) -> int:
         InputError: it is neither, or no 64 bits hold it.
     """
     if text == RANDOM:
-        return secrets.randbits(_BITS)
+        return int.from_bytes(os.urandom(_BITS // 8), "little")
     try:
         seed = int(text, 0)
     except ValueError:

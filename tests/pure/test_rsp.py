@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import rsp
-from gdbstub.rsp import PACKET_SIZE, Ack, BadChecksum, Interrupt, Nak, Oversized, Packet
+from gdbstub.rsp import PACKET_SIZE, Mark, Packet
 
 
 def frame(body: bytes) -> bytes:
@@ -83,7 +83,7 @@ def test_decoding(body: bytes, payload: bytes) -> None:
 
 
 def test_a_run_cannot_grow_beyond_a_packet() -> None:
-    assert events(frame(b"0" + b"*~" * 60000)) == [Oversized()]
+    assert events(frame(b"0" + b"*~" * 60000)) == [Mark.OVERSIZED]
     length = (PACKET_SIZE - 1) // 97
     assert events(frame(b"0" + b"*~" * length)) == [Packet(b"0" * (1 + 97 * length))]
 
@@ -105,14 +105,22 @@ def test_a_new_frame_ends_an_unfinished_one(start: bytes, payload: bytes) -> Non
 
 def test_what_stands_between_frames() -> None:
     wire = b"+$g#67\x03-+" + frame(b"m0,\x03") + b"\x03"
-    expected = [Ack(), Packet(b"g"), Interrupt(), Nak(), Ack(), Packet(b"m0,\x03"), Interrupt()]
+    expected = [
+        Mark.ACK,
+        Packet(b"g"),
+        Mark.INTERRUPT,
+        Mark.NAK,
+        Mark.ACK,
+        Packet(b"m0,\x03"),
+        Mark.INTERRUPT,
+    ]
     assert events(wire) == drip(wire) == expected
 
 
 def test_a_bad_checksum() -> None:
     assert events(b"$g#68$g#zz$g#67$g#6", b"7") == [
-        BadChecksum(),
-        BadChecksum(),
+        Mark.BAD_CHECKSUM,
+        Mark.BAD_CHECKSUM,
         Packet(b"g"),
         Packet(b"g"),
     ]
@@ -124,7 +132,7 @@ def test_the_largest_packet_and_one_beyond(feed: object) -> None:
     assert callable(feed)
     fits, exceeds = b"a" * PACKET_SIZE, b"a" * (PACKET_SIZE + 1)
     wire = frame(fits) + frame(exceeds) + frame(b"g") + frame(exceeds * 2) + frame(b"?")
-    assert feed(wire) == [Packet(fits), Oversized(), Packet(b"g"), Oversized(), Packet(b"?")]
+    assert feed(wire) == [Packet(fits), Mark.OVERSIZED, Packet(b"g"), Mark.OVERSIZED, Packet(b"?")]
 
 
 def endless(chunk: bytes) -> Iterable[bytes]:
@@ -165,13 +173,13 @@ def test_checksum_of_the_highest_bytes() -> None:
 
 def test_acknowledgements() -> None:
     connection = rsp.Connection()
-    assert connection.answer(Nak()) == b""
+    assert connection.answer(Mark.NAK) == b""
     assert connection.send(b"OK") == b"$OK#9a"
     assert connection.answer(Packet(b"g")) == b"+"
-    assert connection.answer(Oversized()) == b"+"
-    assert connection.answer(BadChecksum()) == b"-"
-    assert connection.answer(Nak()) == b"$OK#9a"
-    assert connection.answer(Ack()) == connection.answer(Interrupt()) == b""
+    assert connection.answer(Mark.OVERSIZED) == b"+"
+    assert connection.answer(Mark.BAD_CHECKSUM) == b"-"
+    assert connection.answer(Mark.NAK) == b"$OK#9a"
+    assert connection.answer(Mark.ACK) == connection.answer(Mark.INTERRUPT) == b""
     connection.acks = False
-    for event in (Packet(b"g"), BadChecksum(), Nak(), Ack(), Oversized()):
+    for event in (Packet(b"g"), Mark.BAD_CHECKSUM, Mark.NAK, Mark.ACK, Mark.OVERSIZED):
         assert connection.answer(event) == b""
