@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 #: The most bytes between ``$`` and ``#`` that we take; what ``PacketSize`` announces.
 PACKET_SIZE: Final = 0x20000
 
-_ESCAPED: Final = re.compile(rb"\}(.)", re.DOTALL)
-_RUNS: Final = re.compile(rb"([^*])((?:\*[ -~])+)")
+# Compiled when first wanted, both: clients send few such packets, and every start would wait.
+_ESCAPED: Final = rb"(?s)\}(.)"
+_RUNS: Final = rb"([^*])((?:\*[ -~])+)"
 _DIGITS: Final = [b"%02x" % value for value in range(256)]
 _PIECES: Final = struct.Struct("256s").iter_unpack
 _LEAD: Final = re.compile(rb"[$\x03+-]")
@@ -194,7 +195,7 @@ def unescape(body: bytes) -> bytes:
     """Undo ``}`` escapes; one at the very end stands for itself."""
     if b"}" not in body:
         return body
-    return _ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), body)
+    return re.sub(_ESCAPED, lambda match: bytes((match[1][0] ^ 0x20,)), body)
 
 
 def _expand(body: bytes) -> bytes | None:
@@ -203,10 +204,10 @@ def _expand(body: bytes) -> bytes | None:
     ``*`` and a printable character repeat what stands before, by the character less 29
     (GDB manual, E.1); this works on the bytes as sent, before escapes are undone.
     """
-    growth = sum(_repeats(match) - len(match[2]) for match in _RUNS.finditer(body))
+    growth = sum(_repeats(match) - len(match[2]) for match in re.finditer(_RUNS, body))
     if len(body) + growth > PACKET_SIZE:
         return None
-    return _RUNS.sub(lambda match: match[1] * (1 + _repeats(match)), body)
+    return re.sub(_RUNS, lambda match: match[1] * (1 + _repeats(match)), body)
 
 
 def _repeats(match: re.Match[bytes]) -> int:

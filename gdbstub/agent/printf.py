@@ -18,13 +18,14 @@ _WIDEST: Final = 1024  # characters that a width or a precision may ask for
 _LONGEST: Final = 1024  # bytes of a string that has no NUL
 _PIECE: Final = 256  # bytes of a string that are read at once
 
-_ESCAPE: Final = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.?))", re.DOTALL)
+# Compiled when first wanted, both: few sessions print, and every start would wait.
+_ESCAPE: Final = rb"(?s)\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.?))"
 _ESCAPED: Final = {
     b"a": b"\a", b"b": b"\b", b"e": b"\x1b", b"f": b"\f", b"n": b"\n", b"r": b"\r",
     b"t": b"\t", b"v": b"\v", b"\\": b"\\", b'"': b'"', b"'": b"'", b"?": b"?",
 }  # fmt: skip
 
-_CONVERSION: Final = re.compile(
+_CONVERSION: Final = (
     rb"%(?:(?P<percent>%)|(?P<flags>[-+ #0]*)(?P<width>\d*)(?:\.(?P<precision>\d*))?"
     rb"(?P<size>hh?|ll?|[jztLH]|DD?)?(?P<letter>[a-zA-Z]))?"
 )
@@ -111,10 +112,10 @@ class Format(NamedTuple):
         Raises:
             AgentError: it has an escape or a conversion that is not known.
         """
-        text = _ESCAPE.sub(_unescape, source)
+        text = re.sub(_ESCAPE, _unescape, source)
         pieces: list[bytes | Conversion] = []
         end = 0
-        for match in _CONVERSION.finditer(text):
+        for match in re.finditer(_CONVERSION, text):
             pieces += text[end : match.start()], b"%" if match["percent"] else _conversion(match)
             end = match.end()
         return cls((*(piece for piece in pieces if piece), text[end:]))

@@ -12,10 +12,9 @@ from gdbstub.errors import PacketError
 
 _HEX: Final = rb"[0-9a-fA-F]"
 _EXPRESSIONS: Final = rb"(?:X%b+,(?:%b%b)*)" % (_HEX, _HEX, _HEX)
-_CLAUSES: Final = re.compile(
-    rb"(?:;(%b+))?(?:;cmds:(%b+),(%b+))?" % (_EXPRESSIONS, _HEX, _EXPRESSIONS)
-)
-_EXPRESSION: Final = re.compile(rb"X(%b+),(%b*)" % (_HEX, _HEX))
+# Compiled when first wanted, both: few breakpoints have any, and every start would wait.
+_CLAUSES: Final = rb"(?:;(%b+))?(?:;cmds:(%b+),(%b+))?" % (_EXPRESSIONS, _HEX, _EXPRESSIONS)
+_EXPRESSION: Final = rb"X(%b+),(%b*)" % (_HEX, _HEX)
 
 
 def clauses(text: bytes) -> Clauses:
@@ -26,7 +25,7 @@ def clauses(text: bytes) -> Clauses:
     Raises:
         PacketError: it is not of that form.
     """
-    if not (match := _CLAUSES.fullmatch(text)):
+    if not (match := re.fullmatch(_CLAUSES, text)):
         raise PacketError("malformed conditions or commands of a breakpoint")
     conditions, persist, commands = match.groups(default=b"")
     return Clauses.compile(
@@ -36,7 +35,7 @@ def clauses(text: bytes) -> Clauses:
 
 def _expressions(text: bytes) -> list[bytes]:
     expressions: list[bytes] = []
-    for match in _EXPRESSION.finditer(text):
+    for match in re.finditer(_EXPRESSION, text):
         code = unhexlify(match[2])
         if len(code) != int(match[1], 16):
             raise PacketError(f"an expression of {len(code)} bytes, where {match[1]!r} are said")
