@@ -8,7 +8,6 @@ import io
 import re
 import struct
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
@@ -67,13 +66,14 @@ class Segment(NamedTuple):
         return self.paddr + self.memsz
 
 
-@dataclass(frozen=True)
 class Linked:
     """A linked little-endian AArch64 file; its segments are not empty, nor is their list."""
 
-    name: str
-    segments: tuple[Segment, ...]
-    _file: bytes = field(repr=False, compare=False)
+    def __init__(self, name: str, segments: tuple[Segment, ...], file: bytes) -> None:
+        """Know *file*, which was checked and has these *segments*, by what errors call it."""
+        self.name: Final = name
+        self.segments: Final = segments
+        self._file: Final = file
 
     @cached_property
     def symbols(self) -> Mapping[str, int]:
@@ -106,14 +106,16 @@ class Linked:
             raise InputError(f"{self.name}: has no symbol {name}") from None
 
 
-@dataclass(frozen=True)
 class Executable(Linked):
     """One that is static, and runs where it was linked."""
 
-    #: e_entry, a virtual address.
-    entry: int
-    #: Where the entry point is while the MMU is off.
-    physical_entry: int
+    def __init__(
+        self, name: str, segments: tuple[Segment, ...], file: bytes, entry: int, physical_entry: int
+    ) -> None:
+        """Know its *entry*, a virtual address, and where that is while the MMU is off."""
+        super().__init__(name, segments, file)
+        self.entry: Final = entry
+        self.physical_entry: Final = physical_entry
 
 
 def parse_linked(data: bytes, name: str) -> Linked:

@@ -9,7 +9,6 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError
@@ -178,9 +177,14 @@ class Unix(NamedTuple):
                 raise InputError(f"{self} is in use: another program listens there")
 
 
-@dataclass(frozen=True, slots=True)
 class Stdio:
     """``stdio``: standard input and output, for GDB's ``target remote | command``."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stdio)
+
+    def __hash__(self) -> int:
+        return hash(Stdio)
 
     def __str__(self) -> str:
         return "stdio"

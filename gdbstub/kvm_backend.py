@@ -12,8 +12,8 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from gdbstub import kvm_abi, kvm_features
 from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
@@ -38,8 +38,7 @@ _DEFAULT_IPA_BITS: Final = 40
 _GROUP_MAY: Final = stat.S_IRGRP | stat.S_IWGRP
 
 
-@dataclass(frozen=True, slots=True)
-class KvmConfig:
+class KvmConfig(NamedTuple):
     """What a VM is made of. ``populate`` is called with vCPUs created and not yet run."""
 
     vcpus: int
@@ -48,8 +47,8 @@ class KvmConfig:
     mmio: Mmio
     populate: Callable[["KvmMachine"], None]
     #: What there is to say of the guest in it (``Machine.about``).
-    about: Mapping[str, str] = field(default_factory=dict)
-    cpu: Cpu = field(default_factory=Cpu)
+    about: Mapping[str, str] = MappingProxyType({})
+    cpu: Cpu = Cpu()
     #: The interrupt of a vCPU's PMU; None where ``populate`` makes no interrupt controller.
     pmu_intid: int | None = None
 

@@ -6,8 +6,7 @@ Sources: arch/arm64/kernel/entry.S (vectors, __bp_harden_el1_vectors), proton-pa
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from gdbstub import elf
 from gdbstub.errors import InputError, MemoryFault, NotFound
@@ -27,8 +26,7 @@ _BANNER: Final = b"Linux version "
 _BANNER_LIMIT: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """What was linked where; a banner is kept as Latin-1, which has a character for each byte."""
 
     #: The first PT_LOAD.
@@ -74,8 +72,7 @@ class Kernel:
         raise NotFound(f"its banner is not at {gva:#x}")
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """What clients have symbols of: the file's absolute path, and what a kernel's tell."""
 
     file: str = ""
@@ -85,7 +82,7 @@ class Program:
         """All of it, on one line."""
         import json  # not at the top, as below: only what is run in a lab is handed on
 
-        return json.dumps(asdict(self))
+        return json.dumps({"file": self.file, "kernel": self.kernel and self.kernel._asdict()})
 
     @classmethod
     def from_text(cls, text: str) -> Self:

@@ -3,8 +3,7 @@
 It reads no file and looks for nothing in memory.
 """
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from gdbstub.target import Target
 
@@ -24,8 +23,7 @@ def exec_file(target: Target) -> str | None:
     return (target.exec_file or None) if isinstance(target, Filed) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """Where a program runs: ``offset`` above where it was linked, 0 or more.
 
     ``start`` is the virtual address that its first PT_LOAD was linked at.

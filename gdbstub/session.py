@@ -11,7 +11,7 @@ from typing import Final
 
 from gdbstub import rsp
 from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
-from gdbstub.packets import Client, Reply, Work, console, dispatch, find, stop_replies
+from gdbstub.packets import Client, Work, console, dispatch, find, stop_replies
 from gdbstub.record import Recorder, printable
 from gdbstub.target import Exited, Resume, Target, conditional
 
@@ -223,18 +223,19 @@ class Session:
 
     def _answer(self, event: rsp.Event, out: list[bytes]) -> None:
         try:
-            if isinstance(event, rsp.Packet):
-                reply = dispatch(self._client, event.data)
-            else:
+            if not isinstance(event, rsp.Packet):
                 raise PacketError("the packet is longer than PacketSize")
-            if isinstance(reply, Resume):
-                self._client.last_resume = reply
-                self._resume(reply)
-                return
-            if not isinstance(reply, (bytes, tuple)) and reply is not None:
-                self._work = reply
-                self._advance(out)
-                return
+            match dispatch(self._client, event.data):
+                case Resume() as resume:
+                    self._client.last_resume = resume
+                    self._resume(resume)
+                    return
+                case bytes() | tuple() | None as reply:
+                    pass
+                case work:
+                    self._work = work
+                    self._advance(out)
+                    return
         except Exception as error:
             reply = self._failure(error)
         self._send(reply, out)
@@ -277,9 +278,9 @@ class Session:
             error = MachineError("internal error in the stub; its log says more")
         return reply_for(error, textual=b"error-message" in self._client.features)
 
-    def _send(self, reply: Reply, out: list[bytes]) -> None:
+    def _send(self, reply: bytes | tuple[bytes, ...] | None, out: list[bytes]) -> None:
         if not isinstance(reply, bytes):
-            for each in reply if isinstance(reply, tuple) else ():
+            for each in reply or ():
                 self._send(each, out)
             return
         if self._logged:

@@ -5,7 +5,6 @@ step, and only if an interrupt came first, undo its entry and step again with it
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from gdbstub.aarch64.instructions import (
@@ -25,16 +24,19 @@ _KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each o
 _SYNCHRONOUS, _IRQ, _FIQ = 0x000, 0x080, 0x100
 
 
-@dataclass(slots=True)
 class Step:
     """A step of one vCPU that is under way: what an exception's entry would overwrite."""
 
-    pc: int
-    elr: int
-    spsr: int
-    #: While it is tried again with interrupts masked: PSTATE as the guest has it.
-    unmasked: PSTATE | None = None
-    word: int = 0
+    __slots__ = ("elr", "pc", "spsr", "unmasked", "word")
+
+    def __init__(self, pc: int, elr: int, spsr: int) -> None:
+        """Of the instruction at *pc*, with ELR_EL1 and SPSR_EL1 as they are before it."""
+        self.pc = pc
+        self.elr = elr
+        self.spsr = spsr
+        #: While it is tried again with interrupts masked: PSTATE as the guest has it.
+        self.unmasked: PSTATE | None = None
+        self.word = 0
 
 
 def _vectors(vcpu: Vcpu) -> range:

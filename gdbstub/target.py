@@ -6,7 +6,6 @@ as the guest's memory would hold it, little-endian.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -76,8 +75,7 @@ class Range(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(NamedTuple):
     """Which threads move and how; a thread that is not named stays where it is."""
 
     actions: Mapping[int, Action | Range]
@@ -224,26 +222,28 @@ class Target(Protocol):
 # What a target may offer besides: a client is told of it only where it is there.
 
 
-@dataclass(slots=True)
 class Tally:
     """How often something was done, and how long that took in all."""
 
-    count: int = 0
-    nanoseconds: int = 0
+    __slots__ = ("count", "nanoseconds")
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.count = 0
+        self.nanoseconds = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A line for the target itself, and who asks: ``thread`` is the client's current one."""
 
     thread: int
     line: str
     #: What the client announced in ``qSupported``.
-    features: frozenset[bytes] = frozenset()
+    features: frozenset[bytes]
     #: Its packets by name; those that nobody knows have none.
-    packets: Mapping[bytes, Tally] = field(default_factory=dict)
+    packets: Mapping[bytes, Tally]
     #: The stops that it was told of.
-    stops: Tally = field(default_factory=Tally)
+    stops: Tally
 
 
 @runtime_checkable

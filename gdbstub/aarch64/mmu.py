@@ -6,7 +6,6 @@ Source: Arm ARM D8.2 "Translation process", D8.3 "Translation table descriptor f
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -57,16 +56,16 @@ class Type(Enum):
     INVALID = "invalid"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One table that a walk looks into.
 
-    ``output`` is the address in the descriptor: the next table's, the block's or the page's.
+    ``entry`` is which of its entries holds the ``descriptor``, and ``output`` the address in that:
+    the next table's, the block's or the page's.
     """
 
     level: int
     table: int
-    index: int
+    entry: int
     descriptor: int
     type: Type
     output: int
@@ -204,9 +203,9 @@ def _steps(tables: _Tables, gva: int, read: Read) -> Iterator[Step]:
     table, level = tables.base, tables.start
     while True:
         shift = tables.shift(level)
-        index = gva >> shift & (1 << tables.index_bits(level)) - 1
+        entry = gva >> shift & (1 << tables.index_bits(level)) - 1
         try:
-            raw = read(table + 8 * index, 8)
+            raw = read(table + 8 * entry, 8)
         except MemoryFault:
             raw = b""
         if len(raw) < 8:
@@ -217,7 +216,7 @@ def _steps(tables: _Tables, gva: int, read: Read) -> Iterator[Step]:
         output = 0
         if type_ is not Type.INVALID:
             output = tables.output(descriptor, shift if last else tables.granule)
-        yield Step(level, table, index, descriptor, type_, output)
+        yield Step(level, table, entry, descriptor, type_, output)
         if type_ is Type.INVALID:
             raise MemoryFault(f"no translation at level {level}")
         if output >> tables.output_bits:
@@ -312,7 +311,7 @@ def _pieces_of_a_table(
 
 def _following(tables: _Tables, leaf: Step, most: int, read: Read) -> Iterator[int]:
     """Outputs of the entries behind *leaf* in its table, up to the first of another kind."""
-    first = leaf.index + 1
+    first = leaf.entry + 1
     count = min(most, (1 << tables.index_bits(leaf.level)) - first)
     try:
         raw = read(leaf.table + 8 * first, 8 * count) if count else b""

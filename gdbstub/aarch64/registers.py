@@ -3,7 +3,6 @@
 It reads and writes nothing: a ``Vcpu`` does, and a row is its key.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from gdbstub.aarch64.sysreg import PSTATE
@@ -17,9 +16,8 @@ TLS: Final = "org.gnu.gdb.aarch64.tls"
 SYSTEM: Final = "org.kvm-gdbstub.aarch64.system"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Register:
-    """One register.
+    """One register, which is equal to no other.
 
     ``id`` is what KVM_GET_ONE_REG takes (linux/Documentation/virt/kvm/api.rst, 4.68), 0 where
     a client's register follows from others and no vCPU has it as such;
@@ -27,14 +25,26 @@ class Register:
     shows it, ``None`` for a register that only the debugger itself reads.
     """
 
-    name: str
-    bits: int
-    id: int
-    type: str = "int"
-    feature: str | None = None
-    number: int = -1
-    #: Bits that change by themselves, so that a value written need not be the one read next.
-    moving: int = 0
+    __slots__ = ("bits", "feature", "id", "moving", "name", "number", "type")
+
+    def __init__(
+        self,
+        name: str,
+        bits: int,
+        id: int,
+        type: str = "int",
+        feature: str | None = None,
+        number: int = -1,
+        moving: int = 0,
+    ) -> None:
+        self.name: Final = name
+        self.bits: Final = bits
+        self.id: Final = id
+        self.type: Final = type
+        self.feature: Final = feature
+        self.number: Final = number
+        #: Bits that change by themselves, so that a value written need not be the one read next.
+        self.moving: Final = moving
 
     @property
     def size(self) -> int:
@@ -147,7 +157,7 @@ PAC_MASKS: Final = tuple(
     Register(name, 64, 0, "uint64", PAUTH, 86 + n)
     for n, name in enumerate(("pauth_dmask", "pauth_cmask", "pauth_dmask_high", "pauth_cmask_high"))
 )
-TPIDR: Final = replace(SYSTEM_REGISTERS["TPIDR_EL0"], name="tpidr", feature=TLS, number=90)
+TPIDR: Final = Register("tpidr", 64, SYSTEM_REGISTERS["TPIDR_EL0"].id, "data_ptr", TLS, 90)
 
 
 def stack_pointer(pstate: PSTATE) -> Register:
@@ -159,4 +169,5 @@ def stack_pointer(pstate: PSTATE) -> Register:
 
 def ccsidr(csselr: int) -> Register:
     """The row that CCSIDR_EL1 stands for with this CSSELR_EL1 (KVM_REG_ARM_DEMUX_ID_CCSIDR)."""
-    return replace(CCSIDR_EL1, id=CCSIDR_EL1.id | csselr & 0xF)
+    row = CCSIDR_EL1
+    return Register(row.name, row.bits, row.id | csselr & 0xF, row.type, row.feature, row.number)

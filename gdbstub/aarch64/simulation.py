@@ -6,8 +6,7 @@ Source: Arm ARM C6.2 "Alphabetical list of A64 base instructions".
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.aarch64.sysreg import PSTATE
 
@@ -19,8 +18,7 @@ _WIDE: Final = 1 << 31  # sf: 64 bits
 _SP: Final = 31
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """Where the PC goes, and what a register becomes, by its number; 31 is the stack pointer."""
 
     pc: int

@@ -3,7 +3,6 @@
 It reads none. Source: linux/Documentation/virt/kvm/api.rst, 4.68; Arm ARM B1.2.
 """
 
-from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -35,7 +34,9 @@ def sve_registers(bits: int) -> tuple[Register, ...]:
         Register(f"z{n}", bits, _SVE_CLASS | _Z_SIZE | n << 5, "svev", SVE, 34 + n)
         for n in range(32)
     )
-    status = (replace(row, feature=SVE) for row in (FPSR, FPCR))
+    status = (
+        Register(row.name, row.bits, row.id, row.type, SVE, row.number) for row in (FPSR, FPCR)
+    )
     predicates = (
         Register(name, bits // 8, _SVE_CLASS | _P_SIZE | 0x400 | n << 5, "svep", SVE, 68 + n)
         for n, name in enumerate((*(f"p{n}" for n in range(16)), "ffr"))

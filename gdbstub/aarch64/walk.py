@@ -59,7 +59,7 @@ def render(walk: Walk) -> str:
     """*walk* as lines: one for each table, and where it ends."""
     lines = [_head(walk)]
     for step in walk.steps:
-        line = f"level {step.level:2}  {step.table:#x}[{step.index}] = {step.descriptor:#018x}  "
+        line = f"level {step.level:2}  {step.table:#x}[{step.entry}] = {step.descriptor:#018x}  "
         line += step.type.value
         if step.type is not Type.INVALID:
             line += f" {step.output:#x}"

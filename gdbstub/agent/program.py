@@ -6,7 +6,6 @@ So an operation is a Python function that checks nothing, and a block of them, f
 the next, is a plain loop over a tuple. Source: GDB manual, F.1 "General Bytecode Design".
 """
 
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from gdbstub.agent.operations import (
@@ -126,16 +125,16 @@ class _Instruction(NamedTuple):
     next: tuple[int, ...]
 
 
-@dataclass(slots=True)
 class _Compiler:
     """Follows all paths through *code*, then cuts them into blocks."""
 
-    code: bytes
-    _instructions: dict[int, _Instruction] = field(default_factory=dict)
-    #: How deep the stack is before each instruction.
-    _depths: dict[int, int] = field(default_factory=dict)
-    #: Where paths meet: a block must begin there.
-    _joins: set[int] = field(default_factory=set)
+    def __init__(self, code: bytes) -> None:
+        self.code = code
+        self._instructions: dict[int, _Instruction] = {}
+        #: How deep the stack is before each instruction.
+        self._depths: dict[int, int] = {}
+        #: Where paths meet: a block must begin there.
+        self._joins: set[int] = set()
 
     def blocks(self) -> tuple[Block, ...]:
         """The blocks, the one at offset 0 first.

@@ -4,7 +4,6 @@ GDB takes every breakpoint back at each stop and asks again before the guest goe
 stays in the guest meanwhile is what ``Breakpoints`` last armed, and is not kept here.
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from gdbstub.target import Kind, Stop, Stopped
@@ -21,35 +20,36 @@ _KINDS: Final = {
 }
 
 
-@dataclass(slots=True)
 class Entry:
-    """One that was asked for: ``places`` are the physical ones of a software breakpoint.
+    """One that was asked for, and whether it still is."""
 
-    ``since`` and ``until`` are the numbers of runs when it was asked for and taken back.
-    """
+    def __init__(self, kind: Kind, gva: int, length: int) -> None:
+        """It is to be asked for."""
+        self.kind = kind
+        self.gva = gva
+        self.length = length
+        self.asked = False
+        self.hits = 0
+        #: The physical ones of a software breakpoint.
+        self.places: frozenset[int] = frozenset()
+        #: The numbers of runs when it was asked for and taken back.
+        self.since = 0
+        self.until = 0
 
-    kind: Kind
-    gva: int
-    length: int
-    asked: bool = True
-    hits: int = 0
-    places: frozenset[int] = frozenset()
-    since: int = 0
-    until: int = 0
 
-
-@dataclass(slots=True)
 class Ledger:
     """Entries by what was asked for, the latest last."""
 
-    entries: dict[tuple[Kind, int, int], Entry] = field(default_factory=dict)
-    #: How often the guest was set going: what is asked for is armed then, and only then.
-    runs: int = 0
+    def __init__(self, runs: int = 0) -> None:
+        """Begin empty, after so many *runs*."""
+        self.entries: dict[tuple[Kind, int, int], Entry] = {}
+        #: How often the guest was set going: what is asked for is armed then, and only then.
+        self.runs = runs
 
     def insert(self, kind: Kind, gva: int, length: int, places: frozenset[int]) -> None:
         """It was asked for."""
         key = kind, gva, length
-        entry = self.entries.pop(key, None) or Entry(*key, asked=False)
+        entry = self.entries.pop(key, None) or Entry(*key)
         if not entry.asked and not self.armed(entry):
             entry.since = self.runs
         entry.asked, entry.places = True, places or entry.places

@@ -4,7 +4,6 @@ What a kernel's symbols make of that is ``linux``'s.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from gdbstub.aarch64.registers import VBAR_EL1
@@ -15,14 +14,15 @@ from gdbstub.program import Relocation
 from gdbstub.virtual_memory import VirtualMemory
 
 
-@dataclass(slots=True)
 class Whereabouts:
     """Finds it, every vCPU being parked."""
 
-    program: Program
-    machine: Machine
-    memory: VirtualMemory
-    _last: Relocation | None = None
+    def __init__(self, program: Program, machine: Machine, memory: VirtualMemory) -> None:
+        """Know of nowhere that it has been."""
+        self.program = program
+        self.machine = machine
+        self.memory = memory
+        self._last: Relocation | None = None
 
     def find(self) -> tuple[Relocation, str]:
         """Where it is, and what tells it.

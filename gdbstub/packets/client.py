@@ -5,10 +5,9 @@ It holds no bytes of the wire and resumes nothing.
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
-from gdbstub.aarch64.registers import CORE, Register
+from gdbstub.aarch64.registers import CORE
 from gdbstub.errors import NoSuchThread
 from gdbstub.packets.expedited import Expedited
 from gdbstub.target import Action, PhysicalMemory, Resume, Tally, Target
@@ -28,64 +27,58 @@ Work = Generator[None, None, bytes]
 Reply = bytes | tuple[bytes, ...] | Resume | Work | None
 
 
-@dataclass(slots=True)
 class Client:
     """One client's view; ``packet_size`` is the most bytes that a packet of its may have."""
 
-    target: Target
-    packet_size: int
-    #: What the client announced in ``qSupported``, without the ``+``.
-    features: frozenset[bytes] = frozenset()
-    #: False once the client asked for it.
-    acks: bool = True
-    #: ``!``: the conversation goes on when the guest is gone or left alone.
-    extended: bool = False
-    #: The conversation is over: nothing more is read from this client.
-    over: bool = False
-    #: The guest is gone, killed or of itself.
-    guest_gone: bool = False
-    #: Whether there is a guest for it: neither gone nor left alone.
-    attached: bool = True
-    #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL``.
-    resumed: int = ALL
-    #: What the addresses of memory packets are of, where not of what a thread sees.
-    physical: PhysicalMemory | None = None
-    #: Whether an older LLDB was told that ``x`` replies carry no ``b``.
-    raw_upload: bool = False
-    #: Whether it takes the keys of LLDB's in stop replies; it has asked for them.
-    lldb: bool = False
-    #: What was resumed last; nothing yet.
-    last_resume: Resume = Resume({})  # noqa: RUF009 - frozen
-    #: Whether the guest ends with its client's leaving.
-    kill_on_disconnect: bool = False
-    #: Its packets by name, unknown ones under an empty one, and the one that came last.
-    packets: dict[bytes, Tally] = field(default_factory=dict)
-    last: Tally = field(default_factory=Tally)
-    #: The stops that it was told of.
-    stops: Tally = field(default_factory=Tally)
+    def __init__(
+        self, target: Target, packet_size: int, *, kill_on_disconnect: bool = False
+    ) -> None:
+        """One that has said nothing yet; with *kill_on_disconnect* its leaving ends the guest."""
+        self.target = target
+        self.packet_size = packet_size
+        self.kill_on_disconnect = kill_on_disconnect
+        #: What the client announced in ``qSupported``, without the ``+``.
+        self.features: frozenset[bytes] = frozenset()
+        #: False once the client asked for it.
+        self.acks = True
+        #: ``!``: the conversation goes on when the guest is gone or left alone.
+        self.extended = False
+        #: The conversation is over: nothing more is read from this client.
+        self.over = False
+        #: The guest is gone, killed or of itself.
+        self.guest_gone = False
+        #: Whether there is a guest for it: neither gone nor left alone.
+        self.attached = True
+        #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL``.
+        self.resumed = ALL
+        #: What the addresses of memory packets are of, where not of what a thread sees.
+        self.physical: PhysicalMemory | None = None
+        #: Whether an older LLDB was told that ``x`` replies carry no ``b``.
+        self.raw_upload = False
+        #: Whether it takes the keys of LLDB's in stop replies; it has asked for them.
+        self.lldb = False
+        #: What was resumed last; nothing yet.
+        self.last_resume = Resume({})
+        #: Its packets by name, unknown ones under an empty one, and the one that came last.
+        self.packets: dict[bytes, Tally] = {}
+        self.last = Tally()
+        #: The stops that it was told of.
+        self.stops = Tally()
 
-    #: Packets that may come again, each with what counts it and what it calls.
-    calls: dict[bytes, tuple[Tally, Callable[[], Reply]]] = field(default_factory=dict)
-    #: The same for what ``vCont`` asks, where it says which threads.
-    resumes: dict[bytes, Resume] = field(default_factory=dict)
+        #: Packets that may come again, each with what counts it and what it calls.
+        self.calls: dict[bytes, tuple[Tally, Callable[[], Reply]]] = {}
+        #: The same for what ``vCont`` asks, where it says which threads.
+        self.resumes: dict[bytes, Resume] = {}
 
-    threads: tuple[int, ...] = field(init=False)
-    registers: tuple[Register, ...] = field(init=False)
-    #: The same by number, each a row of one: what ``read_registers`` takes.
-    numbered: dict[int, tuple[Register]] = field(init=False)
-    #: The rows that ``g`` carries, a few first ones: a client asks for the rest one by one.
-    general_registers: tuple[Register, ...] = field(init=False)
-    expedited: Expedited = field(init=False)
-    #: ``Hg``: the thread that registers and memory are read of; always one that exists.
-    general: int = field(init=False)
-
-    def __post_init__(self) -> None:
         # Threads and rows stay for the target's whole life.
-        self.threads = tuple(thread.id for thread in self.target.threads())
-        self.registers = tuple(self.target.registers)
+        self.threads = tuple(thread.id for thread in target.threads())
+        self.registers = tuple(target.registers)
+        #: The same by number, each a row of one: what ``read_registers`` takes.
         self.numbered = {row.number: (row,) for row in self.registers}
+        #: The rows that ``g`` carries, a few first ones: a client asks for the rest one by one.
         self.general_registers = tuple(row for row in self.registers if row.feature == CORE)
         self.expedited = Expedited(self.registers)
+        #: ``Hg``: the thread that registers and memory are read of; always one that exists.
         self.general = self.threads[0]
 
     @property

@@ -5,9 +5,8 @@ It holds no packet itself; those stand in this package's other files, by subject
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Concatenate, Final, ParamSpec
+from typing import Concatenate, Final, NamedTuple, ParamSpec
 
 from gdbstub.errors import NoGuest
 from gdbstub.packets.client import Client, Reply
@@ -24,8 +23,7 @@ _SHORT: Final = 64
 _SUFFIX: Final = re.compile(rb";thread:([^;]*);\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """One row of the table."""
 
     name: bytes

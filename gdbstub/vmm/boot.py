@@ -5,7 +5,6 @@ Source: Documentation/arch/arm64/booting.rst ("Setup the device tree", "Call the
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from gdbstub import elf
@@ -30,13 +29,12 @@ _WINDOW: Final = RAM_BASE + (32 << 30)
 _COMMAND_LINE: Final = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """``size`` bytes of RAM from ``ipa`` on that are ``what``'s: ``data``, then zeroes."""
 
     what: str
     ipa: int
-    data: bytes | memoryview = field(repr=False)
+    data: bytes | memoryview
     size: int
 
     @property

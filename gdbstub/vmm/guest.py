@@ -4,8 +4,8 @@ It serves no client; ``Guest.machine`` is what a debugger takes hold of.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import MPIDR_EL1, PC, X
@@ -21,17 +21,16 @@ from gdbstub.vmm.pl011 import PL011
 from gdbstub.vmm.size import format_figure
 
 
-@dataclass(frozen=True, slots=True)
-class GuestConfig:
+class GuestConfig(NamedTuple):
     """What a person asked for, files read and checked. ``memory`` is in bytes."""
 
     image: Image
     memory: int
     vcpus: int = 1
     append: str | None = None
-    initrd: bytes | None = field(default=None, repr=False)
-    dtb: bytes | None = field(default=None, repr=False)
-    cpu: Cpu = field(default_factory=Cpu)
+    initrd: bytes | None = None
+    dtb: bytes | None = None
+    cpu: Cpu = Cpu()
     kaslr_seed: int | None = None
 
 

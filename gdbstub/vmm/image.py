@@ -5,9 +5,8 @@ Sources: Documentation/arch/arm64/booting.rst; drivers/firmware/efi/libstub/zboo
 """
 
 import struct
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub import elf
 from gdbstub.errors import InputError
@@ -53,8 +52,7 @@ _FOREIGN: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LinuxImage:
+class LinuxImage(NamedTuple):
     """A little-endian Linux arm64 Image, unpacked.
 
     It goes to a 2 MiB boundary plus ``text_offset``, and ``image_size`` bytes from there
@@ -62,7 +60,7 @@ class LinuxImage:
     """
 
     name: str
-    data: bytes = field(repr=False)
+    data: bytes
     text_offset: int
     image_size: int
     flags: int
