@@ -94,7 +94,9 @@ class Tcp(NamedTuple):
     def _addresses(self) -> list[tuple[int, str]]:
         if self.host == "localhost":
             return list(_LOOPBACK)
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        # A str would be encoded by IDNA whatever it is, and to import that takes 5 ms.
+        host = self.host.encode() if self.host.isascii() else self.host
+        found = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys((row[0], str(row[4][0])) for row in found))
 
     def _refused(self, error: OSError) -> InputError:
