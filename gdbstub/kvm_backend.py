@@ -4,7 +4,6 @@ It knows neither devices nor boot: ``populate`` sets them up, at the start and a
 Source: linux/Documentation/virt/kvm/api.rst.
 """
 
-import grp
 import logging
 import os
 import platform
@@ -83,6 +82,8 @@ def open_kvm(path: str = DEVICE) -> int:
 
 def _remedy(path: str) -> str:
     """What lets somebody use a device that only others may."""
+    import grp  # not at the top: nearly every start can do without
+
     status = os.stat(path)
     try:
         group = grp.getgrgid(status.st_gid).gr_name

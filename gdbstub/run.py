@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -102,6 +101,8 @@ def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
     """Say on standard error where we listen, and how to attach."""
     print(f"gdbstub: listening on {endpoint}", file=sys.stderr, flush=True)
     if hint:
+        import shlex  # not at the top: by now we listen
+
         words = ["gdb-multiarch", *([symbols] if symbols else []), "-ex", f"target remote {remote}"]
         print(f"  {shlex.join(words)}", file=sys.stderr, flush=True)
 
