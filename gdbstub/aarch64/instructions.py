@@ -161,13 +161,7 @@ def leads_to(word: int, at: int, gva: int, x: Callable[[int], int]) -> bool:
 _GROUPS: Final = frozenset({2, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15})
 _BRANCHES: Final = frozenset({10, 11})
 _IMMEDIATE_BRANCHES: Final = frozenset({0, 1, 4, 5})
-#: CLREX, DSB and DMB, by op2; ISB is not among them.
-_BARRIERS: Final = frozenset({2, 4, 5})
 _REGISTER_BRANCHES: Final = frozenset({0, 1, 2, 8, 9})  # BR, BLR, RET; BRAA, BLRAA and so on
-
-
-#: How many instructions of a stretch are looked at.
-_LONG: Final = 1024
 
 
 def plain(word: int) -> bool:
@@ -191,6 +185,10 @@ def _computes(word: int) -> bool:
     return word >> 25 & 0xF in _GROUPS and word & 0x3F00_0000 != 0x0800_0000
 
 
+#: CLREX, DSB and DMB, by op2; ISB is not among them.
+_BARRIERS: Final = frozenset({2, 4, 5})
+
+
 def _harmless(word: int) -> bool:
     """Whether *word* is a hint, MRS, or a barrier but ISB."""
     if word & 0xFFFF_F01F == 0xD503_301F:
@@ -206,6 +204,10 @@ def keeps_code(word: int) -> bool:
     if word >> 25 & 0xF not in _BRANCHES:
         return word >> 25 & 0xF in _GROUPS
     return plain(word) or _harmless(word)
+
+
+#: How many instructions of a stretch are looked at.
+_LONG: Final = 1024
 
 
 class Stretch(NamedTuple):

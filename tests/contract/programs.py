@@ -101,20 +101,6 @@ LOOPS_BY_A_BRANCH: Final = program(
     (0x14000000, "b ."),
 )
 
-# x0: the address of line 0; w1: a word to put there, for the second lap.
-LOOPS_AND_PATCHES_ITSELF: Final = program(
-    (0x91000463, "add x3, x3, #1"),
-    (0xB9000001, "str w1, [x0]"),
-    (0xD50B7B20, "dc cvau, x0"),
-    (0xD5033B9F, "dsb ish"),
-    (0xD50B7520, "ic ivau, x0"),
-    (0xD5033B9F, "dsb ish"),
-    (0xD5033FDF, "isb"),
-    (0x17FFFFF9, "b . - 28"),
-    (0x14000000, "b ."),
-    (0x14000000, "b ."),
-)
-
 # x0: where; x1: how often.
 FILLS: Final = program(
     (0xF8008402, "str x2, [x0], #8"),
@@ -256,6 +242,14 @@ PATCHES_ITSELF: Final = program(
     (0xD5033FDF, "isb"),
     (0xD503201F, "nop"),
     (0xD4200020, "brk #1"),
+)
+
+# x0: the address of line 0; w1: a word to put there, for the second lap.
+LOOPS_AND_PATCHES_ITSELF: Final = program(
+    (0x91000463, "add x3, x3, #1"),
+    *PATCHES_ITSELF.lines[:6],
+    (0x17FFFFF9, "b . - 28"),
+    *[(0x14000000, "b .")] * 2,
 )
 
 # x0: what SCTLR_EL1 shall be; x1: where to go on, by a virtual address.
