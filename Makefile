@@ -2,9 +2,9 @@
 #   make run [ARGS='…']   a real Linux arm64 guest, halted, waiting for gdb
 #   make test [ARGS='…']  every ring of tests: pure, gdb, lldb, kvm
 #   make matrix           the rings on KVM, on one kind of hardware after another
-#   make check            ruff and mypy
+#   make check            ruff, mypy, the layers of imports, the lengths of files
 #   make bench [QUICK=1]  what it costs beside QEMU's stub: docs/benchmarks.md
-#   make docs             what is generated: docs/packets.md, gdbstub/kvm_cdef.py
+#   make docs             what is generated: docs/packets.md, gdbstub/kvm/cdef.py
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin
@@ -36,9 +36,13 @@ check: .venv/ready-to-develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@! git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400' | grep . || \
+	    { echo 'longer than 400 lines: see above'; false; }
 
 docs: .venv/ready-to-develop
 	@$(BIN)/python -m tests.packet_page
+	@$(BIN)/python -m tests.room_page
 	@$(BIN)/python scripts/kvm_cdef.py
 
 format: .venv/ready-to-develop

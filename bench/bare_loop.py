@@ -7,9 +7,9 @@ import mmap
 import sys
 import time
 
-from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import PC
-from gdbstub.kvm_abi import ffi, libc
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.abi import ffi, libc
 
 BASE = 0x4000_0000
 SIZE = 0x20_0000

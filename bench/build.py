@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.debian_qemu import Tree
-from gdbstub.elf import Executable, parse
+from gdbstub.linux.elf import Executable, parse
 
 _HERE: Final = Path(__file__).parent
 # Behind 0x4000_0000, where QEMU puts its device tree.

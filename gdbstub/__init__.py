@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gdbstub.aarch64.registers import Register
     from gdbstub.agent import Clauses
-    from gdbstub.conditions import Conditions
-    from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix
+    from gdbstub.capabilities import Filed, Movable, Relocation
     from gdbstub.errors import (
         InputError,
         MachineError,
@@ -24,11 +23,12 @@ if TYPE_CHECKING:
         RegisterRefused,
         StubError,
     )
-    from gdbstub.library import serve
-    from gdbstub.program import Filed, Movable, Relocation
-    from gdbstub.record import Recorder
-    from gdbstub.server import Server
-    from gdbstub.sliced import SlicedTarget
+    from gdbstub.protocol.conditions import Conditions
+    from gdbstub.protocol.cooperative import SlicedTarget
+    from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
+    from gdbstub.protocol.record import Recorder
+    from gdbstub.protocol.serve import serve
+    from gdbstub.protocol.server import Server
     from gdbstub.target import (
         Action,
         Command,
@@ -101,7 +101,8 @@ __all__ = [
 
 #: The rooms that they stand in, the quickest to import first.
 _ROOMS: Final = (
-    *("errors", "target", "endpoint", "record", "library", "conditions", "sliced", "program"),
+    *("errors", "target", "protocol.endpoint", "protocol.record", "protocol.serve"),
+    *("protocol.conditions", "protocol.cooperative", "capabilities"),
 )
 
 

@@ -1,5 +1,5 @@
 """``python -m gdbstub`` is the console script."""
 
-from gdbstub.cli import main
+from gdbstub.cli.main import main
 
 main()

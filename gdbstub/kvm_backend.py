@@ -14,16 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from gdbstub import kvm_abi, kvm_features
 from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
 from gdbstub.errors import InputError, MachineError, StubError
-from gdbstub.kvm_abi import ffi
-from gdbstub.kvm_features import Cpu, Features
-from gdbstub.kvm_gate import Gate
-from gdbstub.kvm_memory import Ram
-from gdbstub.kvm_one_reg import Clock, Counts
-from gdbstub.kvm_tags import KvmTags
-from gdbstub.kvm_vcpu import KICK, KvmVcpu, Mmio
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import features as kvm_features
+from gdbstub.kvm.abi import ffi
+from gdbstub.kvm.exclusive import Gate
+from gdbstub.kvm.features import Cpu, Features
+from gdbstub.kvm.memory import Ram
+from gdbstub.kvm.one_reg import Clock, Counts
+from gdbstub.kvm.tags import KvmTags
+from gdbstub.kvm.vcpu import KICK, KvmVcpu, Mmio
 from gdbstub.machine import DebugExit, DebugRegisters, Exit, Go, Listener
 
 _log = logging.getLogger("gdbstub.kvm")

@@ -1,4 +1,4 @@
-"""Makes gdbstub/kvm_cdef.py of kvm_abi.h, for cffi's out-of-line ABI mode: ``make docs``."""
+"""Makes gdbstub/kvm/cdef.py of abi.h, for cffi's out-of-line ABI mode: ``make docs``."""
 
 import re
 import tempfile
@@ -7,14 +7,14 @@ from typing import Final
 
 import cffi
 
-MODULE: Final = "gdbstub.kvm_cdef"
-PLACE: Final = Path(__file__).parents[1] / "gdbstub" / "kvm_cdef.py"
-_DOCSTRING: Final = '"""Made by scripts/kvm_cdef.py of kvm_abi.h: ``ffi``, and nothing else."""\n'
+MODULE: Final = "gdbstub.kvm.cdef"
+PLACE: Final = Path(__file__).parents[1] / "gdbstub" / "kvm" / "cdef.py"
+_DOCSTRING: Final = '"""Made by scripts/kvm_cdef.py of abi.h: ``ffi``, and nothing else."""\n'
 
 
 def text() -> str:
     """What is to be in the module."""
-    declarations = PLACE.with_name("kvm_abi.h").read_text()
+    declarations = PLACE.with_name("abi.h").read_text()
     ffi = cffi.FFI()
     ffi.set_source(MODULE, None)
     ffi.cdef(re.sub(r"/\*.*?\*/", "", declarations, flags=re.DOTALL))

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from gdbstub.packets import PACKETS, find
-from gdbstub.packets.registry import Packet
+from gdbstub.protocol.packets import PACKETS, find
+from gdbstub.protocol.packets.registry import Packet
 from tests.pure.sessions import SESSIONS
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "packets.md"

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from gdbstub.endpoint import Tcp
-from gdbstub.record import Recorder
-from gdbstub.server import Server
+from gdbstub.protocol.endpoint import Tcp
+from gdbstub.protocol.record import Recorder
+from gdbstub.protocol.server import Server
 from tests.gdb.build import build
 from tests.pure.able_target import AbleTarget
 from tests.pure.sessions import recorded_target

@@ -6,7 +6,7 @@ from a ``Vcpu``.
 
 from enum import IntEnum
 
-from gdbstub.bits import Bits, Word
+from gdbstub.aarch64.bits import Bits, Word
 
 
 class PSTATE(Word):

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from itertools import groupby
 from typing import Final
 
+from gdbstub.aarch64.bits import Bits, Word
 from gdbstub.aarch64.registers import SYSTEM, Register
 from gdbstub.aarch64.sysreg import (
     CPACR,
@@ -23,7 +24,6 @@ from gdbstub.aarch64.sysreg import (
     SCTLR,
     TCR,
 )
-from gdbstub.bits import Bits, Word
 
 _HEAD: Final = """<?xml version="1.0"?>
 <!DOCTYPE target SYSTEM "gdb-target.dtd">

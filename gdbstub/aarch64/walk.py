@@ -5,8 +5,8 @@ It walks nothing: ``mmu.walk`` does. Source: Arm ARM D8.3.1 and D8.3.2, descript
 
 from typing import Final
 
+from gdbstub.aarch64.bits import Bits, Word
 from gdbstub.aarch64.mmu import Type, Walk
-from gdbstub.bits import Bits, Word
 
 
 class TableDescriptor(Word):

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from gdbstub.lab.doors import Door, StdioDoor
 from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab, Stream
+from gdbstub.lab.port_forwards import Door, StdioDoor
 from gdbstub.lab.qemu import ADDRESS, Options
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")

@@ -6,10 +6,10 @@ It inserts and removes none.
 from collections.abc import Sequence
 from typing import Final
 
+from gdbstub.aarch64.bits import Word
 from gdbstub.aarch64.sysreg import DBGBCR, DBGWCR
-from gdbstub.bits import Word
+from gdbstub.monitor.breakpoint_history import Entry
 from gdbstub.monitor.context import Context, command
-from gdbstub.monitor.ledger import Entry
 from gdbstub.monitor.text import table
 from gdbstub.target import Kind
 

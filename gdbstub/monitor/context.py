@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from gdbstub.aarch64.registers import Register
-from gdbstub.breakpoints import Breakpoints
-from gdbstub.debugger import Debugger
+from gdbstub.debug.breakpoints import Breakpoints
+from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
+from gdbstub.linux.locator import Whereabouts
 from gdbstub.machine import Machine, Vcpu
-from gdbstub.monitor.ledger import Ledger
+from gdbstub.monitor.breakpoint_history import Ledger
 from gdbstub.monitor.table import Table
-from gdbstub.monitor.whereabouts import Whereabouts
 from gdbstub.target import Command
 
 #: Names that people and clients have for registers whose rows have others.

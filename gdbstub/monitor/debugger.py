@@ -6,13 +6,13 @@ It parses nothing: ``table.py`` does.
 from contextlib import suppress
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.debugger import Debugger
+from gdbstub.capabilities import Relocation
+from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import NotFound
-from gdbstub.linux import NO_PROGRAM, Program
+from gdbstub.linux.kaslr import NO_PROGRAM, Program
+from gdbstub.linux.locator import Whereabouts
 from gdbstub.machine import Machine
-from gdbstub.monitor.ledger import Ledger
-from gdbstub.monitor.whereabouts import Whereabouts
-from gdbstub.program import Relocation
+from gdbstub.monitor.breakpoint_history import Ledger
 from gdbstub.target import Command, Kind, Report, Resume, Stop, Stopped
 
 

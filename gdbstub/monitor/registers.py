@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from gdbstub.aarch64 import sysreg
+from gdbstub.aarch64.bits import Bits, Word
 from gdbstub.aarch64.registers import SYSTEM, Register
-from gdbstub.bits import Bits, Word
 from gdbstub.errors import InputError
 from gdbstub.monitor.context import Context, command
 from gdbstub.monitor.text import table

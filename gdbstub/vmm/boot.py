@@ -7,8 +7,8 @@ Source: Documentation/arch/arm64/booting.rst ("Setup the device tree", "Call the
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from gdbstub import elf
 from gdbstub.errors import InputError
+from gdbstub.linux import elf
 from gdbstub.vmm import device_tree
 from gdbstub.vmm.device_tree import Chosen
 from gdbstub.vmm.image import Guest, LinuxImage, too_large

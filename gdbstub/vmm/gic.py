@@ -5,9 +5,9 @@ Source: linux/Documentation/virt/kvm/devices/arm-vgic.rst and arm-vgic-v3.rst.
 
 import os
 
-from gdbstub import kvm_abi
 from gdbstub.errors import InputError
-from gdbstub.kvm_abi import ffi
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.abi import ffi
 from gdbstub.vmm import layout
 from gdbstub.vmm.layout import Gic
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import MPIDR_EL1, PC, X
 from gdbstub.errors import InputError, MachineError
-from gdbstub.kvm_abi import ffi
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.abi import ffi
+from gdbstub.kvm.features import Cpu
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
-from gdbstub.kvm_features import Cpu
 from gdbstub.vmm import boot, gic, layout
 from gdbstub.vmm.bus import Bus
 from gdbstub.vmm.image import Guest as Image

@@ -8,8 +8,8 @@ import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gdbstub import elf
 from gdbstub.errors import InputError
+from gdbstub.linux import elf
 from gdbstub.vmm import unpack
 from gdbstub.vmm.files import read_input
 from gdbstub.vmm.size import format_figure, format_size, suggest

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
-from gdbstub.cli import call
+from gdbstub.cli.main import call
 from tests.cli.program import GDBSTUB, RUN_STUB, Place
 from tests.pure.elves import Elf, Load, image
 

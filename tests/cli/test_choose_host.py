@@ -5,7 +5,7 @@ import platform
 
 import pytest
 
-from gdbstub.cli import choose_host
+from gdbstub.cli.main import choose_host
 
 
 @pytest.mark.parametrize(

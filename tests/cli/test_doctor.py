@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gdbstub import doctor
-from gdbstub.cli import call
+from gdbstub.cli import doctor
+from gdbstub.cli.main import call
 from gdbstub.errors import InputError
 from tests.cli.program import GDBSTUB, Place
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from gdbstub.kvm_abi import ffi
+from gdbstub.kvm.abi import ffi
 from gdbstub.kvm_backend import KvmMachine
 from tests.contract.programs import BASE
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gdbstub.aarch64.registers import PC, X
-from gdbstub.debugger import Debugger
+from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
 from gdbstub.target import Action, Kind, Range, Resume, Stopped
 

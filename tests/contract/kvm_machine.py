@@ -1,9 +1,9 @@
 """The contract's factory over real KVM: RAM, vCPUs and nothing else."""
 
-from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import CPSR, PC
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.features import Cpu
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
-from gdbstub.kvm_features import Cpu
 from tests.contract.programs import BASE
 
 _PSTATE = 0x3C5

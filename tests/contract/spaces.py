@@ -17,7 +17,7 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import SCTLR, TCR
-from gdbstub.debugger import Debugger
+from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
 from gdbstub.target import Action, Kind, Report, Resume, Stop, Stopped
 from tests.contract.programs import BASE, HANDLER, Program, program

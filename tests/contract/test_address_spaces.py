@@ -6,14 +6,14 @@ import pytest
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC, ESR
-from gdbstub.breakpoints import Breakpoints
-from gdbstub.client_registers import ClientRegisters
+from gdbstub.debug.breakpoints import Breakpoints
+from gdbstub.debug.registers import ClientRegisters
+from gdbstub.debug.stop_reasons import Verdicts, Whose
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import DebugExit
-from gdbstub.packets import Client, dispatch
+from gdbstub.protocol.packets import Client, dispatch
 from gdbstub.swbp import BRK, BRK_COMMENT
 from gdbstub.target import Exited, Kind, Stop, Stopped
-from gdbstub.verdicts import Verdicts, Whose
 from tests.contract.backends import Factory
 from tests.contract.programs import BASE, PATCHES_ITSELF, TWO
 from tests.contract.spaces import (

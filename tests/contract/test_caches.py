@@ -5,12 +5,13 @@ Emulation has no caches, so what is shown is that the calls are made.
 
 import pytest
 
-from gdbstub import host_memory, kvm_abi
 from gdbstub.aarch64.registers import SCTLR_EL1
 from gdbstub.aarch64.sysreg import SCTLR
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import host_memory
+from gdbstub.kvm.one_reg import Clock, Counts, OneReg
+from gdbstub.kvm.vcpu import KvmVcpu
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.kvm_one_reg import Clock, Counts, OneReg
-from gdbstub.kvm_vcpu import KvmVcpu
 from gdbstub.machine import DebugExit, DebugRegisters, Go
 from tests.contract.conftest import Start
 from tests.contract.programs import BASE, BREAKS, COUNT, DATA, SPIN

@@ -11,7 +11,6 @@ from itertools import cycle, product
 
 import pytest
 
-from gdbstub import kvm_abi
 from gdbstub.aarch64.exceptions import Before, enter
 from gdbstub.aarch64.registers import (
     CPSR,
@@ -25,9 +24,10 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import EC, ESR, MDSCR, PSTATE, SCTLR
+from gdbstub.debug.guest_exception import take_exception
 from gdbstub.errors import RegisterRefused
-from gdbstub.guest_exception import take_exception
-from gdbstub.kvm_vcpu import KvmVcpu
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.vcpu import KvmVcpu
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import SPIN, at
 

@@ -4,7 +4,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, VBAR_EL1
 from gdbstub.aarch64.sysreg import EC, ESR
-from gdbstub.courses import Course
+from gdbstub.debug.plans import Course
 from gdbstub.errors import MachineError
 from gdbstub.machine import DebugExit, RunFailure
 from gdbstub.swbp import BRK, BRK_COMMENT
@@ -76,7 +76,7 @@ def test_a_breakpoint_that_is_being_passed_over_is_back_after_an_error(
         assert target.debug_exit(OUR_BRK) is not None
         assert machine.read_memory(at(0), 4) == COUNT.image[:4], "it is out of RAM"
         with monkeypatch.context() as broken:
-            broken.setattr("gdbstub.stepping.again", fail)
+            broken.setattr("gdbstub.debug.stepping.again", fail)
             with pytest.raises(MachineError):
                 target.debug_exit(STEPPED)
         assert machine.read_memory(at(0), 4) == BRK

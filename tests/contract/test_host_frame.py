@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from gdbstub import host_frame, rsp
+from gdbstub import rsp
+from gdbstub.kvm import host_frame
 from tests.fakes.assembler import assemble
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from gdbstub import host_memory
+from gdbstub.kvm import host_memory
 from tests.contract.broken import address
 from tests.fakes.assembler import assemble
 
@@ -52,8 +52,8 @@ def test_cleaning_changes_nothing_that_is_seen() -> None:
 
 BEGIN = """
 import mmap, os, signal
-from gdbstub import host_memory
-from gdbstub.kvm_abi import ffi
+from gdbstub.kvm import host_memory
+from gdbstub.kvm.abi import ffi
 from tests.contract.broken import address, break_page, touched_page
 host_memory.survive()
 """

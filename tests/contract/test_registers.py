@@ -17,7 +17,7 @@ from gdbstub.aarch64.registers import (
     Register,
     X,
 )
-from gdbstub.client_registers import ClientRegisters
+from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import DebugRegisters, Machine, Vcpu
 from tests.contract.conftest import Start

@@ -20,7 +20,7 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
     X,
 )
-from gdbstub.debugger import Debugger
+from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
 from gdbstub.target import Action, Kind, Range, Report, Resume, Stop, Stopped
 from tests.contract.backends import Backend, Factory

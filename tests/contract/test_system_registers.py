@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gdbstub.aarch64.registers import CNTVCT_EL0, PC, SYSTEM_REGISTERS, X
-from gdbstub.debugger import Debugger
+from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import RegisterRefused
 from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from gdbstub import kvm_one_reg
 from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
 from gdbstub.errors import MachineError, RegisterRefused
+from gdbstub.kvm import one_reg as kvm_one_reg
 from gdbstub.machine import DebugExit, Go
 from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine

@@ -4,13 +4,13 @@ from contextlib import closing
 
 import pytest
 
-from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import CPSR, ESR_EL1, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
-from gdbstub.guest_exception import take_exception
-from gdbstub.kvm_abi import CData, ffi
+from gdbstub.debug.guest_exception import take_exception
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.abi import CData, ffi
+from gdbstub.kvm.vcpu import KvmVcpu
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.kvm_vcpu import KvmVcpu
 from gdbstub.machine import DebugRegisters, Go, Power
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import COUNT, EVERY_VECTOR, VECTORS, at

@@ -9,7 +9,6 @@ from contextlib import closing, suppress
 
 import pytest
 
-from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import (
     CCSIDR_EL1,
     CPSR,
@@ -24,10 +23,11 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sve import VG, VLS, sve_registers, vector_lengths
 from gdbstub.aarch64.sysreg import CPACR, PSTATE, SCTLR, TCR
-from gdbstub.debugger import Debugger
+from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError, RegisterRefused
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.features import Cpu
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.kvm_features import Cpu
 from gdbstub.machine import DebugRegisters
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import BASE, SIGNS, SPIN, VECTORS_OF_SVE, at

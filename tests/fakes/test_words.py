@@ -7,7 +7,8 @@ import pytest
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, Uc
 from unicorn.arm64_const import UC_ARM64_REG_X0, UC_ARM64_REG_X30
 
-from gdbstub import host_frame, host_memory, rsp
+from gdbstub import rsp
+from gdbstub.kvm import host_frame, host_memory
 
 CODE, BACK, DATA, OUT, SIZE = 0x1000, 0x1FFC, 0x10_0000, 0x20_0000, 0x2000
 SOUND = bytes(range(1, 251)) * 4

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.aarch64.registers import PC, VBAR_EL1
-from gdbstub.linux import Kernel, Program
+from gdbstub.linux.kaslr import Kernel, Program
 from tests.fakes.machine import FakeMachine
 from tests.gdb.build import Guest
 

@@ -5,10 +5,10 @@ import queue
 import threading
 from typing import Final, Self
 
-from gdbstub.endpoint import Tcp
-from gdbstub.linux import NO_PROGRAM, Program
+from gdbstub.linux.kaslr import NO_PROGRAM, Program
 from gdbstub.monitor import MonitoredDebugger
-from gdbstub.server import Server
+from gdbstub.protocol.endpoint import Tcp
+from gdbstub.protocol.server import Server
 from gdbstub.target import Resume
 from tests.fakes.machine import FakeMachine
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gdbstub.endpoint import Tcp, Unix
-from gdbstub.server import Server
+from gdbstub.protocol.endpoint import Tcp, Unix
+from gdbstub.protocol.server import Server
 from tests.pure.fake_target import HERE, FakeTarget
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +74,8 @@ async def test_gdb_feels_at_home() -> None:
 
 STDIO = """
 import asyncio
-from gdbstub.endpoint import Stdio
-from gdbstub.server import Server
+from gdbstub.protocol.endpoint import Stdio
+from gdbstub.protocol.server import Server
 from tests.pure.fake_target import FakeTarget
 
 async def main():

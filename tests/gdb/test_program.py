@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.linux import Program
+from gdbstub.linux.kaslr import Program
 from tests.fakes.machine import fake_machine
 from tests.gdb.build import Guest
 from tests.gdb.conftest import Client

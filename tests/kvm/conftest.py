@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.elf import Executable
-from gdbstub.elf import parse as parse_elf
 from gdbstub.lab import demo
+from gdbstub.linux.elf import Executable
+from gdbstub.linux.elf import parse as parse_elf
 from tests.conftest import figures, lab_alone, shared_lab
 from tests.contract.backends import NATIVE_KVM
 from tests.gdb.build import build

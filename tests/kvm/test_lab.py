@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from gdbstub.lab.boot import PREFIX
-from gdbstub.lab.doors import Door, StdioDoor, TcpDoor, UnixDoor
 from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import VARIABLE, Lab
+from gdbstub.lab.port_forwards import Door, StdioDoor, TcpDoor, UnixDoor
 from gdbstub.lab.remote_run import RemoteRun, Request
 
 LAB = [sys.executable, "-c", "from gdbstub.lab.commands import lab; lab()"]
@@ -248,7 +248,7 @@ def test_a_remote_run_over_stdio(lab: Lab, stub: Path, tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from gdbstub.lab.remote_run import RemoteRun, Request
-from gdbstub.lab.doors import {StdioDoor.__name__} as Door
+from gdbstub.lab.port_forwards import {StdioDoor.__name__} as Door
 request = Request([Path("guest")], Door(), command=["python3", {lab.put(stub)!r}])
 with RemoteRun(request, lambda *_: None) as run:
     raise SystemExit(run.wait(20))

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from gdbstub.agent import Clauses
-from gdbstub.conditions import Conditions
 from gdbstub.errors import InputError, MemoryFault
+from gdbstub.protocol.conditions import Conditions
 from gdbstub.target import Command, Kind, MemoryTags
 from tests.pure.fake_target import BASE, SIZE, FakeTarget
 

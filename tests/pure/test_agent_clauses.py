@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gdbstub.agent import Clauses, operations
 from gdbstub.errors import PacketError
-from gdbstub.packets.clauses import clauses
+from gdbstub.protocol.packets.clauses import clauses
 from tests.pure.agent import Guest, assemble, printf
 
 X0_IS_3 = b"X9,260000164022031327"

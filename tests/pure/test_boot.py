@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdbstub import elf
 from gdbstub.errors import InputError
+from gdbstub.linux import elf
 from gdbstub.vmm import boot, device_tree
 from gdbstub.vmm.boot import Plan
 from gdbstub.vmm.image import Guest, LinuxImage

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from gdbstub import rsp
-from gdbstub.endpoint import Tcp
-from gdbstub.server import Server
-from gdbstub.server.burst import Burst
+from gdbstub.protocol.endpoint import Tcp
+from gdbstub.protocol.server import Server
+from gdbstub.protocol.server.busy_poll import Burst
 from tests.pure.fake_target import HERE, FakeTarget
 
 

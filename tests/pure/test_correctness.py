@@ -3,10 +3,11 @@
 import ast
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
-from tests.pure.test_layers import ROOT
+ROOT = Path(__file__).parents[2]
 
 PAGE = ROOT / "docs" / "correctness.md"
 TESTS = ROOT / "tests"

@@ -7,17 +7,18 @@ from pathlib import Path
 import click
 import pytest
 
-from gdbstub import cli
-from gdbstub.lab import commands as lab_commands
+from gdbstub.cli import lab as lab_commands
+from gdbstub.cli import main as cli
 from gdbstub.monitor.commands import COMMANDS
-from tests.pure.test_layers import MEETING, ROOMS, ROOT
+from tests import room_page
+
+ROOT = Path(__file__).parents[2]
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 #: Where a path that a document names may begin.
-PLACES = (ROOT, ROOT / "gdbstub", ROOT / "docs")
+PLACES = (ROOT, ROOT / "gdbstub", ROOT / "docs", ROOT / "tests")
 TOP = {path.name for path in PLACES[0].iterdir()} | {path.name for path in PLACES[1].iterdir()}
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -53,26 +54,8 @@ def test_files_that_are_named_exist(document: Path) -> None:
             assert any((place / named).exists() for place in PLACES), f"{document.name}: {named}"
 
 
-def test_the_import_table_is_the_one_that_is_enforced() -> None:
-    table: dict[str, set[str]] = {}
-    for line in ARCHITECTURE.read_text().splitlines():
-        if row := re.fullmatch(r"\| `(\w+)` \| .* \| (nothing|(?:`\w+`(?:, )?)+) \|", line):
-            table[row[1]] = set(re.findall(r"`(\w+)`", row[2]))
-    assert table == ROOMS
-
-
-def test_every_room_is_in_the_picture() -> None:
-    picture = (ROOT / "docs" / "architecture.svg").read_text()
-    titles = re.findall(r'class="n (?:ink|seamink)"[^>]*>([^<]*)<', picture)
-    drawn = {name for title in titles for name in re.findall(r"\w+", title)}
-    assert {name.lower() for name in drawn} >= {*ROOMS, *MEETING} - {"__init__", "__main__"}
-
-
-def test_where_all_meet_is_said() -> None:
-    said = re.search(r"((?:`\w+`(?:, | and )?)+) are where all meet", ARCHITECTURE.read_text())
-    assert said
-    named = set(re.findall(r"\w+(?=`)", said[1]))
-    assert named == {room for room in MEETING if not room.startswith("__")}
+def test_the_rooms_of_the_architecture_are_those_that_there_are() -> None:
+    assert room_page.PAGE.read_text() == room_page.page()
 
 
 def options(command: click.Command, *, hidden: bool = False) -> set[str]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdbstub import elf
 from gdbstub.errors import InputError
+from gdbstub.linux import elf
 from tests.pure.elves import EHDR, PHDR, PT_INTERP, RAM, Elf, Load
 
 TWO = Elf(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.errors import InputError
+from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from gdbstub.aarch64.registers import (
     Register,
 )
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
+from gdbstub.debug.guest_exception import take_exception
 from gdbstub.errors import NoSuchRegister
-from gdbstub.guest_exception import take_exception
 from gdbstub.machine import Power
 
 VBAR = 0xFFFF_8000_0801_0800

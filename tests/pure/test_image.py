@@ -8,8 +8,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdbstub import elf
 from gdbstub.errors import InputError
+from gdbstub.linux import elf
 from gdbstub.vmm import image as images
 from gdbstub.vmm.image import LinuxImage
 from tests.pure.elves import Elf, image, zboot

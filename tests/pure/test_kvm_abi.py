@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-from gdbstub import kvm_abi
+from gdbstub.kvm import abi as kvm_abi
 
 GENERATOR = Path(__file__).parents[2] / "scripts" / "kvm_cdef.py"
 

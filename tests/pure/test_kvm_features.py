@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gdbstub import kvm_abi
 from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sve import VLS
 from gdbstub.errors import InputError
-from gdbstub.kvm_features import Cpu, Features, choose, parse_cpu, set_up_vectors
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.features import Cpu, Features, choose, parse_cpu, set_up_vectors
 
 if TYPE_CHECKING:
-    from gdbstub.kvm_vcpu import KvmVcpu
+    from gdbstub.kvm.vcpu import KvmVcpu
 
 ALL = {
     kvm_abi.CAP_ARM_SVE,

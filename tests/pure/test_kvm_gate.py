@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gdbstub.kvm_gate import Gate, Passer
+from gdbstub.kvm.exclusive import Gate, Passer
 
 _BOUND = 10.0  # seconds
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gdbstub import kvm_abi
-from gdbstub.kvm_abi import CData
-from gdbstub.kvm_guest_debug import GuestDebug
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.abi import CData
+from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.machine import DebugRegisters
 
 ENABLE, STEP, SW_BP, HW = 1, 2, 1 << 16, 1 << 17

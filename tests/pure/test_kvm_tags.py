@@ -7,10 +7,10 @@ import mmap
 
 import pytest
 
-from gdbstub import kvm_abi
 from gdbstub.errors import MachineError, MemoryFault
-from gdbstub.kvm_abi import CData, ffi
-from gdbstub.kvm_tags import KvmTags
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.abi import CData, ffi
+from gdbstub.kvm.tags import KvmTags
 
 PAGE = mmap.PAGESIZE
 EACH = PAGE // 16

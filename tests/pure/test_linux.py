@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.errors import InputError, MemoryFault, NotFound
-from gdbstub.linux import Kernel, Program, read_kernel
+from gdbstub.linux.kaslr import Kernel, Program, read_kernel
 from tests.pure.elves import Elf, Load
 
 START = 0xFFFF_8000_0800_0000

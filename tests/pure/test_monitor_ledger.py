@@ -1,6 +1,6 @@
 """What ``monitor break list`` knows of a client's requests."""
 
-from gdbstub.monitor.ledger import REMEMBERED, Entry, Ledger
+from gdbstub.monitor.breakpoint_history import REMEMBERED, Entry, Ledger
 from gdbstub.target import Kind, Stop, Stopped
 
 NOWHERE: frozenset[int] = frozenset()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from gdbstub.server.news import News
+from gdbstub.protocol.server.stop_notifier import News
 
 
 class Desk:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdbstub.packets import PACKETS
+from gdbstub.protocol.packets import PACKETS
 from tests.packet_page import PAGE, page
 
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdbstub import packets, rsp
+from gdbstub import rsp
 from gdbstub.errors import StubError
-from gdbstub.packets.registry import MANUALS, PACKETS, find, packet
-from gdbstub.packets.template import Template, thread_id
+from gdbstub.protocol import packets
+from gdbstub.protocol.packets.registry import MANUALS, PACKETS, find, packet
+from gdbstub.protocol.packets.template import Template, thread_id
 from gdbstub.target import Action, Resume
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage

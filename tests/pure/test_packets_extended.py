@@ -1,6 +1,6 @@
 """Extended mode: what a client can do when it has left the guest, or when that is gone."""
 
-from gdbstub.packets.registry import PACKETS, find
+from gdbstub.protocol.packets.registry import PACKETS, find
 from gdbstub.target import Action, Exited, Resume
 from tests.pure.fake_target import BASE, HERE, FakeTarget
 from tests.pure.transcript import Stage, conversation

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gdbstub.packets import PACKETS
+from gdbstub.protocol.packets import PACKETS
 from gdbstub.target import MemoryTags
 from tests.pure.able_target import FakeTags
 from tests.pure.fake_target import FakeTarget

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gdbstub import rsp
-from gdbstub.program import Relocation
+from gdbstub.capabilities import Relocation
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 

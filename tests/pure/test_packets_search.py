@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import rsp
-from gdbstub.packets.search import SLICE
-from gdbstub.session import Session
+from gdbstub.protocol.packets.search import SLICE
+from gdbstub.protocol.session import Session
 from tests.pure.fake_target import BASE, FakeTarget
 from tests.pure.test_server import connect, serving
 from tests.pure.transcript import Stage, conversation
@@ -282,7 +282,7 @@ async def test_a_client_is_heard_while_work_goes_on() -> None:
 async def test_a_client_that_waits_hears_that_it_is_not_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gdbstub.server.conversation._PATIENCE", 0.0)
+    monkeypatch.setattr("gdbstub.protocol.server.conversation._PATIENCE", 0.0)
     async with serving(Endless()) as served:
         peer = await connect(served)
         await peer.hello()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdbstub.record import Recorder, printable
+from gdbstub.protocol.record import Recorder, printable
 
 
 @given(st.binary())

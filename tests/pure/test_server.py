@@ -12,10 +12,10 @@ from typing import cast
 import pytest
 
 from gdbstub import rsp
-from gdbstub.endpoint import Endpoint, Tcp, Unix, parse_endpoint
 from gdbstub.errors import InputError
-from gdbstub.record import Recorder
-from gdbstub.server import Server
+from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix, parse_endpoint
+from gdbstub.protocol.record import Recorder
+from gdbstub.protocol.server import Server
 from gdbstub.target import Exited, Report, Signal, Stopped
 from tests.pure.fake_target import HERE, FakeTarget
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import rsp
-from gdbstub.session import Session
+from gdbstub.protocol.session import Session
 from gdbstub.target import Exited, Signal, Stop, Stopped
 from tests.pure.fake_target import BASE, HERE, FakeTarget
 from tests.pure.transcript import Stage, conversation
@@ -284,11 +284,11 @@ def test_whatever_arrives_each_packet_is_answered_once(chunks: list[bytes]) -> N
 
 def test_packets_are_logged_only_when_asked(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage()
-    with caplog.at_level(logging.DEBUG, "gdbstub.session"):
+    with caplog.at_level(logging.DEBUG, "gdbstub.protocol.session"):
         stage.feed(b"\x03")
         stage.send(b"X40000000,1:\x00")
     assert caplog.messages == ["<- ^C", r"<- $X40000000,1:\x00", "-> $OK"]
-    with caplog.at_level(logging.INFO, "gdbstub.session"):
+    with caplog.at_level(logging.INFO, "gdbstub.protocol.session"):
         stage.send(b"qC")
     assert len(caplog.messages) == 3
 

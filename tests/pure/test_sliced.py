@@ -19,8 +19,8 @@ from gdbstub import (
 )
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.errors import MemoryFault
-from gdbstub.session import Session
-from gdbstub.sliced import SlicedTarget
+from gdbstub.protocol.cooperative import SlicedTarget
+from gdbstub.protocol.session import Session
 from gdbstub.target import physical_memory, program_counter
 from tests.pure.agent import assemble, printf
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 STDIO = """
 import asyncio
 import uvloop
-from gdbstub.endpoint import Stdio
-from gdbstub.server import Server
+from gdbstub.protocol.endpoint import Stdio
+from gdbstub.protocol.server import Server
 from tests.pure.fake_target import FakeTarget
 
 async def main():

@@ -11,8 +11,8 @@ from itertools import zip_longest
 from textwrap import dedent
 
 from gdbstub import rsp
-from gdbstub.record import Recorder
-from gdbstub.session import Session
+from gdbstub.protocol.record import Recorder
+from gdbstub.protocol.session import Session
 from tests.pure.fake_target import FakeTarget
 
 

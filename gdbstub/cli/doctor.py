@@ -1,0 +1,151 @@
+"""What this host can do for the stub, what is missing, and how to get it.
+
+It changes nothing: a scratch VM is made and given back.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from gdbstub.errors import InputError
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm_backend import open_kvm
+from gdbstub.vmm import gic
+from gdbstub.vmm.layout import Gic
+
+#: Program, the Debian package that has it, and what it is for.
+_TOOLS: Final = (
+    ("gdb-multiarch", "gdb-multiarch", "debugging arm64 guests from any machine"),
+    ("qemu-system-aarch64", "qemu-system-arm", "the lab"),
+    ("ssh", "openssh-client", "the lab"),
+    ("cpio", "cpio", "preparing the lab"),
+    ("apt-get", "apt", "preparing the lab"),
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "the tests' own guests"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kvm:
+    """What KVM on this host offers an arm64 guest."""
+
+    guest_debug: bool
+    breakpoint_slots: int
+    watchpoint_slots: int
+    max_vcpus: int
+    ipa_bits: int
+    sve: bool
+    pauth: bool
+    mte: bool
+    gic: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All of it. ``host`` is what ``--host auto`` comes to; ``missing`` are sentences."""
+
+    kernel: str
+    machine: str
+    host: str
+    kvm: Kvm | None
+    tools: dict[str, str | None]
+    missing: list[str] = field(default_factory=list)
+
+
+def examine() -> Findings:
+    """Look at this host."""
+    missing: list[str] = []
+    kvm = None
+    machine = platform.machine()
+    if machine == "aarch64":
+        try:
+            kvm = _examine_kvm()
+        except (InputError, OSError) as error:
+            missing.append(f"KVM: {error}")
+    else:
+        missing.append(f"KVM for arm64 guests: this machine is {machine}; guests run in the lab")
+    tools = {program: _version(program) for program, _, _ in _TOOLS}
+    missing += [
+        f"{program}, for {purpose}: apt-get install {package}"
+        for program, package, purpose in _TOOLS
+        if tools[program] is None
+    ]
+    host = "kvm" if kvm is not None and kvm.guest_debug else "lab"
+    return Findings(platform.release(), machine, host, kvm, tools, missing)
+
+
+def _examine_kvm() -> Kvm:
+    fd = open_kvm()
+
+    def has(capability: int) -> int:
+        return max(0, kvm_abi.ioctl(fd, kvm_abi.CHECK_EXTENSION, capability))
+
+    try:
+        vm = kvm_abi.ioctl(fd, kvm_abi.CREATE_VM)
+        try:
+            offered = [kind.name for kind in Gic if gic.offers(vm, kind)]
+        finally:
+            os.close(vm)
+        return Kvm(
+            guest_debug=has(kvm_abi.CAP_SET_GUEST_DEBUG) > 0,
+            breakpoint_slots=has(kvm_abi.CAP_GUEST_DEBUG_HW_BPS),
+            watchpoint_slots=has(kvm_abi.CAP_GUEST_DEBUG_HW_WPS),
+            max_vcpus=has(kvm_abi.CAP_MAX_VCPUS),
+            ipa_bits=has(kvm_abi.CAP_ARM_VM_IPA_SIZE) or 40,
+            sve=has(kvm_abi.CAP_ARM_SVE) > 0,
+            pauth=has(kvm_abi.CAP_ARM_PTRAUTH_ADDRESS) > 0,
+            mte=has(kvm_abi.CAP_ARM_MTE) > 0,
+            gic=offered,
+        )
+    finally:
+        os.close(fd)
+
+
+def _version(program: str) -> str | None:
+    """The first figure that looks like a version in what *program* says of itself."""
+    if (path := shutil.which(program)) is None:
+        return None
+    option = "-V" if program == "ssh" else "--version"
+    try:
+        said = subprocess.run([path, option], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "found"
+    found = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
+    return found[0] if found else "found"
+
+
+def show(findings: Findings, *, as_json: bool) -> int:
+    """Print *findings*; return the exit status: 0 when a guest could be run somehow."""
+    able = findings.host == "kvm" or findings.tools["qemu-system-aarch64"] is not None
+    if as_json:
+        print(json.dumps(asdict(findings), indent=2))
+        return 0 if able else 1
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("kernel", f"Linux {findings.kernel} on {findings.machine}")
+    table.add_row("guests run", "on this machine's KVM" if findings.host == "kvm" else "in the lab")
+    if kvm := findings.kvm:
+        table.add_row("guest debug", _yes(kvm.guest_debug))
+        table.add_row("breakpoint slots", str(kvm.breakpoint_slots))
+        table.add_row("watchpoint slots", str(kvm.watchpoint_slots))
+        table.add_row("vCPUs, at most", str(kvm.max_vcpus))
+        table.add_row("physical addresses", f"{kvm.ipa_bits} bits")
+        table.add_row("SVE, PAuth, MTE", ", ".join(map(_yes, (kvm.sve, kvm.pauth, kvm.mte))))
+        table.add_row("interrupt controller", ", ".join(f"GIC{k.lower()}" for k in kvm.gic))
+    for program, version in findings.tools.items():
+        table.add_row(program, version or "not found")
+    console.print(table)
+    for sentence in findings.missing:
+        console.print(f"missing: {sentence}", soft_wrap=True)
+    return 0 if able else 1
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

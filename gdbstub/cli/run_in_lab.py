@@ -1,0 +1,206 @@
+"""``gdbstub run`` where there is no arm64 KVM: the same session, inside the lab.
+
+It passes the checked settings on and runs the script here; ``lab/`` does the rest.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from gdbstub.cli.run import Settings, Source, announce, console_fd, first, recording, until_signal
+from gdbstub.cli.script import run_script
+from gdbstub.errors import InputError
+from gdbstub.lab.errors import LabError
+from gdbstub.lab.host import Lab
+from gdbstub.lab.port_forwards import Door, StdioDoor, TcpDoor, UnixDoor
+from gdbstub.lab.qemu import Options
+from gdbstub.lab.remote_run import RemoteRun, Request
+from gdbstub.linux.kaslr import NO_PROGRAM
+from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
+from gdbstub.signals import Waiting, signals_wait
+from gdbstub.vmm.console import is_keyboard, keys_at_once
+
+_log = logging.getLogger("gdbstub.run")
+
+#: GDB's remotetimeout is 2 seconds unless it was set.
+_PATIENCE_SECONDS: Final = 0.5
+
+
+class _PatientStdioDoor(StdioDoor):
+    """Standard input and output, with a client on it that waits for a lab to boot.
+
+    GDB sends a packet again when it has heard nothing for 2 seconds, and takes the second
+    reply for the next one's. Any byte outside a packet begins its patience anew, and is
+    ignored (gdb/remote.c, putpkt_binary and getpkt).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = threading.Event()
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+
+    def check(self) -> None:
+        """Begin to ask for patience."""
+        self._thread.start()
+
+    def open(self, lab: Lab, port: int) -> tuple[str, int]:
+        """Say no more: the streams are the stub's now."""
+        self._end()
+        return super().open(lab, port)
+
+    def close(self) -> None:
+        """End whichever of the two is going on."""
+        self._end()
+        super().close()
+
+    def _end(self) -> None:
+        self._open.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _wait(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._open.wait(_PATIENCE_SECONDS):
+                os.write(sys.stdout.fileno(), b"\n")
+
+
+def serve_in_lab(settings: Settings, verbose: int) -> int:
+    """Run the session to its end; return the exit status.
+
+    Raises:
+        InputError: the endpoint, the console or the record cannot be had.
+        LabError: the lab cannot be made or does not come up.
+    """
+    check_door(settings.endpoint)
+    door = _door(settings.endpoint)
+    if isinstance(settings.endpoint, Tcp) and not settings.endpoint.local:
+        _log.warning("%s: whoever can reach it controls the guest", settings.endpoint)
+    with recording(settings.record):
+        pass  # what cannot be opened is known before anything boots
+    typing = settings.console == "-" and settings.script is None and is_keyboard(sys.stdin.fileno())
+    with contextlib.ExitStack() as stack:
+        console = stack.enter_context(open(console_fd(settings), "wb"))
+        spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-")))
+        news = threading.Event()
+        bound: list[str] = []
+
+        def on_listening(endpoint: str, _port: int) -> None:
+            bound.append(endpoint)
+            news.set()
+
+        request = Request(
+            argv=_arguments(settings, verbose, spool),
+            door=door,
+            record=Path(settings.record) if settings.record else None,
+            stdin=None if typing else subprocess.DEVNULL,
+            stdout=console,
+            # A lab with memory tags is slower, so only who asks for them gets one.
+            options=Options(mte=True) if settings.guest.cpu.mte else None,
+        )
+        remote = stack.enter_context(RemoteRun(request, on_listening))
+        ended = stack.enter_context(ThreadPoolExecutor(1)).submit(remote.wait)
+        stack.callback(remote.close)
+        ended.add_done_callback(lambda _: news.set())
+        news.wait()
+        if not bound:
+            return ended.result()
+        return _until_over(settings, bound[0], ended, typing=typing)
+
+
+def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
+    remote = endpoint.removeprefix("unix:")
+    hint = settings.script is None and not isinstance(settings.endpoint, Stdio)
+    announce(endpoint, remote, settings.symbols, hint=hint)
+    keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
+    with signals_wait() as signals, keys:
+        if settings.script is not None:
+            return asyncio.run(_script(settings, settings.script, remote, signals))
+        return asyncio.run(_end(settings, ended, signals))
+
+
+async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> int:
+    # Not ``ended.result()``: a signal that came while that begins to wait would never be heard.
+    async def end() -> int:
+        status = await asyncio.wrap_future(ended)
+        left = isinstance(settings.endpoint, Stdio) and status == 128 + signal.SIGTERM
+        return 0 if left else status  # the inner stub is told to stop when its only client leaves
+
+    async with until_signal(signals) as stopped:
+        return await first(stopped, end())
+
+
+async def _script(settings: Settings, command: str, remote: str, signals: Waiting) -> int:
+    async with until_signal(signals) as stopped:
+        work = run_script(
+            command, remote=remote, symbols=settings.symbols, seconds=settings.timeout
+        )
+        return await first(stopped, work)
+
+
+def check_door(endpoint: Endpoint) -> None:
+    """See whether there can be a way from *endpoint* into a lab.
+
+    Raises:
+        InputError: there cannot.
+    """
+    if isinstance(endpoint, Tcp):
+        # QEMU will listen by one address; nobody else may by the others.
+        endpoint.check()
+        if not endpoint.has(socket.AF_INET):
+            raise InputError(f"{endpoint}: the lab is reached by IPv4 only; give localhost:PORT")
+    if not isinstance(endpoint, Stdio):
+        try:
+            _door(endpoint).check()
+        except LabError as error:
+            raise InputError(f"{error}; choose another with --gdb") from None
+
+
+def _door(endpoint: Endpoint) -> Door:
+    match endpoint:
+        case Tcp(host, port):
+            return TcpDoor(host, port)
+        case Unix(path):
+            return UnixDoor(Path(path))
+        case Stdio():
+            return _PatientStdioDoor()
+
+
+def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:
+    """What ``gdbstub run`` gets in the lab; a ``Path`` is copied there, from *spool* if need be."""
+    guest, files = settings.guest, settings.files
+    arguments: list[str | Path] = [_again(files.guest, spool / "guest")]
+    arguments += ["--host=kvm", "--inner", *["-v"] * verbose]
+    arguments += [f"--smp={guest.vcpus}", f"--memory={guest.memory}", f"--cpu={guest.cpu}"]
+    if files.initrd is not None:
+        arguments += ["--initrd", _again(files.initrd, spool / "initrd")]
+    if files.dtb is not None:
+        arguments += ["--dtb", _again(files.dtb, spool / "dtb")]
+    if guest.append is not None:
+        arguments.append(f"--append={guest.append}")
+    if guest.kaslr_seed is not None:
+        arguments.append(f"--kaslr-seed={guest.kaslr_seed}")
+    if settings.program != NO_PROGRAM:
+        arguments.append(f"--program={settings.program.to_text()}")
+    if settings.free_run:
+        arguments.append("--free-run")
+    if settings.kill_on_disconnect:
+        arguments.append("--kill-on-disconnect")
+    return arguments
+
+
+def _again(source: Source, place: Path) -> Path:
+    """Where *source* can be read once more: where it was, or in *place* if it was a pipe."""
+    if source.data is None:
+        return source.path
+    place.write_bytes(source.data)
+    return place

@@ -1,0 +1,1 @@
+"""The debug core: a Target over any Machine. What it runs, why it stopped, what it inserted."""

@@ -1,0 +1,115 @@
+"""The registers of one vCPU, by KVM_GET_ONE_REG and KVM_SET_ONE_REG, each read once until it runs.
+
+It runs nothing, and knows of no register what it means.
+Source: linux/Documentation/virt/kvm/api.rst, 4.68 and 4.69.
+"""
+
+import contextlib
+import errno
+import os
+from collections import defaultdict
+from typing import Final
+
+from gdbstub.aarch64.registers import CNTVCT_EL0, Register
+from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
+from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm.abi import CData, ffi, libc
+
+# Looked up once: a module's attribute is looked up at each use.
+_GET_ONE_REG: Final = kvm_abi.GET_ONE_REG
+_SET_ONE_REG: Final = kvm_abi.SET_ONE_REG
+
+#: The size field of a register's id, for 64 bits.
+_BYTES_8: Final = 3
+
+
+class Clock:
+    """What the virtual counter of every vCPU shows while all are parked; None: as it runs."""
+
+    stopped_at: int | None = None
+
+
+class Counts:
+    """How often a vCPU did what; changed by whoever owns it at the time."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.runs = 0
+        self.gets = 0
+        self.sets = 0
+        #: By ``kvm_run.exit_reason``; a run that a signal ended has none.
+        self.exits: defaultdict[int, int] = defaultdict(int)
+
+
+class OneReg:
+    """Registers of a vCPU that is parked, or in its own thread's hands, else an ioctl waits for
+    KVM_RUN to return.
+    """
+
+    def __init__(self, fd: int, clock: Clock, counts: Counts) -> None:
+        self.fd = fd
+        self.counts = counts
+        self._clock = clock
+        self._value: CData = ffi.new("uint64_t[32]")  # as wide as the widest register, a Z
+        self._one_reg: CData = ffi.new("struct kvm_one_reg *")
+        self._one_reg.addr = int(ffi.cast("uintptr_t", self._value))
+        # What was read since it ran or was written last: registers of a parked vCPU stay.
+        self._known: dict[Register, int] = {}
+
+    def get(self, register: Register) -> int:
+        """Read a register now (``Vcpu.get``)."""
+        if (known := self._known.get(register)) is not None:
+            return known
+        if register is CNTVCT_EL0 and self._clock.stopped_at is not None:
+            return self._clock.stopped_at
+        id_ = register.id
+        self._one_reg.id = id_
+        self.counts.gets += 1
+        if libc.ioctl(self.fd, _GET_ONE_REG, self._one_reg) < 0:
+            raise self._refusal(register, ffi.errno)
+        if (size := id_ >> 52 & 0xF) == _BYTES_8:
+            value: int = self._value[0]
+        else:
+            value = int.from_bytes(ffi.buffer(self._value, 1 << size), "little")
+        if not register.moving:
+            self._known[register] = value
+        return value
+
+    def set(self, register: Register, value: int) -> None:
+        """Write a register now (``Vcpu.set``)."""
+        if register is CNTVCT_EL0 and self._clock.stopped_at is not None:
+            self._clock.stopped_at = value
+            return
+        self.forget()
+        self._one_reg.id = register.id
+        self.counts.sets += 1
+        size = register.id >> 52 & 0xF
+        if size == _BYTES_8:
+            self._value[0] = value
+        else:
+            ffi.buffer(self._value, 1 << size)[:] = value.to_bytes(1 << size, "little")
+        if libc.ioctl(self.fd, _SET_ONE_REG, self._one_reg) < 0:
+            raise self._refusal(register, ffi.errno, value)
+
+    def forget(self) -> None:
+        """What was read may have changed: it runs, or another does, which may power it on."""
+        self._known.clear()
+
+    def listed(self) -> frozenset[int]:
+        """The ids of all registers that it has (KVM_GET_REG_LIST)."""
+        count = ffi.new("struct kvm_reg_list *", [0, 0])
+        with contextlib.suppress(OSError):  # it says how many there are
+            kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, count)
+        ids = ffi.new("struct kvm_reg_list *", [count.n, count.n])
+        kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, ids)
+        return frozenset(ids.reg[0 : ids.n])
+
+    def _refusal(
+        self, register: Register, code: int, value: int | None = None
+    ) -> NoSuchRegister | RegisterRefused | MachineError:
+        absent = code == errno.ENOENT or (code == errno.EINVAL and value is None)
+        if absent or not register.id:
+            return NoSuchRegister(f"this vCPU has no {register.name}")
+        if value is not None and code in (errno.EINVAL, errno.EPERM, errno.EBUSY):
+            return RegisterRefused(f"KVM does not take {value:#x} for {register.name}")
+        return MachineError(f"{register.name}: {os.strerror(code)}", code)

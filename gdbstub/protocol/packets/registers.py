@@ -1,0 +1,78 @@
+"""Packets that read and write registers, by the numbers of the target description.
+
+A register that the target lacks reads as ``xx``, which clients show as unavailable.
+"""
+
+from binascii import hexlify
+
+from gdbstub.aarch64.registers import Register
+from gdbstub.errors import NoSuchRegister, PacketError
+from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.registry import packet
+
+
+@packet("g", suffix=True)
+def read_all(client: Client) -> bytes:
+    """``g``: read the general registers, which end with cpsr (GDB manual, E.2).
+
+    A client takes the rest, vectors above all, to be had by ``p``: most stops need none.
+    """
+    rows = client.general_registers
+    try:
+        return hexlify(client.target.read_registers(client.general, rows))
+    except NoSuchRegister:
+        return b"".join(_read(client, (row,)) for row in rows)
+
+
+@packet("G", "XX…", suffix=True)
+def write_all(client: Client, data: bytes) -> bytes:
+    """``G XX…``: write the general registers, from x0 as far as it goes (GDB manual, E.2).
+
+    Only what differs is written: a client sends back all that it read, also what the
+    target would refuse, and zeros for what it has not got.
+    """
+    at = 0
+    changes: list[tuple[Register, bytes]] = []
+    for row in client.general_registers:
+        if at == len(data):
+            break
+        value = data[at : (at := at + row.size)]
+        if len(value) != row.size:
+            raise PacketError("register data ends within a register")
+        if _read(client, (row,)) not in (value.hex().encode(), b"xx" * row.size):
+            changes.append((row, value))
+    if at < len(data):
+        raise PacketError("more register data than registers")
+    for row, value in changes:
+        client.target.write_register(client.general, row, value)
+    return b"OK"
+
+
+@packet("p", "n", suffix=True)
+def read_one(client: Client, n: int) -> bytes:
+    """``p n``: read register *n* (GDB manual, E.2)."""
+    return _read(client, _row(client, n))
+
+
+@packet("P", "n=XX…", suffix=True)
+def write_one(client: Client, n: int, data: bytes) -> bytes:
+    """``P n=r…``: write register *n* (GDB manual, E.2)."""
+    (row,) = _row(client, n)
+    if len(data) != row.size:
+        raise PacketError(f"{row.name} has {row.size} bytes, not {len(data)}")
+    client.target.write_register(client.general, row, data)
+    return b"OK"
+
+
+def _row(client: Client, n: int) -> tuple[Register]:
+    try:
+        return client.numbered[n]
+    except KeyError:
+        raise NoSuchRegister(f"no register {n}") from None
+
+
+def _read(client: Client, row: tuple[Register]) -> bytes:
+    try:
+        return hexlify(client.target.read_registers(client.general, row))
+    except NoSuchRegister:
+        return b"xx" * row[0].size

@@ -1,0 +1,78 @@
+"""What a client is told of a thread before it asks: registers, and to LLDB why and where.
+
+It spells no reply: ``stop.py`` has the keys of a stop reply, ``lldb.py`` the JSON.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+from gdbstub.aarch64.registers import X
+from gdbstub.errors import StubError
+from gdbstub.protocol.packets.client_state import Client
+from gdbstub.target import Report, Signal, Stop, Stopped
+
+_log = logging.getLogger(__name__)
+
+_REASONS: Final = {
+    Stop.SWBREAK: "breakpoint",
+    Stop.HWBREAK: "breakpoint",
+    Stop.WATCH: "watchpoint",
+    Stop.RWATCH: "watchpoint",
+    Stop.AWATCH: "watchpoint",
+}
+#: How many frame records go along: LLDB shows so many callers without reading the stack.
+_FRAMES: Final = 4
+_RECORD: Final = 16  # bytes: the caller's x29, and x30
+
+
+def stopped(thread: int, report: Report) -> Stopped:
+    """What *report* says of *thread*: nothing, if it is another's."""
+    if isinstance(report, Stopped) and report.thread == thread:
+        return report
+    return Stopped(thread, Signal.NONE)
+
+
+def reason(client: Client, report: Stopped) -> dict[str, str]:
+    """``reason`` and ``description``, as far as there are any.
+
+    A watchpoint's description is the address that was hit, in decimal.
+    """
+    if report.stop in _REASONS:
+        said = {"reason": _REASONS[report.stop]}
+        return said | {"description": str(report.gva)} if said["reason"] == "watchpoint" else said
+    if report.signal is Signal.TRAP and report.thread in client.stepped:
+        return {"reason": "trace"}
+    return {"reason": "signal"} if report.signal else {}
+
+
+def registers(client: Client, thread: int) -> bytes:
+    """The bytes of ``client.expedited.rows``; none where the target will not say."""
+    try:
+        return client.target.read_registers(thread, client.expedited.rows)
+    except StubError as error:
+        # A stop must be told even so; the client will ask for what it needs.
+        _log.warning("no registers in the stop reply: %s", error)
+        return b""
+
+
+def frames(client: Client, thread: int) -> Iterator[tuple[int, bytes]]:
+    """The innermost frame records, each its address and 16 bytes (AAPCS64, 6.4.6).
+
+    A target without x29 has none. A chain that leads nowhere ends; so does one that turns back,
+    as onto another stack.
+    """
+    if X[29] not in client.registers:
+        return
+    try:
+        gva = int.from_bytes(client.target.read_registers(thread, (X[29],)), "little")
+        for _ in range(_FRAMES):
+            record = client.target.read_memory(thread, gva, _RECORD) if gva else b""
+            if gva % 8 or len(record) < _RECORD:
+                return
+            yield gva, record
+            gva, below = int.from_bytes(record[:8], "little"), gva
+            if gva <= below:
+                return
+    except StubError:
+        return
