@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from elftools.elf.elffile import ELFFile
 from unicorn import Uc, UcError, arm64_const, unicorn_const
 
-from gdbstub import Exited, MemoryFault, Register, Report, Signal, SlicedTarget, Stopped, serve
+from gdbstub import CooperativeTarget, Exited, MemoryFault, Register, Report, Signal, Stopped, serve
 from gdbstub.aarch64.registers import CPSR, PC, SP, X
 
 STACK, PAGE, NOWHERE = 0x7FFF_0000, 0x1000, (1 << 64) - 1
@@ -19,7 +19,7 @@ IDS = {row: getattr(arm64_const, f"UC_ARM64_REG_{row.name.upper()}") for row in 
 IDS[CPSR] = arm64_const.UC_ARM64_REG_PSTATE
 
 
-class UnicornTarget(SlicedTarget):
+class UnicornTarget(CooperativeTarget):
     """One CPU; a program's segments, and a stack."""
 
     registers = (*X, SP, PC, CPSR)

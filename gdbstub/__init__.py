@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gdbstub.aarch64.registers import Register
     from gdbstub.agent import Clauses
-    from gdbstub.capabilities import Filed, Movable, Relocation
+    from gdbstub.capabilities import HasExecFile, Relocatable, Relocation
     from gdbstub.errors import (
         InputError,
         MachineError,
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
         StubError,
     )
     from gdbstub.protocol.conditions import Conditions
-    from gdbstub.protocol.cooperative import SlicedTarget
+    from gdbstub.protocol.cooperative import CooperativeTarget
     from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
     from gdbstub.protocol.record import Recorder
     from gdbstub.protocol.serve import serve
     from gdbstub.protocol.server import Server
     from gdbstub.target import (
         Action,
+        BreakpointConditions,
+        BreakpointKind,
         Command,
-        Conditional,
         Exited,
-        Kind,
         MemoryTags,
         Monitor,
         PhysicalMemory,
@@ -44,32 +44,32 @@ if TYPE_CHECKING:
         Restartable,
         Resume,
         Signal,
-        Stop,
         Stopped,
+        StopReason,
         TaggedTarget,
-        Tally,
         Target,
         Thread,
+        Timing,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "BreakpointConditions",
+    "BreakpointKind",
     "Clauses",
     "Command",
-    "Conditional",
     "Conditions",
+    "CooperativeTarget",
     "Endpoint",
     "Exited",
-    "Filed",
+    "HasExecFile",
     "InputError",
-    "Kind",
     "MachineError",
     "MemoryFault",
     "MemoryTags",
     "Monitor",
-    "Movable",
     "NoSlot",
     "NoSuchRegister",
     "NoSuchThread",
@@ -79,22 +79,22 @@ __all__ = [
     "Recorder",
     "Register",
     "RegisterRefused",
+    "Relocatable",
     "Relocation",
     "Report",
     "Restartable",
     "Resume",
     "Server",
     "Signal",
-    "SlicedTarget",
     "Stdio",
-    "Stop",
+    "StopReason",
     "Stopped",
     "StubError",
     "TaggedTarget",
-    "Tally",
     "Target",
     "Tcp",
     "Thread",
+    "Timing",
     "Unix",
     "serve",
 ]

@@ -9,7 +9,7 @@ from gdbstub.target import Target
 
 
 @runtime_checkable
-class Filed(Protocol):
+class HasExecFile(Protocol):
     """A target whose program is a file."""
 
     @property
@@ -20,7 +20,7 @@ class Filed(Protocol):
 
 def exec_file(target: Target) -> str | None:
     """The file of *target*'s program, if it is known."""
-    return (target.exec_file or None) if isinstance(target, Filed) else None
+    return (target.exec_file or None) if isinstance(target, HasExecFile) else None
 
 
 class Relocation(NamedTuple):
@@ -34,11 +34,11 @@ class Relocation(NamedTuple):
 
 
 @runtime_checkable
-class Movable(Protocol):
+class Relocatable(Protocol):
     """A target whose program may run elsewhere than it was linked, as a kernel with KASLR does."""
 
     @property
-    def movable(self) -> bool:
+    def relocatable(self) -> bool:
         """Whether anything is known to find it by; it never changes."""
         ...
 
@@ -47,6 +47,6 @@ class Movable(Protocol):
         ...
 
 
-def movable(target: Target) -> Movable | None:
+def relocatable(target: Target) -> Relocatable | None:
     """*target*, if it can tell where its program is."""
-    return target if isinstance(target, Movable) and target.movable else None
+    return target if isinstance(target, Relocatable) and target.relocatable else None

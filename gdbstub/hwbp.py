@@ -7,7 +7,7 @@ It arms nothing: ``registers`` says what the machine should hold. Source: Arm AR
 from gdbstub.aarch64.comparators import breakpoint_at, canonical
 from gdbstub.errors import NoSlot
 from gdbstub.machine import DebugRegisters
-from gdbstub.target import Kind
+from gdbstub.target import BreakpointKind
 from gdbstub.watchpoints import LSC, Elsewhere, Plan, Watchpoint, allot, hit
 
 
@@ -17,11 +17,13 @@ class HardwareBreakpoints:
     def __init__(self, breakpoint_slots: int, watchpoint_slots: int) -> None:
         self._breakpoint_slots = breakpoint_slots
         self._watchpoint_slots = watchpoint_slots
-        self._breakpoints: dict[int, set[Kind]] = {}  # by canonical address: who asked for it
+        self._breakpoints: dict[
+            int, set[BreakpointKind]
+        ] = {}  # by canonical address: who asked for it
         self._watchpoints: Plan = {}
         self._made: DebugRegisters | None = None  # what ``registers`` said, until a change
 
-    def insert(self, kind: Kind, gva: int, length: int) -> None:
+    def insert(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Plan one more; twice is once.
 
         Raises:
@@ -32,7 +34,7 @@ class HardwareBreakpoints:
         else:
             self._insert_breakpoint(kind, gva)
 
-    def _insert_breakpoint(self, kind: Kind, gva: int) -> None:
+    def _insert_breakpoint(self, kind: BreakpointKind, gva: int) -> None:
         """One comparator serves both kinds: Z0 gets one where nothing is mapped yet."""
         key = canonical(gva) & -4
         if key not in self._breakpoints and len(self._breakpoints) >= self._breakpoint_slots:
@@ -53,7 +55,7 @@ class HardwareBreakpoints:
             )
         self._watchpoints, self._made = plan, None
 
-    def remove(self, kind: Kind, gva: int, length: int) -> None:
+    def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Take back what the same arguments inserted; absent is no error."""
         self._made = None
         if kind in LSC:
@@ -85,7 +87,7 @@ class HardwareBreakpoints:
             self._made = DebugRegisters(breakpoints, watchpoints, enabled)
         return self._made
 
-    def kinds_at(self, pc: int) -> tuple[Kind, ...]:
+    def kinds_at(self, pc: int) -> tuple[BreakpointKind, ...]:
         """What a client asked for at *pc*, where a breakpoint exception is ours.
 
         SOFTWARE first: a client drops a hardware stop where it knows of none.

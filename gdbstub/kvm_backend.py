@@ -19,13 +19,13 @@ from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm import features as kvm_features
 from gdbstub.kvm.abi import ffi
-from gdbstub.kvm.exclusive import Gate
-from gdbstub.kvm.features import Cpu, Features
-from gdbstub.kvm.memory import Ram
-from gdbstub.kvm.one_reg import Clock, Counts
+from gdbstub.kvm.exclusive import ExclusiveSection
+from gdbstub.kvm.features import CpuOptions, Features
+from gdbstub.kvm.memory import GuestRam
+from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.tags import KvmTags
 from gdbstub.kvm.vcpu import KICK, KvmVcpu, Mmio
-from gdbstub.machine import DebugExit, DebugRegisters, Exit, Go, Listener
+from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener, RunMode
 
 _log = logging.getLogger("gdbstub.kvm")
 
@@ -48,7 +48,7 @@ class KvmConfig(NamedTuple):
     populate: Callable[["KvmMachine"], None]
     #: What there is to say of the guest in it (``Machine.about``).
     about: Mapping[str, str] = MappingProxyType({})
-    cpu: Cpu = Cpu()
+    cpu: CpuOptions = CpuOptions()
     #: The interrupt of a vCPU's PMU; None where ``populate`` makes no interrupt controller.
     pmu_intid: int | None = None
 
@@ -102,7 +102,7 @@ class KvmMachine:
 
     def __init__(self, config: KvmConfig) -> None:
         self._config = config
-        self.ram = Ram(config.ram_base, config.ram_size, self._uncached)
+        self.ram = GuestRam(config.ram_base, config.ram_size, self._uncached)
         self._kvm = open_kvm()
         self._lock = threading.Lock()
         self._running = 0
@@ -114,10 +114,10 @@ class KvmMachine:
         self.vector_length = 0
         self.system_registers: Sequence[Register] = ()
         self._debug = DebugRegisters()
-        self._clock = Clock()
+        self._clock = VirtualClock()
         self._time_stands_still = True
         self._counts = [Counts() for _ in range(config.vcpus)]
-        self._gate = Gate()
+        self._exclusive = ExclusiveSection()
         self.vm = -1
         if self.extension(kvm_abi.CAP_SET_GUEST_DEBUG) <= 0:
             raise InputError("this host's KVM cannot debug guests; use --host lab")
@@ -191,7 +191,7 @@ class KvmMachine:
                     config.mmio,
                     self._clock,
                     self._counts[index],
-                    self._gate,
+                    self._exclusive,
                 )
                 for index in range(config.vcpus)
             )
@@ -250,7 +250,7 @@ class KvmMachine:
 
     def _destroy(self) -> None:
         for vcpu in self._vcpus:
-            vcpu.kick()
+            vcpu.stop()
         for vcpu in self._vcpus:
             vcpu.close()
         self._vcpus = ()
@@ -291,21 +291,21 @@ class KvmMachine:
         """Set the comparators; each vCPU gets them before it runs again."""
         self._debug = debug
 
-    def resume(self, going: Mapping[int, Go]) -> None:
+    def resume(self, modes: Mapping[int, RunMode]) -> None:
         """Run the vCPUs that are keys (``Machine.resume``)."""
-        for index, go in going.items():
+        for index, go in modes.items():
             self._vcpus[index].arm(go, self._debug)
         self._let_time_go_on()
         with self._lock:
             self._exits = []
             self._stopping = False
-            self._running = len(going)
+            self._running = len(modes)
         # Made ready first, all of them: the first to run may stop the others at once.
         for vcpu in self._vcpus:
             vcpu.forget()
-        for index in going:
+        for index in modes:
             self._vcpus[index].ready()
-        for index in going:
+        for index in modes:
             self._vcpus[index].resume()
 
     def _let_time_go_on(self) -> None:
@@ -343,21 +343,21 @@ class KvmMachine:
         if not self._stopping:
             self._stopping = True
             for vcpu in self._vcpus:
-                vcpu.kick()
-            self._gate.look_again()
+                vcpu.stop()
+            self._exclusive.wake()
 
-    def hold(self, vcpu: int) -> bool:
-        """Keep all others out of the guest (``Machine.hold``)."""
+    def start_exclusive(self, vcpu: int) -> bool:
+        """Keep all others out of the guest (``Machine.start_exclusive``)."""
         if len(self._vcpus) == 1:
             return not self._vcpus[0].stopping
-        return self._gate.hold(self._vcpus[vcpu], self._vcpus)
+        return self._exclusive.start_exclusive(self._vcpus[vcpu], self._vcpus)
 
-    def let_go(self, vcpu: int) -> None:
-        """Let them in again (``Machine.let_go``)."""
+    def end_exclusive(self, vcpu: int) -> None:
+        """Let them in again (``Machine.end_exclusive``)."""
         if len(self._vcpus) > 1:
-            self._gate.let_go(self._vcpus[vcpu])
+            self._exclusive.end_exclusive(self._vcpus[vcpu])
 
-    def _debug_exit(self, exit: DebugExit) -> Go | None:
+    def _debug_exit(self, exit: DebugExit) -> RunMode | None:
         return self.listener.debug_exit(exit)
 
     def _park(self, exit: Exit | None) -> None:

@@ -66,7 +66,7 @@ class DebugRegisters(NamedTuple):
     enabled: bool = False
 
 
-class Go(NamedTuple):
+class RunMode(NamedTuple):
     """How a vCPU goes on: stepping one instruction, or running.
 
     ``debug`` are comparators of its own, until its next exit; None: what ``arm`` set.
@@ -106,11 +106,11 @@ class Vcpu(Protocol):
 class Listener(Protocol):
     """Who is told of exits."""
 
-    def debug_exit(self, exit: DebugExit) -> Go | None:
+    def debug_exit(self, exit: DebugExit) -> RunMode | None:
         """How the vCPU goes on from this exit, at once; None: it is a stop.
 
         Called on the vCPU's own thread, which owns it for the time of the call: it may be
-        read and written, and nothing else may but what ``Machine.hold`` allows.
+        read and written, and nothing else may but what ``Machine.start_exclusive`` allows.
         """
         ...
 
@@ -202,7 +202,7 @@ class Machine(Protocol):
         """Set the comparators of every vCPU, powered-off ones too; all must be parked."""
         ...
 
-    def resume(self, going: Mapping[int, Go]) -> None:
+    def resume(self, modes: Mapping[int, RunMode]) -> None:
         """Run the vCPUs that are keys, each as its value says.
 
         Returns at once. When one of them has an exit that is a stop, all are parked, and
@@ -214,15 +214,15 @@ class Machine(Protocol):
         """Park every vCPU soon; ``Listener.parked`` follows if any was running."""
         ...
 
-    def hold(self, vcpu: int) -> bool:
+    def start_exclusive(self, vcpu: int) -> bool:
         """In ``debug_exit`` of *vcpu*: wait until no other one executes, and keep it so.
 
-        It lasts until ``let_go``, or until all are parked; RAM may be written meanwhile.
+        It lasts until ``end_exclusive``, or until all are parked; RAM may be written meanwhile.
         False: all are being parked already, and nothing is held.
         """
         ...
 
-    def let_go(self, vcpu: int) -> None:
+    def end_exclusive(self, vcpu: int) -> None:
         """In ``debug_exit`` of *vcpu*, or while all are parked: it holds the others no more."""
         ...
 

@@ -36,7 +36,7 @@ class Packet(NamedTuple):
     data: bytes
 
 
-class Mark(Enum):
+class ControlByte(Enum):
     """What else arrives, as a log spells it."""
 
     #: The peer has our last frame.
@@ -51,7 +51,7 @@ class Mark(Enum):
     OVERSIZED = "(too long)"
 
 
-Event = Packet | Mark
+Event = Packet | ControlByte
 
 
 def encode(payload: bytes) -> bytes:
@@ -125,13 +125,13 @@ class Connection:
                 yield event
             elif lead == _INTERRUPT:
                 at += 1
-                yield Mark.INTERRUPT
+                yield ControlByte.INTERRUPT
             elif lead == _PLUS:
                 at += 1
-                yield Mark.ACK
+                yield ControlByte.ACK
             elif lead == _MINUS:
                 at += 1
-                yield Mark.NAK
+                yield ControlByte.NAK
             elif found := _LEAD.search(buffer, at):
                 at = found.start()
             else:
@@ -144,11 +144,11 @@ class Connection:
         """What the wire wants at once for *event*: ``+``, ``-``, our last frame, or nothing."""
         if not self.acks:
             return b""  # a client still sends '-' on a timeout, and means nothing by it
-        if isinstance(event, Packet) or event is Mark.OVERSIZED:
+        if isinstance(event, Packet) or event is ControlByte.OVERSIZED:
             return b"+"
-        if event is Mark.BAD_CHECKSUM:
+        if event is ControlByte.BAD_CHECKSUM:
             return b"-"
-        return self._last if event is Mark.NAK else b""
+        return self._last if event is ControlByte.NAK else b""
 
     def _remember(self, frame: bytes, packet: Packet) -> None:
         if len(self._known) == _REMEMBERED:
@@ -167,13 +167,13 @@ class Connection:
         body = frame[start:-3]
         dropping, self._dropping = self._dropping and not start, False
         if dropping or len(body) > PACKET_SIZE:
-            return Mark.OVERSIZED
+            return ControlByte.OVERSIZED
         if frame[-2:].lower() != _DIGITS[checksum(body)]:
-            return Mark.BAD_CHECKSUM
+            return ControlByte.BAD_CHECKSUM
         if b"*" in body:
             expanded = _expand(body)
             if expanded is None:
-                return Mark.OVERSIZED
+                return ControlByte.OVERSIZED
             body = expanded
         return Packet(unescape(body))
 

@@ -18,7 +18,7 @@ BRK: Final = (0xD4200000 | BRK_COMMENT << 5).to_bytes(4, "little")
 _LOOKED_AT: Final = 8
 
 
-class Ram(Protocol):
+class PatchableMemory(Protocol):
     """Guest-physical memory, as ``Machine`` offers it."""
 
     def read_memory(self, ipa: int, length: int) -> bytes:
@@ -37,15 +37,15 @@ class SoftwareBreakpoints:
     its tables, it is a breakpoint there *and* where it was. Taking it back takes back all.
     """
 
-    def __init__(self, ram: Ram) -> None:
+    def __init__(self, ram: PatchableMemory) -> None:
         self._ram = ram
         self._requests: dict[int, set[int]] = {}  # gva -> ipas
         self._wanted: dict[int, set[int]] = {}  # ipa -> gvas; the same, the other way round
         self._patches: dict[int, bytes] = {}  # ipa -> the word that belongs there
         self._ordered: list[int] | None = None  # those ipas; None: not known
-        self._lifted: set[int] = set()  # ipas that are out for a moment
+        self._out: set[int] = set()  # ipas that are out for a moment
         # One vCPU's thread may ask whose its BRK is while another's lifts it.
-        self._lifting = threading.Lock()
+        self._lock = threading.Lock()
         self._due: set[int] = set()  # ipas that ``apply`` must look at
 
     def __bool__(self) -> bool:
@@ -104,7 +104,7 @@ class SoftwareBreakpoints:
         """RAM is new: nothing of ours is in it. Requests stay."""
         self._patches.clear()
         self._ordered = None
-        self._lifted.clear()
+        self._out.clear()
         self._due.update(self._wanted)
 
     def places(self, gva: int) -> frozenset[int]:
@@ -117,16 +117,16 @@ class SoftwareBreakpoints:
 
     def owns(self, ipa: int) -> bool:
         """Whether a BRK that was executed at *ipa* is ours: in the table, and still in RAM."""
-        with self._lifting:
-            if ipa in self._lifted:
+        with self._lock:
+            if ipa in self._out:
                 return True  # it was executed before
             return ipa in self._patches and self._ram.read_memory(ipa, 4) == BRK
 
-    def under(self, ipa: int) -> bytes:
+    def original_word(self, ipa: int) -> bytes:
         """The word that belongs at *ipa*, where a BRK of ours is."""
         return self._patches[ipa]
 
-    def hide(self, ipa: int, data: bytes) -> bytes:
+    def mask(self, ipa: int, data: bytes) -> bytes:
         """*data* as read from *ipa*, with the words that belong there instead of BRKs."""
         patched = self._within(ipa, len(data))
         if not patched:
@@ -136,7 +136,7 @@ class SoftwareBreakpoints:
             _overlay(shown, ipa, self._patches[place], place)
         return bytes(shown)
 
-    def keep(self, ipa: int, data: bytes) -> bytes:
+    def write_through(self, ipa: int, data: bytes) -> bytes:
         """*data* as it must be written at *ipa*: BRKs stay, and the words under them change."""
         patched = self._within(ipa, len(data))
         if not patched:
@@ -149,18 +149,18 @@ class SoftwareBreakpoints:
             _overlay(stored, ipa, BRK, place)
         return bytes(stored)
 
-    def lift(self, ipa: int) -> None:
-        """Let RAM hold the word that belongs at *ipa*, where a BRK of ours is, until ``lay``."""
-        with self._lifting:
+    def remove_temporarily(self, ipa: int) -> None:
+        """Write the original word over our BRK at *ipa*, until ``reinsert``."""
+        with self._lock:
             self._ram.write_memory(ipa, self._patches[ipa])
-            self._lifted.add(ipa)
+            self._out.add(ipa)
 
-    def lay(self, ipa: int) -> None:
+    def reinsert(self, ipa: int) -> None:
         """Put the BRK back that is lifted, unless the word there was changed meanwhile."""
-        with self._lifting:
-            if ipa not in self._lifted:
+        with self._lock:
+            if ipa not in self._out:
                 return
-            self._lifted.remove(ipa)
+            self._out.remove(ipa)
             if self._ram.read_memory(ipa, 4) == self._patches[ipa]:
                 self._ram.write_memory(ipa, BRK)
 
@@ -179,7 +179,7 @@ class SoftwareBreakpoints:
         # The guest may have rewritten its text over our BRK: then its word stands.
         original = self._patches.pop(ipa, None)
         self._ordered = None
-        self._lifted.discard(ipa)
+        self._out.discard(ipa)
         if original is not None and self._ram.read_memory(ipa, 4) == BRK:
             self._ram.write_memory(ipa, original)
 

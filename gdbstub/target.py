@@ -27,7 +27,7 @@ class Signal(IntEnum):
     SEGV = 11
 
 
-class Stop(Enum):
+class StopReason(Enum):
     """Why a thread stopped, by the key that a stop reply says it with."""
 
     PLAIN = ""
@@ -47,7 +47,7 @@ class Stopped(NamedTuple):
 
     thread: int
     signal: Signal = Signal.TRAP
-    stop: Stop = Stop.PLAIN
+    stop: StopReason = StopReason.PLAIN
     gva: int = 0
     text: str = ""
 
@@ -86,7 +86,7 @@ class Resume(NamedTuple):
         return frozenset(t for t, action in self.actions.items() if action is Action.STEP)
 
 
-class Kind(IntEnum):
+class BreakpointKind(IntEnum):
     """What to break on, by the digit of the Z packet."""
 
     SOFTWARE = 0
@@ -177,7 +177,7 @@ class Target(Protocol):
         """
         ...
 
-    def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint; twice is the same as once.
 
         Raises:
@@ -186,7 +186,7 @@ class Target(Protocol):
         """
         ...
 
-    def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove what ``insert`` with the same arguments put there; absent is no error."""
         ...
 
@@ -222,7 +222,7 @@ class Target(Protocol):
 # What a target may offer besides: a client is told of it only where it is there.
 
 
-class Tally:
+class Timing:
     """How often something was done, and how long that took in all."""
 
     __slots__ = ("count", "nanoseconds")
@@ -241,9 +241,9 @@ class Command(NamedTuple):
     #: What the client announced in ``qSupported``.
     features: frozenset[bytes]
     #: Its packets by name; those that nobody knows have none.
-    packets: Mapping[bytes, Tally]
+    packets: Mapping[bytes, Timing]
     #: The stops that it was told of.
-    stops: Tally
+    stops: Timing
 
 
 @runtime_checkable
@@ -353,10 +353,10 @@ def memory_tags(target: Target) -> MemoryTags | None:
 
 
 @runtime_checkable
-class Conditional(Protocol):
+class BreakpointConditions(Protocol):
     """Breakpoints with conditions and commands that the target itself evaluates."""
 
-    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
+    def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Give what ``insert`` has put there these, in place of any that it had."""
         ...
 
@@ -368,6 +368,6 @@ class Conditional(Protocol):
         ...
 
 
-def conditional(target: Target) -> Conditional | None:
+def breakpoint_conditions(target: Target) -> BreakpointConditions | None:
     """*target*, if it evaluates conditions and commands."""
-    return target if isinstance(target, Conditional) else None
+    return target if isinstance(target, BreakpointConditions) else None

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import canonical
 from gdbstub.aarch64.sysreg import DBGWCR
-from gdbstub.target import Kind
+from gdbstub.target import BreakpointKind
 
-LSC: Final = {Kind.READ: 0b01, Kind.WRITE: 0b10, Kind.ACCESS: 0b11}
+LSC: Final = {BreakpointKind.READ: 0b01, BreakpointKind.WRITE: 0b10, BreakpointKind.ACCESS: 0b11}
 _LEAST: Final = 8
 _MOST: Final = 1 << 31  # DBGWCR.MASK
 _TAG: Final = 0xFF << 56
@@ -27,7 +27,7 @@ class Slot(NamedTuple):
     gva: int
     size: int
 
-    def registers(self, kind: Kind) -> tuple[int, int]:
+    def registers(self, kind: BreakpointKind) -> tuple[int, int]:
         """DBGWCR and DBGWVR."""
         if self.size >= _LEAST:
             control = DBGWCR(E=1, PAC=0b11, LSC=LSC[kind], BAS=0xFF)
@@ -44,7 +44,7 @@ Slots = tuple[Slot, ...]
 class Watchpoint(NamedTuple):
     """What a client asked for, and its key."""
 
-    kind: Kind
+    kind: BreakpointKind
     gva: int
     length: int
 
@@ -184,8 +184,8 @@ def hit(plan: Plan, far: int, accessed: range | None, *, write: bool) -> Watchpo
     Of several the one nearest to FAR, which may be any byte from the first one accessed to the
     last one watched.
     """
-    wanted = Kind.WRITE if write else Kind.READ
-    candidates = [w for w in plan if w.kind in (wanted, Kind.ACCESS)]
+    wanted = BreakpointKind.WRITE if write else BreakpointKind.READ
+    candidates = [w for w in plan if w.kind in (wanted, BreakpointKind.ACCESS)]
     if not candidates:
         return Elsewhere.NOBODY
     if accessed is not None:

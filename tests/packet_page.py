@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.protocol.packets import PACKETS, find
-from gdbstub.protocol.packets.registry import Packet
+from gdbstub.protocol.packets.registry import PacketDefinition
 from tests.pure.sessions import SESSIONS
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "packets.md"
@@ -51,7 +51,7 @@ def _version(client: str) -> tuple[str, int]:
     return name, int(version)
 
 
-def _row(row: Packet, clients: list[str]) -> str:
+def _row(row: PacketDefinition, clients: list[str]) -> str:
     first = (row.handler.__doc__ or "").partition("\n")[0]
     cells = (
         _code(row.name.decode()),

@@ -210,7 +210,7 @@ def keeps_code(word: int) -> bool:
 _LONG: Final = 1024
 
 
-class Stretch(NamedTuple):
+class Region(NamedTuple):
     """Instructions that a vCPU can be let run through: ``inside``, until it is at an exit."""
 
     inside: frozenset[int]
@@ -218,7 +218,7 @@ class Stretch(NamedTuple):
     loops: bool
 
 
-def stretch(gva: int, within: range, word_at: WordAt, room: int) -> Stretch:
+def region(gva: int, within: range, word_at: WordAt, room: int) -> Region:
     """How far a vCPU can be let run from *gva* on, within the addresses *within*.
 
     An exit is where something else comes: outside, an instruction that must be looked at, one
@@ -243,7 +243,7 @@ def stretch(gva: int, within: range, word_at: WordAt, room: int) -> Stretch:
             inside.add(at)
             at += 4
     exits = tuple(at for at in ends if at not in inside)
-    return Stretch(frozenset(inside), exits, not back.isdisjoint(inside))
+    return Region(frozenset(inside), exits, not back.isdisjoint(inside))
 
 
 def _runs_on(word: int) -> bool:

@@ -56,7 +56,7 @@ class Type(Enum):
     INVALID = "invalid"
 
 
-class Step(NamedTuple):
+class WalkStep(NamedTuple):
     """One table that a walk looks into.
 
     ``entry`` is which of its entries holds the ``descriptor``, and ``output`` the address in that:
@@ -83,7 +83,7 @@ class Walk(NamedTuple):
     gva: int
     granule: int = 0
     bits: int = 0
-    steps: tuple[Step, ...] = ()
+    steps: tuple[WalkStep, ...] = ()
     mapping: Mapping | None = None
     fault: str = ""
 
@@ -194,7 +194,7 @@ def _select(regime: Regime, gva: int) -> _Tables:
     return tables
 
 
-def _steps(tables: _Tables, gva: int, read: Read) -> Iterator[Step]:
+def _steps(tables: _Tables, gva: int, read: Read) -> Iterator[WalkStep]:
     """Every table on the way, as far as it goes; the last step is at the block or page.
 
     Raises:
@@ -216,7 +216,7 @@ def _steps(tables: _Tables, gva: int, read: Read) -> Iterator[Step]:
         output = 0
         if type_ is not Type.INVALID:
             output = tables.output(descriptor, shift if last else tables.granule)
-        yield Step(level, table, entry, descriptor, type_, output)
+        yield WalkStep(level, table, entry, descriptor, type_, output)
         if type_ is Type.INVALID:
             raise MemoryFault(f"no translation at level {level}")
         if output >> tables.output_bits:
@@ -252,7 +252,7 @@ def walk(regime: Regime, gva: int, read: Read) -> Walk:
         tables = _select(regime, gva)
     except MemoryFault as fault:
         return Walk(regime, gva, fault=str(fault))
-    steps: list[Step] = []
+    steps: list[WalkStep] = []
     mapping, why = None, ""
     try:
         for step in _steps(tables, gva, read):
@@ -294,7 +294,7 @@ def pieces(regime: Regime, gva: int, length: int, read: Read) -> Iterator[Mappin
 
 
 def _pieces_of_a_table(
-    tables: _Tables, leaf: Step, gva: int, length: int, read: Read
+    tables: _Tables, leaf: WalkStep, gva: int, length: int, read: Read
 ) -> Iterator[Mapping]:
     """``pieces`` as far as the table of *leaf*, where *gva* is, goes on with such entries."""
     size = 1 << tables.shift(leaf.level)
@@ -309,7 +309,7 @@ def _pieces_of_a_table(
     yield Mapping(ipa, together)
 
 
-def _following(tables: _Tables, leaf: Step, most: int, read: Read) -> Iterator[int]:
+def _following(tables: _Tables, leaf: WalkStep, most: int, read: Read) -> Iterator[int]:
     """Outputs of the entries behind *leaf* in its table, up to the first of another kind."""
     first = leaf.entry + 1
     count = min(most, (1 << tables.index_bits(leaf.level)) - first)

@@ -1,12 +1,12 @@
 """GDB's agent expressions: what decides and prints at a breakpoint, without asking the client.
 
-It touches no guest: values come through ``Context``. Bytes become a ``Program`` once, when a
-client sends them. Source: GDB manual, appendix F "The GDB Agent Expression Mechanism".
+It touches no guest: values come through ``EvaluationContext``. Bytes become an ``AgentProgram``
+once, when a client sends them. Source: GDB manual, appendix F "The GDB Agent Expression Mechanism".
 """
 
 from gdbstub.agent.clauses import Clauses
-from gdbstub.agent.operations import Context, Run
+from gdbstub.agent.operations import EvaluationContext, Run
 from gdbstub.agent.printf import Format
-from gdbstub.agent.program import Program
+from gdbstub.agent.program import AgentProgram
 
-__all__ = ["Clauses", "Context", "Format", "Program", "Run"]
+__all__ = ["AgentProgram", "Clauses", "EvaluationContext", "Format", "Run"]

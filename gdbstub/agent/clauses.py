@@ -9,13 +9,13 @@ import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gdbstub.agent.operations import Context, Run
-from gdbstub.agent.program import Program
+from gdbstub.agent.operations import EvaluationContext, Run
+from gdbstub.agent.program import AgentProgram
 from gdbstub.errors import AgentError
 
 _log = logging.getLogger(__name__)
 
-_TRUE = Program.compile(b"\x22\x01\x27")  # const8 1, end
+_TRUE = AgentProgram.compile(b"\x22\x01\x27")  # const8 1, end
 
 
 class Clauses(NamedTuple):
@@ -24,8 +24,8 @@ class Clauses(NamedTuple):
     Where there are commands, a hit is no stop: they run, and the guest goes on.
     """
 
-    conditions: tuple[Program, ...] = ()
-    commands: tuple[Program, ...] = ()
+    conditions: tuple[AgentProgram, ...] = ()
+    commands: tuple[AgentProgram, ...] = ()
     #: Whether the commands are obeyed while no client is there.
     persist: bool = False
 
@@ -40,14 +40,14 @@ class Clauses(NamedTuple):
         """
         return cls(tuple(map(_condition, conditions)), tuple(map(_command, commands)), persist)
 
-    def hold(self, context: Context) -> bool:
+    def hold(self, context: EvaluationContext) -> bool:
         """Whether a hit counts: one condition is enough, and so is none at all."""
         if not self.conditions:
             return True
         run = Run(context)
         return any(_holds(program, run) for program in self.conditions)
 
-    def output(self, context: Context) -> bytes:
+    def output(self, context: EvaluationContext) -> bytes:
         """Run the commands; what they print."""
         run = Run(context)
         for program in self.commands:
@@ -58,22 +58,22 @@ class Clauses(NamedTuple):
         return run.output
 
 
-def _condition(code: bytes) -> Program:
+def _condition(code: bytes) -> AgentProgram:
     try:
-        return Program.compile(code)
+        return AgentProgram.compile(code)
     except AgentError as error:
         _log.info("a breakpoint's condition is left to the client: %s", error)
         return _TRUE
 
 
-def _command(code: bytes) -> Program:
+def _command(code: bytes) -> AgentProgram:
     try:
-        return Program.compile(code)
+        return AgentProgram.compile(code)
     except AgentError as error:
-        return Program.printing(_complaint(error))
+        return AgentProgram.printing(_complaint(error))
 
 
-def _holds(program: Program, run: Run) -> bool:
+def _holds(program: AgentProgram, run: Run) -> bool:
     try:
         return program.value(run) != 0
     except AgentError as error:

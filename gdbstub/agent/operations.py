@@ -19,7 +19,7 @@ _SECONDS: Final = 0.1
 _MOST_OUTPUT: Final = 1 << 16
 
 
-class Context(Protocol):
+class EvaluationContext(Protocol):
     """Where an expression is evaluated: one vCPU, at rest at its breakpoint."""
 
     @property
@@ -51,7 +51,7 @@ class Run:
     output = b""
     _deadline = 0.0
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: EvaluationContext) -> None:
         self.context = context
 
     def check(self) -> None:
@@ -85,7 +85,7 @@ class Run:
 Operation = Callable[[list[int], Run], None]
 
 
-class Row(NamedTuple):
+class Opcode(NamedTuple):
     """One opcode: its name, the bytes of its operand, and how many values it pops and pushes.
 
     ``make`` gives the operation for an operand; None where it would change nothing.
@@ -246,42 +246,42 @@ def _setv(number: int) -> Operation:
 
 #: Those that compute. ``pick`` looks at as many values as its operand says, and one more.
 ROWS: Final = {
-    0x02: Row("add", 0, 2, 1, _binary(operator.add)),
-    0x03: Row("sub", 0, 2, 1, _binary(operator.sub)),
-    0x04: Row("mul", 0, 2, 1, _binary(operator.mul)),
-    0x05: Row("div_signed", 0, 2, 1, _binary(_div_signed)),
-    0x06: Row("div_unsigned", 0, 2, 1, _binary(operator.floordiv)),
-    0x07: Row("rem_signed", 0, 2, 1, _binary(_rem_signed)),
-    0x08: Row("rem_unsigned", 0, 2, 1, _binary(operator.mod)),
-    0x09: Row("lsh", 0, 2, 1, _binary(_lsh)),
-    0x0A: Row("rsh_signed", 0, 2, 1, _binary(_rsh_signed)),
-    0x0B: Row("rsh_unsigned", 0, 2, 1, _binary(_rsh_unsigned)),
-    0x0E: Row("log_not", 0, 1, 1, _fixed(_log_not)),
-    0x0F: Row("bit_and", 0, 2, 1, _binary(operator.and_)),
-    0x10: Row("bit_or", 0, 2, 1, _binary(operator.or_)),
-    0x11: Row("bit_xor", 0, 2, 1, _binary(operator.xor)),
-    0x12: Row("bit_not", 0, 1, 1, _fixed(_bit_not)),
-    0x13: Row("equal", 0, 2, 1, _binary(operator.eq)),
-    0x14: Row("less_signed", 0, 2, 1, _binary(_less_signed)),
-    0x15: Row("less_unsigned", 0, 2, 1, _binary(operator.lt)),
-    0x16: Row("ext", 1, 1, 1, _ext),
-    0x17: Row("ref8", 0, 1, 1, _ref(1)),
-    0x18: Row("ref16", 0, 1, 1, _ref(2)),
-    0x19: Row("ref32", 0, 1, 1, _ref(4)),
-    0x1A: Row("ref64", 0, 1, 1, _ref(8)),
-    0x22: Row("const8", 1, 0, 1, _const),
-    0x23: Row("const16", 2, 0, 1, _const),
-    0x24: Row("const32", 4, 0, 1, _const),
-    0x25: Row("const64", 8, 0, 1, _const),
-    0x26: Row("reg", 2, 0, 1, _reg),
-    0x28: Row("dup", 0, 1, 2, _fixed(_dup)),
-    0x29: Row("pop", 0, 1, 0, _fixed(_pop)),
-    0x2A: Row("zero_ext", 1, 1, 1, _zero_ext),
-    0x2B: Row("swap", 0, 2, 2, _fixed(_swap)),
-    0x2C: Row("getv", 2, 0, 1, _getv),
-    0x2D: Row("setv", 2, 1, 1, _setv),
-    0x32: Row("pick", 1, 1, 2, _pick),
-    0x33: Row("rot", 0, 3, 3, _fixed(_rot)),
+    0x02: Opcode("add", 0, 2, 1, _binary(operator.add)),
+    0x03: Opcode("sub", 0, 2, 1, _binary(operator.sub)),
+    0x04: Opcode("mul", 0, 2, 1, _binary(operator.mul)),
+    0x05: Opcode("div_signed", 0, 2, 1, _binary(_div_signed)),
+    0x06: Opcode("div_unsigned", 0, 2, 1, _binary(operator.floordiv)),
+    0x07: Opcode("rem_signed", 0, 2, 1, _binary(_rem_signed)),
+    0x08: Opcode("rem_unsigned", 0, 2, 1, _binary(operator.mod)),
+    0x09: Opcode("lsh", 0, 2, 1, _binary(_lsh)),
+    0x0A: Opcode("rsh_signed", 0, 2, 1, _binary(_rsh_signed)),
+    0x0B: Opcode("rsh_unsigned", 0, 2, 1, _binary(_rsh_unsigned)),
+    0x0E: Opcode("log_not", 0, 1, 1, _fixed(_log_not)),
+    0x0F: Opcode("bit_and", 0, 2, 1, _binary(operator.and_)),
+    0x10: Opcode("bit_or", 0, 2, 1, _binary(operator.or_)),
+    0x11: Opcode("bit_xor", 0, 2, 1, _binary(operator.xor)),
+    0x12: Opcode("bit_not", 0, 1, 1, _fixed(_bit_not)),
+    0x13: Opcode("equal", 0, 2, 1, _binary(operator.eq)),
+    0x14: Opcode("less_signed", 0, 2, 1, _binary(_less_signed)),
+    0x15: Opcode("less_unsigned", 0, 2, 1, _binary(operator.lt)),
+    0x16: Opcode("ext", 1, 1, 1, _ext),
+    0x17: Opcode("ref8", 0, 1, 1, _ref(1)),
+    0x18: Opcode("ref16", 0, 1, 1, _ref(2)),
+    0x19: Opcode("ref32", 0, 1, 1, _ref(4)),
+    0x1A: Opcode("ref64", 0, 1, 1, _ref(8)),
+    0x22: Opcode("const8", 1, 0, 1, _const),
+    0x23: Opcode("const16", 2, 0, 1, _const),
+    0x24: Opcode("const32", 4, 0, 1, _const),
+    0x25: Opcode("const64", 8, 0, 1, _const),
+    0x26: Opcode("reg", 2, 0, 1, _reg),
+    0x28: Opcode("dup", 0, 1, 2, _fixed(_dup)),
+    0x29: Opcode("pop", 0, 1, 0, _fixed(_pop)),
+    0x2A: Opcode("zero_ext", 1, 1, 1, _zero_ext),
+    0x2B: Opcode("swap", 0, 2, 2, _fixed(_swap)),
+    0x2C: Opcode("getv", 2, 0, 1, _getv),
+    0x2D: Opcode("setv", 2, 1, 1, _setv),
+    0x32: Opcode("pick", 1, 1, 2, _pick),
+    0x33: Opcode("rot", 0, 3, 3, _fixed(_rot)),
 }
 
 PICK: Final = 0x32

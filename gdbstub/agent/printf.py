@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.errors import AgentError, MemoryFault
 
-#: Reads memory as ``Context.memory`` does.
+#: Reads memory as ``EvaluationContext.memory`` does.
 Memory = Callable[[int, int], bytes]
 
 _WIDEST: Final = 1024  # characters that a width or a precision may ask for

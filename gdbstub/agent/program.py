@@ -30,7 +30,7 @@ _BLOCK: Final = 128  # steps, after which the clock is looked at
 
 
 class Block(NamedTuple):
-    """Operations one after another, and where they lead: places in ``Program.blocks``."""
+    """Operations one after another, and where they lead: places in ``AgentProgram.blocks``."""
 
     operations: tuple[Operation, ...]
     #: Where to go on; None at an ``end``.
@@ -39,13 +39,13 @@ class Block(NamedTuple):
     taken: int | None = None
 
 
-class Program(NamedTuple):
+class AgentProgram(NamedTuple):
     """Bytecode that may be evaluated, as often as wanted and on any thread."""
 
     blocks: tuple[Block, ...]
 
     @classmethod
-    def compile(cls, code: bytes) -> "Program":
+    def compile(cls, code: bytes) -> "AgentProgram":
         """Check *code* and make a program of it; what no jump reaches is not looked at.
 
         Raises:
@@ -56,7 +56,7 @@ class Program(NamedTuple):
         return cls(_Compiler(code).blocks())
 
     @classmethod
-    def printing(cls, text: bytes) -> "Program":
+    def printing(cls, text: bytes) -> "AgentProgram":
         """What prints *text*, always the same."""
         return cls((Block((_printf(Format((text,))),)),))
 

@@ -68,7 +68,7 @@ def commands() -> None:
 )  # fmt: skip
 @click.option("--memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM.")
 @click.option("--initrd", type=Path, metavar="FILE", help="Initial RAM disk of a Linux guest.")
-@click.option("--append", metavar="TEXT", help="Kernel command line.")
+@click.option("--append", metavar="TEXT", help="LinkedKernel command line.")
 @click.option("--dtb", type=Path, metavar="FILE", help="Device tree to use instead of our own.")
 @click.option(
     "--kaslr-seed", metavar="NUMBER|random",
@@ -156,7 +156,7 @@ def read_settings(
     """
     from gdbstub.cli.run import Files, Settings, Source, read_program
     from gdbstub.kvm.features import parse_cpu
-    from gdbstub.linux.kaslr import Program
+    from gdbstub.linux.kaslr import GuestProgram
     from gdbstub.vmm import device_tree, image
     from gdbstub.vmm.files import check_input, check_output
     from gdbstub.vmm.guest import GuestConfig, check, check_vcpus
@@ -209,7 +209,7 @@ def read_settings(
         files=Files(source, disk, tree),
         endpoint=where,
         symbols=str(symbols or ""),
-        program=Program.from_text(program) if program else read_program(symbols, loaded),
+        program=GuestProgram.from_text(program) if program else read_program(symbols, loaded),
         free_run=free_run,
         kill_on_disconnect=kill_on_disconnect,
         console=console,
@@ -238,9 +238,9 @@ def _check_endpoint(text: str, host: str, *, inner: bool) -> "Endpoint":
         return endpoint._replace(guarded=True)  # only our own QEMU leads there
     endpoint.check()
     if host == "lab":
-        from gdbstub.cli.run_in_lab import check_door
+        from gdbstub.cli.run_in_lab import check_forward
 
-        check_door(endpoint)
+        check_forward(endpoint)
     return endpoint
 
 
@@ -289,7 +289,7 @@ def set_up_logging(verbose: int) -> None:
     logging.getLogger("gdbstub").setLevel(level)
 
 
-class Stopped(BaseException):
+class EndedBySignal(BaseException):
     """A signal asked us to end; ``status`` is the exit status that says so."""
 
     def __init__(self, signum: int) -> None:
@@ -307,7 +307,7 @@ def ended_by_signals() -> Iterator[None]:
             os._exit(128 + signum)  # a worker, whose traceback would be noise
         for each in STOP_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise Stopped(signum)
+        raise EndedBySignal(signum)
 
     for each in STOP_SIGNALS:
         # One that is ignored already is meant to be: nohup does that.
@@ -332,7 +332,7 @@ def main() -> None:
     try:
         with ended_by_signals():
             status = call(sys.argv[1:])
-    except Stopped as stopped:
+    except EndedBySignal as stopped:
         status = stopped.status
     sys.exit(status)
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 from gdbstub.cli.script import run_script
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
-from gdbstub.linux.kaslr import NO_PROGRAM, Program, read_kernel
+from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram, read_kernel
 from gdbstub.monitor import MonitoredDebugger
 from gdbstub.protocol.endpoint import Endpoint, Stdio
 from gdbstub.protocol.record import Recorder
@@ -71,7 +71,7 @@ class Settings(NamedTuple):
     files: Files
     endpoint: Endpoint
     symbols: str = ""
-    program: Program = NO_PROGRAM
+    program: GuestProgram = NO_PROGRAM
     free_run: bool = False
     kill_on_disconnect: bool = False
     console: str = "-"
@@ -82,7 +82,7 @@ class Settings(NamedTuple):
     inner: bool = False
 
 
-def read_program(symbols: Path | None, guest: image.Guest) -> Program:
+def read_program(symbols: Path | None, guest: image.Guest) -> GuestProgram:
     """What clients have symbols of, and what these tell of a Linux kernel."""
     if symbols is None:
         return NO_PROGRAM
@@ -94,7 +94,7 @@ def read_program(symbols: Path | None, guest: image.Guest) -> Program:
             kernel = read_kernel(data, str(symbols), guest.data, ipa)
         except InputError as error:
             _log.info("%s: so a kernel with KASLR is not found", error)
-    return Program(str(symbols.absolute()), kernel)
+    return GuestProgram(str(symbols.absolute()), kernel)
 
 
 def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
@@ -193,14 +193,14 @@ async def until_signal(signals: Waiting) -> "AsyncIterator[asyncio.Future[int]]"
             signals.taken = True
             stopped.set_result(128 + signals.came[0][0])
 
-    def tell() -> None:
+    def notify() -> None:
         loop.call_soon_threadsafe(stop)
 
     # A loop with a handler of its own is woken by any signal. It gets one that nobody sends and
     # that is ignored by default: when a handler of a loop goes, the default is in force for a
     # moment, and that of a SIGTERM would be the end of us.
     loop.add_signal_handler(signal.SIGURG, lambda: None)
-    signals.told = tell
+    signals.told = notify
     if signals.came:
         stop()
     try:

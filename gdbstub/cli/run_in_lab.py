@@ -22,7 +22,7 @@ from gdbstub.cli.script import run_script
 from gdbstub.errors import InputError
 from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab
-from gdbstub.lab.port_forwards import Door, StdioDoor, TcpDoor, UnixDoor
+from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.remote_run import RemoteRun, Request
 from gdbstub.linux.kaslr import NO_PROGRAM
@@ -36,7 +36,7 @@ _log = logging.getLogger("gdbstub.run")
 _PATIENCE_SECONDS: Final = 0.5
 
 
-class _PatientStdioDoor(StdioDoor):
+class _KeepAliveStdioForward(StdioForward):
     """Standard input and output, with a client on it that waits for a lab to boot.
 
     GDB sends a packet again when it has heard nothing for 2 seconds, and takes the second
@@ -81,8 +81,8 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         InputError: the endpoint, the console or the record cannot be had.
         LabError: the lab cannot be made or does not come up.
     """
-    check_door(settings.endpoint)
-    door = _door(settings.endpoint)
+    check_forward(settings.endpoint)
+    forward = _forward(settings.endpoint)
     if isinstance(settings.endpoint, Tcp) and not settings.endpoint.local:
         _log.warning("%s: whoever can reach it controls the guest", settings.endpoint)
     with recording(settings.record):
@@ -91,16 +91,16 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
     with contextlib.ExitStack() as stack:
         console = stack.enter_context(open(console_fd(settings), "wb"))
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-")))
-        news = threading.Event()
+        ready = threading.Event()
         bound: list[str] = []
 
         def on_listening(endpoint: str, _port: int) -> None:
             bound.append(endpoint)
-            news.set()
+            ready.set()
 
         request = Request(
             argv=_arguments(settings, verbose, spool),
-            door=door,
+            forward=forward,
             record=Path(settings.record) if settings.record else None,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
@@ -110,8 +110,8 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         remote = stack.enter_context(RemoteRun(request, on_listening))
         ended = stack.enter_context(ThreadPoolExecutor(1)).submit(remote.wait)
         stack.callback(remote.close)
-        ended.add_done_callback(lambda _: news.set())
-        news.wait()
+        ended.add_done_callback(lambda _: ready.set())
+        ready.wait()
         if not bound:
             return ended.result()
         return _until_over(settings, bound[0], ended, typing=typing)
@@ -147,7 +147,7 @@ async def _script(settings: Settings, command: str, remote: str, signals: Waitin
         return await first(stopped, work)
 
 
-def check_door(endpoint: Endpoint) -> None:
+def check_forward(endpoint: Endpoint) -> None:
     """See whether there can be a way from *endpoint* into a lab.
 
     Raises:
@@ -160,19 +160,19 @@ def check_door(endpoint: Endpoint) -> None:
             raise InputError(f"{endpoint}: the lab is reached by IPv4 only; give localhost:PORT")
     if not isinstance(endpoint, Stdio):
         try:
-            _door(endpoint).check()
+            _forward(endpoint).check()
         except LabError as error:
             raise InputError(f"{error}; choose another with --gdb") from None
 
 
-def _door(endpoint: Endpoint) -> Door:
+def _forward(endpoint: Endpoint) -> PortForward:
     match endpoint:
         case Tcp(host, port):
-            return TcpDoor(host, port)
+            return TcpForward(host, port)
         case Unix(path):
-            return UnixDoor(Path(path))
+            return UnixForward(Path(path))
         case Stdio():
-            return _PatientStdioDoor()
+            return _KeepAliveStdioForward()
 
 
 def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:

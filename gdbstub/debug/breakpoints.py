@@ -16,7 +16,7 @@ from gdbstub.errors import MemoryFault, PacketError
 from gdbstub.hwbp import HardwareBreakpoints
 from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.swbp import SoftwareBreakpoints
-from gdbstub.target import Kind
+from gdbstub.target import BreakpointKind
 from gdbstub.watchpoints import Elsewhere, Watchpoint
 
 #: Where the addresses end that AArch32 code can be at.
@@ -33,16 +33,16 @@ class Breakpoints:
         #: Z0 where no RAM is yet, or code that has no BRK of ours: gva -> the vCPU that asked.
         #: A comparator stands in.
         self._unmapped: dict[int, int] = {}
-        self._clauses: dict[tuple[Kind, int], Clauses] = {}
+        self._clauses: dict[tuple[BreakpointKind, int], Clauses] = {}
         #: How often a breakpoint's conditions did not hold, by kind and address.
-        self.false_hits: Counter[tuple[Kind, int]] = Counter()
+        self.false_hits: Counter[tuple[BreakpointKind, int]] = Counter()
         #: What the machine was armed with last.
         self.armed = DebugRegisters()
         self.memory = VirtualMemory(machine, self._software)
 
-    def insert(self, vcpu: int, kind: Kind, gva: int, length: int) -> None:
+    def insert(self, vcpu: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Ask for a breakpoint or watchpoint, as ``Target.insert``."""
-        if kind is not Kind.SOFTWARE:
+        if kind is not BreakpointKind.SOFTWARE:
             self._hardware.insert(kind, gva, length)
         elif gva & 3:
             raise PacketError(f"{gva:#x} is no place for an instruction")
@@ -50,17 +50,17 @@ class Breakpoints:
             self._hardware.insert(kind, gva, length)
             self._unmapped[gva] = vcpu
 
-    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
+    def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Let a breakpoint that was asked for have these conditions and commands, and no others."""
         if clauses.conditions or clauses.commands:
             self._clauses[kind, gva] = clauses
         else:
             self._clauses.pop((kind, gva), None)
 
-    def remove(self, kind: Kind, gva: int, length: int) -> None:
+    def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Take back what the same arguments asked for."""
         self._clauses.pop((kind, gva), None)
-        if kind is Kind.SOFTWARE:
+        if kind is BreakpointKind.SOFTWARE:
             self._software.remove(gva)
             self._drop_stand_in(gva)
         else:
@@ -86,12 +86,12 @@ class Breakpoints:
         """
         self._clauses = {at: each for at, each in self._clauses.items() if each.persist}
         kept = self._clauses.keys()
-        self._software.clear(but={gva for kind, gva in kept if kind is Kind.SOFTWARE})
+        self._software.clear(but={gva for kind, gva in kept if kind is BreakpointKind.SOFTWARE})
         self._software.withdraw()
         self._unmapped.clear()
         self._hardware.clear()
         for kind, gva in kept:
-            if kind is Kind.HARDWARE:
+            if kind is BreakpointKind.HARDWARE:
                 self._hardware.insert(kind, gva, 4)
         self._arm(DebugRegisters())
 
@@ -108,11 +108,11 @@ class Breakpoints:
         """Whether a BRK of ours is in RAM at *ipa*."""
         return self._software.owns(ipa)
 
-    def clauses(self, kind: Kind, gva: int) -> Clauses | None:
+    def clauses(self, kind: BreakpointKind, gva: int) -> Clauses | None:
         """The conditions and commands of a breakpoint that has any."""
         return self._clauses.get((kind, gva))
 
-    def compared(self, gva: int) -> tuple[Kind, ...]:
+    def compared(self, gva: int) -> tuple[BreakpointKind, ...]:
         """What was asked for at *gva* that a comparator serves."""
         return self._hardware.kinds_at(gva)
 
@@ -120,17 +120,17 @@ class Breakpoints:
         """The watchpoint that an exception belongs to: see ``watchpoints.hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
-    def under(self, ipa: int) -> int:
+    def original_word(self, ipa: int) -> int:
         """The instruction that belongs at *ipa*, where our BRK is."""
-        return int.from_bytes(self._software.under(ipa), "little")
+        return int.from_bytes(self._software.original_word(ipa), "little")
 
-    def lift(self, ipa: int) -> None:
+    def remove_temporarily(self, ipa: int) -> None:
         """Take our BRK at *ipa* out of RAM for a moment, in which nobody else executes."""
-        self._software.lift(ipa)
+        self._software.remove_temporarily(ipa)
 
-    def lay(self, ipa: int) -> None:
+    def reinsert(self, ipa: int) -> None:
         """Put it back."""
-        self._software.lay(ipa)
+        self._software.reinsert(ipa)
 
     def _patch(self, vcpu: int, gva: int) -> bool:
         """Ask for a BRK at *gva* if there is RAM there now, and A64 code for all we know."""
@@ -147,7 +147,7 @@ class Breakpoints:
 
     def _drop_stand_in(self, gva: int) -> None:
         if self._unmapped.pop(gva, None) is not None:
-            self._hardware.remove(Kind.SOFTWARE, gva, 4)
+            self._hardware.remove(BreakpointKind.SOFTWARE, gva, 4)
 
     def words(self, index: int) -> WordAt:
         """A64 instructions as one vCPU sees memory now, for whatever thread owns it.

@@ -11,19 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from gdbstub.aarch64.registers import GENERAL, PC, Register
 from gdbstub.agent import Clauses
 from gdbstub.debug.breakpoints import Breakpoints
-from gdbstub.debug.pending_stops import Turns
-from gdbstub.debug.plans import Course, Courses, CutShort
+from gdbstub.debug.pending_stops import PendingStops
+from gdbstub.debug.plans import CutShort, ThreadPlan, VcpuPlans
 from gdbstub.debug.registers import ClientRegisters
-from gdbstub.debug.stop_reasons import Verdicts
+from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.tags import VirtualTags
 from gdbstub.errors import NoSuchThread, PacketError, StubError
 from gdbstub.machine import (
     DebugExit,
     Exit,
-    Go,
     Machine,
     Power,
     RunFailure,
+    RunMode,
     SystemEvent,
     SystemEventKind,
     Vcpu,
@@ -31,8 +31,8 @@ from gdbstub.machine import (
 )
 from gdbstub.target import (
     Action,
+    BreakpointKind,
     Exited,
-    Kind,
     Range,
     Report,
     Resume,
@@ -67,15 +67,15 @@ class Debugger:
         machine.listener = self
         self._registers = ClientRegisters(machine)
         self._breakpoints = Breakpoints(machine)
-        self._judge = Verdicts(machine, self._breakpoints, self._registers, self._print)
+        self._classifier = StopClassifier(machine, self._breakpoints, self._registers, self._print)
         self._memory = self._breakpoints.memory
-        self._ways = self._all_ways()
+        self._plans = self._all_plans()
         #: What was read since all came to rest, by thread and by which rows: they are kept too.
         self._known: dict[tuple[int, int], tuple[Sequence[Register], bytes]] = {}
-        self._courses: dict[int, Course] = {}  # by vCPU, those under way
+        self._under_way: dict[int, ThreadPlan] = {}  # by vCPU, those under way
         # The vCPU that alone has moved last, by steps, if nothing has been written since.
         self._stepping: int | None = None
-        self._turns = Turns()
+        self._pending = PendingStops()
         self._printed: deque[bytes] = deque()  # by breakpoints' commands
         self._exits: Sequence[Exit] = ()
         self._arrived = False  # at rest, and ``take_report`` has not been asked yet
@@ -134,8 +134,8 @@ class Debugger:
         self._stepping = None
         self._registers.write(vcpu, register, int.from_bytes(data, "little"))
         if register is PC:
-            self._turns.moved(thread - 1)
-            self._judge.moved(thread - 1)
+            self._pending.moved(thread - 1)
+            self._classifier.moved(thread - 1)
 
     def read_memory(self, thread: int, address: int, length: int) -> bytes:
         """Read memory as *thread* sees it."""
@@ -163,16 +163,16 @@ class Debugger:
 
     # Breakpoints: records, which ``resume`` makes true.
 
-    def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
         self._breakpoints.insert(self._index(thread), kind, gva, length)
 
-    def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove what the same arguments inserted."""
         self._breakpoints.remove(kind, gva, length)
 
-    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
-        """Give a breakpoint its conditions and commands (``Conditional``)."""
+    def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
+        """Give a breakpoint its conditions and commands (``BreakpointConditions``)."""
         self._breakpoints.attach(kind, gva, clauses)
 
     def _print(self, text: bytes) -> None:
@@ -181,7 +181,7 @@ class Debugger:
         self.notify()
 
     def take_output(self) -> bytes:
-        """What was printed since the last time (``Conditional``)."""
+        """What was printed since the last time (``BreakpointConditions``)."""
         output = b""
         while self._printed:
             output += self._printed.popleft()
@@ -195,8 +195,8 @@ class Debugger:
         if not actions:
             raise PacketError("a resume that moves no thread would never end")
         if len(actions) > 1:
-            actions = {index: actions[index] for index in self._turns.in_order(actions)}
-        if self._turns.due(actions):
+            actions = {index: actions[index] for index in self._pending.in_order(actions)}
+        if self._pending.due(actions):
             self.running = True
             self.parked(())
             return
@@ -204,14 +204,16 @@ class Debugger:
         self._memory.forget()
         self._known.clear()
         self._look_again(actions)
-        self._courses = {index: self._course(index, action) for index, action in actions.items()}
+        self._under_way = {
+            index: self._plan_for(index, action) for index, action in actions.items()
+        }
         self.running = True
         try:
-            going = self._begin()
-            if self._turns.verdicts:  # as good as stopped already: no vCPU need run
+            modes = self._begin()
+            if self._pending.stops:  # as good as stopped already: no vCPU need run
                 self.parked(())
             else:
-                self._machine.resume(going)
+                self._machine.resume(modes)
         except BaseException:
             self.running = False
             self._cut_short()
@@ -223,32 +225,32 @@ class Debugger:
         if only is not None and actions[only] is Action.CONTINUE:
             only = None
         if only is None or only != self._stepping:
-            for ways in self._ways:
-                ways.forget()
+            for plans in self._plans:
+                plans.forget()
         self._stepping = only
 
-    def _begin(self) -> Mapping[int, Go]:
-        """Let every course begin; which vCPUs are to run, and how."""
-        going: dict[int, Go] = {}
-        for index, course in self._courses.items():
-            if self._judge.remembers:
-                self._judge.begins(index)
+    def _begin(self) -> Mapping[int, RunMode]:
+        """Let every plan begin; which vCPUs are to run, and how."""
+        modes: dict[int, RunMode] = {}
+        for index, plan in self._under_way.items():
+            if self._classifier.remembers:
+                self._classifier.resuming(index)
             try:
-                going[index] = next(course)
+                modes[index] = next(plan)
             except StopIteration as done:
-                self._turns.verdicts[index] = done.value
-        return going
+                self._pending.stops[index] = done.value
+        return modes
 
-    def _course(self, index: int, action: Action | Range) -> Course:
-        ways = self._ways[index]
-        ways.step_irqs = self.step_irqs
+    def _plan_for(self, index: int, action: Action | Range) -> ThreadPlan:
+        plans = self._plans[index]
+        plans.step_irqs = self.step_irqs
         if isinstance(action, Range):
-            return ways.step_range(action)
-        return ways.step() if action is Action.STEP else ways.continue_()
+            return plans.step_range(action)
+        return plans.step() if action is Action.STEP else plans.continue_()
 
-    def _all_ways(self) -> Sequence[Courses]:
+    def _all_plans(self) -> Sequence[VcpuPlans]:
         vcpus = range(len(self._machine.vcpus))
-        return [Courses(self._machine, index, self._judge) for index in vcpus]
+        return [VcpuPlans(self._machine, index, self._classifier) for index in vcpus]
 
     def _run_on(self) -> None:
         self.resume(
@@ -279,19 +281,19 @@ class Debugger:
             self._strip()
 
     def _strip(self) -> None:
-        self._turns.forget()
-        self._judge.stripped()
+        self._pending.forget()
+        self._classifier.breakpoints_removed()
         self._breakpoints.strip()
 
     def reset(self) -> None:
         """Start the guest over, halted at its first instruction; all vCPUs are parked."""
         self._machine.reset()
         self._known.clear()
-        self._ways = self._all_ways()  # its vCPUs are others now
+        self._plans = self._all_plans()  # its vCPUs are others now
         self._stepping = None
         self._breakpoints.forget()
-        self._judge.reset()
-        self._turns.forget()
+        self._classifier.reset()
+        self._pending.forget()
         self._report = Stopped(1)
 
     def kill(self) -> None:
@@ -302,15 +304,15 @@ class Debugger:
 
     # Exits. On a vCPU's thread:
 
-    def debug_exit(self, exit: DebugExit) -> Go | None:
-        """How its vCPU goes on, as its course says; None when that is over."""
+    def debug_exit(self, exit: DebugExit) -> RunMode | None:
+        """How its vCPU goes on, as its plan says; None when that is over."""
         try:
-            return self._courses[exit.vcpu].send(exit)
+            return self._under_way[exit.vcpu].send(exit)
         except StopIteration as done:
-            self._turns.verdicts[exit.vcpu] = done.value
-            del self._courses[exit.vcpu]
+            self._pending.stops[exit.vcpu] = done.value
+            del self._under_way[exit.vcpu]
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%r: %s", exit, self._turns.verdicts[exit.vcpu])
+            _log.debug("%r: %s", exit, self._pending.stops[exit.vcpu])
         return None
 
     def parked(self, exits: Sequence[Exit]) -> None:
@@ -345,11 +347,11 @@ class Debugger:
         return None
 
     def _cut_short(self) -> None:
-        """Have courses clean up that another vCPU's stop has cut short."""
-        courses, self._courses = self._courses, {}
-        for index, course in courses.items():
+        """Have plans clean up that another vCPU's stop has cut short."""
+        plans, self._under_way = self._under_way, {}
+        for index, plan in plans.items():
             try:
-                course.throw(CutShort())
+                plan.throw(CutShort())
             except CutShort:
                 pass
             except StubError as error:  # the others have something to clean up, too
@@ -365,12 +367,12 @@ class Debugger:
                 text = f"vCPU {exit.vcpu} cannot run: {exit.why}"
                 _log.error("%s", text)
                 return Stopped(exit.vcpu + 1, Signal.ABRT, text=text)
-        if not self._turns.verdicts:
+        if not self._pending.stops:
             thread = self._report.thread if isinstance(self._report, Stopped) else 1
             return Stopped(thread, Signal.INT)
-        index, verdict = self._turns.next()
-        self._judge.told(index)
-        return verdict
+        index, stop = self._pending.next()
+        self._classifier.reported(index)
+        return stop
 
     def _system_event(self, event: SystemEvent) -> Report:
         match event.kind:

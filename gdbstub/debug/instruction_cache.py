@@ -16,7 +16,7 @@ _BLOCK = 64  # bytes
 _WORDS = struct.Struct("<I").iter_unpack
 
 
-class Fetch:
+class InstructionCache:
     """The instructions of one vCPU, which is ours to read at every call."""
 
     def __init__(self, machine: Machine, memory: VirtualMemory, index: int) -> None:

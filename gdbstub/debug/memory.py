@@ -203,7 +203,7 @@ class VirtualMemory:
                     self._last = vcpu, gva + length - left, mapping
                 wanted = min(left, mapping.size)
                 part = self._machine.read_memory(mapping.ipa, wanted)
-                parts.append(self._breakpoints.hide(mapping.ipa, part))
+                parts.append(self._breakpoints.mask(mapping.ipa, part))
                 left -= len(part)
                 if len(part) < wanted:
                     break
@@ -218,7 +218,7 @@ class VirtualMemory:
         Raises:
             MemoryFault: no RAM at *ipa*.
         """
-        return self._breakpoints.hide(ipa, self._machine.read_memory(ipa, length))
+        return self._breakpoints.mask(ipa, self._machine.read_memory(ipa, length))
 
     def write_physical(self, ipa: int, data: bytes) -> None:
         """Write RAM by its physical address, all of it or nothing.
@@ -229,7 +229,7 @@ class VirtualMemory:
         self._last = None  # it may be a translation table
         if len(self._machine.read_memory(ipa, len(data))) < len(data):
             raise MemoryFault(f"RAM ends within {len(data)} bytes at {ipa:#x}")
-        self._machine.write_memory(ipa, self._breakpoints.keep(ipa, data))
+        self._machine.write_memory(ipa, self._breakpoints.write_through(ipa, data))
 
     def write(self, vcpu: int, gva: int, data: bytes) -> None:
         """Write *data*, all of it or nothing.
@@ -247,4 +247,4 @@ class VirtualMemory:
             places.append((mapping.ipa, part))
             at += len(part)
         for ipa, part in places:
-            self._machine.write_memory(ipa, self._breakpoints.keep(ipa, part))
+            self._machine.write_memory(ipa, self._breakpoints.write_through(ipa, part))

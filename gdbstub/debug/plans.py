@@ -1,6 +1,6 @@
 """What a vCPU does between two stops, of which nobody is told: the ways to continue and to step.
 
-It starts nothing and speaks to nobody. A ``Course`` yields how the vCPU goes on, is sent the
+It starts nothing and speaks to nobody. A ``ThreadPlan`` yields how the vCPU goes on, is sent the
 debug exit that came of it, and returns what to tell a client; it runs where the vCPU may be
 touched: on its own thread, and before and after on the server's.
 """
@@ -12,15 +12,15 @@ from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
     SEQUENCE,
-    Stretch,
+    Region,
     WordAt,
     does_nothing,
     exclusive_exits,
     keeps_code,
     loads_exclusive,
     plain,
+    region,
     stores_exclusive,
-    stretch,
     waits,
     waits_until,
 )
@@ -39,18 +39,18 @@ from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import EC, ESR, MDSCR, PSTATE, SCTLR
 from gdbstub.debug import stepping
 from gdbstub.debug.guest_exception import take_exception
-from gdbstub.debug.instruction_cache import Fetch
-from gdbstub.debug.stop_reasons import Verdicts, Whose
-from gdbstub.machine import DebugExit, DebugRegisters, Go, Machine
+from gdbstub.debug.instruction_cache import InstructionCache
+from gdbstub.debug.stop_reasons import Disposition, StopClassifier
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
 from gdbstub.target import Range, Stopped
 
-Course = Generator[Go, DebugExit, Stopped]
-Leg = Generator[Go, DebugExit, DebugExit]
+ThreadPlan = Generator[RunMode, DebugExit, Stopped]
+SubPlan = Generator[RunMode, DebugExit, DebugExit]
 
-_ON: Final = Go()
-_STEP: Final = Go(step=True)
+_ON: Final = RunMode()
+_STEP: Final = RunMode(step=True)
 #: A step that no comparator ends. BRK exits as always.
-_STEP_BARE: Final = Go(step=True, debug=DebugRegisters(enabled=True))
+_STEP_BARE: Final = RunMode(step=True, debug=DebugRegisters(enabled=True))
 
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
@@ -63,74 +63,74 @@ _RETRY: Final = 64
 
 
 class CutShort(Exception):
-    """Thrown into a course whose vCPU was parked for another reason, before it is done."""
+    """Thrown into a plan whose vCPU was parked for another reason, before it is done."""
 
 
-class Courses:
-    """The courses that one vCPU can take."""
+class VcpuPlans:
+    """The plans that one vCPU can take."""
 
-    def __init__(self, machine: Machine, index: int, verdicts: Verdicts) -> None:
+    def __init__(self, machine: Machine, index: int, stops: StopClassifier) -> None:
         """For as long as that vCPU is there."""
-        breakpoints = verdicts.breakpoints
+        breakpoints = stops.breakpoints
         self._machine = machine
         self._index = index
         self._vcpu = machine.vcpus[index]
         self._breakpoints = breakpoints
-        self._verdicts = verdicts
+        self._classifier = stops
         #: Let a step end at an interrupt's vector, as it does when left to KVM.
         self.step_irqs = False
         # What a step would have exited with that was done in another way.
         self._stepped = DebugExit(index, ESR(EC=EC.STEP_LOWER, IL=1))
-        self._fetch = Fetch(machine, breakpoints.memory, index)
+        self._icache = InstructionCache(machine, breakpoints.memory, index)
         self._word_at: WordAt = breakpoints.words(index)
         self._loads: dict[int, int | None] = {}  # by PC: where its exclusive sequence begins
 
     def forget(self) -> None:
         """Something else than its own last step may have changed what this vCPU fetches."""
-        self._fetch.forget()
+        self._icache.forget()
         self._loads.clear()
 
-    # Each of these is a whole course.
+    # Each of these is a whole plan.
 
-    def continue_(self) -> Course:
+    def continue_(self) -> ThreadPlan:
         """Run until something is to be told."""
         exit = yield _ON
         while True:
-            match self._verdicts.judge(exit):
-                case Whose.GUEST:
+            match self._classifier.classify(exit):
+                case Disposition.REINJECT:
                     take_exception(self._vcpu, exit.esr, exit.far)
                     exit = yield _ON
-                case Whose.PASSED:
+                case Disposition.STEP_OVER:
                     exit = yield from self._pass_over(exit)
                     if exit.esr.EC == EC.STEP_LOWER:
                         exit = yield _ON
                 case stopped:
                     return stopped
 
-    def step(self) -> Course:
+    def step(self) -> ThreadPlan:
         """Execute one instruction.
 
         A store-exclusive that failed because of the stop before it is one only when it is done:
         else a watchpoint on its word would be met for ever, and the guest get nowhere.
         """
         pc = self._vcpu.get(PC)
-        word = self._fetch(pc)
+        word = self._icache(pc)
         exit = yield from self._instruction(_STEP)
         if not plain(word):
             if exit.esr.EC == EC.STEP_LOWER and self._failed_store(pc):
                 exit = yield from self._retry()
             if not keeps_code(word):
                 self.forget()
-        verdict = self._verdicts.judge(exit)
-        return verdict if isinstance(verdict, Stopped) else (yield from self._after(exit, verdict))
+        stop = self._classifier.classify(exit)
+        return stop if isinstance(stop, Stopped) else (yield from self._after(exit, stop))
 
-    def step_range(self, range_: Range) -> Course:
+    def step_range(self, range_: Range) -> ThreadPlan:
         """Step until the PC is outside, or something is to be told."""
         vcpu = self._vcpu
         pc = vcpu.get(PC)
         load = None  # a load-exclusive whose store, stepped to, must fail
         stepped: set[int] = set()  # such as could be run
-        run: dict[int, Stretch] = {}  # by where they begin: those that are run
+        run: dict[int, Region] = {}  # by where they begin: those that are run
         while True:
             exits = exclusive_exits(pc, self._word_at) if pc == load else ()
             if not exits and pc not in stepped and pc not in run:
@@ -145,14 +145,14 @@ class Courses:
             elif pc in run:
                 exit = yield from self._sequence(run[pc].inside, run[pc].exits, watchpoints)
             else:
-                word = self._fetch(pc)
+                word = self._icache(pc)
                 exit = yield from self._instruction(_STEP)
                 if not keeps_code(word):
                     self.forget()
                     stepped.clear()
                     run.clear()
             if exit.esr.EC != EC.STEP_LOWER:
-                return (yield from self._after(exit, self._verdicts.judge(exit)))
+                return (yield from self._after(exit, self._classifier.classify(exit)))
             if exit.esr.EX:
                 load = pc
             pc = vcpu.get(PC)
@@ -161,14 +161,14 @@ class Courses:
 
     # What they are made of.
 
-    def _ahead(self, pc: int, range_: Range) -> tuple[Stretch, bool]:
+    def _ahead(self, pc: int, range_: Range) -> tuple[Region, bool]:
         """What a vCPU at *pc* may be let run through, and whether that shows as little as steps do.
 
         Comparators of ours would take the place of the guest's own, so not if it uses any.
         """
         vcpu, armed = self._vcpu, self._breakpoints.armed.breakpoints
         room = self._machine.breakpoint_slots - len(armed) - 1  # which is for a fault
-        ahead = stretch(pc, range(range_.start, range_.end), self._fetch, room)
+        ahead = region(pc, range(range_.start, range_.end), self._icache, room)
         if self.step_irqs or room < 1 or not (ahead.loops or len(ahead.inside) > _FEW):
             return ahead, False
         pstate, mdscr = PSTATE(vcpu.get(CPSR)), MDSCR(vcpu.get(MDSCR_EL1))
@@ -176,22 +176,22 @@ class Courses:
             return ahead, False
         return ahead, vcpu.get(VBAR_EL1) + vector(pstate) not in ahead.inside
 
-    def _after(self, exit: DebugExit, verdict: Stopped | Whose) -> Course:
+    def _after(self, exit: DebugExit, stop: Stopped | Disposition) -> ThreadPlan:
         """What the *exit* that ended a step comes to, which was judged."""
-        while verdict is Whose.PASSED:
+        while stop is Disposition.STEP_OVER:
             exit = yield from self._pass_over(exit)
-            verdict = self._verdicts.judge(exit)
-        if verdict is Whose.GUEST:
+            stop = self._classifier.classify(exit)
+        if stop is Disposition.REINJECT:
             # The step ends where hardware ends it: at the exception's vector.
             take_exception(self._vcpu, exit.esr, exit.far)
             return Stopped(self._index + 1)
-        return verdict
+        return stop
 
-    def _instruction(self, go: Go) -> Leg:
+    def _instruction(self, go: RunMode) -> SubPlan:
         """Execute one instruction: the exit that ended it, perhaps before it."""
         vcpu = self._vcpu
         pc = vcpu.get(PC)
-        if waits(self._fetch(pc)) and self._is_nop(pc, go):
+        if waits(self._icache(pc)) and self._is_nop(pc, go):
             # KVM may wait inside for what would end the wait; a NOP it may be as well.
             vcpu.set(PC, pc + 4)
             vcpu.set(CPSR, PSTATE(vcpu.get(CPSR), BTYPE=0))
@@ -211,9 +211,9 @@ class Courses:
             stepping.abandon(vcpu, step, self._word_at)
             raise
 
-    def _is_nop(self, pc: int, go: Go) -> bool:
+    def _is_nop(self, pc: int, go: RunMode) -> bool:
         """Whether the WFI or WFE that was seen at *pc* is there and may be stepped as a NOP."""
-        vcpu, word = self._vcpu, self._fetch.now(pc)
+        vcpu, word = self._vcpu, self._icache.now(pc)
         pstate = PSTATE(vcpu.get(CPSR))
         if pstate.nRW or not waits(word):
             return False
@@ -224,29 +224,29 @@ class Courses:
         armed = self._breakpoints.armed if go.debug is None else go.debug
         return breakpoint_at(pc) not in armed.breakpoints
 
-    def _pass_over(self, exit: DebugExit) -> Leg:
+    def _pass_over(self, exit: DebugExit) -> SubPlan:
         """Execute the instruction that caused *exit* silently."""
         pc = self._vcpu.get(PC)
-        ipa = self._verdicts.met_at[self._index] if exit.esr.EC == EC.BRK64 else None
+        ipa = self._classifier.hit_at[self._index] if exit.esr.EC == EC.BRK64 else None
         try:
             return (yield from self._passing(exit, pc, ipa))
         except CutShort:
             if self._vcpu.get(PC) == pc:
-                self._verdicts.passed(self._index, pc)
+                self._classifier.still_at(self._index, pc)
             raise
 
-    def _passing(self, exit: DebugExit, pc: int, ipa: int | None) -> Leg:
+    def _passing(self, exit: DebugExit, pc: int, ipa: int | None) -> SubPlan:
         """*ipa*: where the BRK is that caused it, if one did."""
         ec = exit.esr.EC
         load = self._load_of(pc)
         if load == pc:
             return (yield from self._through(pc, ec))
         if load is None and ec != EC.WATCHPOINT_LOWER:
-            word = self._word_at(pc) if ipa is None else self._breakpoints.under(ipa)
+            word = self._word_at(pc) if ipa is None else self._breakpoints.original_word(ipa)
             if self._simulated(pc, word):
                 return self._stepped
         done = yield from (
-            self._instruction(_STEP_BARE) if ec != EC.BRK64 else self._lifted(ipa, pc, ())
+            self._instruction(_STEP_BARE) if ec != EC.BRK64 else self._out(ipa, pc, ())
         )
         # That has cleared the exclusive monitor, and would each time again.
         for _ in range(_RETRY if load is not None else 0):
@@ -285,30 +285,30 @@ class Courses:
             self._loads[pc] = at if exits and pc < exits[0] else None
         return self._loads[pc]
 
-    def _through(self, passed: int, ec: int) -> Leg:
-        """Run through the sequence that PC is at the beginning of, but for what is at *passed*.
+    def _through(self, still_at: int, ec: int) -> SubPlan:
+        """Run through the sequence that PC is at the beginning of, but for what is at *still_at*.
 
         *ec* says what that is. Watchpoints do not count where one of them is passed over: what
         a sequence accesses is one word.
         """
         exits = exclusive_exits(self._vcpu.get(PC), self._word_at)
         if ec == EC.BRK64:
-            ipa = self._verdicts.patch(self._index, passed)
-            return (yield from self._lifted(ipa, passed, exits))
+            ipa = self._classifier.patch(self._index, still_at)
+            return (yield from self._out(ipa, still_at, exits))
         watched = ec == EC.WATCHPOINT_LOWER
         watchpoints = () if watched else self._breakpoints.armed.watchpoints
-        return (yield from self._exclusive(exits, watchpoints, passed))
+        return (yield from self._exclusive(exits, watchpoints, still_at))
 
-    def _lifted(self, ipa: int | None, place: int, exits: tuple[int, ...]) -> Leg:
+    def _out(self, ipa: int | None, place: int, exits: tuple[int, ...]) -> SubPlan:
         """Execute an instruction, or a sequence, with our BRK at *place*, *ipa*, out of RAM.
 
         No other vCPU may run by meanwhile.
         """
-        if ipa is None or not self._machine.hold(self._index):
+        if ipa is None or not self._machine.start_exclusive(self._index):
             return (yield _ON)  # it is not there any more; or all are to stop, and this comes again
         watchpoints = self._breakpoints.armed.watchpoints
         try:
-            self._breakpoints.lift(ipa)
+            self._breakpoints.remove_temporarily(ipa)
             done = yield from (
                 self._exclusive(exits, watchpoints, place)
                 if exits
@@ -323,19 +323,19 @@ class Courses:
     def _lay(self, ipa: int) -> None:
         """Put our BRK back, and let the others run by it."""
         try:
-            self._breakpoints.lay(ipa)
+            self._breakpoints.reinsert(ipa)
         finally:
-            self._machine.let_go(self._index)
+            self._machine.end_exclusive(self._index)
 
     def _failed_store(self, pc: int) -> bool:
         """Whether the instruction at *pc*, just stepped, is a store-exclusive that said so."""
-        word = self._fetch(pc)
+        word = self._icache(pc)
         if not stores_exclusive(word) or word != self._word_at(pc):
             return False
         status = word >> 16 & 0x1F
         return status < len(X) and self._vcpu.get(X[status]) == 1
 
-    def _retry(self) -> Leg:
+    def _retry(self) -> SubPlan:
         """Follow a store-exclusive that had to fail to where its guest tries again, and succeed."""
         done = self._stepped
         for _ in range(_RETRY):
@@ -349,7 +349,7 @@ class Courses:
 
     def _exclusive(
         self, exits: tuple[int, ...], watchpoints: tuple[tuple[int, int], ...], but: int
-    ) -> Leg:
+    ) -> SubPlan:
         """Run from a load-exclusive to one of the *exits* of its sequence."""
         inside = range(self._vcpu.get(PC) + 4, exits[0], 4)
         return (yield from self._sequence(inside, exits, watchpoints, but))
@@ -360,7 +360,7 @@ class Courses:
         exits: tuple[int, ...],
         watchpoints: tuple[tuple[int, int], ...],
         but: int | None = None,
-    ) -> Leg:
+    ) -> SubPlan:
         """Run through the instructions *inside* to one of the *exits*, without a break.
 
         A comparator does not count at the place *but*, which has been judged.
@@ -380,7 +380,7 @@ class Courses:
             return (yield from self._instruction(_STEP))
         vcpu.set(CPSR, PSTATE(pstate, I=1, F=1))
         try:
-            exit = yield Go(debug=DebugRegisters((*stops, *asked), watchpoints, enabled=True))
+            exit = yield RunMode(debug=DebugRegisters((*stops, *asked), watchpoints, enabled=True))
         except CutShort:
             self._unmask(pstate, fault)
             raise

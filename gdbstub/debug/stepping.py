@@ -1,6 +1,6 @@
 """One instruction and nothing else: a step in which no interrupt of the guest's shows.
 
-It starts no vCPU: a course asks it before a step and after each exit. The way is optimistic:
+It starts no vCPU: a plan asks it before a step and after each exit. The way is optimistic:
 step, and only if an interrupt came first, undo its entry and step again with it masked.
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 """
@@ -24,7 +24,7 @@ _KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each o
 _SYNCHRONOUS, _IRQ, _FIQ = 0x000, 0x080, 0x100
 
 
-class Step:
+class SingleStep:
     """A step of one vCPU that is under way: what an exception's entry would overwrite."""
 
     __slots__ = ("elr", "pc", "spsr", "unmasked", "word")
@@ -45,12 +45,12 @@ def _vectors(vcpu: Vcpu) -> range:
     return range(base, base + _TABLE_SIZE, _VECTOR_SIZE)
 
 
-def begin(vcpu: Vcpu, pc: int) -> Step:
+def begin(vcpu: Vcpu, pc: int) -> SingleStep:
     """Note what must be noted; before the vCPU, which is at *pc*, is resumed."""
-    return Step(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
+    return SingleStep(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
 
 
-def again(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
+def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
     """After a step exit: whether the vCPU must be stepped once more.
 
     If not, the step is done and nothing of how it was done is left in the guest.
@@ -66,7 +66,7 @@ def again(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
     return False
 
 
-def abandon(vcpu: Vcpu, step: Step, word_at: WordAt) -> None:
+def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
     """The vCPU rests for another reason than this step: leave nothing of it behind."""
     if step.unmasked is None:
         if vcpu.get(PC) == step.pc and _saved(vcpu) == (step.elr, step.spsr):
@@ -80,7 +80,7 @@ def abandon(vcpu: Vcpu, step: Step, word_at: WordAt) -> None:
             again(vcpu, step, word_at)
 
 
-def _entered(vcpu: Vcpu, step: Step, pc: int, word_at: WordAt) -> int | None:
+def _entered(vcpu: Vcpu, step: SingleStep, pc: int, word_at: WordAt) -> int | None:
     """Which kind of vector an exception has led to; None if there was none.
 
     A branch to a vector's address leaves ELR_EL1 and SPSR_EL1 alone. So may an exception, if
@@ -99,7 +99,7 @@ def _saved(vcpu: Vcpu) -> tuple[int, int]:
     return vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
 
 
-def _undo_interrupt(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
+def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
     """Take an interrupt's entry back, which nothing has acknowledged yet.
 
     It saved PC and PSTATE; PSTATE.SS says whether the instruction still had its turn to come.
@@ -117,7 +117,7 @@ def _undo_interrupt(vcpu: Vcpu, step: Step, word_at: WordAt) -> bool:
     return True
 
 
-def _repair_saved_state(vcpu: Vcpu, step: Step, *, synchronous: bool) -> None:
+def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> None:
     """The instruction took an exception: SPSR_EL1 must say what it would say undebugged."""
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     right = spsr if MDSCR(vcpu.get(MDSCR_EL1)).SS else PSTATE(spsr, SS=0)

@@ -25,17 +25,17 @@ from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
 from gdbstub.machine import DebugExit, Machine
 from gdbstub.swbp import BRK_COMMENT
-from gdbstub.target import Kind, Stop, Stopped
+from gdbstub.target import BreakpointKind, Stopped, StopReason
 from gdbstub.watchpoints import Elsewhere
 
 _log = logging.getLogger("gdbstub.debugger")
 
 _STOPS: Final = {
-    Kind.SOFTWARE: Stop.SWBREAK,
-    Kind.HARDWARE: Stop.HWBREAK,
-    Kind.WRITE: Stop.WATCH,
-    Kind.READ: Stop.RWATCH,
-    Kind.ACCESS: Stop.AWATCH,
+    BreakpointKind.SOFTWARE: StopReason.SWBREAK,
+    BreakpointKind.HARDWARE: StopReason.HWBREAK,
+    BreakpointKind.WRITE: StopReason.WATCH,
+    BreakpointKind.READ: StopReason.RWATCH,
+    BreakpointKind.ACCESS: StopReason.AWATCH,
 }
 
 
@@ -50,14 +50,14 @@ _CONTROLS: Final = {
 }
 
 
-class Whose(Enum):
+class Disposition(Enum):
     """Of a debug exit that is nothing to tell a client."""
 
-    GUEST = auto()  # its own exception, which it must get
-    PASSED = auto()  # ours, but not what was asked for: its instruction is executed silently
+    REINJECT = auto()  # its own exception, which it must get
+    STEP_OVER = auto()  # ours, but not what was asked for: its instruction is executed silently
 
 
-class Verdicts:
+class StopClassifier:
     """The judge of one machine's debug exits."""
 
     def __init__(
@@ -75,43 +75,43 @@ class Verdicts:
         self.registers = registers
         self.breakpoints = breakpoints
         #: By vCPU: the physical address of the BRK of ours that it met last.
-        self.met_at: dict[int, int] = {}
+        self.hit_at: dict[int, int] = {}
         # By vCPU: where it has met a BRK of ours that nobody asked for there.
-        self._met: dict[int, int] = {}
+        self._at_alias: dict[int, int] = {}
         # By vCPU: where a breakpoint has been judged already, whose instruction is still to come.
         # One that has been anywhere else meanwhile meets it anew, and so does a handler that comes
         # by before it: the stack pointer tells.
-        self._judged: dict[int, tuple[int, int]] = {}
+        self._at_breakpoint: dict[int, tuple[int, int]] = {}
         self.variables: dict[int, int] = {}  # agent expressions', for as long as the guest is
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
-    def told(self, vcpu: int) -> None:
+    def reported(self, vcpu: int) -> None:
         """A client has heard what was judged last of this vCPU."""
-        if vcpu in self._met:
-            self.passed(vcpu, self._met.pop(vcpu))
+        if vcpu in self._at_alias:
+            self.still_at(vcpu, self._at_alias.pop(vcpu))
 
-    def passed(self, vcpu: int, pc: int) -> None:
+    def still_at(self, vcpu: int, pc: int) -> None:
         """This vCPU has not got past a breakpoint at *pc*: it is not to be judged anew."""
-        self._judged[vcpu] = pc, self._stack(vcpu)
+        self._at_breakpoint[vcpu] = pc, self._stack(vcpu)
 
     @property
     def remembers(self) -> bool:
         """Whether any vCPU has been judged where it still is."""
-        return bool(self._judged)
+        return bool(self._at_breakpoint)
 
-    def begins(self, vcpu: int) -> None:
+    def resuming(self, vcpu: int) -> None:
         """This vCPU goes on from where it is, with breakpoints as they are now."""
-        self._been(vcpu)
-        pc, _ = self._judged.get(vcpu, (None, 0))
+        self._look(vcpu)
+        pc, _ = self._at_breakpoint.get(vcpu, (None, 0))
         if pc is not None and not self.breakpoints.compared(pc) and self.patch(vcpu, pc) is None:
             self.moved(vcpu)  # nothing will say when it gets past
 
-    def _been(self, vcpu: int) -> None:
+    def _look(self, vcpu: int) -> None:
         """Look where this vCPU is now."""
-        if vcpu in self._judged:
+        if vcpu in self._at_breakpoint:
             here = self.machine.vcpus[vcpu].get(PC), self._stack(vcpu)
-            if self._judged[vcpu] != here:
+            if self._at_breakpoint[vcpu] != here:
                 self.moved(vcpu)
 
     def _stack(self, vcpu: int) -> int:
@@ -120,23 +120,23 @@ class Verdicts:
 
     def moved(self, vcpu: int) -> None:
         """This vCPU is not where it was judged."""
-        self._judged.pop(vcpu, None)
+        self._at_breakpoint.pop(vcpu, None)
 
-    def stripped(self) -> None:
+    def breakpoints_removed(self) -> None:
         """There are no breakpoints now; who asks for some is to hear of them."""
-        self._judged.clear()
-        self._met.clear()
+        self._at_breakpoint.clear()
+        self._at_alias.clear()
 
     def reset(self) -> None:
         """The guest is a new one."""
-        self.stripped()
+        self.breakpoints_removed()
         self.variables.clear()
 
-    def judge(self, exit: DebugExit) -> Stopped | Whose:
+    def classify(self, exit: DebugExit) -> Stopped | Disposition:
         """What to tell a client of *exit*, or whose it is otherwise."""
-        if self._met or self._judged:
-            self._met.pop(exit.vcpu, None)
-            self._been(exit.vcpu)
+        if self._at_alias or self._at_breakpoint:
+            self._at_alias.pop(exit.vcpu, None)
+            self._look(exit.vcpu)
         ec = exit.esr.EC
         if ec == EC.STEP_LOWER:
             return self._stepped[exit.vcpu]
@@ -148,32 +148,34 @@ class Verdicts:
                 write = bool(exit.esr.WnR)
                 hit = self.breakpoints.hit(exit.far, self._accessed(exit.vcpu), write=write)
                 if hit is Elsewhere.OUTSIDE:
-                    return Whose.PASSED
+                    return Disposition.STEP_OVER
                 if hit is Elsewhere.NOBODY:
                     return self._unclaimed(exit)
                 return Stopped(thread, stop=_STOPS[hit.kind], gva=hit.clamp(exit.far))
             case EC.BKPT32:
-                return Whose.GUEST
+                return Disposition.REINJECT
         return _unexplained(exit)
 
-    def _breakpoint(self, exit: DebugExit) -> Stopped | Whose:
+    def _breakpoint(self, exit: DebugExit) -> Stopped | Disposition:
         index = exit.vcpu
         pc = self.machine.vcpus[index].get(PC)
         if exit.esr.EC == EC.BRK64:
             ipa = self.patch(index, pc) if exit.esr.comment == BRK_COMMENT else None
             if ipa is None:
-                return Whose.GUEST
-            self.met_at[index] = ipa
-            kinds: tuple[Kind, ...] = (Kind.SOFTWARE,) if self.breakpoints.places(pc) else ()
+                return Disposition.REINJECT
+            self.hit_at[index] = ipa
+            kinds: tuple[BreakpointKind, ...] = (
+                (BreakpointKind.SOFTWARE,) if self.breakpoints.places(pc) else ()
+            )
         elif not (kinds := self.breakpoints.compared(pc)):
             return self._unclaimed(exit)
-        if self._judged.pop(index, None) is not None:
-            return Whose.PASSED
+        if self._at_breakpoint.pop(index, None) is not None:
+            return Disposition.STEP_OVER
         if kinds:
             return self._asked_for(exit, pc, kinds)
         # The same page at another address. GDB passes over a ``swbreak`` where it has inserted
         # none and goes on, to the same BRK, for ever. So it is told of a plain trap, once.
-        self._met[index] = pc
+        self._at_alias[index] = pc
         text = f"vCPU {index}: a breakpoint's page, met at another address: {pc:#x}"
         return Stopped(index + 1, text=text)
 
@@ -185,7 +187,9 @@ class Verdicts:
         except MemoryFault:
             return None
 
-    def _asked_for(self, exit: DebugExit, pc: int, kinds: tuple[Kind, ...]) -> Stopped | Whose:
+    def _asked_for(
+        self, exit: DebugExit, pc: int, kinds: tuple[BreakpointKind, ...]
+    ) -> Stopped | Disposition:
         """What a breakpoint at *pc* comes to, by its conditions and commands.
 
         Of several kinds the first is told.
@@ -201,7 +205,7 @@ class Verdicts:
                 return Stopped(exit.vcpu + 1, stop=_STOPS[kind])
             elif printed := clauses.output(context):
                 self._printed(printed)
-        return Whose.PASSED
+        return Disposition.STEP_OVER
 
     def _accessed(self, index: int) -> range | None:
         """What the instruction accesses that a vCPU is about to execute."""
@@ -214,24 +218,24 @@ class Verdicts:
 
         return accessed(self.breakpoints.words(index)(pc), pc, x)
 
-    def _unclaimed(self, exit: DebugExit) -> Stopped | Whose:
+    def _unclaimed(self, exit: DebugExit) -> Stopped | Disposition:
         """An exit of a comparator that none of ours explains: the guest's, if it has armed any."""
         vcpu, had = self.machine.vcpus[exit.vcpu], self.machine.system_registers
         own = (row for row in _CONTROLS[EC(exit.esr.EC)] if row in had)
         if MDSCR(vcpu.get(MDSCR_EL1)).MDE and any(DBGBCR(vcpu.get(row)).E for row in own):
-            return Whose.GUEST
+            return Disposition.REINJECT
         return _unexplained(exit)
 
 
 class _Context:
     """Where agent expressions are evaluated: a vCPU on its own thread, and memory as it sees it."""
 
-    def __init__(self, verdicts: Verdicts, index: int) -> None:
-        self.variables = verdicts.variables
-        self._registers = verdicts.registers
-        self._vcpu = verdicts.machine.vcpus[index]
+    def __init__(self, stops: StopClassifier, index: int) -> None:
+        self.variables = stops.variables
+        self._registers = stops.registers
+        self._vcpu = stops.machine.vcpus[index]
         self._index = index
-        self._all = verdicts.breakpoints.memory
+        self._all = stops.breakpoints.memory
 
     def register(self, number: int) -> int:
         row = self._registers.numbered.get(number)

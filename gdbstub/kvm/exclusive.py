@@ -11,7 +11,7 @@ from typing import Final, Protocol
 _SLICE: Final = 0.005
 
 
-class Passer(Protocol):
+class ExclusiveVcpu(Protocol):
     """A vCPU, as the gate sees it."""
 
     @property
@@ -25,16 +25,16 @@ class Passer(Protocol):
         ...
 
     @property
-    def absent(self) -> bool:
+    def powered_off(self) -> bool:
         """Whether it has nothing to do in the guest, where it stays until it is nudged."""
         ...
 
-    def nudge(self) -> None:
+    def kick(self) -> None:
         """Make it come out of KVM_RUN and back to the gate."""
         ...
 
 
-class Gate:
+class ExclusiveSection:
     """Open to all, or held by one.
 
     A vCPU says that it is in the guest and then looks at ``holder``; a holder writes
@@ -47,73 +47,75 @@ class Gate:
     def __init__(self) -> None:
         """Open."""
         #: Who has the guest for itself; read without the lock on every way into it.
-        self.holder: Passer | None = None
+        self.holder: ExclusiveVcpu | None = None
         #: Who waited at the end of the last hold and has not been in the guest since; read
         #: without the lock on every way out of it.
-        self.owed: set[Passer] = set()
-        self._last: Passer | None = None
-        self._waiting: set[Passer] = set()
+        self.owed: set[ExclusiveVcpu] = set()
+        self._last: ExclusiveVcpu | None = None
+        self._waiting: set[ExclusiveVcpu] = set()
         self._changed = threading.Condition()
 
-    def hold(self, passer: Passer, siblings: Sequence[Passer]) -> bool:
-        """Wait until none of the *siblings* is in the guest; False: *passer* is to park."""
-        others = [sibling for sibling in siblings if sibling is not passer]
+    def start_exclusive(self, vcpu: ExclusiveVcpu, siblings: Sequence[ExclusiveVcpu]) -> bool:
+        """Wait until none of the *siblings* is in the guest; False: *vcpu* is to park."""
+        others = [sibling for sibling in siblings if sibling is not vcpu]
         with self._changed:
-            if passer is self._last:
-                self._changed.wait_for(lambda: not self.owed or passer.stopping, _SLICE)
-            self._wait(passer, lambda: self.holder is None)
-            if passer.stopping:
+            if vcpu is self._last:
+                self._changed.wait_for(lambda: not self.owed or vcpu.stopping, _SLICE)
+            self._wait(vcpu, lambda: self.holder is None)
+            if vcpu.stopping:
                 return False
-            self.holder = self._last = passer
-            self.owed.discard(passer)
+            self.holder = self._last = vcpu
+            self.owed.discard(vcpu)
             for sibling in others:
                 if sibling.in_guest:
-                    sibling.nudge()
+                    sibling.kick()
             self._changed.wait_for(
-                lambda: passer.stopping or not any(each.in_guest for each in others)
+                lambda: vcpu.stopping or not any(each.in_guest for each in others)
             )
-            if passer.stopping:
+            if vcpu.stopping:
                 self.holder = None
                 self._changed.notify_all()
                 return False
             return True
 
-    def let_go(self, passer: Passer) -> None:
-        """Open it, if *passer* holds it."""
+    def end_exclusive(self, vcpu: ExclusiveVcpu) -> None:
+        """Open it, if *vcpu* holds it."""
         with self._changed:
-            if self.holder is passer:
+            if self.holder is vcpu:
                 self.holder = None
                 self.owed = set(self._waiting)
                 self._changed.notify_all()
 
-    def wait(self, passer: Passer) -> None:
-        """Wait until somebody else's hold is over, or *passer* is to park."""
-        absent = passer.absent
+    def wait(self, vcpu: ExclusiveVcpu) -> None:
+        """Wait until somebody else's hold is over, or *vcpu* is to park."""
+        powered_off = vcpu.powered_off
         with self._changed:
             self._changed.notify_all()
-            self._wait(passer, lambda: self.holder in (None, passer), absent=absent)
+            self._wait(vcpu, lambda: self.holder in (None, vcpu), powered_off=powered_off)
 
-    def _wait(self, passer: Passer, ready: Callable[[], bool], *, absent: bool = False) -> None:
-        if not absent:  # else it would not take the turn that it is owed
-            self._waiting.add(passer)
-        self._changed.wait_for(lambda: ready() or passer.stopping)
-        self._waiting.discard(passer)
+    def _wait(
+        self, vcpu: ExclusiveVcpu, ready: Callable[[], bool], *, powered_off: bool = False
+    ) -> None:
+        if not powered_off:  # else it would not take the turn that it is owed
+            self._waiting.add(vcpu)
+        self._changed.wait_for(lambda: ready() or vcpu.stopping)
+        self._waiting.discard(vcpu)
 
-    def parks(self, passer: Passer) -> None:
-        """*passer* will not be back before it is resumed: it holds nothing, and is owed nothing."""
+    def parks(self, vcpu: ExclusiveVcpu) -> None:
+        """*vcpu* will not be back before it is resumed: it holds nothing, and is owed nothing."""
         with self._changed:
-            if self.holder is passer:
+            if self.holder is vcpu:
                 self.holder = None
-            self.owed.discard(passer)
+            self.owed.discard(vcpu)
             self._changed.notify_all()
 
-    def came_back(self, passer: Passer) -> None:
-        """*passer* is out of the guest, into which somebody may wait to be let alone."""
+    def left_guest(self, vcpu: ExclusiveVcpu) -> None:
+        """*vcpu* is out of the guest, into which somebody may wait to be let alone."""
         with self._changed:
-            self.owed.discard(passer)
+            self.owed.discard(vcpu)
             self._changed.notify_all()
 
-    def look_again(self) -> None:
+    def wake(self) -> None:
         """Something that a waiting one looks at has changed."""
         with self._changed:
             self._changed.notify_all()

@@ -19,7 +19,7 @@ _SPELLED: Final = {value: word for word, value in _SWITCH.items()}
 _DIGITS: Final = 4
 
 
-class Cpu(NamedTuple):
+class CpuOptions(NamedTuple):
     """What a person asks of the vCPUs; None: as the host has it.
 
     ``aarch32`` is AArch32 at EL1, which they do not have unless asked for; programs at EL0
@@ -44,10 +44,10 @@ class Cpu(NamedTuple):
         return ",".join(words)
 
 
-_NAMES: Final = [name for name in Cpu._fields if name != "vector_length"]
+_NAMES: Final = [name for name in CpuOptions._fields if name != "vector_length"]
 
 
-def parse_cpu(text: str) -> Cpu:
+def parse_cpu(text: str) -> CpuOptions:
     """Understand the argument of ``--cpu``: ``host``, then ``feature=on|off``, by commas.
 
     Raises:
@@ -69,7 +69,7 @@ def parse_cpu(text: str) -> Cpu:
             switches[name], vector_length = True, _bits(text, value)
         else:
             raise InputError(f"--cpu {text}: expected {name}=on or {name}=off")
-    cpu = Cpu(**switches, vector_length=vector_length)
+    cpu = CpuOptions(**switches, vector_length=vector_length)
     if cpu.aarch32 and (cpu.sve or cpu.pauth or cpu.mte):
         raise InputError(f"--cpu {text}: with aarch32=on there is no sve, no pauth and no mte")
     return cpu
@@ -111,7 +111,7 @@ class Features(NamedTuple):
         return bits
 
 
-def choose(cpu: Cpu, extension: Callable[[int], int]) -> Features:
+def choose(cpu: CpuOptions, extension: Callable[[int], int]) -> Features:
     """What *cpu* comes to on a host of which *extension* tells (KVM_CHECK_EXTENSION).
 
     Raises:
@@ -141,7 +141,7 @@ def choose(cpu: Cpu, extension: Callable[[int], int]) -> Features:
     )
 
 
-def initialise(vm: int, vcpus: Sequence[KvmVcpu], cpu: Cpu, features: Features) -> int:
+def initialise(vm: int, vcpus: Sequence[KvmVcpu], cpu: CpuOptions, features: Features) -> int:
     """Make vCPUs of a VM what they are: the first is on, the others wait for PSCI CPU_ON.
 
     Returns the longest SVE vector's bits, 0 without SVE.
@@ -163,7 +163,7 @@ def initialise(vm: int, vcpus: Sequence[KvmVcpu], cpu: Cpu, features: Features) 
     return vector_length
 
 
-def set_up_vectors(vcpu: KvmVcpu, cpu: Cpu) -> int:
+def set_up_vectors(vcpu: KvmVcpu, cpu: CpuOptions) -> int:
     """Give a vCPU with SVE its vector lengths, for ever; the longest, in bits.
 
     KVM takes all of the host's lengths up to some longest one, and nothing else.

@@ -12,7 +12,7 @@ from gdbstub.kvm import host_memory
 from gdbstub.kvm.abi import CData, ffi
 
 
-class Ram:
+class GuestRam:
     """*size* bytes of RAM from *base* on."""
 
     def __init__(self, base: int, size: int, uncached: Callable[[], bool]) -> None:

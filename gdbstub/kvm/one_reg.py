@@ -23,7 +23,7 @@ _SET_ONE_REG: Final = kvm_abi.SET_ONE_REG
 _BYTES_8: Final = 3
 
 
-class Clock:
+class VirtualClock:
     """What the virtual counter of every vCPU shows while all are parked; None: as it runs."""
 
     stopped_at: int | None = None
@@ -46,7 +46,7 @@ class OneReg:
     KVM_RUN to return.
     """
 
-    def __init__(self, fd: int, clock: Clock, counts: Counts) -> None:
+    def __init__(self, fd: int, clock: VirtualClock, counts: Counts) -> None:
         self.fd = fd
         self.counts = counts
         self._clock = clock

@@ -18,16 +18,16 @@ from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
 from gdbstub.errors import MachineError
 from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm.abi import CData, ffi, libc
-from gdbstub.kvm.exclusive import Gate
+from gdbstub.kvm.exclusive import ExclusiveSection
 from gdbstub.kvm.guest_debug import GuestDebug
-from gdbstub.kvm.one_reg import Clock, Counts, OneReg
+from gdbstub.kvm.one_reg import Counts, OneReg, VirtualClock
 from gdbstub.machine import (
     DebugExit,
     DebugRegisters,
     Exit,
-    Go,
     Power,
     RunFailure,
+    RunMode,
     SystemEvent,
     SystemEventKind,
 )
@@ -70,13 +70,13 @@ class KvmVcpu(OneReg):
         run_size: int,
         index: int,
         mmio: Mmio,
-        clock: Clock,
+        clock: VirtualClock,
         counts: Counts,
-        gate: Gate,
+        exclusive: ExclusiveSection,
     ) -> None:
         self.index = index
         super().__init__(fd, clock, counts)
-        self._gate = gate
+        self._exclusive = exclusive
         self._mmio = mmio
         self._mapping = mmap.mmap(fd, run_size)
         self._buffer: CData = ffi.from_buffer(self._mapping)
@@ -84,7 +84,7 @@ class KvmVcpu(OneReg):
         self._mp_state: CData = ffi.new("struct kvm_mp_state *")
         self._guest_debug = GuestDebug(fd)
         self._armed = DebugRegisters()
-        self._debug_exit: Callable[[DebugExit], Go | None] = lambda _: None
+        self._debug_exit: Callable[[DebugExit], RunMode | None] = lambda _: None
         self._parked: Callable[[Exit | None], None] = lambda _: None
         # Whether the last run ended by a kick: a step may have left its exception pending.
         self._cut_short = False
@@ -114,20 +114,22 @@ class KvmVcpu(OneReg):
         return Power.OFF if stopped else Power.ON
 
     @property
-    def absent(self) -> bool:
-        """Whether it is powered off, and so sleeps in KVM_RUN (``Passer.absent``)."""
+    def powered_off(self) -> bool:
+        """Whether it is powered off, and so sleeps in KVM_RUN (``ExclusiveVcpu.powered_off``)."""
         return self.power is Power.OFF
 
     # Running.
 
     def start(
-        self, debug_exit: Callable[[DebugExit], Go | None], parked: Callable[[Exit | None], None]
+        self,
+        debug_exit: Callable[[DebugExit], RunMode | None],
+        parked: Callable[[Exit | None], None],
     ) -> None:
         """Make the thread; *parked* is called on it each time the vCPU comes to rest."""
         self._debug_exit, self._parked = debug_exit, parked
         self._thread.start()
 
-    def arm(self, go: Go, debug: DebugRegisters) -> None:
+    def arm(self, go: RunMode, debug: DebugRegisters) -> None:
         """Set what it runs with next, *debug* unless *go* says otherwise; parked.
 
         Raises:
@@ -138,7 +140,7 @@ class KvmVcpu(OneReg):
         self._armed = debug
 
     def ready(self) -> None:
-        """Forget earlier kicks. Of all that will run, before any does: see ``kick``."""
+        """Forget earlier kicks. Of all that will run, before any does: see ``stop``."""
         self.stopping = False
         self._run.immediate_exit = 0
 
@@ -146,17 +148,20 @@ class KvmVcpu(OneReg):
         """Let a parked vCPU that is ready run."""
         self._go.release()
 
-    def kick(self) -> None:
+    def stop(self) -> None:
         """Make a running vCPU park soon. Safe against every race with KVM_RUN.
 
         A KVM_RUN that is under way is ended by the signal; one that has not begun yet ends
         at once by ``immediate_exit``; one that is ready and not resumed yet, likewise.
         """
         self.stopping = True
-        self.nudge()
+        self.kick()
 
-    def nudge(self) -> None:
-        """Make a running vCPU come back to the gate; it goes on from there if it may."""
+    def kick(self) -> None:
+        """Make a running vCPU leave the guest.
+
+        It goes back in, unless it is to stop or another vCPU has the guest for itself.
+        """
         self._run.immediate_exit = 1
         if self._thread.ident is not None and self._thread.is_alive():
             signal.pthread_kill(self._thread.ident, KICK)
@@ -185,27 +190,27 @@ class KvmVcpu(OneReg):
                 _log.exception("vCPU %d", self.index)
                 exit = RunFailure(self.index, f"internal error: {error!r}")
             self._cut_short = exit is None
-            if self._gate.holder is self or self._gate.owed:
-                self._gate.parks(self)
+            if self._exclusive.holder is self or self._exclusive.owed:
+                self._exclusive.parks(self)
             self._parked(exit)
 
     def _run_until_stop(self) -> Exit | None:
         """Run to the next exit that is a stop; None when a kick ended it."""
-        run, fd, gate, known = self._run, self.fd, self._gate, self._known
+        run, fd, exclusive, known = self._run, self.fd, self._exclusive, self._known
         ioctl, nothing, debug = libc.ioctl, ffi.NULL, run.debug
         logging_all = _log.isEnabledFor(logging.DEBUG)
         counts, exits = self.counts, self.counts.exits
         while True:
             known.clear()
             self.in_guest = True
-            if gate.holder is not None and gate.holder is not self:
-                self._wait_at_gate()
+            if exclusive.holder is not None and exclusive.holder is not self:
+                self._wait_for_exclusive()
             counts.runs += 1
             failed = ioctl(fd, _RUN, nothing) < 0
             code = ffi.errno if failed else 0
             self.in_guest = False
-            if gate.holder is not None or gate.owed:
-                gate.came_back(self)
+            if exclusive.holder is not None or exclusive.owed:
+                exclusive.left_guest(self)
             if failed:
                 if code == kvm_abi.EHWPOISON:
                     _log.error("vCPU %d: the guest has met a memory error of the host", self.index)
@@ -245,11 +250,11 @@ class KvmVcpu(OneReg):
             else:
                 return RunFailure(self.index, _failure(run))
 
-    def _wait_at_gate(self) -> None:
+    def _wait_for_exclusive(self) -> None:
         """Wait outside while another vCPU has the guest for itself."""
-        while self._gate.holder not in (None, self) and not self.stopping:
+        while self._exclusive.holder not in (None, self) and not self.stopping:
             self.in_guest = False
-            self._gate.wait(self)
+            self._exclusive.wait(self)
             # In this order: who holds it next and sees us in the guest sets this again.
             self._run.immediate_exit = 0
             self.in_guest = True

@@ -94,7 +94,7 @@ def requirements() -> list[str]:
     return sorted(wanted)
 
 
-def _build(directory: Path, base: kernel.Kernel, wheels: list[str]) -> None:
+def _build(directory: Path, base: kernel.HostKernel, wheels: list[str]) -> None:
     tools.require("apt-get", "dpkg-deb", "tar", "cpio")
     tree = directory / "tree"
     with Steps("preparing the lab", 6) as steps:

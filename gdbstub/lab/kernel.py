@@ -22,7 +22,7 @@ WANTED_MODULES: Final = ("virtio_pci", "virtio_net")
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class HostKernel:
     """One prepared kernel: an Image, and modules that are named in the order to load them."""
 
     directory: Path
@@ -38,13 +38,13 @@ class Kernel:
         return self.directory / "modules"
 
 
-def prepare(suite: str = "") -> Kernel:
+def prepare(suite: str = "") -> HostKernel:
     """Return the kernel of a Debian suite, of this machine's own without one.
 
     It is fetched by apt the first time.
     """
     parts: list[str | bytes] = [Path(__file__).read_bytes(), suite or debian.release()]
-    return Kernel(cache.entry("kernel", parts, lambda directory: _build(directory, suite)))
+    return HostKernel(cache.entry("kernel", parts, lambda directory: _build(directory, suite)))
 
 
 def _build(directory: Path, suite: str) -> None:

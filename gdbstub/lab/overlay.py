@@ -17,7 +17,7 @@ from gdbstub.lab.image import DIST_PACKAGES
 
 PROJECT: Final = Path(__file__).parents[1]
 #: As pip writes it, and no -m: that alone takes a tenth of a second under emulation.
-COMMAND: Final = "#!/usr/bin/python3\nfrom gdbstub.cli import main\n\nmain()\n"
+COMMAND: Final = "#!/usr/bin/python3\nfrom gdbstub.cli.main import main\n\nmain()\n"
 HOME: Final = "root"
 SKIPPED: Final = shutil.ignore_patterns("__pycache__", ".*", "*.pyc")
 

@@ -14,7 +14,7 @@ from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab
 
 
-class Door(Protocol):
+class PortForward(Protocol):
     """One way in."""
 
     def check(self) -> None:
@@ -30,7 +30,7 @@ class Door(Protocol):
         ...
 
 
-class TcpDoor:
+class TcpForward:
     """A TCP port of this machine (0: any free one); IPv4, for QEMU forwards no other."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -70,7 +70,7 @@ def resolve(host: str) -> str:
     return str(found[0][4][0])
 
 
-class UnixDoor:
+class UnixForward:
     """A Unix socket, for its owner alone; ssh listens on it."""
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +111,7 @@ class UnixDoor:
             self.path.unlink(missing_ok=True)
 
 
-class StdioDoor:
+class StdioForward:
     """Standard input and output, for GDB's ``target remote | command``."""
 
     def __init__(self) -> None:

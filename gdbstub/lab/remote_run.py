@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, Self
 
 from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab, Stream
-from gdbstub.lab.port_forwards import Door, StdioDoor
+from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.qemu import ADDRESS, Options
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
@@ -37,7 +37,7 @@ class Request:
     """
 
     argv: Sequence[str | Path]
-    door: Door
+    forward: PortForward
     record: Path | None = None
     stdin: Stream = None
     stdout: Stream = None
@@ -59,7 +59,7 @@ class RemoteRun:
         self._on_listening = on_listening
         self._failure: LabError | None = None
         self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
-        request.door.check()
+        request.forward.check()
         with ExitStack() as stack:
             record = stack.enter_context(open_record(request.record)) if request.record else None
             self._lab = stack.enter_context(Lab.open(request.options))
@@ -90,7 +90,7 @@ class RemoteRun:
             setup += f"; exec 3>{fifo}"
         command = ["sh", "-c", f'{setup}; exec "$@"', "sh", *self._request.command]
         stdin, stdout = self._request.stdin, self._request.stdout
-        if isinstance(self._request.door, StdioDoor):  # this process's own are the client's
+        if isinstance(self._request.forward, StdioForward):  # this process's own are the client's
             stdin = subprocess.DEVNULL
             stdout = sys.stderr.fileno() if stdout is None else stdout
         return self._lab.popen(
@@ -109,25 +109,25 @@ class RemoteRun:
         for line in self._process.stderr:
             if not heard and (match := LISTENING.fullmatch(line)):
                 heard = True
-                self._open_door(int(match[2]))
+                self._open_forward(int(match[2]))
             else:
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
 
-    def _open_door(self, port: int) -> None:
+    def _open_forward(self, port: int) -> None:
         try:
-            address, local_port = self._request.door.open(self._lab, port)
+            address, local_port = self._request.forward.open(self._lab, port)
         except LabError as error:
             self._failure = error
             self.stop()
         else:
-            if isinstance(self._request.door, StdioDoor):
-                threading.Thread(target=self._stop_after, args=[self._request.door]).start()
+            if isinstance(self._request.forward, StdioForward):
+                threading.Thread(target=self._stop_after, args=[self._request.forward]).start()
             self._on_listening(address, local_port)
 
-    def _stop_after(self, door: StdioDoor) -> None:
+    def _stop_after(self, forward: StdioForward) -> None:
         """The client's streams are the only way in: when they end, so does the session."""
-        door.wait()
+        forward.wait()
         self.stop()
 
     def wait(self, timeout: float | None = None) -> int:
@@ -161,7 +161,7 @@ class RemoteRun:
                 self._process.wait()
         finally:
             with suppress(LabError):
-                self._request.door.close()
+                self._request.forward.close()
             if self._process.stderr:
                 self._messages.join()
                 self._process.stderr.close()

@@ -26,7 +26,7 @@ _BANNER: Final = b"Linux version "
 _BANNER_LIMIT: Final = 512
 
 
-class Kernel(NamedTuple):
+class LinkedKernel(NamedTuple):
     """What was linked where; a banner is kept as Latin-1, which has a character for each byte."""
 
     #: The first PT_LOAD.
@@ -72,11 +72,11 @@ class Kernel(NamedTuple):
         raise NotFound(f"its banner is not at {gva:#x}")
 
 
-class Program(NamedTuple):
+class GuestProgram(NamedTuple):
     """What clients have symbols of: the file's absolute path, and what a kernel's tell."""
 
     file: str = ""
-    kernel: Kernel | None = None
+    kernel: LinkedKernel | None = None
 
     def to_text(self) -> str:
         """All of it, on one line."""
@@ -92,14 +92,14 @@ class Program(NamedTuple):
         fields = json.loads(text)
         kernel = fields["kernel"]
         if kernel is not None:
-            kernel = Kernel(**kernel | {"vectors": tuple(kernel["vectors"])})
+            kernel = LinkedKernel(**kernel | {"vectors": tuple(kernel["vectors"])})
         return cls(fields["file"], kernel)
 
 
-NO_PROGRAM: Final = Program()
+NO_PROGRAM: Final = GuestProgram()
 
 
-def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> Kernel:
+def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKernel:
     """What the ELF file *symbols* tells of the kernel whose Image lies at the physical *ipa*.
 
     Of a file that holds symbols and no contents, the banner is *image*'s.
@@ -116,7 +116,7 @@ def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> Kernel:
     pieces = [(segment.vaddr, bytes(segment.data)) for segment in file.segments]
     for gva, data in (*pieces, (start, image)):
         for at, banner in _banners(data):
-            return Kernel(
+            return LinkedKernel(
                 start=start,
                 vectors=tuple(_vectors(found)),
                 banner_at=gva + at,

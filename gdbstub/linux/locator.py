@@ -10,14 +10,14 @@ from gdbstub.aarch64.registers import VBAR_EL1
 from gdbstub.capabilities import Relocation
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import NotFound
-from gdbstub.linux.kaslr import Program
+from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.machine import Machine, Power
 
 
-class Whereabouts:
+class KernelLocator:
     """Finds it, every vCPU being parked."""
 
-    def __init__(self, program: Program, machine: Machine, memory: VirtualMemory) -> None:
+    def __init__(self, program: GuestProgram, machine: Machine, memory: VirtualMemory) -> None:
         """Know of nowhere that it has been."""
         self.program = program
         self.machine = machine

@@ -105,7 +105,7 @@ def _parameter(word: str) -> _Parameter:
     return _Parameter(word, optional, many, choices)
 
 
-class Template:
+class ArgumentTemplate:
     """A template: words in capitals, ``a|b`` for a choice, ``[…]`` for what may be absent.
 
     ``NAME...`` at its end takes all that follows, as a tuple.

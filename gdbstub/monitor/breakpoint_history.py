@@ -6,24 +6,24 @@ stays in the guest meanwhile is what ``Breakpoints`` last armed, and is not kept
 
 from typing import Final
 
-from gdbstub.target import Kind, Stop, Stopped
+from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 #: More than these, oldest first, are forgotten.
 REMEMBERED: Final = 1000
 
 _KINDS: Final = {
-    Stop.SWBREAK: Kind.SOFTWARE,
-    Stop.HWBREAK: Kind.HARDWARE,
-    Stop.WATCH: Kind.WRITE,
-    Stop.RWATCH: Kind.READ,
-    Stop.AWATCH: Kind.ACCESS,
+    StopReason.SWBREAK: BreakpointKind.SOFTWARE,
+    StopReason.HWBREAK: BreakpointKind.HARDWARE,
+    StopReason.WATCH: BreakpointKind.WRITE,
+    StopReason.RWATCH: BreakpointKind.READ,
+    StopReason.AWATCH: BreakpointKind.ACCESS,
 }
 
 
 class Entry:
     """One that was asked for, and whether it still is."""
 
-    def __init__(self, kind: Kind, gva: int, length: int) -> None:
+    def __init__(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """It is to be asked for."""
         self.kind = kind
         self.gva = gva
@@ -37,16 +37,16 @@ class Entry:
         self.until = 0
 
 
-class Ledger:
+class BreakpointHistory:
     """Entries by what was asked for, the latest last."""
 
     def __init__(self, runs: int = 0) -> None:
         """Begin empty, after so many *runs*."""
-        self.entries: dict[tuple[Kind, int, int], Entry] = {}
+        self.entries: dict[tuple[BreakpointKind, int, int], Entry] = {}
         #: How often the guest was set going: what is asked for is armed then, and only then.
         self.runs = runs
 
-    def insert(self, kind: Kind, gva: int, length: int, places: frozenset[int]) -> None:
+    def insert(self, kind: BreakpointKind, gva: int, length: int, places: frozenset[int]) -> None:
         """It was asked for."""
         key = kind, gva, length
         entry = self.entries.pop(key, None) or Entry(*key)
@@ -57,7 +57,7 @@ class Ledger:
         if len(self.entries) > REMEMBERED:
             del self.entries[next(iter(self.entries))]
 
-    def remove(self, kind: Kind, gva: int, length: int) -> None:
+    def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """It was taken back."""
         if entry := self.entries.get((kind, gva, length)):
             entry.asked, entry.until = False, self.runs
@@ -69,7 +69,7 @@ class Ledger:
     def hit(self, stopped: Stopped, pc: int) -> None:
         """A client is told of a stop."""
         kind = _KINDS[stopped.stop]
-        if kind in (Kind.SOFTWARE, Kind.HARDWARE):
+        if kind in (BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE):
             found = self.entries.get((kind, pc, 4))
         else:
             found = next((e for e in self.entries.values() if _watches(e, kind, stopped.gva)), None)
@@ -77,5 +77,5 @@ class Ledger:
             found.hits += 1
 
 
-def _watches(entry: Entry, kind: Kind, gva: int) -> bool:
+def _watches(entry: Entry, kind: BreakpointKind, gva: int) -> bool:
     return entry.kind is kind and entry.gva <= gva < entry.gva + entry.length

@@ -9,22 +9,22 @@ from typing import Final
 from gdbstub.aarch64.bits import Word
 from gdbstub.aarch64.sysreg import DBGBCR, DBGWCR
 from gdbstub.monitor.breakpoint_history import Entry
-from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
-from gdbstub.target import Kind
+from gdbstub.target import BreakpointKind
 
 _KINDS: Final = {
-    Kind.SOFTWARE: "break",
-    Kind.HARDWARE: "hbreak",
-    Kind.WRITE: "watch",
-    Kind.READ: "rwatch",
-    Kind.ACCESS: "awatch",
+    BreakpointKind.SOFTWARE: "break",
+    BreakpointKind.HARDWARE: "hbreak",
+    BreakpointKind.WRITE: "watch",
+    BreakpointKind.READ: "rwatch",
+    BreakpointKind.ACCESS: "awatch",
 }
 _HEAD: Final = ("kind", "address", "bytes", "hits", "false", "state", "physical")
 
 
 @command("break list")
-def break_list(context: Context) -> str:
+def break_list(context: CommandContext) -> str:
     """Show what is armed where, and how often each was hit.
 
     hits: stops that the client was told of. false: hits whose condition did not hold.
@@ -33,7 +33,7 @@ def break_list(context: Context) -> str:
     physical: where a BRK is in RAM now; an armed break with none is served by a comparator.
     Below: the comparators of every vCPU, as they are armed now.
     """
-    entries = context.ledger.entries.values()
+    entries = context.history.entries.values()
     rows = [_row(context, entry) for entry in entries if _shown(context, entry)]
     lines = table(rows, _HEAD) if rows else "No breakpoint, no watchpoint.\n"
     armed = context.breakpoints.armed
@@ -42,21 +42,21 @@ def break_list(context: Context) -> str:
     return f"{lines}\n{table(pairs)}" if pairs else lines
 
 
-def _shown(context: Context, entry: Entry) -> bool:
-    return entry.asked or bool(entry.hits) or context.ledger.armed(entry)
+def _shown(context: CommandContext, entry: Entry) -> bool:
+    return entry.asked or bool(entry.hits) or context.history.armed(entry)
 
 
-def _places(context: Context, entry: Entry) -> list[int]:
+def _places(context: CommandContext, entry: Entry) -> list[int]:
     """Where a BRK for it is in RAM now."""
-    if entry.kind is not Kind.SOFTWARE:
+    if entry.kind is not BreakpointKind.SOFTWARE:
         return []
     places = context.breakpoints.places(entry.gva) or entry.places
     return sorted(ipa for ipa in places if context.breakpoints.patched(ipa))
 
 
-def _row(context: Context, entry: Entry) -> tuple[str, ...]:
+def _row(context: CommandContext, entry: Entry) -> tuple[str, ...]:
     places = " ".join(f"{ipa:#x}" for ipa in _places(context, entry))
-    state = "armed" if context.ledger.armed(entry) else "asked" if entry.asked else "out"
+    state = "armed" if context.history.armed(entry) else "asked" if entry.asked else "out"
     return (
         *(_KINDS[entry.kind], f"{entry.gva:#x}", f"{entry.length:5}", f"{entry.hits:4}"),
         f"{context.breakpoints.false_hits[entry.kind, entry.gva]:5}",

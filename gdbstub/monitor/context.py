@@ -11,9 +11,9 @@ from gdbstub.aarch64.registers import Register
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
-from gdbstub.linux.locator import Whereabouts
+from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine, Vcpu
-from gdbstub.monitor.breakpoint_history import Ledger
+from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
 from gdbstub.target import Command
 
@@ -22,15 +22,15 @@ _ALIASES: Final = {"lr": "x30", "fp": "x29"}
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class CommandContext:
     """One line that somebody typed, and all that it can be about; every vCPU is parked."""
 
     asked: Command
     debugger: Debugger
     machine: Machine
     breakpoints: Breakpoints
-    ledger: Ledger
-    whereabouts: Whereabouts
+    history: BreakpointHistory
+    locator: KernelLocator
 
     @property
     def index(self) -> int:
@@ -63,7 +63,7 @@ class Context:
         raise InputError(f"there is no register ${name}")
 
 
-COMMANDS: Final = Table[Context]()
+COMMANDS: Final = Table[CommandContext]()
 
 #: The decorator that registers a command.
 command: Final = COMMANDS.command

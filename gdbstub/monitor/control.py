@@ -5,7 +5,7 @@ None sets it going.
 
 from typing import Final
 
-from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.context import CommandContext, command
 
 _STALE: Final = (
     "GDB still has the old registers: type  maint flush register-cache\n"
@@ -22,7 +22,7 @@ _TIME: Final = {
 
 
 @command("reset")
-def reset(context: Context) -> str:
+def reset(context: CommandContext) -> str:
     """Start the guest over, halted at its first instruction.
 
     Memory, registers and devices are as they were at the start; breakpoints stay. GDB does
@@ -33,14 +33,14 @@ def reset(context: Context) -> str:
 
 
 @command("quit")
-def quit_(context: Context) -> str:
+def quit_(context: CommandContext) -> str:
     """End the guest, and the stub with it."""
     context.debugger.kill()
     return "The guest has ended.\n"
 
 
 @command("step-irqs", "[on|off]")
-def step_irqs(context: Context, wanted: str | None) -> str:
+def step_irqs(context: CommandContext, wanted: str | None) -> str:
     """Let a step be taken by an interrupt, or not (off at first); alone: say which.
 
     off: stepi executes the instruction at PC and nothing else, though an interrupt is
@@ -54,7 +54,7 @@ def step_irqs(context: Context, wanted: str | None) -> str:
 
 
 @command("time", "[free|still]")
-def time(context: Context, wanted: str | None) -> str:
+def time(context: CommandContext, wanted: str | None) -> str:
     """Let the guest's clock run while it is halted, or not (still at first); alone: say which.
 
     still: the virtual counter goes on where it stood, so the guest does not notice how long

@@ -8,7 +8,7 @@ from typing import Final
 from gdbstub.aarch64.registers import CNTVCT_EL0, CPSR, PC, SCTLR_EL1, TCR_EL1
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
 from gdbstub.machine import Power, Vcpu
-from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.control import step_irqs, time
 from gdbstub.monitor.text import count, table
 
@@ -16,7 +16,7 @@ _GRANULE: Final = {0b00: "4", 0b01: "64", 0b10: "16"}  # KiB, by TCR_EL1.TG0
 
 
 @command("info")
-def info(context: Context) -> str:
+def info(context: CommandContext) -> str:
     """Say what is debugged here, and how: guest, vCPUs, slots, clock, client."""
     machine = context.machine
     rows = list(machine.about.items())
@@ -36,7 +36,7 @@ def info(context: Context) -> str:
     return table(rows)
 
 
-def _vcpu(context: Context, index: int) -> str:
+def _vcpu(context: CommandContext, index: int) -> str:
     vcpu = context.machine.vcpus[index]
     here = ", current thread" if index == context.index else ""
     if vcpu.power is Power.OFF:

@@ -10,7 +10,7 @@ from typing import Final
 from gdbstub.aarch64.registers import CPSR, SCTLR_EL1
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR
 from gdbstub.errors import NotFound
-from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.context import CommandContext, command
 
 _EARLY: Final = """\
 Until it has set its vectors nothing tells. To stop soon after, break where start_kernel is
@@ -30,15 +30,15 @@ or LLDB:
 
 
 @command("kaslr")
-def kaslr(context: Context) -> str:
+def kaslr(context: CommandContext) -> str:
     """Say how far above its link addresses the Linux kernel runs, and how symbols get there.
 
     It is known when the kernel has set VBAR_EL1, early in its boot, from then on. It takes the
     kernel's own symbols: --symbols vmlinux.
     """
-    program = context.whereabouts.program
+    program = context.locator.program
     try:
-        place, how = context.whereabouts.find()
+        place, how = context.locator.find()
     except NotFound as why:
         said = f"Where the kernel is cannot be told.\n{why}\n"
         if not program.kernel:

@@ -7,7 +7,7 @@ from typing import Final
 
 from gdbstub.aarch64.walk import render
 from gdbstub.errors import InputError, MemoryFault
-from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.context import CommandContext, command
 
 _LINE: Final = 16
 _DUMPED: Final = 4 * _LINE
@@ -16,7 +16,7 @@ _PRINTABLE: Final = range(0x20, 0x7F)
 
 
 @command("walk", "ADDR")
-def walk(context: Context, gva: int) -> str:
+def walk(context: CommandContext, gva: int) -> str:
     """Show how the current thread's translation tables translate a virtual address.
 
     A line for each table that is looked into: its level, its physical address and the index,
@@ -26,7 +26,7 @@ def walk(context: Context, gva: int) -> str:
 
 
 @command("phys", "ADDR")
-def phys(context: Context, gva: int) -> str:
+def phys(context: CommandContext, gva: int) -> str:
     """Say at which physical address a virtual one lies for the current thread."""
     mapping = context.breakpoints.memory.translate(context.index, gva)
     try:
@@ -38,7 +38,7 @@ def phys(context: Context, gva: int) -> str:
 
 
 @command("dump", "PHYSICAL [LENGTH]")
-def dump(context: Context, ipa: int, length: int | None) -> str:
+def dump(context: CommandContext, ipa: int, length: int | None) -> str:
     """Show bytes at a physical address, 64 unless told, as they are in RAM.
 
     Breakpoints of yours are seen here if they are inserted; GDB's own commands hide them.

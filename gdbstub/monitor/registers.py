@@ -12,7 +12,7 @@ from gdbstub.aarch64 import sysreg
 from gdbstub.aarch64.bits import Bits, Word
 from gdbstub.aarch64.registers import SYSTEM, Register
 from gdbstub.errors import InputError
-from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
 
 #: What a row's type says of its fields.
@@ -28,7 +28,7 @@ _WORDS: Final[dict[str, type[Word]]] = {
 
 
 @command("regs", "[NAME...]")
-def regs(context: Context, patterns: tuple[str, ...]) -> str:
+def regs(context: CommandContext, patterns: tuple[str, ...]) -> str:
     """Show the current thread's registers with their fields; all system registers unless named.
 
     A NAME is a whole one, or a regular expression that is looked for in all names; capitals

@@ -6,15 +6,15 @@ Counting goes on all the time; this only shows it.
 from collections.abc import Mapping
 from typing import Final
 
-from gdbstub.monitor.context import Context, command
+from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
-from gdbstub.target import Tally
+from gdbstub.target import Timing
 
 _UNKNOWN: Final = "(not known)"
 
 
 @command("stats")
-def stats(context: Context) -> str:
+def stats(context: CommandContext) -> str:
     """Show how many packets, exits and system calls there were, and what packets took.
 
     Packets are this client's; their microseconds are from a packet's arrival to its reply or,
@@ -22,8 +22,8 @@ def stats(context: Context) -> str:
     server learns of it to its reply. Exits and system calls are those of all vCPUs since the
     start.
     """
-    packets = {name.decode() or _UNKNOWN: tally for name, tally in context.asked.packets.items()}
-    rows = [_took(name, tally) for name, tally in sorted(packets.items())]
+    packets = {name.decode() or _UNKNOWN: timing for name, timing in context.asked.packets.items()}
+    rows = [_took(name, timing) for name, timing in sorted(packets.items())]
     rows.append(_took("(stops)", context.asked.stops))
     parts = [table(rows, ("packet", "  number", "us each"))]
     for group, numbers in context.machine.counts.items():
@@ -31,9 +31,9 @@ def stats(context: Context) -> str:
     return "\n".join(parts)
 
 
-def _took(name: str, tally: Tally) -> tuple[str, str, str]:
-    each = f"{tally.nanoseconds / tally.count / 1e3:7.1f}" if tally.count else ""
-    return name, f"{tally.count:8}", each
+def _took(name: str, timing: Timing) -> tuple[str, str, str]:
+    each = f"{timing.nanoseconds / timing.count / 1e3:7.1f}" if timing.count else ""
+    return name, f"{timing.count:8}", each
 
 
 def _counted(numbers: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from gdbstub.errors import InputError
-from gdbstub.monitor.arguments import Registers, Template
+from gdbstub.monitor.arguments import ArgumentTemplate, Registers
 from gdbstub.monitor.text import table
 
 Place = TypeVar("Place", bound=Registers)
@@ -20,11 +20,11 @@ _HELP: Final = "monitor help lists all commands"
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Generic[Place]):
+class MonitorCommand(Generic[Place]):
     """One command: its name as words, what it takes, and what does it."""
 
     words: tuple[str, ...]
-    template: Template
+    template: ArgumentTemplate
     handler: Callable[..., str]
 
     @property
@@ -48,11 +48,11 @@ class Table(Generic[Place]):
 
     def __init__(self) -> None:
         """Know ``help`` only."""
-        self._rows: list[Row[Place]] = []
+        self._rows: list[MonitorCommand[Place]] = []
         self.command("help", "[COMMAND...]")(self._help)
 
     @property
-    def rows(self) -> Sequence[Row[Place]]:
+    def rows(self) -> Sequence[MonitorCommand[Place]]:
         """Every command, in order of registration."""
         return self._rows
 
@@ -71,7 +71,7 @@ class Table(Generic[Place]):
             ValueError: the name is taken, or there is no docstring.
         """
         words = tuple(name.split())
-        row_template = Template(template)
+        row_template = ArgumentTemplate(template)
 
         def register(
             handler: Callable[Concatenate[Place, Arguments], str],
@@ -80,7 +80,7 @@ class Table(Generic[Place]):
                 raise ValueError(f"two commands {name!r}")
             if not handler.__doc__:
                 raise ValueError(f"the command {name!r} has no help")
-            self._rows.append(Row(words, row_template, handler))
+            self._rows.append(MonitorCommand(words, row_template, handler))
             return handler
 
         return register
@@ -97,7 +97,7 @@ class Table(Generic[Place]):
         arguments = row.template.parse(typed[len(row.words) :], place, row.usage)
         return row.handler(place, *arguments)
 
-    def _find(self, typed: Sequence[str]) -> Row[Place]:
+    def _find(self, typed: Sequence[str]) -> MonitorCommand[Place]:
         """The row that *typed* begins with, words in full or their unambiguous beginnings."""
         exact = [row for row in self._rows if row.words == tuple(typed[: len(row.words)])]
         if exact:

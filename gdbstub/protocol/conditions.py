@@ -7,11 +7,11 @@ from collections.abc import MutableMapping
 
 from gdbstub.agent import Clauses
 from gdbstub.errors import NoSuchRegister
-from gdbstub.target import Kind, Target
+from gdbstub.target import BreakpointKind, Target
 
 
 class Conditions:
-    """What a client has attached to the breakpoints of *target*; ``Conditional`` made of it.
+    """Conditions and commands of a target's breakpoints, to make ``BreakpointConditions`` of.
 
     The target's ``attach`` and ``take_output`` are the ones here, its ``remove`` ends with
     ``remove``, its ``release`` and ``detach`` keep no breakpoint but those of ``release``.
@@ -20,24 +20,24 @@ class Conditions:
     def __init__(self, target: Target) -> None:
         """Begin with none."""
         self._target = target
-        self._clauses: dict[tuple[Kind, int], Clauses] = {}
+        self._clauses: dict[tuple[BreakpointKind, int], Clauses] = {}
         self._variables: dict[int, int] = {}
         self._printed = b""
 
-    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
-        """As ``Conditional.attach``."""
+    def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
+        """As ``BreakpointConditions.attach``."""
         self._clauses[kind, gva] = clauses
 
-    def remove(self, kind: Kind, gva: int) -> None:
+    def remove(self, kind: BreakpointKind, gva: int) -> None:
         """Forget what was attached there."""
         self._clauses.pop((kind, gva), None)
 
-    def release(self) -> set[tuple[Kind, int]]:
+    def release(self) -> set[tuple[BreakpointKind, int]]:
         """Forget all but what is to print while no client is there; where that is."""
         self._clauses = {place: each for place, each in self._clauses.items() if each.persist}
         return set(self._clauses)
 
-    def stops(self, thread: int, kind: Kind, gva: int) -> bool:
+    def stops(self, thread: int, kind: BreakpointKind, gva: int) -> bool:
         """Whether *thread*, at rest at this breakpoint, is to stop there.
 
         Its commands are run here, and what they print is announced by ``notify``.
@@ -54,7 +54,7 @@ class Conditions:
         return not clauses.commands
 
     def take_output(self) -> bytes:
-        """As ``Conditional.take_output``."""
+        """As ``BreakpointConditions.take_output``."""
         printed, self._printed = self._printed, b""
         return printed
 

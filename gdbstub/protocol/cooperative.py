@@ -15,27 +15,30 @@ from gdbstub.agent import Clauses
 from gdbstub.protocol.conditions import Conditions
 from gdbstub.target import (
     Action,
+    BreakpointKind,
     Exited,
-    Kind,
     Range,
     Report,
     Resume,
     Signal,
-    Stop,
     Stopped,
+    StopReason,
     Thread,
     program_counter,
 )
 
 _log = logging.getLogger(__name__)
 
-_BREAKS: Final = {Kind.SOFTWARE: Stop.SWBREAK, Kind.HARDWARE: Stop.HWBREAK}
-_READS: Final = {Kind.READ: Stop.RWATCH, Kind.ACCESS: Stop.AWATCH}
-_WRITES: Final = {Kind.WRITE: Stop.WATCH, Kind.ACCESS: Stop.AWATCH}
+_BREAKS: Final = {
+    BreakpointKind.SOFTWARE: StopReason.SWBREAK,
+    BreakpointKind.HARDWARE: StopReason.HWBREAK,
+}
+_READS: Final = {BreakpointKind.READ: StopReason.RWATCH, BreakpointKind.ACCESS: StopReason.AWATCH}
+_WRITES: Final = {BreakpointKind.WRITE: StopReason.WATCH, BreakpointKind.ACCESS: StopReason.AWATCH}
 
 
-class SlicedTarget(ABC):
-    """All of ``Target`` but the registers, the memory and ``execute``; and ``Conditional``.
+class CooperativeTarget(ABC):
+    """All of ``Target`` but registers, memory and ``execute``; and ``BreakpointConditions``.
 
     Nothing here is for another thread than the event loop's.
     """
@@ -53,7 +56,9 @@ class SlicedTarget(ABC):
         self._action: Action | Range = Action.CONTINUE
         self._wanted: Report | None = None  # what is to end the running, between two slices
         self.begin()
-        self._inserted: dict[Kind, set[tuple[int, int]]] = {kind: set() for kind in Kind}
+        self._inserted: dict[BreakpointKind, set[tuple[int, int]]] = {
+            kind: set() for kind in BreakpointKind
+        }
         self._conditions = Conditions(self)
 
     # What a subclass has.
@@ -108,16 +113,16 @@ class SlicedTarget(ABC):
         """One."""
         return [Thread(1, 0, "main", "running" if self.running else "halted")]
 
-    def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
         self._inserted[kind].add((gva, 0 if kind in _BREAKS else length))
 
-    def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove it."""
         self._inserted[kind].discard((gva, 0 if kind in _BREAKS else length))
         self._conditions.remove(kind, gva)
 
-    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
+    def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Give a breakpoint conditions and commands, in place of any that it had."""
         self._conditions.attach(kind, gva, clauses)
 

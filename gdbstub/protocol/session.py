@@ -11,9 +11,9 @@ from typing import Final
 
 from gdbstub import rsp
 from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
-from gdbstub.protocol.packets import Client, Work, console, dispatch, find, stop_replies
+from gdbstub.protocol.packets import ClientState, Work, console, dispatch, find, stop_replies
 from gdbstub.protocol.record import Recorder, printable
-from gdbstub.target import Exited, Resume, Target, conditional
+from gdbstub.target import Exited, Resume, Target, breakpoint_conditions
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ class Session:
         self._recorder = recorder
         self._logged = recorder is not None or _log.isEnabledFor(logging.DEBUG)
         self._connection = rsp.Connection(encode)
-        self._client = Client(target, rsp.PACKET_SIZE, kill_on_disconnect=kill_on_disconnect)
+        self._client = ClientState(target, rsp.PACKET_SIZE, kill_on_disconnect=kill_on_disconnect)
         self._waiting: deque[rsp.Event] = deque()
         self._waiting_bytes = 0
         self._owed = False  # a stop reply
         self._work: Work | None = None
-        self._conditional = conditional(target)
+        self._conditions = breakpoint_conditions(target)
         self._running = False
         if target.running:
             self._halt()
@@ -123,7 +123,7 @@ class Session:
 
     def _pass_on_output(self, out: list[bytes]) -> None:
         """Send what breakpoints' commands have printed; only a resume's reply may be preceded."""
-        if self._conditional and (output := self._conditional.take_output()) and self._owed:
+        if self._conditions and (output := self._conditions.take_output()) and self._owed:
             self._send(tuple(console(output, self._client.packet_size)), out)
 
     def advance(self) -> bytes:
@@ -163,7 +163,7 @@ class Session:
 
     def _take(self, event: rsp.Event, out: list[bytes]) -> None:
         """Handle one event now, or put it where it waits for the target to stop."""
-        if isinstance(event, rsp.Packet) or event is rsp.Mark.OVERSIZED:
+        if isinstance(event, rsp.Packet) or event is rsp.ControlByte.OVERSIZED:
             if not (self._running or self._work):
                 if self._halts(event):
                     self._halt()
@@ -175,7 +175,7 @@ class Session:
                 self._handle(event, out)
             else:
                 self._wait(event)
-        elif event is rsp.Mark.INTERRUPT and (self._running or self.busy):
+        elif event is rsp.ControlByte.INTERRUPT and (self._running or self.busy):
             was_busy = self.busy
             self._stop_what_goes_on(out)
             if self._waiting:
@@ -187,7 +187,7 @@ class Session:
         """Handle what waited, as far as the target stays at rest and no work goes on."""
         while self._waiting and not self._client.over:
             event = self._waiting[0]
-            if event is rsp.Mark.INTERRUPT:
+            if event is rsp.ControlByte.INTERRUPT:
                 self._stop_what_goes_on(out)
             elif self._running or self.busy:
                 return

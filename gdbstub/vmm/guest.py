@@ -11,7 +11,7 @@ from gdbstub.aarch64.registers import MPIDR_EL1, PC, X
 from gdbstub.errors import InputError, MachineError
 from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm.abi import ffi
-from gdbstub.kvm.features import Cpu
+from gdbstub.kvm.features import CpuOptions
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from gdbstub.vmm import boot, gic, layout
 from gdbstub.vmm.bus import Bus
@@ -30,7 +30,7 @@ class GuestConfig(NamedTuple):
     append: str | None = None
     initrd: bytes | None = None
     dtb: bytes | None = None
-    cpu: Cpu = Cpu()
+    cpu: CpuOptions = CpuOptions()
     kaslr_seed: int | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
-from gdbstub.target import Action, Kind, Range, Resume, Stopped
+from gdbstub.target import Action, BreakpointKind, Range, Resume, Stopped
 
 _BOUND: Final = 20.0  # seconds
 
@@ -18,8 +18,8 @@ class Client:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.target = Debugger(machine)
-        self._news: queue.Queue[None] = queue.Queue()
-        self.target.notify = lambda: self._news.put(None)
+        self._notifier: queue.Queue[None] = queue.Queue()
+        self.target.notify = lambda: self._notifier.put(None)
         self._interrupts = False
 
     def resume(self, actions: Mapping[int, Action | Range]) -> Stopped:
@@ -28,7 +28,7 @@ class Client:
         if self._interrupts:
             self.target.interrupt()
         while True:
-            self._news.get(timeout=_BOUND)
+            self._notifier.get(timeout=_BOUND)
             if (report := self.target.take_report()) is not None:
                 assert isinstance(report, Stopped), report
                 return report
@@ -51,7 +51,7 @@ class Client:
     def x(self, thread: int, number: int) -> int:
         return self.machine.vcpus[thread - 1].get(X[number])
 
-    def step_over(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def step_over(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """By a breakpoint as GDB goes: without it, that thread alone, and back with it."""
         before = self.pc(thread)
         self.target.remove(thread, kind, gva, length)

@@ -2,7 +2,7 @@
 
 from gdbstub.aarch64.registers import CPSR, PC
 from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm.features import Cpu
+from gdbstub.kvm.features import CpuOptions
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from tests.contract.programs import BASE
 
@@ -24,7 +24,7 @@ def kvm_machine(
     *,
     vcpus: int = 1,
     memory: int = 2 << 20,
-    cpu: Cpu = Cpu(),  # noqa: B008 - frozen
+    cpu: CpuOptions = CpuOptions(),  # noqa: B008 - frozen
 ) -> KvmMachine:
     def populate(machine: KvmMachine) -> None:
         machine.write_memory(BASE, program)

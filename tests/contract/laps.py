@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from gdbstub.target import Action, Kind
+from gdbstub.target import Action, BreakpointKind
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.programs import LAP, LAP_LINES, LAP_VCPUS, LAPS, at
@@ -21,10 +21,10 @@ def begin(start: Start) -> Client:
     client = Client(start(LAPS, vcpus=LAP_VCPUS).machine)
     threads = set(client.threads)
     for thread in client.threads:
-        client.target.insert(1, Kind.SOFTWARE, first(thread), 4)
+        client.target.insert(1, BreakpointKind.SOFTWARE, first(thread), 4)
     while threads:
         threads.remove(client.resume(dict.fromkeys(threads, Action.CONTINUE)).thread)
     for thread in client.threads:
-        client.target.remove(1, Kind.SOFTWARE, first(thread), 4)
+        client.target.remove(1, BreakpointKind.SOFTWARE, first(thread), 4)
         assert client.pc(thread) == first(thread)
     return client

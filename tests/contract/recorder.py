@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from gdbstub.machine import DebugExit, Exit, Go, Machine
+from gdbstub.machine import DebugExit, Exit, Machine, RunMode
 
 _BOUND = 20.0  # seconds; a lab on a busy machine is slow, a hang is longer
 
@@ -18,10 +18,10 @@ class Recorder:
         #: Every debug exit, with the thread that it was told on.
         self.debug_exits: list[tuple[DebugExit, int]] = []
         #: Asked at each debug exit; the answer is the listener's.
-        self.decide: Callable[[DebugExit], Go | None] = lambda _: None
+        self.decide: Callable[[DebugExit], RunMode | None] = lambda _: None
         self._parked: queue.Queue[tuple[Exit, ...]] = queue.Queue()
 
-    def debug_exit(self, exit: DebugExit) -> Go | None:
+    def debug_exit(self, exit: DebugExit) -> RunMode | None:
         self.debug_exits.append((exit, threading.get_ident()))
         return self.decide(exit)
 
@@ -35,7 +35,7 @@ class Recorder:
     def run(self, steps: Mapping[int, bool] | None = None) -> tuple[Exit, ...]:
         """Resume, every vCPU and without stepping unless told, and wait."""
         steps = steps or dict.fromkeys(range(len(self.machine.vcpus)), False)
-        self.machine.resume({index: Go(step) for index, step in steps.items()})
+        self.machine.resume({index: RunMode(step) for index, step in steps.items()})
         return self.wait()
 
     def debug(self, steps: Mapping[int, bool] | None = None) -> DebugExit:

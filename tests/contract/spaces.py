@@ -19,7 +19,7 @@ from gdbstub.aarch64.registers import (
 from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
-from gdbstub.target import Action, Kind, Report, Resume, Stop, Stopped
+from gdbstub.target import Action, BreakpointKind, Report, Resume, Stopped, StopReason
 from tests.contract.programs import BASE, HANDLER, Program, program
 from tests.tables import AF, Tables
 
@@ -121,7 +121,7 @@ class Spaces:
         """Run: the next thing is a BRK of ours at *gva*, where a client asked for it or not."""
         stopped = self.go()
         assert isinstance(stopped, Stopped)
-        assert stopped.stop is (Stop.SWBREAK if known else Stop.PLAIN)
+        assert stopped.stop is (StopReason.SWBREAK if known else StopReason.PLAIN)
         assert bool(stopped.text) is not known
         assert hex(self.pc()) == hex(gva)
 
@@ -129,10 +129,10 @@ class Spaces:
         assert self.go(Action.STEP) == Stopped(1)
 
     def insert(self, gva: int, thread: int = 1) -> None:
-        self.debugger.insert(thread, Kind.SOFTWARE, gva, 4)
+        self.debugger.insert(thread, BreakpointKind.SOFTWARE, gva, 4)
 
     def remove(self, gva: int, thread: int = 1) -> None:
-        self.debugger.remove(thread, Kind.SOFTWARE, gva, 4)
+        self.debugger.remove(thread, BreakpointKind.SOFTWARE, gva, 4)
 
     def word(self, ipa: int) -> bytes:
         """What is in RAM, ours or not."""

@@ -8,12 +8,12 @@ from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC, ESR
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
-from gdbstub.debug.stop_reasons import Verdicts, Whose
+from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import DebugExit
-from gdbstub.protocol.packets import Client, dispatch
+from gdbstub.protocol.packets import ClientState, dispatch
 from gdbstub.swbp import BRK, BRK_COMMENT
-from gdbstub.target import Exited, Kind, Stop, Stopped
+from gdbstub.target import BreakpointKind, Exited, Stopped, StopReason
 from tests.contract.backends import Factory
 from tests.contract.programs import BASE, PATCHES_ITSELF, TWO
 from tests.contract.spaces import (
@@ -214,16 +214,16 @@ def test_a_kernel_in_its_trampoline_at_el1_does_not_make_the_other_tables_forgot
 def test_whose_a_brk_is_goes_by_the_tables_that_fetched_it(spaces: Spaces) -> None:
     machine = spaces.machine
     breakpoints = Breakpoints(machine)
-    verdicts = Verdicts(machine, breakpoints, ClientRegisters(machine), lambda _: None)
+    stops = StopClassifier(machine, breakpoints, ClientRegisters(machine), lambda _: None)
     spaces.enter(KERNEL_GVA, spaces.a, el=1)
-    breakpoints.insert(0, Kind.SOFTWARE, KERNEL_GVA + 8, 4)
+    breakpoints.insert(0, BreakpointKind.SOFTWARE, KERNEL_GVA + 8, 4)
     breakpoints.arm()
     spaces.machine.vcpus[0].set(PC, KERNEL_GVA + 8)
     exit = DebugExit(0, ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
-    assert verdicts.judge(exit) == Stopped(1, stop=Stop.SWBREAK)
+    assert stops.classify(exit) == Stopped(1, stop=StopReason.SWBREAK)
     spaces.enter(KERNEL_GVA + 8, spaces.a)
     assert breakpoints.memory.translate(0, KERNEL_GVA + 8).ipa == KERNEL + 8
-    assert verdicts.judge(exit) is Whose.GUEST
+    assert stops.classify(exit) is Disposition.REINJECT
 
 
 # What is under a breakpoint.
@@ -301,7 +301,7 @@ def test_what_looks_through_memory_does_not_see_breakpoints(spaces: Spaces, phys
     spaces.insert(USER_GVA + 8)
     spaces.step()
     assert spaces.word(TEXT + 8) == BRK
-    client = Client(spaces.debugger, 0x20000)
+    client = ClientState(spaces.debugger, 0x20000)
     packet(client, b"Qqemu.PhyMemMode:%d" % physical)
     base = TEXT if physical else ALIAS_GVA
     for start in range(len(text)):
@@ -322,7 +322,7 @@ def test_what_looks_through_memory_does_not_see_breakpoints(spaces: Spaces, phys
 def test_writes_by_physical_addresses_go_underneath(spaces: Spaces) -> None:
     spaces.insert(USER_GVA + 8)
     spaces.step()
-    client = Client(spaces.debugger, 0x20000)
+    client = ClientState(spaces.debugger, 0x20000)
     packet(client, b"Qqemu.PhyMemMode:1")
     assert packet(client, b"X%x,4:%b" % (TEXT + 8, TWO.image)) == b"OK"
     assert spaces.word(TEXT + 8) == BRK
@@ -331,7 +331,7 @@ def test_writes_by_physical_addresses_go_underneath(spaces: Spaces) -> None:
 
 @pytest.mark.parametrize("ipa", [0, 0x900_0000, BASE - 1, BASE + (2 << 20), 1 << 63])
 def test_nothing_but_ram_has_physical_addresses(spaces: Spaces, ipa: int) -> None:
-    client = Client(spaces.debugger, 0x20000)
+    client = ClientState(spaces.debugger, 0x20000)
     packet(client, b"Qqemu.PhyMemMode:1")
     for request in b"m%x,4", b"M%x,1:00", b"qCRC:%x,4", b"qSearch:memory:%x;4;a":
         with pytest.raises(MemoryFault):
@@ -341,7 +341,7 @@ def test_nothing_but_ram_has_physical_addresses(spaces: Spaces, ipa: int) -> Non
     assert packet(client, b"m%x,8" % (BASE + (2 << 20) - 4)) == b"00000000"
 
 
-def packet(client: Client, data: bytes) -> bytes:
+def packet(client: ClientState, data: bytes) -> bytes:
     """The reply to a packet, whatever time it takes."""
     reply = dispatch(client, data)
     if not isinstance(reply, Generator):

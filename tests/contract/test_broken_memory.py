@@ -8,7 +8,7 @@ from gdbstub.aarch64.registers import ELR_EL1, ESR_EL1, FAR_EL1, PC, SCTLR_EL1, 
 from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
 from gdbstub.errors import MemoryFault
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.machine import Go, SystemEvent, SystemEventKind
+from gdbstub.machine import RunMode, SystemEvent, SystemEventKind
 from tests.contract.broken import break_ram
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -87,7 +87,7 @@ def test_a_guest_that_tries_again_and_again_can_be_stopped(start_kvm: Start) -> 
     """Each try is a SIGBUS and each stop a SIGUSR1, in whatever order they come."""
     recorder, machine = broken(start_kvm, ACCESSES, ERET)
     for _ in range(100):
-        machine.resume({0: Go()})
+        machine.resume({0: RunMode()})
         machine.interrupt()
         assert recorder.wait() == ()
     assert machine.vcpus[0].get(PC) in (BASE, SYNC_EL1H)

@@ -9,10 +9,10 @@ from gdbstub.aarch64.registers import SCTLR_EL1
 from gdbstub.aarch64.sysreg import SCTLR
 from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm import host_memory
-from gdbstub.kvm.one_reg import Clock, Counts, OneReg
+from gdbstub.kvm.one_reg import Counts, OneReg, VirtualClock
 from gdbstub.kvm.vcpu import KvmVcpu
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.machine import DebugExit, DebugRegisters, Go
+from gdbstub.machine import DebugExit, DebugRegisters, RunMode
 from tests.contract.conftest import Start
 from tests.contract.programs import BASE, BREAKS, COUNT, DATA, SPIN
 from tests.contract.recorder import Recorder
@@ -119,15 +119,15 @@ def test_a_guest_that_switches_them_off_between_two_exits_is_noticed(
     off = vcpu.get(SCTLR_EL1) & ~ON
     cleaned: list[bool] = []
 
-    def decide(_: DebugExit) -> Go | None:
+    def decide(_: DebugExit) -> RunMode | None:
         if not cleaned:
             vcpu.set(SCTLR_EL1, off | ON)
         calls.clear()
         machine.read_memory(DATA, 8)
         cleaned.append("clean" in {name for name, *_ in calls})
         # Not by what knows what it has written: as the guest does.
-        OneReg(vcpu.fd, Clock(), Counts()).set(SCTLR_EL1, off)
-        return Go(step=True) if len(cleaned) == 1 else None
+        OneReg(vcpu.fd, VirtualClock(), Counts()).set(SCTLR_EL1, off)
+        return RunMode(step=True) if len(cleaned) == 1 else None
 
     recorder.decide = decide
     recorder.run({0: True})

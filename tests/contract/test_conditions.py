@@ -6,7 +6,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, PC, SP_EL1, X
 from gdbstub.agent import Clauses
-from gdbstub.target import Action, Kind, Stop, Stopped
+from gdbstub.target import Action, BreakpointKind, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.laps import LAP_COUNT, begin, first
@@ -21,10 +21,11 @@ SAYS_HI = Clauses.compile([], [bytes.fromhex("220022003400000568695c6e0027")])
 
 
 @pytest.mark.parametrize(
-    ("kind", "stop"), [(Kind.SOFTWARE, Stop.SWBREAK), (Kind.HARDWARE, Stop.HWBREAK)]
+    ("kind", "stop"),
+    [(BreakpointKind.SOFTWARE, StopReason.SWBREAK), (BreakpointKind.HARDWARE, StopReason.HWBREAK)],
 )
 def test_only_a_hit_for_which_the_condition_holds_is_told(
-    start: Start, kind: Kind, stop: Stop
+    start: Start, kind: BreakpointKind, stop: StopReason
 ) -> None:
     client = begin(start)
     client.target.insert(1, kind, first(2), 4)
@@ -39,36 +40,37 @@ def test_no_vcpu_runs_through_while_another_steps_over(start: Start) -> None:
     client = begin(start)
     for vcpu in client.machine.vcpus:
         vcpu.set(PC, first(1))
-    client.target.insert(1, Kind.SOFTWARE, first(1), 4)
-    client.target.attach(Kind.SOFTWARE, first(1), IN_LAP_20)
-    told: set[int] = set()
-    while told != set(client.threads):
+    client.target.insert(1, BreakpointKind.SOFTWARE, first(1), 4)
+    client.target.attach(BreakpointKind.SOFTWARE, first(1), IN_LAP_20)
+    reported: set[int] = set()
+    while reported != set(client.threads):
         report = client.go()
-        assert report.stop is Stop.SWBREAK
+        assert report.stop is StopReason.SWBREAK
         assert client.x(report.thread, LAP_COUNT) == 20
-        told.add(report.thread)
+        reported.add(report.thread)
         for thread in client.threads:
-            assert client.x(thread, LAP_COUNT) <= 20 or thread in told
-        client.target.remove(1, Kind.SOFTWARE, first(1), 4)
+            assert client.x(thread, LAP_COUNT) <= 20 or thread in reported
+        client.target.remove(1, BreakpointKind.SOFTWARE, first(1), 4)
         assert client.resume({report.thread: Action.STEP}) == Stopped(report.thread)
-        client.target.insert(1, Kind.SOFTWARE, first(1), 4)
-        client.target.attach(Kind.SOFTWARE, first(1), IN_LAP_20)
+        client.target.insert(1, BreakpointKind.SOFTWARE, first(1), 4)
+        client.target.attach(BreakpointKind.SOFTWARE, first(1), IN_LAP_20)
 
 
 @pytest.mark.parametrize(
-    ("kind", "lines"), [(Kind.SOFTWARE, range(15)), (Kind.HARDWARE, (2, 4, 5, 6, 12))]
+    ("kind", "lines"),
+    [(BreakpointKind.SOFTWARE, range(15)), (BreakpointKind.HARDWARE, (2, 4, 5, 6, 12))],
 )
 def test_what_is_done_without_execution_does_what_it_would(
-    start: Start, kind: Kind, lines: Sequence[int]
+    start: Start, kind: BreakpointKind, lines: Sequence[int]
 ) -> None:
     values = []
-    for passed in (), lines:
+    for still_at in (), lines:
         client = Client(start(COMPUTES).machine)
-        for line in passed:
+        for line in still_at:
             client.target.insert(1, kind, at(line), 4)
             client.target.attach(kind, at(line), NEVER)
-        client.target.insert(1, Kind.HARDWARE, at(16), 4)
-        assert client.resume({1: Action.CONTINUE}) == Stopped(1, stop=Stop.HWBREAK)
+        client.target.insert(1, BreakpointKind.HARDWARE, at(16), 4)
+        assert client.resume({1: Action.CONTINUE}) == Stopped(1, stop=StopReason.HWBREAK)
         vcpu = client.machine.vcpus[0]
         values.append([vcpu.get(row) for row in (*X, SP_EL1, PC, CPSR)])
     assert values[1] == values[0]
@@ -77,10 +79,10 @@ def test_what_is_done_without_execution_does_what_it_would(
 def test_what_is_stepped_over_is_done_once(start: Start) -> None:
     client = begin(start)
     for line in range(4):
-        client.target.insert(1, Kind.SOFTWARE, first(1) + 4 * line, 4)
-        client.target.attach(Kind.SOFTWARE, first(1) + 4 * line, NEVER)
-    client.target.insert(1, Kind.SOFTWARE, first(2), 4)
-    client.target.attach(Kind.SOFTWARE, first(2), IN_LAP_20)
+        client.target.insert(1, BreakpointKind.SOFTWARE, first(1) + 4 * line, 4)
+        client.target.attach(BreakpointKind.SOFTWARE, first(1) + 4 * line, NEVER)
+    client.target.insert(1, BreakpointKind.SOFTWARE, first(2), 4)
+    client.target.attach(BreakpointKind.SOFTWARE, first(2), IN_LAP_20)
     assert client.go().thread == 2
     laps = client.x(1, LAP_COUNT)
     stored = int.from_bytes(client.machine.read_memory(DATA, 8), "little")
@@ -91,19 +93,19 @@ def test_what_is_stepped_over_is_done_once(start: Start) -> None:
 
 def test_the_last_word_counts(start: Start) -> None:
     client = begin(start)
-    client.target.insert(1, Kind.SOFTWARE, first(1), 4)
-    client.target.attach(Kind.SOFTWARE, first(1), NEVER)
-    client.target.insert(1, Kind.SOFTWARE, first(1), 4)
-    client.target.attach(Kind.SOFTWARE, first(1), Clauses())
-    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    client.target.insert(1, BreakpointKind.SOFTWARE, first(1), 4)
+    client.target.attach(BreakpointKind.SOFTWARE, first(1), NEVER)
+    client.target.insert(1, BreakpointKind.SOFTWARE, first(1), 4)
+    client.target.attach(BreakpointKind.SOFTWARE, first(1), Clauses())
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
 
 
 def test_commands_print_and_the_guest_goes_on(start: Start) -> None:
     client = begin(start)
-    client.target.insert(1, Kind.SOFTWARE, first(1), 4)
-    client.target.attach(Kind.SOFTWARE, first(1), SAYS_HI)
-    client.target.insert(1, Kind.SOFTWARE, first(2), 4)
-    client.target.attach(Kind.SOFTWARE, first(2), IN_LAP_20)
+    client.target.insert(1, BreakpointKind.SOFTWARE, first(1), 4)
+    client.target.attach(BreakpointKind.SOFTWARE, first(1), SAYS_HI)
+    client.target.insert(1, BreakpointKind.SOFTWARE, first(2), 4)
+    client.target.attach(BreakpointKind.SOFTWARE, first(2), IN_LAP_20)
     assert client.go().thread == 2
     laps, printed = client.x(1, LAP_COUNT), client.target.take_output()
     # It may have been cut short between what it prints and the instruction.
@@ -113,21 +115,23 @@ def test_commands_print_and_the_guest_goes_on(start: Start) -> None:
 
 def test_a_condition_that_cannot_be_evaluated_is_told(start: Start) -> None:
     client = begin(start)
-    client.target.insert(1, Kind.SOFTWARE, first(1), 4)
+    client.target.insert(1, BreakpointKind.SOFTWARE, first(1), 4)
     # ``const8 0; ref64; end``: nothing is mapped there.
-    client.target.attach(Kind.SOFTWARE, first(1), Clauses.compile([bytes.fromhex("22001a27")]))
-    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    client.target.attach(
+        BreakpointKind.SOFTWARE, first(1), Clauses.compile([bytes.fromhex("22001a27")])
+    )
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
 
 
 @pytest.mark.parametrize("line", range(1, 5))
-@pytest.mark.parametrize("kind", [Kind.SOFTWARE, Kind.HARDWARE])
+@pytest.mark.parametrize("kind", [BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE])
 def test_an_exclusive_sequence_gets_to_its_end_though_a_condition_is_evaluated_in_it(
-    start: Start, kind: Kind, line: int
+    start: Start, kind: BreakpointKind, line: int
 ) -> None:
     client = Client(start(ADDS).machine)
     client.target.insert(1, kind, at(line), 4)
     client.target.attach(kind, at(line), NEVER)
-    client.target.insert(1, Kind.SOFTWARE, at(5), 4)
-    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    client.target.insert(1, BreakpointKind.SOFTWARE, at(5), 4)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
     assert client.pc(1) == at(5)
     assert client.machine.read_memory(DATA, 4) == bytes([1, 0, 0, 0])

@@ -1,7 +1,7 @@
 """A step that an interrupt cuts short is forgotten: the next one executes an instruction."""
 
 from gdbstub.aarch64.registers import PC, X
-from gdbstub.machine import Go
+from gdbstub.machine import RunMode
 from tests.contract.conftest import Start
 from tests.contract.programs import COUNT, at
 
@@ -10,7 +10,7 @@ def test_every_step_after_an_interrupted_one_makes_progress(start: Start) -> Non
     recorder = start(COUNT)
     machine, vcpu = recorder.machine, recorder.machine.vcpus[0]
     for _ in range(100):
-        machine.resume({0: Go(step=True)})
+        machine.resume({0: RunMode(step=True)})
         machine.interrupt()
         recorder.wait()
         pc, count = vcpu.get(PC), vcpu.get(X[0])

@@ -65,7 +65,7 @@ class State:
 def vcpu() -> Iterator[KvmVcpu]:
     """It never executes anything: each KVM_RUN of its ends before the guest is entered."""
     machine = kvm_machine(SPIN.image)
-    machine.vcpus[0].kick()
+    machine.vcpus[0].stop()
     yield machine.vcpus[0]
     machine.close()
 

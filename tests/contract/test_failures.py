@@ -4,11 +4,11 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, VBAR_EL1
 from gdbstub.aarch64.sysreg import EC, ESR
-from gdbstub.debug.plans import Course
+from gdbstub.debug.plans import ThreadPlan
 from gdbstub.errors import MachineError
 from gdbstub.machine import DebugExit, RunFailure
 from gdbstub.swbp import BRK, BRK_COMMENT
-from gdbstub.target import Action, Kind, Range, Resume, Signal, Stop, Stopped
+from gdbstub.target import Action, BreakpointKind, Range, Resume, Signal, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.programs import COUNT, STRAIGHT, VECTORS, at
@@ -27,7 +27,7 @@ def test_a_resume_that_fails_is_an_error_and_the_next_one_works(
     start: Start, monkeypatch: pytest.MonkeyPatch, action: Action | Range
 ) -> None:
     client = Client(start(STRAIGHT).machine)
-    client.target.insert(1, Kind.SOFTWARE, at(3), 4)
+    client.target.insert(1, BreakpointKind.SOFTWARE, at(3), 4)
     with monkeypatch.context() as patch:
         patch.setattr(client.machine, "resume", fail)
         with pytest.raises(MachineError):
@@ -36,7 +36,7 @@ def test_a_resume_that_fails_is_an_error_and_the_next_one_works(
     assert client.target.take_report() is None
     assert client.pc(1) == at(0)
     assert client.resume({1: Range(at(0), at(2))}) == Stopped(1)
-    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
     assert client.x(1, 0) == 2
 
 
@@ -44,17 +44,17 @@ def test_a_resume_that_fails_cuts_short_what_it_has_begun(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(start(COUNT).machine)
-    course = client.target._course
+    course = client.target._plan_for
     ended: list[str] = []
 
-    def begin(index: int, action: Action | Range) -> Course:
+    def begin(index: int, action: Action | Range) -> ThreadPlan:
         try:
             return (yield from course(index, action))
         except Exception as error:
             ended.append(type(error).__name__)
             raise
 
-    monkeypatch.setattr(client.target, "_course", begin)
+    monkeypatch.setattr(client.target, "_plan_for", begin)
     monkeypatch.setattr(client.machine, "resume", fail)
     with pytest.raises(MachineError):
         client.target.resume(Resume({1: Action.STEP}))
@@ -66,12 +66,12 @@ def test_a_breakpoint_that_is_being_passed_over_is_back_after_an_error(
 ) -> None:
     client = Client(start(COUNT).machine)
     machine, target = client.machine, client.target
-    target.insert(1, Kind.SOFTWARE, at(0), 4)
-    target.attach(Kind.SOFTWARE, at(0), NEVER)
-    let_go: list[int] = []
+    target.insert(1, BreakpointKind.SOFTWARE, at(0), 4)
+    target.attach(BreakpointKind.SOFTWARE, at(0), NEVER)
+    ended: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr(machine, "resume", lambda _: None)
-        patch.setattr(machine, "let_go", let_go.append)
+        patch.setattr(machine, "end_exclusive", ended.append)
         target.resume(Resume({1: Action.CONTINUE}))
         assert target.debug_exit(OUR_BRK) is not None
         assert machine.read_memory(at(0), 4) == COUNT.image[:4], "it is out of RAM"
@@ -80,15 +80,15 @@ def test_a_breakpoint_that_is_being_passed_over_is_back_after_an_error(
             with pytest.raises(MachineError):
                 target.debug_exit(STEPPED)
         assert machine.read_memory(at(0), 4) == BRK
-        assert let_go == [0]
+        assert ended == [0]
         target.parked([RunFailure(0, "it has failed")])
         report = target.take_report()
     assert isinstance(report, Stopped)
     assert report.signal is Signal.ABRT
-    target.attach(Kind.SOFTWARE, at(0), NEVER)
-    target.insert(1, Kind.SOFTWARE, at(1), 4)
-    machine.let_go(0)
-    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    target.attach(BreakpointKind.SOFTWARE, at(0), NEVER)
+    target.insert(1, BreakpointKind.SOFTWARE, at(1), 4)
+    machine.end_exclusive(0)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
     assert machine.vcpus[0].get(PC) == at(1)
 
 
@@ -97,21 +97,21 @@ def test_nobody_is_kept_out_where_a_breakpoint_cannot_be_lifted(
 ) -> None:
     client = Client(start(COUNT).machine)
     machine, target = client.machine, client.target
-    target.insert(1, Kind.SOFTWARE, at(0), 4)
-    target.attach(Kind.SOFTWARE, at(0), NEVER)
-    let_go: list[int] = []
+    target.insert(1, BreakpointKind.SOFTWARE, at(0), 4)
+    target.attach(BreakpointKind.SOFTWARE, at(0), NEVER)
+    ended: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr(machine, "resume", lambda _: None)
-        patch.setattr(machine, "let_go", let_go.append)
+        patch.setattr(machine, "end_exclusive", ended.append)
         target.resume(Resume({1: Action.CONTINUE}))
         patch.setattr(machine, "write_memory", fail)
         with pytest.raises(MachineError):
             target.debug_exit(OUR_BRK)
-        assert let_go == [0]
+        assert ended == [0]
         target.parked([RunFailure(0, "it has failed")])
         target.take_report()
-    machine.let_go(0)
-    target.remove(1, Kind.SOFTWARE, at(0), 4)
+    machine.end_exclusive(0)
+    target.remove(1, BreakpointKind.SOFTWARE, at(0), 4)
     assert client.resume({1: Action.STEP}) == Stopped(1)
     assert machine.read_memory(at(0), 4) == COUNT.image[:4]
 

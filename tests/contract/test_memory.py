@@ -4,7 +4,7 @@ import pytest
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import DebugRegisters, Go
+from gdbstub.machine import DebugRegisters, RunMode
 from tests.contract.backends import Factory
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -104,7 +104,7 @@ def test_a_loop_that_runs_is_left_through_a_breakpoint_written_over_it(start: St
     recorder = start(SPIN)
     machine = recorder.machine
     machine.arm(DebugRegisters(enabled=True))
-    machine.resume({0: Go()})
+    machine.resume({0: RunMode()})
     machine.interrupt()
     assert recorder.wait() == ()
     machine.write_memory(BASE, BREAK_THEN_SPIN.image)

@@ -1,7 +1,7 @@
 """Accesses where no RAM is: finished before anybody looks at the registers."""
 
 from gdbstub.aarch64.registers import PC, X
-from gdbstub.machine import DebugRegisters, Go
+from gdbstub.machine import DebugRegisters, RunMode
 from tests.contract.conftest import Start
 from tests.contract.programs import DEVICE, at
 
@@ -25,7 +25,7 @@ def test_registers_written_after_an_interrupt_stay_as_written(start: Start) -> N
     for _ in range(50):
         vcpu.set(PC, at(0))
         machine.arm(DebugRegisters())
-        machine.resume({0: Go()})
+        machine.resume({0: RunMode()})
         machine.interrupt()
         recorder.wait()
         assert vcpu.get(PC) in (at(0), at(1))

@@ -4,7 +4,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, PC, X
 from gdbstub.aarch64.sysreg import DBGWCR, EC
-from gdbstub.machine import DebugRegisters, Go, Power, SystemEvent, SystemEventKind
+from gdbstub.machine import DebugRegisters, Power, RunMode, SystemEvent, SystemEventKind
 from tests.contract.conftest import Start
 from tests.contract.programs import (
     BASE,
@@ -82,7 +82,7 @@ def test_cpu_off_turns_a_vcpu_off(start: Start) -> None:
 
 def test_a_vcpu_that_is_off_can_be_resumed_and_interrupted(start: Start) -> None:
     recorder = start(SECONDARY, vcpus=2)
-    recorder.machine.resume({1: Go()})
+    recorder.machine.resume({1: RunMode()})
     recorder.machine.interrupt()
     assert recorder.wait() == ()
     assert recorder.machine.vcpus[1].power is Power.OFF

@@ -16,8 +16,8 @@ from gdbstub.aarch64.registers import (
     X,
 )
 from gdbstub.aarch64.sysreg import MDSCR, SCTLR
-from gdbstub.machine import DebugExit, Go
-from gdbstub.target import Action, Kind, Range, Signal, Stop, Stopped
+from gdbstub.machine import DebugExit, RunMode
+from gdbstub.target import Action, BreakpointKind, Range, Signal, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -49,15 +49,15 @@ def exits(monkeypatch: pytest.MonkeyPatch) -> Exits:
     """What a client's target is told of, from now on."""
 
     def note_of(client: Client) -> list[DebugExit]:
-        told: list[DebugExit] = []
+        reported: list[DebugExit] = []
         debug_exit = client.target.debug_exit
 
-        def note(exit: DebugExit) -> Go | None:
-            told.append(exit)
+        def note(exit: DebugExit) -> RunMode | None:
+            reported.append(exit)
             return debug_exit(exit)
 
         monkeypatch.setattr(client.target, "debug_exit", note)
-        return told
+        return reported
 
     return note_of
 
@@ -65,10 +65,10 @@ def exits(monkeypatch: pytest.MonkeyPatch) -> Exits:
 def test_a_loop_is_run_in_one_go(begin: Begin, exits: Exits) -> None:
     client = begin(LOOPS)
     client.machine.vcpus[0].set(X[1], 5000)
-    told = exits(client)
+    reported = exits(client)
     assert client.resume({1: LOOP}) == Stopped(1)
     assert (client.pc(1), client.x(1, 0), client.x(1, 1)) == (at(3), 5000, 0)
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 @pytest.mark.parametrize("line", [0, 1, 2])
@@ -83,9 +83,12 @@ def test_a_loop_is_run_from_wherever_it_is_begun(begin: Begin, line: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "stop"), [(Kind.SOFTWARE, Stop.SWBREAK), (Kind.HARDWARE, Stop.HWBREAK)]
+    ("kind", "stop"),
+    [(BreakpointKind.SOFTWARE, StopReason.SWBREAK), (BreakpointKind.HARDWARE, StopReason.HWBREAK)],
 )
-def test_a_breakpoint_in_a_loop_stops_in_each_lap(begin: Begin, kind: Kind, stop: Stop) -> None:
+def test_a_breakpoint_in_a_loop_stops_in_each_lap(
+    begin: Begin, kind: BreakpointKind, stop: StopReason
+) -> None:
     client = begin(LOOPS)
     client.machine.vcpus[0].set(X[1], 3)
     client.target.insert(1, kind, at(1), 4)
@@ -101,11 +104,11 @@ def test_a_watchpoint_in_a_loop_stops_at_its_instruction(begin: Begin) -> None:
     client = begin(FILLS)
     client.machine.vcpus[0].set(X[0], DATA)
     client.machine.vcpus[0].set(X[1], 8)
-    client.target.insert(1, Kind.WRITE, DATA + 24, 8)
+    client.target.insert(1, BreakpointKind.WRITE, DATA + 24, 8)
     report = client.resume({1: LOOP})
-    assert (report.stop, report.gva, client.pc(1)) == (Stop.WATCH, DATA + 24, at(0))
+    assert (report.stop, report.gva, client.pc(1)) == (StopReason.WATCH, DATA + 24, at(0))
     assert client.x(1, 0) == DATA + 24
-    client.target.remove(1, Kind.WRITE, DATA + 24, 8)
+    client.target.remove(1, BreakpointKind.WRITE, DATA + 24, 8)
     assert client.resume({1: LOOP}) == Stopped(1)
     assert (client.pc(1), client.x(1, 0), client.x(1, 1)) == (at(3), DATA + 64, 0)
 
@@ -116,10 +119,10 @@ def test_a_loop_with_more_ways_out_than_comparators_is_run_by_parts(
     client = begin(LOOPS_WITH_EXITS)
     client.machine.vcpus[0].set(X[1], 3)
     client.machine.vcpus[0].set(X[2], 1)
-    told = exits(client)
+    reported = exits(client)
     assert client.resume({1: Range(at(0), at(19))}) == Stopped(1)
     assert (client.pc(1), client.x(1, 0), client.x(1, 1)) == (at(19), 3, 0)
-    assert 3 < len(told) < 3 * 19
+    assert 3 < len(reported) < 3 * 19
 
 
 def test_a_loop_that_changes_itself_is_left_where_it_says(begin: Begin) -> None:
@@ -138,9 +141,9 @@ def test_a_branch_that_another_vcpu_makes_a_nop_does_not_lead_past_the_end(
     client.machine.vcpus[0].set(X[1], 5)
     resume = client.machine.resume
 
-    def patch_and_resume(going: Mapping[int, Go]) -> None:
+    def patch_and_resume(modes: Mapping[int, RunMode]) -> None:
         client.machine.write_memory(at(3), NOP.to_bytes(4, "little"))
-        resume(going)
+        resume(modes)
 
     monkeypatch.setattr(client.machine, "resume", patch_and_resume)
     assert client.resume({1: Range(at(0), at(4))}) == Stopped(1)
@@ -152,10 +155,10 @@ def test_a_guest_that_uses_its_own_comparators_keeps_them(begin: Begin, exits: E
     vcpu = client.machine.vcpus[0]
     vcpu.set(X[1], 10)
     vcpu.set(MDSCR_EL1, MDSCR(MDE=1))
-    told = exits(client)
+    reported = exits(client)
     assert client.resume({1: LOOP}) == Stopped(1)
     assert (client.pc(1), client.x(1, 0)) == (at(3), 10)
-    assert len(told) == 30
+    assert len(reported) == 30
 
 
 def test_interrupt_masks_are_as_before_after_a_loop_that_is_cut_short(begin: Begin) -> None:

@@ -4,7 +4,7 @@ import threading
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC
-from gdbstub.machine import DebugExit, DebugRegisters, Go
+from gdbstub.machine import DebugExit, DebugRegisters, RunMode
 from tests.contract.backends import Factory
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -22,17 +22,17 @@ from tests.contract.recorder import Recorder
 def _into_the_loop(recorder: Recorder) -> None:
     """Resume ``BREAK_THEN_SPIN`` and come back when the vCPU is past its BRK."""
     machine = recorder.machine
-    passed = threading.Event()
+    still_at = threading.Event()
 
-    def skip(exit: DebugExit) -> Go | None:
+    def skip(exit: DebugExit) -> RunMode | None:
         machine.vcpus[exit.vcpu].set(PC, at(1))
-        passed.set()
-        return Go()
+        still_at.set()
+        return RunMode()
 
     recorder.decide = skip
     machine.arm(DebugRegisters(enabled=True))
-    machine.resume({0: Go()})
-    assert passed.wait(20)
+    machine.resume({0: RunMode()})
+    assert still_at.wait(20)
 
 
 # The listener.
@@ -42,11 +42,11 @@ def test_an_exit_that_is_no_stop_lets_the_vcpu_go_on_at_once(start: Start) -> No
     recorder = start(BREAKS)
     machine = recorder.machine
 
-    def first_is_skipped(exit: DebugExit) -> Go | None:
+    def first_is_skipped(exit: DebugExit) -> RunMode | None:
         if exit.esr.comment != 0x123:
             return None
         machine.vcpus[0].set(PC, at(1))
-        return Go()
+        return RunMode()
 
     recorder.decide = first_is_skipped
     machine.arm(DebugRegisters(enabled=True))
@@ -95,7 +95,7 @@ def test_interrupted_means_at_rest_and_it_can_go_on(start: Start) -> None:
     machine, vcpu = recorder.machine, recorder.machine.vcpus[0]
     for _ in range(10):
         before = vcpu.get(X[0])
-        machine.resume({0: Go()})
+        machine.resume({0: RunMode()})
         machine.interrupt()
         assert recorder.wait() == ()
         after = vcpu.get(X[0])
@@ -142,7 +142,7 @@ def test_every_interrupt_ends_its_run_and_no_other(start: Start) -> None:
     machine = recorder.machine
     for _ in range(50):
         machine.vcpus[0].set(PC, at(0))
-        machine.resume({0: Go(step=True)})
+        machine.resume({0: RunMode(step=True)})
         machine.interrupt()
         exits = recorder.wait()
         assert len(exits) <= 1
@@ -171,7 +171,7 @@ def test_only_the_vcpus_that_are_named_run(start: Start) -> None:
         assert recorder.step(1).vcpu == 1
         assert second.get(PC) == at(9 + n % 2)
     assert (first.get(X[0]), first.get(PC)) == before
-    recorder.machine.resume({1: Go()})
+    recorder.machine.resume({1: RunMode()})
     recorder.machine.interrupt()
     assert recorder.wait() == ()
     assert (first.get(X[0]), first.get(PC)) == before
@@ -208,7 +208,7 @@ def test_close_ends_a_machine_that_runs_and_its_threads(machine_factory: Factory
 
 def test_close_while_a_vcpu_is_off_and_resumed(machine_factory: Factory) -> None:
     recorder = Recorder(machine_factory(SPIN.image, vcpus=2))
-    recorder.machine.resume({0: Go(), 1: Go()})
+    recorder.machine.resume({0: RunMode(), 1: RunMode()})
     recorder.machine.close()
 
 

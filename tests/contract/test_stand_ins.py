@@ -6,7 +6,7 @@ from gdbstub.aarch64.registers import CPSR, SCTLR_EL1, TTBR0_EL1, X
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR
 from gdbstub.errors import NoSlot
 from gdbstub.swbp import BRK
-from gdbstub.target import Kind
+from gdbstub.target import BreakpointKind
 from tests.contract.backends import Factory
 from tests.contract.conftest import Start
 from tests.contract.programs import MMU_ON
@@ -82,13 +82,13 @@ def test_there_are_as_many_as_comparators(early: Spaces) -> None:
     for number in range(slots - 1):
         early.insert(0xFFFF_9000_0000_0000 + 4 * number)
     early.insert(PLACE)
-    for kind in Kind.SOFTWARE, Kind.HARDWARE:
+    for kind in BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE:
         with pytest.raises(NoSlot, match=f"all {slots} hardware breakpoints are in use"):
             early.debugger.insert(1, kind, 0xFFFF_A000_0000_0000, 4)
     early.insert(PLACE)
     early.stops_at(PLACE)
     early.remove(PLACE)
-    early.debugger.insert(1, Kind.HARDWARE, 0xFFFF_A000_0000_0000, 4)
+    early.debugger.insert(1, BreakpointKind.HARDWARE, 0xFFFF_A000_0000_0000, 4)
 
 
 # AArch32.

@@ -22,7 +22,7 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
-from gdbstub.target import Action, Kind, Range, Report, Resume, Stop, Stopped
+from gdbstub.target import Action, BreakpointKind, Range, Report, Resume, Stopped, StopReason
 from tests.contract.backends import Backend, Factory
 from tests.contract.programs import BASE, LOOPS, STEPPED, VECTORS, at
 
@@ -110,8 +110,8 @@ def test_a_range_under_an_interrupt_is_stepped_as_without(
     assert [vcpu.get(row) for row in (PC, X[0], X[1])] == [at(3), 50, 0]
     assert vcpu.get(CPSR) & 0x3FF == 0x305
     assert (vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)) == (BASE + 0x800, 0x8000_0004)
-    debugger.insert(1, Kind.SOFTWARE, VECTORS + 0x280, 4)
-    assert _go(debugger, Action.CONTINUE) == Stopped(1, stop=Stop.SWBREAK)
+    debugger.insert(1, BreakpointKind.SOFTWARE, VECTORS + 0x280, 4)
+    assert _go(debugger, Action.CONTINUE) == Stopped(1, stop=StopReason.SWBREAK)
     assert vcpu.get(ELR_EL1) == at(3)
 
 
@@ -142,8 +142,8 @@ def test_an_interrupt_is_taken_when_the_guest_goes_on(debug: Debug, backend: Bac
     backend.pend_irq(machine, True)
     assert _go(debugger, Action.STEP) == Stopped(1)
     assert vcpu.get(PC) == at(1)
-    debugger.insert(1, Kind.SOFTWARE, VECTORS + 0x280, 4)
-    assert _go(debugger, Action.CONTINUE) == Stopped(1, stop=Stop.SWBREAK)
+    debugger.insert(1, BreakpointKind.SOFTWARE, VECTORS + 0x280, 4)
+    assert _go(debugger, Action.CONTINUE) == Stopped(1, stop=StopReason.SWBREAK)
     assert vcpu.get(PC) == VECTORS + 0x280
     assert vcpu.get(ELR_EL1) == at(1)
     assert vcpu.get(SPSR_EL1) == 0x305

@@ -7,7 +7,7 @@ import pytest
 from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
 from gdbstub.errors import MachineError, RegisterRefused
 from gdbstub.kvm import one_reg as kvm_one_reg
-from gdbstub.machine import DebugExit, Go
+from gdbstub.machine import DebugExit, RunMode
 from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import READS_CLOCK, SYSTEM_RESET, at
@@ -86,7 +86,7 @@ def test_a_clock_that_cannot_be_written_stands_still_until_it_can(
     with monkeypatch.context() as patch:
         patch.setattr(kvm_one_reg, "_SET_ONE_REG", 0)  # no request of KVM's
         with pytest.raises(RegisterRefused):
-            recorder.machine.resume({0: Go()})
+            recorder.machine.resume({0: RunMode()})
     assert vcpu.get(CNTVCT_EL0) == stopped_at
     vcpu.set(PC, at(0))
     recorder.step()

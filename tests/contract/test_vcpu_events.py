@@ -11,7 +11,7 @@ from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm.abi import CData, ffi
 from gdbstub.kvm.vcpu import KvmVcpu
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.machine import DebugRegisters, Go, Power
+from gdbstub.machine import DebugRegisters, Power, RunMode
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import COUNT, EVERY_VECTOR, VECTORS, at
 from tests.contract.recorder import Recorder
@@ -70,7 +70,7 @@ def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> 
             recorder.step()
         assert vcpu.get(X[0]) == 2
         assert pending(vcpu) == as_pended
-        machine.resume({0: Go()})
+        machine.resume({0: RunMode()})
         machine.interrupt()
         assert recorder.wait() == ()
         assert pending(vcpu) == as_pended
@@ -115,7 +115,7 @@ def test_power_is_what_psci_left() -> None:
         recorder = Recorder(machine)
         for _ in range(2):
             recorder.step()
-        machine.resume({0: Go(), 1: Go()})
+        machine.resume({0: RunMode(), 1: RunMode()})
         machine.interrupt()
         recorder.wait()
         assert [vcpu.power for vcpu in machine.vcpus] == [Power.ON, Power.OFF]

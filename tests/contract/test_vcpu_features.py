@@ -26,7 +26,7 @@ from gdbstub.aarch64.sysreg import CPACR, PSTATE, SCTLR, TCR
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError, RegisterRefused
 from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm.features import Cpu
+from gdbstub.kvm.features import CpuOptions
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import DebugRegisters
 from tests.contract.kvm_machine import kvm_machine
@@ -35,7 +35,7 @@ from tests.contract.recorder import Recorder
 
 pytestmark = pytest.mark.own_kvm
 
-BARE = Cpu(sve=False, pauth=False, pmu=False)
+BARE = CpuOptions(sve=False, pauth=False, pmu=False)
 # The classes of KVM's ids (linux/arch/arm64/include/uapi/asm/kvm.h, KVM_REG_ARM_*).
 _DEMUX, _SYSREG = 0x11, 0x13
 _FIRMWARE = {0x14, 0x16}
@@ -87,14 +87,14 @@ def test_all_that_the_host_has_is_there_unless_it_is_switched_off() -> None:
 @pytest.mark.parametrize(
     ("cpu", "capability"),
     [
-        (Cpu(sve=True), kvm_abi.CAP_ARM_SVE),
-        (Cpu(pauth=True), kvm_abi.CAP_ARM_PTRAUTH_ADDRESS),
-        (Cpu(pmu=True), kvm_abi.CAP_ARM_PMU_V3),
-        (Cpu(aarch32=True), kvm_abi.CAP_ARM_EL1_32BIT),
+        (CpuOptions(sve=True), kvm_abi.CAP_ARM_SVE),
+        (CpuOptions(pauth=True), kvm_abi.CAP_ARM_PTRAUTH_ADDRESS),
+        (CpuOptions(pmu=True), kvm_abi.CAP_ARM_PMU_V3),
+        (CpuOptions(aarch32=True), kvm_abi.CAP_ARM_EL1_32BIT),
     ],
     ids=str,
 )
-def test_what_is_asked_for_is_had_or_refused(cpu: Cpu, capability: int) -> None:
+def test_what_is_asked_for_is_had_or_refused(cpu: CpuOptions, capability: int) -> None:
     if _has(capability):
         kvm_machine(SPIN.image, cpu=cpu).close()
     else:
@@ -102,8 +102,10 @@ def test_what_is_asked_for_is_had_or_refused(cpu: Cpu, capability: int) -> None:
             kvm_machine(SPIN.image, cpu=cpu)
 
 
-@pytest.mark.parametrize("cpu", [Cpu(), BARE, Cpu(sve=False), Cpu(pmu=False)], ids=str)
-def test_every_register_of_kvm_with_a_name_is_shown(cpu: Cpu) -> None:
+@pytest.mark.parametrize(
+    "cpu", [CpuOptions(), BARE, CpuOptions(sve=False), CpuOptions(pmu=False)], ids=str
+)
+def test_every_register_of_kvm_with_a_name_is_shown(cpu: CpuOptions) -> None:
     with closing(kvm_machine(SPIN.image, cpu=cpu)) as machine:
         shown = {row.id for row in Debugger(machine).registers}
         listed = machine.vcpus[0].listed()
@@ -125,7 +127,7 @@ def test_no_length_but_the_hosts() -> None:
     lengths = _lengths()
     for bits in set(range(128, 2049, 128)) - set(lengths):
         with pytest.raises(InputError, match=r"^--cpu host,sve=\d+: SVE vectors on|no SVE"):
-            kvm_machine(SPIN.image, cpu=Cpu(sve=True, vector_length=bits))
+            kvm_machine(SPIN.image, cpu=CpuOptions(sve=True, vector_length=bits))
     if lengths:
         with closing(kvm_machine(SPIN.image)) as machine:
             assert machine.vector_length == lengths[-1]
@@ -134,7 +136,7 @@ def test_no_length_but_the_hosts() -> None:
 def _sve() -> Iterator[Debugger]:
     """A debugger over two vCPUs, for each vector length of the host."""
     for bits in _lengths():
-        cpu = Cpu(sve=True, vector_length=bits)
+        cpu = CpuOptions(sve=True, vector_length=bits)
         with closing(kvm_machine(VECTORS_OF_SVE.image, vcpus=2, cpu=cpu)) as machine:
             assert machine.vector_length == bits
             yield Debugger(machine)
@@ -171,7 +173,7 @@ def test_the_length_of_the_vectors_cannot_be_written() -> None:
 
 def test_the_guest_has_what_a_debugger_wrote_and_the_other_way_round() -> None:
     for bits in _lengths():
-        cpu = Cpu(sve=True, vector_length=bits)
+        cpu = CpuOptions(sve=True, vector_length=bits)
         with closing(kvm_machine(VECTORS_OF_SVE.image, cpu=cpu)) as machine:
             debugger, recorder = Debugger(machine), Recorder(machine)
             rows = {row.name: row for row in debugger.registers}
@@ -284,7 +286,7 @@ def test_aarch32_at_el1() -> None:
         return
     words = (0xE3A0_002A, 0xE280_0001, 0xEAFF_FFFE)  # mov r0, #42; add r0, r0, #1; b .
     program = b"".join(word.to_bytes(4, "little") for word in words)
-    with closing(kvm_machine(program, cpu=Cpu(aarch32=True))) as machine:
+    with closing(kvm_machine(program, cpu=CpuOptions(aarch32=True))) as machine:
         recorder = Recorder(machine)
         vcpu = machine.vcpus[0]
         pstate = PSTATE(vcpu.get(CPSR))

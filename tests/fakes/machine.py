@@ -15,10 +15,10 @@ from gdbstub.machine import (
     DebugExit,
     DebugRegisters,
     Exit,
-    Go,
     Listener,
     Power,
     RunFailure,
+    RunMode,
     SystemEvent,
     SystemEventKind,
 )
@@ -36,7 +36,7 @@ WATCHPOINT_SLOTS: Final = 4
 class Unattended:
     """The listener of a machine that nobody debugs."""
 
-    def debug_exit(self, exit: DebugExit) -> Go | None:
+    def debug_exit(self, exit: DebugExit) -> RunMode | None:
         return None
 
     def parked(self, exits: Sequence[Exit]) -> None:
@@ -77,7 +77,7 @@ class FakeMachine:
         self._stopping = False
         self._holder: int | None = None
         self._closed = False
-        self._jobs: deque[Mapping[int, Go]] = deque()
+        self._jobs: deque[Mapping[int, RunMode]] = deque()
         self._populate()
         self._executor = threading.Thread(target=self._life, name="fake vCPUs", daemon=True)
         self._executor.start()
@@ -138,13 +138,13 @@ class FakeMachine:
         for vcpu in self._vcpus:
             vcpu.arm(debug)
 
-    def resume(self, going: Mapping[int, Go]) -> None:
+    def resume(self, modes: Mapping[int, RunMode]) -> None:
         self._assert_parked("resume")
         self._clock.go()
         with self._state:
             self._running = True
             self._stopping = False
-            self._jobs.append(dict(going))
+            self._jobs.append(dict(modes))
             self._state.notify_all()
 
     def interrupt(self) -> None:
@@ -153,11 +153,11 @@ class FakeMachine:
                 self._stopping = True
                 self._state.notify_all()
 
-    def hold(self, vcpu: int) -> bool:
+    def start_exclusive(self, vcpu: int) -> bool:
         self._holder = vcpu  # no other has its turn while this one is answered
         return True
 
-    def let_go(self, vcpu: int) -> None:
+    def end_exclusive(self, vcpu: int) -> None:
         if self._holder == vcpu:
             self._holder = None
 
@@ -187,11 +187,11 @@ class FakeMachine:
                 self._state.wait_for(lambda: self._jobs or self._closed)
                 if self._closed:
                     return
-                going = self._jobs.popleft()
+                modes = self._jobs.popleft()
             try:
-                exits = self._run(going)
+                exits = self._run(modes)
             except Exception as error:  # a listener's, say: whoever waits must not wait forever
-                exits = [RunFailure(min(going), f"internal error: {error!r}")]
+                exits = [RunFailure(min(modes), f"internal error: {error!r}")]
             self._clock.stop()
             with self._state:
                 self._running = False
@@ -199,14 +199,14 @@ class FakeMachine:
                     return
             self.listener.parked(exits)
 
-    def _run(self, going: Mapping[int, Go]) -> list[Exit]:
+    def _run(self, modes: Mapping[int, RunMode]) -> list[Exit]:
         """Give each vCPU its turn until one of them stops.
 
         The round is finished even then, as a kick takes its time on silicon too: two vCPUs
         may well stop at once.
         """
         exits: list[Exit] = []
-        courses = dict(going)
+        courses = dict(modes)
         for index, course in courses.items():
             self._vcpus[index].arm(course.debug or self.armed)
         self._holder = None

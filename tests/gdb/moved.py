@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.aarch64.registers import PC, VBAR_EL1
-from gdbstub.linux.kaslr import Kernel, Program
+from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from tests.fakes.machine import FakeMachine
 from tests.gdb.build import Guest
 
@@ -12,16 +12,16 @@ LINKED: Final = 0x4000_0000
 OFFSET: Final = 0x3_0000
 
 
-def program(guest: Guest) -> Program:
+def program(guest: Guest) -> GuestProgram:
     """Its first bytes are its banner, its first address is its vectors'."""
-    kernel = Kernel(
+    kernel = LinkedKernel(
         start=LINKED,
         vectors=(LINKED,),
         banner_at=LINKED,
         banner=guest.image[:64].decode("latin-1"),
         start_kernel=LINKED,
     )
-    return Program(str(Path(guest.elf).absolute()), kernel)
+    return GuestProgram(str(Path(guest.elf).absolute()), kernel)
 
 
 def moved_machine(

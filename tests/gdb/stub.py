@@ -5,7 +5,7 @@ import queue
 import threading
 from typing import Final, Self
 
-from gdbstub.linux.kaslr import NO_PROGRAM, Program
+from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.monitor import MonitoredDebugger
 from gdbstub.protocol.endpoint import Tcp
 from gdbstub.protocol.server import Server
@@ -18,7 +18,7 @@ _BOUND: Final = 10.0  # seconds
 class Observed(MonitoredDebugger):
     """A debugger that says what was asked of it, so that a test can wait for it."""
 
-    def __init__(self, machine: FakeMachine, program: Program) -> None:
+    def __init__(self, machine: FakeMachine, program: GuestProgram) -> None:
         self.happened: queue.Queue[str] = queue.Queue()
         super().__init__(machine, program)
 
@@ -38,7 +38,7 @@ class Observed(MonitoredDebugger):
 class Stub:
     """Serves *machine* on a free port while it is entered."""
 
-    def __init__(self, machine: FakeMachine, program: Program = NO_PROGRAM) -> None:
+    def __init__(self, machine: FakeMachine, program: GuestProgram = NO_PROGRAM) -> None:
         self.machine = machine
         self.remote = ""
         self._debugger = Observed(machine, program)

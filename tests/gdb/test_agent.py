@@ -10,7 +10,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, X, stack_pointer
 from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.agent import Program, Run
+from gdbstub.agent import AgentProgram, Run
 from gdbstub.errors import MemoryFault, NoSuchRegister
 from tests.fakes.machine import FakeMachine
 from tests.gdb.conftest import Client
@@ -18,7 +18,7 @@ from tests.pure.agent import assemble, printed, printf
 
 
 class Halted:
-    """A ``Context``: the first vCPU of a machine whose MMU is off."""
+    """A ``EvaluationContext``: the first vCPU of a machine whose MMU is off."""
 
     def __init__(self, machine: FakeMachine) -> None:
         self._machine = machine
@@ -39,7 +39,7 @@ class Halted:
         return data
 
 
-def compiled(listing: str) -> Program:
+def compiled(listing: str) -> AgentProgram:
     """The program that a ``maint agent`` command lists."""
     code = b""
     for line in re.findall(r"^ +\d+  (.*)$", listing, re.M):
@@ -47,7 +47,7 @@ def compiled(listing: str) -> Program:
             code += printf(int(text[2]), text[1].encode())
         else:
             code += assemble(line)
-    return Program.compile(code)
+    return AgentProgram.compile(code)
 
 
 def ask(gdb: Client, *commands: str) -> list[str]:

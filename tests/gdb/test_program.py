@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.linux.kaslr import Program
+from gdbstub.linux.kaslr import GuestProgram
 from tests.fakes.machine import fake_machine
 from tests.gdb.build import Guest
 from tests.gdb.conftest import Client
@@ -117,9 +117,9 @@ def test_gdb_finds_the_program_by_itself(guest: Guest) -> None:
 
 
 def test_a_file_that_is_not_there_troubles_nobody(guest: Guest) -> None:
-    with Stub(fake_machine(guest.image), Program("/nowhere/vmlinux")) as stub:
+    with Stub(fake_machine(guest.image), GuestProgram("/nowhere/vmlinux")) as stub:
         assert "= (void (*)()) 0x40000000\n" in without_a_file(stub, "print $pc")
-    with Stub(fake_machine(guest.image), Program("/nowhere/vmlinux")) as stub:
+    with Stub(fake_machine(guest.image), GuestProgram("/nowhere/vmlinux")) as stub:
         assert "_start in section .text" in Client(stub, guest)("info symbol $pc")
 
 

@@ -21,21 +21,21 @@ class Lines:
         self.text = ""
         self._ended = False
         self._stream = stream
-        self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._notifier: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         with self._stream:
             for line in self._stream:
-                self._news.put(line.decode("utf-8", "replace"))
-        self._news.put(None)
+                self._notifier.put(line.decode("utf-8", "replace"))
+        self._notifier.put(None)
 
     def wait_for(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
         """Wait until *pattern* is in what was said so far."""
         while (found := re.search(pattern, self.text)) is None:
             try:
-                line = self._news.get(timeout=BOUND)
+                line = self._notifier.get(timeout=BOUND)
             except queue.Empty:
                 raise AssertionError(f"{pattern!r} is not said; so far:\n{self.text}") from None
             self._ended = line is None
@@ -47,15 +47,15 @@ class Lines:
         """Forget what was said so far, and wait for the next line."""
         while True:
             try:
-                self._news.get_nowait()
+                self._notifier.get_nowait()
             except queue.Empty:
                 break
-        assert self._news.get(timeout=BOUND) is not None, "the stream has ended"
+        assert self._notifier.get(timeout=BOUND) is not None, "the stream has ended"
 
     def rest(self) -> str:
         """Wait for the end; all that was said."""
         while not self._ended:
-            line = self._news.get(timeout=BOUND)
+            line = self._notifier.get(timeout=BOUND)
             self._ended = line is None
             self.text += line or ""
         return self.text

@@ -16,10 +16,10 @@ import pytest
 from gdbstub.lab.boot import PREFIX
 from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import VARIABLE, Lab
-from gdbstub.lab.port_forwards import Door, StdioDoor, TcpDoor, UnixDoor
+from gdbstub.lab.port_forwards import PortForward, TcpForward, UnixForward
 from gdbstub.lab.remote_run import RemoteRun, Request
 
-LAB = [sys.executable, "-c", "from gdbstub.lab.commands import lab; lab()"]
+LAB = [sys.executable, "-c", "from gdbstub.cli.lab import lab; lab()"]
 EVERY_BYTE = bytes(range(256)) * 1024
 
 FAKE_STUB = """\
@@ -186,7 +186,7 @@ def stub(tmp_path: Path) -> Path:
     return path
 
 
-def start(stub: Path, lab: Lab, door: Door, tmp_path: Path) -> tuple[RemoteRun, str, int]:
+def start(stub: Path, lab: Lab, forward: PortForward, tmp_path: Path) -> tuple[RemoteRun, str, int]:
     guest = tmp_path / "guest"
     guest.write_text("the guest")
     heard = threading.Event()
@@ -199,7 +199,7 @@ def start(stub: Path, lab: Lab, door: Door, tmp_path: Path) -> tuple[RemoteRun, 
     with (tmp_path / "console").open("wb") as console:
         request = Request(
             [guest],
-            door,
+            forward,
             record=tmp_path / "record",
             stdin=subprocess.DEVNULL,
             stdout=console,
@@ -213,7 +213,7 @@ def start(stub: Path, lab: Lab, door: Door, tmp_path: Path) -> tuple[RemoteRun, 
 def test_a_remote_run_over_tcp(
     lab: Lab, stub: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    run, address, port = start(stub, lab, TcpDoor("localhost", 0), tmp_path)
+    run, address, port = start(stub, lab, TcpForward("localhost", 0), tmp_path)
     with run:
         assert address == f"localhost:{port}"
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -230,7 +230,7 @@ def test_a_remote_run_over_tcp(
 
 def test_a_remote_run_over_a_unix_socket(lab: Lab, stub: Path, tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    run, address, _ = start(stub, lab, UnixDoor(path), tmp_path)
+    run, address, _ = start(stub, lab, UnixForward(path), tmp_path)
     with run:
         assert address == f"unix:{path}"
         assert path.stat().st_mode & 0o077 == 0
@@ -248,8 +248,8 @@ def test_a_remote_run_over_stdio(lab: Lab, stub: Path, tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from gdbstub.lab.remote_run import RemoteRun, Request
-from gdbstub.lab.port_forwards import {StdioDoor.__name__} as Door
-request = Request([Path("guest")], Door(), command=["python3", {lab.put(stub)!r}])
+from gdbstub.lab.port_forwards import StdioForward
+request = Request([Path("guest")], StdioForward(), command=["python3", {lab.put(stub)!r}])
 with RemoteRun(request, lambda *_: None) as run:
     raise SystemExit(run.wait(20))
 """
@@ -263,13 +263,13 @@ def test_a_way_in_that_cannot_be_had_is_known_before_a_boot(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for door, why in (
-            (TcpDoor("localhost", port), f"cannot listen on localhost:{port}: .* in use"),
-            (UnixDoor(tmp_path / "file"), "is no socket"),
-            (UnixDoor(tmp_path / "no" / "socket"), "directory is absent"),
+        for forward, why in (
+            (TcpForward("localhost", port), f"cannot listen on localhost:{port}: .* in use"),
+            (UnixForward(tmp_path / "file"), "is no socket"),
+            (UnixForward(tmp_path / "no" / "socket"), "directory is absent"),
         ):
             with pytest.raises(LabError, match=why):
-                RemoteRun(Request([], door), lambda *_: None)
+                RemoteRun(Request([], forward), lambda *_: None)
 
 
 def test_a_lab_that_is_gone_is_one_clear_line(

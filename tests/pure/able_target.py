@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from gdbstub.agent import Clauses
 from gdbstub.errors import InputError, MemoryFault
 from gdbstub.protocol.conditions import Conditions
-from gdbstub.target import Command, Kind, MemoryTags
+from gdbstub.target import BreakpointKind, Command, MemoryTags
 from tests.pure.fake_target import BASE, SIZE, FakeTarget
 
 
@@ -45,7 +45,7 @@ class AbleTarget(FakeTarget):
             return "help  List the commands.\n"
         raise InputError(f"there is no monitor command {command.line!r}")
 
-    def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
+    def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         self._meet_trouble()
         self._conditions.attach(kind, gva, clauses)
 
@@ -53,7 +53,7 @@ class AbleTarget(FakeTarget):
         self._meet_trouble()
         return self._conditions.take_output()
 
-    def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         super().remove(thread, kind, gva, length)
         self._conditions.remove(kind, gva)
 
@@ -65,5 +65,5 @@ class AbleTarget(FakeTarget):
         super().detach()
         self.inserted = {(kind, gva, 4) for kind, gva in self._conditions.release()}
 
-    def _counts(self, thread: int, kind: Kind, gva: int) -> bool:
+    def _counts(self, thread: int, kind: BreakpointKind, gva: int) -> bool:
         return self._conditions.stops(thread, kind, gva)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gdbstub.agent import Context, Program, Run
+from gdbstub.agent import AgentProgram, EvaluationContext, Run
 from gdbstub.errors import MemoryFault, NoSuchRegister
 
 #: The opcodes without an operand, and those with one: its size in bytes (GDB manual, F.2).
@@ -43,7 +43,7 @@ def printf(count: int, text: bytes) -> bytes:
     return bytes([0x34, count]) + (len(text) + 1).to_bytes(2, "big") + text + b"\0"
 
 
-def printed(program: Program, context: Context) -> bytes:
+def printed(program: AgentProgram, context: EvaluationContext) -> bytes:
     """What *program* prints."""
     run = Run(context)
     program.execute(run)
@@ -51,7 +51,7 @@ def printed(program: Program, context: Context) -> bytes:
 
 
 class Guest:
-    """A ``Context``: registers by number, and runs of memory by address."""
+    """A ``EvaluationContext``: registers by number, and runs of memory by address."""
 
     def __init__(
         self, registers: Mapping[int, int] | None = None, memory: Mapping[int, bytes] | None = None

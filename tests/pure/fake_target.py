@@ -11,14 +11,14 @@ from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC, Register
 from gdbstub.errors import MemoryFault, NoSlot, NoSuchRegister
 from gdbstub.target import (
     Action,
+    BreakpointKind,
     Exited,
-    Kind,
     Range,
     Report,
     Resume,
     Signal,
-    Stop,
     Stopped,
+    StopReason,
     Thread,
 )
 
@@ -60,7 +60,7 @@ class FakeTarget:
         }
         for cpu in range(1, self.cpus + 1):
             self.values[cpu, PC] = BASE.to_bytes(8, "little")
-        self.inserted: set[tuple[Kind, int, int]] = set()
+        self.inserted: set[tuple[BreakpointKind, int, int]] = set()
         self.last: Report = Stopped(1)
         self.news: Report | None = None
 
@@ -112,14 +112,14 @@ class FakeTarget:
     def write_physical(self, ipa: int, data: bytes) -> None:
         self.write_memory(1, ipa - PHYSICAL + BASE, data)
 
-    def insert(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         self._meet_trouble()
-        hardware = {each for each in self.inserted if each[0] != Kind.SOFTWARE}
-        if kind != Kind.SOFTWARE and len(hardware | {(kind, gva, length)}) > self.slots:
+        hardware = {each for each in self.inserted if each[0] != BreakpointKind.SOFTWARE}
+        if kind != BreakpointKind.SOFTWARE and len(hardware | {(kind, gva, length)}) > self.slots:
             raise NoSlot("all comparators are in use")
         self.inserted.add((kind, gva, length))
 
-    def remove(self, thread: int, kind: Kind, gva: int, length: int) -> None:
+    def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         self._meet_trouble()
         self.inserted.discard((kind, gva, length))
 
@@ -174,12 +174,12 @@ class FakeTarget:
         self.stop(Exited())
 
     def _run(self, thread: int, action: Action | Range) -> Report | None:
-        stops = {gva: kind for kind, gva, _ in self.inserted if kind <= Kind.HARDWARE}
+        stops = {gva: kind for kind, gva, _ in self.inserted if kind <= BreakpointKind.HARDWARE}
         while True:
             gva = self.pc(thread)
             if gva in stops and self._counts(thread, stops[gva], gva):
-                hard = stops[gva] is Kind.HARDWARE
-                return Stopped(thread, stop=Stop.HWBREAK if hard else Stop.SWBREAK)
+                hard = stops[gva] is BreakpointKind.HARDWARE
+                return Stopped(thread, stop=StopReason.HWBREAK if hard else StopReason.SWBREAK)
             if int.from_bytes(self.read_memory(thread, gva, 4), "little") != HERE:
                 gva += 4
             elif action is Action.CONTINUE:
@@ -190,7 +190,7 @@ class FakeTarget:
             if action is not Action.CONTINUE:
                 return Stopped(thread)
 
-    def _counts(self, thread: int, kind: Kind, gva: int) -> bool:
+    def _counts(self, thread: int, kind: BreakpointKind, gva: int) -> bool:
         """Whether *thread* stops at this breakpoint."""
         return True
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdbstub.agent import Program, Run, operations
+from gdbstub.agent import AgentProgram, Run, operations
 from gdbstub.errors import AgentError
 from tests.pure.agent import Guest, assemble, printed, printf
 
@@ -14,7 +14,7 @@ GUEST = Guest({0: 5, 0x203: 0x3C5}, {0x1000: bytes(range(0x81, 0x91))})
 
 
 def value(text: str, guest: Guest = GUEST) -> int:
-    return Program.compile(assemble(text + "; end")).value(Run(guest))
+    return AgentProgram.compile(assemble(text + "; end")).value(Run(guest))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_evaluation_that_fails(text: str, complaint: str) -> None:
     if text.endswith("if_goto 2"):
         code += END
     with pytest.raises(AgentError, match=complaint):
-        Program.compile(code).value(Run(GUEST))
+        AgentProgram.compile(code).value(Run(GUEST))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_an_evaluation_that_fails(text: str, complaint: str) -> None:
 )  # fmt: skip
 def test_code_that_cannot_be_evaluated(code: bytes, complaint: str) -> None:
     with pytest.raises(AgentError, match=complaint):
-        Program.compile(code)
+        AgentProgram.compile(code)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_tracing_and_floating_point_are_refused_by_name(name: str) -> None:
 
 
 def test_what_no_jump_reaches_is_not_looked_at() -> None:
-    assert Program.compile(assemble("const8 4; end; float; pop")).value(Run(GUEST)) == 4
+    assert AgentProgram.compile(assemble("const8 4; end; float; pop")).value(Run(GUEST)) == 4
 
 
 def test_a_jump_may_lead_into_the_middle_of_another_instruction() -> None:
@@ -200,7 +200,7 @@ def test_straight_code_is_looked_at_on_its_way(monkeypatch: pytest.MonkeyPatch) 
 def test_an_expression_that_prints_without_end_is_cut_short() -> None:
     code = CHANNEL + printf(0, b"x" * 1000) + assemble("goto 0")
     with pytest.raises(AgentError, match="prints more than 65536 bytes"):
-        printed(Program.compile(code), GUEST)
+        printed(AgentProgram.compile(code), GUEST)
 
 
 def test_printf_takes_the_first_argument_from_below_function_and_channel() -> None:
@@ -211,4 +211,4 @@ def test_printf_takes_the_first_argument_from_below_function_and_channel() -> No
         + printf(0, b"more")
         + END
     )
-    assert printed(Program.compile(code), GUEST) == b"first 1, second 2\nmore"
+    assert printed(AgentProgram.compile(code), GUEST) == b"first 1, second 2\nmore"

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from gdbstub.agent import Program, Run
+from gdbstub.agent import AgentProgram, Run
 from tests.pure.agent import Guest, assemble, printed
 
 MEMORY = {
@@ -47,7 +47,7 @@ GLOBALS = (
     ],
 )
 def test_conditions(code: str, registers: dict[str, int], result: int) -> None:
-    assert Program.compile(bytes.fromhex(code)).value(Run(guest(**registers))) == result
+    assert AgentProgram.compile(bytes.fromhex(code)).value(Run(guest(**registers))) == result
 
 
 def test_the_assembler_of_these_tests_is_gdbs() -> None:
@@ -74,4 +74,4 @@ def test_the_assembler_of_these_tests_is_gdbs() -> None:
 )  # fmt: skip
 def test_dprintf(code: str, text: bytes) -> None:
     context = guest(x0=7, x1=(1 << 64) - 1)
-    assert printed(Program.compile(bytes.fromhex(code)), context) == text
+    assert printed(AgentProgram.compile(bytes.fromhex(code)), context) == text

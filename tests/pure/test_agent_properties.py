@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdbstub.agent import Program, Run
+from gdbstub.agent import AgentProgram, Run
 from gdbstub.errors import AgentError
 from tests.pure.agent import PLAIN, WITH_OPERAND, Guest, assemble, printf
 
@@ -102,7 +102,7 @@ expressions: st.SearchStrategy[Expression] = st.one_of(
 
 @given(expressions)
 def test_arithmetic_is_what_the_model_says(expression: Expression) -> None:
-    program = Program.compile(expression.code + assemble("end"))
+    program = AgentProgram.compile(expression.code + assemble("end"))
     if expression.value is None:
         with pytest.raises(AgentError, match="division by zero"):
             program.value(Run(GUEST))
@@ -113,13 +113,13 @@ def test_arithmetic_is_what_the_model_says(expression: Expression) -> None:
 @given(values, values, values)
 def test_a_branch_takes_the_right_way(condition: int, a: int, b: int) -> None:
     code = assemble(f"const64 {condition}; if_goto 24; const64 {a}; goto 33; const64 {b}; end")
-    assert Program.compile(code).value(Run(GUEST)) == (b if condition else a)
+    assert AgentProgram.compile(code).value(Run(GUEST)) == (b if condition else a)
 
 
 def evaluate(code: bytes) -> None:
     """Nothing may come of it but an answer or AgentError, and that soon."""
     try:
-        program = Program.compile(code)
+        program = AgentProgram.compile(code)
     except AgentError:
         return
     guest = Guest({n: n for n in range(256)}, {n << 8: bytes(256) for n in range(256)})

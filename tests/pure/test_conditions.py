@@ -2,7 +2,7 @@
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import PC
-from gdbstub.target import conditional
+from gdbstub.target import breakpoint_conditions
 from tests.pure.able_target import AbleTarget
 from tests.pure.agent import assemble, printf
 from tests.pure.fake_target import BASE, HERE, FakeTarget
@@ -22,8 +22,8 @@ def said(text: bytes) -> str:
 
 
 def test_it_is_conditional_and_says_so() -> None:
-    assert conditional(AbleTarget())
-    assert conditional(FakeTarget()) is None
+    assert breakpoint_conditions(AbleTarget())
+    assert breakpoint_conditions(FakeTarget()) is None
     assert b"ConditionalBreakpoints+" in Stage(AbleTarget()).send(b"qSupported:swbreak+")
     assert b"ConditionalBreakpoints" not in Stage().send(b"qSupported:swbreak+")
 

@@ -8,7 +8,7 @@ from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sve import VLS
 from gdbstub.errors import InputError
 from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm.features import Cpu, Features, choose, parse_cpu, set_up_vectors
+from gdbstub.kvm.features import CpuOptions, Features, choose, parse_cpu, set_up_vectors
 
 if TYPE_CHECKING:
     from gdbstub.kvm.vcpu import KvmVcpu
@@ -29,16 +29,16 @@ def on_a_host(cpu: str, *offered: int) -> Features:
 @pytest.mark.parametrize(
     ("text", "cpu"),
     [
-        ("host", Cpu()),
-        ("sve=off", Cpu(sve=False)),
-        ("host,sve=off", Cpu(sve=False)),
-        ("host, sve=256 , pauth=on", Cpu(sve=True, vector_length=256, pauth=True)),
-        ("pmu=off,aarch32=on", Cpu(pmu=False, aarch32=True)),
-        ("mte=on", Cpu(mte=True)),
-        ("aarch32=on,sve=off", Cpu(sve=False, aarch32=True)),
+        ("host", CpuOptions()),
+        ("sve=off", CpuOptions(sve=False)),
+        ("host,sve=off", CpuOptions(sve=False)),
+        ("host, sve=256 , pauth=on", CpuOptions(sve=True, vector_length=256, pauth=True)),
+        ("pmu=off,aarch32=on", CpuOptions(pmu=False, aarch32=True)),
+        ("mte=on", CpuOptions(mte=True)),
+        ("aarch32=on,sve=off", CpuOptions(sve=False, aarch32=True)),
     ],
 )
-def test_what_it_means(text: str, cpu: Cpu) -> None:
+def test_what_it_means(text: str, cpu: CpuOptions) -> None:
     assert parse_cpu(text) == cpu
     assert parse_cpu(str(cpu)) == cpu
 

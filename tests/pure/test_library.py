@@ -83,11 +83,12 @@ import asyncio
 from collections.abc import Sequence
 
 import gdbstub
-from gdbstub import Clauses, Command, Conditions, Kind, Register, Report, SlicedTarget, Target
+from gdbstub import BreakpointKind, Clauses, Command, Conditions, CooperativeTarget
+from gdbstub import Register, Report, Target
 from gdbstub.aarch64.registers import PC, X
 
 
-class Mine(SlicedTarget):
+class Mine(CooperativeTarget):
     registers = (*X, PC)
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
@@ -114,9 +115,11 @@ class Mine(SlicedTarget):
 
 mine = Mine()
 target: Target = mine
-capabilities: tuple[gdbstub.Monitor, gdbstub.Restartable, gdbstub.Conditional] = (mine,) * 3
+monitor: gdbstub.Monitor = mine
+restartable: gdbstub.Restartable = mine
+conditions: gdbstub.BreakpointConditions = mine
 reveal_type(gdbstub.serve)
-reveal_type(Conditions(mine).stops(1, Kind.SOFTWARE, 0))
+reveal_type(Conditions(mine).stops(1, BreakpointKind.SOFTWARE, 0))
 asyncio.run(gdbstub.serve(1, "localhost:0"))
 """
 

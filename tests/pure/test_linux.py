@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.errors import InputError, MemoryFault, NotFound
-from gdbstub.linux.kaslr import Kernel, Program, read_kernel
+from gdbstub.linux.kaslr import GuestProgram, LinkedKernel, read_kernel
 from tests.pure.elves import Elf, Load
 
 START = 0xFFFF_8000_0800_0000
@@ -48,7 +48,7 @@ def memory(offset: int) -> Memory:
 
 def test_what_a_vmlinux_tells() -> None:
     hardened = (START + 0x1_2800 + n * 0x800 for n in range(4))
-    assert KERNEL == Kernel(
+    assert KERNEL == LinkedKernel(
         start=START,
         vectors=(START + 0x1_0800, *hardened),
         banner_at=START + 0x1010,
@@ -105,8 +105,12 @@ def test_it_must_be_there() -> None:
 
 
 def test_a_program_goes_through_a_line_of_text() -> None:
-    for program in (Program(), Program("/tmp/a \udcff", KERNEL), Program("/guest.elf")):
+    for program in (
+        GuestProgram(),
+        GuestProgram("/tmp/a \udcff", KERNEL),
+        GuestProgram("/guest.elf"),
+    ):
         text = program.to_text()
         assert text.isascii()
         assert "\n" not in text
-        assert Program.from_text(text) == program
+        assert GuestProgram.from_text(text) == program

@@ -10,7 +10,7 @@ from gdbstub import rsp
 from gdbstub.errors import StubError
 from gdbstub.protocol import packets
 from gdbstub.protocol.packets.registry import MANUALS, PACKETS, find, packet
-from gdbstub.protocol.packets.template import Template, thread_id
+from gdbstub.protocol.packets.template import PacketTemplate, thread_id
 from gdbstub.target import Action, Resume
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage
@@ -48,7 +48,7 @@ def test_the_table() -> None:
     with pytest.raises(ValueError, match="does not cite"):
         packet("qNew")(lambda client: b"")
     with pytest.raises(KeyError):
-        Template("adress")
+        PacketTemplate("adress")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ HOSTILE = st.one_of(
 
 @given(st.sampled_from(sorted(PACKETS)), HOSTILE)
 def test_hostile_packets_raise_nothing_unmeant(name: bytes, arguments: bytes) -> None:
-    client = packets.Client(FakeTarget(), rsp.PACKET_SIZE)
+    client = packets.ClientState(FakeTarget(), rsp.PACKET_SIZE)
     try:
         reply = packets.dispatch(client, name + arguments)
     except StubError:

@@ -2,7 +2,7 @@
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import CPSR, FPSIMD, GENERAL, SP, SYSTEM_REGISTERS, V, X
-from gdbstub.target import Action, Kind
+from gdbstub.target import Action, BreakpointKind
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -292,10 +292,10 @@ def test_breakpoints() -> None:
         """
     )
     assert stage.target.inserted == {
-        (Kind.SOFTWARE, 0x40000010, 4),
-        (Kind.HARDWARE, 0xFFFF800080001000, 4),
-        (Kind.WRITE, 0x40000100, 0x140),
-        (Kind.ACCESS, 0x40000200, 8),
+        (BreakpointKind.SOFTWARE, 0x40000010, 4),
+        (BreakpointKind.HARDWARE, 0xFFFF800080001000, 4),
+        (BreakpointKind.WRITE, 0x40000100, 0x140),
+        (BreakpointKind.ACCESS, 0x40000200, 8),
     }
 
 

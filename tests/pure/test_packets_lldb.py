@@ -6,7 +6,7 @@ import pytest
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import EXPEDITED, PC, X
-from gdbstub.target import Exited, Signal, Stop, Stopped
+from gdbstub.target import Exited, Signal, Stopped, StopReason
 from tests.pure.fake_target import BASE, FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -136,9 +136,9 @@ def test_a_stop_says_why_and_where() -> None:
     [
         (Stopped(2, Signal.INT), "T02thread:2;{}reason:signal;"),
         (Stopped(2, Signal.ABRT), "T06thread:2;{}reason:signal;"),
-        (Stopped(2, stop=Stop.HWBREAK), "T05thread:2;{}reason:breakpoint;"),
+        (Stopped(2, stop=StopReason.HWBREAK), "T05thread:2;{}reason:breakpoint;"),
         (
-            Stopped(2, stop=Stop.AWATCH, gva=0x40000104),
+            Stopped(2, stop=StopReason.AWATCH, gva=0x40000104),
             "T05thread:2;awatch:40000104;{}reason:watchpoint;"
             "description:31303733373432303834;",  # 0x40000104 in decimal
         ),
@@ -164,7 +164,7 @@ def test_one_that_did_not_step_was_not_traced() -> None:
 
 def test_one_thread_is_asked() -> None:
     stage = asked(stacked())
-    stage.target.last = Stopped(2, stop=Stop.SWBREAK)
+    stage.target.last = Stopped(2, stop=StopReason.SWBREAK)
     stage.play(
         f"""
         <- $qThreadStopInfo1
@@ -182,7 +182,7 @@ def test_one_thread_is_asked() -> None:
 def test_all_threads_at_once() -> None:
     target = stacked()
     target.values[2, PC] = bytes.fromhex("2400004000000000")
-    target.last = Stopped(2, stop=Stop.WATCH, gva=0x40000104)
+    target.last = Stopped(2, stop=StopReason.WATCH, gva=0x40000104)
     one, two = json_of(asked(target))
     assert one["tid"] == 1
     assert one["name"] == "CPU#0 (halted)"

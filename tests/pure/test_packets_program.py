@@ -13,7 +13,7 @@ class Programmed(FakeTarget):
     """A target that knows its program, or does not."""
 
     exec_file: str = "/tmp/the guest.elf"
-    movable: bool = True
+    relocatable: bool = True
     place: Relocation | None = None
 
     def relocation(self) -> Relocation | None:
@@ -48,10 +48,10 @@ def test_a_path_of_any_bytes_arrives() -> None:
 
 def test_where_the_program_is() -> None:
     """GDB takes where the first segment is now, LLDB the distance."""
-    target = Programmed(movable=False)
+    target = Programmed(relocatable=False)
     stage = Stage(target)
     stage.play("<- $qOffsets\n-> $")
-    target.movable = True
+    target.relocatable = True
     stage.play("<- $qOffsets\n-> $")
     target.place = Relocation(0xFFFF_8000_0800_0000, 0x3_1234_0000)
     stage.play("<- $qOffsets\n-> $TextSeg=ffff80031a340000")

@@ -4,7 +4,7 @@ import pytest
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import EXPEDITED, PC, X
-from gdbstub.target import Action, Range, Resume, Signal, Stop, Stopped
+from gdbstub.target import Action, Range, Resume, Signal, Stopped, StopReason
 from tests.pure.fake_target import BASE, FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -149,14 +149,14 @@ def test_registers_are_the_selected_threads() -> None:
     [
         (Stopped(1), "T05thread:1;"),
         (Stopped(2, Signal.INT), "T02thread:2;"),
-        (Stopped(1, stop=Stop.SWBREAK), "T05thread:1;swbreak:;"),
-        (Stopped(1, stop=Stop.HWBREAK), "T05thread:1;hwbreak:;"),
+        (Stopped(1, stop=StopReason.SWBREAK), "T05thread:1;swbreak:;"),
+        (Stopped(1, stop=StopReason.HWBREAK), "T05thread:1;hwbreak:;"),
         (
-            Stopped(1, stop=Stop.WATCH, gva=0xFFFF800080001000),
+            Stopped(1, stop=StopReason.WATCH, gva=0xFFFF800080001000),
             "T05thread:1;watch:ffff800080001000;",
         ),
-        (Stopped(1, stop=Stop.RWATCH, gva=0x40), "T05thread:1;rwatch:40;"),
-        (Stopped(1, stop=Stop.AWATCH, gva=0x40), "T05thread:1;awatch:40;"),
+        (Stopped(1, stop=StopReason.RWATCH, gva=0x40), "T05thread:1;rwatch:40;"),
+        (Stopped(1, stop=StopReason.AWATCH, gva=0x40), "T05thread:1;awatch:40;"),
     ],
 )
 def test_stop_replies(report: Stopped, reply: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import rsp
-from gdbstub.rsp import PACKET_SIZE, Mark, Packet
+from gdbstub.rsp import PACKET_SIZE, ControlByte, Packet
 
 
 def frame(body: bytes) -> bytes:
@@ -83,7 +83,7 @@ def test_decoding(body: bytes, payload: bytes) -> None:
 
 
 def test_a_run_cannot_grow_beyond_a_packet() -> None:
-    assert events(frame(b"0" + b"*~" * 60000)) == [Mark.OVERSIZED]
+    assert events(frame(b"0" + b"*~" * 60000)) == [ControlByte.OVERSIZED]
     length = (PACKET_SIZE - 1) // 97
     assert events(frame(b"0" + b"*~" * length)) == [Packet(b"0" * (1 + 97 * length))]
 
@@ -106,21 +106,21 @@ def test_a_new_frame_ends_an_unfinished_one(start: bytes, payload: bytes) -> Non
 def test_what_stands_between_frames() -> None:
     wire = b"+$g#67\x03-+" + frame(b"m0,\x03") + b"\x03"
     expected = [
-        Mark.ACK,
+        ControlByte.ACK,
         Packet(b"g"),
-        Mark.INTERRUPT,
-        Mark.NAK,
-        Mark.ACK,
+        ControlByte.INTERRUPT,
+        ControlByte.NAK,
+        ControlByte.ACK,
         Packet(b"m0,\x03"),
-        Mark.INTERRUPT,
+        ControlByte.INTERRUPT,
     ]
     assert events(wire) == drip(wire) == expected
 
 
 def test_a_bad_checksum() -> None:
     assert events(b"$g#68$g#zz$g#67$g#6", b"7") == [
-        Mark.BAD_CHECKSUM,
-        Mark.BAD_CHECKSUM,
+        ControlByte.BAD_CHECKSUM,
+        ControlByte.BAD_CHECKSUM,
         Packet(b"g"),
         Packet(b"g"),
     ]
@@ -132,7 +132,13 @@ def test_the_largest_packet_and_one_beyond(feed: object) -> None:
     assert callable(feed)
     fits, exceeds = b"a" * PACKET_SIZE, b"a" * (PACKET_SIZE + 1)
     wire = frame(fits) + frame(exceeds) + frame(b"g") + frame(exceeds * 2) + frame(b"?")
-    assert feed(wire) == [Packet(fits), Mark.OVERSIZED, Packet(b"g"), Mark.OVERSIZED, Packet(b"?")]
+    assert feed(wire) == [
+        Packet(fits),
+        ControlByte.OVERSIZED,
+        Packet(b"g"),
+        ControlByte.OVERSIZED,
+        Packet(b"?"),
+    ]
 
 
 def endless(chunk: bytes) -> Iterable[bytes]:
@@ -173,13 +179,19 @@ def test_checksum_of_the_highest_bytes() -> None:
 
 def test_acknowledgements() -> None:
     connection = rsp.Connection()
-    assert connection.answer(Mark.NAK) == b""
+    assert connection.answer(ControlByte.NAK) == b""
     assert connection.send(b"OK") == b"$OK#9a"
     assert connection.answer(Packet(b"g")) == b"+"
-    assert connection.answer(Mark.OVERSIZED) == b"+"
-    assert connection.answer(Mark.BAD_CHECKSUM) == b"-"
-    assert connection.answer(Mark.NAK) == b"$OK#9a"
-    assert connection.answer(Mark.ACK) == connection.answer(Mark.INTERRUPT) == b""
+    assert connection.answer(ControlByte.OVERSIZED) == b"+"
+    assert connection.answer(ControlByte.BAD_CHECKSUM) == b"-"
+    assert connection.answer(ControlByte.NAK) == b"$OK#9a"
+    assert connection.answer(ControlByte.ACK) == connection.answer(ControlByte.INTERRUPT) == b""
     connection.acks = False
-    for event in (Packet(b"g"), Mark.BAD_CHECKSUM, Mark.NAK, Mark.ACK, Mark.OVERSIZED):
+    for event in (
+        Packet(b"g"),
+        ControlByte.BAD_CHECKSUM,
+        ControlByte.NAK,
+        ControlByte.ACK,
+        ControlByte.OVERSIZED,
+    ):
         assert connection.answer(event) == b""

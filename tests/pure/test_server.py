@@ -163,8 +163,8 @@ async def test_replies_are_not_held_back() -> None:
 def _transports(server: Server) -> list[asyncio.Transport]:
     current = server._current
     assert current is not None
-    assert current._link is not None
-    return [cast("asyncio.Transport", current._link)]
+    assert current._transport is not None
+    return [cast("asyncio.Transport", current._transport)]
 
 
 async def test_a_unix_socket(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gdbstub import rsp
 from gdbstub.protocol.session import Session
-from gdbstub.target import Exited, Signal, Stop, Stopped
+from gdbstub.target import Exited, Signal, Stopped, StopReason
 from tests.pure.fake_target import BASE, HERE, FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -85,7 +85,7 @@ def test_one_stop_reply_a_resume() -> None:
     assert stage.feed(b"\x03") == b""
     assert target.calls.count("interrupt") == 2
     # A stop that nobody waits for is not told.
-    target.stop(Stopped(1, stop=Stop.SWBREAK))
+    target.stop(Stopped(1, stop=StopReason.SWBREAK))
     assert stage.session.target_stopped() == b""
 
 

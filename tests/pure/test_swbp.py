@@ -52,14 +52,14 @@ def test_insert_then_remove_leaves_memory_as_it_was(content: bytes, ipas: set[in
 def test_reads_never_show_a_brk(content: bytes, ipas: set[int], at: int, length: int) -> None:
     ram, breakpoints = armed(content, ipas)
     read = ram.read_memory(at, length)
-    assert breakpoints.hide(at, read) == content[at : at + length]
+    assert breakpoints.mask(at, read) == content[at : at + length]
 
 
 @given(contents, places, st.integers(0, SIZE - 1), st.binary(min_size=1, max_size=SIZE))
 def test_writes_go_underneath(content: bytes, ipas: set[int], at: int, data: bytes) -> None:
     data = data[: SIZE - at]
     ram, breakpoints = armed(content, ipas)
-    ram.write_memory(at, breakpoints.keep(at, data))
+    ram.write_memory(at, breakpoints.write_through(at, data))
     for ipa in ipas:
         assert ram.content[ipa : ipa + 4] == BRK
     breakpoints.withdraw()
@@ -86,7 +86,7 @@ def test_a_long_read_hides_those_that_are_there_at_the_time() -> None:
         found = bytes(ram.content)
         assert found.count(BRK) == len(ipas)
         for at in range(12):
-            assert breakpoints.hide(at, found[at:]) == bytes(SIZE - at)
+            assert breakpoints.mask(at, found[at:]) == bytes(SIZE - at)
 
 
 def test_one_place_under_two_addresses_is_one_patch() -> None:
@@ -105,7 +105,7 @@ def test_text_that_the_guest_rewrote_is_left_alone() -> None:
     ram, breakpoints = armed(bytes(SIZE), {8})
     ram.content[8:12] = b"\x1f\x20\x03\xd5"
     assert not breakpoints.owns(8)
-    assert breakpoints.hide(8, b"\x1f\x20\x03\xd5") == b"\x1f\x20\x03\xd5"
+    assert breakpoints.mask(8, b"\x1f\x20\x03\xd5") == b"\x1f\x20\x03\xd5"
     breakpoints.withdraw()
     assert ram.content[8:12] == b"\x1f\x20\x03\xd5"
 
@@ -116,7 +116,7 @@ def test_text_that_the_guest_rewrote_is_patched_anew_when_it_is_asked_for_again(
     breakpoints.insert(0x1008, 8)
     breakpoints.apply()
     assert breakpoints.owns(8)
-    assert breakpoints.hide(8, BRK) == b"\x1f\x20\x03\xd5"
+    assert breakpoints.mask(8, BRK) == b"\x1f\x20\x03\xd5"
     breakpoints.remove(0x1008)
     breakpoints.apply()
     assert ram.content[8:12] == b"\x1f\x20\x03\xd5"
@@ -128,7 +128,7 @@ def test_it_is_patched_anew_soon_even_if_nobody_asks() -> None:
     for _ in range(SIZE // 4 // 8):
         breakpoints.apply()
     assert ram.content == BRK * (SIZE // 4)
-    assert breakpoints.hide(40, BRK) == b"\x1f\x20\x03\xd5"
+    assert breakpoints.mask(40, BRK) == b"\x1f\x20\x03\xd5"
 
 
 def test_what_a_resume_costs_does_not_grow_with_the_number_of_breakpoints() -> None:
@@ -169,19 +169,19 @@ def test_a_breakpoint_that_is_lifted_for_a_moment_is_still_ours() -> None:
     """Another vCPU may have executed it just before."""
     ram, breakpoints = armed(bytes(range(SIZE)), {PLACE})
     original = bytes(range(PLACE, PLACE + 4))
-    breakpoints.lift(PLACE)
+    breakpoints.remove_temporarily(PLACE)
     assert ram.read_memory(PLACE, 4) == original
     assert breakpoints.owns(PLACE)
-    assert breakpoints.hide(PLACE, original) == original
-    breakpoints.lay(PLACE)
+    assert breakpoints.mask(PLACE, original) == original
+    breakpoints.reinsert(PLACE)
     assert ram.read_memory(PLACE, 4) == BRK
 
 
 def test_a_word_that_was_changed_while_its_breakpoint_was_lifted_stays() -> None:
     ram, breakpoints = armed(bytes(SIZE), {PLACE})
-    breakpoints.lift(PLACE)
+    breakpoints.remove_temporarily(PLACE)
     ram.write_memory(PLACE, b"\1\2\3\4")
-    breakpoints.lay(PLACE)
+    breakpoints.reinsert(PLACE)
     assert ram.read_memory(PLACE, 4) == b"\1\2\3\4"
     assert not breakpoints.owns(PLACE)
 
@@ -189,15 +189,15 @@ def test_a_word_that_was_changed_while_its_breakpoint_was_lifted_stays() -> None
 @pytest.mark.parametrize("end", ["forget", "withdraw"])
 def test_nothing_is_lifted_that_is_not_there_any_more(end: str) -> None:
     ram, breakpoints = armed(bytes(SIZE), {PLACE})
-    breakpoints.lift(PLACE)
+    breakpoints.remove_temporarily(PLACE)
     getattr(breakpoints, end)()
     assert not breakpoints.owns(PLACE)
-    breakpoints.lay(PLACE)
+    breakpoints.reinsert(PLACE)
     assert ram.content == bytes(SIZE), "and there is nothing to lay"
     assert not breakpoints.owns(PLACE)
 
 
-@pytest.mark.parametrize("what", ["lift", "lay"])
+@pytest.mark.parametrize("what", ["remove_temporarily", "reinsert"])
 def test_a_breakpoint_is_not_lifted_for_ever_where_ram_fails(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,13 +206,13 @@ def test_a_breakpoint_is_not_lifted_for_ever_where_ram_fails(
     def fail(*_: object) -> None:
         raise MemoryFault("broken")
 
-    if what == "lay":
-        breakpoints.lift(PLACE)
+    if what == "reinsert":
+        breakpoints.remove_temporarily(PLACE)
     with monkeypatch.context() as patch:
         patch.setattr(ram, "write_memory", fail)
         with pytest.raises(MemoryFault):
             getattr(breakpoints, what)(PLACE)
-    assert breakpoints.owns(PLACE) is (what == "lift")
+    assert breakpoints.owns(PLACE) is (what == "remove_temporarily")
     breakpoints.insert(PLACE + 0x1000, PLACE)
     breakpoints.apply()
     assert ram.read_memory(PLACE, 4) == BRK

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.aarch64.sysreg import DBGWCR
-from gdbstub.target import Kind
+from gdbstub.target import BreakpointKind
 from gdbstub.watchpoints import Elsewhere, Slots, Watchpoint, allot, covers, hit
 
 KERNEL = 0xFFFF_8000_0800_0000
@@ -29,7 +29,8 @@ def watched(control: int, value: int) -> range:
 
 def watched_by(slots: Slots) -> list[range]:
     return sorted(
-        (watched(*slot.registers(Kind.WRITE)) for slot in slots), key=lambda each: each.start
+        (watched(*slot.registers(BreakpointKind.WRITE)) for slot in slots),
+        key=lambda each: each.start,
     )
 
 
@@ -48,7 +49,7 @@ def is_covered(wanted: range, parts: list[range]) -> bool:
 
 WANTED = st.builds(
     Watchpoint,
-    st.just(Kind.WRITE),
+    st.just(BreakpointKind.WRITE),
     st.integers(0, 1 << 13).map(lambda offset: KERNEL + offset),
     st.one_of(st.integers(1, 64), st.integers(1, 1 << 14), st.integers(1, 3 * GB)),
 )
@@ -118,11 +119,14 @@ def test_too_few_comparators_watch_the_least_more(
 def test_what_no_comparators_can_cover_is_none() -> None:
     assert covers(2 * GB - 8, 16, 1) == ()
     assert covers(0, (1 << 64) - 1, 4) == ()
-    assert allot((Watchpoint(Kind.WRITE, 2 * GB - 8, 16),), 1) is None
+    assert allot((Watchpoint(BreakpointKind.WRITE, 2 * GB - 8, 16),), 1) is None
 
 
 def test_comparators_go_where_they_save_most() -> None:
-    big, small = Watchpoint(Kind.WRITE, 0x1008, 0x140), Watchpoint(Kind.READ, 0x2005, 8)
+    big, small = (
+        Watchpoint(BreakpointKind.WRITE, 0x1008, 0x140),
+        Watchpoint(BreakpointKind.READ, 0x2005, 8),
+    )
     plan = allot((big, small), 4)
     assert plan is not None
     # Two for the small one would save 8 bytes; a third for the big one saves 56.
@@ -132,7 +136,10 @@ def test_comparators_go_where_they_save_most() -> None:
 
 # Whose a hit is.
 
-WRITE, ACCESS = Watchpoint(Kind.WRITE, 0x1000, 8), Watchpoint(Kind.ACCESS, 0x2000, 4)
+WRITE, ACCESS = (
+    Watchpoint(BreakpointKind.WRITE, 0x1000, 8),
+    Watchpoint(BreakpointKind.ACCESS, 0x2000, 4),
+)
 
 
 def _plan(*wanted: Watchpoint, slots: int = 4) -> dict[Watchpoint, Slots]:
@@ -161,7 +168,7 @@ def test_a_hit_is_the_nearest_of_its_kind(
 
 
 def test_two_kinds_at_one_address_are_told_apart() -> None:
-    read = Watchpoint(Kind.READ, 0x1000, 8)
+    read = Watchpoint(BreakpointKind.READ, 0x1000, 8)
     plan = _plan(WRITE, read)
     assert hit(plan, 0x1003, None, write=True) == WRITE
     assert hit(plan, 0x1003, None, write=False) == read
@@ -176,7 +183,7 @@ def test_a_far_away_hit_is_nobody_s() -> None:
 
 
 #: One comparator: it watches 0x1000 to 0x103f.
-WIDE = Watchpoint(Kind.ACCESS, 0x1008, 40)
+WIDE = Watchpoint(BreakpointKind.ACCESS, 0x1008, 40)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +209,6 @@ def test_a_hit_beyond_the_range_is_none(
 
 
 def test_far_beyond_the_range_even_an_unknown_access_is_outside() -> None:
-    wide = Watchpoint(Kind.WRITE, 0x10_0000, 3 << 19)
+    wide = Watchpoint(BreakpointKind.WRITE, 0x10_0000, 3 << 19)
     plan = _plan(wide, slots=1)
     assert hit(plan, 0x3F_FFF8, None, write=True) is Elsewhere.OUTSIDE

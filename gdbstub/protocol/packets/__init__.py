@@ -19,7 +19,7 @@ from gdbstub.protocol.packets import (
     search,
     threads,
 )
-from gdbstub.protocol.packets.client_state import Client, Reply, Work
+from gdbstub.protocol.packets.client_state import ClientState, Reply, Work
 from gdbstub.protocol.packets.console import console
 from gdbstub.protocol.packets.registry import PACKETS, dispatch, find
 from gdbstub.protocol.packets.stop import stop_replies
@@ -33,7 +33,7 @@ SUBJECTS = (
 __all__ = [
     "PACKETS",
     "SUBJECTS",
-    "Client",
+    "ClientState",
     "Reply",
     "Work",
     "console",

@@ -10,7 +10,7 @@ from typing import Final
 from gdbstub.aarch64.registers import CORE
 from gdbstub.errors import NoSuchThread
 from gdbstub.protocol.packets.expedited import Expedited
-from gdbstub.target import Action, PhysicalMemory, Resume, Tally, Target
+from gdbstub.target import Action, PhysicalMemory, Resume, Target, Timing
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
@@ -27,7 +27,7 @@ Work = Generator[None, None, bytes]
 Reply = bytes | tuple[bytes, ...] | Resume | Work | None
 
 
-class Client:
+class ClientState:
     """One client's view; ``packet_size`` is the most bytes that a packet of its may have."""
 
     def __init__(
@@ -60,13 +60,13 @@ class Client:
         #: What was resumed last; nothing yet.
         self.last_resume = Resume({})
         #: Its packets by name, unknown ones under an empty one, and the one that came last.
-        self.packets: dict[bytes, Tally] = {}
-        self.last = Tally()
+        self.packets: dict[bytes, Timing] = {}
+        self.last = Timing()
         #: The stops that it was told of.
-        self.stops = Tally()
+        self.stops = Timing()
 
         #: Packets that may come again, each with what counts it and what it calls.
-        self.calls: dict[bytes, tuple[Tally, Callable[[], Reply]]] = {}
+        self.calls: dict[bytes, tuple[Timing, Callable[[], Reply]]] = {}
         #: The same for what ``vCont`` asks, where it says which threads.
         self.resumes: dict[bytes, Resume] = {}
 
@@ -102,19 +102,19 @@ class Client:
         """The threads that the last resume stepped."""
         return self.last_resume.stepped
 
-    def count(self, name: bytes) -> Tally:
-        """A packet *name* has come; its tally."""
-        if (tally := self.packets.get(name)) is None:
-            tally = self.packets[name] = Tally()
-        tally.count += 1
-        self.last = tally
-        return tally
+    def count(self, name: bytes) -> Timing:
+        """A packet *name* has come; its timing."""
+        if (timing := self.packets.get(name)) is None:
+            timing = self.packets[name] = Timing()
+        timing.count += 1
+        self.last = timing
+        return timing
 
-    def remember(self, data: bytes, tally: Tally, call: Callable[[], Reply]) -> None:
+    def remember(self, data: bytes, timing: Timing, call: Callable[[], Reply]) -> None:
         """*data* means *call*, however often it comes."""
         if len(self.calls) == REMEMBERED:
             self.calls.clear()
-        self.calls[data] = tally, call
+        self.calls[data] = timing, call
 
     def thread(self, thread_id: int) -> int:
         """Check that one thread is meant and exists; ``ANY`` is the current one.

@@ -8,14 +8,14 @@ import os
 from gdbstub.aarch64.target_xml import target_xml
 from gdbstub.capabilities import exec_file
 from gdbstub.errors import PacketError
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.os_data import os_data_xml
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.threads import threads_xml
 
 
 @packet("qXfer:features:read:", "annex:offset,length", feature="qXfer:features:read+")
-def features(client: Client, annex: bytes, offset: int, length: int) -> bytes:
+def features(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
     """``qXfer:features:read:annex:offset,length``: target description (GDB manual, E.4)."""
     if annex != b"target.xml":
         raise PacketError("no such annex")
@@ -23,7 +23,7 @@ def features(client: Client, annex: bytes, offset: int, length: int) -> bytes:
 
 
 @packet("qXfer:threads:read:", "annex:offset,length", feature="qXfer:threads:read+", idle=True)
-def threads(client: Client, annex: bytes, offset: int, length: int) -> bytes:
+def threads(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
     """``qXfer:threads:read::offset,length``: thread list (GDB manual, E.4)."""
     if annex:
         raise PacketError("no such annex")
@@ -31,7 +31,7 @@ def threads(client: Client, annex: bytes, offset: int, length: int) -> bytes:
 
 
 @packet("qXfer:osdata:read:", "annex:offset,length", feature="qXfer:osdata:read+", idle=True)
-def os_data(client: Client, annex: bytes, offset: int, length: int) -> bytes:
+def os_data(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
     """``qXfer:osdata:read:annex:offset,length``: a table for ``info os`` (GDB manual, E.4)."""
     return _piece(client, os_data_xml(client, annex.decode("ascii", "replace")), offset, length)
 
@@ -40,7 +40,7 @@ def os_data(client: Client, annex: bytes, offset: int, length: int) -> bytes:
     "qXfer:exec-file:read:", "annex:offset,length", feature="qXfer:exec-file:read+", idle=True,
     needs=exec_file,
 )  # fmt: skip
-def program(client: Client, path: str, annex: bytes, offset: int, length: int) -> bytes:
+def program(client: ClientState, path: str, annex: bytes, offset: int, length: int) -> bytes:
     """``qXfer:exec-file:read:annex:offset,length``: the program's file (GDB manual, E.4).
 
     The client opens it by itself, for there is no ``vFile``; there is one, whatever process
@@ -50,14 +50,14 @@ def program(client: Client, path: str, annex: bytes, offset: int, length: int) -
 
 
 @packet("qXfer:libraries:read:", "annex:offset,length", feature="qXfer:libraries:read+", idle=True)
-def libraries(client: Client, annex: bytes, offset: int, length: int) -> bytes:
+def libraries(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
     """``qXfer:libraries:read::offset,length``: a machine has no libraries (GDB manual, E.4)."""
     if annex:
         raise PacketError("no such annex")
     return _piece(client, b"<library-list/>\n", offset, length)
 
 
-def _piece(client: Client, document: bytes, offset: int, length: int) -> bytes:
+def _piece(client: ClientState, document: bytes, offset: int, length: int) -> bytes:
     """``m`` and the piece, or ``l`` and the last one."""
     end = offset + min(length, client.packet_size // 2)
     return (b"l" if end >= len(document) else b"m") + document[offset:end]

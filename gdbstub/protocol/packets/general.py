@@ -3,13 +3,13 @@
 Nothing here touches the guest.
 """
 
-from gdbstub.capabilities import Movable, movable
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.capabilities import Relocatable, relocatable
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import offered, packet
 
 
 @packet("qSupported", "[:features]", idle=True)
-def supported(client: Client, features: bytes | None) -> bytes:
+def supported(client: ClientState, features: bytes | None) -> bytes:
     """``qSupported[:feature;…]``: learn the client's features, tell ours (GDB manual, E.4).
 
     Ours follow from what is registered and what the target has. A client may ask again; the
@@ -25,20 +25,20 @@ def supported(client: Client, features: bytes | None) -> bytes:
 
 
 @packet("QStartNoAckMode", feature="QStartNoAckMode+", idle=True)
-def no_ack_mode(client: Client) -> bytes:
+def no_ack_mode(client: ClientState) -> bytes:
     """``QStartNoAckMode``: neither side acknowledges from now on (GDB manual, E.11)."""
     client.acks = False
     return b"OK"
 
 
 @packet("qSymbol", ":…", idle=True)
-def symbol(client: Client) -> bytes:
+def symbol(client: ClientState) -> bytes:
     """``qSymbol::``: the client offers to look up symbols; we want none (GDB manual, E.4)."""
     return b"OK"
 
 
-@packet("qOffsets", needs=movable)
-def offsets(client: Client, program: Movable) -> bytes:
+@packet("qOffsets", needs=relocatable)
+def offsets(client: ClientState, program: Relocatable) -> bytes:
     """``qOffsets``: how far the program is from where it was linked (GDB manual, E.4).
 
     GDB moves all of it by where the first segment is, and by sections not all. LLDB takes

@@ -4,27 +4,27 @@ In extended mode (``!``) the conversation outlasts the guest; else it ends with 
 """
 
 from gdbstub.errors import NoGuest, PacketError
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
 from gdbstub.target import Exited, Restartable, restartable
 
 
 @packet("!", idle=True)
-def extended_mode(client: Client) -> bytes:
+def extended_mode(client: ClientState) -> bytes:
     """``!``: the conversation outlasts the guest from now on (GDB manual, E.2)."""
     client.extended = True
     return b"OK"
 
 
 @packet("qAttached", "[:pid]", idle=True)
-def attached(client: Client, pid: int | None) -> bytes:
+def attached(client: ClientState, pid: int | None) -> bytes:
     """``qAttached``: the guest was there before, so quitting detaches (GDB manual, E.4)."""
     return b"1"
 
 
 @packet("vAttach", ";pid", halts=True)
-def attach(client: Client, pid: int) -> bytes:
+def attach(client: ClientState, pid: int) -> bytes:
     """``vAttach;pid``: halt the guest that was left alone (GDB manual, E.2).
 
     There is one guest, whatever *pid* is.
@@ -36,7 +36,7 @@ def attach(client: Client, pid: int) -> bytes:
 
 
 @packet("vRun;", "program[;words]", halts=True, needs=restartable)
-def run(client: Client, target: Restartable, program: bytes, words: bytes | None) -> bytes:
+def run(client: ClientState, target: Restartable, program: bytes, words: bytes | None) -> bytes:
     """``vRun;filename[;argument]…``: start the guest over, halted (GDB manual, E.2).
 
     It is the guest that the stub was started with, whatever *filename* is: that names what
@@ -48,12 +48,12 @@ def run(client: Client, target: Restartable, program: bytes, words: bytes | None
 
 
 @packet("R", "[n]", halts=True, needs=restartable)
-def restart(client: Client, target: Restartable, n: int | None) -> None:
+def restart(client: ClientState, target: Restartable, n: int | None) -> None:
     """``R XX``: start the guest over; nobody waits for a reply (GDB manual, E.2)."""
     _restart(client, target)
 
 
-def _restart(client: Client, target: Restartable) -> bytes:
+def _restart(client: ClientState, target: Restartable) -> bytes:
     """Start over; the stop reply, whose thread is the current one even if nobody hears it."""
     # A client thinks none of its breakpoints inserted in what it starts.
     client.target.release()
@@ -63,21 +63,21 @@ def _restart(client: Client, target: Restartable) -> bytes:
 
 
 @packet("D", "[;pid]", idle=True)
-def detach(client: Client, pid: int | None) -> bytes:
+def detach(client: ClientState, pid: int | None) -> bytes:
     """``D``: leave the guest alone and let it run (GDB manual, E.2)."""
     _leave(client)
     return b"OK"
 
 
 @packet("vKill", ";pid", always=True, idle=True)
-def kill_process(client: Client, pid: int) -> bytes:
+def kill_process(client: ClientState, pid: int) -> bytes:
     """``vKill;pid``: end the guest (GDB manual, E.2)."""
     _kill(client)
     return b"OK"
 
 
 @packet("k", always=True, idle=True)
-def quit_client(client: Client) -> None:
+def quit_client(client: ClientState) -> None:
     """``k``: the client goes; nobody waits for a reply (GDB manual, E.2).
 
     No reason to end a guest: LLDB says it whenever it quits, GDB behind ``vKill``. In extended
@@ -89,7 +89,7 @@ def quit_client(client: Client) -> None:
         _leave(client)
 
 
-def _leave(client: Client) -> None:
+def _leave(client: ClientState) -> None:
     if client.kill_on_disconnect:
         _kill(client)
     elif client.attached:
@@ -97,7 +97,7 @@ def _leave(client: Client) -> None:
         client.leave(guest_gone=False)
 
 
-def _kill(client: Client) -> None:
+def _kill(client: ClientState) -> None:
     if not client.guest_gone:
         client.target.kill()
     client.leave(guest_gone=True)

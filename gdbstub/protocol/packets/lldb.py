@@ -7,7 +7,7 @@ import errno
 from typing import Final
 
 from gdbstub.errors import MachineError
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import thread_stop_reply
 from gdbstub.protocol.packets.thread_info import frames, reason, registers, stopped
@@ -17,20 +17,20 @@ _TRIPLE: Final = b"triple:%b;ptrsize:8;endian:little;" % b"aarch64-unknown-none"
 
 
 @packet("QThreadSuffixSupported")
-def thread_suffix(client: Client) -> bytes:
+def thread_suffix(client: ClientState) -> bytes:
     """``QThreadSuffixSupported``: ``g``, ``G``, ``p``, ``P`` may name a thread (LLDB extension)."""
     return b"OK"
 
 
 @packet("QListThreadsInStopReply")
-def list_threads(client: Client) -> bytes:
+def list_threads(client: ClientState) -> bytes:
     """``QListThreadsInStopReply``: stop replies say more from now on (LLDB extension)."""
     client.lldb = True
     return b"OK"
 
 
 @packet("qHostInfo")
-def host_info(client: Client) -> bytes:
+def host_info(client: ClientState) -> bytes:
     """``qHostInfo``: what kind of machine this is (LLDB extension).
 
     A watchpoint stops before its instruction; LLDB waits for a lab longer than its 1 second.
@@ -39,7 +39,7 @@ def host_info(client: Client) -> bytes:
 
 
 @packet("qProcessInfo")
-def process_info(client: Client) -> bytes:
+def process_info(client: ClientState) -> bytes:
     """``qProcessInfo``: the same of the guest (LLDB extension).
 
     No ``pid``: LLDB would look for a process of that number on its own machine.
@@ -48,13 +48,13 @@ def process_info(client: Client) -> bytes:
 
 
 @packet("qThreadStopInfo", "thread-id")
-def thread_stop(client: Client, thread_id: int) -> bytes:
+def thread_stop(client: ClientState, thread_id: int) -> bytes:
     """``qThreadStopInfo thread-id``: why this one is at rest (LLDB extension)."""
     return thread_stop_reply(client, client.thread(thread_id))
 
 
 @packet("jThreadsInfo")
-def threads_info(client: Client) -> bytes:
+def threads_info(client: ClientState) -> bytes:
     """``jThreadsInfo``: every thread's name, stop and registers, as JSON (LLDB extension)."""
     import json  # not at the top: a start would wait for what GDB never needs
 
@@ -62,7 +62,7 @@ def threads_info(client: Client) -> bytes:
     return json.dumps(described, separators=(",", ":")).encode()
 
 
-def _described(client: Client, thread: Thread) -> dict[str, object]:
+def _described(client: ClientState, thread: Thread) -> dict[str, object]:
     report = stopped(thread.id, client.target.report())
     return {
         "tid": thread.id,
@@ -77,13 +77,13 @@ def _described(client: Client, thread: Thread) -> dict[str, object]:
 
 
 @packet("qWatchpointSupportInfo", "[:]")
-def watchpoints(client: Client) -> bytes:
+def watchpoints(client: ClientState) -> bytes:
     """``qWatchpointSupportInfo:``: how many watchpoints there can be (LLDB extension)."""
     return b"num:%d;" % client.target.watchpoint_slots
 
 
 @packet("_M", "length,…")
-def allocate(client: Client, length: int) -> bytes:
+def allocate(client: ClientState, length: int) -> bytes:
     """``_M length,permissions``: give memory for an expression (LLDB extension).
 
     Not answered with "unsupported": with some triples LLDB would have the guest call ``mmap``.

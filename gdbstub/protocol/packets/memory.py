@@ -7,14 +7,14 @@ from binascii import hexlify
 from typing import Final
 
 from gdbstub.errors import PacketError
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 
 _TOP: Final = 1 << 64
 
 
 @packet("m", "addr,length")
-def read(client: Client, address: int, length: int) -> bytes:
+def read(client: ClientState, address: int, length: int) -> bytes:
     """``m addr,length``: read memory, in hex (GDB manual, E.2)."""
     if not length:
         raise PacketError("a read of no bytes")  # its reply would say: not supported
@@ -22,7 +22,7 @@ def read(client: Client, address: int, length: int) -> bytes:
 
 
 @packet("x", "addr,length", feature="binary-upload+")
-def read_binary(client: Client, address: int, length: int) -> bytes:
+def read_binary(client: ClientState, address: int, length: int) -> bytes:
     """``x addr,length``: read memory, as it is, behind a ``b`` (GDB manual, E.2).
 
     LLDB before 20 tries ``x0,0``; answered ``OK``, it wants no ``b`` from then on.
@@ -36,23 +36,23 @@ def read_binary(client: Client, address: int, length: int) -> bytes:
 
 
 @packet("M", "addr,length:XX…")
-def write(client: Client, address: int, length: int, data: bytes) -> bytes:
+def write(client: ClientState, address: int, length: int, data: bytes) -> bytes:
     """``M addr,length:XX…``: write memory, from hex (GDB manual, E.2)."""
     return _write(client, address, length, data)
 
 
 @packet("X", "addr,length:binary")
-def write_binary(client: Client, address: int, length: int, data: bytes) -> bytes:
+def write_binary(client: ClientState, address: int, length: int, data: bytes) -> bytes:
     """``X addr,length:XX…``: write memory; of length 0, say that we can (GDB manual, E.2)."""
     return _write(client, address, length, data)
 
 
-def _read(client: Client, address: int, length: int) -> bytes:
+def _read(client: ClientState, address: int, length: int) -> bytes:
     length = min(length, _TOP - address)
     return client.read_memory(address, length)
 
 
-def _write(client: Client, address: int, length: int, data: bytes) -> bytes:
+def _write(client: ClientState, address: int, length: int, data: bytes) -> bytes:
     if len(data) != length:
         raise PacketError(f"{len(data)} bytes where {length} were announced")
     if address + length > _TOP:

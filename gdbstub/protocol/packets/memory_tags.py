@@ -7,7 +7,7 @@ from typing import Final
 
 from gdbstub.aarch64.mte import GRANULE, LARGEST_TAG, granules
 from gdbstub.errors import MemoryFault, PacketError
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.target import MemoryTags, memory_tags
 
@@ -16,7 +16,7 @@ _ALLOCATION: Final = 1
 
 
 @packet("qMemTags", ":addr,length:n", feature="memory-tagging+", needs=memory_tags)
-def read(client: Client, tags: MemoryTags, gva: int, length: int, kind: int) -> bytes:
+def read(client: ClientState, tags: MemoryTags, gva: int, length: int, kind: int) -> bytes:
     """``qMemTags:start address,length:type``: read tags, a byte each (GDB manual, E.4)."""
     places = _granules(gva, length, kind)
     if 2 * len(places) >= client.packet_size:
@@ -27,7 +27,7 @@ def read(client: Client, tags: MemoryTags, gva: int, length: int, kind: int) -> 
 
 @packet("QMemTags", ":addr,length:n:XX…", needs=memory_tags)
 def write(
-    client: Client, tags: MemoryTags, gva: int, length: int, kind: int, pattern: bytes
+    client: ClientState, tags: MemoryTags, gva: int, length: int, kind: int, pattern: bytes
 ) -> bytes:
     """``QMemTags:start address,length:type:tag bytes``: write tags (GDB manual, E.4).
 
@@ -44,7 +44,7 @@ def write(
 
 
 @packet("qIsAddressTagged", ":addr", needs=memory_tags)
-def is_tagged(client: Client, tags: MemoryTags, gva: int) -> bytes:
+def is_tagged(client: ClientState, tags: MemoryTags, gva: int) -> bytes:
     """``qIsAddressTagged:address``: whether there are tags (GDB manual, E.4)."""
     try:
         tags.read(client.general, gva & -GRANULE, 1)

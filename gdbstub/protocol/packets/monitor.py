@@ -4,14 +4,14 @@ It knows no command: the target does, if it has any.
 """
 
 from gdbstub.errors import StubError
-from gdbstub.protocol.packets.client_state import Client, Reply
+from gdbstub.protocol.packets.client_state import ClientState, Reply
 from gdbstub.protocol.packets.console import console
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.target import Command, Exited, Monitor
 
 
 @packet("qRcmd,", "XX…")
-def rcmd(client: Client, line: bytes) -> Reply:
+def rcmd(client: ClientState, line: bytes) -> Reply:
     """``qRcmd,command``: a command for the target itself, both ways in hex (GDB manual, E.4).
 
     Its output goes ahead of the reply: LLDB shows it as text only so. An error's text does,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from gdbstub.errors import PacketError
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.xml import escape
 from gdbstub.target import program_counter
 
@@ -20,10 +20,10 @@ class _Table(NamedTuple):
 
     title: str
     description: str
-    rows: Callable[[Client], Iterator[_Row]]
+    rows: Callable[[ClientState], Iterator[_Row]]
 
 
-def os_data_xml(client: Client, annex: str) -> bytes:
+def os_data_xml(client: ClientState, annex: str) -> bytes:
     """The table *annex*, that of tables if empty (GDB manual, "Operating System Information").
 
     Raises:
@@ -42,13 +42,13 @@ def _columns(row: _Row) -> str:
     )
 
 
-def _types(client: Client) -> Iterator[_Row]:
+def _types(client: ClientState) -> Iterator[_Row]:
     for name, table in _TABLES.items():
         if name != "types":
             yield {"Type": name, "Description": table.description, "Title": table.title}
 
 
-def _threads(client: Client) -> Iterator[_Row]:
+def _threads(client: ClientState) -> Iterator[_Row]:
     pc = program_counter(client.registers)
     for thread in client.target.threads():
         if thread.id in client.known_threads:

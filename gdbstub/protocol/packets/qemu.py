@@ -3,25 +3,25 @@
 Only memory packets obey the mode: breakpoints and watchpoints stay where the guest executes.
 """
 
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.target import PhysicalMemory, physical_memory
 
 
 @packet("qqemu.Supported", needs=physical_memory)
-def supported(client: Client, memory: PhysicalMemory) -> bytes:
+def supported(client: ClientState, memory: PhysicalMemory) -> bytes:
     """``qqemu.Supported``: which of QEMU's packets there are (GDB manual, E.4, vendor prefixes)."""
     return b"PhyMemMode"
 
 
 @packet("qqemu.PhyMemMode", needs=physical_memory)
-def physical(client: Client, memory: PhysicalMemory) -> bytes:
+def physical(client: ClientState, memory: PhysicalMemory) -> bytes:
     """``qqemu.PhyMemMode``: 1 if addresses are physical (GDB manual, E.4, vendor prefixes)."""
     return b"%d" % (client.physical is not None)
 
 
 @packet("Qqemu.PhyMemMode:", "n", needs=physical_memory)
-def set_physical(client: Client, memory: PhysicalMemory, n: int) -> bytes:
+def set_physical(client: ClientState, memory: PhysicalMemory, n: int) -> bytes:
     """``Qqemu.PhyMemMode:n``: addresses are physical from now on, or virtual where *n* is 0.
 
     Of the packets ``m M x X qSearch qCRC`` (GDB manual, E.4, vendor prefixes).

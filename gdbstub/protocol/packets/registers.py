@@ -7,12 +7,12 @@ from binascii import hexlify
 
 from gdbstub.aarch64.registers import Register
 from gdbstub.errors import NoSuchRegister, PacketError
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 
 
 @packet("g", suffix=True)
-def read_all(client: Client) -> bytes:
+def read_all(client: ClientState) -> bytes:
     """``g``: read the general registers, which end with cpsr (GDB manual, E.2).
 
     A client takes the rest, vectors above all, to be had by ``p``: most stops need none.
@@ -25,7 +25,7 @@ def read_all(client: Client) -> bytes:
 
 
 @packet("G", "XX…", suffix=True)
-def write_all(client: Client, data: bytes) -> bytes:
+def write_all(client: ClientState, data: bytes) -> bytes:
     """``G XX…``: write the general registers, from x0 as far as it goes (GDB manual, E.2).
 
     Only what differs is written: a client sends back all that it read, also what the
@@ -49,13 +49,13 @@ def write_all(client: Client, data: bytes) -> bytes:
 
 
 @packet("p", "n", suffix=True)
-def read_one(client: Client, n: int) -> bytes:
+def read_one(client: ClientState, n: int) -> bytes:
     """``p n``: read register *n* (GDB manual, E.2)."""
     return _read(client, _row(client, n))
 
 
 @packet("P", "n=XX…", suffix=True)
-def write_one(client: Client, n: int, data: bytes) -> bytes:
+def write_one(client: ClientState, n: int, data: bytes) -> bytes:
     """``P n=r…``: write register *n* (GDB manual, E.2)."""
     (row,) = _row(client, n)
     if len(data) != row.size:
@@ -64,14 +64,14 @@ def write_one(client: Client, n: int, data: bytes) -> bytes:
     return b"OK"
 
 
-def _row(client: Client, n: int) -> tuple[Register]:
+def _row(client: ClientState, n: int) -> tuple[Register]:
     try:
         return client.numbered[n]
     except KeyError:
         raise NoSuchRegister(f"no register {n}") from None
 
 
-def _read(client: Client, row: tuple[Register]) -> bytes:
+def _read(client: ClientState, row: tuple[Register]) -> bytes:
     try:
         return hexlify(client.target.read_registers(client.general, row))
     except NoSuchRegister:

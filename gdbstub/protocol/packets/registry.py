@@ -9,8 +9,8 @@ from functools import partial
 from typing import Concatenate, Final, NamedTuple, ParamSpec
 
 from gdbstub.errors import NoGuest
-from gdbstub.protocol.packets.client_state import Client, Reply
-from gdbstub.protocol.packets.template import Template, thread_id
+from gdbstub.protocol.packets.client_state import ClientState, Reply
+from gdbstub.protocol.packets.template import PacketTemplate, thread_id
 from gdbstub.target import Target
 
 Arguments = ParamSpec("Arguments")
@@ -23,11 +23,11 @@ _SHORT: Final = 64
 _SUFFIX: Final = re.compile(rb";thread:([^;]*);\Z")
 
 
-class Packet(NamedTuple):
+class PacketDefinition(NamedTuple):
     """One row of the table."""
 
     name: bytes
-    template: Template
+    template: PacketTemplate
     handler: Callable[..., Reply]
     #: What the handler gets before the arguments of the packet.
     constants: tuple[object, ...]
@@ -47,7 +47,7 @@ class Packet(NamedTuple):
 
 
 #: Every packet by name, in order of registration.
-PACKETS: Final[dict[bytes, Packet]] = {}
+PACKETS: Final[dict[bytes, PacketDefinition]] = {}
 
 # The lengths that names with this first byte have, longest first.
 _LENGTHS: Final[dict[bytes, tuple[int, ...]]] = {}
@@ -64,8 +64,8 @@ def packet(
     suffix: bool = False,
     needs: Callable[[Target], object | None] | None = None,
 ) -> Callable[
-    [Callable[Concatenate[Client, Arguments], Reply]],
-    Callable[Concatenate[Client, Arguments], Reply],
+    [Callable[Concatenate[ClientState, Arguments], Reply]],
+    Callable[Concatenate[ClientState, Arguments], Reply],
 ]:
     """Register a handler: it gets the client, *constants*, and what *template* matches.
 
@@ -83,16 +83,16 @@ def packet(
             GDB manual, or LLDB's page of its extensions, describes the packet.
     """
     key = name.encode()
-    row_template = Template(template)
+    row_template = PacketTemplate(template)
 
     def register(
-        handler: Callable[Concatenate[Client, Arguments], Reply],
-    ) -> Callable[Concatenate[Client, Arguments], Reply]:
+        handler: Callable[Concatenate[ClientState, Arguments], Reply],
+    ) -> Callable[Concatenate[ClientState, Arguments], Reply]:
         if key in PACKETS:
             raise ValueError(f"two handlers for {name!r}")
         if not any(manual in (handler.__doc__ or "") for manual in MANUALS):
             raise ValueError(f"{handler.__name__} does not cite one of {MANUALS}")
-        PACKETS[key] = Packet(
+        PACKETS[key] = PacketDefinition(
             *(key, row_template, handler, constants, feature.encode()),
             *(always, idle, halts, needs, suffix),
         )
@@ -103,7 +103,7 @@ def packet(
     return register
 
 
-def find(data: bytes) -> Packet | None:
+def find(data: bytes) -> PacketDefinition | None:
     """The row that *data* is a packet of."""
     for end in _LENGTHS.get(data[:1], ()):
         row = PACKETS.get(data[:end])
@@ -131,7 +131,7 @@ def offered(target: Target) -> Iterator[bytes]:
             yield name
 
 
-def dispatch(client: Client, data: bytes) -> Reply:
+def dispatch(client: ClientState, data: bytes) -> Reply:
     """Do what one packet asks; the reply to one that is not in the table is empty.
 
     Raises:
@@ -143,7 +143,7 @@ def dispatch(client: Client, data: bytes) -> Reply:
         client.last.count += 1
         return call()
     row = find(data)
-    tally = client.count(row.name if row else b"")
+    timing = client.count(row.name if row else b"")
     if row is None:
         return b""
     if not (client.attached or row.idle or row.halts):
@@ -154,11 +154,11 @@ def dispatch(client: Client, data: bytes) -> Reply:
     if row.needs is not None or row.halts or len(data) > _SHORT:
         return _call(row, client, data)
     call = partial(row.handler, client, *row.constants, *row.template.parse(data, len(row.name)))
-    client.remember(data, tally, call)
+    client.remember(data, timing, call)
     return call()
 
 
-def _call(row: Packet, client: Client, data: bytes) -> Reply:
+def _call(row: PacketDefinition, client: ClientState, data: bytes) -> Reply:
     before = row.constants
     if row.needs is not None:
         if (capability := row.needs(client.target)) is None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from gdbstub.aarch64.registers import PC
 from gdbstub.errors import PacketError
-from gdbstub.protocol.packets.client_state import ALL, ANY, REMEMBERED, Client
+from gdbstub.protocol.packets.client_state import ALL, ANY, REMEMBERED, ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
 from gdbstub.protocol.packets.template import number, thread_id
@@ -35,7 +35,7 @@ _ACTION: Final = re.compile(
 
 
 @packet("?", idle=True)
-def why(client: Client) -> bytes:
+def why(client: ClientState) -> bytes:
     """``?``: why the target is at rest (GDB manual, E.2)."""
     # Without a guest none may be looked at: one that was left alone runs.
     return stop_reply(client, client.target.report() if client.attached else Exited())
@@ -45,7 +45,7 @@ def why(client: Client) -> bytes:
 @packet("s", "[addr]", Action.STEP)
 @packet("C", "sig[;addr]", Action.CONTINUE)
 @packet("S", "sig[;addr]", Action.STEP)
-def resume(client: Client, action: Action, *arguments: int | None) -> Resume:
+def resume(client: ClientState, action: Action, *arguments: int | None) -> Resume:
     """``c [addr]``, ``C sig[;addr]`` and so on: resume, from *addr* if given (GDB manual, E.2).
 
     A guest has no signals of GDB's: *sig* is passed over.
@@ -57,7 +57,7 @@ def resume(client: Client, action: Action, *arguments: int | None) -> Resume:
 
 
 @packet("vCont;", "actions", feature="vContSupported+")
-def resume_threads(client: Client, actions: bytes) -> Resume:
+def resume_threads(client: ClientState, actions: bytes) -> Resume:
     """``vCont;action[:thread-id];…``: resume threads, each its own way (GDB manual, E.2).
 
     The leftmost action that names a thread is its action; a thread without one stays.
@@ -87,6 +87,6 @@ def resume_threads(client: Client, actions: bytes) -> Resume:
 
 
 @packet("vCont?", idle=True)
-def actions(client: Client) -> bytes:
+def actions(client: ClientState) -> bytes:
     """``vCont?``: which actions there are (GDB manual, E.2)."""
     return b";".join((b"vCont", *ACTIONS))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gdbstub.errors import PacketError
-from gdbstub.protocol.packets.client_state import Client, Work
+from gdbstub.protocol.packets.client_state import ClientState, Work
 from gdbstub.protocol.packets.registry import packet
 
 _TOP: Final = 1 << 64
@@ -20,7 +20,7 @@ _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 @packet("qSearch:memory:", "addr;length;binary")
-def search(client: Client, address: int, length: int, pattern: bytes) -> Work:
+def search(client: ClientState, address: int, length: int, pattern: bytes) -> Work:
     """``qSearch:memory:addr;length;pattern``: find bytes in memory (GDB manual, E.4).
 
     What lies before memory that cannot be read is searched; not found there, it is an error.
@@ -41,7 +41,7 @@ def search(client: Client, address: int, length: int, pattern: bytes) -> Work:
 
 
 @packet("qCRC", ":addr,length")
-def checksum(client: Client, address: int, length: int) -> Work:
+def checksum(client: ClientState, address: int, length: int) -> Work:
     """``qCRC:addr,length``: the CRC of memory, all of it readable (GDB manual, E.4).
 
     The polynomial is zlib's, the order of bits in a byte the other, and nothing is inverted
@@ -55,7 +55,7 @@ def checksum(client: Client, address: int, length: int) -> Work:
     return b"C%x" % int(f"{~crc & 0xFFFF_FFFF:032b}"[::-1], 2)
 
 
-def _blocks(client: Client, address: int, length: int) -> Iterator[tuple[bytes, bool]]:
+def _blocks(client: ClientState, address: int, length: int) -> Iterator[tuple[bytes, bool]]:
     """Memory, a slice at a time, and whether there is more.
 
     Raises:

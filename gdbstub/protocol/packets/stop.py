@@ -8,17 +8,17 @@ from typing import Final
 
 from gdbstub.aarch64.registers import PC
 from gdbstub.errors import StubError
-from gdbstub.protocol.packets.client_state import Client
+from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.console import console
 from gdbstub.protocol.packets.thread_info import frames, reason, registers, stopped
-from gdbstub.target import Exited, Report, Stop, Stopped
+from gdbstub.target import Exited, Report, Stopped, StopReason
 
-_WATCHES: Final = frozenset((Stop.WATCH, Stop.RWATCH, Stop.AWATCH))
-_BREAKS: Final = frozenset((Stop.SWBREAK, Stop.HWBREAK))
-_KEYS: Final = {stop: stop.value.encode() for stop in Stop}
+_WATCHES: Final = frozenset((StopReason.WATCH, StopReason.RWATCH, StopReason.AWATCH))
+_BREAKS: Final = frozenset((StopReason.SWBREAK, StopReason.HWBREAK))
+_KEYS: Final = {stop: stop.value.encode() for stop in StopReason}
 
 
-def stop_reply(client: Client, report: Report) -> bytes:
+def stop_reply(client: ClientState, report: Report) -> bytes:
     """Say *report* (GDB manual, E.3 "Stop Reply Packets"); the thread becomes the current one.
 
     ``swbreak`` and ``hwbreak`` go only to a client that offered to understand them, LLDB's
@@ -32,13 +32,13 @@ def stop_reply(client: Client, report: Report) -> bytes:
     return _spell(client, report, _threads(client) if client.lldb else b"")
 
 
-def thread_stop_reply(client: Client, thread: int) -> bytes:
+def thread_stop_reply(client: ClientState, thread: int) -> bytes:
     """The stop reply of one thread, with signal 0 for one that has nothing to say."""
     return _spell(client, stopped(thread, client.target.report()))
 
 
-def _spell(client: Client, report: Stopped, threads: bytes = b"") -> bytes:
-    why = b"" if report.stop is Stop.PLAIN else _why(client, report)
+def _spell(client: ClientState, report: Stopped, threads: bytes = b"") -> bytes:
+    why = b"" if report.stop is StopReason.PLAIN else _why(client, report)
     more = b"".join(_lldb_keys(client, report)) if client.lldb else b""
     values = client.expedited.spell(registers(client, report.thread))
     return b"T%02xthread:%x;%b%b%b%b" % (
@@ -47,14 +47,14 @@ def _spell(client: Client, report: Stopped, threads: bytes = b"") -> bytes:
     )
 
 
-def _why(client: Client, report: Stopped) -> bytes:
+def _why(client: ClientState, report: Stopped) -> bytes:
     key = _KEYS[report.stop]
     if report.stop in _WATCHES:
         return b"%b:%x;" % (key, report.gva)
     return key + b":;" if report.stop in _BREAKS and key in client.features else b""
 
 
-def stop_replies(client: Client, report: Report) -> tuple[bytes, ...]:
+def stop_replies(client: ClientState, report: Report) -> tuple[bytes, ...]:
     """What is sent of its own accord when the target has stopped: perhaps a line to read first."""
     reply = stop_reply(client, report)
     if isinstance(report, Stopped) and report.text:
@@ -63,7 +63,7 @@ def stop_replies(client: Client, report: Report) -> tuple[bytes, ...]:
     return (reply,)
 
 
-def _threads(client: Client) -> bytes:
+def _threads(client: ClientState) -> bytes:
     """Every thread, and every thread's PC (LLDB extension, "Stop reply packet extensions")."""
     listed = b"threads:%b;" % b",".join(b"%x" % thread for thread in client.threads)
     try:
@@ -74,7 +74,7 @@ def _threads(client: Client) -> bytes:
     return listed + b"thread-pcs:%b;" % b",".join(words)
 
 
-def _lldb_keys(client: Client, report: Stopped) -> Iterator[bytes]:
+def _lldb_keys(client: ClientState, report: Stopped) -> Iterator[bytes]:
     """Why it stopped and where its frames lie (LLDB extension, the same place)."""
     said = reason(client, report)
     if text := said.get("reason"):

@@ -63,7 +63,7 @@ FIELDS: Final[dict[str, tuple[bytes, Callable[[bytes], object] | None]]] = {
 _TOKEN: Final = re.compile(r"XX…|…|[a-z-]+|.")
 
 
-class Template:
+class PacketTemplate:
     """A template: the parser of what follows a packet's name."""
 
     def __init__(self, text: str) -> None:

@@ -9,17 +9,17 @@ from typing import Final
 
 from gdbstub.aarch64.registers import X
 from gdbstub.errors import StubError
-from gdbstub.protocol.packets.client_state import Client
-from gdbstub.target import Report, Signal, Stop, Stopped
+from gdbstub.protocol.packets.client_state import ClientState
+from gdbstub.target import Report, Signal, Stopped, StopReason
 
 _log = logging.getLogger(__name__)
 
 _REASONS: Final = {
-    Stop.SWBREAK: "breakpoint",
-    Stop.HWBREAK: "breakpoint",
-    Stop.WATCH: "watchpoint",
-    Stop.RWATCH: "watchpoint",
-    Stop.AWATCH: "watchpoint",
+    StopReason.SWBREAK: "breakpoint",
+    StopReason.HWBREAK: "breakpoint",
+    StopReason.WATCH: "watchpoint",
+    StopReason.RWATCH: "watchpoint",
+    StopReason.AWATCH: "watchpoint",
 }
 #: How many frame records go along: LLDB shows so many callers without reading the stack.
 _FRAMES: Final = 4
@@ -33,7 +33,7 @@ def stopped(thread: int, report: Report) -> Stopped:
     return Stopped(thread, Signal.NONE)
 
 
-def reason(client: Client, report: Stopped) -> dict[str, str]:
+def reason(client: ClientState, report: Stopped) -> dict[str, str]:
     """``reason`` and ``description``, as far as there are any.
 
     A watchpoint's description is the address that was hit, in decimal.
@@ -46,7 +46,7 @@ def reason(client: Client, report: Stopped) -> dict[str, str]:
     return {"reason": "signal"} if report.signal else {}
 
 
-def registers(client: Client, thread: int) -> bytes:
+def registers(client: ClientState, thread: int) -> bytes:
     """The bytes of ``client.expedited.rows``; none where the target will not say."""
     try:
         return client.target.read_registers(thread, client.expedited.rows)
@@ -56,7 +56,7 @@ def registers(client: Client, thread: int) -> bytes:
         return b""
 
 
-def frames(client: Client, thread: int) -> Iterator[tuple[int, bytes]]:
+def frames(client: ClientState, thread: int) -> Iterator[tuple[int, bytes]]:
     """The innermost frame records, each its address and 16 bytes (AAPCS64, 6.4.6).
 
     A target without x29 has none. A chain that leads nowhere ends; so does one that turns back,

@@ -16,7 +16,7 @@ _BYTES: Final = 1 << 14
 TIMES: Final = 64
 
 
-class Burst:
+class BusyPoll:
     """The bytes of a socket that is read by an event loop, too; that one must wait meanwhile."""
 
     def __init__(self, file: int) -> None:

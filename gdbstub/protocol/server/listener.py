@@ -1,6 +1,6 @@
 """Listening: the endpoint, and who of those that come to it is served.
 
-It reads and writes no bytes: ``conversation.py`` does, one for each client.
+It reads and writes no bytes: ``client.py`` does, one for each client.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import Self
 from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import stdio
-from gdbstub.protocol.server.conversation import Conversation
-from gdbstub.protocol.server.stop_notifier import News
+from gdbstub.protocol.server.client_protocol import ClientProtocol
+from gdbstub.protocol.server.stop_notifier import StopNotifier
 from gdbstub.protocol.session import Session
 from gdbstub.rsp import encode
-from gdbstub.target import Exited, Target, conditional, patience
+from gdbstub.target import Exited, Target, breakpoint_conditions, patience
 
 _log = logging.getLogger("gdbstub.server")
 
@@ -54,9 +54,9 @@ class Server:
         self._asked = endpoint
         self._bound = endpoint
         self._listeners: list[asyncio.Server] = []
-        self._current: Conversation | None = None
+        self._current: ClientProtocol | None = None
         self._ended = asyncio.Event()
-        self._news: News | None = None
+        self._notifier: StopNotifier | None = None
         self._patience = patience(target)
         self._undo: Callable[[], None] = lambda: None
 
@@ -100,10 +100,10 @@ class Server:
                 self._listeners.append(await loop.create_unix_server(self._client, sock=bound))
             case Stdio():
                 self._undo = stdio.reblocker(0, 1)
-                await stdio.connect(Conversation(self, only=True))
+                await stdio.connect(ClientProtocol(self, only=True))
 
-        self._news = News(loop, self._target_stopped)
-        self.target.notify = self._news.tell
+        self._notifier = StopNotifier(loop, self._target_stopped)
+        self.target.notify = self._notifier.notify
 
     async def wait_ended(self) -> None:
         """Wait until the guest is gone and the last reply sent, or stdio's client has left."""
@@ -125,15 +125,15 @@ class Server:
         """Where the client is that is being served; empty if there is none."""
         return self._current.peer if self._current else ""
 
-    def admit(self, conversation: Conversation) -> bool:
-        """Whether *conversation* is now the one and only."""
+    def admit(self, client: ClientProtocol) -> bool:
+        """Whether *client* is now the one and only."""
         if self._current is None:
-            self._current = conversation
-        return self._current is conversation
+            self._current = client
+        return self._current is client
 
-    def dismiss(self, conversation: Conversation) -> None:
-        """*conversation* is over: another client may come."""
-        if self._current is conversation:
+    def dismiss(self, client: ClientProtocol) -> None:
+        """*client* is over: another client may come."""
+        if self._current is client:
             self._current = None
 
     def session(self) -> Session:
@@ -152,21 +152,21 @@ class Server:
 
     def stops_soon(self) -> bool:
         """Whether the target, which was set going just now, has come to rest."""
-        return bool(self._patience and self._news and self._news.comes_within(self._patience))
+        return bool(self._patience and self._notifier and self._notifier.wait(self._patience))
 
     def end(self) -> None:
         """Nothing is left to serve."""
         self._ended.set()
 
-    def _client(self) -> Conversation:
-        return Conversation(self)
+    def _client(self) -> ClientProtocol:
+        return ClientProtocol(self)
 
     def _target_stopped(self) -> None:
         if self._current:
             self._current.target_stopped()
             return
         try:
-            if (target := conditional(self.target)) and (output := target.take_output()):
+            if (target := breakpoint_conditions(self.target)) and (output := target.take_output()):
                 _log.info("printed while nobody was there: %s", output.decode("ascii", "replace"))
             report = self.target.take_report()
         except Exception:

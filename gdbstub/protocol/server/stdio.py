@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import cast
 
 from gdbstub.errors import InputError
-from gdbstub.protocol.server.conversation import Conversation
+from gdbstub.protocol.server.client_protocol import ClientProtocol
 
 
-async def connect(conversation: Conversation) -> None:
-    """Let *conversation* have the standard streams: duplicates, which are its to close.
+async def connect(client: ClientProtocol) -> None:
+    """Let *client* have the standard streams: duplicates, which are its to close.
 
     That these do not block is shared with the originals: see ``reblocker``.
 
@@ -28,7 +28,7 @@ async def connect(conversation: Conversation) -> None:
     if stat.S_ISSOCK(taken.st_mode) and os.path.samestat(taken, given):
         # GDB's way: one socket for both, which asyncio would not have as two pipes.
         both = socket.socket(fileno=os.dup(0))
-        await loop.connect_accepted_socket(lambda: conversation, both)
+        await loop.connect_accepted_socket(lambda: client, both)
         return
     # A loop of uvloop's does not survive being given a plain file.
     if not (_carries(taken.st_mode) and _carries(given.st_mode)):
@@ -37,9 +37,9 @@ async def connect(conversation: Conversation) -> None:
             "it is for GDB's: target remote | COMMAND"
         )
     pipes = [os.fdopen(os.dup(fd), mode, buffering=0) for fd, mode in ((0, "rb"), (1, "wb"))]
-    writer, _ = await loop.connect_write_pipe(lambda: _Half(conversation), pipes[1])
-    link = _Pipes(writer)
-    await loop.connect_read_pipe(lambda: _Reading(conversation, link), pipes[0])
+    writer, _ = await loop.connect_write_pipe(lambda: _Half(client), pipes[1])
+    transport = _Pipes(writer)
+    await loop.connect_read_pipe(lambda: _Reading(client, transport), pipes[0])
 
 
 def _carries(mode: int) -> bool:
@@ -90,32 +90,32 @@ class _Pipes:
 class _Half(asyncio.BaseProtocol):
     """Standard output's events."""
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, client: ClientProtocol) -> None:
+        self._client = client
 
     def pause_writing(self) -> None:
-        self._conversation.pause_writing()
+        self._client.pause_writing()
 
     def resume_writing(self) -> None:
-        self._conversation.resume_writing()
+        self._client.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._conversation.finish()
+        self._client.finish()
 
 
 class _Reading(asyncio.Protocol):
     """Standard input's events."""
 
-    def __init__(self, conversation: Conversation, link: _Pipes) -> None:
-        self._conversation, self._link = conversation, link
+    def __init__(self, client: ClientProtocol, transport: _Pipes) -> None:
+        self._client, self._transport = client, transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._link.reader = cast("asyncio.ReadTransport", transport)
-        self._conversation.open(self._link, "standard input")
+        self._transport.reader = cast("asyncio.ReadTransport", transport)
+        self._client.open(self._transport, "standard input")
 
     def data_received(self, data: bytes) -> None:
-        self._conversation.data_received(data)
+        self._client.data_received(data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._conversation.connection_lost(error)
-        self._link.close()
+        self._client.connection_lost(error)
+        self._transport.close()

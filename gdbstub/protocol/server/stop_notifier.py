@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 
-class News:
+class StopNotifier:
     """Several words in a row are one look, at the loop's next turn or by whoever waits for it.
 
     Waiting spares a stop that comes at once, as a step's does, the way through the loop: a byte
@@ -26,7 +26,7 @@ class News:
         self._came = threading.Lock()  # released to whoever waits
         self._came.acquire()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """There is something to look at; from any thread."""
         with self._lock:
             if self._due:
@@ -42,7 +42,7 @@ class News:
         self._due = False  # first: a stop from here on is news
         self._look()
 
-    def comes_within(self, seconds: float) -> bool:
+    def wait(self, seconds: float) -> bool:
         """On the loop's thread: whether word has come, or comes soon; the caller looks, then."""
         with self._lock:
             if self._due:

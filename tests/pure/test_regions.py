@@ -1,6 +1,6 @@
 """How far plain instructions go, and where they are left."""
 
-from gdbstub.aarch64.instructions import Stretch, keeps_code, stretch
+from gdbstub.aarch64.instructions import Region, keeps_code, region
 
 ADD, NOP, RET, SVC = 0x91000400, 0xD503201F, 0xD65F03C0, 0xD4000001
 EVERYWHERE = range(0, 1 << 20)
@@ -19,10 +19,10 @@ def branch_if(offset: int) -> int:
     return 0x5400_0001 | (offset // 4 & (1 << 19) - 1) << 5
 
 
-def ahead(*words: int, within: range = EVERYWHERE, start: int = 0, room: int = 5) -> Stretch:
+def ahead(*words: int, within: range = EVERYWHERE, start: int = 0, room: int = 5) -> Region:
     """From *start* on, where *words* lie from 0 on and nothing behind them."""
     memory = {4 * n: word for n, word in enumerate(words)}
-    return stretch(start, within, lambda gva: memory.get(gva, 0), room)
+    return region(start, within, lambda gva: memory.get(gva, 0), room)
 
 
 def test_it_ends_at_what_is_no_plain_instruction() -> None:
@@ -98,7 +98,7 @@ def test_what_may_go_on_anywhere_is_left_before() -> None:
 
 
 def test_there_is_an_end_to_looking() -> None:
-    inside, exits, loops = stretch(0, EVERYWHERE, lambda _: ADD, 5)
+    inside, exits, loops = region(0, EVERYWHERE, lambda _: ADD, 5)
     assert (len(inside), exits, loops) == (1024, (4096,), False)
 
 

@@ -5,21 +5,21 @@ from collections.abc import Sequence
 
 from gdbstub import (
     Action,
+    BreakpointKind,
     Clauses,
     Exited,
-    Kind,
     Range,
     Register,
     Report,
     Resume,
     Signal,
-    Stop,
     Stopped,
+    StopReason,
     rsp,
 )
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.errors import MemoryFault
-from gdbstub.protocol.cooperative import SlicedTarget
+from gdbstub.protocol.cooperative import CooperativeTarget
 from gdbstub.protocol.session import Session
 from gdbstub.target import physical_memory, program_counter
 from tests.pure.agent import assemble, printf
@@ -27,7 +27,7 @@ from tests.pure.agent import assemble, printf
 FAILED = "the target failed: ZeroDivisionError: of all things"
 
 
-class Nops(SlicedTarget):
+class Nops(CooperativeTarget):
     """Two registers, no memory, and an endless row of instructions, the pc their count."""
 
     registers = (X[0], PC)
@@ -64,7 +64,7 @@ class Nops(SlicedTarget):
         return None
 
 
-async def stopped(target: SlicedTarget) -> Report:
+async def stopped(target: CooperativeTarget) -> Report:
     """What is said when *target* has come to rest."""
     news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     target.notify = lambda: news.set_result(None)
@@ -76,11 +76,11 @@ async def stopped(target: SlicedTarget) -> Report:
 
 async def test_a_breakpoint_ends_a_slice() -> None:
     target = Nops()
-    target.insert(1, Kind.SOFTWARE, 100, 4)
+    target.insert(1, BreakpointKind.SOFTWARE, 100, 4)
     target.resume(Resume({1: Action.CONTINUE}))
     assert target.running
     assert target.slices == []
-    assert await stopped(target) == Stopped(1, stop=Stop.SWBREAK)
+    assert await stopped(target) == Stopped(1, stop=StopReason.SWBREAK)
     assert (target.counter, target.slices) == (100, [10, 10, 10])
 
 
@@ -92,9 +92,9 @@ async def test_steps_and_ranges() -> None:
     target.resume(Resume({1: Range(0, 200)}))
     assert await stopped(target) == Stopped(1)
     assert target.counter == 200
-    target.insert(1, Kind.HARDWARE, 220, 4)
+    target.insert(1, BreakpointKind.HARDWARE, 220, 4)
     target.resume(Resume({1: Range(200, 400)}))
-    assert await stopped(target) == Stopped(1, stop=Stop.HWBREAK)
+    assert await stopped(target) == Stopped(1, stop=StopReason.HWBREAK)
     assert target.counter == 220
 
 
@@ -109,7 +109,7 @@ async def test_interrupt_is_heard_between_slices() -> None:
 async def test_who_leaves_while_it_runs_lets_it_run() -> None:
     target = Nops()
     target.resume(Resume({1: Action.CONTINUE}))
-    target.insert(1, Kind.SOFTWARE, 400, 4)
+    target.insert(1, BreakpointKind.SOFTWARE, 400, 4)
     target.release()
     while target.counter <= 400:  # noqa: ASYNC110 - one turn of the loop is one slice
         await asyncio.sleep(0)
@@ -143,12 +143,16 @@ async def test_run_after_its_end_begins_anew() -> None:
 
 async def test_conditions_are_evaluated_between_instructions() -> None:
     target = Nops()
-    target.insert(1, Kind.SOFTWARE, 40, 4)
-    target.attach(Kind.SOFTWARE, 40, Clauses.compile([assemble("reg 0; const8 8; equal; end")]))
-    target.insert(1, Kind.HARDWARE, 80, 4)
-    target.attach(Kind.HARDWARE, 80, Clauses.compile([assemble("reg 32; const8 80; equal; end")]))
+    target.insert(1, BreakpointKind.SOFTWARE, 40, 4)
+    target.attach(
+        BreakpointKind.SOFTWARE, 40, Clauses.compile([assemble("reg 0; const8 8; equal; end")])
+    )
+    target.insert(1, BreakpointKind.HARDWARE, 80, 4)
+    target.attach(
+        BreakpointKind.HARDWARE, 80, Clauses.compile([assemble("reg 32; const8 80; equal; end")])
+    )
     target.resume(Resume({1: Action.CONTINUE}))
-    assert await stopped(target) == Stopped(1, stop=Stop.HWBREAK)
+    assert await stopped(target) == Stopped(1, stop=StopReason.HWBREAK)
     assert target.counter == 80
 
 
@@ -156,9 +160,9 @@ async def test_what_prints_without_a_client_stays_when_it_leaves() -> None:
     target = Nops()
     hi = assemble("const8 0; const8 0") + printf(0, b"hi") + assemble("end")
     for gva, persist in ((400, True), (440, False)):
-        target.insert(1, Kind.SOFTWARE, gva, 4)
-        target.attach(Kind.SOFTWARE, gva, Clauses.compile([], [hi], persist=persist))
-    target.insert(1, Kind.SOFTWARE, 480, 4)
+        target.insert(1, BreakpointKind.SOFTWARE, gva, 4)
+        target.attach(BreakpointKind.SOFTWARE, gva, Clauses.compile([], [hi], persist=persist))
+    target.insert(1, BreakpointKind.SOFTWARE, 480, 4)
     target.detach()
     while target.counter <= 500:  # noqa: ASYNC110 - one turn of the loop is one slice
         await asyncio.sleep(0)
@@ -175,14 +179,18 @@ async def test_an_execute_that_fails_is_a_stop_that_says_so() -> None:
 
 def test_watchpoints_are_hit_by_any_byte() -> None:
     target = Nops()
-    target.insert(1, Kind.WRITE, 0x100, 8)
-    target.insert(1, Kind.ACCESS, 0x200, 4)
+    target.insert(1, BreakpointKind.WRITE, 0x100, 8)
+    target.insert(1, BreakpointKind.ACCESS, 0x200, 4)
     assert target.watchpoint_at(0xFC, 4, write=True) is None
-    assert target.watchpoint_at(0xFD, 4, write=True) == Stopped(1, stop=Stop.WATCH, gva=0x100)
-    assert target.watchpoint_at(0x107, 8, write=True) == Stopped(1, stop=Stop.WATCH, gva=0x107)
+    assert target.watchpoint_at(0xFD, 4, write=True) == Stopped(1, stop=StopReason.WATCH, gva=0x100)
+    assert target.watchpoint_at(0x107, 8, write=True) == Stopped(
+        1, stop=StopReason.WATCH, gva=0x107
+    )
     assert target.watchpoint_at(0x100, 8, write=False) is None
-    assert target.watchpoint_at(0x203, 1, write=False) == Stopped(1, stop=Stop.AWATCH, gva=0x203)
-    target.remove(1, Kind.WRITE, 0x100, 8)
+    assert target.watchpoint_at(0x203, 1, write=False) == Stopped(
+        1, stop=StopReason.AWATCH, gva=0x203
+    )
+    target.remove(1, BreakpointKind.WRITE, 0x100, 8)
     assert target.watchpoint_at(0x100, 8, write=True) is None
 
 

@@ -27,7 +27,7 @@ def test_a_frame_that_is_known_within_another_is_not_taken_for_it() -> None:
     assert list(connection.receive(b"$X")) == []
     assert list(connection.receive(frame)) == [rsp.Packet(b"g")]
     assert list(connection.receive(frame + frame)) == [rsp.Packet(b"g")] * 2
-    assert list(connection.receive(b"$g#00")) == [rsp.Mark.BAD_CHECKSUM]
+    assert list(connection.receive(b"$g#00")) == [rsp.ControlByte.BAD_CHECKSUM]
 
 
 def test_a_known_frame_goes_on_with_a_packet_that_is_too_long() -> None:
@@ -35,7 +35,7 @@ def test_a_known_frame_goes_on_with_a_packet_that_is_too_long() -> None:
     frame = rsp.encode(b"g")
     assert list(connection.receive(frame)) == [rsp.Packet(b"g")]
     assert list(connection.receive(b"$" + bytes(2 * rsp.PACKET_SIZE))) == []
-    assert list(connection.receive(b"g#67")) == [rsp.Mark.OVERSIZED]
+    assert list(connection.receive(b"g#67")) == [rsp.ControlByte.OVERSIZED]
     assert list(connection.receive(frame)) == [rsp.Packet(b"g")]
 
 

@@ -9,7 +9,7 @@ import pytest
 from gdbstub import rsp
 from gdbstub.protocol.endpoint import Tcp
 from gdbstub.protocol.server import Server
-from gdbstub.protocol.server.busy_poll import Burst
+from gdbstub.protocol.server.busy_poll import BusyPoll
 from tests.pure.fake_target import HERE, FakeTarget
 
 
@@ -23,7 +23,7 @@ def test_what_is_there_is_taken_and_the_end_is_nothing() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
-        burst = Burst(ours.fileno())
+        burst = BusyPoll(ours.fileno())
         assert burst.next() == b""
         theirs.sendall(b"$g#67")
         assert burst.next() == b"$g#67"

@@ -3,14 +3,14 @@
 import asyncio
 import threading
 
-from gdbstub.protocol.server.stop_notifier import News
+from gdbstub.protocol.server.stop_notifier import StopNotifier
 
 
 class Desk:
     """Who looks, and how often it has."""
 
     def __init__(self) -> None:
-        self.news = News(asyncio.get_running_loop(), self.look)
+        self.news = StopNotifier(asyncio.get_running_loop(), self.look)
         self.looks = 0
         self.looked = asyncio.Event()
 
@@ -26,8 +26,8 @@ def in_thread(call: threading.Thread) -> threading.Thread:
 
 async def test_who_waits_is_told_and_nobody_else() -> None:
     desk = Desk()
-    teller = in_thread(threading.Thread(target=desk.news.tell))
-    came = desk.news.comes_within(0) or desk.news.comes_within(20)
+    teller = in_thread(threading.Thread(target=desk.news.notify))
+    came = desk.news.wait(0) or desk.news.wait(20)
     teller.join()
     if not came:  # it was told of before
         await desk.looked.wait()
@@ -38,9 +38,9 @@ async def test_who_waits_is_told_and_nobody_else() -> None:
 
 async def test_word_that_came_before_is_for_the_loops_next_turn() -> None:
     desk = Desk()
-    desk.news.tell()
-    desk.news.tell()
-    assert not desk.news.comes_within(20)
+    desk.news.notify()
+    desk.news.notify()
+    assert not desk.news.wait(20)
     assert desk.looks == 0
     await desk.looked.wait()
     assert desk.looks == 1
@@ -48,8 +48,8 @@ async def test_word_that_came_before_is_for_the_loops_next_turn() -> None:
 
 async def test_word_that_does_not_come_in_time_comes_by_the_loop() -> None:
     desk = Desk()
-    assert not desk.news.comes_within(0)
-    desk.news.tell()
+    assert not desk.news.wait(0)
+    desk.news.notify()
     await desk.looked.wait()
     assert desk.looks == 1
 
@@ -59,18 +59,18 @@ async def test_no_word_is_lost_and_none_is_told_twice() -> None:
     desk = Desk()
     go, rounds = threading.Semaphore(0), 2000
 
-    def tell() -> None:
+    def notify() -> None:
         for _ in range(rounds):
             go.acquire()
-            desk.news.tell()
+            desk.news.notify()
 
-    teller = in_thread(threading.Thread(target=tell))
+    teller = in_thread(threading.Thread(target=notify))
     told = 0
     for turn in range(rounds):
         desk.looked.clear()
         before = desk.looks
         go.release()
-        if desk.news.comes_within(turn % 7 * 1e-5):
+        if desk.news.wait(turn % 7 * 1e-5):
             told += 1
         else:
             await desk.looked.wait()
@@ -82,6 +82,6 @@ async def test_no_word_is_lost_and_none_is_told_twice() -> None:
 
 async def test_word_after_the_end_harms_nobody() -> None:
     loop = asyncio.new_event_loop()
-    news = News(loop, lambda: None)
+    news = StopNotifier(loop, lambda: None)
     loop.close()
-    news.tell()
+    news.notify()

@@ -7,7 +7,7 @@ from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
 from gdbstub.agent import Clauses
 from gdbstub.machine import DebugExit
 from gdbstub.swbp import BRK, BRK_COMMENT
-from gdbstub.target import Action, Kind, Resume, Stop, Stopped
+from gdbstub.target import Action, BreakpointKind, Resume, Stopped, StopReason
 from tests.contract.backends import Factory
 from tests.contract.client import Client
 from tests.contract.conftest import Start
@@ -16,12 +16,12 @@ from tests.contract.spaces import ALIAS_GVA, ROUND, TEXT, USER_GVA, Spaces
 from tests.contract.test_conditions import NEVER, SAYS_HI
 
 HIT = {
-    Kind.SOFTWARE: ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT),
-    Kind.HARDWARE: ESR(EC=EC.BREAKPOINT_LOWER, IL=1),
+    BreakpointKind.SOFTWARE: ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT),
+    BreakpointKind.HARDWARE: ESR(EC=EC.BREAKPOINT_LOWER, IL=1),
 }
 
 
-def cut_short(client: Client, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_short(client: Client, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch) -> None:
     """The vCPU meets a breakpoint where it is, and is parked while it is being passed over."""
     target = client.target
     with monkeypatch.context() as patch:
@@ -32,31 +32,33 @@ def cut_short(client: Client, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> No
         target.take_report()
 
 
-@pytest.fixture(params=[Kind.SOFTWARE, Kind.HARDWARE], ids=lambda kind: kind.name)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    chosen: Kind = request.param
+@pytest.fixture(
+    params=[BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE], ids=lambda kind: kind.name
+)
+def kind(request: pytest.FixtureRequest) -> BreakpointKind:
+    chosen: BreakpointKind = request.param
     return chosen
 
 
-def begin(start: Start, kind: Kind, clauses: Clauses) -> Client:
+def begin(start: Start, kind: BreakpointKind, clauses: Clauses) -> Client:
     client = Client(start(COUNT).machine)
     insert(client, kind, clauses)
     return client
 
 
-def insert(client: Client, kind: Kind, clauses: Clauses) -> None:
+def insert(client: Client, kind: BreakpointKind, clauses: Clauses) -> None:
     client.target.insert(1, kind, at(0), 4)
     client.target.attach(kind, at(0), clauses)
 
 
 def test_what_was_cut_short_prints_once(
-    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    start: Start, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = begin(start, kind, SAYS_HI)
-    client.target.insert(1, Kind.SOFTWARE, at(1), 4)
+    client.target.insert(1, BreakpointKind.SOFTWARE, at(1), 4)
     cut_short(client, kind, monkeypatch)
     cut_short_again_before_it_is_met(client, monkeypatch)
-    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
     assert (client.pc(1), client.x(1, 0)) == (at(1), 1)
     assert client.target.take_output() == b"hi\n"
 
@@ -70,7 +72,7 @@ def cut_short_again_before_it_is_met(client: Client, monkeypatch: pytest.MonkeyP
 
 
 def test_what_was_cut_short_and_then_stepped_past_is_told_the_next_time(
-    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    start: Start, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = begin(start, kind, NEVER)
     cut_short(client, kind, monkeypatch)
@@ -81,7 +83,7 @@ def test_what_was_cut_short_and_then_stepped_past_is_told_the_next_time(
 
 
 def test_what_was_cut_short_and_then_run_past_is_told_the_next_time(
-    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    start: Start, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has come back there while nothing of ours was there."""
     client = begin(start, kind, NEVER)
@@ -95,7 +97,7 @@ def test_what_was_cut_short_and_then_run_past_is_told_the_next_time(
 
 
 def test_a_handler_that_comes_by_meanwhile_is_told_of(
-    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    start: Start, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupt comes before what was judged is executed: its handler is deeper in the stack."""
     client = begin(start, kind, NEVER)
@@ -108,7 +110,7 @@ def test_a_handler_that_comes_by_meanwhile_is_told_of(
 
 
 def test_what_was_cut_short_is_told_to_the_next_client(
-    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    start: Start, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = begin(start, kind, NEVER)
     cut_short(client, kind, monkeypatch)
@@ -119,7 +121,7 @@ def test_what_was_cut_short_is_told_to_the_next_client(
 
 
 def test_nothing_that_was_judged_outlives_its_guest(
-    start: Start, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    start: Start, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = begin(start, kind, NEVER)
     cut_short(client, kind, monkeypatch)
@@ -137,14 +139,14 @@ GETS = Clauses.compile([bytes.fromhex("2c000127")])
 def test_variables_of_conditions_begin_anew_with_each_guest(start: Start) -> None:
     client = Client(start(STRAIGHT).machine)
     for line in 1, 2, 3:
-        client.target.insert(1, Kind.SOFTWARE, at(line), 4)
-    client.target.attach(Kind.SOFTWARE, at(1), SETS)
-    client.target.attach(Kind.SOFTWARE, at(2), GETS)
-    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+        client.target.insert(1, BreakpointKind.SOFTWARE, at(line), 4)
+    client.target.attach(BreakpointKind.SOFTWARE, at(1), SETS)
+    client.target.attach(BreakpointKind.SOFTWARE, at(2), GETS)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
     assert client.pc(1) == at(3)
     client.target.reset()
-    client.target.remove(1, Kind.SOFTWARE, at(1), 4)
-    assert client.go() == Stopped(1, stop=Stop.SWBREAK)
+    client.target.remove(1, BreakpointKind.SOFTWARE, at(1), 4)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
     assert client.pc(1) == at(2)
 
 

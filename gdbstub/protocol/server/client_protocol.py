@@ -8,7 +8,7 @@ import logging
 from typing import Final, Protocol, cast
 
 from gdbstub.protocol.endpoint import Tcp
-from gdbstub.protocol.server.busy_poll import TIMES, Burst
+from gdbstub.protocol.server.busy_poll import TIMES, BusyPoll
 from gdbstub.protocol.session import Refusal, Session
 
 _log = logging.getLogger("gdbstub.server")
@@ -27,12 +27,12 @@ class Host(Protocol):
         """Where the client is that is being served; empty if there is none."""
         ...
 
-    def admit(self, conversation: "Conversation") -> bool:
-        """Whether *conversation* is now the one and only."""
+    def admit(self, client: "ClientProtocol") -> bool:
+        """Whether *client* is now the one and only."""
         ...
 
-    def dismiss(self, conversation: "Conversation") -> None:
-        """*conversation* is over: another client may come."""
+    def dismiss(self, client: "ClientProtocol") -> None:
+        """*client* is over: another client may come."""
         ...
 
     def session(self) -> Session:
@@ -53,7 +53,7 @@ class Host(Protocol):
         ...
 
 
-class Link(Protocol):
+class Transport(Protocol):
     """What a conversation writes to; ``asyncio.Transport`` is one."""
 
     def write(self, data: bytes) -> None:
@@ -77,7 +77,7 @@ class Link(Protocol):
         ...
 
 
-class Conversation(asyncio.Protocol):
+class ClientProtocol(asyncio.Protocol):
     """One client's bytes, to and from a ``Session``; *only*: no other can come."""
 
     def __init__(self, server: Host, *, only: bool = False) -> None:
@@ -85,31 +85,31 @@ class Conversation(asyncio.Protocol):
         self.lost = asyncio.Event()
         self._server = server
         self._only = only
-        self._link: Link | None = None
+        self._transport: Transport | None = None
         self._session: Session | None = None
         self._refusal: Refusal | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._working = False  # a slice of work is due
-        self._burst: Burst | None = None
+        self._busy_poll: BusyPoll | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there (``asyncio.Protocol``)."""
         # It need not be an instance of asyncio's class: uvloop's are none.
-        link = cast("asyncio.Transport", transport)
-        address = link.get_extra_info("peername")  # empty for a Unix socket
-        if self._server.may_wait and (opened := link.get_extra_info("socket")):
-            self._burst = Burst(opened.fileno())
-        self.open(link, str(Tcp(*address[:2])) if address else "a local process")
+        transport = cast("asyncio.Transport", transport)
+        address = transport.get_extra_info("peername")  # empty for a Unix socket
+        if self._server.may_wait and (opened := transport.get_extra_info("socket")):
+            self._busy_poll = BusyPoll(opened.fileno())
+        self.open(transport, str(Tcp(*address[:2])) if address else "a local process")
 
-    def open(self, link: Link, peer: str) -> None:
+    def open(self, transport: Transport, peer: str) -> None:
         """Begin, unless somebody else is being served."""
-        self._link, self.peer = link, peer
+        self._transport, self.peer = transport, peer
         if not self._server.admit(self):
             _log.warning("turned %s away: one client is served at a time", peer)
             self._refusal = Refusal(
                 f"one client is served at a time: {self._server.client} is here"
             )
-            self._end_soon(link)
+            self._end_soon(transport)
             return
         _log.info("client: %s", peer)
         try:
@@ -117,23 +117,25 @@ class Conversation(asyncio.Protocol):
         except Exception:
             _log.exception("cannot begin a session")
             self._server.dismiss(self)
-            link.close()
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client's."""
-        if (session := self._session) and self._link:
+        if (session := self._session) and self._transport:
             self._answer(session, data)
-            if self._burst:
+            if self._busy_poll:
                 for _ in range(TIMES):
-                    if not (session.idle and not self._unsent() and (data := self._burst.next())):
+                    if not (
+                        session.idle and not self._unsent() and (data := self._busy_poll.next())
+                    ):
                         break
                     self._answer(session, data)
             if session.busy:
                 self._begin_work()
-        elif self._refusal and self._link:
-            self._link.write(self._refusal.receive(data))
+        elif self._refusal and self._transport:
+            self._transport.write(self._refusal.receive(data))
             if self._refusal.over:
-                self._link.close()
+                self._transport.close()
 
     def _answer(self, session: Session, data: bytes) -> None:
         self._send(session.receive(data))
@@ -148,7 +150,7 @@ class Conversation(asyncio.Protocol):
 
     def _unsent(self) -> bool:
         """Whether the client has not taken all that was sent to it."""
-        return bool(cast("asyncio.Transport", self._link).get_write_buffer_size())
+        return bool(cast("asyncio.Transport", self._transport).get_write_buffer_size())
 
     def _begin_work(self) -> None:
         if self._session and self._session.busy and not self._working:
@@ -173,13 +175,13 @@ class Conversation(asyncio.Protocol):
     # for it stays small.
     def pause_writing(self) -> None:
         """The client does not take what is sent to it."""
-        if self._link:
-            self._link.pause_reading()
+        if self._transport:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It does again."""
-        if self._link:
-            self._link.resume_reading()
+        if self._transport:
+            self._transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone, or was let go."""
@@ -197,19 +199,19 @@ class Conversation(asyncio.Protocol):
         """End the conversation when what was written is sent, or soon."""
         if self._session:
             self._session.close()
-        if self._link:
-            self._link.close()
-            self._end_soon(self._link)
+        if self._transport:
+            self._transport.close()
+            self._end_soon(self._transport)
 
-    def _end_soon(self, link: Link) -> None:
+    def _end_soon(self, transport: Transport) -> None:
         """Bear with a client for a moment that does not read, or not say anything."""
         if not self._timer:
-            self._timer = asyncio.get_running_loop().call_later(_LINGER, link.abort)
+            self._timer = asyncio.get_running_loop().call_later(_LINGER, transport.abort)
 
     def _send(self, data: bytes) -> None:
-        if self._link is None or self._session is None:
+        if self._transport is None or self._session is None:
             return
         if data:
-            self._link.write(data)
+            self._transport.write(data)
         if self._session.over:
             self.finish()

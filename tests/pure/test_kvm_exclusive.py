@@ -1,0 +1,157 @@
+"""The gate on the way into the guest, with vCPUs that are threads of this process."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from gdbstub.kvm.exclusive import ExclusiveSection, ExclusiveVcpu
+
+_BOUND = 10.0  # seconds
+
+
+class Vcpu:
+    """Runs round between the gate and a guest that it stays in until it is kicked."""
+
+    def __init__(self, exclusive: ExclusiveSection) -> None:
+        self.exclusive = exclusive
+        self.in_guest = False
+        self.stopping = False
+        self.powered_off = False
+        self.kicked = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.thread = threading.Thread(target=self._life, daemon=True)
+
+    def kick(self) -> None:
+        self.kicked.set()
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.kick()
+        self.exclusive.wake()
+
+    def _life(self) -> None:
+        while not self.stopping:
+            self.in_guest = True
+            while self.exclusive.holder not in (None, self) and not self.stopping:
+                self.in_guest = False
+                self.exclusive.wait(self)
+                self.kicked.clear()
+                self.in_guest = True
+            if not self.stopping:
+                self.entered.release()
+                self.kicked.wait(_BOUND)
+                self.kicked.clear()
+            self.in_guest = False
+            self.exclusive.left_guest(self)
+
+
+@pytest.fixture
+def exclusive() -> ExclusiveSection:
+    return ExclusiveSection()
+
+
+def test_a_hold_waits_until_the_others_are_out_and_keeps_them_out(
+    exclusive: ExclusiveSection,
+) -> None:
+    holder, sibling = Vcpu(exclusive), Vcpu(exclusive)
+    sibling.thread.start()
+    assert sibling.entered.acquire(timeout=_BOUND)
+    assert exclusive.start_exclusive(holder, [holder, sibling])
+    assert not sibling.in_guest
+    assert not sibling.entered.acquire(blocking=False)
+    exclusive.end_exclusive(holder)
+    assert sibling.entered.acquire(timeout=_BOUND), "it goes on"
+    sibling.stop()
+    sibling.thread.join(_BOUND)
+    assert not sibling.thread.is_alive()
+
+
+def test_who_is_to_park_holds_nothing(exclusive: ExclusiveSection) -> None:
+    holder = Vcpu(exclusive)
+    holder.stopping = True
+    assert not exclusive.start_exclusive(holder, [holder])
+    assert exclusive.holder is None
+
+
+def test_who_waits_for_a_hold_is_let_out_to_park(exclusive: ExclusiveSection) -> None:
+    first, second = Vcpu(exclusive), Vcpu(exclusive)
+    assert exclusive.start_exclusive(first, [first, second])
+    answers: list[bool] = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(exclusive.start_exclusive(second, [first, second]))
+    )
+    waiting.start()
+    second.stopping = True
+    exclusive.wake()
+    waiting.join(_BOUND)
+    assert answers == [False]
+    assert exclusive.holder is first
+
+
+class Observed(ExclusiveSection):
+    """Says when somebody waits: from then on until ``end_exclusive``, which needs the same lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = threading.Event()
+
+    def _wait(
+        self, vcpu: ExclusiveVcpu, ready: Callable[[], bool], *, powered_off: bool = False
+    ) -> None:
+        self.awaited.set()
+        super()._wait(vcpu, ready, powered_off=powered_off)
+
+
+def test_who_waited_is_owed_a_turn_until_it_was_in_the_guest() -> None:
+    exclusive = Observed()
+    first, second = Vcpu(exclusive), Vcpu(exclusive)
+    assert exclusive.start_exclusive(first, [first, second])
+    exclusive.awaited.clear()
+    second.thread.start()
+    assert exclusive.awaited.wait(_BOUND)
+    exclusive.end_exclusive(first)
+    assert exclusive.owed == {second}
+    assert second.entered.acquire(timeout=_BOUND)
+    second.stop()
+    second.thread.join(_BOUND)
+    assert exclusive.owed == set()
+
+
+def _wait_out_a_hold(exclusive: Observed, waiter: Vcpu) -> None:
+    """Somebody holds it, and *waiter* comes there meanwhile."""
+    first = Vcpu(exclusive)
+    assert exclusive.start_exclusive(first, [first, waiter])
+    exclusive.awaited.clear()
+    waiter.thread.start()
+    assert exclusive.awaited.wait(_BOUND)
+    exclusive.end_exclusive(first)
+
+
+def test_who_sleeps_in_the_guest_is_owed_nothing() -> None:
+    """Else who holds it again would wait in vain for its turn to be over."""
+    exclusive = Observed()
+    off = Vcpu(exclusive)
+    off.powered_off = True
+    _wait_out_a_hold(exclusive, off)
+    assert exclusive.owed == set()
+    assert off.entered.acquire(timeout=_BOUND), "it goes on all the same"
+    off.stop()
+    off.thread.join(_BOUND)
+
+
+def test_who_parks_is_owed_nothing_and_holds_nothing() -> None:
+    exclusive = Observed()
+    second = Vcpu(exclusive)
+    _wait_out_a_hold(exclusive, second)
+    assert exclusive.owed == {second}
+    exclusive.parks(second)
+    assert exclusive.owed == set()
+    assert second.entered.acquire(timeout=_BOUND)
+    second.stop()
+    second.thread.join(_BOUND)
+    assert exclusive.start_exclusive(second, [second]) is False
+    second.stopping = False
+    assert exclusive.start_exclusive(second, [second])
+    exclusive.parks(second)
+    assert exclusive.holder is None
