@@ -33,7 +33,7 @@ class Slot(NamedTuple):
     size: int
 
     def registers(self, kind: BreakpointKind) -> tuple[int, int]:
-        """DBGWCR and DBGWVR."""
+        """Return the values of DBGWCR and DBGWVR."""
         if self.size >= _LEAST:
             control = DBGWCR(E=1, PAC=0b11, LSC=LSC[kind], BAS=0xFF)
             if self.size > _LEAST:
@@ -47,7 +47,7 @@ Slots = tuple[Slot, ...]
 
 
 class Watchpoint(NamedTuple):
-    """What a client asked for, and its key."""
+    """A watched range, as a client asked for it: ``length`` bytes from ``gva``."""
 
     kind: BreakpointKind
     gva: int
@@ -55,12 +55,12 @@ class Watchpoint(NamedTuple):
 
     @property
     def watched(self) -> range:
-        """The bytes, without a tag."""
+        """Return the watched addresses, without their tag."""
         start = self.gva & ~_TAG
         return range(start, start + self.length)
 
     def distance(self, far: int) -> int:
-        """How many bytes *far* is away from the watched range; 0 inside.
+        """Return the distance in bytes of *far* from the watched range; 0 inside.
 
         FAR may name any byte of the access, also one before the range, and may be tagged
         (linux/arch/arm64/kernel/hw_breakpoint.c, get_distance_from_watchpoint).
@@ -68,20 +68,20 @@ class Watchpoint(NamedTuple):
         return _gap(self.watched, far & ~_TAG)
 
     def clamp(self, far: int) -> int:
-        """The watched byte nearest to *far*: a client drops an address outside its range."""
+        """Return the watched byte nearest to *far*: a client drops an address outside its range."""
         watched = self.watched
         return self.gva & _TAG | min(max(far & ~_TAG, watched.start), watched.stop - 1)
 
 
-#: Which comparators serve which watchpoint.
+#: The comparators that serve each watchpoint.
 WatchpointPlan = Mapping[Watchpoint, Slots]
 
 
 class Elsewhere(Enum):
-    """What a hit may be that no watchpoint asked for."""
+    """A hit that belongs to no watchpoint of the client."""
 
-    OUTSIDE = auto()  # of the range, in what the comparators watch beyond it
-    NOBODY = auto()
+    OUTSIDE = auto()  # in what our comparators watch beyond the range
+    NOBODY = auto()  # of ours has anything to do with it
 
 
 def _gap(watched: range, address: int) -> int:
@@ -96,19 +96,19 @@ def _meet(one: range, other: range) -> bool:
 
 
 class Cover(NamedTuple):
-    """Comparators that watch all of a range, and how many bytes besides."""
+    """Comparators that watch all of a range, and ``waste`` bytes besides."""
 
     slots: Slots
     waste: int
 
 
-#: Of one range: each with more comparators than the one before, and less waste.
+#: The useful covers of one range: each has more comparators than the one before, and less waste.
 Covers = tuple[Cover, ...]
 
 
 @lru_cache(maxsize=256)
 def covers(gva: int, length: int, most: int) -> Covers:
-    """The covers of *length* bytes with at most *most* comparators; none if they do not suffice.
+    """Find the covers of *length* bytes by at most *most* comparators; none if they do not suffice.
 
     A comparator watches a run of bytes within 8 aligned ones, or an aligned power of two.
     """
@@ -123,7 +123,7 @@ def covers(gva: int, length: int, most: int) -> Covers:
 
 
 def _within(base: int, size: int, start: int, stop: int, most: int) -> Covers:
-    """The covers of what of a range lies in one block."""
+    """Find the covers of the part of a range that lies in one block."""
     low, high = max(start, base), min(stop, base + size)
     if low >= high:
         return (Cover((), 0),)
@@ -139,7 +139,7 @@ def _within(base: int, size: int, start: int, stop: int, most: int) -> Covers:
 
 
 def _both(one: Covers, other: Covers, most: int) -> Covers:
-    """The covers of two places together."""
+    """Combine the covers of two parts of a range."""
     return _best(
         Cover(a.slots + b.slots, a.waste + b.waste)
         for a in one
@@ -149,7 +149,7 @@ def _both(one: Covers, other: Covers, most: int) -> Covers:
 
 
 def _best(found: Iterable[Cover]) -> Covers:
-    """Those that no other one beats."""
+    """Keep the covers that no other one beats in both numbers."""
     best: list[Cover] = []
     for cover in sorted(found, key=lambda cover: (len(cover.slots), cover.waste)):
         if not best or cover.waste < best[-1].waste:
@@ -159,9 +159,9 @@ def _best(found: Iterable[Cover]) -> Covers:
 
 @lru_cache(maxsize=64)
 def plan_watchpoints(watchpoints: tuple[Watchpoint, ...], slots: int) -> WatchpointPlan | None:
-    """Share *slots* comparators out so that the least is watched that nobody asked for.
+    """Share *slots* comparators out so that as little as possible is watched besides.
 
-    None if they do not suffice, however much more they watched.
+    Returns None if they do not suffice, however much they watched besides.
     """
     # By how many comparators are used: the waste, and the share of each watchpoint so far.
     plans: dict[int, tuple[int, tuple[Slots, ...]]] = {0: (0, ())}
@@ -186,7 +186,9 @@ def plan_watchpoints(watchpoints: tuple[Watchpoint, ...], slots: int) -> Watchpo
 def find_hit(
     plan: WatchpointPlan, far: int, accessed: range | None, *, write: bool
 ) -> Watchpoint | Elsewhere:
-    """Whose an exception with this FAR is; *accessed* is what the instruction accesses, if known.
+    """Find the watchpoint that an exception with this FAR belongs to.
+
+    *accessed* is the range that the instruction accesses, if it is known.
 
     Of several the one nearest to FAR, which may be any byte from the first one accessed to the
     last one watched.
@@ -230,10 +232,10 @@ class HardwareBreakpoints:
         self._made: DebugRegisters | None = None  # what ``registers`` said, until a change
 
     def insert(self, kind: BreakpointKind, gva: int, length: int) -> None:
-        """WatchpointPlan one more; twice is once.
+        """Insert a breakpoint or watchpoint; twice is the same as once.
 
         Raises:
-            NoSlot: they do not suffice; nothing has changed.
+            NoSlot: the comparators do not suffice; nothing has changed.
         """
         if kind in LSC:
             self._insert_watchpoint(Watchpoint(kind, gva, length))
@@ -241,7 +243,7 @@ class HardwareBreakpoints:
             self._insert_breakpoint(kind, gva)
 
     def _insert_breakpoint(self, kind: BreakpointKind, gva: int) -> None:
-        """One comparator serves both kinds: Z0 gets one where nothing is mapped yet."""
+        """Insert an address. One comparator serves both kinds: Z0 may be served by one, too."""
         key = canonical(gva) & -4
         if key not in self._breakpoints and len(self._breakpoints) >= self._breakpoint_slots:
             raise NoSlot(
@@ -262,7 +264,7 @@ class HardwareBreakpoints:
         self._watchpoints, self._made = plan, None
 
     def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
-        """Take back what the same arguments inserted; absent is no error."""
+        """Remove what the same arguments inserted; absent is no error."""
         self._made = None
         if kind in LSC:
             gone = Watchpoint(kind, gva, length)
@@ -276,13 +278,13 @@ class HardwareBreakpoints:
             self._breakpoints.pop(key, None)
 
     def clear(self) -> None:
-        """Take everything back."""
+        """Remove everything."""
         self._breakpoints.clear()
         self._watchpoints = {}
         self._made = None
 
     def registers(self, *, enabled: bool) -> DebugRegisters:
-        """What every vCPU's comparators should hold; the same object while nothing changes."""
+        """Return what every vCPU's comparators are to hold: the same object while nothing changes."""
         if self._made is None or self._made.enabled != enabled:
             watchpoints = tuple(
                 slot.registers(watchpoint.kind)
@@ -294,12 +296,12 @@ class HardwareBreakpoints:
         return self._made
 
     def kinds_at(self, pc: int) -> tuple[BreakpointKind, ...]:
-        """What a client asked for at *pc*, where a breakpoint exception is ours.
+        """Return the kinds that a client asked for at *pc*, where a breakpoint exception is ours.
 
         SOFTWARE first: a client drops a hardware stop where it knows of none.
         """
         return tuple(sorted(self._breakpoints.get(canonical(pc), ())))
 
     def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
-        """The watchpoint that an exception belongs to: see ``find_hit``."""
+        """Find the watchpoint that an exception belongs to: see ``find_hit``."""
         return find_hit(self._watchpoints, far, accessed, write=write)
