@@ -43,3 +43,11 @@ def pend_irq(machine: KvmMachine, level: bool) -> None:
     line = kvm_abi.ffi.new("struct kvm_irq_level *")
     line.level = level
     kvm_abi.ioctl(machine.vm, kvm_abi.IRQ_LINE, line)
+
+
+def pend_serror(machine: KvmMachine) -> None:
+    """Have an SError pend at vCPU 0, once (api.rst, 4.32 KVM_SET_VCPU_EVENTS)."""
+    events = kvm_abi.ffi.new("struct kvm_vcpu_events *")
+    kvm_abi.ioctl(machine.vcpus[0].fd, kvm_abi.GET_VCPU_EVENTS, events)
+    events.serror_pending = 1
+    kvm_abi.ioctl(machine.vcpus[0].fd, kvm_abi.SET_VCPU_EVENTS, events)

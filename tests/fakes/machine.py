@@ -252,3 +252,8 @@ def fake_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Fa
 def pend_irq(machine: FakeMachine, level: bool) -> None:
     """Have an IRQ pend at vCPU 0, or pend no more."""
     machine.vcpus[0].irq = level
+
+
+def pend_serror(machine: FakeMachine) -> None:
+    """Have an SError pend at vCPU 0, once."""
+    machine.vcpus[0].serror = True
