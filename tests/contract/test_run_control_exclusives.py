@@ -42,8 +42,8 @@ def word(client: Client) -> int:
 # Several breakpoints in one sequence, none of which is to stop.
 
 
-@pytest.mark.parametrize("kinds", itertools.product((SW, HW), repeat=2), ids=str)
-@pytest.mark.parametrize("lines", itertools.combinations(range(1, 6), 2), ids=str)
+@pytest.mark.parametrize("kinds", [*itertools.product((SW, HW), repeat=2)], ids=str)
+@pytest.mark.parametrize("lines", [*itertools.combinations(range(1, 6), 2)], ids=str)
 def test_two_breakpoints_that_do_not_stop_let_a_sequence_get_to_its_end(
     begin: Begin,
     lines: tuple[int, int],
