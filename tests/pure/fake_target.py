@@ -7,7 +7,10 @@ interrupt, says that it has stopped.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC, Register
+from gdbstub.aarch64.architecture import AARCH64
+from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC
+from gdbstub.architecture import Register
+from gdbstub.capabilities import PhysicalMemory, Restartable
 from gdbstub.errors import MemoryFault, NoSlot, NoSuchRegister
 from gdbstub.target import (
     Action,
@@ -35,8 +38,10 @@ HERE = 0x1400_0000
 
 
 @dataclass
-class FakeTarget:
+class FakeTarget(PhysicalMemory, Restartable):
     """A ``Target`` of NOPs, in which a continued thread runs to a breakpoint or to ``b .``."""
+
+    architecture = AARCH64
 
     cpus: int = 2
     memory: bytearray = field(default_factory=lambda: bytearray(b"\x1f\x20\x03\xd5" * (SIZE // 4)))
