@@ -78,7 +78,7 @@ class Architecture:
         self.pointer_size: Final = pointer_size
         #: GDB's name of the OS ABI. With "none", GDB looks for no signal frames of an OS's.
         self.osabi: Final = osabi
-        #: Values of ``kind`` that a breakpoint may have (GDB manual, E.5.1); empty: any.
+        #: Values of ``kind`` that a breakpoint may have (GDB manual, E.5); empty: any.
         self.breakpoint_kinds: Final = tuple(breakpoint_kinds)
         #: The addresses of instructions are multiples of it.
         self.instruction_alignment: Final = instruction_alignment

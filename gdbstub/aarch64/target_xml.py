@@ -35,7 +35,7 @@ _VIEWS: Final = (
 
 
 def _flags(word: type[Word], name: str, width: int, only: Container[str] = ()) -> str:
-    """Make a flags type of *word*'s fields, from the lowest bit up, without unions of fields.
+    """Make a flags type of *word*'s fields, from the lowest bit up, without fields that contain others.
 
     *only* names the fields to show if the meaning of the others depends on them.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gdbstub.aarch64.architecture import AARCH64
 from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC
-from gdbstub.architecture import Register
+from gdbstub.architecture import Architecture, Register
 from gdbstub.capabilities import PhysicalMemory, Restartable
 from gdbstub.errors import MemoryFault, NoSlot, NoSuchRegister
 from gdbstub.target import (
@@ -41,8 +41,6 @@ HERE = 0x1400_0000
 class FakeTarget(PhysicalMemory, Restartable):
     """A ``Target`` of NOPs, in which a continued thread runs to a breakpoint or to ``b .``."""
 
-    architecture = AARCH64
-
     cpus: int = 2
     memory: bytearray = field(default_factory=lambda: bytearray(b"\x1f\x20\x03\xd5" * (SIZE // 4)))
     running: bool = False
@@ -57,6 +55,7 @@ class FakeTarget(PhysicalMemory, Restartable):
     lively: bool = True
 
     registers: Sequence[Register] = CLIENT
+    architecture: Architecture = AARCH64
 
     def __post_init__(self) -> None:
         self.notify: Callable[[], None] = lambda: None
