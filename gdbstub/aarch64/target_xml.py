@@ -35,9 +35,10 @@ _VIEWS: Final = (
 
 
 def _flags(word: type[Word], name: str, width: int, only: Container[str] = ()) -> str:
-    """Make a flags type of *word*'s fields, from the lowest bit up, without fields that contain others.
+    """Make a flags type of *word*'s fields, from the lowest bit up.
 
-    *only* names the fields to show if the meaning of the others depends on them.
+    A field that contains others is left out. *only* names the fields to show, if the meaning of the
+    others depends on them.
     """
     fields = {
         key: bits
