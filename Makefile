@@ -4,7 +4,8 @@
 #   make matrix           the rings on KVM, on one kind of hardware after another
 #   make check            ruff, mypy, the layers of imports, the lengths of files
 #   make bench [QUICK=1]  what it costs beside QEMU's stub: docs/benchmarks.md
-#   make docs             what is generated: docs/packets.md, gdbstub/kvm/cdef.py
+#   make docs             the generated pages: docs/packets.md, a part of docs/architecture.md
+#   make generate         the generated code: gdbstub/kvm/cdef.py
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin
@@ -13,7 +14,7 @@ RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio
 TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb
 
-.PHONY: run test matrix bench check docs format clean
+.PHONY: run test matrix bench check docs generate format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -43,7 +44,9 @@ check: .venv/ready-to-develop
 docs: .venv/ready-to-develop
 	@$(BIN)/python -m tests.packet_page
 	@$(BIN)/python -m tests.room_page
-	@$(BIN)/python scripts/kvm_cdef.py
+
+generate: .venv/ready-to-develop
+	@$(BIN)/python scripts/generate_cdef.py
 
 format: .venv/ready-to-develop
 	$(BIN)/ruff check --fix .

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, debian
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.image import NOT_UNPACKED, NOT_WANTED, install_wheels, lay_out
 from gdbstub.lab.progress import Steps
 

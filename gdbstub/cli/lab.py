@@ -11,7 +11,7 @@ from typing import Final, Literal, NoReturn
 
 import click
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.qemu import Options
 

@@ -354,10 +354,6 @@ def call(arguments: list[str]) -> int:
         return 130
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
-        if type(error).__name__ != "LabError":  # a class of a room that may not be loaded
-            raise
-        return _complain(str(error), 1)
     return status if isinstance(status, int) else 0
 
 

@@ -19,8 +19,7 @@ from typing import Final
 
 from gdbstub.cli.run import Settings, Source, announce, console_fd, first, recording, until_signal
 from gdbstub.cli.script import run_script
-from gdbstub.errors import InputError
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
 from gdbstub.lab.qemu import Options

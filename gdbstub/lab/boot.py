@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, cpio, guard, image, monitor, overlay, qemu, ssh, tools
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.progress import Steps, note
 
 PREFIX: Final = "kvm-gdbstub-lab-"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, cpio, debian, kernel, tools
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.progress import Steps
 
 COMMAND_LINE: Final = "console=ttyAMA0 nokaslr quiet"

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from gdbstub.errors import LabError
 from gdbstub.lab import boot, monitor, ssh
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.qemu import FILES_ADDRESS, FILES_PORT, Options
 
 VARIABLE: Final = "GDBSTUB_LAB"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, debian
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.progress import Steps
 
 META_PACKAGE: Final = "linux-image-cloud-arm64"

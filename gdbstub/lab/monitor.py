@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 
 
 @dataclass(frozen=True, slots=True)

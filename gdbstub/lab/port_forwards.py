@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
+from gdbstub.errors import LabError
 from gdbstub.lab import qemu, ssh
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.qemu import ADDRESS, Options

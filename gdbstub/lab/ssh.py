@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import tools
-from gdbstub.lab.errors import LabError
 
 HOST: Final = "lab"
 

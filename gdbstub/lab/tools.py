@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 from gdbstub.signals import signals_wait
 
 PACKAGE_OF: Final[Mapping[str, str]] = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cpio, image, kernel, progress, tools
-from gdbstub.lab.errors import LabError
 
 
 def test_archives_join_at_multiples_of_four(tmp_path: Path) -> None:
