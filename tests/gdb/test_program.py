@@ -58,7 +58,7 @@ def test_monitor_kaslr_says_what_to_paste(guest: Guest) -> None:
             "monitor kaslr", "info symbol $pc", "set var $VBAR_EL1 = 0x40030000", "monitor kaslr",
             paste, "info symbol $pc", "tbreak touch", "continue", "monitor kaslr",
         )  # fmt: skip
-    assert "vCPU 0: VBAR_EL1 is 0x0, where none of its vectors can be\n" in said
+    assert "vCPU 0: VBAR_EL1 is 0x0, where none of the kernel's vector tables can be\n" in said
     assert "\n  break *0x40000000\n" in said
     assert "No symbol matches $pc" in said
     assert "The kernel is 0x30000 above where it was linked: VBAR_EL1 of vCPU 0 has its" in said
