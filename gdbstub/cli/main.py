@@ -262,8 +262,8 @@ def choose_host(where: str) -> str:
         usable = machine == "aarch64" and os.access(_DEVICE, os.R_OK | os.W_OK)
         if machine == "aarch64" and not usable:
             logging.getLogger("gdbstub.run").warning(
-                "this user cannot use %s, so the guest runs in the lab, at the speed of "
-                "emulation; for the reason run with --host kvm",
+                "this user has no access to %s, so the guest runs in the lab, at the speed of "
+                "emulation; --host kvm says why",
                 _DEVICE,
             )
         return "kvm" if usable else "lab"

@@ -38,7 +38,7 @@ exec cat "{outbox}/$name"
 
 
 @dataclass(slots=True)
-class Machine:
+class LabProcesses:
     """Processes and directory of one lab."""
 
     directory: Path
@@ -61,7 +61,7 @@ class Machine:
             self.connection.communicate()
 
 
-def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
+def start(options: qemu.Options, include: Sequence[Path] = ()) -> LabProcesses:
     """Boot a lab; return when commands can run in it.
 
     Raises:
@@ -75,7 +75,7 @@ def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
     with console, cache.explained(directory):
         initrd = directory / "initrd.cpio"
         argv = qemu.command_line(options, prepared.kernel, initrd, directory, far.fileno())
-        machine = Machine(directory, launch(directory, lock, far.fileno(), argv))
+        processes = LabProcesses(directory, launch(directory, lock, far.fileno(), argv))
         far.close()
         os.close(lock)
         try:
@@ -83,18 +83,18 @@ def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
                 steps.step("packing the project")
                 pack(initrd, directory, prepared, include)
                 steps.step("booting (about 6 s)")
-                machine.go()
+                processes.go()
                 wait_until_ready(console, directory)
                 initrd.unlink()
                 steps.step("connecting")
                 table = monitor.command(directory / "qmp", "info usernet")
                 ports = {row.port: row.local_port for row in monitor.forwards(table)}
                 ssh.configure(directory, ports[qemu.SSH_PORT])
-                machine.connection = ssh.hold(directory, "-M", shared=True)
+                processes.connection = ssh.hold(directory, "-M", shared=True)
         except BaseException:
-            machine.stop()
+            processes.stop()
             raise
-    return machine
+    return processes
 
 
 def claim() -> tuple[Path, int]:

@@ -26,7 +26,7 @@ Stream = int | IO[bytes] | None
 class Lab:
     """A lab host that is up; use as a context manager, or ``close`` it."""
 
-    def __init__(self, directory: Path, owned: "boot.Machine | None" = None) -> None:
+    def __init__(self, directory: Path, owned: "boot.LabProcesses | None" = None) -> None:
         """Use the lab in *directory*; ``close`` ends the processes of *owned*, if given."""
         self.directory = directory
         self._owned = owned
