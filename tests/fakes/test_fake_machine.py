@@ -1,4 +1,4 @@
-"""What the fake does beyond the contract: Unicorn's quirks put right, KVM's odd corners."""
+"""The fake machine beyond the contract: corrections of Unicorn, and details of KVM."""
 
 from collections.abc import Callable, Iterator
 

@@ -13,7 +13,7 @@ OFFSET: Final = 0x3_0000
 
 
 def program(guest: BuiltGuest) -> GuestProgram:
-    """Its first bytes are its banner, its first address is its vectors'."""
+    """Build a program whose first bytes are its banner and whose first address is its vectors'."""
     kernel = LinkedKernel(
         start=LINKED,
         vectors=(LINKED,),
@@ -27,7 +27,7 @@ def program(guest: BuiltGuest) -> GuestProgram:
 def moved_machine(
     guest: BuiltGuest, offset: int = OFFSET, *, vectors_are_set: bool = True
 ) -> FakeMachine:
-    """It is *offset* above, and at its first instruction."""
+    """Return a machine at its first instruction, the program *offset* above its link address."""
 
     def load(machine: FakeMachine) -> None:
         machine.write_memory(LINKED + offset, guest.image)

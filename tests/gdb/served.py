@@ -1,4 +1,4 @@
-"""What the rings of both debuggers share: a guest, and a stub that serves it to them."""
+"""Fixtures for the tests with GDB and with LLDB: a guest, and a stub that serves it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

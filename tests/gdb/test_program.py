@@ -1,4 +1,4 @@
-"""What gdb makes of what it is told of the guest's program."""
+"""gdb with the stub's information on the guest's program."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What LLDB makes of what it is told of the guest's program."""
+"""LLDB with the stub's information on the guest's program."""
 
 from tests.gdb.build import BuiltGuest
 from tests.gdb.moved import OFFSET, moved_machine, program

@@ -1,4 +1,4 @@
-"""Each opcode of the agent's bytecode, and what is refused before it is evaluated."""
+"""Each opcode of the agent's bytecode, and the checks before evaluation."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the lab is made of, without making it: archives, modules, requirements, programs."""
+"""The parts of the lab, without building it: archives, modules, requirements, programs."""
 
 import io
 import lzma

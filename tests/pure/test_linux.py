@@ -1,4 +1,4 @@
-"""Where a kernel is found, and where not: by symbols and memory that are made up."""
+"""The kernel locator, with made-up symbols and memory."""
 
 import pytest
 from hypothesis import given
