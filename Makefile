@@ -2,7 +2,7 @@
 #   make run [ARGS='…']   a real Linux arm64 guest, halted, waiting for gdb
 #   make test [ARGS='…']  every test: pure, contract, gdb, lldb, kvm
 #   make matrix           the tests on KVM, on one kind of hardware after another
-#   make check            ruff, mypy, the layers of imports, the lengths of files
+#   make check            ruff, mypy, layers of imports, first words of docstrings, lengths of files
 #   make bench [QUICK=1]  measurements beside QEMU's stub: docs/benchmarks.md
 #   make docs             the generated pages: docs/packets.md, a part of docs/architecture.md
 #   make generate         the generated code: gdbstub/kvm/cdef.py
@@ -38,6 +38,7 @@ check: .venv/ready-to-develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q tests/pure/test_prose.py
 	@! git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400' | grep . || \
 	    { echo 'longer than 400 lines: see above'; false; }
 
