@@ -38,7 +38,7 @@ class FakeTags:
 
 @dataclass
 class AbleTarget(FakeTarget, Monitor, TaggedTarget, HasExecFile, BreakpointConditions):
-    """Its one monitor command is ``help``; it has no program unless a test gives it one."""
+    """A target with nearly every capability; its one monitor command is ``help``."""
 
     stored_tags: MemoryTags | None = field(default_factory=FakeTags)
     file: str = ""

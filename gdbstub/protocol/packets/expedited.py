@@ -16,7 +16,7 @@ def general_registers(registers: Sequence[Register]) -> tuple[Register, ...]:
 
 
 class Expedited:
-    """Those of a target's registers that its stop replies carry, ``number:value;`` each.
+    """The expedited registers of a target, ``number:value;`` each in a stop reply.
 
     Numbers have two digits: LLDB takes no others for registers.
     """

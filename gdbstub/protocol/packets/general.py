@@ -39,7 +39,7 @@ def symbol(client: ClientState) -> bytes:
 
 @packet("qOffsets", needs=relocatable)
 def offsets(client: ClientState, program: Relocatable) -> bytes:
-    """``qOffsets``: how far the program is from where it was linked (GDB manual, E.4).
+    """``qOffsets``: tell the distance of the program from its link address (GDB manual, E.4).
 
     GDB is told the place of the first segment, by which it moves the whole program; told offsets of
     sections, it would not move all of them. LLDB takes any value for the distance. A distance of 0
