@@ -12,12 +12,7 @@ from gdbstub.aarch64.architecture import AARCH64
 from gdbstub.aarch64.registers import GENERAL, PC
 from gdbstub.agent import Clauses
 from gdbstub.architecture import Register
-from gdbstub.capabilities import (
-    BreakpointConditions,
-    PhysicalMemory,
-    Restartable,
-    TaggedTarget,
-)
+from gdbstub.capabilities import BreakpointConditions, PhysicalMemory, Restartable, TaggedTarget
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.pending_stops import PendingStops
 from gdbstub.debug.plans import CutShort, ThreadPlan, VcpuPlans
