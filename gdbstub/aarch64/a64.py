@@ -1,11 +1,12 @@
 """Classes of A64 instructions: the fields of their operands, and what a debugger must know of them.
 
-``decoder.py`` gives a word its class. Fields have the names of the Arm ARM, C4.1.
+``decoder.py`` gives a word its class; ``loads_stores.py`` has the classes of loads and stores.
+Fields have the names of the Arm ARM, C4.1.
 """
 
 from typing import ClassVar, Final
 
-from gdbstub.aarch64.bits import Bits, SignedBits, Word
+from gdbstub.aarch64.bits import Operand, SignedOperand, Word
 
 _ADDRESS: Final = (1 << 64) - 1
 
@@ -26,6 +27,9 @@ class Instruction(Word):
     in_sequence: ClassVar[bool] = False
     #: True if it may wait for an event or interrupt.
     waits: ClassVar[bool] = False
+    #: True if it begins an exclusive sequence, and if it ends one.
+    loads_exclusive: ClassVar[bool] = False
+    stores_exclusive: ClassVar[bool] = False
 
 
 class Computation(Instruction):
@@ -40,39 +44,39 @@ class Computation(Instruction):
 class Adr(Computation):
     """ADR, ADRP."""
 
-    op = Bits(31)
-    immlo = Bits(30, 29)
-    immhi = SignedBits(23, 5)
-    Rd = Bits(4, 0)
+    op = Operand(31)
+    immlo = Operand(30, 29)
+    immhi = SignedOperand(23, 5)
+    Rd = Operand(4, 0)
 
 
 class AddImmediate(Computation):
     """ADD and SUB (immediate), which leave the flags alone."""
 
-    sf = Bits(31)
-    op = Bits(30)
-    sh = Bits(22)
-    imm12 = Bits(21, 10)
-    Rn = Bits(9, 5)
-    Rd = Bits(4, 0)
+    sf = Operand(31)
+    op = Operand(30)
+    sh = Operand(22)
+    imm12 = Operand(21, 10)
+    Rn = Operand(9, 5)
+    Rd = Operand(4, 0)
 
 
 class MoveWide(Computation):
     """MOVN, MOVZ, MOVK."""
 
-    sf = Bits(31)
-    opc = Bits(30, 29)
-    hw = Bits(22, 21)
-    imm16 = Bits(20, 5)
-    Rd = Bits(4, 0)
+    sf = Operand(31)
+    opc = Operand(30, 29)
+    hw = Operand(22, 21)
+    imm16 = Operand(20, 5)
+    Rd = Operand(4, 0)
 
 
 class MoveRegister(Computation):
     """MOV (register): ORR (shifted register) with the zero register and no shift."""
 
-    sf = Bits(31)
-    Rm = Bits(20, 16)
-    Rd = Bits(4, 0)
+    sf = Operand(31)
+    Rm = Operand(20, 16)
+    Rd = Operand(4, 0)
 
 
 # Branches
@@ -83,7 +87,7 @@ class RelativeBranch(Instruction):
 
     plain = keeps_code = True
     #: The offset in instructions.
-    imm: SignedBits
+    imm: SignedOperand
 
     def target(self, at: int) -> int:
         """Return where the branch at *at* leads to, if it is taken."""
@@ -93,13 +97,13 @@ class RelativeBranch(Instruction):
 class Branch(RelativeBranch):
     """B."""
 
-    imm = SignedBits(25, 0)
+    imm = SignedOperand(25, 0)
 
 
 class BranchWithLink(RelativeBranch):
     """BL."""
 
-    imm = SignedBits(25, 0)
+    imm = SignedOperand(25, 0)
 
 
 class ConditionalBranch(RelativeBranch):
@@ -109,27 +113,27 @@ class ConditionalBranch(RelativeBranch):
 class BranchOnFlags(ConditionalBranch):
     """B.cond."""
 
-    imm = SignedBits(23, 5)
-    cond = Bits(3, 0)
+    imm = SignedOperand(23, 5)
+    cond = Operand(3, 0)
 
 
 class BranchOnZero(ConditionalBranch):
     """CBZ, CBNZ."""
 
-    sf = Bits(31)
-    op = Bits(24)
-    imm = SignedBits(23, 5)
-    Rt = Bits(4, 0)
+    sf = Operand(31)
+    op = Operand(24)
+    imm = SignedOperand(23, 5)
+    Rt = Operand(4, 0)
 
 
 class BranchOnBit(ConditionalBranch):
     """TBZ, TBNZ."""
 
-    b5 = Bits(31)
-    op = Bits(24)
-    b40 = Bits(23, 19)
-    imm = SignedBits(18, 5)
-    Rt = Bits(4, 0)
+    b5 = Operand(31)
+    op = Operand(24)
+    b40 = Operand(23, 19)
+    imm = SignedOperand(18, 5)
+    Rt = Operand(4, 0)
 
 
 # These two are exceptions on a CPU without the feature, so they are no ``ConditionalBranch``.
@@ -138,20 +142,20 @@ class BranchOnBit(ConditionalBranch):
 class ConsistentBranch(RelativeBranch):
     """BC.cond (FEAT_HBC)."""
 
-    imm = SignedBits(23, 5)
+    imm = SignedOperand(23, 5)
 
 
 class CompareAndBranch(RelativeBranch):
     """CB<cc>, CBB<cc>, CBH<cc> (FEAT_CMPBR)."""
 
-    imm = SignedBits(13, 5)
+    imm = SignedOperand(13, 5)
 
 
 class RegisterBranch(Instruction):
     """BR, BLR, RET."""
 
     plain = keeps_code = True
-    Rn = Bits(9, 5)
+    Rn = Operand(9, 5)
 
 
 class AuthenticatedBranch(Instruction):
@@ -173,20 +177,32 @@ class Hint(Instruction):
     keeps_code = linear = in_sequence = True
 
 
-class Nop(Hint):
+class Idle(Hint):
+    """YIELD; its only effect is to clear PSTATE.BTYPE, where that permits it."""
+
+    def permits(self, btype: int) -> bool:
+        """Return True if it is no exception where PSTATE.BTYPE is *btype*."""
+        return btype == 0
+
+
+class Nop(Idle):
     """NOP; another vCPU may make a branch of it while this one executes it."""
 
     linear = False
 
 
-class Yield(Hint):
-    """YIELD."""
-
-
-class BranchTarget(Hint):
+class BranchTarget(Idle):
     """BTI."""
 
-    targets = Bits(7, 6)
+    targets = Operand(7, 6)
+
+    def permits(self, btype: int) -> bool:
+        """Return True if it is no exception (Arm ARM, BTypeCompatible_BTI)."""
+        return btype in _COMPATIBLE[self.targets]
+
+
+# Values of PSTATE.BTYPE, for BTI without targets and with c, j, jc.
+_COMPATIBLE: Final = ((0,), (0, 1, 2), (0, 1, 3), (0, 1, 2, 3))
 
 
 class Wait(Hint):
@@ -216,7 +232,7 @@ class ReadRegister(Instruction):
     """MRS."""
 
     keeps_code = linear = True
-    Rt = Bits(4, 0)
+    Rt = Operand(4, 0)
 
 
 class ReadDaif(ReadRegister):
@@ -228,157 +244,16 @@ class ReadDaif(ReadRegister):
 class WriteDaif(Instruction):
     """MSR DAIF, Xt."""
 
-    Rt = Bits(4, 0)
+    Rt = Operand(4, 0)
 
 
 class SetDaif(Instruction):
     """MSR DAIFSet, #imm."""
 
-    imm = Bits(11, 8)
+    imm = Operand(11, 8)
 
 
 class ClearDaif(Instruction):
     """MSR DAIFClr, #imm."""
 
-    imm = Bits(11, 8)
-
-
-# Loads and stores; those that are not told apart are a ``Computation``.
-
-
-class Synchronizing(Instruction):
-    """An exclusive access, or one that shares its part of the encoding."""
-
-    keeps_code = in_sequence = True
-    size = Bits(31, 30)
-    L = Bits(22)
-    pair = Bits(21)
-    Rs = Bits(20, 16)
-    Rn = Bits(9, 5)
-
-
-class LoadExclusive(Synchronizing):
-    """LDXR, LDAXR, LDXP and so on; LDTXR (FEAT_LSUI)."""
-
-
-class StoreExclusive(Synchronizing):
-    """STXR, STLXR, STXP and so on; STTXR (FEAT_LSUI). ``Rs`` gets the status."""
-
-
-class CompareAndSwapPair(Synchronizing):
-    """CASP."""
-
-
-class LoadOrdered(Synchronizing):
-    """LDAR, STLR, LDLAR, STLLR; CAS."""
-
-
-class LoadLiteral(Computation):
-    """LDR (literal), LDRSW (literal), PRFM (literal)."""
-
-    opc = Bits(31, 30)
-    V = Bits(26)
-    imm19 = SignedBits(23, 5)
-
-
-class LoadPair(Computation):
-    """LDP, STP, LDNP, STNP, LDPSW, STGP; LDTP, STTP (FEAT_LSUI)."""
-
-    opc = Bits(31, 30)
-    V = Bits(26)
-    mode = Bits(24, 23)
-    L = Bits(22)
-    imm7 = SignedBits(21, 15)
-    Rn = Bits(9, 5)
-
-
-class LoadSingle(Computation):
-    """A load or store of one register."""
-
-    size = Bits(31, 30)
-    V = Bits(26)
-    opc = Bits(23, 22)
-    Rn = Bits(9, 5)
-
-
-class LoadUnsigned(LoadSingle):
-    """LDR, STR and so on with an unsigned offset."""
-
-    imm12 = Bits(21, 10)
-
-
-class LoadSigned(LoadSingle):
-    """LDUR, LDTR, and LDR with pre- and post-index, and so on."""
-
-    imm9 = SignedBits(20, 12)
-    mode = Bits(11, 10)
-
-
-class LoadRegister(LoadSingle):
-    """LDR, STR and so on with an offset in a register."""
-
-    Rm = Bits(20, 16)
-    option = Bits(15, 13)
-    S = Bits(12)
-
-
-class LoadAcquire(LoadSingle):
-    """LDAPUR, STLUR (FEAT_LRCPC2; of vectors FEAT_LRCPC3)."""
-
-    imm9 = SignedBits(20, 12)
-
-
-class LoadAcquireIndexed(Computation):
-    """LDAPR with post-index, STLR with pre-index (FEAT_LRCPC3)."""
-
-    size = Bits(31, 30)
-    L = Bits(22)
-    Rn = Bits(9, 5)
-
-
-class LoadAcquirePair(Computation):
-    """LDIAPP, STILP (FEAT_LRCPC3); post- and pre-indexed unless ``still``."""
-
-    size = Bits(31, 30)
-    L = Bits(22)
-    still = Bits(12)
-    Rn = Bits(9, 5)
-
-
-class Atomic(Computation):
-    """LDADD, SWP and so on; LDAPR; LD64B, ST64B and so on; RCWCLR and so on (FEAT_THE)."""
-
-    size = Bits(31, 30)
-    ordering = Bits(23, 22)
-    opcode = Bits(15, 12)
-    Rn = Bits(9, 5)
-
-
-class AtomicPair(Computation):
-    """LDCLRP, LDSETP, SWPP (FEAT_LSE128); RCWCASP, RCWCLRP and so on (FEAT_D128)."""
-
-    Rn = Bits(9, 5)
-
-
-class CheckedCompareAndSwap(Computation):
-    """RCWCAS, RCWSCAS (FEAT_THE)."""
-
-    Rn = Bits(9, 5)
-
-
-class LoadStructures(Computation):
-    """LD1 to LD4, ST1 to ST4 (multiple structures)."""
-
-    Q = Bits(30)
-    opcode = Bits(15, 12)
-    Rn = Bits(9, 5)
-
-
-class LoadStructure(Computation):
-    """LD1 to LD4, ST1 to ST4 (single structure); LD1R to LD4R; LDAP1, STL1."""
-
-    L = Bits(22)
-    R = Bits(21)
-    opcode = Bits(15, 13)
-    size = Bits(11, 10)
-    Rn = Bits(9, 5)
+    imm = Operand(11, 8)

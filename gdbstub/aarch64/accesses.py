@@ -7,7 +7,8 @@ addresses and of SVE are not among those known. Source: Arm ARM C4.1.94 "Loads a
 from collections.abc import Callable
 from typing import Final
 
-from gdbstub.aarch64.a64 import (
+from gdbstub.aarch64.decoder import decode
+from gdbstub.aarch64.loads_stores import (
     Atomic,
     AtomicPair,
     CheckedCompareAndSwap,
@@ -26,7 +27,6 @@ from gdbstub.aarch64.a64 import (
     LoadUnsigned,
     Synchronizing,
 )
-from gdbstub.aarch64.decoder import decode
 
 #: A general register's value by number; 31 is the stack pointer.
 Xn = Callable[[int], int]

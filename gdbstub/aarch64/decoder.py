@@ -11,8 +11,6 @@ from typing import Final, NamedTuple
 from gdbstub.aarch64.a64 import (
     AddImmediate,
     Adr,
-    Atomic,
-    AtomicPair,
     AuthenticatedBranch,
     Barrier,
     Branch,
@@ -21,16 +19,31 @@ from gdbstub.aarch64.a64 import (
     BranchOnZero,
     BranchTarget,
     BranchWithLink,
-    CheckedCompareAndSwap,
     ClearDaif,
     CompareAndBranch,
-    CompareAndSwapPair,
     Computation,
     ConsistentBranch,
     ContextSynchronization,
     ExceptionReturn,
     Hint,
+    Idle,
     Instruction,
+    MoveRegister,
+    MoveWide,
+    Nop,
+    ReadDaif,
+    ReadRegister,
+    RegisterBranch,
+    SetDaif,
+    Wait,
+    WaitUntil,
+    WriteDaif,
+)
+from gdbstub.aarch64.loads_stores import (
+    Atomic,
+    AtomicPair,
+    CheckedCompareAndSwap,
+    CompareAndSwapPair,
     LoadAcquire,
     LoadAcquireIndexed,
     LoadAcquirePair,
@@ -43,18 +56,7 @@ from gdbstub.aarch64.a64 import (
     LoadStructure,
     LoadStructures,
     LoadUnsigned,
-    MoveRegister,
-    MoveWide,
-    Nop,
-    ReadDaif,
-    ReadRegister,
-    RegisterBranch,
-    SetDaif,
     StoreExclusive,
-    Wait,
-    WaitUntil,
-    WriteDaif,
-    Yield,
 )
 
 # From bit 31 down; x is an operand's. Of two that fit, the earlier says more.
@@ -85,7 +87,7 @@ _TABLE: Final = (
     ("1101_0110_1001_1111_0000_0011_1110_0000", ExceptionReturn),
     ("1101_0110_1001_1111_0000_1x11_1111_1111", ExceptionReturn),  # ERETAA, ERETAB
     ("1101_0101_0000_0011_0010_0000_0001_1111", Nop),
-    ("1101_0101_0000_0011_0010_0000_0011_1111", Yield),
+    ("1101_0101_0000_0011_0010_0000_0011_1111", Idle),
     ("1101_0101_0000_0011_0010_0000_01x1_1111", Wait),
     ("1101_0101_0000_0011_0010_0100_xx01_1111", BranchTarget),
     ("1101_0101_0000_0011_0010_xxxx_xxx1_1111", Hint),
@@ -173,5 +175,5 @@ def decode(word: int) -> Instruction:
     """
     for mask, pattern, instruction in _GROUPS[word >> _GROUP & 0xF]:
         if word & mask == pattern:
-            return instruction(word)
+            return int.__new__(instruction, word)  # in half the time of Word's own
     return Instruction(word)

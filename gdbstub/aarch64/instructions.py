@@ -11,20 +11,16 @@ from typing import Final, NamedTuple
 from gdbstub.aarch64.a64 import (
     AuthenticatedBranch,
     Branch,
-    BranchTarget,
     ClearDaif,
     ConditionalBranch,
     ExceptionReturn,
-    LoadExclusive,
-    Nop,
+    Idle,
     ReadDaif,
     RegisterBranch,
     RelativeBranch,
     SetDaif,
-    StoreExclusive,
     WaitUntil,
     WriteDaif,
-    Yield,
 )
 from gdbstub.aarch64.decoder import decode
 from gdbstub.aarch64.sysreg import PSTATE
@@ -73,45 +69,31 @@ def waits_until(word: int) -> bool:
     return isinstance(decode(word), WaitUntil)
 
 
+#: Bits of PSTATE with which a word is no A64 instruction, or an Illegal Execution state exception.
+_NOT_A64: Final = PSTATE(nRW=1, IL=1)
+#: And those with which any word may be an exception: a Branch Target exception, too.
+EXCEPTIONAL: Final = PSTATE(_NOT_A64, BTYPE=0b11)
+
+
 def wait_is_nop(word: int, pstate: PSTATE) -> bool:
-    """Return True if *word* waits, and in *pstate* it is no exception to execute it.
-
-    In AArch32 state it is no such instruction. With PSTATE.IL it is an Illegal Execution state
-    exception, and with PSTATE.BTYPE it may be a Branch Target exception.
-    """
-    return waits(word) and not _exceptional(pstate)
-
-
-def _exceptional(pstate: PSTATE) -> int:
-    """Return non-zero if a word in this state may be no A64 instruction, or an exception."""
-    return pstate.nRW or pstate.IL or pstate.BTYPE
+    """Return True if *word* is a WFI or the like, and executed in *pstate* is no exception."""
+    return decode(word).waits and not pstate & EXCEPTIONAL
 
 
 def does_nothing(word: int, pstate: PSTATE) -> bool:
     """Return True if all that *word* does in *pstate* is to clear PSTATE.BTYPE."""
-    if pstate.nRW or pstate.IL:
-        return False
-    match decode(word):
-        case Nop() | Yield():
-            return pstate.BTYPE == 0
-        case BranchTarget() as bti:
-            return pstate.BTYPE in _COMPATIBLE[bti.targets]
-    return False
-
-
-# The values of PSTATE.BTYPE with which BTI is no exception: without targets, and with c, j, jc
-# (Arm ARM, BTypeCompatible_BTI).
-_COMPATIBLE: Final = ((0,), (0, 1, 2), (0, 1, 3), (0, 1, 2, 3))
+    hint = decode(word)
+    return isinstance(hint, Idle) and not pstate & _NOT_A64 and hint.permits(pstate.BTYPE)
 
 
 def loads_exclusive(word: int) -> bool:
     """Return True if *word* is LDXR, LDAXR, LDXP or the like."""
-    return isinstance(decode(word), LoadExclusive)
+    return decode(word).loads_exclusive
 
 
 def stores_exclusive(word: int) -> bool:
     """Return True if *word* is STXR, STLXR, STXP or the like."""
-    return isinstance(decode(word), StoreExclusive)
+    return decode(word).stores_exclusive
 
 
 def plain(word: int) -> bool:
@@ -164,7 +146,7 @@ def exclusive_exits(gva: int, word_at: WordAt) -> tuple[int, ...]:
     targets: list[int] = []
     for at in range(gva + 4, gva + 4 + 4 * SEQUENCE, 4):
         instruction = decode(word_at(at))
-        if isinstance(instruction, StoreExclusive):
+        if instruction.stores_exclusive:
             outside = (target for target in targets if not gva <= target <= at)
             return tuple(dict.fromkeys((at + 4, *outside)))
         if isinstance(instruction, ConditionalBranch):

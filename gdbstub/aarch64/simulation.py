@@ -19,6 +19,7 @@ from gdbstub.aarch64.a64 import (
     MoveWide,
 )
 from gdbstub.aarch64.decoder import decode
+from gdbstub.aarch64.instructions import EXCEPTIONAL
 from gdbstub.aarch64.sysreg import PSTATE
 
 #: A general register's value by its number; 31 is the stack pointer.
@@ -41,7 +42,7 @@ class Effect(NamedTuple):
 
 def effect(word: int, pc: int, pstate: PSTATE, x: ReadX) -> Effect | None:
     """Return the effect of *word* at *pc*; None if it is not known, or might be an exception."""
-    if pstate.BTYPE or pstate.IL or pstate.nRW:
+    if pstate & EXCEPTIONAL:
         return None
     found = _effect(word, pc, pstate, x)
     return found if found and _is_canonical(found.pc) else None
