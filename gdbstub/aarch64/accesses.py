@@ -26,6 +26,7 @@ from gdbstub.aarch64.loads_stores import (
     LoadStructures,
     LoadUnsigned,
     Synchronizing,
+    UnprivilegedAtomic,
 )
 
 #: A general register's value by number; 31 is the stack pointer.
@@ -79,14 +80,16 @@ def _found(word: int, pc: int, x: Xn) -> _Found | None:
             return x(i.Rn), 16
         case CheckedCompareAndSwap() as i:
             return x(i.Rn), 8
+        case UnprivilegedAtomic() as i:
+            return x(i.Rn), 4 << i.sz
     return None
 
 
 # By V and opc; 0 is a prefetch.
 _LITERALS: Final = ((4, 8, 4, 0), (4, 8, 16, None))
 
-#: Size of a register in a pair, by V and opc; ``LDTP`` has 3.
-_PAIRS: Final = ((4, 4, 8, 8), (4, 8, 16, None))
+#: Size of a register in a pair, by V and opc, of which LDTP has 3.
+_PAIRS: Final = ((4, 4, 8, 8), (4, 8, 16, 16))
 _POST_INDEX: Final = 1
 
 
@@ -94,8 +97,6 @@ def _pair(i: LoadPair, x: Xn) -> _Found | None:
     if not i.V and i.opc == 1 and (not i.L or not i.mode):
         return None  # STGP, which writes a tag besides; not allocated without an index
     size = _PAIRS[i.V][i.opc]
-    if size is None:
-        return None
     offset = 0 if i.mode == _POST_INDEX else i.imm7 * size
     return x(i.Rn) + offset, 2 * size
 

@@ -57,6 +57,7 @@ from gdbstub.aarch64.loads_stores import (
     LoadStructures,
     LoadUnsigned,
     StoreExclusive,
+    UnprivilegedAtomic,
 )
 
 # From bit 31 down; x is an operand's. Of two that fit, the earlier says more.
@@ -95,7 +96,8 @@ _TABLE: Final = (
     ("1101_0101_0000_0011_0011_xxxx_0101_1111", Barrier),  # CLREX
     ("1101_0101_0000_0011_0011_xxxx_10x1_1111", Barrier),  # DSB, DMB
     ("1101_0101_0000_0011_0011_xx10_0011_1111", Barrier),  # DSB nXS
-    ("1101_0101_0000_0011_0011_xxxx_11x1_1111", ContextSynchronization),
+    ("1101_0101_0000_0011_0011_xxxx_1101_1111", ContextSynchronization),  # ISB
+    ("1101_0101_0000_0011_0011_0000_1111_1111", ContextSynchronization),  # SB
     ("1101_0101_0000_0011_0100_xxxx_1101_1111", SetDaif),
     ("1101_0101_0000_0011_0100_xxxx_1111_1111", ClearDaif),
     ("1101_0101_0001_1011_0100_0010_001x_xxxx", WriteDaif),
@@ -109,7 +111,9 @@ _TABLE: Final = (
     ("1x00_1000_001x_xxxx_xxxx_xxxx_xxxx_xxxx", StoreExclusive),  # pairs
     ("1x00_1001_000x_xxxx_xxxx_xxxx_xxxx_xxxx", StoreExclusive),  # unprivileged
     ("0x00_1000_0x1x_xxxx_xxxx_xxxx_xxxx_xxxx", CompareAndSwapPair),
+    ("0100_1001_1x0x_xxxx_xxxx_xxxx_xxxx_xxxx", CompareAndSwapPair),  # unprivileged
     ("xx00_1000_1xxx_xxxx_xxxx_xxxx_xxxx_xxxx", LoadOrdered),
+    ("1x00_1001_1x0x_xxxx_xxxx_xxxx_xxxx_xxxx", LoadOrdered),  # unprivileged CAS
     ("0x00_1100_0x00_0000_xxxx_xxxx_xxxx_xxxx", LoadStructures),
     ("0x00_1100_1x0x_xxxx_xxxx_xxxx_xxxx_xxxx", LoadStructures),  # post-indexed
     ("0x00_1101_xxxx_xxxx_xxxx_xxxx_xxxx_xxxx", LoadStructure),
@@ -121,6 +125,7 @@ _TABLE: Final = (
     ("0x01_1001_xx1x_xxxx_xxxx_00xx_xxxx_xxxx", AtomicPair),
     ("0x01_1001_xx1x_xxxx_0000_11xx_xxxx_xxxx", AtomicPair),  # RCWCASP
     ("0x01_1001_xx1x_xxxx_0000_10xx_xxxx_xxxx", CheckedCompareAndSwap),
+    ("0x01_1001_xx1x_xxxx_xxxx_01xx_xxxx_xxxx", UnprivilegedAtomic),
     ("xx10_1x0x_xxxx_xxxx_xxxx_xxxx_xxxx_xxxx", LoadPair),
     ("xx11_1x01_xxxx_xxxx_xxxx_xxxx_xxxx_xxxx", LoadUnsigned),
     ("xx11_1x00_xx0x_xxxx_xxxx_xxxx_xxxx_xxxx", LoadSigned),

@@ -32,11 +32,11 @@ class StoreExclusive(Synchronizing):
 
 
 class CompareAndSwapPair(Synchronizing):
-    """CASP."""
+    """CASP; CASPT (FEAT_LSUI)."""
 
 
 class LoadOrdered(Synchronizing):
-    """LDAR, STLR, LDLAR, STLLR; CAS."""
+    """LDAR, STLR, LDLAR, STLLR; CAS; CAST (FEAT_LSUI)."""
 
 
 class LoadLiteral(Computation):
@@ -123,6 +123,13 @@ class Atomic(Computation):
 class AtomicPair(Computation):
     """LDCLRP, LDSETP, SWPP (FEAT_LSE128); RCWCASP, RCWCLRP and so on (FEAT_D128)."""
 
+    Rn = Operand(9, 5)
+
+
+class UnprivilegedAtomic(Computation):
+    """LDTADD, LDTCLR, LDTSET, SWPT (FEAT_LSUI)."""
+
+    sz = Operand(30)
     Rn = Operand(9, 5)
 
 
