@@ -92,7 +92,8 @@ _MOVING: Final = {
 
 def _system(row: Mrs, number: int) -> Register:
     id_ = sysreg_id(*_SWAPPED.get(row.name, row[1:6]))
-    return Register(row.name, 64, id_, row.type, SYSTEM, number, _MOVING.get(row.name, 0))
+    type_ = row.shown_as if isinstance(row.shown_as, str) else row.shown_as.__name__
+    return Register(row.name, 64, id_, type_, SYSTEM, number, _MOVING.get(row.name, 0))
 
 
 X: Final = tuple(_x(n) for n in range(31))

@@ -86,11 +86,9 @@ def _head(walk: Walk) -> str:
 def _fields(word: Word) -> str:
     """Single bits that are set by their names, other fields with their values."""
     shown = []
-    for name, bits in vars(type(word)).items():
-        if not isinstance(bits, Bits):
-            continue
+    for name, bits in word.declared().items():
         value = getattr(word, name)
-        if bits.mask == 1:
+        if bits.width == 1:
             shown += [name] if value else []
         elif name in _WORDS:
             shown.append(f"{name}={value} ({_WORDS[name][value]})")
