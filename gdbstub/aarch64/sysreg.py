@@ -49,7 +49,7 @@ class PSTATE(Fields, types=("cpsr_flags", "SPSR")):
 
 
 class EC(IntEnum):
-    """ESR_ELx.EC of the exceptions that a debugger meets; lower EL first, then same EL."""
+    """ESR_ELx.EC of debug exceptions, from a lower exception level and from the same one."""
 
     BREAKPOINT_LOWER = 0x30
     BREAKPOINT_SAME = 0x31
@@ -71,7 +71,7 @@ class ESR(Fields):
     comment = Bits(15, 0)  # BRK, BKPT
     ISV = Bits(24)  # software step
     EX = Bits(6)  # software step: a load-exclusive was stepped
-    WPT = Bits(23, 18)  # watchpoint number, where WPTV says so
+    WPT = Bits(23, 18)  # watchpoint number, if WPTV is set
     WPTV = Bits(17)
     CM = Bits(8)  # cache maintenance
     WnR = Bits(6)  # watchpoint: a write
