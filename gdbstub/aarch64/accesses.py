@@ -12,12 +12,10 @@ from gdbstub.aarch64.loads_stores import (
     Atomic,
     AtomicPair,
     CheckedCompareAndSwap,
-    CompareAndSwapPair,
     LoadAcquire,
     LoadAcquireIndexed,
     LoadAcquirePair,
     LoadLiteral,
-    LoadOrdered,
     LoadPair,
     LoadRegister,
     LoadSigned,
@@ -60,10 +58,7 @@ def _found(word: int, pc: int, x: Xn) -> _Found | None:
         case LoadLiteral() as i:
             return pc + 4 * i.imm19, _LITERALS[i.V][i.opc]
         case Synchronizing() as i:
-            pairs = isinstance(i, CompareAndSwapPair)
-            wide = 2 * (4 << i.size) if pairs else 1 << i.size
-            ordered = isinstance(i, LoadOrdered)
-            return x(i.Rn), wide << (0 if pairs or ordered else i.pair)
+            return x(i.Rn), i.length
         case Atomic() as i:
             return x(i.Rn), _atomic_size(i)
         case LoadStructures() as i:

@@ -13,19 +13,32 @@ class Synchronizing(Instruction):
 
     keeps_code = in_sequence = True
     size = Operand(31, 30)
-    L = Operand(22)
     pair = Operand(21)
     Rs = Operand(20, 16)
     Rn = Operand(9, 5)
 
+    @property
+    def length(self) -> int:
+        """Size of the access in bytes."""
+        return 1 << self.size
 
-class LoadExclusive(Synchronizing):
+
+class Exclusive(Synchronizing):
+    """An exclusive load or store of one register or of two."""
+
+    @property
+    def length(self) -> int:
+        """Size of the access in bytes."""
+        return 1 << self.size << self.pair
+
+
+class LoadExclusive(Exclusive):
     """LDXR, LDAXR, LDXP and so on; LDTXR (FEAT_LSUI)."""
 
     loads_exclusive = True
 
 
-class StoreExclusive(Synchronizing):
+class StoreExclusive(Exclusive):
     """STXR, STLXR, STXP and so on; STTXR (FEAT_LSUI). ``Rs`` gets the status."""
 
     stores_exclusive = True
@@ -33,6 +46,11 @@ class StoreExclusive(Synchronizing):
 
 class CompareAndSwapPair(Synchronizing):
     """CASP; CASPT (FEAT_LSUI)."""
+
+    @property
+    def length(self) -> int:
+        """Size of the access in bytes."""
+        return 8 << self.size
 
 
 class LoadOrdered(Synchronizing):

@@ -1,4 +1,4 @@
-"""How far plain instructions go, and where they are left."""
+"""Regions: the instructions that can be run through, and their exits."""
 
 from gdbstub.aarch64.instructions import Region, keeps_code, region
 
