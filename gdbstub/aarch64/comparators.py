@@ -1,6 +1,6 @@
 """Values of the registers of breakpoint comparators.
 
-Those of watchpoint comparators depend on what is watched: see ``gdbstub/watchpoints.py``.
+Those of watchpoint comparators depend on what is watched: see ``gdbstub/hwbp.py``.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""Bytes that loads and stores access, compared with an emulator that executes them."""
+"""The range that a load or store accesses, compared with an emulator that executes it."""
 
 import pytest
 

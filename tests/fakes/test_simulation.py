@@ -1,4 +1,4 @@
-"""Effects of a few instructions, from values to values, compared with an emulator."""
+"""The simulated effect of a few instructions, compared with an emulator."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Regions: the instructions that can be run through, and their exits."""
+"""Regions of plain instructions, and their exits."""
 
 from gdbstub.aarch64.instructions import Region, keeps_code, region
 
