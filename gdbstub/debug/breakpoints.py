@@ -3,13 +3,12 @@
 Requests are records. ``arm`` brings RAM and comparators into line with them before vCPUs run.
 """
 
-from collections import Counter
 from typing import Final
 
 from gdbstub.aarch64.instructions import WordAt
 from gdbstub.aarch64.registers import CPSR
 from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.agent import Clauses
+from gdbstub.agent import Clauses, ConditionTable
 from gdbstub.debug.caches import Caches, Content
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import MemoryFault, PacketError
@@ -34,9 +33,8 @@ class Breakpoints:
         # Software breakpoints that a comparator stands in for, because there is no RAM yet or
         # perhaps AArch32 code: gva -> the vCPU that was asked.
         self._stand_ins: dict[int, int] = {}
-        self._clauses: dict[tuple[BreakpointKind, int], Clauses] = {}
-        #: Number of hits whose conditions did not hold, by kind and address.
-        self.false_hits: Counter[tuple[BreakpointKind, int]] = Counter()
+        #: Conditions and commands of breakpoints.
+        self.conditions: ConditionTable[BreakpointKind] = ConditionTable()
         #: Contents of the comparators since the last ``arm`` or ``strip``.
         self.armed = DebugRegisters()
         self.memory = VirtualMemory(machine, self._software, caches)
@@ -58,14 +56,11 @@ class Breakpoints:
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Replace the conditions and commands of a requested breakpoint."""
-        if clauses.conditions or clauses.commands:
-            self._clauses[kind, gva] = clauses
-        else:
-            self._clauses.pop((kind, gva), None)
+        self.conditions.attach(kind, gva, clauses)
 
     def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove the request that was made with the same arguments."""
-        self._clauses.pop((kind, gva), None)
+        self.conditions.remove(kind, gva)
         if kind is BreakpointKind.SOFTWARE:
             self._software.remove(gva)
             self._drop_stand_in(gva)
@@ -90,8 +85,7 @@ class Breakpoints:
 
         A persistent one prints while no client is there. ``arm`` puts it in again.
         """
-        self._clauses = {at: each for at, each in self._clauses.items() if each.persist}
-        kept = self._clauses.keys()
+        kept = self.conditions.keep_persistent()
         self._software.clear(but={gva for kind, gva in kept if kind is BreakpointKind.SOFTWARE})
         self._software.withdraw()
         self._caches.invalidate(Content.BREAKPOINTS)
@@ -114,10 +108,6 @@ class Breakpoints:
     def patched(self, ipa: int) -> bool:
         """Return True if a BRK of ours is in RAM at *ipa*."""
         return self._software.owns(ipa)
-
-    def clauses(self, kind: BreakpointKind, gva: int) -> Clauses | None:
-        """Return the conditions and commands of a breakpoint, None where it has none."""
-        return self._clauses.get((kind, gva))
 
     def compared(self, gva: int) -> tuple[BreakpointKind, ...]:
         """Return the kinds of the breakpoints at *gva* that a comparator serves."""

@@ -81,7 +81,6 @@ class StopClassifier:
         # classified and the instruction has not been executed. A vCPU that has been elsewhere
         # meanwhile hits it again. So does a handler that comes by first: its stack pointer differs.
         self._still_at: dict[int, tuple[int, int]] = {}
-        self.variables: dict[int, int] = {}  # of agent expressions, until a reset
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
@@ -128,7 +127,7 @@ class StopClassifier:
     def reset(self) -> None:
         """Forget everything about the guest, because it starts over."""
         self.breakpoints_removed()
-        self.variables.clear()
+        self.breakpoints.conditions.reset_variables()
 
     def classify(self, exit: DebugExit) -> Stopped | Disposition:
         """Return the stop to report for *exit*, or its treatment."""
@@ -195,17 +194,13 @@ class StopClassifier:
 
         Of several *kinds* that stop, the first is reported.
         """
+        context = _Context(self, exit.vcpu)
         for kind in kinds:
-            clauses = self.breakpoints.clauses(kind, pc)
-            if clauses is None:
+            stops, output = self.breakpoints.conditions.evaluate(kind, pc, context)
+            if stops:
                 return Stopped(exit.vcpu + 1, stop=_STOPS[kind])
-            context = _Context(self, exit.vcpu)
-            if not clauses.hold(context):
-                self.breakpoints.false_hits[kind, pc] += 1
-            elif not clauses.commands:
-                return Stopped(exit.vcpu + 1, stop=_STOPS[kind])
-            elif printed := clauses.output(context):
-                self._printed(printed)
+            if output:
+                self._printed(output)
         return Disposition.STEP_OVER
 
     def _accessed(self, index: int) -> range | None:
@@ -232,7 +227,6 @@ class _Context:
     """Registers and memory for agent expressions, of a vCPU on its own thread."""
 
     def __init__(self, stops: StopClassifier, index: int) -> None:
-        self.variables = stops.variables
         self._registers = stops.registers
         self._vcpu = stops.machine.vcpus[index]
         self._index = index
