@@ -284,7 +284,7 @@ class HardwareBreakpoints:
         self._made = None
 
     def registers(self, *, enabled: bool) -> DebugRegisters:
-        """Return what every vCPU's comparators are to hold: the same object while nothing changes."""
+        """Return what every vCPU is to hold: the same object while nothing changes."""
         if self._made is None or self._made.enabled != enabled:
             watchpoints = tuple(
                 slot.registers(watchpoint.kind)
