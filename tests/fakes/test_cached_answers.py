@@ -1,10 +1,11 @@
 """A debugger with caches and one without give the same answers, whatever a client and a guest do.
 
-The guest rewrites an instruction and a translation table in each lap, and calls a page that is
-mapped to one and the other of two places.
+In each lap the guest rewrites an instruction and a translation table, and calls a page that is
+mapped to one and the other of two places. Behind the lap is a loop in which nothing synchronises;
+the second vCPU rewrites it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -21,6 +22,7 @@ from gdbstub.aarch64.registers import (
     TCR_EL1,
     TTBR0_EL1,
     TTBR1_EL1,
+    VBAR_EL1,
     X,
 )
 from gdbstub.aarch64.sysreg import SCTLR, TCR
@@ -50,6 +52,9 @@ EL1H: Final = 0x3C5
 #: The store of the exclusive sequence, or a MOV in its place: a step must know which it is.
 PATCHED: Final = 16
 LAST: Final = 23
+LOOP: Final = 24
+LOOP_PATCHED: Final = LOOP + 2
+LOOP_LAST: Final = LOOP + 4
 LAP: Final = assemble("""
     add x0, x0, #1
     str w1, [x2]
@@ -71,14 +76,22 @@ LAP: Final = assemble("""
     cbnz w10, . - 12
     subs x16, x15, #3
     subs x16, x16, #1
-    b.ne . - 4
+    b.gt . - 4
     eor w1, w1, w11
     eor x4, x4, x12
     b . - 92
+    ldxr w8, [x9]
+    add w8, w8, #1
+    stxr w10, w8, [x9]
+    cbnz w10, . - 12
+    b . - 16
 """)
+#: Where an exception leads: a client may have sent a vCPU anywhere.
+VECTORS: Final = CODE + 0x800
+RECOVERS: Final = assemble("br x17")
 CALLED: Final = (
     assemble("add x14, x14, #1 \n wfi \n ret"),
-    assemble("ret \n nop \n nop"),
+    assemble("ret \n nop \n ret"),
 )
 STORE, MOVE = (
     int.from_bytes(assemble(text), "little") for text in ("stxr w10, w8, [x9]", "mov w10, #0")
@@ -95,6 +108,7 @@ def load(machine: FakeMachine) -> None:
     for ipa, data in tables.content().items():
         machine.write_memory(ipa, data)
     machine.write_memory(CODE_IPA, LAP)
+    machine.write_memory(CODE_IPA + 0x800 + 0x200, RECOVERS)
     for ipa, data in zip(WINDOW_IPAS, CALLED, strict=True):
         machine.write_memory(ipa, data)
     window = tables.words[place]
@@ -105,12 +119,13 @@ def load(machine: FakeMachine) -> None:
         vcpu.set(TTBR0_EL1, tables.ttbr)
         vcpu.set(TTBR1_EL1, tables.ttbr)
         vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), M=1, C=1, I=1))
+        vcpu.set(VBAR_EL1, VECTORS)
         vcpu.set(CPSR, EL1H)
         vcpu.set(PC, CODE)
         values = {
-            **{1: MOVE, 2: CODE + 4 * PATCHED, 11: STORE ^ MOVE},
+            **{1: MOVE, 2: CODE + 4 * (PATCHED, LOOP_PATCHED)[index], 11: STORE ^ MOVE},
             **{4: window, 5: LEVEL_3 + place % 4096, 12: WINDOW_IPAS[0] ^ WINDOW_IPAS[1]},
-            **{7: WINDOW, 9: DATA + 64 * index, 13: WINDOW, 15: 9},
+            **{7: WINDOW, 9: DATA + 64 * index, 13: WINDOW, 15: 9, 17: CODE, 30: CODE},
         }
         for number, value in values.items():
             vcpu.set(X[number], value)
@@ -121,20 +136,28 @@ Act = Callable[[Client], Answer]
 
 
 def step(client: Client, thread: int, times: int) -> Answer:
-    return [(client.resume({thread: Action.STEP}), state(client)) for _ in range(times)]
+    return [
+        (client.resume({thread: Action.STEP}), state(client), text(client, thread, WINDOW, 8))
+        for _ in range(times)
+    ]
 
 
 def step_range(client: Client, thread: int, first: int, length: int) -> Answer:
     return client.resume({thread: Range(CODE + 4 * first, CODE + 4 * (first + length))})
 
 
-def go(client: Client) -> Answer:
-    """Run to a breakpoint that there is, or to the end of a lap."""
-    client.target.insert(1, BreakpointKind.SOFTWARE, CODE + 4 * LAST, 4)
+def go(client: Client, *, actions: Iterable[int] = (1, 2)) -> Answer:
+    """Run threads to a breakpoint that there is, or to the end of a lap, or of the loop."""
+    ends = CODE + 4 * LAST, CODE + 4 * LOOP_LAST
+    kind = BreakpointKind.HARDWARE
+    answers = [insert(client, kind, end, never=False) for end in ends]
     try:
-        return client.go()
+        if not any(answers):
+            answers.append(client.resume(dict.fromkeys(actions, Action.CONTINUE)))
     finally:
-        client.target.remove(1, BreakpointKind.SOFTWARE, CODE + 4 * LAST, 4)
+        for end in ends:
+            client.target.remove(1, kind, end, 4)
+    return answers
 
 
 def state(client: Client) -> Answer:
@@ -175,14 +198,16 @@ def write_register(client: Client, thread: int, number: int, value: int) -> Answ
 
 
 threads = st.sampled_from((1, 2))
-places = st.sampled_from([*(CODE + 4 * n for n in range(LAST)), WINDOW, WINDOW + 4])
+places = st.sampled_from(
+    [*(CODE + 4 * n for n in range(LOOP_LAST) if n != LAST), WINDOW, WINDOW + 4]
+)
 kinds = st.sampled_from((BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE))
 acts = st.one_of(
     st.builds(lambda t, n: lambda c: step(c, t, n), threads, st.integers(1, 30)),
     st.builds(
         lambda t, f, n: lambda c: step_range(c, t, f, n),
         threads,
-        st.integers(0, LAST),
+        st.integers(0, LOOP_LAST),
         st.integers(0, LAST),
     ),
     st.just(go),
@@ -199,7 +224,7 @@ acts = st.one_of(
     st.just(lambda c: c.target.remove(1, BreakpointKind.WRITE, DATA, 4)),
     st.builds(
         lambda g, w: lambda c: write_word(c, g, w),
-        st.just(CODE + 4 * PATCHED),
+        st.sampled_from((CODE + 4 * PATCHED, CODE + 4 * LOOP_PATCHED)),
         st.sampled_from((STORE, MOVE)),
     ),
     st.builds(lambda t, g: lambda c: write_register(c, t, -1, g), threads, places),
@@ -219,9 +244,62 @@ def clients() -> Iterator[tuple[Client, Client]]:
             machine.close()
 
 
+def patch(word: int) -> Act:
+    return lambda client: write_word(client, CODE + 4 * LOOP_PATCHED, word)
+
+
+def steps(times: int, thread: int = 1) -> Act:
+    return lambda client: step(client, thread, times)
+
+
+def loops(client: Client) -> Answer:
+    write_register(client, 1, -1, CODE + 4 * LOOP)
+    return step(client, 1, 2)
+
+
+def runs_another(client: Client) -> Answer:
+    return go(client, actions=[2])
+
+
+def breaks(client: Client) -> Answer:
+    return insert(client, BreakpointKind.SOFTWARE, CODE + 4 * LOOP_PATCHED, never=False)
+
+
+def breaks_no_more(client: Client) -> None:
+    client.target.remove(1, BreakpointKind.SOFTWARE, CODE + 4 * LOOP_PATCHED, 4)
+
+
+def reads(client: Client) -> Answer:
+    return text(client, 1, WINDOW, 4)
+
+
+def unmaps(client: Client) -> None:
+    client.target.write_memory(1, LEVEL_3 + 8 * (WINDOW >> 12 & 0x1FF), bytes(8))
+
+
+#: Instructions or mappings are cached, and then something makes them old.
+OLD: Final[dict[str, list[Act]]] = {
+    "vCPUs ran": [patch(MOVE), loops, steps(10), runs_another, steps(10), runs_another, steps(10)],
+    "another vCPU was stepped": [patch(MOVE), loops, steps(10), *(steps(60, 2), steps(10)) * 4],
+    "tables were changed": [steps(80)],
+    "code was written": [patch(MOVE), loops, steps(10), patch(STORE), steps(10)],
+    "a breakpoint was removed": [breaks, loops, breaks_no_more, steps(10)],
+    "tables were written": [reads, unmaps, reads],
+}
+
+
+@pytest.mark.parametrize("why", OLD)
+def test_nothing_old_is_used_after(why: str) -> None:
+    check(OLD[why])
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(acts, max_size=25))
 def test_caches_change_no_answer(todo: list[Act]) -> None:
+    check(todo)
+
+
+def check(todo: list[Act]) -> None:
     with clients() as (cached, uncached):
         for act in todo:
             assert act(cached) == act(uncached)
@@ -253,7 +331,7 @@ def test_a_lap_changes_its_code_and_its_tables(thread: int) -> None:
         for _ in range(4):
             step(cached, thread, 40)
             windows.add(text(cached, thread, WINDOW, 4))
-            patched.add(text(cached, thread, CODE + 4 * PATCHED, 4))
+            patched.add(text(cached, thread, CODE + 4 * (PATCHED, LOOP_PATCHED)[thread - 1], 4))
         assert len(windows) == len(patched) == 2
         assert cached.x(thread, 14)
         assert int.from_bytes(cached.machine.read_memory(DATA_IPA + 64 * (thread - 1), 4), "little")
