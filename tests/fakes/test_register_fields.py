@@ -11,7 +11,8 @@ from gdbstub.aarch64.registers import SYSTEM, SYSTEM_REGISTERS, sysreg_id
 from gdbstub.aarch64.sysreg import FIELDS, Fields
 from gdbstub.architecture import Register
 from gdbstub.capabilities import Command, Timing
-from gdbstub.monitor.debugger import MonitoredDebugger
+from gdbstub.debug.debugger import Debugger
+from gdbstub.monitor.monitor import monitored_debugger
 from gdbstub.protocol.packets.target_description import target_xml
 from tests.fakes.machine import FakeMachine, fake_machine
 
@@ -49,8 +50,8 @@ def test_a_new_class_and_its_row_are_shown(
         ("Low", "0", "3"), ("Wide", "8", "9"), ("Top", "63", "63"),
     ]  # fmt: skip
 
-    debugger = MonitoredDebugger(machine)
-    monkeypatch.setattr(MonitoredDebugger, "registers", (row,))
+    debugger = monitored_debugger(machine)
+    monkeypatch.setattr(Debugger, "registers", (row,))
     monkeypatch.setattr(
         debugger, "read_registers", lambda thread, rows: VALUE.to_bytes(8, "little")
     )
