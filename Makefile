@@ -4,7 +4,7 @@
 #   make matrix           the rings on KVM, on one kind of hardware after another
 #   make check            ruff, mypy, the layers of imports, the lengths of files
 #   make bench [QUICK=1]  what it costs beside QEMU's stub: docs/benchmarks.md
-#   make docs             what is generated: docs/packets.md, gdbstub/kvm/cdef.py
+#   make docs             what is generated: docs/packets.md, docs/states.md, gdbstub/kvm/cdef.py
 # All set-up is done by the way: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin
@@ -43,6 +43,7 @@ check: .venv/ready-to-develop
 docs: .venv/ready-to-develop
 	@$(BIN)/python -m tests.packet_page
 	@$(BIN)/python -m tests.room_page
+	@$(BIN)/python -m tests.state_page
 	@$(BIN)/python scripts/kvm_cdef.py
 
 format: .venv/ready-to-develop

@@ -286,21 +286,6 @@ def physical_memory(target: Target) -> PhysicalMemory | None:
 
 
 @runtime_checkable
-class Prompt(Protocol):
-    """A target whose threads are its own: it runs even while the event loop waits for it."""
-
-    @property
-    def patience(self) -> float:
-        """How long, in seconds, a stop is worth waiting for before anything else is done."""
-        ...
-
-
-def patience(target: Target) -> float:
-    """How long *target* is worth waiting for; 0 for one that needs the event loop's thread."""
-    return target.patience if isinstance(target, Prompt) else 0
-
-
-@runtime_checkable
 class Restartable(Protocol):
     """A target that can start its guest over."""
 

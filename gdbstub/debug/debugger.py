@@ -59,8 +59,6 @@ class Debugger:
         self.running = False
         #: Called before a client hears that the guest has powered off.
         self.at_end: Callable[[], None] = lambda: None
-        #: Steps are done by then, and short runs (``Prompt``).
-        self.patience = 0.004
         #: Whether a step may end at an interrupt's vector, as it does when left to KVM.
         self.step_irqs = False
         self._machine = machine

@@ -16,7 +16,7 @@ from gdbstub.protocol import serve as library
 from tests.pure.fake_target import FakeTarget
 
 #: The rooms that a library of protocols may bring along.
-PROTOCOL = {"agent", "aarch64", "capabilities", "errors", "protocol", "rsp", "target"}
+PROTOCOL = {"agent", "aarch64", "capabilities", "errors", "protocol", "rsp", "states", "target"}
 
 
 def imported(program: str) -> set[str]:

@@ -28,6 +28,6 @@ def rcmd(client: ClientState, line: bytes) -> Reply:
             raise
         text = f"{error}\n"
     if isinstance(client.target.report(), Exited):
-        client.over = client.guest_gone = True
+        client.power_off()
     output = text.encode("ascii", "backslashreplace")
     return (*console(output, client.packet_size), b"OK")

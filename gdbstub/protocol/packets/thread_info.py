@@ -1,6 +1,6 @@
-"""What a client is told of a thread before it asks: registers, and to LLDB why and where.
+"""Details of a thread for stop replies: registers, and for LLDB the stop's reason and frames.
 
-It spells no reply: ``stop.py`` has the keys of a stop reply, ``lldb.py`` the JSON.
+It encodes no reply: ``stop.py`` has the keys of a stop reply, ``lldb.py`` the JSON.
 """
 
 import logging
@@ -21,22 +21,22 @@ _REASONS: Final = {
     StopReason.RWATCH: "watchpoint",
     StopReason.AWATCH: "watchpoint",
 }
-#: How many frame records go along: LLDB shows so many callers without reading the stack.
+#: Number of frame records in a stop reply. LLDB shows so many callers without reading the stack.
 _FRAMES: Final = 4
 _RECORD: Final = 16  # bytes: the caller's x29, and x30
 
 
 def stopped(thread: int, report: Report) -> Stopped:
-    """What *report* says of *thread*: nothing, if it is another's."""
+    """Return *report* if it is about *thread*, else a stop without signal and reason."""
     if isinstance(report, Stopped) and report.thread == thread:
         return report
     return Stopped(thread, Signal.NONE)
 
 
 def reason(client: ClientState, report: Stopped) -> dict[str, str]:
-    """``reason`` and ``description``, as far as there are any.
+    """Return LLDB's ``reason`` and ``description`` of a stop, as far as there are any.
 
-    A watchpoint's description is the address that was hit, in decimal.
+    A watchpoint's description is the watched address, in decimal.
     """
     if report.stop in _REASONS:
         said = {"reason": _REASONS[report.stop]}
@@ -47,20 +47,20 @@ def reason(client: ClientState, report: Stopped) -> dict[str, str]:
 
 
 def registers(client: ClientState, thread: int) -> bytes:
-    """The bytes of ``client.expedited.rows``; none where the target will not say."""
+    """Read the bytes of ``client.expedited.rows``; empty if the target cannot read them."""
     try:
         return client.target.read_registers(thread, client.expedited.rows)
     except StubError as error:
-        # A stop must be told even so; the client will ask for what it needs.
-        _log.warning("no registers in the stop reply: %s", error)
+        # The stop reply is due even so. The client will read the registers that it needs.
+        _log.warning("the stop reply has no registers: they cannot be read: %s", error)
         return b""
 
 
 def frames(client: ClientState, thread: int) -> Iterator[tuple[int, bytes]]:
-    """The innermost frame records, each its address and 16 bytes (AAPCS64, 6.4.6).
+    """Yield the innermost frame records, each as its address and 16 bytes (AAPCS64, 6.4.6).
 
-    A target without x29 has none. A chain that leads nowhere ends; so does one that turns back,
-    as onto another stack.
+    A target without x29 has none. The chain ends at a record that is misaligned or unreadable,
+    and where the next address is not higher, as on another stack.
     """
     if X[29] not in client.registers:
         return
