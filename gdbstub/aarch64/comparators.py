@@ -1,6 +1,6 @@
 """What a breakpoint comparator is written with.
 
-Watchpoints' values depend on what is watched; ``gdbstub/watchpoints.py`` has them.
+Watchpoints' values depend on what is watched; ``gdbstub/hwbp.py`` has them.
 """
 
 from typing import Final

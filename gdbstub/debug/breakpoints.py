@@ -13,11 +13,10 @@ from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.agent import Clauses
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import MemoryFault, PacketError
-from gdbstub.hwbp import HardwareBreakpoints
+from gdbstub.hwbp import Elsewhere, HardwareBreakpoints, Watchpoint
 from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.swbp import SoftwareBreakpoints
 from gdbstub.target import BreakpointKind
-from gdbstub.watchpoints import Elsewhere, Watchpoint
 
 #: Where the addresses end that AArch32 code can be at.
 _AARCH32_END: Final = 1 << 32
@@ -117,7 +116,7 @@ class Breakpoints:
         return self._hardware.kinds_at(gva)
 
     def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
-        """The watchpoint that an exception belongs to: see ``watchpoints.hit``."""
+        """The watchpoint that an exception belongs to: see ``hwbp.find_hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
     def original_word(self, ipa: int) -> int:

@@ -23,10 +23,10 @@ from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
+from gdbstub.hwbp import Elsewhere
 from gdbstub.machine import DebugExit, Machine
 from gdbstub.swbp import BRK_COMMENT
 from gdbstub.target import BreakpointKind, Stopped, StopReason
-from gdbstub.watchpoints import Elsewhere
 
 _log = logging.getLogger("gdbstub.debugger")
 

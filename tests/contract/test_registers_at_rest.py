@@ -1,4 +1,4 @@
-"""What a client reads of a guest at rest is what its vCPUs have, however often it is read."""
+"""Registers of a halted guest: a client reads the vCPUs' values, also repeatedly."""
 
 from collections.abc import Sequence
 

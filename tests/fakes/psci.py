@@ -28,7 +28,7 @@ _AFFINITY: Final = 0xFF_00FF_FFFF
 
 
 class Core(Protocol):
-    """What a call may do to a vCPU."""
+    """Interface of a vCPU for PSCI calls."""
 
     power: Power
 

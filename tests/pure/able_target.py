@@ -30,7 +30,7 @@ class FakeTags:
 
 @dataclass
 class AbleTarget(FakeTarget):
-    """Its one monitor command is ``help``; it has no program unless a test gives it one."""
+    """A target with every capability; its one monitor command is ``help``."""
 
     tags: MemoryTags | None = field(default_factory=FakeTags)
     exec_file: str = ""

@@ -1,4 +1,4 @@
-"""What is written when a vCPU takes an exception, as KVM takes what is written."""
+"""The registers that are written when a vCPU takes an exception."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What ``import gdbstub`` gives: a small surface, imported when used, and nothing of KVM's."""
+"""The names of ``import gdbstub``: few, imported when used, and without KVM."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What a client is told of the guest's program and of its machine as an operating system."""
+"""Packets on the guest's program and on its machine as an operating system."""
 
 from dataclasses import dataclass
 

@@ -31,7 +31,7 @@ class Endless(FakeTarget):
 
 
 def crc_bit_by_bit(data: bytes) -> int:
-    """What GDB computes: CRC-32 with polynomial 0x04c11db7, most significant bit first."""
+    """Compute GDB's CRC-32: polynomial 0x04c11db7, most significant bit first."""
     crc = 0xFFFF_FFFF
     for byte in data:
         crc ^= byte << 24
