@@ -244,6 +244,8 @@ class Command(NamedTuple):
     packets: Mapping[bytes, Timing]
     #: The stops that it was told of.
     stops: Timing
+    #: Number of its packets that were found in the cache of packets.
+    cache_hits: int = 0
 
 
 @runtime_checkable

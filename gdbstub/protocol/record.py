@@ -82,7 +82,7 @@ class LoggedConnection(rsp.Connection):
         return super().send(payload)
 
 
-def connection(encode: Callable[[bytes], bytes], recorder: Recorder | None) -> rsp.Connection:
+def new_connection(encode: Callable[[bytes], bytes], recorder: Recorder | None) -> rsp.Connection:
     """Make a connection, which is logged if there is a log for it now."""
     if recorder is None and not _packets.isEnabledFor(logging.DEBUG):
         return rsp.Connection(encode)

@@ -21,7 +21,7 @@ from gdbstub.protocol.packets import (
     find,
     stop_replies,
 )
-from gdbstub.protocol.record import LoggedConnection, Recorder, connection
+from gdbstub.protocol.record import LoggedConnection, Recorder, new_connection
 from gdbstub.protocol.states import MOVING, SessionEvent, SessionState
 from gdbstub.protocol.target_calls import interrupt, release
 from gdbstub.protocol.waiting import WaitingEvents
@@ -59,7 +59,7 @@ class Session:
         *encode* frames replies as ``rsp.encode`` does. *cache* is for this session alone.
         """
         self._target = target
-        self._connection = connection(encode, recorder)
+        self._connection = new_connection(encode, recorder)
         self._logged = isinstance(self._connection, LoggedConnection)
         self._client = ClientState(
             target, rsp.PACKET_SIZE, kill_on_disconnect=kill_on_disconnect, cache=cache

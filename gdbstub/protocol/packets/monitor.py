@@ -20,7 +20,10 @@ def rcmd(client: ClientState, line: bytes) -> Reply:
     if not isinstance(client.target, Monitor):
         return b""
     text = line.decode("utf-8", "replace")
-    command = Command(client.general, text, client.features, client.packets, client.stops)
+    command = Command(
+        *(client.general, text, client.features),
+        *(client.packets, client.stops, client.cache.hits),
+    )
     try:
         text = client.target.monitor(command)
     except StubError as error:
