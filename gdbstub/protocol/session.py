@@ -257,6 +257,7 @@ class Session:
                 if (row := _row(event)) and row.always:
                     self._cancel(out)
                     self._handle(event, out)
+                    self._resume_waiting(out)
                 else:
                     self._wait(event)
             elif state is not _IDLE and self._halts(event):

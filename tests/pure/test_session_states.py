@@ -195,19 +195,20 @@ ALWAYS = (b"vKill;1", b"k")
 class AnySession(RuleBasedStateMachine):
     """One client after another over one target, in any sequence of events."""
 
-    @initialize(running=st.booleans())
-    def begin(self, running: bool) -> None:
+    @initialize(running=st.booleans(), extended=st.booleans())
+    def begin(self, running: bool, extended: bool) -> None:
         self.target = PatientTarget(running=running)
-        self.connect(kill=False, cached=True)
+        self.connect(kill=False, cached=True, extended=extended)
 
-    def connect(self, *, kill: bool, cached: bool) -> None:
+    def connect(self, *, kill: bool, cached: bool, extended: bool) -> None:
         """Begin a session of a new client."""
         cache = PacketCache() if cached else PacketCache(0)
         self.session = Session(self.target, kill_on_disconnect=kill, cache=cache)
-        self.expected = 0  # replies to come
-        assert self.session.receive(NO_ACKS)[:1] == b"+"
-        # While the target is being halted, that packet waits.
-        self.waits_for_no_acks = self.session.state in MOVING
+        self.extended = extended
+        self.expected = 1 + extended  # replies to come
+        self.heard(self.session.receive(NO_ACKS))
+        if extended:
+            self.heard(self.session.receive(rsp.encode(b"!")))
 
     def heard(self, data: bytes) -> list[bytes]:
         """Check *data* as a client would; count the replies."""
@@ -216,9 +217,6 @@ class AnySession(RuleBasedStateMachine):
         acks = [event for event in events if event is rsp.ControlByte.ACK]
         assert len(packets) + len(acks) == len(events)
         assert data.replace(b"+$", b"$").strip(b"+") == b"".join(map(rsp.encode, packets))
-        if self.waits_for_no_acks and packets:
-            assert packets.pop(0) == b"OK"
-            self.waits_for_no_acks = False
         self.expected -= len(packets)
         assert self.expected >= 0, packets
         return packets
@@ -239,6 +237,24 @@ class AnySession(RuleBasedStateMachine):
             said = self.heard(self.session.receive(rsp.encode(packet)))
             if packet not in ALWAYS and (before in MOVING or before is S.WORKING):
                 assert said == []
+
+    @precondition(lambda self: self.session.state is S.IDLE and self.extended)
+    @rule(packets=st.sampled_from([[b"D"], [b"D", b"vAttach;1"], [b"c", b"vKill;1"]]))
+    def guest_is_left_or_killed(self, packets: list[bytes]) -> None:
+        self.packets_arrive(packets)
+
+    @precondition(lambda self: self.session.state in (S.DETACHED, S.GONE))
+    @rule(packet=st.sampled_from([b"vAttach;1", b"vRun;", b"vRun;61;62", b"k"]))
+    def without_a_guest(self, packet: bytes) -> None:
+        if packet == b"k":
+            self.client_quits()
+        else:
+            self.packets_arrive([packet])
+
+    @precondition(lambda self: self.session.state in (S.ATTACHING, S.KILLING))
+    @rule(packet=st.sampled_from([b"vKill;1", b"qC"]))
+    def while_attaching_or_killing(self, packet: bytes) -> None:
+        self.packets_arrive([packet])
 
     @precondition(lambda self: not self.is_over())
     @rule()
@@ -302,8 +318,8 @@ class AnySession(RuleBasedStateMachine):
     def something_fails(self) -> None:
         self.target.trouble = ZeroDivisionError("as the test wants it")
 
-    @rule(kill=st.booleans(), cached=st.booleans())
-    def client_goes_and_another_comes(self, kill: bool, cached: bool) -> None:
+    @rule(kill=st.booleans(), cached=st.booleans(), extended=st.booleans())
+    def client_goes_and_another_comes(self, kill: bool, cached: bool, extended: bool) -> None:
         self.target.trouble = None
         before, calls = self.session.state, len(self.target.calls)
         self.session.close()
@@ -313,7 +329,7 @@ class AnySession(RuleBasedStateMachine):
         assert self.session.receive(rsp.encode(b"qC")) == b""
         if self.target.ended:
             self.target = PatientTarget()
-        self.connect(kill=kill, cached=cached)
+        self.connect(kill=kill, cached=cached, extended=extended)
 
     @invariant()
     def each_packet_has_its_reply_when_nothing_goes_on(self) -> None:
@@ -330,4 +346,4 @@ class AnySession(RuleBasedStateMachine):
 
 
 TestAnySession = AnySession.TestCase
-TestAnySession.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnySession.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
