@@ -4,7 +4,7 @@
 #   make matrix           the tests on KVM, on one kind of hardware after another
 #   make check            ruff, mypy, layers of imports, first words of docstrings, lengths of files
 #   make bench [QUICK=1]  measurements beside QEMU's stub: docs/benchmarks.md
-#   make docs             the generated pages: docs/packets.md, a part of docs/architecture.md
+#   make docs             the generated pages: docs/packets.md, docs/states.md, docs/architecture.md
 #   make generate         the generated code: gdbstub/kvm/cdef.py
 # Each verb installs what it needs: .venv, Python packages, Debian packages.
 
@@ -46,6 +46,7 @@ check: .venv/ready-to-develop
 docs: .venv/ready-to-develop
 	@$(BIN)/python -m tests.packet_page
 	@$(BIN)/python -m tests.layer_page
+	@$(BIN)/python -m tests.state_page
 
 generate: .venv/ready-to-develop
 	@$(BIN)/python scripts/generate_cdef.py

@@ -7,7 +7,7 @@ from 1, and register data is in the order of bytes in memory, little-endian.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, IntEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from gdbstub.architecture import Architecture, Register
 from gdbstub.errors import NoSuchRegister
@@ -225,18 +225,3 @@ class Target(Protocol):
     def kill(self) -> None:
         """End the guest."""
         ...
-
-
-@runtime_checkable
-class Prompt(Protocol):
-    """A target whose threads are its own: it runs even while the event loop waits for it."""
-
-    @property
-    def patience(self) -> float:
-        """How long, in seconds, a stop is worth waiting for before anything else is done."""
-        ...
-
-
-def patience(target: Target) -> float:
-    """How long *target* is worth waiting for; 0 for one that needs the event loop's thread."""
-    return target.patience if isinstance(target, Prompt) else 0

@@ -5,7 +5,9 @@ lab: one pytest there runs them all, beside the tests that need no lab, and thei
 here under their own names.
 """
 
+import logging
 import signal
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.qemu import Options
+from gdbstub.states import IllegalTransition
 from tests import hardware, programs
 from tests.hardware import chosen, elsewhere
 from tests.inlab.runner import run_in_lab
@@ -84,6 +87,28 @@ def lab(pytestconfig: pytest.Config) -> Lab:
 def long(pytestconfig: pytest.Config) -> bool:
     """True if tests with a long variant run it (``--long``)."""
     return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture(autouse=True)
+def illegal_transitions() -> Iterator[list[BaseException]]:
+    """Fail a test in which a state machine meets an illegal transition, even if it is logged only.
+
+    The list has those that were logged; a test that provokes one clears it.
+    """
+    met: list[BaseException] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and isinstance(record.exc_info[1], IllegalTransition):
+                met.append(record.exc_info[1])
+
+    handler = Handler()
+    logging.getLogger("gdbstub").addHandler(handler)
+    try:
+        yield met
+    finally:
+        logging.getLogger("gdbstub").removeHandler(handler)
+    assert not met
 
 
 def figures(config: pytest.Config) -> list[str]:

@@ -65,8 +65,6 @@ class Debugger(
         self.program: Program = NoProgram()
         #: Objects that follow what this debugger does.
         self.observers: list[Observer] = []
-        #: Time to wait for a stop, in seconds (``Prompt``): enough for a step or a short run.
-        self.patience = 0.004
         #: Let a step end at an interrupt's vector, as KVM's steps do.
         self.step_irqs = False
         self.machine: Final = machine

@@ -15,7 +15,16 @@ from gdbstub.protocol import serve as library
 from tests.pure.fake_target import FakeTarget
 
 #: The modules that a library of protocols may bring along.
-PROTOCOL = {"agent", "architecture", "capabilities", "errors", "protocol", "rsp", "target"}
+PROTOCOL = {
+    "agent",
+    "architecture",
+    "capabilities",
+    "errors",
+    "protocol",
+    "rsp",
+    "states",
+    "target",
+}
 
 
 def imported(program: str) -> set[str]:

@@ -283,7 +283,7 @@ async def test_a_client_is_heard_while_work_goes_on() -> None:
 async def test_a_client_that_waits_hears_that_it_is_not_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gdbstub.protocol.server.client_protocol._PATIENCE", 0.0)
+    monkeypatch.setattr("gdbstub.protocol.server.client_protocol._KEEP_ALIVE", 0.0)
     async with serving(Endless()) as served:
         peer = await connect(served)
         await peer.hello()

@@ -19,7 +19,10 @@ def rcmd(client: ClientState, target: Monitor, line: bytes) -> Reply:
     if the client could not show it otherwise: GDB before 16 shows only that there was an error.
     """
     text = line.decode("utf-8", "replace")
-    command = Command(client.general, text, client.features, client.packets, client.stops)
+    command = Command(
+        *(client.general, text, client.features),
+        *(client.packets, client.stops, client.cache.hits),
+    )
     try:
         text = target.monitor(command)
     except StubError as error:
@@ -27,6 +30,6 @@ def rcmd(client: ClientState, target: Monitor, line: bytes) -> Reply:
             raise
         text = f"{error}\n"
     if isinstance(client.target.report(), Exited):
-        client.over = client.guest_gone = True
+        client.power_off()
     output = text.encode("ascii", "backslashreplace")
     return (*console(output, client.packet_size), b"OK")

@@ -34,7 +34,7 @@ def stopped(thread: int, report: Report) -> Stopped:
 def reason(client: ClientState, report: Stopped) -> dict[str, str]:
     """Make LLDB's keys ``reason`` and ``description`` of a stop, if it has any.
 
-    A watchpoint's description is the address that was hit, in decimal.
+    A watchpoint's description is the watched address, in decimal.
     """
     if report.stop in _REASONS:
         said = {"reason": _REASONS[report.stop]}
