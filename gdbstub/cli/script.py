@@ -1,6 +1,6 @@
-"""Running a client's script against a listening stub, for ``--script``.
+"""The client's script that ``--script`` runs against a listening stub.
 
-It knows nothing of guests; whoever calls stops the guest when this returns.
+It knows nothing of guests; the caller stops the guest when the script has ended.
 """
 
 import asyncio
@@ -8,15 +8,15 @@ import contextlib
 import os
 import signal
 
-#: The exit status of a script that was killed for taking too long, as coreutils' timeout has it.
+#: The exit status of a script that was killed for taking too long: that of coreutils' timeout.
 TIMED_OUT = 124
 
 
 async def run_script(command: str, *, remote: str, symbols: str, seconds: float | None) -> int:
     """Run *command* in a shell with GDB_REMOTE and GDB_SYMBOLS set; return its exit status.
 
-    After *seconds* it is killed with everything that it started. A status from a signal is
-    128 and the signal's number, as a shell says it.
+    After *seconds* it is killed with everything that it started, and the status is ``TIMED_OUT``.
+    Of a script that a signal ended, the status is 128 plus the signal's number, as in a shell.
     """
     environment = {**os.environ, "GDB_REMOTE": remote, "GDB_SYMBOLS": symbols}
     process = await asyncio.create_subprocess_shell(
