@@ -310,8 +310,9 @@ class Restartable(Protocol):
 
 
 def restartable(target: Target) -> Restartable | None:
-    """*target*, if it can."""
-    return target if isinstance(target, Restartable) else None
+    """Return *target*, if it can start its guest over, and does not say otherwise by ``offers``."""
+    offers: Callable[[type], bool] = getattr(target, "offers", lambda _: True)
+    return target if isinstance(target, Restartable) and offers(Restartable) else None
 
 
 class MemoryTags(Protocol):

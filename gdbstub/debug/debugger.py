@@ -16,7 +16,7 @@ from gdbstub.debug.plans import CutShort, ThreadPlan, VcpuPlans
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.tags import VirtualTags
-from gdbstub.errors import NoSuchThread, PacketError, StubError
+from gdbstub.errors import MachineError, NoSuchThread, PacketError, StubError
 from gdbstub.machine import (
     DebugExit,
     Exit,
@@ -28,6 +28,7 @@ from gdbstub.machine import (
     SystemEventKind,
     Vcpu,
     ram_tags,
+    resettable,
 )
 from gdbstub.target import (
     Action,
@@ -35,6 +36,7 @@ from gdbstub.target import (
     Exited,
     Range,
     Report,
+    Restartable,
     Resume,
     Signal,
     Stopped,
@@ -285,9 +287,15 @@ class Debugger:
         self._classifier.breakpoints_removed()
         self._breakpoints.strip()
 
+    def offers(self, capability: type) -> bool:
+        """Return True if this target has *capability* on its machine; the answer never changes."""
+        return capability is not Restartable or resettable(self._machine) is not None
+
     def reset(self) -> None:
         """Start the guest over, halted at its first instruction; all vCPUs are parked."""
-        self._machine.reset()
+        if (machine := resettable(self._machine)) is None:
+            raise MachineError("this machine offers no reset: end the guest and start it anew")
+        machine.reset()
         self._known.clear()
         self._plans = self._all_plans()  # its vCPUs are others now
         self._stepping = None
@@ -376,12 +384,12 @@ class Debugger:
 
     def _system_event(self, event: SystemEvent) -> Report:
         match event.kind:
-            case SystemEventKind.SHUTDOWN:
-                self.at_end()
-                return Exited()
-            case SystemEventKind.RESET:
+            case SystemEventKind.RESET if self.offers(Restartable):
                 self.reset()
                 return self._report
+            case SystemEventKind.SHUTDOWN | SystemEventKind.RESET:
+                self.at_end()
+                return Exited()
             case SystemEventKind.CRASH:
                 text = f"vCPU {event.vcpu}: the guest reports that it has crashed"
                 _log.error("%s", text)

@@ -6,6 +6,7 @@ Counting goes on all the time; this only shows it.
 from collections.abc import Mapping
 from typing import Final
 
+from gdbstub.machine import counted
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
 from gdbstub.target import Timing
@@ -26,7 +27,9 @@ def stats(context: CommandContext) -> str:
     rows = [_took(name, timing) for name, timing in sorted(packets.items())]
     rows.append(_took("(stops)", context.asked.stops))
     parts = [table(rows, ("packet", "  number", "us each"))]
-    for group, numbers in context.machine.counts.items():
+    if (machine := counted(context.machine)) is None:
+        return "\n".join([*parts, "This machine offers no counts of exits and system calls.\n"])
+    for group, numbers in machine.counts.items():
         parts.append(table(_counted(numbers), (group, "  number")))
     return "\n".join(parts)
 
