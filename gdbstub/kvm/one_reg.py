@@ -128,4 +128,5 @@ class OneReg:
             return NoSuchRegister(f"this vCPU has no {register.name}")
         if value is not None and code in (errno.EINVAL, errno.EPERM, errno.EBUSY):
             return RegisterRefused(f"KVM does not take {value:#x} for {register.name}")
-        return MachineError(f"{register.name}: {os.strerror(code)}", code)
+        call = "GET" if value is None else "SET"
+        return MachineError(f"KVM_{call}_ONE_REG of {register.name}: {os.strerror(code)}", code)
