@@ -95,7 +95,7 @@ async def serve(
         settings.endpoint,
         recorder=recorder,
         kill_on_disconnect=settings.kill_on_disconnect,
-        encode=host_frame.encode,
+        encode=host_frame.encoder(),
     )
     await server.start()
     try:
