@@ -180,7 +180,7 @@ def _forward(endpoint: Endpoint) -> PortForward:
 
 
 def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:
-    """What ``gdbstub run`` gets in the lab; a ``Path`` is copied there, from *spool* if need be."""
+    """Make the arguments of ``gdbstub run`` in the lab; a ``Path`` is copied there first."""
     guest, files = settings.guest, settings.files
     arguments: list[str | Path] = [_again(files.guest, spool / "guest")]
     arguments += ["--host=kvm", "--inner", *["-v"] * verbose]
@@ -203,7 +203,7 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
 
 
 def _again(source: Source, place: Path) -> Path:
-    """Where *source* can be read once more: where it was, or in *place* if it was a pipe."""
+    """Return a path to read *source* from again: its own, or *place* if it was a pipe."""
     if source.data is None:
         return source.path
     place.write_bytes(source.data)
