@@ -1,7 +1,8 @@
 """Giving a debug exception that is the guest's own back to it.
 
 KVM offers no injection of debug exceptions, so the registers are written as hardware would
-have; what they become is computed in ``aarch64/exceptions.py``.
+have; what they become is computed in ``aarch64/exceptions.py``. A guest whose EL1 is AArch32
+takes exceptions in another way, which is not known here.
 """
 
 from typing import Final
@@ -20,14 +21,17 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import ESR, ID_AA64PFR1, MDSCR, PSTATE, SCTLR
-from gdbstub.errors import NoSuchRegister
+from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Vcpu
 
 _MTE2: Final = 2
 
 
-def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
-    """Make *vcpu*, which is not running, take the exception to EL1."""
+def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> bool:
+    """Make *vcpu*, which is not running, take the exception to EL1.
+
+    Returns False, with nothing written, if its EL1 is AArch32.
+    """
     before = Before(
         pc=vcpu.get(PC),
         pstate=PSTATE(vcpu.get(CPSR)),
@@ -37,14 +41,19 @@ def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
         tagged=_tagged(vcpu),
     )
     after = enter(before, syndrome, far)
+    # First: KVM refuses a PSTATE of AArch64 at EL1 where that is AArch32, and cuts PC to 32 bits
+    # while PSTATE is that of AArch32.
+    try:
+        vcpu.set(CPSR, after.pstate)
+    except RegisterRefused:
+        return False
     vcpu.set(ELR_EL1, after.elr)
     vcpu.set(SPSR_EL1, after.spsr)
     vcpu.set(ESR_EL1, after.esr)
     if after.far is not None:
         vcpu.set(FAR_EL1, after.far)
-    # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
-    vcpu.set(CPSR, after.pstate)
     vcpu.set(PC, after.pc)
+    return True
 
 
 def _tagged(vcpu: Vcpu) -> bool:

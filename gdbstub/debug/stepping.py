@@ -2,9 +2,11 @@
 
 It starts no vCPU: a plan asks it before a step and after each exit. The way is optimistic:
 step, and only if an interrupt came first, undo its entry and step again with it masked.
+An exception is known by what its entry writes, not by PC: code may lie where a vector is.
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 """
 
+from collections.abc import Container
 from typing import Final
 
 from gdbstub.aarch64.instructions import (
@@ -21,7 +23,10 @@ from gdbstub.machine import Vcpu
 _VECTOR_SIZE: Final = 0x80
 _TABLE_SIZE: Final = 0x800
 _KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each of four origins
-_SYNCHRONOUS, _IRQ, _FIQ = 0x000, 0x080, 0x100
+SYNCHRONOUS, _IRQ, _FIQ, SERROR = 0x000, 0x080, 0x100, 0x180
+_ALL_MASKED: Final = 0b1111
+#: PSTATE's fields that say where an exception came from.
+_ORIGIN: Final = PSTATE(nRW=1, EL=0b11, SP=1)
 
 
 class SingleStep:
@@ -30,7 +35,7 @@ class SingleStep:
     __slots__ = ("elr", "pc", "spsr", "unmasked", "word")
 
     def __init__(self, pc: int, elr: int, spsr: int) -> None:
-        """Of the instruction at *pc*, with ELR_EL1 and SPSR_EL1 as they are before it."""
+        """Note the instruction at *pc*, with ELR_EL1 and SPSR_EL1 as they are before it."""
         self.pc = pc
         self.elr = elr
         self.spsr = spsr
@@ -39,35 +44,39 @@ class SingleStep:
         self.word = 0
 
 
-def _vectors(vcpu: Vcpu) -> range:
-    """Where exceptions of this vCPU lead to."""
-    base = vcpu.get(VBAR_EL1)
-    return range(base, base + _TABLE_SIZE, _VECTOR_SIZE)
-
-
 def begin(vcpu: Vcpu, pc: int) -> SingleStep:
     """Note what must be noted; before the vCPU, which is at *pc*, is resumed."""
     return SingleStep(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
 
 
 def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
-    """After a step exit: whether the vCPU must be stepped once more.
+    """After a step exit, return True if the vCPU must be stepped once more.
 
     If not, the step is done and nothing of how it was done is left in the guest.
     """
-    pc = vcpu.get(PC)
-    vector = _entered(vcpu, step, pc, word_at)
-    if vector in (_IRQ, _FIQ) and step.unmasked is None:
+    kind = _entered(vcpu, step, word_at)
+    if kind in (_IRQ, _FIQ) and step.unmasked is None:
         return _undo_interrupt(vcpu, step, word_at)
-    if vector is not None:
-        _repair_saved_state(vcpu, step, synchronous=vector == _SYNCHRONOUS)
+    if kind is not None:
+        _repair_saved_state(vcpu, step, synchronous=kind == SYNCHRONOUS)
     elif step.unmasked is not None and not returns_from_exception(step.word):
         _unmask(vcpu, step.unmasked, step.word)
     return False
 
 
+def let_interrupt_in(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
+    """After the exit of a step that was not undone, return True if it ended at an interrupt.
+
+    The vCPU is then at the vector, as if it had been left running.
+    """
+    kind = _entered(vcpu, step, word_at)
+    if kind is not None:
+        _repair_saved_state(vcpu, step, synchronous=kind == SYNCHRONOUS)
+    return kind in (_IRQ, _FIQ)
+
+
 def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
-    """The vCPU rests for another reason than this step: leave nothing of it behind."""
+    """Leave nothing of a step behind: the vCPU rests for another reason than its end."""
     if step.unmasked is None:
         if vcpu.get(PC) == step.pc and _saved(vcpu) == (step.elr, step.spsr):
             return  # not executed; at a vector that would look like an entry
@@ -80,49 +89,97 @@ def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
             again(vcpu, step, word_at)
 
 
-def _entered(vcpu: Vcpu, step: SingleStep, pc: int, word_at: WordAt) -> int | None:
-    """Which kind of vector an exception has led to; None if there was none.
+def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | None:
+    """Return the kind of the exception that ended a run of *places* in PSTATE *running*.
 
-    A branch to a vector's address leaves ELR_EL1 and SPSR_EL1 alone. So may an exception, if
-    they hold already what it saves: the same one from the same place before, for example.
+    None if PC is at no vector, or is there without an exception. An entry masks everything, and
+    saves where it came from and what PSTATE said there of the exception level and of the masks.
     """
-    if pc % _VECTOR_SIZE or pc not in (table := _vectors(vcpu)):
+    kind = _kind(vcpu, vcpu.get(PC))
+    if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
         return None
-    unchanged = _saved(vcpu) == (step.elr, step.spsr)
-    if unchanged and leads_to(word_at(step.pc), step.pc, pc, lambda n: vcpu.get(X[n])):
+    elr, spsr = _saved(vcpu)
+    same = _ORIGIN | PSTATE(I=1, F=1)
+    return kind if elr in places and not (spsr ^ running) & same else None
+
+
+def _kind(vcpu: Vcpu, pc: int) -> int | None:
+    """Return which of the four kinds of exception *pc* is the vector of; None if of none."""
+    if pc % _VECTOR_SIZE:
         return None
-    return (pc - table.start) % _KINDS
+    offset = pc - vcpu.get(VBAR_EL1)
+    return offset % _KINDS if 0 <= offset < _TABLE_SIZE else None
+
+
+def _is_entered(pstate: PSTATE) -> bool:
+    """Return True if *pstate* may be that of an exception taken to AArch64 at EL1."""
+    return pstate & _ORIGIN == PSTATE(EL=1, SP=1) and pstate.DAIF == _ALL_MASKED
+
+
+def _entered(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> int | None:
+    """Return the kind of exception that a step ended with; None if there was none.
+
+    It saves the address of the instruction, or of the one behind it: SVC, or an interrupt that
+    came after it. An instruction may write ELR_EL1 and SPSR_EL1 itself, and one that leads to a
+    vector's address leaves them alone. So may an exception, if they hold already what it saves:
+    the same one from the same place before, for example.
+    """
+    kind = _kind(vcpu, pc := vcpu.get(PC))
+    if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
+        return None
+    elr, spsr = _saved(vcpu)
+    if PSTATE(spsr).nRW:
+        return kind  # nothing of AArch32 writes what is saved, or leads here
+    word = word_at(step.pc)
+    if elr != step.pc and not _leads_to(vcpu, step, word, elr):
+        return None
+    if (elr, spsr) == (step.elr, step.spsr) and _leads_to(vcpu, step, word, pc):
+        return None
+    return kind
+
+
+def _leads_to(vcpu: Vcpu, step: SingleStep, word: int, gva: int) -> bool:
+    """Return True if the stepped instruction *word* may go on at *gva* without an exception."""
+    return leads_to(word, step.pc, gva, lambda n: vcpu.get(X[n]))
 
 
 def _saved(vcpu: Vcpu) -> tuple[int, int]:
-    """What an exception's entry has saved last."""
+    """Return what an exception's entry has saved last."""
     return vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
 
 
 def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
-    """Take an interrupt's entry back, which nothing has acknowledged yet.
+    """Undo an interrupt's entry, which nothing has acknowledged yet.
 
     It saved PC and PSTATE; PSTATE.SS says whether the instruction still had its turn to come.
     """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     pstate, pc = PSTATE(spsr, SS=0), vcpu.get(ELR_EL1)
+    # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
     vcpu.set(PC, pc)
     vcpu.set(ELR_EL1, step.elr)
     vcpu.set(SPSR_EL1, step.spsr)
     if not spsr.SS:
         vcpu.set(CPSR, pstate)
         return False
-    step.unmasked, step.pc, step.word = pstate, pc, word_at(pc)
+    # Words of AArch32 are other instructions.
+    step.unmasked, step.pc, step.word = pstate, pc, 0 if pstate.nRW else word_at(pc)
     vcpu.set(CPSR, PSTATE(pstate, I=1, F=1))
     return True
 
 
 def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> None:
-    """The instruction took an exception: SPSR_EL1 must say what it would say undebugged."""
+    """Make SPSR_EL1 what it would be undebugged: the step has ended with an exception.
+
+    The instruction has been executed if that is neither a synchronous one nor came before it.
+    """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     right = spsr if MDSCR(vcpu.get(MDSCR_EL1)).SS else PSTATE(spsr, SS=0)
-    if synchronous and step.unmasked is not None:
-        right = PSTATE(right, I=step.unmasked.I, F=step.unmasked.F)
+    if step.unmasked is not None:
+        if synchronous or spsr.SS:
+            right = PSTATE(right, I=step.unmasked.I, F=step.unmasked.F)
+        elif not returns_from_exception(step.word):
+            right = PSTATE(right, DAIF=_daif(spsr, step.unmasked, step.word))
     if right != spsr:
         vcpu.set(SPSR_EL1, right)
 
@@ -130,15 +187,20 @@ def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> N
 def _unmask(vcpu: Vcpu, unmasked: PSTATE, word: int) -> None:
     """Leave in DAIF, and in a register that was read into, what *word* would have left there."""
     now = PSTATE(vcpu.get(CPSR))
-    daif = now.DAIF & 0b1100 | unmasked.DAIF & 0b0011
     match daif_access(word):
         case Daif.READ, number if number < len(X):
             value = PSTATE(vcpu.get(X[number]), I=unmasked.I, F=unmasked.F)
             vcpu.set(X[number], value)
+    vcpu.set(CPSR, PSTATE(now, DAIF=_daif(now, unmasked, word)))
+
+
+def _daif(now: PSTATE, unmasked: PSTATE, word: int) -> int:
+    """Return DAIF after *word*, which was executed with I and F masked, as *unmasked* has it."""
+    match daif_access(word):
         case Daif.WRITE, _:
-            daif = now.DAIF
+            return now.DAIF
         case Daif.SET, immediate:
-            daif = unmasked.DAIF | immediate
+            return unmasked.DAIF | immediate
         case Daif.CLEAR, immediate:
-            daif = unmasked.DAIF & ~immediate
-    vcpu.set(CPSR, PSTATE(now, DAIF=daif))
+            return unmasked.DAIF & ~immediate
+    return now.DAIF & 0b1100 | unmasked.DAIF & 0b0011

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, VBAR_EL1, Register, X
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.architecture import Register
 from gdbstub.machine import Vcpu
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.backends import Backend

@@ -30,7 +30,6 @@ def early(machine_factory: Factory) -> Spaces:
     vcpu.set(X[0], sctlr)
     vcpu.set(X[1], KERNEL_GVA)
     vcpu.set(SCTLR_EL1, SCTLR(sctlr, M=0))
-    spaces.debugger._memory.forget()
     return spaces
 
 

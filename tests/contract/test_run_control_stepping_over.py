@@ -152,13 +152,14 @@ def test_two_breakpoints_on_a_store_are_each_asked_once(begin: Begin) -> None:
 
 def _exits(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[DebugExit]:
     exits: list[DebugExit] = []
-    debug_exit = client.target.debug_exit
+    listener = client.machine.listener
+    debug_exit = listener.debug_exit
 
     def note(exit: DebugExit) -> RunMode | None:
         exits.append(exit)
         return debug_exit(exit)
 
-    monkeypatch.setattr(client.target, "debug_exit", note)
+    monkeypatch.setattr(listener, "debug_exit", note)
     return exits
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gdbstub.aarch64.registers import PC
 from gdbstub.errors import MachineError
 from gdbstub.machine import (
+    TIMED_OUT,
     Capabilities,
     DebugExit,
     DebugRegisters,
@@ -35,6 +36,9 @@ Load = Callable[["FakeMachine"], None]
 
 BREAKPOINT_SLOTS: Final = 6
 WATCHPOINT_SLOTS: Final = 4
+
+#: Turns that stand for ``RunMode.limit``, whatever it is: a run is the same each time.
+LIMIT: Final = 300
 
 
 class Unattended:
@@ -216,8 +220,9 @@ class FakeMachine:
         exits: list[Exit] = []
         courses = dict(modes)
         for index, course in courses.items():
-            self._vcpus[index].arm(course.debug or self.armed)
+            self._vcpus[index].arm(course.comparators(self.armed))
         self._holder = None
+        turns = dict.fromkeys(courses, 0)
         while not exits and not self._stopping:
             idle = True
             for index in courses:
@@ -226,13 +231,16 @@ class FakeMachine:
                     continue
                 idle = False
                 exit = vcpu.turn(step=courses[index].step)
+                turns[index] = 0 if exit else turns[index] + 1
+                if courses[index].limit is not None and turns[index] == LIMIT:
+                    exit, turns[index] = DebugExit(index, TIMED_OUT), 0
                 if exit is not None:
                     self._exits[type(exit).__name__] += 1
                 if isinstance(exit, SystemEvent):
                     return [*exits, exit]
                 if isinstance(exit, DebugExit) and (go := self.listener.debug_exit(exit)):
-                    if go.debug != courses[index].debug:
-                        vcpu.arm(go.debug or self.armed)
+                    if go[1:3] != courses[index][1:3]:
+                        vcpu.arm(go.comparators(self.armed))
                     courses[index] = go
                 elif exit is not None:
                     exits.append(exit)
@@ -240,7 +248,7 @@ class FakeMachine:
                 with self._state:
                     self._state.wait_for(lambda: self._stopping)
         for index, course in courses.items():
-            if course.debug is not None:
+            if course[1:3] != (None, None):
                 self._vcpus[index].arm(self.armed)
         return exits
 
