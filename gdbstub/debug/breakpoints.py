@@ -4,13 +4,12 @@ It runs nothing and judges nothing: requests are records, and ``arm`` makes them
 vCPUs run.
 """
 
-from collections import Counter
 from typing import Final
 
 from gdbstub.aarch64.instructions import WordAt
 from gdbstub.aarch64.registers import CPSR
 from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.agent import Clauses
+from gdbstub.agent import Clauses, ConditionTable
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import MemoryFault, PacketError
 from gdbstub.hwbp import Elsewhere, HardwareBreakpoints, Watchpoint
@@ -32,9 +31,8 @@ class Breakpoints:
         #: Z0 where no RAM is yet, or code that has no BRK of ours: gva -> the vCPU that asked.
         #: A comparator stands in.
         self._unmapped: dict[int, int] = {}
-        self._clauses: dict[tuple[BreakpointKind, int], Clauses] = {}
-        #: How often a breakpoint's conditions did not hold, by kind and address.
-        self.false_hits: Counter[tuple[BreakpointKind, int]] = Counter()
+        #: Conditions and commands of breakpoints.
+        self.conditions: ConditionTable[BreakpointKind] = ConditionTable()
         #: What the machine was armed with last.
         self.armed = DebugRegisters()
         self.memory = VirtualMemory(machine, self._software)
@@ -51,14 +49,11 @@ class Breakpoints:
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Let a breakpoint that was asked for have these conditions and commands, and no others."""
-        if clauses.conditions or clauses.commands:
-            self._clauses[kind, gva] = clauses
-        else:
-            self._clauses.pop((kind, gva), None)
+        self.conditions.attach(kind, gva, clauses)
 
     def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Take back what the same arguments asked for."""
-        self._clauses.pop((kind, gva), None)
+        self.conditions.remove(kind, gva)
         if kind is BreakpointKind.SOFTWARE:
             self._software.remove(gva)
             self._drop_stand_in(gva)
@@ -83,8 +78,7 @@ class Breakpoints:
         What was inserted to print while nobody is there stays asked for, and is there again
         when the guest goes on.
         """
-        self._clauses = {at: each for at, each in self._clauses.items() if each.persist}
-        kept = self._clauses.keys()
+        kept = self.conditions.keep_persistent()
         self._software.clear(but={gva for kind, gva in kept if kind is BreakpointKind.SOFTWARE})
         self._software.withdraw()
         self._unmapped.clear()
@@ -106,10 +100,6 @@ class Breakpoints:
     def patched(self, ipa: int) -> bool:
         """Whether a BRK of ours is in RAM at *ipa*."""
         return self._software.owns(ipa)
-
-    def clauses(self, kind: BreakpointKind, gva: int) -> Clauses | None:
-        """The conditions and commands of a breakpoint that has any."""
-        return self._clauses.get((kind, gva))
 
     def compared(self, gva: int) -> tuple[BreakpointKind, ...]:
         """What was asked for at *gva* that a comparator serves."""

@@ -82,7 +82,6 @@ class StopClassifier:
         # One that has been anywhere else meanwhile meets it anew, and so does a handler that comes
         # by before it: the stack pointer tells.
         self._at_breakpoint: dict[int, tuple[int, int]] = {}
-        self.variables: dict[int, int] = {}  # agent expressions', for as long as the guest is
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
@@ -130,7 +129,7 @@ class StopClassifier:
     def reset(self) -> None:
         """The guest is a new one."""
         self.breakpoints_removed()
-        self.variables.clear()
+        self.breakpoints.conditions.reset_variables()
 
     def classify(self, exit: DebugExit) -> Stopped | Disposition:
         """What to tell a client of *exit*, or whose it is otherwise."""
@@ -194,17 +193,13 @@ class StopClassifier:
 
         Of several kinds the first is told.
         """
+        context = _Context(self, exit.vcpu)
         for kind in kinds:
-            clauses = self.breakpoints.clauses(kind, pc)
-            if clauses is None:
+            stops, output = self.breakpoints.conditions.evaluate(kind, pc, context)
+            if stops:
                 return Stopped(exit.vcpu + 1, stop=_STOPS[kind])
-            context = _Context(self, exit.vcpu)
-            if not clauses.hold(context):
-                self.breakpoints.false_hits[kind, pc] += 1
-            elif not clauses.commands:
-                return Stopped(exit.vcpu + 1, stop=_STOPS[kind])
-            elif printed := clauses.output(context):
-                self._printed(printed)
+            if output:
+                self._printed(output)
         return Disposition.STEP_OVER
 
     def _accessed(self, index: int) -> range | None:
@@ -231,7 +226,6 @@ class _Context:
     """Where agent expressions are evaluated: a vCPU on its own thread, and memory as it sees it."""
 
     def __init__(self, stops: StopClassifier, index: int) -> None:
-        self.variables = stops.variables
         self._registers = stops.registers
         self._vcpu = stops.machine.vcpus[index]
         self._index = index
