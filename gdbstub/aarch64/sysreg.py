@@ -39,6 +39,8 @@ class PSTATE(Word):
 class EC(IntEnum):
     """ESR_ELx.EC of the exceptions that a debugger meets; lower EL first, then same EL."""
 
+    INSTRUCTION_ABORT_LOWER = 0x20
+    INSTRUCTION_ABORT_SAME = 0x21
     BREAKPOINT_LOWER = 0x30
     BREAKPOINT_SAME = 0x31
     STEP_LOWER = 0x32

@@ -6,7 +6,6 @@ register that chose the tables; it knows by one comparison of RAM that none has.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from gdbstub.aarch64.mmu import Regime, walk
@@ -14,6 +13,7 @@ from gdbstub.aarch64.permissions import Permissions, permissions
 from gdbstub.aarch64.registers import CPSR, SPSR_EL1
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.debug.address_spaces import AddressSpace, is_upper, space_of
+from gdbstub.debug.guest_exception import SavedState
 from gdbstub.debug.patch_sites import AROUND, BEFORE, is_patch_site
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
@@ -23,7 +23,6 @@ _TOP: Final = 1 << 64
 _AARCH32_END: Final = 1 << 32
 
 
-@dataclass(slots=True, eq=False)
 class Request:
     """A software breakpoint that a client asked for.
 
@@ -32,17 +31,32 @@ class Request:
     asked for with the MMU off, by an address in RAM.
     """
 
-    gva: int
-    vcpu: int
-    spaces: set[AddressSpace] = field(default_factory=set)
-    flat: bool = False
-    aarch32: bool = False
-    #: The exception level of the vCPU that it was asked for on.
-    el: int = 1
-    #: The exception vector that a return to ``gva`` leads to, where nothing can execute there.
-    vector: int | None = None
-    #: True after z0, until the next resume: a client that asks again means the same request.
-    removed: bool = False
+    def __init__(self, gva: int, vcpu: int, vector: int | None = None) -> None:
+        """Make a request for *gva* by a client whose current thread is that of *vcpu*."""
+        self.gva = gva
+        self.vcpu = vcpu
+        self.spaces: set[AddressSpace] = set()
+        self.flat = False
+        self.aarch32 = False
+        #: The exception level of the vCPU that it was asked for on.
+        self.el = 1
+        #: The exception vector that a return to ``gva`` leads to, where nothing can execute there.
+        self.vector = vector
+        #: The registers that the abort at ``vector`` overwrites, as they were at the last resume.
+        self.before: SavedState | None = None
+        #: The physical addresses that were found last.
+        self.ipas: frozenset[int] = frozenset()
+        #: True if a BRK could not serve it when that was looked at last.
+        self.needs_comparator = False
+        #: True after z0, until the next resume: a client that asks again means the same request.
+        self.removed = False
+
+    def forget(self) -> None:
+        """Forget all but the address: the guest starts over."""
+        self.spaces = set()
+        self.flat = self.aarch32 = False
+        self.vector = None
+        self.ipas = frozenset()
 
 
 class Location(NamedTuple):
@@ -136,9 +150,17 @@ class Locator:
 
     def find(self, request: Request) -> list[Location]:
         """Find the locations of *request* now: none where its address is not mapped."""
-        if is_upper(request.gva):
-            return [found for found in self._find_upper(request) if found.ipa is not None]
-        return [found for found in self._find_lower(request) if found.ipa is not None]
+        looked = self._find_upper if is_upper(request.gva) else self._find_lower
+        found = [location for location in looked(request) if location.ipa is not None]
+        request.ipas = frozenset(location.ipa for location in found if location.ipa is not None)
+        return found
+
+    def executes(self, request: Request, vcpu: int, el: int) -> bool:
+        """Return True if a vCPU at exception level *el* can execute at *request* now."""
+        may = self._walk(request, self._translations.regime(vcpu))
+        return may.ipa is not None and (
+            may.permissions.el1_executes if el else may.permissions.el0_executes
+        )
 
     def _find_upper(self, request: Request) -> Iterator[Location]:
         """Look in the kernels' tables that it was asked for in, or else in those of now."""
@@ -180,7 +202,9 @@ class Locator:
             return
         regime = regimes[request.vcpu]
         if not regime.sctlr.M:
-            yield self._walk(request, regime)
+            location = self._walk(request, regime)
+            request.flat = request.flat or location.ipa is not None
+            yield location
             return
         location = self._walk(request, regime)
         if request.flat and location.ipa == request.gva:

@@ -6,10 +6,11 @@ free where the guest checks or rewrites its text. Everything else is a comparato
 writes nothing: ``Breakpoints`` does.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from enum import Enum
 from typing import Final, NamedTuple
 
+from gdbstub.aarch64.comparators import canonical
 from gdbstub.debug.locations import Location, Request
 
 
@@ -39,23 +40,25 @@ class Served(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """How all requests are served: ``brks`` by physical address, ``comparators`` by virtual."""
+    """How all requests are served, by address; ``comparators`` are the addresses that have one."""
 
-    served: Mapping[int, Served]
-    brks: Mapping[int, frozenset[int]]
+    served: dict[int, Served]
     comparators: tuple[int, ...]
 
 
-EMPTY: Final = Placement({}, {}, ())
+EMPTY: Final = Placement({}, ())
 
 
 def place(
     requests: Sequence[Request],
     locations: Mapping[int, Sequence[Location]],
-    free: int,
+    slots: int,
     preference: Preference,
+    taken: Set[int] = frozenset(),
 ) -> Placement:
-    """Share *free* comparators out among *requests*, whose *locations* are known by address.
+    """Share *slots* comparators out among *requests*, whose *locations* are known by address.
+
+    The canonical addresses in *taken* have a comparator already, which serves a request, too.
 
     Requests that a BRK cannot serve come first, in the order in which they were made; then those
     that a comparator serves better; the rest get BRKs.
@@ -65,8 +68,8 @@ def place(
 
     def compare(gva: int, why: str, vector: int | None = None) -> bool:
         at = gva if vector is None else vector
-        if at not in comparators:
-            if len(comparators) >= free:
+        if at not in comparators and canonical(at) not in taken:
+            if len(comparators) + len(taken) >= slots:
                 return False
             comparators.append(at)
         served[gva] = Served(Service.COMPARATOR if vector is None else Service.VECTOR, why)
@@ -75,9 +78,9 @@ def place(
     rest: list[tuple[int, Request]] = []
     for number, request in enumerate(requests):
         found = locations[request.gva]
-        if obstacle := _obstacle(found):
-            if not compare(request.gva, obstacle, request.vector):
-                served[request.gva] = Served(Service.NONE, f"{obstacle}, and no comparator is free")
+        if why := obstacle(found):
+            if not compare(request.gva, why, request.vector):
+                served[request.gva] = Served(Service.NONE, f"{why}, and no comparator is free")
         else:
             rest.append((number, request))
     for _, request in sorted(rest, key=lambda each: (_rank(locations[each[1].gva]), each[0])):
@@ -86,10 +89,10 @@ def place(
         if not (why and compare(request.gva, why)):
             ipas = frozenset(location.ipa for location in found if location.ipa is not None)
             served[request.gva] = Served(Service.BRK, why and f"{why}, no comparator free", ipas)
-    return Placement(served, _by_place(served), tuple(comparators))
+    return Placement(served, tuple(comparators))
 
 
-def _obstacle(found: Sequence[Location]) -> str:
+def obstacle(found: Sequence[Location]) -> str:
     """Say why a BRK cannot serve; empty if it can."""
     if not found:
         return "not mapped"
@@ -123,12 +126,3 @@ def _better(found: Sequence[Location], preference: Preference) -> str:
             return "preferred"
         case Preference.AUTO:
             return _RANKS[_rank(found)]
-
-
-def _by_place(served: Mapping[int, Served]) -> dict[int, frozenset[int]]:
-    """Turn requests with BRKs round: the addresses that each physical place stands for."""
-    places: dict[int, set[int]] = {}
-    for gva, each in served.items():
-        for ipa in each.ipas:
-            places.setdefault(ipa, set()).add(gva)
-    return {ipa: frozenset(gvas) for ipa, gvas in places.items()}

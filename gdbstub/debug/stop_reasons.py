@@ -158,25 +158,27 @@ class StopClassifier:
     def _breakpoint(self, exit: DebugExit) -> Stopped | Disposition:
         index = exit.vcpu
         pc = self.machine.vcpus[index].get(PC)
-        if exit.esr.EC == EC.BRK64:
+        brk = exit.esr.EC == EC.BRK64
+        if brk:
             ipa = self.patch(index, pc) if exit.esr.comment == BRK_COMMENT else None
             if ipa is None:
                 return Disposition.REINJECT
             self.hit_at[index] = ipa
-            kinds: tuple[BreakpointKind, ...] = (
-                (BreakpointKind.SOFTWARE,) if self.breakpoints.places(pc) else ()
-            )
-        elif not (kinds := self.breakpoints.compared(pc)):
+        elif not self.breakpoints.comparator_at(pc):
             return self._unclaimed(exit)
+        if self.breakpoints.returned(index, pc):
+            return Stopped(index + 1, stop=StopReason.SWBREAK)
         if self._at_breakpoint.pop(index, None) is not None:
             return Disposition.STEP_OVER
-        if kinds:
+        if kinds := self.breakpoints.kinds_at(index, pc):
             return self._asked_for(exit, pc, kinds)
-        # The same page at another address. GDB passes over a ``swbreak`` where it has inserted
+        if not brk:
+            return Disposition.STEP_OVER  # of another process
+        # The same page at another address. GDB steps over a ``swbreak`` where it has inserted
         # none and goes on, to the same BRK, for ever. So it is told of a plain trap, once.
         self._at_alias[index] = pc
-        text = f"vCPU {index}: a breakpoint's page, met at another address: {pc:#x}"
-        return Stopped(index + 1, text=text)
+        text = f"vCPU {index}: hit a software breakpoint through another mapping of its page, at "
+        return Stopped(index + 1, text=f"{text}{pc:#x}")
 
     def patch(self, index: int, pc: int) -> int | None:
         """The physical address of our BRK at *pc* by that vCPU's tables, if there is one."""

@@ -54,10 +54,8 @@ def test_what_a_person_prefers() -> None:
 
 def test_one_obstacle_among_several_places_is_enough() -> None:
     assert placed(6, [PLAIN, DATA]) == [COMPARATOR]
-    assert plan(6, [PLAIN, PLAIN._replace(ipa=0x5000_0000)]).brks == {
-        0x4000_0000: frozenset({0}),
-        0x5000_0000: frozenset({0}),
-    }
+    served = plan(6, [PLAIN, PLAIN._replace(ipa=0x5000_0000)]).served[0]
+    assert served.ipas == {0x4000_0000, 0x5000_0000}
 
 
 def test_the_reason_is_said() -> None:
@@ -97,3 +95,10 @@ def test_every_request_is_served_at_once_and_no_brk_is_where_none_may_be(
         else:
             assert (number in placement.comparators) == (served.service is COMPARATOR)
             assert not served.ipas
+
+
+def test_an_address_that_has_a_comparator_takes_no_other() -> None:
+    requests = [Request(0x1000, 0), Request(0x2000, 0)]
+    placement = place(requests, {0x1000: [PATCH], 0x2000: [PATCH]}, 1, AUTO, {0x2000})
+    assert placement.comparators == ()
+    assert [placement.served[gva].service for gva in (0x1000, 0x2000)] == [BRK, COMPARATOR]
