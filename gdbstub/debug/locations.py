@@ -6,17 +6,19 @@ register that chose the tables; it knows by one comparison of RAM that none has.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gdbstub.aarch64.mmu import Regime, walk
 from gdbstub.aarch64.permissions import Permissions, permissions
 from gdbstub.aarch64.registers import CPSR, SPSR_EL1
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.debug.address_spaces import AddressSpace, is_upper, space_of
-from gdbstub.debug.guest_exception import SavedState
 from gdbstub.debug.patch_sites import AROUND, BEFORE, is_patch_site
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
+
+if TYPE_CHECKING:
+    from gdbstub.debug.guest_exception import SavedState
 
 _TOP: Final = 1 << 64
 #: The end of the addresses that AArch32 code can be at.

@@ -6,6 +6,7 @@ from typing import Final
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.placement import Preference
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Range, Resume, Stopped
 
@@ -15,9 +16,11 @@ _BOUND: Final = 20.0  # seconds
 class Client:
     """What a test wants of the target; thread *n* is vCPU *n* - 1."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, prefer: Preference = Preference.SOFTWARE) -> None:
+        """By default BRKs serve software breakpoints, also where a comparator would do better."""
         self.machine = machine
         self.target = Debugger(machine)
+        self.target._breakpoints.preference = prefer
         self._notifier: queue.Queue[None] = queue.Queue()
         self.target.notify = lambda: self._notifier.put(None)
         self._interrupts = False
