@@ -123,7 +123,7 @@ class Breakpoints:
         Raises:
             NoSlot: none is free.
         """
-        request.needs_comparator = bool(obstacle(self._locator.find(request)))
+        request.needs_comparator = bool(obstacle(request, self._locator.find(request)))
         if not request.needs_comparator:
             return
         if len(self._needed(request)) > self._machine.breakpoint_slots:
@@ -189,7 +189,7 @@ class Breakpoints:
         if requests:
             self._locator.end()
         for request in requests:
-            request.needs_comparator = bool(obstacle(locations[request.gva]))
+            request.needs_comparator = bool(obstacle(request, locations[request.gva]))
         # While the guest uses comparators of its own, ours would take their place.
         preference = self._preference
         if preference is Preference.AUTO and requests and self._guest_uses_comparators():

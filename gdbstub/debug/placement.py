@@ -77,8 +77,7 @@ def place(
 
     rest: list[tuple[int, Request]] = []
     for number, request in enumerate(requests):
-        found = locations[request.gva]
-        if why := obstacle(found):
+        if why := obstacle(request, locations[request.gva]):
             if not compare(request.gva, why, request.vector):
                 served[request.gva] = Served(Service.NONE, f"{why}, and no comparator is free")
         else:
@@ -92,8 +91,10 @@ def place(
     return Placement(served, tuple(comparators))
 
 
-def obstacle(found: Sequence[Location]) -> str:
-    """Say why a BRK cannot serve; empty if it can."""
+def obstacle(request: Request, found: Sequence[Location]) -> str:
+    """Say why a BRK cannot serve *request*; empty if it can."""
+    if request.vector is not None:
+        return "returned to, and not executable"
     if not found:
         return "not mapped"
     return next((location.obstacle for location in found if location.obstacle), "")
