@@ -313,9 +313,11 @@ class Breakpoints:
         Returns False if there is none: ``undo_fetch_abort``.
         """
         request = self._compared.get(canonical(pc))
-        if request is None or request.vector is None or request.before is None:
+        if request is None or request.vector is None:
             return False
-        return undo_fetch_abort(self._machine.vcpus[vcpu], request.gva, request.before)
+        # A kernel may have gone on with the call on another vCPU, of which nothing was noted.
+        before = request.before if vcpu == request.vcpu else None
+        return undo_fetch_abort(self._machine.vcpus[vcpu], request.gva, before)
 
     def compared(self, gva: int) -> tuple[BreakpointKind, ...]:
         """Return the kinds of breakpoint at *gva* that a comparator serves."""

@@ -71,11 +71,11 @@ class SavedState(NamedTuple):
         return cls(*(vcpu.get(row) for row in _SAVED))
 
 
-def undo_fetch_abort(vcpu: Vcpu, gva: int, before: SavedState) -> bool:
+def undo_fetch_abort(vcpu: Vcpu, gva: int, before: SavedState | None) -> bool:
     """Undo the Instruction Abort of a fetch from *gva*, if *vcpu* is at the vector of one.
 
-    Nothing of the handler has been executed. *before* is what the vCPU goes back to: the code
-    that the client has interrupted may rely on it. Returns False for another exception.
+    Nothing of the handler has been executed. *before*, where it is known, is what the
+    vCPU goes back to: the code that the client has interrupted may rely on it. Returns False for another exception.
     """
     after = SavedState.of(vcpu)
     if after.elr != gva or ESR(after.esr).EC not in _FETCH_ABORTS:
@@ -83,6 +83,6 @@ def undo_fetch_abort(vcpu: Vcpu, gva: int, before: SavedState) -> bool:
     stepped = MDSCR(vcpu.get(MDSCR_EL1)).SS
     vcpu.set(CPSR, PSTATE(after.spsr) if stepped else PSTATE(after.spsr, SS=0))
     vcpu.set(PC, gva)
-    for row, value in zip(_SAVED, before, strict=True):
+    for row, value in zip(_SAVED, before or (), strict=before is not None):
         vcpu.set(row, value)
     return True
