@@ -82,12 +82,12 @@ def lab(pytestconfig: pytest.Config) -> Lab:
 
 @pytest.fixture(scope="session")
 def long(pytestconfig: pytest.Config) -> bool:
-    """Whether a test that can take longer should."""
+    """True if tests with a long variant run it (``--long``)."""
     return bool(pytestconfig.getoption("--long"))
 
 
 def figures(config: pytest.Config) -> list[str]:
-    """What was measured by the way, for the end of the run."""
+    """Measured figures, printed at the end of the run."""
     return config.stash.setdefault(_FIGURES, [])
 
 
@@ -101,7 +101,7 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs no lab comes first, while one is busy; reports of what runs in one come last.
+    """Order the tests: those without a lab first, while one is busy; reports from a lab last.
 
     No module's fixtures may wait for those here.
     """

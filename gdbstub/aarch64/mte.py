@@ -9,8 +9,3 @@ from typing import Final
 GRANULE: Final = 16
 #: A tag has four bits.
 LARGEST_TAG: Final = 0xF
-
-
-def granules(address: int, length: int) -> range:
-    """The addresses of the granules that a range touches."""
-    return range(address & -GRANULE, address + length, GRANULE) if length else range(0)

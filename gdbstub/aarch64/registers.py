@@ -1,12 +1,15 @@
 """The AArch64 registers, one row each, in GDB's order and with KVM's ids.
 
-It reads and writes nothing: a ``Vcpu`` does, and a row is its key.
+It reads and writes nothing: a ``Vcpu`` does, and a row is its key. The ``id`` of a row is the
+argument of KVM_GET_ONE_REG (linux/Documentation/virt/kvm/api.rst, 4.68). It is 0 where a client's
+register follows from others and no vCPU has it as such.
 """
 
 from typing import Final
 
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.aarch64.system_registers import TABLE, Mrs
+from gdbstub.architecture import Register
 
 CORE: Final = "org.gnu.gdb.aarch64.core"
 FPU: Final = "org.gnu.gdb.aarch64.fpu"
@@ -14,42 +17,6 @@ PAUTH: Final = "org.gnu.gdb.aarch64.pauth_v2"
 TLS: Final = "org.gnu.gdb.aarch64.tls"
 #: Not GDB's, whose names for features mean something to it.
 SYSTEM: Final = "org.kvm-gdbstub.aarch64.system"
-
-
-class Register:
-    """One register, which is equal to no other.
-
-    ``id`` is what KVM_GET_ONE_REG takes (linux/Documentation/virt/kvm/api.rst, 4.68), 0 where
-    a client's register follows from others and no vCPU has it as such;
-    ``number`` is what a client calls it; ``feature`` the part of the target description that
-    shows it, ``None`` for a register that only the debugger itself reads.
-    """
-
-    __slots__ = ("bits", "feature", "id", "moving", "name", "number", "type")
-
-    def __init__(
-        self,
-        name: str,
-        bits: int,
-        id: int,
-        type: str = "int",
-        feature: str | None = None,
-        number: int = -1,
-        moving: int = 0,
-    ) -> None:
-        self.name: Final = name
-        self.bits: Final = bits
-        self.id: Final = id
-        self.type: Final = type
-        self.feature: Final = feature
-        self.number: Final = number
-        #: Bits that change by themselves, so that a value written need not be the one read next.
-        self.moving: Final = moving
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        return self.bits // 8
 
 
 _SIZE: Final = {32: 0x0020 << 48, 64: 0x0030 << 48, 128: 0x0040 << 48}

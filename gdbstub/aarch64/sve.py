@@ -6,7 +6,8 @@ It reads none. Source: linux/Documentation/virt/kvm/api.rst, 4.68; Arm ARM B1.2.
 from functools import cache
 from typing import Final
 
-from gdbstub.aarch64.registers import FPCR, FPSR, Register
+from gdbstub.aarch64.registers import FPCR, FPSR
+from gdbstub.architecture import Register
 
 SVE: Final = "org.gnu.gdb.aarch64.sve"
 

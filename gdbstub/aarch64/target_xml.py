@@ -1,15 +1,13 @@
-"""The target description that tells a client which registers there are.
+"""Types of AArch64 registers in the target description: vectors, and words with fields.
 
-It is made from the rows of ``registers.py`` and lists no register of its own.
+It lists no register: those are the rows of ``registers.py``.
 """
 
-from collections.abc import Callable, Container, Sequence
-from functools import lru_cache, partial
-from itertools import groupby
+from collections.abc import Container, Mapping
+from functools import partial
 from typing import Final
 
 from gdbstub.aarch64.bits import Bits, Word
-from gdbstub.aarch64.registers import SYSTEM, Register
 from gdbstub.aarch64.sysreg import (
     CPACR,
     DBGBCR,
@@ -24,13 +22,7 @@ from gdbstub.aarch64.sysreg import (
     SCTLR,
     TCR,
 )
-
-_HEAD: Final = """<?xml version="1.0"?>
-<!DOCTYPE target SYSTEM "gdb-target.dtd">
-<target version="1.0">
-<architecture>aarch64</architecture>
-<osabi>none</osabi>
-"""
+from gdbstub.architecture import TypeXml
 
 # A vector's views: letter, bits of an element, and the float type of that size.
 _VIEWS: Final = (
@@ -42,39 +34,11 @@ _VIEWS: Final = (
 )
 
 
-def target_xml(registers: Sequence[Register]) -> bytes:
-    """Describe *registers*, in the order of their numbers (GDB manual, G "Target Descriptions").
-
-    The OS ABI is "none" said aloud: without it GDB takes a kernel for a Linux program and
-    looks for signal frames. System registers have a group of their own, and GDB must not put
-    them back after it has called a function of the guest's.
-    """
-    return _build(tuple(registers))
-
-
-@lru_cache(maxsize=8)
-def _build(registers: tuple[Register, ...]) -> bytes:
-    shown = (row for row in registers if row.feature)
-    features = (_feature(name, list(rows)) for name, rows in groupby(shown, lambda r: r.feature))
-    return f"{_HEAD}{''.join(features)}</target>\n".encode()
-
-
-def _feature(name: str | None, rows: list[Register]) -> str:
-    types = {row.type: row.bits for row in rows}
-    lines = [_TYPES[type_](type_, bits) for type_, bits in types.items() if type_ in _TYPES]
-    more = ' group="system" save-restore="no"' if name == SYSTEM else ""
-    lines += (
-        f'<reg name="{row.name}" bitsize="{row.bits}" type="{row.type}" regnum="{row.number}"'
-        f"{more}/>\n"
-        for row in rows
-    )
-    return f'<feature name="{name}">\n{"".join(lines)}</feature>\n'
-
-
 def _flags(word: type[Word], name: str, width: int, only: Container[str] = ()) -> str:
-    """A flags type of *word*'s fields, from the lowest bit up; ones made of others are left out.
+    """Make a flags type of *word*'s fields, from the lowest bit up.
 
-    *only* names those to show where the meaning of the rest depends on them.
+    A field that contains others is left out. *only* names the fields to show, if the meaning of the
+    others depends on them.
     """
     fields = {
         key: bits
@@ -91,7 +55,7 @@ def _flags(word: type[Word], name: str, width: int, only: Container[str] = ()) -
 
 
 def _vector_union(prefix: str, name: str, width: int) -> str:
-    """A union of every way to see a vector of *width* bits: ``$v0.s.f`` is four floats."""
+    """Make a union of all views of a vector of *width* bits: ``$v0.s.f`` is four floats."""
     vectors, unions, fields = "", "", ""
     for letter, bits, real in _VIEWS:
         kinds = [("f", real)] if real else []
@@ -107,13 +71,12 @@ def _vector_union(prefix: str, name: str, width: int) -> str:
 
 
 def _predicate(name: str, width: int) -> str:
-    """A bit for each byte of a vector, seen by bytes."""
+    """Make a vector of bytes: a predicate has one bit for each byte of a vector."""
     return f'<vector id="{name}" type="uint8" count="{width // 8}"/>\n'
 
 
-# Types that the protocol does not predefine, by the name that rows use: what makes one, given
-# its name and the width of a register in bits.
-_TYPES: Final[dict[str, Callable[[str, int], str]]] = {
+#: Types that GDB does not predefine, by the name that rows use.
+TYPES: Final[Mapping[str, TypeXml]] = {
     "cpsr_flags": partial(_flags, PSTATE),
     "aarch64v": partial(_vector_union, "v"),
     "svev": partial(_vector_union, "svev"),

@@ -8,8 +8,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from gdbstub.aarch64.registers import GENERAL, PC, Register
+from gdbstub.aarch64.architecture import AARCH64
+from gdbstub.aarch64.registers import GENERAL, PC
 from gdbstub.agent import Clauses
+from gdbstub.architecture import Register
+from gdbstub.capabilities import BreakpointConditions, PhysicalMemory, Restartable, TaggedTarget
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.pending_stops import PendingStops
 from gdbstub.debug.plans import CutShort, ThreadPlan, VcpuPlans
@@ -48,11 +51,13 @@ _CORE = frozenset(GENERAL)
 _KNOWN = 256
 
 
-class Debugger:
+class Debugger(PhysicalMemory, Restartable, TaggedTarget, BreakpointConditions):
     """Implements ``Target``; it starts halted, at the guest's first instruction.
 
     Thread *n* is vCPU *n* - 1.
     """
+
+    architecture = AARCH64
 
     def __init__(self, machine: Machine) -> None:
         self.notify: Callable[[], None] = lambda: None

@@ -1,6 +1,6 @@
-"""Where the guest's kernel is now, as its vCPUs tell, and where it was when they did last.
+"""Kernel locator: finds the running kernel by the vCPUs, and remembers its last place.
 
-What a kernel's symbols make of that is ``linux``'s.
+``kaslr`` computes the offset from a vCPU's VBAR_EL1.
 """
 
 from contextlib import suppress
@@ -15,23 +15,23 @@ from gdbstub.machine import Machine, Power
 
 
 class KernelLocator:
-    """Finds it, every vCPU being parked."""
+    """Locator of the guest's kernel, for use while every vCPU is parked."""
 
     def __init__(self, program: GuestProgram, machine: Machine, memory: VirtualMemory) -> None:
-        """Know of nowhere that it has been."""
+        """Locate the kernel of *program*; no earlier place is known."""
         self.program = program
         self.machine = machine
         self.memory = memory
         self._last: Relocation | None = None
 
     def find(self) -> tuple[Relocation, str]:
-        """Where it is, and what tells it.
+        """Return the relocation of the kernel, and the evidence for it as text.
 
-        While a program runs with the kernel unmapped (KPTI), VBAR_EL1 tells nothing; then it is
-        where it was found before, if it is still there.
+        While a program runs with the kernel unmapped (KPTI), VBAR_EL1 is not the kernel's. Then
+        the last place is confirmed by the banner, if a vCPU has that mapped.
 
         Raises:
-            NotFound: nothing does, or there is nothing to find it by.
+            NotFound: no vCPU gives evidence, or no kernel's symbols are known.
         """
         if (kernel := self.program.kernel) is None:
             raise NotFound("no kernel's symbols are known: give its vmlinux to --symbols")

@@ -6,21 +6,25 @@ It parses nothing: ``table.py`` does.
 from contextlib import suppress
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.capabilities import Relocation
+from gdbstub.capabilities import (
+    Capability,
+    Command,
+    HasExecFile,
+    Monitor,
+    Relocatable,
+    Relocation,
+)
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import NotFound
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
-from gdbstub.target import BreakpointKind, Command, Report, Resume, Stopped, StopReason
+from gdbstub.target import BreakpointKind, Report, Resume, Stopped, StopReason
 
 
-class MonitoredDebugger(Debugger):
-    """A ``Debugger`` that also implements ``target.Monitor``, and notes what its commands show.
-
-    It knows its program, too (``program.HasExecFile``, ``program.Relocatable``).
-    """
+class MonitoredDebugger(Debugger, Monitor, HasExecFile, Relocatable):
+    """A ``Debugger`` with monitor commands and what they show, which knows its program, too."""
 
     def __init__(self, machine: Machine, program: GuestProgram = NO_PROGRAM) -> None:
         super().__init__(machine)
@@ -33,10 +37,11 @@ class MonitoredDebugger(Debugger):
         """What clients have symbols of (``HasExecFile``)."""
         return self._program.file
 
-    @property
-    def relocatable(self) -> bool:
-        """Whether it is a kernel whose symbols are known (``Relocatable``)."""
-        return self._program.kernel is not None
+    def offers(self, capability: type[Capability]) -> bool:
+        """Return True but for ``Relocatable`` where no kernel with symbols is known."""
+        if capability is Relocatable:
+            return self._program.kernel is not None
+        return super().offers(capability)
 
     def relocation(self) -> Relocation | None:
         """Where the kernel is (``Relocatable``)."""

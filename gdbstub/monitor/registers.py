@@ -10,7 +10,8 @@ from typing import Final
 
 from gdbstub.aarch64 import sysreg
 from gdbstub.aarch64.bits import Bits, Word
-from gdbstub.aarch64.registers import SYSTEM, Register
+from gdbstub.aarch64.registers import SYSTEM
+from gdbstub.architecture import Register
 from gdbstub.errors import InputError
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table

@@ -10,10 +10,11 @@ from time import perf_counter_ns
 from typing import Final
 
 from gdbstub import rsp
+from gdbstub.capabilities import breakpoint_conditions
 from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
 from gdbstub.protocol.packets import ClientState, Work, console, dispatch, find, stop_replies
 from gdbstub.protocol.record import Recorder, printable
-from gdbstub.target import Exited, Resume, Target, breakpoint_conditions
+from gdbstub.target import Exited, Resume, Target
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What loads and stores access, by their words: compared with an emulator that executes them."""
+"""The range that a load or store accesses, compared with an emulator that executes it."""
 
 import pytest
 

@@ -14,7 +14,7 @@ from tests.pure.fake_target import HERE, FakeTarget
 
 
 class PromptTarget(FakeTarget):
-    """One that lets the loop wait."""
+    """A target that lets the main thread wait."""
 
     patience = 0.004
 

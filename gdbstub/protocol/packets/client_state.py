@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from gdbstub.aarch64.registers import CORE
+from gdbstub.capabilities import PhysicalMemory, Timing
 from gdbstub.errors import NoSuchThread
-from gdbstub.protocol.packets.expedited import Expedited
-from gdbstub.target import Action, PhysicalMemory, Resume, Target, Timing
+from gdbstub.protocol.packets.expedited import Expedited, general_registers
+from gdbstub.target import Action, Resume, Target
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
@@ -72,12 +72,15 @@ class ClientState:
 
         # Threads and rows stay for the target's whole life.
         self.threads = tuple(thread.id for thread in target.threads())
+        self.architecture = target.architecture
         self.registers = tuple(target.registers)
         #: The same by number, each a row of one: what ``read_registers`` takes.
         self.numbered = {row.number: (row,) for row in self.registers}
-        #: The rows that ``g`` carries, a few first ones: a client asks for the rest one by one.
-        self.general_registers = tuple(row for row in self.registers if row.feature == CORE)
-        self.expedited = Expedited(self.registers)
+        #: The rows that ``g`` carries, the first row's feature: a client asks for the rest singly.
+        self.general_registers = general_registers(self.registers)
+        #: The pc as ``read_registers`` takes it; empty if the target shows none.
+        self.pc = tuple(row for row in self.registers if row.type == "code_ptr")[:1]
+        self.expedited = Expedited(self.architecture, self.registers)
         #: ``Hg``: the thread that registers and memory are read of; always one that exists.
         self.general = self.threads[0]
 

@@ -7,13 +7,12 @@ leaves a guest, and gets one again, is in ``coming_and_going.py``.
 import re
 from typing import Final
 
-from gdbstub.aarch64.registers import PC
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ALL, ANY, REMEMBERED, ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
 from gdbstub.protocol.packets.template import number, thread_id
-from gdbstub.target import Action, Exited, Range, Resume
+from gdbstub.target import Action, Exited, Range, Resume, program_counter
 
 #: What vCont may ask of a thread; a signal has nowhere to go, and ``t`` keeps it at rest.
 #: ``r`` is a step for as long as its range says.
@@ -52,7 +51,8 @@ def resume(client: ClientState, action: Action, *arguments: int | None) -> Resum
     """
     if (gva := arguments[-1]) is not None:
         thread = client.general if client.resumed == ALL else client.resumed
-        client.target.write_register(thread, PC, gva.to_bytes(8, "little"))
+        pc = program_counter(client.registers)
+        client.target.write_register(thread, pc, gva.to_bytes(pc.size, "little"))
     return client.resume(action)
 
 
