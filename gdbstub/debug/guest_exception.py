@@ -74,8 +74,9 @@ class SavedState(NamedTuple):
 def undo_fetch_abort(vcpu: Vcpu, gva: int, before: SavedState | None) -> bool:
     """Undo the Instruction Abort of a fetch from *gva*, if *vcpu* is at the vector of one.
 
-    Nothing of the handler has been executed. *before*, where it is known, is what the
-    vCPU goes back to: the code that the client has interrupted may rely on it. Returns False for another exception.
+    Nothing of the handler has been executed. *before*, where it is known, is what the vCPU goes
+    back to: the code that the client has interrupted may rely on it. Returns False for another
+    exception.
     """
     after = SavedState.of(vcpu)
     if after.elr != gva or ESR(after.esr).EC not in _FETCH_ABORTS:
