@@ -3,11 +3,15 @@
 It knows no instruction set: each target brings the value of its own, and the rows of its registers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 #: Makes the XML of a register type, given the type's name and the width of its registers in bits.
 TypeXml = Callable[[str, int], str]
+
+
+def _predefined(_name: str, _bits: int) -> str:
+    return ""
 
 
 class Register:
@@ -15,8 +19,8 @@ class Register:
 
     ``number`` is a client's number for it. ``feature`` is the part of the target description that
     shows it; None hides a register from clients. ``type`` is a type of the target description (GDB
-    manual, G.3 "Predefined Target Types") or one that ``Architecture.types`` makes; the pc is the
-    first register of type ``code_ptr``. ``id`` is for the target alone: clients never see it.
+    manual, G.3 "Predefined Target Types") or one that ``Architecture.type_xml`` defines; the pc is
+    the first register of type ``code_ptr``. ``id`` is for the target alone: clients never see it.
     """
 
     __slots__ = ("bits", "feature", "id", "moving", "name", "number", "type")
@@ -62,7 +66,7 @@ class Architecture:
         watchpoints_stop_after: bool = False,
         expedited: Sequence[Register] = (),
         frame_pointer: Register | None = None,
-        types: Mapping[str, TypeXml] | None = None,
+        type_xml: TypeXml | None = None,
         system_features: Sequence[str] = (),
         tag_granule: int = 16,
         largest_tag: int = 0xF,
@@ -90,8 +94,8 @@ class Architecture:
         #: The register with the address of the innermost frame record, which is two pointers: the
         #: caller's record, and the return address. None: frames are not sent along to LLDB.
         self.frame_pointer: Final = frame_pointer
-        #: Types of registers that GDB does not predefine, by name.
-        self.types: Final = dict(types or {})
+        #: Definition of a type of registers, by its name and width; empty for a predefined one.
+        self.type_xml: Final[TypeXml] = type_xml or _predefined
         #: Features of system registers: GDB shows them as a group, and does not restore them after
         #: it has called a function of the program's.
         self.system_features: Final = tuple(system_features)

@@ -4,7 +4,7 @@ from typing import Final
 
 from gdbstub.aarch64.mte import GRANULE, LARGEST_TAG
 from gdbstub.aarch64.registers import EXPEDITED, SYSTEM, X
-from gdbstub.aarch64.target_xml import TYPES
+from gdbstub.aarch64.target_xml import type_xml
 from gdbstub.architecture import Architecture
 
 AARCH64: Final = Architecture(
@@ -15,7 +15,7 @@ AARCH64: Final = Architecture(
     instruction_alignment=4,
     expedited=EXPEDITED,
     frame_pointer=X[29],  # AAPCS64, 6.4.6
-    types=TYPES,
+    type_xml=type_xml,
     system_features=(SYSTEM,),
     tag_granule=GRANULE,
     largest_tag=LARGEST_TAG,

@@ -1,28 +1,14 @@
 """Types of AArch64 registers in the target description: vectors, and words with fields.
 
-It lists no register: those are the rows of ``registers.py``.
+It lists no register and no field: those are the rows of ``registers.py`` and the classes of
+``sysreg.py``.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from gdbstub.aarch64.bits import Bits, Word
-from gdbstub.aarch64.sysreg import (
-    CPACR,
-    DBGBCR,
-    DBGWCR,
-    ESR,
-    ID_AA64DFR0,
-    ID_AA64MMFR0,
-    ID_AA64PFR0,
-    ID_AA64PFR1,
-    MDSCR,
-    PSTATE,
-    SCTLR,
-    TCR,
-)
-from gdbstub.architecture import TypeXml
+from gdbstub.aarch64.sysreg import FIELDS, Fields
 
 # A vector's views: letter, bits of an element, and the float type of that size.
 _VIEWS: Final = (
@@ -34,28 +20,24 @@ _VIEWS: Final = (
 )
 
 
-def _flags(word: type[Word], name: str, width: int, only: Container[str] = ()) -> str:
-    """Make a flags type of *word*'s fields, from the lowest bit up.
+def type_xml(name: str, width: int) -> str:
+    """Define the type *name* of registers with *width* bits, unless the protocol predefines it."""
+    if fields := FIELDS.get(name):
+        return _flags(fields, name, width)
+    return _VECTORS[name](name, width) if name in _VECTORS else ""
 
-    A field that contains others is left out. *only* names the fields to show, if the meaning of the
-    others depends on them.
-    """
-    fields = {
-        key: bits
-        for key, bits in vars(word).items()
-        if isinstance(bits, Bits) and (not only or key in only)
-    }
-    masks = {key: bits.mask << bits.lo for key, bits in fields.items()}
+
+def _flags(fields: type[Fields], name: str, width: int) -> str:
+    """Define a flags type of *fields*, from the lowest bit up."""
     lines = (
-        f'<field name="{key}" start="{bits.lo}" end="{bits.lo + bits.mask.bit_length() - 1}"/>\n'
-        for key, bits in sorted(fields.items(), key=lambda item: item[1].lo)
-        if not any(other & masks[key] and other < masks[key] for other in masks.values())
+        f'<field name="{key}" start="{bits.lo}" end="{bits.lo + bits.width - 1}"/>\n'
+        for key, bits in fields.disjoint().items()
     )
     return f'<flags id="{name}" size="{width // 8}">\n{"".join(lines)}</flags>\n'
 
 
 def _vector_union(prefix: str, name: str, width: int) -> str:
-    """Make a union of all views of a vector of *width* bits: ``$v0.s.f`` is four floats."""
+    """Define a union of all views of a vector of *width* bits: ``$v0.s.f`` is four floats."""
     vectors, unions, fields = "", "", ""
     for letter, bits, real in _VIEWS:
         kinds = [("f", real)] if real else []
@@ -71,26 +53,13 @@ def _vector_union(prefix: str, name: str, width: int) -> str:
 
 
 def _predicate(name: str, width: int) -> str:
-    """Make a vector of bytes: a predicate has one bit for each byte of a vector."""
+    """Define a vector of bytes for a predicate, which has a bit for each byte of a vector."""
     return f'<vector id="{name}" type="uint8" count="{width // 8}"/>\n'
 
 
-#: Types that GDB does not predefine, by the name that rows use.
-TYPES: Final[Mapping[str, TypeXml]] = {
-    "cpsr_flags": partial(_flags, PSTATE),
+# Types that are no fields' and that the protocol does not predefine, by the name that rows use.
+_VECTORS: Final[dict[str, Callable[[str, int], str]]] = {
     "aarch64v": partial(_vector_union, "v"),
     "svev": partial(_vector_union, "svev"),
     "svep": _predicate,
-    "SPSR": partial(_flags, PSTATE),
-    "SCTLR": partial(_flags, SCTLR),
-    "CPACR": partial(_flags, CPACR),
-    "TCR": partial(_flags, TCR),
-    "ESR": partial(_flags, ESR, only=("ISS2", "EC", "IL", "ISS")),
-    "MDSCR": partial(_flags, MDSCR),
-    "DBGBCR": partial(_flags, DBGBCR),
-    "DBGWCR": partial(_flags, DBGWCR),
-    "ID_AA64PFR0": partial(_flags, ID_AA64PFR0),
-    "ID_AA64PFR1": partial(_flags, ID_AA64PFR1),
-    "ID_AA64DFR0": partial(_flags, ID_AA64DFR0),
-    "ID_AA64MMFR0": partial(_flags, ID_AA64MMFR0),
 }

@@ -21,6 +21,7 @@ from gdbstub.aarch64.instructions import (
     plain,
     region,
     stores_exclusive,
+    wait_is_nop,
     waits,
     waits_until,
 )
@@ -215,7 +216,7 @@ class VcpuPlans:
         """Whether the WFI or WFE that was seen at *pc* is there and may be stepped as a NOP."""
         vcpu, word = self._vcpu, self._icache.now(pc)
         pstate = PSTATE(vcpu.get(CPSR))
-        if pstate.nRW or not waits(word):
+        if not wait_is_nop(word, pstate):
             return False
         if not pstate.EL and SCTLR(vcpu.get(SCTLR_EL1), nTWE=1, nTWI=1) != vcpu.get(SCTLR_EL1):
             return False  # the guest's kernel may have it trapped
@@ -262,7 +263,7 @@ class VcpuPlans:
         vcpu = self._vcpu
         pstate = PSTATE(vcpu.get(CPSR))
         stack = stack_pointer(pstate)
-        if does_nothing(word, pstate.BTYPE):
+        if does_nothing(word, pstate):
             if pstate.BTYPE:
                 vcpu.set(CPSR, PSTATE(pstate, BTYPE=0))
             vcpu.set(PC, pc + 4)

@@ -29,7 +29,7 @@ SMALL = Architecture(
     instruction_alignment=2,
     watchpoints_stop_after=True,
     frame_pointer=FP,
-    types={"bits": lambda name, bits: f"<!-- {name} {bits} -->\n"},
+    type_xml=lambda name, bits: f"<!-- {name} {bits} -->\n" if name == "bits" else "",
     system_features=(MORE,),
     tag_granule=64,
     largest_tag=3,

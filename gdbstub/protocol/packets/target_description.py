@@ -33,8 +33,7 @@ def _lines(architecture: Architecture, registers: tuple[Register, ...]) -> Itera
 def _feature(architecture: Architecture, name: str, rows: list[Register]) -> Iterator[str]:
     yield f'<feature name="{name}">\n'
     for type_, bits in {row.type: row.bits for row in rows}.items():
-        if make := architecture.types.get(type_):
-            yield make(type_, bits)
+        yield architecture.type_xml(type_, bits)
     system = name in architecture.system_features
     more = ' group="system" save-restore="no"' if system else ""
     for row in rows:
