@@ -12,7 +12,8 @@ BIN := .venv/bin
 # Programs that a user needs, and those that the tests need besides: program:package.
 RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio
-TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb
+TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb \
+              x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu
 
 .PHONY: run test matrix bench check docs generate format clean
 .DELETE_ON_ERROR:

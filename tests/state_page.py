@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from gdbstub.debug.run_state import TRANSITIONS
 from gdbstub.protocol.states import SESSION
 from gdbstub.states import Event, State, Transitions
 
@@ -26,6 +27,7 @@ def page() -> str:
 def _chapters() -> Iterator[str]:
     """A chapter for each table: one line here adds a table."""
     yield _chapter(SESSION, "gdbstub/protocol/states.py")
+    yield _chapter(TRANSITIONS, "gdbstub/debug/run_state.py")
 
 
 def _chapter(table: Transitions[State, Event], file: str) -> str:

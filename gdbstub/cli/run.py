@@ -17,7 +17,7 @@ from gdbstub.cli.script import run_script
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram, read_kernel
-from gdbstub.monitor import MonitoredDebugger
+from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Endpoint, Stdio
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import Server
@@ -138,7 +138,7 @@ async def serve(settings: Settings, signals: Waiting) -> int:
             stack.callback(output.close)
             guest = Guest(settings.guest, output.write)
             stack.callback(guest.close)
-            debugger = MonitoredDebugger(guest.machine, settings.program)
+            debugger = monitored_debugger(guest.machine, settings.program)
             # A client may leave at once, and take with it who reads the console.
             debugger.at_end = output.flush
             server = Server(

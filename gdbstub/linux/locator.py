@@ -1,6 +1,6 @@
-"""Kernel locator: finds the running kernel by the vCPUs, and remembers its last place.
+"""Kernel locator: finds the guest's kernel by its vCPUs' registers and its memory.
 
-``kaslr`` computes the offset from a vCPU's VBAR_EL1.
+``kaslr`` computes a relocation from a vector base and the kernel's symbols.
 """
 
 from contextlib import suppress
@@ -15,23 +15,39 @@ from gdbstub.machine import Machine, Power
 
 
 class KernelLocator:
-    """Locator of the guest's kernel, for use while every vCPU is parked."""
+    """Locates the kernel while every vCPU is parked; a ``Program`` of the debugger."""
 
     def __init__(self, program: GuestProgram, machine: Machine, memory: VirtualMemory) -> None:
-        """Locate the kernel of *program*; no earlier place is known."""
+        """Begin without a place where the kernel has been."""
         self.program = program
         self.machine = machine
         self.memory = memory
         self._last: Relocation | None = None
 
-    def find(self) -> tuple[Relocation, str]:
-        """Return the relocation of the kernel, and the evidence for it as text.
+    @property
+    def exec_file(self) -> str:
+        """File that clients have symbols of (``HasExecFile``)."""
+        return self.program.file
 
-        While a program runs with the kernel unmapped (KPTI), VBAR_EL1 is not the kernel's. Then
-        the last place is confirmed by the banner, if a vCPU has that mapped.
+    @property
+    def relocatable(self) -> bool:
+        """True if the program is a kernel whose symbols are known (``Relocatable``)."""
+        return self.program.kernel is not None
+
+    def relocation(self) -> Relocation | None:
+        """Return where the kernel is, None while that is not known (``Relocatable``)."""
+        with suppress(NotFound):
+            return self.find()[0]
+        return None
+
+    def find(self) -> tuple[Relocation, str]:
+        """Return where the kernel is, and the evidence in words.
+
+        While a program runs with the kernel unmapped (KPTI), VBAR_EL1 does not lead to it. Then
+        it is where it was found before, if it is still there.
 
         Raises:
-            NotFound: no vCPU gives evidence, or no kernel's symbols are known.
+            NotFound: no vCPU leads to it, or its symbols are not known.
         """
         if (kernel := self.program.kernel) is None:
             raise NotFound("no kernel's symbols are known: give its vmlinux to --symbols")

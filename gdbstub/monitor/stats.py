@@ -6,9 +6,9 @@ Counting goes on all the time; this only shows it.
 from collections.abc import Mapping
 from typing import Final
 
+from gdbstub.capabilities import Timing
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
-from gdbstub.target import Timing
 
 _UNKNOWN: Final = "(not known)"
 

@@ -9,6 +9,7 @@ from time import perf_counter_ns
 from typing import Final
 
 from gdbstub import rsp
+from gdbstub.capabilities import BreakpointConditions, breakpoint_conditions
 from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
 from gdbstub.protocol.packets import (
     ClientState,
@@ -26,7 +27,7 @@ from gdbstub.protocol.states import MOVING, SessionEvent, SessionState
 from gdbstub.protocol.target_calls import interrupt, release
 from gdbstub.protocol.waiting import WaitingEvents
 from gdbstub.states import IllegalTransition
-from gdbstub.target import BreakpointConditions, Exited, Resume, Target, breakpoint_conditions
+from gdbstub.target import Exited, Resume, Target
 
 _log = logging.getLogger(__name__)
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gdbstub.aarch64.registers import CPSR, GENERAL, PC, SP, SP_EL0, SP_EL1, TPIDR, Register, X
+from gdbstub.aarch64.registers import CPSR, GENERAL, PC, SP, SP_EL0, SP_EL1, TPIDR, X
+from gdbstub.architecture import Register
 from gdbstub.target import Action
 from tests.contract.client import Client
 from tests.contract.conftest import Start

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
+from gdbstub.aarch64.registers import CNTVCT_EL0, PC, X
+from gdbstub.architecture import Register
 from gdbstub.errors import MachineError, RegisterRefused
 from gdbstub.kvm import one_reg as kvm_one_reg
 from gdbstub.machine import DebugExit, RunMode

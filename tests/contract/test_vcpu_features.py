@@ -18,11 +18,11 @@ from gdbstub.aarch64.registers import (
     PAC_MASKS,
     SYSTEM_REGISTERS,
     TPIDR,
-    Register,
     X,
 )
 from gdbstub.aarch64.sve import VG, VLS, sve_registers, vector_lengths
 from gdbstub.aarch64.sysreg import CPACR, PSTATE, SCTLR, TCR
+from gdbstub.architecture import Register
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError, RegisterRefused
 from gdbstub.kvm import abi as kvm_abi

@@ -6,7 +6,8 @@ It knows of an instruction set and of debugging nothing: calls, arguments and po
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from gdbstub.aarch64.registers import PC, Register, X
+from gdbstub.aarch64.registers import PC, X
+from gdbstub.architecture import Register
 from gdbstub.machine import Power, SystemEventKind
 
 VERSION: Final = 0x8400_0000

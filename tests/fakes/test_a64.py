@@ -1,4 +1,4 @@
-"""The oracle of the step tests against an emulated CPU: where execution goes after a branch."""
+"""The oracle of the step tests against an emulated CPU: the address after a branch."""
 
 import itertools
 

@@ -22,7 +22,6 @@ class Halted:
 
     def __init__(self, machine: FakeMachine) -> None:
         self._machine = machine
-        self.variables: dict[int, int] = {}
         vcpu = machine.vcpus[0]
         self._rows = {row.number: row for row in X}
         self._rows[31] = stack_pointer(PSTATE(vcpu.get(CPSR)))

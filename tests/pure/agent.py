@@ -58,7 +58,6 @@ class StaticContext:
     ) -> None:
         self.registers = registers or {}
         self.runs = memory or {}
-        self.variables: dict[int, int] = {}
 
     def register(self, number: int) -> int:
         try:

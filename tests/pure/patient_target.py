@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Final
 
-from gdbstub.target import Command, Exited, Report, Stopped
+from gdbstub.capabilities import Command, Monitor
+from gdbstub.target import Exited, Report, Stopped
 from tests.pure.fake_target import FakeTarget
 
 LEAVING: Final = ("release", "detach", "kill")
 
 
 @dataclass
-class PatientTarget(FakeTarget):
+class PatientTarget(FakeTarget, Monitor):
     """A target that stops when it is told to, and whose memory has no end."""
 
     lively: bool = False

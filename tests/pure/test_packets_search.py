@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import rsp
+from gdbstub.capabilities import Capability, PhysicalMemory
 from gdbstub.protocol.packets.search import SLICE
 from gdbstub.protocol.session import Session
 from tests.pure.fake_target import BASE, FakeTarget
@@ -302,7 +303,8 @@ async def test_the_end_of_the_server_does_not_wait_for_work() -> None:
 
 def test_a_target_without_physical_addresses_has_no_mode_for_them() -> None:
     class Virtual(FakeTarget):
-        read_physical = write_physical = None  # type: ignore[assignment]
+        def offers(self, capability: type[Capability]) -> bool:
+            return capability is not PhysicalMemory
 
     conversation(
         """

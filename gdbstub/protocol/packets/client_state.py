@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from gdbstub.aarch64.registers import CORE
+from gdbstub.capabilities import PhysicalMemory, Timing
 from gdbstub.errors import NoSuchThread
-from gdbstub.protocol.packets.expedited import Expedited
+from gdbstub.protocol.packets.expedited import Expedited, general_registers
 from gdbstub.protocol.states import (
     ATTACHED,
     GUEST_GONE,
@@ -18,7 +18,7 @@ from gdbstub.protocol.states import (
     SessionEvent,
     SessionState,
 )
-from gdbstub.target import Action, PhysicalMemory, Resume, Target, Timing
+from gdbstub.target import Action, Resume, Target
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
@@ -124,12 +124,15 @@ class ClientState:
 
         # Threads and registers stay the same for the target's whole life.
         self.threads = tuple(thread.id for thread in target.threads())
+        self.architecture = target.architecture
         self.registers = tuple(target.registers)
         #: Registers by number, each as a tuple of one, which ``read_registers`` takes.
         self.numbered = {row.number: (row,) for row in self.registers}
         #: Registers that ``g`` carries. A client asks for the others one by one.
-        self.general_registers = tuple(row for row in self.registers if row.feature == CORE)
-        self.expedited = Expedited(self.registers)
+        self.general_registers = general_registers(self.registers)
+        #: The pc as ``read_registers`` takes it; empty if the target shows none.
+        self.pc = tuple(row for row in self.registers if row.type == "code_ptr")[:1]
+        self.expedited = Expedited(self.architecture, self.registers)
         #: ``Hg``: the thread whose registers and memory are read; it always exists.
         self.general = self.threads[0]
 

@@ -3,11 +3,12 @@
 In extended mode (``!``) the session goes on without a guest; else it ends.
 """
 
+from gdbstub.capabilities import Restartable, restartable
 from gdbstub.errors import NoGuest, PacketError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
-from gdbstub.target import Exited, Restartable, restartable
+from gdbstub.target import Exited
 
 
 @packet("!", idle=True)

@@ -7,13 +7,12 @@ Packets that detach from a guest, or start it again, are in ``lifecycle.py``.
 import re
 from typing import Final
 
-from gdbstub.aarch64.registers import PC
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState, Constant
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
 from gdbstub.protocol.packets.template import number, thread_id
-from gdbstub.target import Action, Exited, Range, Resume
+from gdbstub.target import Action, Exited, Range, Resume, program_counter
 
 #: Actions of ``vCont``. Signals are ignored, since a guest has none of GDB's. ``t`` keeps a
 #: thread at rest. ``r`` steps until the pc leaves a range.
@@ -49,7 +48,8 @@ def resume(client: ClientState, action: Action, *arguments: int | None) -> Resum
     """
     if (gva := arguments[-1]) is not None:
         thread = client.general if client.resumed == ALL else client.resumed
-        client.target.write_register(thread, PC, gva.to_bytes(8, "little"))
+        pc = program_counter(client.registers)
+        client.target.write_register(thread, pc, gva.to_bytes(pc.size, "little"))
     return client.resume(action)
 
 

@@ -6,7 +6,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from gdbstub.aarch64.registers import PC
 from gdbstub.errors import StubError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.console import console
@@ -66,8 +65,10 @@ def stop_replies(client: ClientState, report: Report) -> tuple[bytes, ...]:
 def _threads(client: ClientState) -> bytes:
     """Encode all thread ids and their PCs (LLDB extension, "Stop reply packet extensions")."""
     listed = b"threads:%b;" % b",".join(b"%x" % thread for thread in client.threads)
+    if not client.pc:
+        return listed
     try:
-        pcs = [client.target.read_registers(thread, (PC,)) for thread in client.threads]
+        pcs = [client.target.read_registers(thread, client.pc) for thread in client.threads]
     except StubError:
         return listed  # LLDB asks for the PCs
     words = (b"%x" % int.from_bytes(pc, "little") for pc in pcs)

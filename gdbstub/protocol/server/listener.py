@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
+from gdbstub.capabilities import breakpoint_conditions
 from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import stdio
@@ -17,7 +18,7 @@ from gdbstub.protocol.server.client_protocol import ClientProtocol
 from gdbstub.protocol.server.stop_notifier import StopNotifier
 from gdbstub.protocol.session import Session
 from gdbstub.rsp import encode
-from gdbstub.target import Exited, Target, breakpoint_conditions
+from gdbstub.target import Exited, Target
 
 _log = logging.getLogger("gdbstub.server")
 
