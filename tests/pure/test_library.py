@@ -18,15 +18,6 @@ from tests.pure.fake_target import FakeTarget
 PROTOCOL = {
     *("agent", "architecture", "capabilities", "errors", "protocol", "rsp", "states", "target"),
 }
-    "agent",
-    "architecture",
-    "capabilities",
-    "errors",
-    "protocol",
-    "rsp",
-    "states",
-    "target",
-}
 
 
 def imported(program: str) -> set[str]:
