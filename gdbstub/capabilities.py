@@ -46,7 +46,7 @@ class Command(NamedTuple):
     packets: Mapping[bytes, Timing]
     #: Timings of the stop replies that the client was sent.
     stops: Timing
-    #: Number of the client's packets that were found in the packet cache.
+    #: Number of the client's packets that were found in the cache of packets.
     cache_hits: int = 0
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from gdbstub.debug.run_state import TRANSITIONS
+from gdbstub.debug.run_state import TRANSITIONS as DEBUGGER
 from gdbstub.protocol.states import SESSION
 from gdbstub.states import Event, State, Transitions
 
@@ -27,7 +27,7 @@ def page() -> str:
 def _chapters() -> Iterator[str]:
     """A chapter for each table: one line here adds a table."""
     yield _chapter(SESSION, "gdbstub/protocol/states.py")
-    yield _chapter(TRANSITIONS, "gdbstub/debug/run_state.py")
+    yield _chapter(DEBUGGER, "gdbstub/debug/run_state.py")
 
 
 def _chapter(table: Transitions[State, Event], file: str) -> str:

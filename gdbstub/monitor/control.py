@@ -5,6 +5,8 @@ None sets it going.
 
 from typing import Final
 
+from gdbstub.errors import MachineError
+from gdbstub.machine import virtual_time
 from gdbstub.monitor.context import CommandContext, command
 
 _STALE: Final = (
@@ -61,6 +63,10 @@ def time(context: CommandContext, wanted: str | None) -> str:
     it was looked at.
     free: time passes for it as it does outside; its timers are then due when it goes on.
     """
+    if (clock := virtual_time(context.machine)) is None:
+        if wanted == "still":
+            raise MachineError("this machine offers no clock that stands still, only time free")
+        return _TIME["free"]
     if wanted:
-        context.machine.time_stands_still = wanted == "still"
-    return _TIME["still" if context.machine.time_stands_still else "free"]
+        clock.time_stands_still = wanted == "still"
+    return _TIME["still" if clock.time_stands_still else "free"]

@@ -16,7 +16,14 @@ from tests.pure.fake_target import FakeTarget
 
 #: The modules that a library of protocols may bring along.
 PROTOCOL = {
-    *("agent", "architecture", "capabilities", "errors", "protocol", "rsp", "states", "target"),
+    "agent",
+    "architecture",
+    "capabilities",
+    "errors",
+    "protocol",
+    "rsp",
+    "states",
+    "target",
 }
 
 
