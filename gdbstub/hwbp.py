@@ -1,14 +1,223 @@
-"""Hardware breakpoints and watchpoints: from what a client asks for to comparator values.
+"""Hardware breakpoints and watchpoints: DBGBCR and DBGWCR values for what a client asked for.
 
-It arms nothing: ``registers`` says what the machine should hold. Source: Arm ARM D2.8
-"Breakpoint exceptions" and D2.9 "Watchpoint exceptions".
+The module has three parts: planning of comparators, matching of a debug exception to the request
+behind it, and the table of requests. It arms nothing: ``HardwareBreakpoints.registers`` returns
+what the machine is to hold. Comparators that cannot watch all bytes exactly watch more than was
+asked for; ``find_hit`` recognises a hit outside. Source: Arm ARM D2.8 "Breakpoint exceptions" and
+D2.9 "Watchpoint exceptions".
 """
 
+from collections.abc import Iterable, Mapping
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Final, NamedTuple
+
 from gdbstub.aarch64.comparators import breakpoint_at, canonical
+from gdbstub.aarch64.sysreg import DBGWCR
 from gdbstub.errors import NoSlot
 from gdbstub.machine import DebugRegisters
 from gdbstub.target import BreakpointKind
-from gdbstub.watchpoints import LSC, Elsewhere, Plan, Watchpoint, allot, hit
+
+LSC: Final = {BreakpointKind.READ: 0b01, BreakpointKind.WRITE: 0b10, BreakpointKind.ACCESS: 0b11}
+_LEAST: Final = 8
+_MOST: Final = 1 << 31  # DBGWCR.MASK
+_TAG: Final = 0xFF << 56
+#: The most bytes that one instruction accesses: DC ZVA of the largest block.
+_FAR_OFF: Final = 2048
+
+
+class Slot(NamedTuple):
+    """One comparator's part of a watchpoint: it watches ``size`` bytes from ``gva``."""
+
+    gva: int
+    size: int
+
+    def registers(self, kind: BreakpointKind) -> tuple[int, int]:
+        """Return the values of DBGWCR and DBGWVR."""
+        if self.size >= _LEAST:
+            control = DBGWCR(E=1, PAC=0b11, LSC=LSC[kind], BAS=0xFF)
+            if self.size > _LEAST:
+                control = DBGWCR(control, MASK=self.size.bit_length() - 1)
+            return control, canonical(self.gva)
+        bas = (1 << self.size) - 1 << (self.gva & 7)
+        return DBGWCR(E=1, PAC=0b11, LSC=LSC[kind], BAS=bas), canonical(self.gva & -8)
+
+
+Slots = tuple[Slot, ...]
+
+
+class Watchpoint(NamedTuple):
+    """A watched range, as a client asked for it: ``length`` bytes from ``gva``."""
+
+    kind: BreakpointKind
+    gva: int
+    length: int
+
+    @property
+    def watched(self) -> range:
+        """Return the watched addresses, without their tag."""
+        start = self.gva & ~_TAG
+        return range(start, start + self.length)
+
+    def distance(self, far: int) -> int:
+        """Return the distance in bytes of *far* from the watched range; 0 inside.
+
+        FAR may name any byte of the access, also one before the range, and may be tagged
+        (linux/arch/arm64/kernel/hw_breakpoint.c, get_distance_from_watchpoint).
+        """
+        return _gap(self.watched, far & ~_TAG)
+
+    def clamp(self, far: int) -> int:
+        """Return the watched byte nearest to *far*: a client drops an address outside its range."""
+        watched = self.watched
+        return self.gva & _TAG | min(max(far & ~_TAG, watched.start), watched.stop - 1)
+
+
+#: The comparators that serve each watchpoint.
+WatchpointPlan = Mapping[Watchpoint, Slots]
+
+
+class Elsewhere(Enum):
+    """A hit that belongs to no watchpoint of the client."""
+
+    OUTSIDE = auto()  # in what our comparators watch beyond the range
+    NOBODY = auto()  # of ours has anything to do with it
+
+
+def _gap(watched: range, address: int) -> int:
+    return max(watched.start - address, address - watched.stop + 1, 0)
+
+
+def _meet(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
+# Planning.
+
+
+class Cover(NamedTuple):
+    """Comparators that watch all of a range, and ``waste`` bytes besides."""
+
+    slots: Slots
+    waste: int
+
+
+#: The useful covers of one range: each has more comparators than the one before, and less waste.
+Covers = tuple[Cover, ...]
+
+
+@lru_cache(maxsize=256)
+def covers(gva: int, length: int, most: int) -> Covers:
+    """Find the covers of *length* bytes by at most *most* comparators; none if they do not suffice.
+
+    A comparator watches a run of bytes within 8 aligned ones, or an aligned power of two.
+    """
+    start, stop = gva, gva + length
+    first, last = start // _MOST, (stop - 1) // _MOST
+    if last - first >= most:
+        return ()  # not to be counted through: a client may ask for any length
+    found: Covers = (Cover((), 0),)
+    for block in range(first, last + 1):
+        found = _both(found, _within(block * _MOST, _MOST, start, stop, most), most)
+    return found
+
+
+def _within(base: int, size: int, start: int, stop: int, most: int) -> Covers:
+    """Find the covers of the part of a range that lies in one block."""
+    low, high = max(start, base), min(stop, base + size)
+    if low >= high:
+        return (Cover((), 0),)
+    if size == _LEAST:
+        return (Cover((Slot(low, high - low),), 0),)
+    whole = Cover((Slot(base, size),), size - (high - low))
+    if not whole.waste:
+        return (whole,)
+    half = size // 2
+    left = _within(base, half, start, stop, most)
+    right = _within(base + half, half, start, stop, most)
+    return _best((whole, *_both(left, right, most)))
+
+
+def _both(one: Covers, other: Covers, most: int) -> Covers:
+    """Combine the covers of two parts of a range."""
+    return _best(
+        Cover(a.slots + b.slots, a.waste + b.waste)
+        for a in one
+        for b in other
+        if len(a.slots) + len(b.slots) <= most
+    )
+
+
+def _best(found: Iterable[Cover]) -> Covers:
+    """Keep the covers that no other one beats in both numbers."""
+    best: list[Cover] = []
+    for cover in sorted(found, key=lambda cover: (len(cover.slots), cover.waste)):
+        if not best or cover.waste < best[-1].waste:
+            best.append(cover)
+    return tuple(best)
+
+
+@lru_cache(maxsize=64)
+def plan_watchpoints(watchpoints: tuple[Watchpoint, ...], slots: int) -> WatchpointPlan | None:
+    """Share *slots* comparators out so that as little as possible is watched besides.
+
+    Returns None if they do not suffice, however much they watched besides.
+    """
+    # By how many comparators are used: the waste, and the share of each watchpoint so far.
+    plans: dict[int, tuple[int, tuple[Slots, ...]]] = {0: (0, ())}
+    for watchpoint in watchpoints:
+        further: dict[int, tuple[int, tuple[Slots, ...]]] = {}
+        for cover in covers(watchpoint.gva, watchpoint.length, slots):
+            for used, (waste, shares) in plans.items():
+                total = used + len(cover.slots)
+                candidate = waste + cover.waste, (*shares, cover.slots)
+                if total <= slots and (total not in further or candidate[0] < further[total][0]):
+                    further[total] = candidate
+        plans = further
+    if not plans:
+        return None
+    _, shares = min(plans.values(), key=lambda plan: plan[0])
+    return dict(zip(watchpoints, shares, strict=True))
+
+
+# Matching.
+
+
+def find_hit(
+    plan: WatchpointPlan, far: int, accessed: range | None, *, write: bool
+) -> Watchpoint | Elsewhere:
+    """Find the watchpoint that an exception with this FAR belongs to.
+
+    *accessed* is the range that the instruction accesses, if it is known.
+
+    Of several the one nearest to FAR, which may be any byte from the first one accessed to the
+    last one watched.
+    """
+    wanted = BreakpointKind.WRITE if write else BreakpointKind.READ
+    candidates = [w for w in plan if w.kind in (wanted, BreakpointKind.ACCESS)]
+    if not candidates:
+        return Elsewhere.NOBODY
+    if accessed is not None:
+        start = accessed.start & ~_TAG
+        bytes_ = range(start, start + len(accessed))
+        touched = [w for w in candidates if _meet(w.watched, bytes_)]
+        if not touched and any(_covered(plan[w], bytes_) for w in candidates):
+            return Elsewhere.OUTSIDE
+        candidates = touched or candidates
+    nearest = min(candidates, key=lambda watchpoint: watchpoint.distance(far))
+    if nearest.distance(far) < _FAR_OFF:
+        return nearest
+    address = far & ~_TAG
+    if any(_covered(plan[w], range(address, address + 1)) for w in candidates):
+        return Elsewhere.OUTSIDE
+    return Elsewhere.NOBODY
+
+
+def _covered(slots: Slots, accessed: range) -> bool:
+    return any(_meet(range(s.gva & ~_TAG, (s.gva & ~_TAG) + s.size), accessed) for s in slots)
+
+
+# The table of requests.
 
 
 class HardwareBreakpoints:
@@ -17,17 +226,16 @@ class HardwareBreakpoints:
     def __init__(self, breakpoint_slots: int, watchpoint_slots: int) -> None:
         self._breakpoint_slots = breakpoint_slots
         self._watchpoint_slots = watchpoint_slots
-        self._breakpoints: dict[
-            int, set[BreakpointKind]
-        ] = {}  # by canonical address: who asked for it
-        self._watchpoints: Plan = {}
+        # By canonical address: the kinds that were asked for there.
+        self._breakpoints: dict[int, set[BreakpointKind]] = {}
+        self._watchpoints: WatchpointPlan = {}
         self._made: DebugRegisters | None = None  # what ``registers`` said, until a change
 
     def insert(self, kind: BreakpointKind, gva: int, length: int) -> None:
-        """Plan one more; twice is once.
+        """Insert a breakpoint or watchpoint; twice is the same as once.
 
         Raises:
-            NoSlot: they do not suffice; nothing has changed.
+            NoSlot: the comparators do not suffice; nothing has changed.
         """
         if kind in LSC:
             self._insert_watchpoint(Watchpoint(kind, gva, length))
@@ -35,7 +243,7 @@ class HardwareBreakpoints:
             self._insert_breakpoint(kind, gva)
 
     def _insert_breakpoint(self, kind: BreakpointKind, gva: int) -> None:
-        """One comparator serves both kinds: Z0 gets one where nothing is mapped yet."""
+        """Insert an address. One comparator serves both kinds: Z0 may be served by one, too."""
         key = canonical(gva) & -4
         if key not in self._breakpoints and len(self._breakpoints) >= self._breakpoint_slots:
             raise NoSlot(
@@ -47,7 +255,7 @@ class HardwareBreakpoints:
     def _insert_watchpoint(self, watchpoint: Watchpoint) -> None:
         if watchpoint in self._watchpoints:
             return
-        plan = allot((*self._watchpoints, watchpoint), self._watchpoint_slots)
+        plan = plan_watchpoints((*self._watchpoints, watchpoint), self._watchpoint_slots)
         if plan is None:
             raise NoSlot(
                 f"watching {watchpoint.length} bytes at {watchpoint.gva:#x} takes more than is "
@@ -56,12 +264,12 @@ class HardwareBreakpoints:
         self._watchpoints, self._made = plan, None
 
     def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
-        """Take back what the same arguments inserted; absent is no error."""
+        """Remove what the same arguments inserted; absent is no error."""
         self._made = None
         if kind in LSC:
             gone = Watchpoint(kind, gva, length)
             rest = tuple(w for w in self._watchpoints if w != gone)
-            self._watchpoints = allot(rest, self._watchpoint_slots) or {}
+            self._watchpoints = plan_watchpoints(rest, self._watchpoint_slots) or {}
             return
         key = canonical(gva) & -4
         kinds = self._breakpoints.get(key, set())
@@ -70,13 +278,13 @@ class HardwareBreakpoints:
             self._breakpoints.pop(key, None)
 
     def clear(self) -> None:
-        """Take everything back."""
+        """Remove everything."""
         self._breakpoints.clear()
         self._watchpoints = {}
         self._made = None
 
     def registers(self, *, enabled: bool) -> DebugRegisters:
-        """What every vCPU's comparators should hold; the same object while nothing changes."""
+        """Return what every vCPU is to hold: the same object while nothing changes."""
         if self._made is None or self._made.enabled != enabled:
             watchpoints = tuple(
                 slot.registers(watchpoint.kind)
@@ -88,12 +296,12 @@ class HardwareBreakpoints:
         return self._made
 
     def kinds_at(self, pc: int) -> tuple[BreakpointKind, ...]:
-        """What a client asked for at *pc*, where a breakpoint exception is ours.
+        """Return the kinds that a client asked for at *pc*, where a breakpoint exception is ours.
 
         SOFTWARE first: a client drops a hardware stop where it knows of none.
         """
         return tuple(sorted(self._breakpoints.get(canonical(pc), ())))
 
     def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
-        """The watchpoint that an exception belongs to: see ``watchpoints.hit``."""
-        return hit(self._watchpoints, far, accessed, write=write)
+        """Find the watchpoint that an exception belongs to: see ``find_hit``."""
+        return find_hit(self._watchpoints, far, accessed, write=write)

@@ -10,9 +10,9 @@ import platform
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
+from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS
 from gdbstub.errors import InputError, StubError
 from gdbstub.kvm import abi, features
 from gdbstub.kvm.abi import ffi
@@ -33,6 +33,9 @@ from gdbstub.machine import (
     Listener,
     RunMode,
 )
+
+if TYPE_CHECKING:
+    from gdbstub.architecture import Register
 
 _log = logging.getLogger("gdbstub.kvm")
 

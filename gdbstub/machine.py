@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sysreg import ESR
+from gdbstub.architecture import Register
 from gdbstub.errors import MemoryFault
 
 

@@ -15,7 +15,7 @@ from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.machine import Machine
-from gdbstub.monitor import MonitoredDebugger
+from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Endpoint, Stdio
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import Server
@@ -24,6 +24,8 @@ from gdbstub.vmm.console import keys_at_once, read_keys
 
 #: The pause before a guest that reads no keys is offered them again, in seconds.
 _ROOM_SECONDS: Final = 0.05
+#: The time that a step or a short run takes at most; vCPUs have threads of their own.
+STOP_WAIT_SECONDS: Final = 0.004
 
 
 class ServeSettings(NamedTuple):
@@ -64,11 +66,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def make_debugger(machine: Machine, program: GuestProgram) -> MonitoredDebugger:
-    """Make the target that a session serves."""
-    return MonitoredDebugger(machine, program)
-
-
 async def serve(
     machine: Machine,
     program: GuestProgram,
@@ -86,7 +83,7 @@ async def serve(
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
-    debugger = make_debugger(machine, program)
+    debugger = monitored_debugger(machine, program)
     if console is not None:
         # A client may leave at once, and end the program that reads the console.
         debugger.at_end = console.flush
@@ -96,6 +93,7 @@ async def serve(
         recorder=recorder,
         kill_on_disconnect=settings.kill_on_disconnect,
         encode=host_frame.encoder(),
+        stop_wait_timeout=STOP_WAIT_SECONDS,
     )
     await server.start()
     try:

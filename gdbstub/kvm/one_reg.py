@@ -9,7 +9,8 @@ import os
 from collections import defaultdict
 from typing import Final
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, Register
+from gdbstub.aarch64.registers import CNTVCT_EL0
+from gdbstub.architecture import Register
 from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi

@@ -59,7 +59,7 @@ def _row(context: CommandContext, entry: Entry) -> tuple[str, ...]:
     state = "armed" if context.history.armed(entry) else "asked" if entry.asked else "out"
     return (
         *(_KINDS[entry.kind], f"{entry.gva:#x}", f"{entry.length:5}", f"{entry.hits:4}"),
-        f"{context.breakpoints.false_hits[entry.kind, entry.gva]:5}",
+        f"{context.breakpoints.conditions.false_hits[entry.kind, entry.gva]:5}",
         *(state, places),
     )
 

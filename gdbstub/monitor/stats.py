@@ -6,10 +6,10 @@ Counting goes on all the time; this only shows it.
 from collections.abc import Mapping
 from typing import Final
 
+from gdbstub.capabilities import Timing
 from gdbstub.machine import counted
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
-from gdbstub.target import Timing
 
 _UNKNOWN: Final = "(not known)"
 
@@ -26,6 +26,7 @@ def stats(context: CommandContext) -> str:
     packets = {name.decode() or _UNKNOWN: timing for name, timing in context.asked.packets.items()}
     rows = [_took(name, timing) for name, timing in sorted(packets.items())]
     rows.append(_took("(stops)", context.asked.stops))
+    rows.append(("(from the cache)", f"{context.asked.cache_hits:8}", ""))
     parts = [table(rows, ("packet", "  number", "us each"))]
     if (machine := counted(context.machine)) is None:
         return "\n".join([*parts, "This machine offers no counts of exits and system calls.\n"])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gdbstub.aarch64.registers import PC, X
+from gdbstub.debug.caches import Caches
 from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Range, Report, Resume, Stopped
@@ -13,11 +14,11 @@ _BOUND: Final = 20.0  # seconds
 
 
 class Client:
-    """What a test wants of the target; thread *n* is vCPU *n* - 1."""
+    """A client's requests to the target, as methods for tests; thread *n* is vCPU *n* - 1."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, caches: Caches | None = None) -> None:
         self.machine = machine
-        self.target = Debugger(machine)
+        self.target = Debugger(machine, caches=caches)
         self._notifier: queue.Queue[None] = queue.Queue()
         self.target.notify = lambda: self._notifier.put(None)
         self._interrupts = False

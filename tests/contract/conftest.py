@@ -8,12 +8,12 @@ import pytest
 from gdbstub.machine import Capabilities, Machine
 from tests.contract.backends import BACKENDS, KVM, Backend, Factory
 from tests.contract.programs import Program
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 Capability = TypeVar("Capability")
 
 #: ``start(program, vcpus=…)`` gives a recorder; its ``machine`` is closed after the test.
-Start = Callable[..., Recorder]
+Start = Callable[..., StopRecorder]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -72,8 +72,8 @@ def machine_factory(backend: Backend) -> Iterator[Factory]:
 def start(machine_factory: Factory) -> Start:
     """A machine with a program of the table, and a recorder that listens to it."""
 
-    def begin(program: Program, *, vcpus: int = 1) -> Recorder:
-        return Recorder(machine_factory(program.image, vcpus=vcpus))
+    def begin(program: Program, *, vcpus: int = 1) -> StopRecorder:
+        return StopRecorder(machine_factory(program.image, vcpus=vcpus))
 
     return begin
 
@@ -83,9 +83,9 @@ def start_kvm() -> Iterator[Start]:
     """The same on KVM, for what only a real host does."""
     made: list[Machine] = []
 
-    def begin(program: Program, *, vcpus: int = 1) -> Recorder:
+    def begin(program: Program, *, vcpus: int = 1) -> StopRecorder:
         made.append(KVM.load()(program.image, vcpus=vcpus))
-        return Recorder(made[-1])
+        return StopRecorder(made[-1])
 
     yield begin
     for machine in made:

@@ -17,6 +17,7 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import SCTLR, TCR
+from gdbstub.debug.caches import Content
 from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Report, Resume, Stopped, StopReason
@@ -105,7 +106,8 @@ class Spaces:
         registers.set(TTBR1_EL1, kernel.ttbr)
         registers.set(CPSR, EL1H if el else EL0T)
         registers.set(PC, pc)
-        self.debugger._memory.forget()  # a guest does not write registers while it is parked
+        # A guest does not write registers while it is parked.
+        self.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
 
     def pc(self) -> int:
         return self.machine.vcpus[0].get(PC)

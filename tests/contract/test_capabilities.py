@@ -4,12 +4,13 @@ import pytest
 
 from gdbstub import machine as seam
 from gdbstub import rsp
+from gdbstub.capabilities import Command, Timing, memory_tags, restartable
 from gdbstub.errors import MachineError
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import Capabilities, Machine
-from gdbstub.monitor import MonitoredDebugger
+from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.session import Session
-from gdbstub.target import Command, Exited, Timing, memory_tags, restartable
+from gdbstub.target import Exited
 from tests.contract.backends import Backend
 from tests.contract.client import Client
 from tests.contract.conftest import Start
@@ -36,7 +37,7 @@ def test_a_machine_describes_its_ram(start: Start) -> None:
 def ask(machine: Machine, line: str) -> str:
     """What a person gets for a monitor command."""
     command = Command(1, line, frozenset(), {}, Timing())
-    return MonitoredDebugger(machine).monitor(command)
+    return monitored_debugger(machine).monitor(command)
 
 
 @pytest.mark.lacks("reset")

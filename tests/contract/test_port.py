@@ -13,7 +13,7 @@ from gdbstub.kvm import abi
 from gdbstub.machine import DebugExit, DebugRegisters, RunFailure, RunMode
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import BREAKS, COUNT, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 from tests.fakes.port import FaultyPort
 
 pytestmark = pytest.mark.own_kvm
@@ -45,7 +45,7 @@ def test_a_machine_that_cannot_be_made_leaves_nothing(name: str) -> None:
 def test_a_resume_that_cannot_be_armed(code: int) -> None:
     port = FaultyPort()
     with closing(kvm_machine(COUNT.image, port=port)) as machine:
-        recorder = Recorder(machine)
+        recorder = StopRecorder(machine)
         port.faults[abi.SET_GUEST_DEBUG] = code
         with pytest.raises(MachineError, match=r"^KVM_SET_GUEST_DEBUG: ") as caught:
             machine.resume({0: RunMode(step=True)})
@@ -59,7 +59,7 @@ def test_a_vcpu_that_cannot_go_on_parks_with_the_reason(code: int) -> None:
     """The call is made on the vCPU's own thread."""
     port = FaultyPort()
     with closing(kvm_machine(BREAKS.image, port=port)) as machine:
-        recorder = Recorder(machine)
+        recorder = StopRecorder(machine)
         machine.arm(DebugRegisters(enabled=True))
 
         def step_on(_: DebugExit) -> RunMode:
@@ -87,7 +87,7 @@ def test_a_register_that_cannot_be_read_once() -> None:
 def test_a_reset_that_fails_leaves_no_vcpus_and_can_be_tried_again() -> None:
     port = FaultyPort()
     with closing(kvm_machine(COUNT.image, vcpus=2, port=port)) as machine:
-        recorder, threads = Recorder(machine), threading.active_count()
+        recorder, threads = StopRecorder(machine), threading.active_count()
         port.faults[abi.GET_REG_LIST] = errno.ENOMEM
         with pytest.raises(MachineError, match=r"^KVM_GET_REG_LIST: "):
             machine.reset()

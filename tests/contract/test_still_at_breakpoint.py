@@ -27,8 +27,8 @@ def cut_short(client: Client, kind: BreakpointKind, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(client.machine, "resume", lambda _: None)
         target.resume(Resume({1: Action.CONTINUE}))
-        assert target.debug_exit(DebugExit(0, HIT[kind])) is not None
-        target.parked(())
+        assert client.machine.listener.debug_exit(DebugExit(0, HIT[kind])) is not None
+        client.machine.listener.parked(())
         target.take_report()
 
 
@@ -67,7 +67,7 @@ def cut_short_again_before_it_is_met(client: Client, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(client.machine, "resume", lambda _: None)
         client.target.resume(Resume({1: Action.CONTINUE}))
-        client.target.parked(())
+        client.machine.listener.parked(())
         client.target.take_report()
 
 

@@ -5,7 +5,7 @@ It passes all on to the fake machine, and offers nothing of what that has beside
 
 from collections.abc import Mapping, Sequence
 
-from gdbstub.aarch64.registers import Register
+from gdbstub.architecture import Register
 from gdbstub.machine import Capabilities, DebugRegisters, Listener, Machine, RunMode
 from tests.fakes import machine as fake
 from tests.fakes.machine import FakeMachine

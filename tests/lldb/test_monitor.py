@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gdbstub.monitor.context import COMMANDS
+from gdbstub.monitor.commands import COMMANDS
 from tests.lldb.conftest import Client
 
 #: Each command as it is typed in ``touch``, and what is then said.

@@ -90,7 +90,7 @@ def test_who_waits_for_a_hold_is_let_out_to_park(exclusive: ExclusiveSection) ->
 
 
 class Observed(ExclusiveSection):
-    """Sets an event when a vCPU waits; ``end_exclusive`` needs the lock that it waits by."""
+    """Sets an event when a vCPU waits, which lasts until ``end_exclusive``."""
 
     def __init__(self) -> None:
         super().__init__()

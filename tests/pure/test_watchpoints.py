@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.aarch64.sysreg import DBGWCR
+from gdbstub.hwbp import Elsewhere, Slots, Watchpoint, covers, find_hit, plan_watchpoints
 from gdbstub.target import BreakpointKind
-from gdbstub.watchpoints import Elsewhere, Slots, Watchpoint, allot, covers, hit
 
 KERNEL = 0xFFFF_8000_0800_0000
 GB = 1 << 30
@@ -68,7 +68,7 @@ def test_a_cover_never_leaves_a_byte_out(wanted: Watchpoint, most: int) -> None:
 def test_a_plan_watches_all_that_was_asked_for_with_what_there_is(
     wanted: list[Watchpoint], slots: int
 ) -> None:
-    plan = allot(tuple(wanted), slots)
+    plan = plan_watchpoints(tuple(wanted), slots)
     if plan is None:
         # Not even with the fewest for each.
         each = [covers(w.gva, w.length, slots) for w in wanted]
@@ -119,7 +119,7 @@ def test_too_few_comparators_watch_the_least_more(
 def test_what_no_comparators_can_cover_is_none() -> None:
     assert covers(2 * GB - 8, 16, 1) == ()
     assert covers(0, (1 << 64) - 1, 4) == ()
-    assert allot((Watchpoint(BreakpointKind.WRITE, 2 * GB - 8, 16),), 1) is None
+    assert plan_watchpoints((Watchpoint(BreakpointKind.WRITE, 2 * GB - 8, 16),), 1) is None
 
 
 def test_comparators_go_where_they_save_most() -> None:
@@ -127,7 +127,7 @@ def test_comparators_go_where_they_save_most() -> None:
         Watchpoint(BreakpointKind.WRITE, 0x1008, 0x140),
         Watchpoint(BreakpointKind.READ, 0x2005, 8),
     )
-    plan = allot((big, small), 4)
+    plan = plan_watchpoints((big, small), 4)
     assert plan is not None
     # Two for the small one would save 8 bytes; a third for the big one saves 56.
     assert watched_by(plan[small]) == [range(0x2000, 0x2010)]
@@ -143,7 +143,7 @@ WRITE, ACCESS = (
 
 
 def _plan(*wanted: Watchpoint, slots: int = 4) -> dict[Watchpoint, Slots]:
-    plan = allot(wanted, slots)
+    plan = plan_watchpoints(wanted, slots)
     assert plan is not None
     return dict(plan)
 
@@ -162,7 +162,7 @@ def _plan(*wanted: Watchpoint, slots: int = 4) -> dict[Watchpoint, Slots]:
 def test_a_hit_is_the_nearest_of_its_kind(
     far: int, write: bool, whose: Watchpoint, clamped: int
 ) -> None:
-    found = hit(_plan(WRITE, ACCESS), far, None, write=write)
+    found = find_hit(_plan(WRITE, ACCESS), far, None, write=write)
     assert found == whose
     assert whose.clamp(far) == clamped
 
@@ -170,16 +170,16 @@ def test_a_hit_is_the_nearest_of_its_kind(
 def test_two_kinds_at_one_address_are_told_apart() -> None:
     read = Watchpoint(BreakpointKind.READ, 0x1000, 8)
     plan = _plan(WRITE, read)
-    assert hit(plan, 0x1003, None, write=True) == WRITE
-    assert hit(plan, 0x1003, None, write=False) == read
+    assert find_hit(plan, 0x1003, None, write=True) == WRITE
+    assert find_hit(plan, 0x1003, None, write=False) == read
 
 
 def test_a_kind_that_nobody_watches_for_is_nobody_s() -> None:
-    assert hit(_plan(WRITE), 0x1000, None, write=False) is Elsewhere.NOBODY
+    assert find_hit(_plan(WRITE), 0x1000, None, write=False) is Elsewhere.NOBODY
 
 
 def test_a_far_away_hit_is_nobody_s() -> None:
-    assert hit(_plan(WRITE), 0x9000_0000, None, write=True) is Elsewhere.NOBODY
+    assert find_hit(_plan(WRITE), 0x9000_0000, None, write=True) is Elsewhere.NOBODY
 
 
 #: One comparator: it watches 0x1000 to 0x103f.
@@ -205,10 +205,10 @@ def test_a_hit_beyond_the_range_is_none(
 ) -> None:
     plan = _plan(WIDE, slots=1)
     assert watched_by(plan[WIDE]) == [range(0x1000, 0x1040)]
-    assert hit(plan, far, accessed, write=True) == whose
+    assert find_hit(plan, far, accessed, write=True) == whose
 
 
 def test_far_beyond_the_range_even_an_unknown_access_is_outside() -> None:
     wide = Watchpoint(BreakpointKind.WRITE, 0x10_0000, 3 << 19)
     plan = _plan(wide, slots=1)
-    assert hit(plan, 0x3F_FFF8, None, write=True) is Elsewhere.OUTSIDE
+    assert find_hit(plan, 0x3F_FFF8, None, write=True) is Elsewhere.OUTSIDE
