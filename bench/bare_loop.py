@@ -1,6 +1,6 @@
 """A bare loop of KVM_RUN and KVM_GET_ONE_REG, in the lab: the floor under range stepping.
 
-One vCPU, on the only thread; prints how many instructions it has stepped in how many nanoseconds.
+One vCPU is run by the only thread. Two numbers are printed: instructions stepped, nanoseconds.
 """
 
 import mmap

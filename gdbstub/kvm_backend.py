@@ -12,9 +12,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
+from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS
 from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm import features as kvm_features
@@ -26,6 +26,9 @@ from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.tags import KvmTags
 from gdbstub.kvm.vcpu import KICK, KvmVcpu, Mmio
 from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener, RunMode
+
+if TYPE_CHECKING:
+    from gdbstub.architecture import Register
 
 _log = logging.getLogger("gdbstub.kvm")
 

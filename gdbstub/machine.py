@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sysreg import ESR
+from gdbstub.architecture import Register
 
 
 class Power(Enum):

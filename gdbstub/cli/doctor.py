@@ -1,6 +1,6 @@
-"""What this host can do for the stub, what is missing, and how to get it.
+"""``gdbstub doctor``: the host's KVM and programs, and how to install the missing ones.
 
-It changes nothing: a scratch VM is made and given back.
+Nothing is changed: a VM is created for the questions to KVM, and destroyed.
 """
 
 import json
@@ -18,7 +18,7 @@ from gdbstub.kvm_backend import open_kvm
 from gdbstub.vmm import gic
 from gdbstub.vmm.layout import Gic
 
-#: Program, the Debian package that has it, and what it is for.
+#: Program, its Debian package, and its purpose.
 _TOOLS: Final = (
     ("gdb-multiarch", "gdb-multiarch", "debugging arm64 guests from any machine"),
     ("qemu-system-aarch64", "qemu-system-arm", "the lab"),
@@ -31,7 +31,7 @@ _TOOLS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Kvm:
-    """What KVM on this host offers an arm64 guest."""
+    """Abilities of this host's KVM for an arm64 guest."""
 
     guest_debug: bool
     breakpoint_slots: int
@@ -46,18 +46,21 @@ class Kvm:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All of it. ``host`` is what ``--host auto`` comes to; ``missing`` are sentences."""
+    """Result of an examination."""
 
     kernel: str
     machine: str
+    #: The host that ``--host auto`` chooses: ``kvm`` or ``lab``.
     host: str
     kvm: Kvm | None
+    #: Version of each program; None if it is not installed.
     tools: dict[str, str | None]
+    #: One line of text for each missing thing, with the remedy.
     missing: list[str] = field(default_factory=list)
 
 
 def examine() -> Findings:
-    """Look at this host."""
+    """Examine this host."""
     missing: list[str] = []
     kvm = None
     machine = platform.machine()
@@ -106,7 +109,7 @@ def _examine_kvm() -> Kvm:
 
 
 def _version(program: str) -> str | None:
-    """The first figure that looks like a version in what *program* says of itself."""
+    """Return the version that *program* prints; None if it is not installed."""
     if (path := shutil.which(program)) is None:
         return None
     option = "-V" if program == "ssh" else "--version"
@@ -119,7 +122,7 @@ def _version(program: str) -> str | None:
 
 
 def show(findings: Findings, *, as_json: bool) -> int:
-    """Print *findings*; return the exit status: 0 when a guest could be run somehow."""
+    """Print *findings*; return the exit status: 0 if a guest can be run, on KVM or in the lab."""
     able = findings.host == "kvm" or findings.tools["qemu-system-aarch64"] is not None
     if as_json:
         print(json.dumps(asdict(findings), indent=2))

@@ -37,6 +37,8 @@ _log = logging.getLogger("gdbstub.run")
 
 #: How long a guest that reads no keys is left alone before it is offered them again.
 _ROOM_SECONDS: Final = 0.05
+#: Time in which a step has stopped, and a short run. vCPUs have threads of their own.
+STOP_WAIT_SECONDS: Final = 0.004
 
 
 class Source(NamedTuple):
@@ -145,6 +147,7 @@ async def serve(settings: Settings, signals: Waiting) -> int:
                 recorder=recorder,
                 kill_on_disconnect=settings.kill_on_disconnect,
                 encode=host_frame.encode,
+                stop_wait_timeout=STOP_WAIT_SECONDS,
             )
             await server.start()
             try:

@@ -1,6 +1,6 @@
-"""``gdbstub run`` where there is no arm64 KVM: the same session, inside the lab.
+"""``gdbstub run`` on a machine without arm64 KVM: the session runs inside the lab.
 
-It passes the checked settings on and runs the script here; ``lab/`` does the rest.
+The checked settings are passed to the command there; the script of ``--script`` runs here.
 """
 
 import asyncio
@@ -19,8 +19,7 @@ from typing import Final
 
 from gdbstub.cli.run import Settings, Source, announce, console_fd, first, recording, until_signal
 from gdbstub.cli.script import run_script
-from gdbstub.errors import InputError
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
 from gdbstub.lab.qemu import Options
@@ -32,16 +31,16 @@ from gdbstub.vmm.console import is_keyboard, keys_at_once
 
 _log = logging.getLogger("gdbstub.run")
 
-#: GDB's remotetimeout is 2 seconds unless it was set.
-_PATIENCE_SECONDS: Final = 0.5
+#: Interval of the keep-alive bytes; GDB's remotetimeout is 2 seconds by default.
+_KEEP_ALIVE_SECONDS: Final = 0.5
 
 
 class _KeepAliveStdioForward(StdioForward):
-    """Standard input and output, with a client on it that waits for a lab to boot.
+    """Forward from stdio that keeps GDB waiting while the lab boots.
 
-    GDB sends a packet again when it has heard nothing for 2 seconds, and takes the second
-    reply for the next one's. Any byte outside a packet begins its patience anew, and is
-    ignored (gdb/remote.c, putpkt_binary and getpkt).
+    GDB sends a packet again after 2 seconds without a byte, and takes the second reply for that
+    of its next packet. A byte outside a packet restarts its timeout and is ignored
+    (gdb/remote.c, putpkt_binary and getpkt).
     """
 
     def __init__(self) -> None:
@@ -50,16 +49,16 @@ class _KeepAliveStdioForward(StdioForward):
         self._thread = threading.Thread(target=self._wait, daemon=True)
 
     def check(self) -> None:
-        """Begin to ask for patience."""
+        """Start to send keep-alive bytes."""
         self._thread.start()
 
     def open(self, lab: Lab, port: int) -> tuple[str, int]:
-        """Say no more: the streams are the stub's now."""
+        """Stop the keep-alive bytes, then forward the streams."""
         self._end()
         return super().open(lab, port)
 
     def close(self) -> None:
-        """End whichever of the two is going on."""
+        """Stop the keep-alive bytes and the forward."""
         self._end()
         super().close()
 
@@ -70,7 +69,7 @@ class _KeepAliveStdioForward(StdioForward):
 
     def _wait(self) -> None:
         with contextlib.suppress(OSError):
-            while not self._open.wait(_PATIENCE_SECONDS):
+            while not self._open.wait(_KEEP_ALIVE_SECONDS):
                 os.write(sys.stdout.fileno(), b"\n")
 
 
@@ -78,15 +77,15 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
     """Run the session to its end; return the exit status.
 
     Raises:
-        InputError: the endpoint, the console or the record cannot be had.
-        LabError: the lab cannot be made or does not come up.
+        InputError: the endpoint, the console or the record cannot be used.
+        LabError: the lab cannot be built or booted.
     """
     check_forward(settings.endpoint)
     forward = _forward(settings.endpoint)
     if isinstance(settings.endpoint, Tcp) and not settings.endpoint.local:
         _log.warning("%s: whoever can reach it controls the guest", settings.endpoint)
     with recording(settings.record):
-        pass  # what cannot be opened is known before anything boots
+        pass  # a file that cannot be opened is an error before the lab boots
     typing = settings.console == "-" and settings.script is None and is_keyboard(sys.stdin.fileno())
     with contextlib.ExitStack() as stack:
         console = stack.enter_context(open(console_fd(settings), "wb"))
@@ -104,7 +103,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             record=Path(settings.record) if settings.record else None,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
-            # A lab with memory tags is slower, so only who asks for them gets one.
+            # A lab with memory tags is slower, so it has them only on request.
             options=Options(mte=True) if settings.guest.cpu.mte else None,
         )
         remote = stack.enter_context(RemoteRun(request, on_listening))
@@ -129,7 +128,7 @@ def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typi
 
 
 async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> int:
-    # Not ``ended.result()``: a signal that came while that begins to wait would never be heard.
+    # Not ``ended.result()``: a signal that arrives as that begins to wait would be lost.
     async def end() -> int:
         status = await asyncio.wrap_future(ended)
         left = isinstance(settings.endpoint, Stdio) and status == 128 + signal.SIGTERM
@@ -148,13 +147,13 @@ async def _script(settings: Settings, command: str, remote: str, signals: Waitin
 
 
 def check_forward(endpoint: Endpoint) -> None:
-    """See whether there can be a way from *endpoint* into a lab.
+    """Check that *endpoint* can be forwarded into a lab.
 
     Raises:
-        InputError: there cannot.
+        InputError: it cannot.
     """
     if isinstance(endpoint, Tcp):
-        # QEMU will listen by one address; nobody else may by the others.
+        # QEMU listens on one address; no other program may listen on the others.
         endpoint.check()
         if not endpoint.has(socket.AF_INET):
             raise InputError(f"{endpoint}: the lab is reached by IPv4 only; give localhost:PORT")
@@ -176,7 +175,7 @@ def _forward(endpoint: Endpoint) -> PortForward:
 
 
 def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:
-    """What ``gdbstub run`` gets in the lab; a ``Path`` is copied there, from *spool* if need be."""
+    """Build the arguments of ``gdbstub run`` in the lab, with a ``Path`` for each input file."""
     guest, files = settings.guest, settings.files
     arguments: list[str | Path] = [_again(files.guest, spool / "guest")]
     arguments += ["--host=kvm", "--inner", *["-v"] * verbose]
@@ -199,7 +198,7 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
 
 
 def _again(source: Source, place: Path) -> Path:
-    """Where *source* can be read once more: where it was, or in *place* if it was a pipe."""
+    """Return a path with the contents of *source*: its own, or *place* if it was a pipe."""
     if source.data is None:
         return source.path
     place.write_bytes(source.data)

@@ -7,9 +7,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gdbstub.aarch64.registers import GENERAL, PC, Register
+from gdbstub.aarch64.architecture import AARCH64
+from gdbstub.aarch64.registers import GENERAL, PC
 from gdbstub.agent import Clauses
-from gdbstub.capabilities import Relocation
+from gdbstub.architecture import Register
+from gdbstub.capabilities import (
+    BreakpointConditions,
+    Capability,
+    Command,
+    HasExecFile,
+    Monitor,
+    PhysicalMemory,
+    Relocatable,
+    Relocation,
+    Restartable,
+    TaggedTarget,
+)
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.observer import NoProgram, Observer, Program
@@ -19,31 +32,39 @@ from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
 from gdbstub.errors import NoSuchThread, PacketError
 from gdbstub.machine import Machine, Power, Vcpu, ram_tags
-from gdbstub.target import BreakpointKind, Command, Report, Resume, Thread
+from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
 _READS = 256
 
 
-class Debugger:
+class Debugger(
+    PhysicalMemory,
+    Restartable,
+    TaggedTarget,
+    BreakpointConditions,
+    Monitor,
+    HasExecFile,
+    Relocatable,
+):
     """Implements ``Target``. It begins halted at the guest's first instruction.
 
     Thread *n* is vCPU *n* - 1.
     """
+
+    architecture = AARCH64
 
     def __init__(self, machine: Machine, *, caches: Caches | None = None) -> None:
         """Debug *machine*. ``Caches(enabled=False)`` makes the same debugger without caches."""
         self.notify: Callable[[], None] = lambda: None
         #: Called before a client hears that the guest has powered off.
         self.at_end: Callable[[], None] = lambda: None
-        #: Commands of ``monitor`` (``target.Monitor``); None where there are none.
-        self.monitor: Callable[[Command], str] | None = None
+        #: Commands of ``monitor``; None where there are none.
+        self.commands: Callable[[Command], str] | None = None
         #: Facts about the guest's program.
         self.program: Program = NoProgram()
         #: Objects that follow what this debugger does.
         self.observers: list[Observer] = []
-        #: Time to wait for a stop, in seconds (``Prompt``): enough for a step or a short run.
-        self.patience = 0.004
         #: Let a step end at an interrupt's vector, as KVM's steps do.
         self.step_irqs = False
         self.machine: Final = machine
@@ -70,17 +91,28 @@ class Debugger:
         """True from a resume to the ``take_report`` that follows it."""
         return self._control.running
 
+    def offers(self, capability: type[Capability]) -> bool:
+        """Return True unless *capability* needs something that this session does not have."""
+        if capability is Monitor:
+            return self.commands is not None
+        return self.program.relocatable if capability is Relocatable else True
+
+    def monitor(self, command: Command) -> str:
+        """Carry out a command (``Monitor``).
+
+        Raises:
+            StubError: it cannot be done.
+        """
+        if self.commands is None:
+            raise PacketError("this target has no commands")
+        return self.commands(command)
+
     # Program.
 
     @property
     def exec_file(self) -> str:
         """File of the guest's program (``HasExecFile``)."""
         return self.program.exec_file
-
-    @property
-    def relocatable(self) -> bool:
-        """True if the program can be located (``Relocatable``)."""
-        return self.program.relocatable
 
     def relocation(self) -> Relocation | None:
         """Return where the program is (``Relocatable``)."""

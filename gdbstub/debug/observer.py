@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from gdbstub.capabilities import HasExecFile, Relocatable, Relocation
+from gdbstub.capabilities import Relocation
 from gdbstub.target import BreakpointKind, Stopped
 
 
@@ -34,8 +34,22 @@ class Observer:
         """Follow ``kill``."""
 
 
-class Program(HasExecFile, Relocatable, Protocol):
+class Program(Protocol):
     """Facts about the program that the guest runs."""
+
+    @property
+    def exec_file(self) -> str:
+        """File of the program, as clients open it; empty if none is known."""
+        ...
+
+    @property
+    def relocatable(self) -> bool:
+        """True if ``relocation`` can find the program. The answer never changes."""
+        ...
+
+    def relocation(self) -> Relocation | None:
+        """Return the program's place; None if it is not known yet."""
+        ...
 
 
 class NoProgram:

@@ -20,12 +20,12 @@ from gdbstub.aarch64.registers import (
     SP,
     TCR_EL1,
     TPIDR,
-    Register,
     ccsidr,
     stack_pointer,
 )
 from gdbstub.aarch64.sve import VG, sve_registers
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
+from gdbstub.architecture import Register
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Machine, Vcpu
 

@@ -102,7 +102,7 @@ class StepOver:
         vcpu = self._vcpu
         pstate = PSTATE(vcpu.get(CPSR))
         stack = stack_pointer(pstate)
-        if does_nothing(word, pstate.BTYPE):
+        if does_nothing(word, pstate):
             if pstate.BTYPE:
                 vcpu.set(CPSR, PSTATE(pstate, BTYPE=0))
             vcpu.set(PC, pc + 4)

@@ -9,16 +9,9 @@ from enum import Enum, auto
 from typing import Final
 
 from gdbstub.aarch64.accesses import accessed
-from gdbstub.aarch64.registers import (
-    CPSR,
-    MDSCR_EL1,
-    PC,
-    SYSTEM_REGISTERS,
-    Register,
-    X,
-    stack_pointer,
-)
+from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, X, stack_pointer
 from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
+from gdbstub.architecture import Register
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister

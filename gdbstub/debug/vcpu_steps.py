@@ -10,7 +10,7 @@ from typing import Final
 
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
-from gdbstub.aarch64.instructions import WordAt, waits, waits_until
+from gdbstub.aarch64.instructions import WordAt, wait_is_nop, waits, waits_until
 from gdbstub.aarch64.registers import (
     CPSR,
     ID_AA64ISAR2_EL1,
@@ -92,7 +92,7 @@ class VcpuSteps:
         """Return True if the WFI or WFE seen at *pc* is still there and may be stepped as a NOP."""
         vcpu, word = self._vcpu, self.icache.now(pc)
         pstate = PSTATE(vcpu.get(CPSR))
-        if pstate.nRW or not waits(word):
+        if not wait_is_nop(word, pstate):
             return False
         if not pstate.EL and SCTLR(vcpu.get(SCTLR_EL1), nTWE=1, nTWI=1) != vcpu.get(SCTLR_EL1):
             return False  # the guest's kernel may have it trapped

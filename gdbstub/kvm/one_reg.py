@@ -10,7 +10,8 @@ import os
 from collections import defaultdict
 from typing import Final
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, Register
+from gdbstub.aarch64.registers import CNTVCT_EL0
+from gdbstub.architecture import Register
 from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
 from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm.abi import CData, ffi, libc

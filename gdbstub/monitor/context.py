@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gdbstub.aarch64.registers import Register
+from gdbstub.architecture import Register
+from gdbstub.capabilities import Command
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
@@ -15,7 +16,6 @@ from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
-from gdbstub.target import Command
 
 #: Register names of people and clients that the rows do not have.
 _ALIASES: Final = {"lr": "x30", "fp": "x29"}

@@ -6,6 +6,7 @@
 from collections.abc import Collection
 
 from gdbstub.aarch64.registers import PC
+from gdbstub.capabilities import Command
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import Observer
 from gdbstub.errors import NoSuchThread
@@ -13,14 +14,14 @@ from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
-from gdbstub.target import BreakpointKind, Command, Stopped, StopReason
+from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 
 def monitored_debugger(machine: Machine, program: GuestProgram = NO_PROGRAM) -> Debugger:
     """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*."""
     debugger = Debugger(machine)
     monitor = Monitor(debugger, program)
-    debugger.monitor = monitor.execute
+    debugger.commands = monitor.execute
     debugger.program = monitor.locator
     debugger.observers.append(monitor)
     return debugger
@@ -39,7 +40,7 @@ class Monitor(Observer):
         self.locator = KernelLocator(program, debugger.machine, debugger.memory)
 
     def execute(self, command: Command) -> str:
-        """Execute what was typed; return the text to show (``target.Monitor``).
+        """Execute what was typed; return the text to show (``capabilities.Monitor``).
 
         Raises:
             StubError: it cannot be done.

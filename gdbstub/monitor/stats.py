@@ -6,9 +6,9 @@ Counting goes on all the time; this only shows it.
 from collections.abc import Mapping
 from typing import Final
 
+from gdbstub.capabilities import Timing
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
-from gdbstub.target import Timing
 
 _UNKNOWN: Final = "(not known)"
 
@@ -25,6 +25,7 @@ def stats(context: CommandContext) -> str:
     packets = {name.decode() or _UNKNOWN: timing for name, timing in context.asked.packets.items()}
     rows = [_took(name, timing) for name, timing in sorted(packets.items())]
     rows.append(_took("(stops)", context.asked.stops))
+    rows.append(("(from the cache)", f"{context.asked.cache_hits:8}", ""))
     parts = [table(rows, ("packet", "  number", "us each"))]
     for group, numbers in context.machine.counts.items():
         parts.append(table(_counted(numbers), (group, "  number")))

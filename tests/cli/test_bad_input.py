@@ -1,4 +1,4 @@
-"""What cannot be used is refused by one clear line, exit status 2, and nothing done."""
+"""Unusable input: one clear line, exit status 2, and no effect."""
 
 import gzip
 import os

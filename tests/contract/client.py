@@ -14,7 +14,7 @@ _BOUND: Final = 20.0  # seconds
 
 
 class Client:
-    """What a test wants of the target; thread *n* is vCPU *n* - 1."""
+    """A client's requests to the target, as methods for tests; thread *n* is vCPU *n* - 1."""
 
     def __init__(self, machine: Machine, *, caches: Caches | None = None) -> None:
         self.machine = machine

@@ -7,10 +7,10 @@ import pytest
 from gdbstub.machine import Machine
 from tests.contract.backends import BACKENDS, KVM, Backend, Factory
 from tests.contract.programs import Program
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 #: ``start(program, vcpus=…)`` gives a recorder; its ``machine`` is closed after the test.
-Start = Callable[..., Recorder]
+Start = Callable[..., StopRecorder]
 
 _USABLE = [
     pytest.param(backend, id=backend.name, marks=backend.marks)
@@ -46,8 +46,8 @@ def machine_factory(backend: Backend) -> Iterator[Factory]:
 def start(machine_factory: Factory) -> Start:
     """A machine with a program of the table, and a recorder that listens to it."""
 
-    def begin(program: Program, *, vcpus: int = 1) -> Recorder:
-        return Recorder(machine_factory(program.image, vcpus=vcpus))
+    def begin(program: Program, *, vcpus: int = 1) -> StopRecorder:
+        return StopRecorder(machine_factory(program.image, vcpus=vcpus))
 
     return begin
 
@@ -57,9 +57,9 @@ def start_kvm() -> Iterator[Start]:
     """The same on KVM, for what only a real host does."""
     made: list[Machine] = []
 
-    def begin(program: Program, *, vcpus: int = 1) -> Recorder:
+    def begin(program: Program, *, vcpus: int = 1) -> StopRecorder:
         made.append(KVM.load()(program.image, vcpus=vcpus))
-        return Recorder(made[-1])
+        return StopRecorder(made[-1])
 
     yield begin
     for machine in made:

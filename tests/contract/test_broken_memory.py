@@ -23,7 +23,7 @@ from tests.contract.programs import (
     Program,
     at,
 )
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
@@ -33,7 +33,9 @@ DATA_ABORT_SAME = 0x25
 EXTERNAL = 0x10
 
 
-def broken(start: Start, backend_program: Program, handler: Program) -> tuple[Recorder, KvmMachine]:
+def broken(
+    start: Start, backend_program: Program, handler: Program
+) -> tuple[StopRecorder, KvmMachine]:
     """A guest with a page broken at ``DATA``, whose address is in x0."""
     recorder = start(backend_program)
     machine = recorder.machine

@@ -15,7 +15,7 @@ from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import DebugExit, DebugRegisters, RunMode
 from tests.contract.conftest import Start
 from tests.contract.programs import BASE, BREAKS, COUNT, DATA, SPIN
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
@@ -160,7 +160,7 @@ def test_one_that_may_run_is_not_asked_and_taken_to_have_them_off(
 def test_a_resume_is_reason_to_ask_again(start_kvm: Start) -> None:
     machine, _ = begin(start_kvm, 0)
     machine.read_memory(DATA, 8)
-    recorder = Recorder(machine)
+    recorder = StopRecorder(machine)
     recorder.step()
     before = machine.counts["ioctls"]["KVM_GET_ONE_REG"]
     machine.read_memory(DATA, 8)

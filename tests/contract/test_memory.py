@@ -20,7 +20,7 @@ from tests.contract.programs import (
     TWO,
     at,
 )
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 MEMORY = 2 << 20
 END = BASE + MEMORY
@@ -126,7 +126,7 @@ def test_a_new_machine_runs_nothing_of_an_older_ones_code(machine_factory: Facto
     for _ in range(4):
         for program, pcs in ((STRAIGHT, [1, 2, 3]), (COUNT, [1, 0, 1])):
             machine = machine_factory(program.image)
-            recorder = Recorder(machine)
+            recorder = StopRecorder(machine)
             seen = []
             for _ in pcs:
                 recorder.step()

@@ -1,8 +1,9 @@
-"""What a client reads of a guest at rest is what its vCPUs have, however often it is read."""
+"""Registers of a halted guest: a client reads the vCPUs' values, also repeatedly."""
 
 from collections.abc import Sequence
 
-from gdbstub.aarch64.registers import CPSR, GENERAL, PC, SP, SP_EL0, SP_EL1, TPIDR, Register, X
+from gdbstub.aarch64.registers import CPSR, GENERAL, PC, SP, SP_EL0, SP_EL1, TPIDR, X
+from gdbstub.architecture import Register
 from gdbstub.target import Action
 from tests.contract.client import Client
 from tests.contract.conftest import Start

@@ -4,19 +4,20 @@ import time
 
 import pytest
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
+from gdbstub.aarch64.registers import CNTVCT_EL0, PC, X
+from gdbstub.architecture import Register
 from gdbstub.errors import MachineError, RegisterRefused
 from gdbstub.kvm import one_reg as kvm_one_reg
 from gdbstub.machine import DebugExit, RunMode
 from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import READS_CLOCK, SYSTEM_RESET, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 PAUSE = 1.0  # seconds that pass outside
 
 
-def _over_a_pause(recorder: Recorder) -> tuple[float, float]:
+def _over_a_pause(recorder: StopRecorder) -> tuple[float, float]:
     """How many seconds pass inside and outside from one look at the clock to the next."""
     vcpu = recorder.machine.vcpus[0]
     for _ in range(2):
@@ -98,7 +99,7 @@ def test_a_clock_that_cannot_be_written_stands_still_until_it_can(
 def test_a_clock_that_cannot_be_read_does_not_swallow_a_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recorder = Recorder(kvm_machine(READS_CLOCK.image))
+    recorder = StopRecorder(kvm_machine(READS_CLOCK.image))
     vcpu = recorder.machine.vcpus[0]
 
     def refuse(_: Register) -> int:

@@ -14,7 +14,7 @@ from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import DebugRegisters, Power, RunMode
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import COUNT, EVERY_VECTOR, VECTORS, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
@@ -63,7 +63,7 @@ def unmask(vcpu: KvmVcpu) -> None:
 
 def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> None:
     with closing(counting()) as machine:
-        recorder, vcpu = Recorder(machine), machine.vcpus[0]
+        recorder, vcpu = StopRecorder(machine), machine.vcpus[0]
         as_pended = pend_serror(vcpu)
         assert as_pended[0] == 1
         for _ in range(4):
@@ -101,7 +101,7 @@ def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> 
 
 def test_a_step_ends_at_the_vector_of_an_serror() -> None:
     with closing(counting()) as machine:
-        recorder, vcpu = Recorder(machine), machine.vcpus[0]
+        recorder, vcpu = StopRecorder(machine), machine.vcpus[0]
         pend_serror(vcpu)
         unmask(vcpu)
         recorder.step()
@@ -112,7 +112,7 @@ def test_a_step_ends_at_the_vector_of_an_serror() -> None:
 
 def test_power_is_what_psci_left() -> None:
     with closing(counting(vcpus=2)) as machine:
-        recorder = Recorder(machine)
+        recorder = StopRecorder(machine)
         for _ in range(2):
             recorder.step()
         machine.resume({0: RunMode(), 1: RunMode()})

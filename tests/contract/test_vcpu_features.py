@@ -18,11 +18,11 @@ from gdbstub.aarch64.registers import (
     PAC_MASKS,
     SYSTEM_REGISTERS,
     TPIDR,
-    Register,
     X,
 )
 from gdbstub.aarch64.sve import VG, VLS, sve_registers, vector_lengths
 from gdbstub.aarch64.sysreg import CPACR, PSTATE, SCTLR, TCR
+from gdbstub.architecture import Register
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError, RegisterRefused
 from gdbstub.kvm import abi as kvm_abi
@@ -31,7 +31,7 @@ from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import DebugRegisters
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import BASE, SIGNS, SPIN, VECTORS_OF_SVE, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
@@ -175,7 +175,7 @@ def test_the_guest_has_what_a_debugger_wrote_and_the_other_way_round() -> None:
     for bits in _lengths():
         cpu = CpuOptions(sve=True, vector_length=bits)
         with closing(kvm_machine(VECTORS_OF_SVE.image, cpu=cpu)) as machine:
-            debugger, recorder = Debugger(machine), Recorder(machine)
+            debugger, recorder = Debugger(machine), StopRecorder(machine)
             rows = {row.name: row for row in debugger.registers}
             machine.arm(DebugRegisters(enabled=True))
             _write(debugger, rows["CPACR_EL1"], CPACR(FPEN=3, ZEN=3))
@@ -218,7 +218,7 @@ def test_the_pac_is_where_the_mask_says() -> None:
         ):
             seen = 0
             with closing(kvm_machine(SIGNS.image)) as machine:
-                debugger, recorder = Debugger(machine), Recorder(machine)
+                debugger, recorder = Debugger(machine), StopRecorder(machine)
                 rows = {row.name: row for row in debugger.registers}
                 vcpu = machine.vcpus[0]
                 sctlr = SCTLR(vcpu.get(rows["SCTLR_EL1"]))
@@ -287,7 +287,7 @@ def test_aarch32_at_el1() -> None:
     words = (0xE3A0_002A, 0xE280_0001, 0xEAFF_FFFE)  # mov r0, #42; add r0, r0, #1; b .
     program = b"".join(word.to_bytes(4, "little") for word in words)
     with closing(kvm_machine(program, cpu=CpuOptions(aarch32=True))) as machine:
-        recorder = Recorder(machine)
+        recorder = StopRecorder(machine)
         vcpu = machine.vcpus[0]
         pstate = PSTATE(vcpu.get(CPSR))
         assert pstate.nRW

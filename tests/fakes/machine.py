@@ -7,9 +7,9 @@ each time. It models no MMU faults, no timer and no device: reads of those are 0
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from gdbstub.aarch64.registers import PC, Register
+from gdbstub.aarch64.registers import PC
 from gdbstub.errors import MachineError
 from gdbstub.machine import (
     DebugExit,
@@ -26,6 +26,9 @@ from tests.fakes import psci, registers
 from tests.fakes.clock import Clock
 from tests.fakes.ram import BASE, Ram
 from tests.fakes.vcpu import FakeVcpu
+
+if TYPE_CHECKING:
+    from gdbstub.architecture import Register
 
 Load = Callable[["FakeMachine"], None]
 

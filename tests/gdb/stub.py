@@ -5,6 +5,7 @@ import queue
 import threading
 from typing import Final, Self
 
+from gdbstub.cli.run import STOP_WAIT_SECONDS
 from gdbstub.debug.observer import Observer
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.monitor import monitored_debugger
@@ -71,7 +72,7 @@ class Stub:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        server = Server(self._debugger, Tcp("127.0.0.1", 0))
+        server = Server(self._debugger, Tcp("127.0.0.1", 0), stop_wait_timeout=STOP_WAIT_SECONDS)
         await server.start()
         self._ready.put(server.remote)
         ended = asyncio.ensure_future(server.wait_ended())

@@ -1,4 +1,4 @@
-"""What gdb compiles for the agent, evaluated here, against what gdb says itself.
+"""Agent expressions that gdb compiles, evaluated here and compared with gdb's own results.
 
 ``maint agent-eval`` shows the bytecode that a condition would be sent as, and ``maint
 agent-printf`` that of a dprintf; ``print`` and ``printf`` are the judges.

@@ -1,4 +1,4 @@
-"""What a person gets who types ``monitor …`` in a real gdb."""
+"""The output of ``monitor …`` in a real gdb."""
 
 import re
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.errors import LabError
 from gdbstub.lab.boot import PREFIX
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.port_forwards import PortForward, TcpForward, UnixForward
 from gdbstub.lab.remote_run import RemoteRun, Request

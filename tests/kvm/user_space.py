@@ -33,7 +33,7 @@ def build(directory: Path) -> Path:
 
 
 def arguments(initrd: Path, init: str) -> list[str | Path]:
-    """What ``gdbstub run`` takes to start *init* as the first process."""
+    """Return the arguments of ``gdbstub run`` that start *init* as the first process."""
     append = f"{demo.COMMAND_LINE} rdinit=/{init}"
     return [demo.prepare().image, "--initrd", initrd, "--append", append]
 

@@ -1,4 +1,4 @@
-"""What a person does at LLDB's prompt. Output is looked at for what 14 and later all say."""
+"""A user's commands in LLDB. The checked output is common to 14 and later."""
 
 import re
 

@@ -50,7 +50,7 @@ def printed(program: AgentProgram, context: EvaluationContext) -> bytes:
     return run.output
 
 
-class Guest:
+class StaticContext:
     """A ``EvaluationContext``: registers by number, and runs of memory by address."""
 
     def __init__(

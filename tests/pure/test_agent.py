@@ -1,19 +1,19 @@
-"""Each opcode of the agent's bytecode, and what is refused before it is evaluated."""
+"""Each opcode of the agent's bytecode, and the checks before evaluation."""
 
 import pytest
 
 from gdbstub.agent import AgentProgram, Run, operations
 from gdbstub.errors import AgentError
-from tests.pure.agent import Guest, assemble, printed, printf
+from tests.pure.agent import StaticContext, assemble, printed, printf
 
 TOP = (1 << 64) - 1
 MIN = 1 << 63
 CHANNEL = assemble("const8 0; const8 0")
 END = assemble("end")
-GUEST = Guest({0: 5, 0x203: 0x3C5}, {0x1000: bytes(range(0x81, 0x91))})
+GUEST = StaticContext({0: 5, 0x203: 0x3C5}, {0x1000: bytes(range(0x81, 0x91))})
 
 
-def value(text: str, guest: Guest = GUEST, variables: dict[int, int] | None = None) -> int:
+def value(text: str, guest: StaticContext = GUEST, variables: dict[int, int] | None = None) -> int:
     return AgentProgram.compile(assemble(text + "; end")).value(Run(guest, variables))
 
 

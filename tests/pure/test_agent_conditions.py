@@ -1,15 +1,15 @@
 """The table of conditions and commands that library targets and the debug core share."""
 
 from gdbstub.agent import Clauses, ConditionTable, Outcome
-from tests.pure.agent import Guest, assemble, printf
+from tests.pure.agent import StaticContext, assemble, printf
 
 X0_IS_3 = assemble("reg 0; const8 3; equal; end")
 HI = assemble("const8 0; const8 0") + printf(0, b"hi") + assemble("end")
 STOPS, GOES_ON = Outcome(True), Outcome(False)
 
 
-def at(x0: int) -> Guest:
-    return Guest({0: x0})
+def at(x0: int) -> StaticContext:
+    return StaticContext({0: x0})
 
 
 def test_a_breakpoint_without_clauses_stops() -> None:

@@ -1,11 +1,11 @@
-"""The names of KVM's numbers, which ``monitor stats`` shows; and what was made of its header."""
+"""Names of KVM's numbers, as ``monitor stats`` shows them, and the generated declarations."""
 
 import runpy
 from pathlib import Path
 
 from gdbstub.kvm import abi as kvm_abi
 
-GENERATOR = Path(__file__).parents[2] / "scripts" / "kvm_cdef.py"
+GENERATOR = Path(__file__).parents[2] / "scripts" / "generate_cdef.py"
 
 
 def test_requests_and_exits_have_their_names() -> None:
@@ -18,4 +18,4 @@ def test_requests_and_exits_have_their_names() -> None:
 
 def test_the_declarations_are_those_of_the_header() -> None:
     made = runpy.run_path(str(GENERATOR))
-    assert made["PLACE"].read_text() == made["text"](), "make docs"
+    assert made["PLACE"].read_text() == made["text"](), "gdbstub/kvm/cdef.py is old: make generate"

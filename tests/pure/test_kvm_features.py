@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sve import VLS
+from gdbstub.architecture import Register
 from gdbstub.errors import InputError
 from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm.features import CpuOptions, Features, choose, parse_cpu, set_up_vectors

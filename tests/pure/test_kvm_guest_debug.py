@@ -1,4 +1,4 @@
-"""What KVM is told of a vCPU's comparators and steps, and that it is told only of changes."""
+"""The structures for KVM with a vCPU's comparators and steps, passed only when they change."""
 
 import pytest
 

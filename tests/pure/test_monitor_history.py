@@ -1,4 +1,4 @@
-"""What ``monitor break list`` knows of a client's requests."""
+"""The breakpoint history of ``monitor break list``."""
 
 from gdbstub.monitor.breakpoint_history import REMEMBERED, BreakpointHistory, Entry
 from gdbstub.target import BreakpointKind, Stopped, StopReason

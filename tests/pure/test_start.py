@@ -1,4 +1,4 @@
-"""What a start does not wait for: modules that only some sessions use, or only a tool."""
+"""Modules that a start does not import, since few sessions or only a tool use them."""
 
 import subprocess
 import sys
