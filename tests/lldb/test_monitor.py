@@ -19,7 +19,7 @@ TYPED = {
     "step-irqs": ("step-irqs on", r"\(step-irqs on\)\.$"),
     "time": ("time free", r"\(time free\)\.$"),
     "stats": ("stats", r"^qRcmd, +\d+ +\d"),
-    "kaslr": ("kaslr", r"^Where the kernel is cannot be told\.$"),
+    "kaslr": ("kaslr", r"^Cannot locate the kernel\.$"),
     "reset": ("reset", r"^The guest is at its first instruction again\.$"),
     "quit": ("quit", r"^The guest has ended\.$"),
 }
