@@ -42,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "own_kvm: opens /dev/kvm in its own process",
         "other_hardware: runs in a second lab, of another kind",
+        "needs: runs on machines with these capabilities (tests/contract)",
+        "lacks: runs on machines without these capabilities (tests/contract)",
         "sve: needs a host with SVE, which cortex-a57 is not",
     ):
         config.addinivalue_line("markers", marker)

@@ -12,9 +12,10 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from gdbstub.errors import InputError
-from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm_backend import open_kvm
+from gdbstub.errors import InputError, MachineError
+from gdbstub.kvm import abi
+from gdbstub.kvm.device import open_kvm
+from gdbstub.kvm.port import LOCAL, ioctl
 from gdbstub.vmm import gic
 from gdbstub.vmm.layout import Gic
 
@@ -67,7 +68,7 @@ def examine() -> Findings:
     if machine == "aarch64":
         try:
             kvm = _examine_kvm()
-        except (InputError, OSError) as error:
+        except (InputError, MachineError) as error:
             missing.append(f"KVM: {error}")
     else:
         missing.append(f"KVM for arm64 guests: this machine is {machine}; guests run in the lab")
@@ -85,23 +86,23 @@ def _examine_kvm() -> Kvm:
     fd = open_kvm()
 
     def has(capability: int) -> int:
-        return max(0, kvm_abi.ioctl(fd, kvm_abi.CHECK_EXTENSION, capability))
+        return max(0, ioctl(LOCAL, fd, abi.CHECK_EXTENSION, capability))
 
     try:
-        vm = kvm_abi.ioctl(fd, kvm_abi.CREATE_VM)
+        vm = ioctl(LOCAL, fd, abi.CREATE_VM)
         try:
-            offered = [kind.name for kind in Gic if gic.offers(vm, kind)]
+            offered = [kind.name for kind in Gic if gic.offers(LOCAL, vm, kind)]
         finally:
             os.close(vm)
         return Kvm(
-            guest_debug=has(kvm_abi.CAP_SET_GUEST_DEBUG) > 0,
-            breakpoint_slots=has(kvm_abi.CAP_GUEST_DEBUG_HW_BPS),
-            watchpoint_slots=has(kvm_abi.CAP_GUEST_DEBUG_HW_WPS),
-            max_vcpus=has(kvm_abi.CAP_MAX_VCPUS),
-            ipa_bits=has(kvm_abi.CAP_ARM_VM_IPA_SIZE) or 40,
-            sve=has(kvm_abi.CAP_ARM_SVE) > 0,
-            pauth=has(kvm_abi.CAP_ARM_PTRAUTH_ADDRESS) > 0,
-            mte=has(kvm_abi.CAP_ARM_MTE) > 0,
+            guest_debug=has(abi.CAP_SET_GUEST_DEBUG) > 0,
+            breakpoint_slots=has(abi.CAP_GUEST_DEBUG_HW_BPS),
+            watchpoint_slots=has(abi.CAP_GUEST_DEBUG_HW_WPS),
+            max_vcpus=has(abi.CAP_MAX_VCPUS),
+            ipa_bits=has(abi.CAP_ARM_VM_IPA_SIZE) or 40,
+            sve=has(abi.CAP_ARM_SVE) > 0,
+            pauth=has(abi.CAP_ARM_PTRAUTH_ADDRESS) > 0,
+            mte=has(abi.CAP_ARM_MTE) > 0,
             gic=offered,
         )
     finally:

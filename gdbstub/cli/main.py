@@ -157,11 +157,13 @@ def read_settings(
         InputError: an option or a file cannot be used, with the reason.
     """
     from gdbstub.cli.run import Files, Settings, Source, read_program
+    from gdbstub.cli.serve import ServeSettings
     from gdbstub.kvm.features import parse_cpu
     from gdbstub.linux.kaslr import GuestProgram
+    from gdbstub.protocol.endpoint import Stdio
     from gdbstub.vmm import device_tree, image
+    from gdbstub.vmm.config import GuestConfig, check, check_vcpus
     from gdbstub.vmm.files import check_input, check_output
-    from gdbstub.vmm.guest import GuestConfig, check, check_vcpus
     from gdbstub.vmm.seed import RANDOM, parse_seed
     from gdbstub.vmm.size import parse_memory
 
@@ -209,14 +211,17 @@ def read_settings(
     return Settings(
         guest=config,
         files=Files(source, disk, tree),
-        endpoint=where,
-        symbols=str(symbols or ""),
+        serve=ServeSettings(
+            endpoint=where,
+            symbols=str(symbols or ""),
+            free_run=free_run,
+            kill_on_disconnect=kill_on_disconnect,
+            script=script,
+            timeout=timeout,
+            hint=not (inner or script or isinstance(where, Stdio)),
+        ),
         program=GuestProgram.from_text(program) if program else read_program(symbols, loaded),
-        free_run=free_run,
-        kill_on_disconnect=kill_on_disconnect,
         console=console,
-        script=script,
-        timeout=timeout,
         record=record,
         inner=inner,
     )
@@ -273,9 +278,9 @@ def choose_host(where: str) -> str:
             raise InputError(
                 f"--host kvm: this machine is {named}; arm64 guests need --host lab here"
             )
-        from gdbstub import kvm_backend
+        from gdbstub.kvm import device
 
-        os.close(kvm_backend.open_kvm(_DEVICE))
+        os.close(device.open_kvm(_DEVICE))
     return where
 
 

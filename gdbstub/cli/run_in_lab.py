@@ -17,8 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from gdbstub.cli.run import Settings, Source, announce, console_fd, first, recording, until_signal
+from gdbstub.cli.run import Settings, Source, console_fd
 from gdbstub.cli.script import run_script
+from gdbstub.cli.serve import announce, first, recording, until_signal
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
@@ -80,13 +81,17 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         InputError: the endpoint, the console or the record cannot be used.
         LabError: the lab cannot be built or booted.
     """
-    check_forward(settings.endpoint)
-    forward = _forward(settings.endpoint)
-    if isinstance(settings.endpoint, Tcp) and not settings.endpoint.local:
-        _log.warning("%s: whoever can reach it controls the guest", settings.endpoint)
+    check_forward(settings.serve.endpoint)
+    forward = _forward(settings.serve.endpoint)
+    if isinstance(settings.serve.endpoint, Tcp) and not settings.serve.endpoint.local:
+        _log.warning("%s: whoever can reach it controls the guest", settings.serve.endpoint)
     with recording(settings.record):
         pass  # a file that cannot be opened is an error before the lab boots
-    typing = settings.console == "-" and settings.script is None and is_keyboard(sys.stdin.fileno())
+    typing = (
+        settings.console == "-"
+        and settings.serve.script is None
+        and is_keyboard(sys.stdin.fileno())
+    )
     with contextlib.ExitStack() as stack:
         console = stack.enter_context(open(console_fd(settings), "wb"))
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-")))
@@ -118,12 +123,11 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
 
 def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
     remote = endpoint.removeprefix("unix:")
-    hint = settings.script is None and not isinstance(settings.endpoint, Stdio)
-    announce(endpoint, remote, settings.symbols, hint=hint)
+    announce(endpoint, remote, settings.serve.symbols, hint=settings.serve.hint)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
     with signals_wait() as signals, keys:
-        if settings.script is not None:
-            return asyncio.run(_script(settings, settings.script, remote, signals))
+        if settings.serve.script is not None:
+            return asyncio.run(_script(settings, settings.serve.script, remote, signals))
         return asyncio.run(_end(settings, ended, signals))
 
 
@@ -131,7 +135,7 @@ async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> in
     # Not ``ended.result()``: a signal that arrives as that begins to wait would be lost.
     async def end() -> int:
         status = await asyncio.wrap_future(ended)
-        left = isinstance(settings.endpoint, Stdio) and status == 128 + signal.SIGTERM
+        left = isinstance(settings.serve.endpoint, Stdio) and status == 128 + signal.SIGTERM
         return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
     async with until_signal(signals) as stopped:
@@ -141,7 +145,7 @@ async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> in
 async def _script(settings: Settings, command: str, remote: str, signals: Waiting) -> int:
     async with until_signal(signals) as stopped:
         work = run_script(
-            command, remote=remote, symbols=settings.symbols, seconds=settings.timeout
+            command, remote=remote, symbols=settings.serve.symbols, seconds=settings.serve.timeout
         )
         return await first(stopped, work)
 
@@ -190,9 +194,9 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments.append(f"--kaslr-seed={guest.kaslr_seed}")
     if settings.program != NO_PROGRAM:
         arguments.append(f"--program={settings.program.to_text()}")
-    if settings.free_run:
+    if settings.serve.free_run:
         arguments.append("--free-run")
-    if settings.kill_on_disconnect:
+    if settings.serve.kill_on_disconnect:
         arguments.append("--kill-on-disconnect")
     return arguments
 

@@ -31,7 +31,7 @@ from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
 from gdbstub.errors import NoSuchThread, PacketError
-from gdbstub.machine import Machine, Power, Vcpu, ram_tags
+from gdbstub.machine import Machine, Power, Vcpu, ram_tags, resettable
 from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
@@ -95,6 +95,8 @@ class Debugger(
         """Return True unless *capability* needs something that this session does not have."""
         if capability is Monitor:
             return self.commands is not None
+        if capability is Restartable:
+            return resettable(self.machine) is not None
         return self.program.relocatable if capability is Relocatable else True
 
     def monitor(self, command: Command) -> str:

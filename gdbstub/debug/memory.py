@@ -20,7 +20,7 @@ from gdbstub.aarch64.registers import (
 from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR, TCR
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine, Vcpu
+from gdbstub.machine import Machine, Vcpu, unchanged
 from gdbstub.swbp import SoftwareBreakpoints
 
 _TOP: Final = 1 << 64
@@ -61,7 +61,7 @@ class _Path:
 
         self.regime = regime
         self.mapping = next(pieces(regime, gva % _TOP, 1, note))
-        self.holds = machine.unchanged(descriptors)
+        self.holds = unchanged(machine, descriptors)
 
 
 class VirtualMemory:

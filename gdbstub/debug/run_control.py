@@ -17,15 +17,17 @@ from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_state import TRANSITIONS, RunEvent, RunState
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.vcpu_steps import CutShort, ThreadPlan
-from gdbstub.errors import StubError
+from gdbstub.errors import MachineError, StubError
 from gdbstub.machine import (
     DebugExit,
     Exit,
     Machine,
+    Resettable,
     RunFailure,
     RunMode,
     SystemEvent,
     SystemEventKind,
+    resettable,
 )
 from gdbstub.target import Action, Exited, Range, Report, Signal, Stopped
 
@@ -193,12 +195,18 @@ class RunControl:
         self._breakpoints.strip()
 
     def reset(self) -> None:
-        """Start the guest over, halted at its first instruction; all vCPUs are parked."""
-        self._happened(RunEvent.RESET)
-        self._start_over()
+        """Start the guest over, halted at its first instruction; all vCPUs are parked.
 
-    def _start_over(self) -> None:
-        self._machine.reset()
+        Raises:
+            MachineError: the machine has no reset.
+        """
+        if (machine := resettable(self._machine)) is None:
+            raise MachineError("this machine offers no reset: end the guest and start it anew")
+        self._happened(RunEvent.RESET)
+        self._start_over(machine)
+
+    def _start_over(self, machine: Resettable) -> None:
+        machine.reset()
         self._plans = self._all_plans()  # for its new vCPUs
         self._caches.invalidate(Content.ALL)
         self._breakpoints.forget()
@@ -287,12 +295,12 @@ class RunControl:
 
     def _system_event(self, event: SystemEvent) -> tuple[Report, RunEvent]:
         match event.kind:
-            case SystemEventKind.SHUTDOWN:
+            case SystemEventKind.RESET if machine := resettable(self._machine):
+                self._start_over(machine)
+                return self.report, RunEvent.REBOOTED
+            case SystemEventKind.SHUTDOWN | SystemEventKind.RESET:
                 self._owner.at_end()
                 return Exited(), RunEvent.ENDED
-            case SystemEventKind.RESET:
-                self._start_over()
-                return self.report, RunEvent.REBOOTED
             case SystemEventKind.CRASH:
                 text = f"vCPU {event.vcpu}: the guest reports that it has crashed"
                 return _failure(event.vcpu, text)

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from gdbstub.errors import MachineError
+from gdbstub.machine import virtual_time
 from gdbstub.monitor.context import CommandContext, command
 
 _STALE: Final = (
@@ -58,6 +60,10 @@ def time(context: CommandContext, wanted: str | None) -> str:
     long it was halted.
     free: the counter runs on as time does; the guest's timers may be due when it goes on.
     """
+    if (clock := virtual_time(context.machine)) is None:
+        if wanted == "still":
+            raise MachineError("this machine offers no clock that stands still, only time free")
+        return _TIME["free"]
     if wanted:
-        context.machine.time_stands_still = wanted == "still"
-    return _TIME["still" if context.machine.time_stands_still else "free"]
+        clock.time_stands_still = wanted == "still"
+    return _TIME["still" if clock.time_stands_still else "free"]

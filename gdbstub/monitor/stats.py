@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gdbstub.capabilities import Timing
+from gdbstub.machine import counted
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
 
@@ -27,7 +28,9 @@ def stats(context: CommandContext) -> str:
     rows.append(_took("(stops)", context.asked.stops))
     rows.append(("(from the cache)", f"{context.asked.cache_hits:8}", ""))
     parts = [table(rows, ("packet", "  number", "us each"))]
-    for group, numbers in context.machine.counts.items():
+    if (machine := counted(context.machine)) is None:
+        return "\n".join([*parts, "This machine offers no counts of exits and system calls.\n"])
+    for group, numbers in machine.counts.items():
         parts.append(table(_counted(numbers), (group, "  number")))
     caches = context.debugger.caches.counts
     looked_up = [(name, f"{n.hits:8}", f"{n.misses:8}") for name, n in caches.items() if any(n)]

@@ -1,4 +1,4 @@
-"""Where everything goes in a guest's RAM, and the registers it starts with.
+"""The plan of a guest's boot: placements in RAM, and the registers it starts with.
 
 It writes nothing: a ``Plan`` is a list of bytes with addresses, for RAM that starts zeroed.
 Source: Documentation/arch/arm64/booting.rst ("Setup the device tree", "Call the kernel image").
@@ -30,7 +30,7 @@ _COMMAND_LINE: Final = 2048
 
 
 class Placement(NamedTuple):
-    """``size`` bytes of RAM from ``ipa`` on that are ``what``'s: ``data``, then zeroes."""
+    """A range of RAM for ``what``: ``size`` bytes from ``ipa`` on, ``data`` and then zeroes."""
 
     what: str
     ipa: int
@@ -39,12 +39,12 @@ class Placement(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The first address after it."""
+        """The first address behind it."""
         return self.ipa + self.size
 
 
 class Plan(NamedTuple):
-    """All of a guest's initial state that is not a reset value: disjoint placements, pc, x0.
+    """The initial state of a guest besides reset values: disjoint placements, pc, x0.
 
     x1 to x3 are 0 and PSTATE is ``ENTRY_PSTATE``; the MMU is off.
     """
@@ -69,11 +69,11 @@ def plan(
 ) -> Plan:
     """Plan the boot of *guest* with *memory* bytes of RAM and one vCPU for each of *mpidrs*.
 
-    *append*, *initrd*, *dtb* and *kaslr_seed* are what the options of these names gave; *pmu* is
-    whether the vCPUs have one.
+    *append*, *initrd*, *dtb* and *kaslr_seed* are the values of the options of these names. *pmu*
+    is True if the vCPUs have a performance monitors unit.
 
     Raises:
-        InputError: it does not fit, by figures, or an option cannot be honoured.
+        InputError: the guest does not fit, or an option cannot be honoured.
     """
     if len(mpidrs) > gic.max_cpus:
         raise InputError(
@@ -95,7 +95,9 @@ def plan(
     # The addresses in a tree do not change its size.
     tree_size = len(tree(RAM_BASE))
     if tree_size > device_tree.MAX_SIZE:
-        raise InputError(f"the device tree has {tree_size} bytes; {device_tree.MAX_SIZE} may be")
+        raise InputError(
+            f"the device tree has {tree_size} bytes; expected {device_tree.MAX_SIZE} at most"
+        )
     own_end, end = max(p.end for p in own), RAM_BASE + memory
     needed = _round_up(own_end - RAM_BASE) + _round_up(initrd_size) + _round_up(tree_size)
     what = f"{guest.name} with its initrd" if initrd else guest.name
@@ -145,7 +147,7 @@ def _executable(guest: elf.Executable, memory: int) -> tuple[list[Placement], in
 
 
 def _highest_gap(size: int, taken: Sequence[Placement], limits: Iterable[int]) -> int | None:
-    """The highest aligned address of *size* free bytes, below the first of *limits* that does."""
+    """Find the highest aligned *size* free bytes, below the first of *limits* that has room."""
     for limit in limits:
         top = limit
         for placement in sorted(taken, key=lambda p: p.ipa, reverse=True):

@@ -8,7 +8,7 @@ from gdbstub.aarch64.registers import PC, X
 from gdbstub.debug.caches import Caches
 from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
-from gdbstub.target import Action, BreakpointKind, Range, Resume, Stopped
+from gdbstub.target import Action, BreakpointKind, Range, Report, Resume, Stopped
 
 _BOUND: Final = 20.0  # seconds
 
@@ -25,13 +25,18 @@ class Client:
 
     def resume(self, actions: Mapping[int, Action | Range]) -> Stopped:
         """Set the threads going and wait for the stop."""
-        self.target.resume(Resume(actions))
+        report = self.run_to_report(actions)
+        assert isinstance(report, Stopped), report
+        return report
+
+    def run_to_report(self, actions: Mapping[int, Action | Range] | None = None) -> Report:
+        """Set the threads going, all of them unless told, and wait for what there is to say."""
+        self.target.resume(Resume(actions or dict.fromkeys(self.threads, Action.CONTINUE)))
         if self._interrupts:
             self.target.interrupt()
         while True:
             self._notifier.get(timeout=_BOUND)
             if (report := self.target.take_report()) is not None:
-                assert isinstance(report, Stopped), report
                 return report
 
     def interrupt_at_once(self) -> None:

@@ -1,8 +1,13 @@
 """The contract's factory over real KVM: RAM, vCPUs and nothing else."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from gdbstub.aarch64.registers import CPSR, PC
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
+from gdbstub.kvm.board import BoardVm
 from gdbstub.kvm.features import CpuOptions
+from gdbstub.kvm.port import LOCAL, IoctlPort, ioctl
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from tests.contract.programs import BASE
 
@@ -19,20 +24,37 @@ class Nothing:
         pass
 
 
+class BareBoard:
+    """A board without an interrupt controller and devices, that boots a program."""
+
+    about: Mapping[str, str] = MappingProxyType({})
+    pmu_intid: int | None = None
+
+    def __init__(self, program: bytes, *, pstate: int | None = _PSTATE) -> None:
+        self._program = program
+        self._pstate = pstate
+        self.mmio = Nothing()
+
+    def build(self, vm: BoardVm) -> None:
+        pass
+
+    def boot(self, vm: BoardVm) -> None:
+        vm.write_memory(BASE, self._program)
+        vm.vcpus[0].set(PC, BASE)
+        if self._pstate is not None:
+            vm.vcpus[0].set(CPSR, self._pstate)
+
+
 def kvm_machine(
     program: bytes,
     *,
     vcpus: int = 1,
     memory: int = 2 << 20,
     cpu: CpuOptions = CpuOptions(),  # noqa: B008 - frozen
+    port: IoctlPort = LOCAL,
 ) -> KvmMachine:
-    def populate(machine: KvmMachine) -> None:
-        machine.write_memory(BASE, program)
-        machine.vcpus[0].set(PC, BASE)
-        if not cpu.aarch32:
-            machine.vcpus[0].set(CPSR, _PSTATE)
-
-    return KvmMachine(KvmConfig(vcpus, BASE, memory, Nothing(), populate, cpu=cpu))
+    board = BareBoard(program, pstate=None if cpu.aarch32 else _PSTATE)
+    return KvmMachine(KvmConfig(vcpus, BASE, memory, cpu), board, port)
 
 
 def pend_irq(machine: KvmMachine, level: bool) -> None:
@@ -40,6 +62,6 @@ def pend_irq(machine: KvmMachine, level: bool) -> None:
 
     linux/Documentation/virt/kvm/api.rst, 4.25: type 0 is a CPU's line, number 0 its IRQ.
     """
-    line = kvm_abi.ffi.new("struct kvm_irq_level *")
+    line = abi.ffi.new("struct kvm_irq_level *")
     line.level = level
-    kvm_abi.ioctl(machine.vm, kvm_abi.IRQ_LINE, line)
+    ioctl(LOCAL, machine.vm, abi.IRQ_LINE, line)

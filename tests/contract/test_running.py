@@ -2,11 +2,13 @@
 
 import threading
 
+import pytest
+
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC
-from gdbstub.machine import DebugExit, DebugRegisters, RunMode
+from gdbstub.machine import DebugExit, DebugRegisters, RunMode, counted, resettable
 from tests.contract.backends import Factory
-from tests.contract.conftest import Start
+from tests.contract.conftest import Start, offered
 from tests.contract.programs import (
     BREAK_THEN_SPIN,
     BREAKS,
@@ -212,19 +214,20 @@ def test_close_while_a_vcpu_is_off_and_resumed(machine_factory: Factory) -> None
     recorder.machine.close()
 
 
+@pytest.mark.needs("counts", "reset")
 def test_exits_are_counted_over_a_reset(start: Start) -> None:
     recorder = start(BREAKS)
     machine = recorder.machine
     machine.arm(DebugRegisters(enabled=True))
 
     def exits() -> int:
-        return sum(machine.counts["exits"].values())
+        return sum(offered(counted(machine)).counts["exits"].values())
 
     before = exits()
     recorder.debug()
     recorder.debug()
     assert exits() == before + 2
-    machine.reset()
+    offered(resettable(machine)).reset()
     machine.arm(DebugRegisters(enabled=True))
     assert exits() == before + 2
     recorder.debug()

@@ -7,8 +7,9 @@ import pytest
 from gdbstub.aarch64.registers import CPSR, ESR_EL1, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
 from gdbstub.debug.guest_exception import take_exception
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
+from gdbstub.kvm.port import LOCAL, ioctl
 from gdbstub.kvm.vcpu import KvmVcpu
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import DebugRegisters, Power, RunMode
@@ -29,7 +30,7 @@ EC_SERROR = 0x2F
 
 def events(vcpu: KvmVcpu) -> CData:
     found = ffi.new("struct kvm_vcpu_events *")
-    kvm_abi.ioctl(vcpu.fd, kvm_abi.GET_VCPU_EVENTS, found)
+    ioctl(LOCAL, vcpu.fd, abi.GET_VCPU_EVENTS, found)
     return found
 
 
@@ -39,7 +40,7 @@ def pend_serror(vcpu: KvmVcpu) -> tuple[int, int]:
     wanted.serror_pending = 1
     if wanted.serror_has_esr:
         wanted.serror_esr = SYNDROME
-    kvm_abi.ioctl(vcpu.fd, kvm_abi.SET_VCPU_EVENTS, wanted)
+    ioctl(LOCAL, vcpu.fd, abi.SET_VCPU_EVENTS, wanted)
     return pending(vcpu)
 
 
@@ -77,7 +78,7 @@ def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> 
         take_exception(vcpu, ESR(EC=EC.BRK64, IL=1), 0)
         assert vcpu.get(PC) == VECTORS + 0x200
         assert pending(vcpu) == as_pended
-        vcpu._abort()
+        vcpu.abort()
         assert pending(vcpu) == as_pended
         assert recorder.debug().esr.comment == SYNCHRONOUS_EL1H
         assert ESR(vcpu.get(ESR_EL1)).EC == EC_DATA_ABORT_SAME

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gdbstub.aarch64.registers import PC
 from gdbstub.errors import MachineError
 from gdbstub.machine import (
+    Capabilities,
     DebugExit,
     DebugRegisters,
     Exit,
@@ -88,6 +89,10 @@ class FakeMachine:
     @property
     def vcpus(self) -> Sequence[FakeVcpu]:
         return self._vcpus
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(reset=self, time=self, comparison=self, about=self, counts=self)
 
     @property
     def about(self) -> Mapping[str, str]:

@@ -3,17 +3,17 @@
 import runpy
 from pathlib import Path
 
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 
 GENERATOR = Path(__file__).parents[2] / "scripts" / "generate_cdef.py"
 
 
 def test_requests_and_exits_have_their_names() -> None:
-    requests = kvm_abi.names()
+    requests = abi.names()
     assert requests[0xAE80] == "KVM_RUN"
     assert requests[0x4208_AE9B] == "KVM_SET_GUEST_DEBUG"
     assert not any(name.startswith(("KVM_CAP_", "KVM_EXIT_")) for name in requests.values())
-    assert kvm_abi.names("EXIT_")[4] == "DEBUG"
+    assert abi.names("EXIT_")[4] == "DEBUG"
 
 
 def test_the_declarations_are_those_of_the_header() -> None:
