@@ -1,7 +1,7 @@
-"""Giving a debug exception that is the guest's own back to it.
+"""Reinjection of a debug exception that is the guest's own.
 
-KVM offers no injection of debug exceptions, so the registers are written as hardware would
-have; what they become is computed in ``aarch64/exceptions.py``.
+KVM cannot inject debug exceptions, so the registers are written as hardware would have written
+them. ``aarch64/exceptions.py`` computes their values.
 """
 
 from typing import Final, NamedTuple, Self
@@ -50,7 +50,7 @@ def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
 
 
 def _tagged(vcpu: Vcpu) -> bool:
-    """Whether it has FEAT_MTE2, and with it PSTATE.TCO."""
+    """Return True if *vcpu* has FEAT_MTE2, and with it PSTATE.TCO."""
     try:
         return ID_AA64PFR1(vcpu.get(ID_AA64PFR1_EL1)).MTE >= _MTE2
     except NoSuchRegister:

@@ -59,5 +59,5 @@ class NoProgram:
     relocatable = False
 
     def relocation(self) -> Relocation | None:
-        """Return None: nothing tells where the program is."""
+        """Return None: the place of the program is not known."""
         return None

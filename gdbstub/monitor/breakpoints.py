@@ -1,7 +1,4 @@
-"""What breakpoints and watchpoints there are, and what of them is in the guest now.
-
-It inserts and removes none.
-"""
+"""Breakpoint command: lists breakpoints and watchpoints, and what of them is in the guest now."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -25,12 +22,12 @@ _HEAD: Final = ("kind", "address", "bytes", "hits", "false", "state", "physical"
 
 @command("break list")
 def break_list(context: CommandContext) -> str:
-    """Show what is armed where, and how often each was hit.
+    """List breakpoints and watchpoints, where they are, and how often each was hit.
 
     hits: stops that the client was told of. false: hits whose condition did not hold.
-    state: armed is in the guest, though GDB takes its breakpoints back at each stop; asked will
-    be when it goes on; out is neither.
-    physical: where a BRK is in RAM now; an armed break with none is served by a comparator.
+    state: armed is in the guest, though GDB removes its breakpoints at each stop; asked will be
+    when the guest goes on; out is neither.
+    physical: address of a BRK in RAM now. An armed break without one is served by a comparator.
     Below: the comparators of every vCPU, as they are armed now.
     """
     entries = context.history.entries.values()
@@ -43,11 +40,11 @@ def break_list(context: CommandContext) -> str:
 
 
 def _shown(context: CommandContext, entry: Entry) -> bool:
-    return entry.asked or bool(entry.hits) or context.history.armed(entry)
+    return entry.requested or bool(entry.hits) or context.history.armed(entry)
 
 
 def _places(context: CommandContext, entry: Entry) -> list[int]:
-    """Where a BRK for it is in RAM now."""
+    """Return the physical addresses of its BRKs that are in RAM now."""
     if entry.kind is not BreakpointKind.SOFTWARE:
         return []
     places = context.breakpoints.places(entry.gva) or entry.places
@@ -56,7 +53,7 @@ def _places(context: CommandContext, entry: Entry) -> list[int]:
 
 def _row(context: CommandContext, entry: Entry) -> tuple[str, ...]:
     places = " ".join(f"{ipa:#x}" for ipa in _places(context, entry))
-    state = "armed" if context.history.armed(entry) else "asked" if entry.asked else "out"
+    state = "armed" if context.history.armed(entry) else "asked" if entry.requested else "out"
     return (
         *(_KINDS[entry.kind], f"{entry.gva:#x}", f"{entry.length:5}", f"{entry.hits:4}"),
         f"{context.breakpoints.conditions.false_hits[entry.kind, entry.gva]:5}",

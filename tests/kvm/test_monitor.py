@@ -76,6 +76,7 @@ def test_stats(kernel: str) -> None:
     for name in ("DEBUG", "KVM_RUN", "KVM_GET_ONE_REG", "KVM_SET_GUEST_DEBUG", "KVM_CREATE_VCPU"):
         assert re.search(rf"^{name} +[1-9]\d*$", kernel, re.M), kernel
     assert re.search(r"^vCont; +\d+ +\d+\.\d$", kernel, re.M), kernel
+    assert re.search(r"^instructions +[1-9]\d* +[1-9]\d*$", kernel, re.M), kernel
 
 
 def test_reset_and_quit(kernel: str) -> None:
