@@ -160,7 +160,7 @@ class Breakpoints:
 
     @property
     def preference(self) -> Preference:
-        """What serves a software breakpoint where a BRK and a comparator both could."""
+        """The choice for software breakpoints that both a BRK and a comparator could serve."""
         return self._preference
 
     @preference.setter

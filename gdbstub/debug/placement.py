@@ -15,7 +15,7 @@ from gdbstub.debug.locations import Location, Request
 
 
 class Preference(Enum):
-    """What serves a software breakpoint where both a BRK and a comparator could."""
+    """Choice for software breakpoints that both a BRK and a comparator could serve."""
 
     AUTO = "auto"
     SOFTWARE = "software"
@@ -23,7 +23,7 @@ class Preference(Enum):
 
 
 class Service(Enum):
-    """What serves a software breakpoint."""
+    """Means that serves a software breakpoint."""
 
     BRK = "BRK in RAM"
     COMPARATOR = "comparator"
@@ -32,7 +32,7 @@ class Service(Enum):
 
 
 class Served(NamedTuple):
-    """How one request is served, and the reason in a few words; ``ipas`` are those of its BRKs."""
+    """Service of one request, and the reason in a few words; ``ipas`` are those of its BRKs."""
 
     service: Service
     why: str
@@ -40,7 +40,7 @@ class Served(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """How all requests are served, by address; ``comparators`` are the addresses that have one."""
+    """Service of all requests, by address; ``comparators`` are the addresses that have one."""
 
     served: dict[int, Served]
     comparators: tuple[int, ...]

@@ -129,6 +129,7 @@ def test_a_client_that_takes_it_back_and_asks_again_at_each_stop_gets_the_same(
     assert (kernel.spaces.word(KERNEL + 8), kernel.spaces.word(TEXT + 8)) == (NOP, BRK)
 
 
+@pytest.mark.needs("reset")
 def test_after_a_reset_a_request_is_only_an_address(kernel: Kernel) -> None:
     kernel.spaces.insert(PLACE)
     kernel.spaces.step()
