@@ -15,7 +15,7 @@ _EL0, _READ_ONLY = 0b01, 0b10
 
 
 class Permissions(NamedTuple):
-    """What a guest may do at an address, by exception level."""
+    """Permissions at an address, by exception level."""
 
     el1_executes: bool
     el0_executes: bool

@@ -126,7 +126,7 @@ class VcpuPlans:
                     pc = self._vcpu.get(PC)
                     if until is not None and pc == until.pc and self._here() == until:
                         return None
-                    if not self._breakpoints.compared(pc):
+                    if not self._breakpoints.comparator_at(pc):
                         if (stop := self._steps.guard.stop()) is not None:
                             return stop
                         if pc in self._step_over.loads:
@@ -258,7 +258,7 @@ class VcpuPlans:
     ) -> Generator[RunMode, DebugExit, tuple[Stopped | None, DebugExit]]:
         """Return the stop that *exit* comes to, or None and the exit of what was stepped over."""
         pc = self._vcpu.get(PC)
-        unasked = exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.compared(pc)
+        unasked = exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc)
         if unasked or timed_out(exit) or exit.esr.EC == EC.STEP_LOWER:
             stop = self._steps.guard.stop()
             if stop is not None or timed_out(exit):

@@ -1,7 +1,4 @@
-"""What a client calls registers, over what vCPUs have: all rows, and how each is read and written.
-
-It spells no packet and touches no vCPU that was not handed to it.
-"""
+"""Registers as a client sees them: all rows, and how each is read from and written to a vCPU."""
 
 from struct import Struct
 from typing import Final
@@ -29,7 +26,7 @@ from gdbstub.architecture import Register
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Machine, Vcpu
 
-#: Whether a mask is for the high half, and whether for code.
+#: By mask: true for the high half of addresses, and true for code.
 _MASKS: Final = dict(
     zip(PAC_MASKS, ((False, False), (False, True), (True, False), (True, True)), strict=True)
 )
@@ -39,14 +36,14 @@ _PSTATE: Final = (1 << CPSR.bits) - 1
 
 
 class ClientRegisters:
-    """The registers of one machine, which are the same for its whole life."""
+    """Registers of one machine. They are the same for its whole life."""
 
     def __init__(self, machine: Machine) -> None:
-        """Ask *machine* what its vCPUs have."""
+        """Collect the rows of *machine*'s vCPUs."""
         bits = machine.vector_length
         self._granules = bits // 64
-        #: The rows that a client sees, in the order of their numbers. Vectors are SVE's or
-        #: FPSIMD's: GDB takes a description with both for a wrong one.
+        #: Rows that a client sees, in the order of their numbers. Vectors are SVE's or FPSIMD's:
+        #: GDB rejects a description with both.
         self.rows: tuple[Register, ...] = (
             *GENERAL,
             *(sve_registers(bits) if bits else FPSIMD),
@@ -54,12 +51,12 @@ class ClientRegisters:
             TPIDR,
             *machine.system_registers,
         )
-        #: The same by number.
+        #: Rows by number.
         self.numbered = {row.number: row for row in self.rows}
         self._packed: dict[tuple[Register, ...], Struct | None] = {}
 
     def read_many(self, vcpu: Vcpu, registers: tuple[Register, ...]) -> bytes:
-        """Their bytes, one after another."""
+        """Read registers; return their bytes one after another."""
         if registers not in self._packed:
             simple = all(row.feature == CORE for row in registers)
             letters = ("Q" if row.bits == 64 else "I" for row in registers)
@@ -78,7 +75,7 @@ class ClientRegisters:
         )
 
     def read(self, vcpu: Vcpu, register: Register) -> int:
-        """A register's value; never more bits than it has."""
+        """Return a register's value, cut to its bits."""
         if register is VG:
             return self._granules
         if register.feature == PAUTH:
@@ -87,14 +84,14 @@ class ClientRegisters:
             return vcpu.get(_meant(vcpu, register)) & (1 << register.bits) - 1
         except NoSuchRegister:
             if register is CCSIDR_EL1:
-                return 0  # no cache is selected: it reads as UNKNOWN, and need not be missing
+                return 0  # no cache is selected: the register reads as UNKNOWN
             raise
 
     def write(self, vcpu: Vcpu, register: Register, value: int) -> None:
-        """Write a register all or not at all.
+        """Write a register completely or not at all.
 
         Raises:
-            RegisterRefused: it would not hold *value*; it is as it was.
+            RegisterRefused: the register does not hold *value*, and is as it was.
         """
         if register is VG or register.feature == PAUTH:
             if value != self.read(vcpu, register):
@@ -106,7 +103,7 @@ class ClientRegisters:
 
 
 def _meant(vcpu: Vcpu, register: Register) -> Register:
-    """The row of the vCPU that a client's register stands for now."""
+    """Return the row of the vCPU that a client's register stands for now."""
     if register is SP:
         return stack_pointer(PSTATE(vcpu.get(CPSR)))
     if register is CCSIDR_EL1:
@@ -123,8 +120,8 @@ def _pac_mask(vcpu: Vcpu, register: Register) -> int:
 def _set_whole(vcpu: Vcpu, register: Register, value: int) -> None:
     """Write a register that may not keep every bit.
 
-    Bits that it does not implement (RES0 and the like) read back otherwise than they were
-    written. Such a value is refused: a client that is told OK takes it to be there.
+    A bit that is not implemented (RES0, for example) reads back differently. Such a value is
+    refused, because a client that is told OK takes it to be there.
     """
     before = vcpu.get(register)
     vcpu.set(register, value)

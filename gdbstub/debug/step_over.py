@@ -91,7 +91,7 @@ class StepOver:
     def _execute(self, exit: DebugExit, pc: int) -> SubPlan:
         """Execute the instruction at *pc*."""
         steps, ipa = self._steps, self._classifier.patch(self._index, pc)
-        if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.compared(pc):
+        if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc):
             # The guest's own, masked. A BRK of ours there is still to be met.
             return (yield from steps.instruction(self._mode(pc, exit, hidden=True)))
         word_at = steps.words_around(pc)

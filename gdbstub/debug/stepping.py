@@ -1,8 +1,9 @@
-"""One instruction and nothing else: a step in which no interrupt of the guest's shows.
+"""Step of one instruction in which no interrupt of the guest shows.
 
-It starts no vCPU: a plan asks it before a step and after each exit. The way is optimistic:
-step, and only if an interrupt came first, undo its entry and step again with it masked.
-An exception is known by what its entry writes, not by PC: code may lie where a vector is.
+A plan calls ``begin`` before a step, and ``again`` or ``abandon`` after each exit. The step is
+optimistic: only if an interrupt came first, its entry is undone and the step repeated with it
+masked. An exception is known by what its entry writes, not by PC: code may lie at a vector's
+address.
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 """
 
@@ -30,29 +31,29 @@ _ORIGIN: Final = PSTATE(nRW=1, EL=0b11, SP=1)
 
 
 class SingleStep:
-    """A step of one vCPU that is under way: what an exception's entry would overwrite."""
+    """Step of one vCPU that is under way: the values that an exception's entry would overwrite."""
 
     __slots__ = ("elr", "pc", "spsr", "unmasked", "word")
 
     def __init__(self, pc: int, elr: int, spsr: int) -> None:
-        """Note the instruction at *pc*, with ELR_EL1 and SPSR_EL1 as they are before it."""
+        """Step the instruction at *pc*. *elr* and *spsr* are ELR_EL1 and SPSR_EL1 before it."""
         self.pc = pc
         self.elr = elr
         self.spsr = spsr
-        #: While it is tried again with interrupts masked: PSTATE as the guest has it.
+        #: The guest's PSTATE while the step is repeated with interrupts masked.
         self.unmasked: PSTATE | None = None
         self.word = 0
 
 
 def begin(vcpu: Vcpu, pc: int) -> SingleStep:
-    """Note what must be noted; before the vCPU, which is at *pc*, is resumed."""
+    """Return a step of the vCPU, which is at *pc* and not yet resumed."""
     return SingleStep(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
 
 
 def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
-    """After a step exit, return True if the vCPU must be stepped once more.
+    """Return True if the vCPU must be stepped once more, after a step exit.
 
-    If not, the step is done and nothing of how it was done is left in the guest.
+    Otherwise the step is done, and the guest does not see how it was done.
     """
     kind = _entered(vcpu, step, word_at)
     if kind in (_IRQ, _FIQ) and step.unmasked is None:
@@ -65,9 +66,9 @@ def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
 
 
 def let_interrupt_in(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
-    """After the exit of a step that was not undone, return True if it ended at an interrupt.
+    """Return True if a step whose entries are not undone has ended at an interrupt's vector.
 
-    The vCPU is then at the vector, as if it had been left running.
+    The vCPU is then as it would be without a debugger.
     """
     kind = _entered(vcpu, step, word_at)
     if kind is not None:
@@ -76,10 +77,10 @@ def let_interrupt_in(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
 
 
 def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
-    """Leave nothing of a step behind: the vCPU rests for another reason than its end."""
+    """Undo what the step did to the vCPU, which is parked for another reason."""
     if step.unmasked is None:
         if vcpu.get(PC) == step.pc and _saved(vcpu) == (step.elr, step.spsr):
-            return  # not executed; at a vector that would look like an entry
+            return  # not executed; at a vector this would look like an entry
         if not again(vcpu, step, word_at):
             return
     if step.unmasked is not None:
@@ -104,7 +105,7 @@ def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | N
 
 
 def _kind(vcpu: Vcpu, pc: int) -> int | None:
-    """Return which of the four kinds of exception *pc* is the vector of; None if of none."""
+    """Return the kind of exception that *pc* is the vector of; None if it is no vector."""
     if pc % _VECTOR_SIZE:
         return None
     offset = pc - vcpu.get(VBAR_EL1)
@@ -144,14 +145,14 @@ def _leads_to(vcpu: Vcpu, step: SingleStep, word: int, gva: int) -> bool:
 
 
 def _saved(vcpu: Vcpu) -> tuple[int, int]:
-    """Return what an exception's entry has saved last."""
+    """Return what the last exception's entry has saved."""
     return vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
 
 
 def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
-    """Undo an interrupt's entry, which nothing has acknowledged yet.
+    """Undo the entry of an interrupt, which nothing has acknowledged yet.
 
-    It saved PC and PSTATE; PSTATE.SS says whether the instruction still had its turn to come.
+    It saved PC and PSTATE. PSTATE.SS is set if the instruction was not executed; then return True.
     """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     pstate, pc = PSTATE(spsr, SS=0), vcpu.get(ELR_EL1)
@@ -169,9 +170,9 @@ def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
 
 
 def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> None:
-    """Make SPSR_EL1 what it would be undebugged: the step has ended with an exception.
+    """Correct SPSR_EL1, after an exception that ended the step, to its value without a debugger.
 
-    The instruction has been executed if that is neither a synchronous one nor came before it.
+    The instruction was executed if that was an SError which came after it: SPSR_EL1.SS is 0.
     """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     right = spsr if MDSCR(vcpu.get(MDSCR_EL1)).SS else PSTATE(spsr, SS=0)
@@ -185,7 +186,7 @@ def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> N
 
 
 def _unmask(vcpu: Vcpu, unmasked: PSTATE, word: int) -> None:
-    """Leave in DAIF, and in a register that was read into, what *word* would have left there."""
+    """Correct DAIF, and a register that *word* read it into, to their values without the mask."""
     now = PSTATE(vcpu.get(CPSR))
     match daif_access(word):
         case Daif.READ, number if number < len(X):

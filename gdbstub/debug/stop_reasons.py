@@ -160,15 +160,20 @@ class StopClassifier:
     def _breakpoint(self, exit: DebugExit) -> Stopped | Disposition:
         index = exit.vcpu
         pc = self.machine.vcpus[index].get(PC)
-        if exit.esr.EC == EC.BRK64:
+        brk = exit.esr.EC == EC.BRK64
+        if brk:
             if exit.esr.comment != BRK_COMMENT or self.patch(index, pc) is None:
                 return Disposition.REINJECT
-        elif not self.breakpoints.compared(pc):
+        elif not self.breakpoints.comparator_at(pc):
             return self._unclaimed(exit)
+        if self.breakpoints.returned(index, pc):
+            return Stopped(index + 1, stop=StopReason.SWBREAK)
         if self._still_at.pop(index, None) is not None:
             return Disposition.STEP_OVER
-        if kinds := self._kinds_at(index, pc):
+        if kinds := self.breakpoints.kinds_at(index, pc):
             return self._asked_for(index, pc, kinds)
+        if not brk:
+            return Disposition.STEP_OVER  # of another process
         # Another mapping of the page. GDB ignores a ``swbreak`` where it has inserted none and
         # continues, to the same BRK, for ever. So a plain trap is reported, once.
         self._at_alias[index] = pc
@@ -186,23 +191,12 @@ class StopClassifier:
         except MemoryFault:
             return None
 
-    def _kinds_at(self, index: int, pc: int) -> tuple[BreakpointKind, ...]:
-        """Return the kinds of the breakpoints that a vCPU at *pc* is at, whatever serves them.
-
-        SOFTWARE comes first: a client drops a hardware stop where it knows of none.
-        """
-        kinds = set(self.breakpoints.compared(pc))
-        places = self.breakpoints.places(pc)
-        if places and self.patch(index, pc) in places:
-            kinds.add(BreakpointKind.SOFTWARE)
-        return tuple(sorted(kinds))
-
     def arrived(self, index: int, pc: int) -> Stopped | None:
         """Classify a vCPU that has come to *pc* without a debug exit; None for no stop.
 
         Conditions are evaluated and commands obeyed as at an exit of the breakpoints there.
         """
-        kinds = self._kinds_at(index, pc)
+        kinds = self.breakpoints.kinds_at(index, pc)
         stop = self._asked_for(index, pc, kinds) if kinds else None
         return stop if isinstance(stop, Stopped) else None
 

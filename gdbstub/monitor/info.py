@@ -1,7 +1,4 @@
-"""What a person asks first: which guest this is, and how it is being debugged.
-
-It reads, and changes nothing.
-"""
+"""Info command: the guest, and how it is debugged. It changes nothing."""
 
 from typing import Final
 
@@ -17,7 +14,7 @@ _GRANULE: Final = {0b00: "4", 0b01: "64", 0b10: "16"}  # KiB, by TCR_EL1.TG0
 
 @command("info")
 def info(context: CommandContext) -> str:
-    """Say what is debugged here, and how: guest, vCPUs, slots, clock, client."""
+    """Show what is debugged, and how: guest, vCPUs, slots, clock, client."""
     machine = context.machine
     about = described(machine)
     rows = [("machine", "offers no description")] if about is None else list(about.about.items())

@@ -19,9 +19,9 @@ from gdbstub.monitor.text import table
 def regs(context: CommandContext, patterns: tuple[str, ...]) -> str:
     """Show the current thread's registers with their fields; all system registers unless named.
 
-    A NAME is a whole one, or a regular expression that is looked for in all names; capitals
-    do not matter. Single bits that are set are shown by name, wider fields with their value
-    unless it is 0.
+    NAME is a register's name, or a regular expression that is searched in all names. Case does
+    not matter. Single bits that are set are shown by name, wider fields with their value unless
+    it is 0.
     """
     rows = context.debugger.registers
     if patterns:

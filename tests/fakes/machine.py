@@ -38,7 +38,7 @@ BREAKPOINT_SLOTS: Final = 6
 WATCHPOINT_SLOTS: Final = 4
 
 #: Turns that stand for ``RunMode.limit``, whatever it is: a run is the same each time.
-LIMIT: Final = 300
+LIMIT: Final = 160
 
 
 class Unattended:

@@ -143,7 +143,8 @@ def step(client: Client, thread: int, times: int) -> Answer:
 
 
 def step_range(client: Client, thread: int, first: int, length: int) -> Answer:
-    return client.resume({thread: Range(CODE + 4 * first, CODE + 4 * (first + length))})
+    end = min(first + length, LOOP_LAST)  # all of the loop would be a range without an end
+    return client.resume({thread: Range(CODE + 4 * first, CODE + 4 * end)})
 
 
 def go(client: Client, *, actions: Iterable[int] = (1, 2)) -> Answer:
