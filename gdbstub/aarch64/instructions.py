@@ -161,7 +161,7 @@ def exclusive_exits(gva: int, word_at: WordAt) -> tuple[int, ...]:
 
 
 class ExclusiveSequence(NamedTuple):
-    """A load-exclusive with its store: ``load`` is its address, ``exits`` as ``exclusive_exits``."""
+    """A load-exclusive at ``load`` with its store; ``exits`` are as ``exclusive_exits`` has them."""
 
     load: int
     exits: tuple[int, ...]

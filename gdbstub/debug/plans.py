@@ -48,6 +48,8 @@ from gdbstub.target import Action, Range, Stopped
 #: Up to so many instructions are stepped as fast as run.
 _FEW: Final = 6
 _REGIONS: Final = 4096
+#: Up to so many pieces of a range are executed with interrupts masked before they are let in.
+_MASKED: Final = 100
 #: In place of a region that is not to be run.
 _STEPPED: Final = Region(frozenset(), (), loops=False)
 #: Seconds between two looks for exception vectors, at most.
@@ -227,6 +229,7 @@ class VcpuPlans:
     def step_range(self, range_: Range) -> ThreadPlan:
         """Step until PC is outside *range_* or there is a stop to report."""
         vcpu, steps = self._vcpu, self._steps
+        steps.masked = 0
         pc = vcpu.get(PC)
         while True:
             word = steps.icache(pc)
@@ -245,6 +248,10 @@ class VcpuPlans:
                     exit = steps.done
                 else:
                     stop, exit = yield from self._classified(exit)
+                if stop is not None:
+                    return stop
+            if steps.masked > _MASKED and range_.start <= vcpu.get(PC) < range_.end:
+                stop = yield from self._let_interrupts_in()
                 if stop is not None:
                     return stop
             if (stop := steps.guard.stop()) is not None:
@@ -280,10 +287,11 @@ class VcpuPlans:
     def _let_interrupts_in(self) -> Interlude:
         """Let the vCPU take an interrupt that pends, and run it until the handler goes back.
 
-        The range that it is in is run with interrupts masked, and takes longer than it should:
-        it may wait for another vCPU, which waits for this one's handler. A stop in the handler
+        The range that it is in is executed with interrupts masked, and takes long: it may wait for
+        another vCPU, which waits for this one's handler. A stop in the handler
         is one; None: the vCPU is where it was, or one instruction further.
         """
+        self._steps.masked = 0
         exit, taken = yield from self._steps.let_interrupt_in()
         if taken:
             spsr = PSTATE(self._vcpu.get(SPSR_EL1))

@@ -44,7 +44,7 @@ STEP: Final = RunMode(step=True)
 
 #: Seconds that a sequence is run with interrupts masked before they are let in: a vCPU may wait
 #: in it for another one, and that for this one's interrupt handler.
-PATIENCE: Final = 0.01
+PATIENCE: Final = 0.02
 
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
@@ -72,6 +72,8 @@ class VcpuSteps:
         self._caches = caches
         #: Let a step end at an interrupt's vector, as KVM's steps do.
         self.step_irqs = False
+        #: Number of sequences run and instructions stepped with interrupts masked.
+        self.masked = 0
         #: Exit of a finished step, for an instruction whose effect was computed instead.
         self.done: Final = DebugExit(index, ESR(EC=EC.STEP_LOWER, IL=1))
         #: Words as RAM holds them, cached.
@@ -135,6 +137,7 @@ class VcpuSteps:
                     return exit
                 if not stepping.again(vcpu, step, self.word_at):
                     return exit
+                self.masked += 1
         except CutShort:
             stepping.abandon(vcpu, step, self.word_at)
             raise
@@ -233,6 +236,7 @@ class VcpuSteps:
         if not {fault, fault + stepping.SERROR}.isdisjoint(exits):
             before = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
         vcpu.set(CPSR, masked)
+        self.masked += 1
         debug = DebugRegisters((*ends, *requested), watchpoints, enabled=True)
         try:
             exit = yield RunMode(debug=debug, limit=PATIENCE)

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from time import monotonic
+from time import clock_gettime, monotonic, pthread_getcpuclockid
 from typing import Final
 
 from gdbstub.aarch64.sysreg import EC, ESR
@@ -72,7 +72,7 @@ class KvmVcpu(VcpuState):
     ) -> None:
         self.index = index
         self._watchdog = watchdog
-        # The time by ``monotonic`` at which a run is to end, and whether the watchdog knows one.
+        # The time by ``_cpu_time`` at which a run is to end, and whether the watchdog knows one.
         self._deadline: float | None = None
         self._watched = False
         super().__init__(port, fd, clock, counts)
@@ -211,7 +211,7 @@ class KvmVcpu(VcpuState):
                 run.immediate_exit = 0  # first: a kick says that it was one, and then sets this
                 if self.stopping:
                     return None
-                if self._deadline is not None and monotonic() >= self._deadline:
+                if self._deadline is not None and self._cpu_time() >= self._deadline:
                     exit = DebugExit(self.index, TIMED_OUT)
                     if not self._ask(exit):
                         return exit
@@ -263,12 +263,23 @@ class KvmVcpu(VcpuState):
         self._limit(go.limit)
         return True
 
+    def _cpu_time(self) -> float:
+        """Return the seconds that its thread has executed, the guest's among them."""
+        assert self._thread.ident is not None
+        return clock_gettime(pthread_getcpuclockid(self._thread.ident))
+
     def _limit(self, seconds: float | None) -> None:
         """Have the next run ended after so many *seconds*, if it has no exit before."""
-        self._deadline = None if seconds is None else monotonic() + seconds
-        if self._deadline is not None or self._watched:
-            self._watched = self._deadline is not None
-            self._watchdog.watch(self, self._deadline)
+        if seconds is None:
+            self._deadline = None
+            if self._watched:
+                self._watched = False
+                self._watchdog.watch(self, None)
+        else:
+            # The time that it executes counts, however busy the host is.
+            self._deadline = self._cpu_time() + seconds
+            self._watched = True
+            self._watchdog.watch(self, monotonic() + seconds)
 
     def _take_abort(self) -> DebugExit:
         """End a step by the injected abort: newer kernels would go on into its handler."""

@@ -95,8 +95,9 @@ def test_who_goes_on_from_it_is_told_again(begin: Begin, line: int) -> None:
     assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
 
 
-def test_an_unaligned_access_is_told(begin: Begin) -> None:
-    client = begin(STRAIGHT)
+@pytest.mark.own_kvm
+def test_a_pc_that_is_not_aligned_is_told(start_kvm: Start) -> None:
+    client = Client(start_kvm(STRAIGHT).machine)
     vcpu = client.machine.vcpus[0]
     vcpu.set(PC, at(1) + 2)
     report = client.go()
@@ -140,8 +141,9 @@ def test_a_fault_at_el0_is_told(begin: Begin) -> None:
     assert (client.pc(1), vcpu.get(ELR_EL1)) == (0x400, at(SVC) + 4)
 
 
-def test_a_stack_that_is_not_aligned_is_told(begin: Begin) -> None:
-    client = begin(STRAIGHT)
+@pytest.mark.own_kvm
+def test_an_access_beyond_all_memory_is_told(start_kvm: Start) -> None:
+    client = Client(start_kvm(STRAIGHT).machine)
     vcpu = client.machine.vcpus[0]
     vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), A=1))
     client.machine.write_memory(at(0), 0xB9400001.to_bytes(4, "little"))  # ldr w1, [x0]
