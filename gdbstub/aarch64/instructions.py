@@ -161,7 +161,7 @@ def exclusive_exits(gva: int, word_at: WordAt) -> tuple[int, ...]:
 
 
 class ExclusiveSequence(NamedTuple):
-    """A load-exclusive at ``load`` with its store; ``exits`` are as ``exclusive_exits`` has them."""
+    """A load-exclusive at ``load`` and its store; ``exits``: see ``exclusive_exits``."""
 
     load: int
     exits: tuple[int, ...]

@@ -1,11 +1,13 @@
 """Commands that print while nobody is there stay, wherever their breakpoint is."""
 
+import queue
+
 import pytest
 
 from gdbstub.aarch64.registers import SCTLR_EL1, TTBR0_EL1, X
 from gdbstub.aarch64.sysreg import SCTLR
 from gdbstub.agent import Clauses
-from gdbstub.target import BreakpointKind
+from gdbstub.target import Action, BreakpointKind, Resume, Stopped, StopReason
 from tests.contract.backends import Factory
 from tests.contract.programs import MMU_ON
 from tests.contract.run_control import HW, SW
@@ -33,6 +35,19 @@ def early(machine_factory: Factory) -> Spaces:
     return spaces
 
 
+def runs_to(spaces: Spaces, gva: int) -> None:
+    """Run to a breakpoint at *gva*; what commands print on the way is an event, too."""
+    events: queue.Queue[None] = queue.Queue()
+    spaces.debugger.notify = lambda: events.put(None)
+    spaces.debugger.resume(Resume({1: Action.CONTINUE}))
+    report = None
+    while report is None:
+        events.get(timeout=20)
+        report = spaces.debugger.take_report()
+    assert report == Stopped(1, stop=StopReason.SWBREAK)
+    assert spaces.pc() == gva
+
+
 @pytest.mark.parametrize("kind", [SW, HW])
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_command_on_an_address_that_is_not_mapped_yet_outlives_its_clients(
@@ -44,7 +59,7 @@ def test_a_command_on_an_address_that_is_not_mapped_yet_outlives_its_clients(
         early.debugger.release()
     # The next client hears of what was printed.
     early.insert(PLACE + 4)
-    early.stops_at(PLACE + 4)
+    runs_to(early, PLACE + 4)
     assert early.debugger.take_output() == b"hi\n"
 
 
@@ -55,5 +70,5 @@ def test_it_can_still_be_taken_back(early: Spaces, kind: BreakpointKind) -> None
     early.debugger.release()
     early.debugger.remove(1, kind, PLACE, 4)
     early.insert(PLACE + 4)
-    early.stops_at(PLACE + 4)
+    runs_to(early, PLACE + 4)
     assert early.debugger.take_output() == b""
