@@ -67,6 +67,11 @@ class Watchpoint(NamedTuple):
         """
         return _gap(self.watched, far & ~_TAG)
 
+    def touches(self, accessed: range) -> bool:
+        """Return True if an access to the addresses *accessed*, which may be tagged, is a hit."""
+        start = accessed.start & ~_TAG
+        return _meet(self.watched, range(start, start + len(accessed)))
+
     def clamp(self, far: int) -> int:
         """Return the watched byte nearest to *far*: a client drops an address outside its range."""
         watched = self.watched

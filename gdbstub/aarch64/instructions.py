@@ -26,7 +26,7 @@ from gdbstub.aarch64.a64 import (
     WriteDaif,
 )
 from gdbstub.aarch64.decoder import decode
-from gdbstub.aarch64.loads_stores import StoreExclusive
+from gdbstub.aarch64.loads_stores import StoreExclusive, Synchronizing
 from gdbstub.aarch64.sysreg import PSTATE
 
 #: The instruction at an address; 0, which is none, where nothing can be read.
@@ -195,7 +195,25 @@ def is_repeatable(word: int) -> bool:
     instruction = decode(word)
     if isinstance(instruction, Computation):
         return word >> 25 & 0xF in _GENERAL
+    if isinstance(instruction, Synchronizing):
+        return False
     return instruction.in_sequence or isinstance(instruction, ConditionalBranch)
+
+
+#: MRS Xt, VBAR_EL1 and MSR VBAR_EL1, Xt.
+_VBAR: Final = 0xD518_C000
+_READS: Final = 1 << 21
+_RT: Final = 0x1F
+
+
+def takes_exception(word: int) -> bool:
+    """Return True if *word* may be an exception, and is no access to VBAR_EL1.
+
+    It is none if it neither accesses memory nor the system, in a PSTATE that permits it.
+    """
+    if is_repeatable(word) or isinstance(decode(word), RelativeBranch | RegisterBranch):
+        return False
+    return word & ~(_READS | _RT) != _VBAR
 
 
 #: The most instructions from a failed store-exclusive to its load.

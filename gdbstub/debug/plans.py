@@ -252,9 +252,9 @@ class VcpuPlans:
                     return stop
             if steps.masked > _MASKED and range_.start <= vcpu.get(PC) < range_.end:
                 stop = yield from self._let_interrupts_in()
-                if stop is not None:
-                    return stop
-            if (stop := steps.guard.stop()) is not None:
+            else:
+                stop = steps.guard.stop()
+            if stop is not None:
                 return stop
             pc = vcpu.get(PC)
             if not range_.start <= pc < range_.end:
@@ -291,6 +291,8 @@ class VcpuPlans:
         another vCPU, which waits for this one's handler. A stop in the handler
         is one; None: the vCPU is where it was, or one instruction further.
         """
+        if (stop := self._steps.guard.stop()) is not None:
+            return stop  # it goes round there
         self._steps.masked = 0
         exit, taken = yield from self._steps.let_interrupt_in()
         if taken:

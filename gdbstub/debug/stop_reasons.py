@@ -145,12 +145,14 @@ class StopClassifier:
             case EC.BRK64 | EC.BREAKPOINT_LOWER:
                 return self._breakpoint(exit)
             case EC.WATCHPOINT_LOWER:
-                write = bool(exit.esr.WnR)
-                hit = self.breakpoints.hit(exit.far, self.accessed(exit.vcpu), write=write)
+                accessed = self.accessed(exit.vcpu)
+                hit = self.breakpoints.hit(exit.far, accessed, write=bool(exit.esr.WnR))
                 if hit is Elsewhere.OUTSIDE:
                     return Disposition.STEP_OVER
                 if hit is Elsewhere.NOBODY:
                     return self._unclaimed(exit)
+                if accessed and not hit.touches(accessed) and self._guest_uses(exit):
+                    return self._unclaimed(exit)  # near ours, but not to it
                 self._watched_at[exit.vcpu] = self.machine.vcpus[exit.vcpu].get(PC)
                 return Stopped(exit.vcpu + 1, stop=_STOPS[hit.kind], gva=hit.clamp(exit.far))
             case EC.BKPT32:
@@ -234,11 +236,16 @@ class StopClassifier:
         EL2 takes these exceptions from EL1 even where EL1 has them masked. Then the guest would
         not have taken it, and gets on (Arm ARM D2.4 "Enabling debug exceptions").
         """
+        if not self._guest_uses(exit):
+            return _unexplained(exit)
+        enabled = self._enabled(self.machine.vcpus[exit.vcpu])
+        return Disposition.REINJECT if enabled else Disposition.STEP_OVER
+
+    def _guest_uses(self, exit: DebugExit) -> bool:
+        """Return True if the guest has set a comparator of its own of the kind of *exit*."""
         vcpu, had = self.machine.vcpus[exit.vcpu], self.machine.system_registers
         own = (row for row in _CONTROLS[EC(exit.esr.EC)] if row in had)
-        if not any(DBGBCR(vcpu.get(row)).E for row in own):
-            return _unexplained(exit)
-        return Disposition.REINJECT if self._enabled(vcpu) else Disposition.STEP_OVER
+        return any(DBGBCR(vcpu.get(row)).E for row in own)
 
     def _enabled(self, vcpu: Vcpu) -> bool:
         """Return True if a breakpoint or watchpoint exception is enabled where the guest is."""

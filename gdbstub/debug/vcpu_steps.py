@@ -114,24 +114,45 @@ class VcpuSteps:
         return exit
 
     def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
-        """Execute one instruction, which is *word* if that is known. The exit may come before it.
+        """Execute one instruction, *word* if that is known. The exit may come before it."""
+        pc = self._vcpu.get(PC)
+        seen = self.icache(pc) if word is None else word
+        if waits(seen) and self._is_nop(pc, mode, word):
+            return self.do_nothing(pc)
+        table = self.guard.table(pc, seen)
+        step = self._step(mode, pc)
+        return (yield from step if table is None else self._with_vectors(table, mode, pc))
 
-        Where the exception vectors are not there, *mode* gets a comparator for them.
+    def _with_vectors(self, table: int, mode: RunMode, pc: int) -> SubPlan:
+        """Step the instruction at *pc* with VBAR_EL1 at *table*: its own value has no vectors.
+
+        The vCPU executes nothing there. KVM would go on into the handler of an exception that it
+        makes itself, so a comparator is set on that.
         """
         vcpu = self._vcpu
-        pc = vcpu.get(PC)
-        if waits(self.icache(pc) if word is None else word) and self._is_nop(pc, mode, word):
-            return self.do_nothing(pc)
-        if guarded := self.guard.places():
-            mode = self._guarded(mode, guarded)
+        pstate, vbar = PSTATE(vcpu.get(CPSR)), vcpu.get(VBAR_EL1)
+        used = self._breakpoints.armed if mode.debug is None else mode.debug
+        more = self.beside(used, (table + vector(pstate),))
+        entered = False
+        vcpu.set(VBAR_EL1, table)
+        try:
+            exit = yield from self._step(mode._replace(more=more), pc)
+        finally:
+            entered = stepping.entered_from(vcpu, (pc, pc + 4), pstate) is not None
+            if entered:
+                vcpu.set(PC, vcpu.get(PC) - table + vbar)
+            vcpu.set(VBAR_EL1, vbar)
+        return self.done if entered else exit
+
+    def _step(self, mode: RunMode, pc: int) -> SubPlan:
+        """Step the instruction at *pc*."""
+        vcpu = self._vcpu
         if self.step_irqs or self.aarch32_el1:
             return (yield mode)
         step = stepping.begin(vcpu, pc)
         try:
             while True:
                 exit = yield mode
-                if timed_out(exit) and self.guard.stop() is None:
-                    continue
                 if exit.esr.EC != EC.STEP_LOWER:
                     stepping.abandon(vcpu, step, self.word_at)
                     return exit
@@ -148,10 +169,6 @@ class VcpuSteps:
         self._vcpu.set(PC, pc + 4)
         self._vcpu.set(CPSR, PSTATE(self._vcpu.get(CPSR), BTYPE=0))
         return self.done
-
-    def _guarded(self, mode: RunMode, places: tuple[int, ...]) -> RunMode:
-        used = self._breakpoints.armed if mode.debug is None else mode.debug
-        return mode._replace(more=self.beside(used, places), limit=PATIENCE)
 
     def beside(
         self,
@@ -232,6 +249,7 @@ class VcpuSteps:
                 ends[breakpoint_at(fault + stepping.SERROR)] = None
             else:
                 masked = PSTATE(masked, A=1)
+        ways = {*inside, *exits}
         before = None
         if not {fault, fault + stepping.SERROR}.isdisjoint(exits):
             before = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
@@ -241,9 +259,9 @@ class VcpuSteps:
         try:
             exit = yield RunMode(debug=debug, limit=PATIENCE)
         except CutShort:
-            self._unmask(inside, pstate, masked, before)
+            self._unmask(ways, pstate, masked, before)
             raise
-        self._unmask(inside, pstate, masked, before)
+        self._unmask(ways, pstate, masked, before)
         at = vcpu.get(PC)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and breakpoint_at(at) in ends:
             return self.done
@@ -251,7 +269,7 @@ class VcpuSteps:
 
     def _unmask(
         self,
-        inside: Collection[int],
+        ways: Collection[int],
         pstate: PSTATE,
         masked: PSTATE,
         before: tuple[int, int] | None,
@@ -259,7 +277,7 @@ class VcpuSteps:
         """Restore A, I and F in PSTATE, or in SPSR_EL1 where an exception has saved them."""
         vcpu = self._vcpu
         row = CPSR
-        if stepping.entered_from(vcpu, inside, masked) is not None:
+        if stepping.entered_from(vcpu, ways, masked) is not None:
             saved = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
             row = SPSR_EL1 if saved != before else CPSR
         vcpu.set(row, PSTATE(vcpu.get(row), A=pstate.A, I=pstate.I, F=pstate.F))

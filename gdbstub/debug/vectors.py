@@ -6,14 +6,16 @@ and VBAR_EL1 is 0; a kernel that boots has none for its first instructions.
 
 A comparator that is set on such a vector stops the vCPU there. A CPU need not compare before it
 fetches (Arm ARM D1.3.5.5 puts the Instruction Abort first): what comes round is then found by the
-time that it takes, by its last fault.
+time that it takes, by its last fault. A single step that may be an exception has VBAR_EL1 set to
+where there is code, for as long as it takes.
 """
 
 from typing import Final
 
 from gdbstub.aarch64.exceptions import CLASSES, CLASSES_WITH_FAR, vector
+from gdbstub.aarch64.instructions import takes_exception
 from gdbstub.aarch64.permissions import permissions
-from gdbstub.aarch64.registers import CPSR, ELR_EL1, ESR_EL1, FAR_EL1, PC, VBAR_EL1
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, ESR_EL1, FAR_EL1, PC, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import ESR, PSTATE
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
@@ -22,6 +24,7 @@ from gdbstub.machine import Machine
 from gdbstub.target import Stopped
 
 _WORD: Final = 4
+_TABLE: Final = 0x800  # size and alignment of the vectors
 _EL1H: Final = 0x200
 #: Offsets of the synchronous vectors for EL1h and for 64-bit EL0.
 _SYNCHRONOUS: Final = (_EL1H, 0x400)
@@ -52,6 +55,8 @@ class VectorGuard:
         self._aarch32_el1 = aarch32_el1
         # Values of VBAR_EL1 with vectors. They are looked at once: a guest keeps them.
         self._good: set[int] = set()
+        # The last place for vectors that ``table`` has found.
+        self._table = 0
         # Under its only key. Instructions that write VBAR_EL1 change what is fetched after them.
         self._places: Cache[None, tuple[int, ...]] = caches.add(
             "missing vectors", Content.CODE, Cache(1), vcpu=index
@@ -79,6 +84,23 @@ class VectorGuard:
         here = vector(PSTATE(self._vcpu.get(CPSR)))
         offsets = (here, *_SYNCHRONOUS, here + _IRQ)
         return tuple(dict.fromkeys(vbar + offset for offset in offsets))
+
+    def table(self, pc: int, word: int) -> int | None:
+        """Return a value for VBAR_EL1 during a step of *word* at *pc*; None if none is needed.
+
+        There is code at it, which is not to be executed, and not that which is stepped.
+        """
+        if not self.places() or not takes_exception(word):
+            return None
+        get = self._vcpu.get
+        for near in (pc, self._table, get(X[30]), get(ELR_EL1)):
+            table = near & -_TABLE
+            if table == pc & -_TABLE:
+                table ^= _TABLE
+            if self._executes(table + _EL1H):
+                self._table = table
+                return table
+        return None
 
     def _executes(self, gva: int) -> bool:
         """Return True if EL1 can fetch an instruction at *gva*."""
