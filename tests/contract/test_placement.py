@@ -114,6 +114,18 @@ def test_a_page_that_is_mapped_again_elsewhere_gets_it_there(kernel: Kernel) -> 
     assert (kernel.spaces.word(KERNEL + 8), kernel.spaces.word(TEXT + 8)) == (NOP, BRK)
 
 
+def test_another_request_in_the_same_page_does_not_hide_that_it_was_mapped_elsewhere(
+    kernel: Kernel,
+) -> None:
+    kernel.spaces.insert(PLACE)
+    kernel.spaces.step()
+    kernel.map(KERNEL_GVA, TEXT)
+    kernel.spaces.enter(KERNEL_GVA, kernel.spaces.b, el=1)
+    kernel.spaces.insert(PLACE + 4)
+    kernel.spaces.step()
+    assert [kernel.spaces.word(ipa + 8) for ipa in (KERNEL, TEXT)] == [NOP, BRK]
+
+
 def test_tables_of_a_kernels_boot_count_no_more_when_it_has_others(kernel: Kernel) -> None:
     """They may still lead where they led; their memory, and that, is free by then."""
     elsewhere = KERNEL_GVA + 0x1000
