@@ -17,7 +17,7 @@ from gdbstub.agent import Clauses, ConditionTable
 from gdbstub.debug.address_spaces import is_upper, space_of, unreachable
 from gdbstub.debug.caches import Caches, Content
 from gdbstub.debug.guest_exception import SavedState, undo_fetch_abort
-from gdbstub.debug.locations import Locator, Request
+from gdbstub.debug.locations import Location, Locator, Request
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.debug.placement import EMPTY, Placement, Preference, Served, Service, obstacle, place
 from gdbstub.errors import MemoryFault, NoSlot, PacketError
@@ -52,6 +52,7 @@ class Breakpoints:
         self.memory = VirtualMemory(machine, self._software, caches)
         self._locator = Locator(machine, self.memory, caches)
         self._requests: dict[int, Request] = {}  # software breakpoints, by address
+        self._locations: dict[int, list[Location]] = {}  # those that are known, by address
         self._placement = EMPTY
         self._compared: dict[int, Request] = {}  # by canonical address, those that have one
         self._preference = Preference.AUTO
@@ -87,10 +88,12 @@ class Breakpoints:
         # A client that takes it back and asks again, all at one stop, means the same request.
         if not request.removed:
             self._locator.bind(request, vcpu)
+            self._locations.pop(gva, None)
         if not request.removed or request.vector != returned_to:
             self._changed = True
         request.vector = returned_to
         if self.served(gva).service is not Service.BRK:
+            self._locations.pop(gva, None)
             self._admit(request)
         request.removed = False
         self._requests[gva] = request
@@ -126,11 +129,18 @@ class Breakpoints:
         Raises:
             NoSlot: none is free.
         """
-        request.needs_comparator = bool(obstacle(request, self._locator.find(request)))
+        request.needs_comparator = bool(obstacle(request, self._find(request)))
         if not request.needs_comparator:
             return
         if len(self._needed(request)) > self._machine.breakpoint_slots:
             raise self._no_slot()
+
+    def _find(self, request: Request) -> list[Location]:
+        """Return the locations of *request*, found once until something may have changed them."""
+        found = self._locations.get(request.gva)
+        if found is None:
+            found = self._locations[request.gva] = self._locator.find(request)
+        return found
 
     def _needed(self, *more: Request) -> set[int]:
         """List the addresses that must have a comparator: no BRK can serve them."""
@@ -173,8 +183,13 @@ class Breakpoints:
         """Make RAM and comparators hold what is asked for, nothing else; all vCPUs are parked."""
         for request in [each for each in self._requests.values() if each.removed]:
             del self._requests[request.gva]
+            self._locations.pop(request.gva, None)
             self._changed = True
-        if self._changed or (self._requests and not self._locator.current()):
+        if self._requests and not self._locator.current():
+            self._locator.begin()
+            self._locations.clear()
+            self._changed = True
+        if self._changed:
             self._place()
         for request in self._compared.values():
             if request.vector is not None:
@@ -188,10 +203,7 @@ class Breakpoints:
     def _place(self) -> None:
         """Decide anew what serves each software breakpoint."""
         requests = list(self._requests.values())
-        self._locator.begin()
-        locations = {request.gva: self._locator.find(request) for request in requests}
-        if requests:
-            self._locator.end()
+        locations = {request.gva: self._find(request) for request in requests}
         for request in requests:
             request.needs_comparator = bool(obstacle(request, locations[request.gva]))
         # While the guest uses comparators of its own, ours would take their place.
@@ -246,6 +258,7 @@ class Breakpoints:
         kept = self.conditions.keep_persistent()
         stay = {gva for kind, gva in kept if kind is SOFTWARE}
         self._requests = {gva: each for gva, each in self._requests.items() if gva in stay}
+        self._locations.clear()
         self._use(EMPTY, self._placement.served)
         self._software.withdraw()
         self._caches.invalidate(Content.BREAKPOINTS)
@@ -261,6 +274,7 @@ class Breakpoints:
         self._software.forget()
         self.memory.forget_kernels()
         self._locator.reset()
+        self._locations.clear()
         for request in self._requests.values():
             request.forget()
         self._changed = True

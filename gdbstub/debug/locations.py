@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gdbstub.debug.guest_exception import SavedState
 
 _TOP: Final = 1 << 64
+#: In place of registers: locations are known to be old.
+_STALE: Final = ("stale",)
 #: The end of the addresses that AArch32 code can be at.
 _AARCH32_END: Final = 1 << 32
 
@@ -98,27 +100,34 @@ class Locator:
         # The last regime in which a space of the lower half was current.
         self._regimes: dict[AddressSpace, Regime] = {}
         self._words: dict[int, bytes] = {}  # descriptors that were read, by physical address
-        # What ``find`` went by: registers, and a comparison of the descriptors that were read.
-        self._seen: Cache[int, tuple[object, Callable[[], bool]]] = caches.add(
+        # The registers that all locations were found by, and a comparison of the descriptors.
+        self._looked: tuple[object, ...] | None = None
+        self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
         )
 
     def reset(self) -> None:
-        """Forget all spaces: the guest starts over."""
+        """Forget all spaces and locations: the guest starts over."""
         self._regimes.clear()
-
-    def current(self) -> bool:
-        """Return True if what ``find`` returned last still holds."""
-        seen = self._seen.get(0)
-        return seen is not None and seen[0] == self._look() and seen[1]()
+        self.begin()
 
     def begin(self) -> None:
-        """Begin to find: descriptors that are read from now on are what ``current`` compares."""
+        """Begin anew: what ``current`` compares is what ``find`` reads from now on."""
         self._words = {}
+        self._looked = None
+        self._comparison.clear()
 
-    def end(self) -> None:
-        """End what ``begin`` began."""
-        self._seen.put(0, (self._look(), unchanged(self._machine, tuple(self._words.items()))))
+    def current(self) -> bool:
+        """Return True if all that ``find`` has returned since ``begin`` still holds."""
+        if self._looked is None or self._looked != self._look():
+            return False
+        holds = self._comparison.get(0)
+        if holds is None:
+            holds = unchanged(self._machine, tuple(self._words.items()))
+            self._comparison.put(0, holds)
+            if 0 not in self._comparison:
+                return False  # nothing may be kept
+        return holds()
 
     def _look(self) -> tuple[object, ...]:
         """Read all registers that choose tables, and the state that code is executed in."""
@@ -131,7 +140,9 @@ class Locator:
         regime = self._translations.regime(vcpu)
         request.vcpu = vcpu
         space = space_of(regime, request.gva)
-        if self._walk(request, regime).ipa is not None:
+        if space is not None and is_upper(request.gva):
+            request.spaces.add(space)
+        elif self._walk(request, regime).ipa is not None:
             if space is None:
                 request.flat = True
             else:
@@ -153,6 +164,8 @@ class Locator:
 
     def find(self, request: Request) -> list[Location]:
         """Find the locations of *request* now: none where its address is not mapped."""
+        if self._looked is None:
+            self._looked = self._look()
         looked = self._find_upper if is_upper(request.gva) else self._find_lower
         found = [location for location in looked(request) if location.ipa is not None]
         request.ipas = frozenset(location.ipa for location in found if location.ipa is not None)
@@ -238,8 +251,10 @@ class Locator:
 
     def _read(self, ipa: int, length: int) -> bytes:
         data = self._machine.read_memory(ipa, length)
-        if length == 8:
-            self._words[ipa] = data
+        if length == 8 and (known := self._words.setdefault(ipa, data)) is data:
+            self._comparison.clear()
+        elif length == 8 and known != data:
+            self._looked = _STALE  # what was found by it holds no more
         return data
 
     def _text(self, ipa: int) -> bytes:

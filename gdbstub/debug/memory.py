@@ -16,6 +16,7 @@ from gdbstub.aarch64.registers import (
     TCR_EL1,
     TTBR0_EL1,
     TTBR1_EL1,
+    stack_pointer,
 )
 from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR, TCR
 from gdbstub.debug.caches import Cache, Caches, Content
@@ -26,6 +27,8 @@ from gdbstub.swbp import SoftwareBreakpoints
 _TOP: Final = 1 << 64
 _UPPER: Final = 1 << 55
 _PATHS: Final = 256
+#: Bytes below the stack pointer that are the kernel's stack even if nothing is on it.
+_BELOW_STACK: Final = 16
 _VCPUS: Final = 4096
 _REGIME: Final = (SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1)
 #: TTBR1_EL1 without ASID and CnP.
@@ -123,7 +126,7 @@ class VirtualMemory:
             regime = self._read_regime(index)
             self._regimes.put(index, regime)
             if regime.sctlr.M and not regime.tcr.EPD1:
-                self._note_kernel(self._machine.vcpus[index], regime.ttbr1 & _BADDR)
+                self._note_kernel(self._machine.vcpus[index], regime)
         return regime
 
     def _read_regime(self, index: int) -> Regime:
@@ -147,13 +150,21 @@ class VirtualMemory:
         """Return the values of TTBR1_EL1 that were seen at EL1, the latest first."""
         return list(reversed(self._kernels))
 
-    def _note_kernel(self, vcpu: Vcpu, ttbr1: int) -> None:
+    def _note_kernel(self, vcpu: Vcpu, regime: Regime) -> None:
+        ttbr1 = regime.ttbr1 & _BADDR
         if self._kernels and self._kernels[-1] == ttbr1:
             return
-        if PSTATE(vcpu.get(CPSR)).EL == 1:
-            if ttbr1 in self._kernels:
-                self._kernels.remove(ttbr1)
-            self._kernels.append(ttbr1)
+        pstate = PSTATE(vcpu.get(CPSR))
+        if pstate.EL != 1:
+            return
+        if ttbr1 in self._kernels:
+            self._kernels.remove(ttbr1)
+        # A kernel's own tables map its stack; a trampoline's do not. Earlier tables, those of its
+        # boot, are dead then: their memory may be used for something else.
+        stack = vcpu.get(stack_pointer(pstate)) - _BELOW_STACK
+        if walk(regime, stack % _TOP, self._machine.read_memory).mapping is not None:
+            self._kernels.clear()
+        self._kernels.append(ttbr1)
 
     def _pieces(self, index: int, gva: int, length: int) -> Iterator[Mapping]:
         """Yield where the range lies, as ``mmu.pieces``; *length* is not 0."""

@@ -35,9 +35,6 @@ def stats(context: CommandContext) -> str:
     caches = context.debugger.caches.counts
     looked_up = [(name, f"{n.hits:8}", f"{n.misses:8}") for name, n in caches.items() if any(n)]
     parts.append(table(looked_up, ("caches", "    hits", "  misses")))
-    caches = context.debugger.caches.counts
-    looked_up = [(name, f"{n.hits:8}", f"{n.misses:8}") for name, n in caches.items() if any(n)]
-    parts.append(table(looked_up, ("caches", "    hits", "  misses")))
     return "\n".join(parts)
 
 

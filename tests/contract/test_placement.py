@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SCTLR_EL1, SPSR_EL1, X
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SCTLR_EL1, SP_EL1, SPSR_EL1, X
 from gdbstub.aarch64.sysreg import SCTLR
 from gdbstub.debug.caches import Content
 from gdbstub.debug.placement import Preference, Service
@@ -112,6 +112,36 @@ def test_a_page_that_is_mapped_again_elsewhere_gets_it_there(kernel: Kernel) -> 
     kernel.spaces.enter(KERNEL_GVA, kernel.spaces.b, el=1)  # with an ASID that no TLB knows
     kernel.spaces.stops_at(PLACE)
     assert (kernel.spaces.word(KERNEL + 8), kernel.spaces.word(TEXT + 8)) == (NOP, BRK)
+
+
+def test_another_request_in_the_same_page_does_not_hide_that_it_was_mapped_elsewhere(
+    kernel: Kernel,
+) -> None:
+    kernel.spaces.insert(PLACE)
+    kernel.spaces.step()
+    kernel.map(KERNEL_GVA, TEXT)
+    kernel.spaces.enter(KERNEL_GVA, kernel.spaces.b, el=1)
+    kernel.spaces.insert(PLACE + 4)
+    kernel.spaces.step()
+    assert [kernel.spaces.word(ipa + 8) for ipa in (KERNEL, TEXT)] == [NOP, BRK]
+
+
+def test_tables_of_a_kernels_boot_count_no_more_when_it_has_others(kernel: Kernel) -> None:
+    """They may still lead where they led; their memory, and that, is free by then."""
+    elsewhere = KERNEL_GVA + 0x1000
+    kernel.map(elsewhere, TEXT)
+    kernel.machine.vcpus[0].set(SP_EL1, elsewhere + 0x800)
+    kernel.spaces.enter(elsewhere, kernel.spaces.a, el=1)
+    kernel.spaces.insert(PLACE)
+    kernel.spaces.step()
+    assert kernel.spaces.word(KERNEL + 8) == BRK
+    kernel.spaces.kernel = kernel.spaces._tables(4, AF | NG | READ_ONLY, {elsewhere: TEXT})
+    kernel.spaces.enter(elsewhere, kernel.spaces.b, el=1)
+    kernel.machine.write_memory(KERNEL, bytes(4096))
+    kernel.spaces.step()
+    kernel.spaces.enter(USER_GVA, kernel.spaces.b)
+    kernel.spaces.step()
+    assert kernel.machine.read_memory(KERNEL, 4096) == bytes(4096)
 
 
 def test_a_client_that_takes_it_back_and_asks_again_at_each_stop_gets_the_same(
