@@ -18,7 +18,7 @@ TYPED = {
     "break list": ("break list", r"^break +0x400000\w\w +4 +1 +0 +armed +0x400000\w\w$"),
     "step-irqs": ("step-irqs on", r"\(step-irqs on\)\.$"),
     "time": ("time free", r"\(time free\)\.$"),
-    "stats": ("stats", r"(?s)^qRcmd, +\d+ +\d.*^caches +hits +misses\nregisters +\d+ +\d+$"),
+    "stats": ("stats", r"(?s)^qRcmd, +\d+ +\d.*^caches +hits +misses\n.*^registers +\d+ +\d+$"),
     "kaslr": ("kaslr", r"^Cannot locate the kernel\.$"),
     "reset": ("reset", r"^The guest is at its first instruction again\.$"),
     "quit": ("quit", r"^The guest has ended\.$"),
