@@ -207,8 +207,7 @@ class VirtualMemory:
         Raises:
             MemoryFault: the first byte cannot be read.
         """
-        if not self._is_live and (last := self._last.entries.get(vcpu)) is not None:
-            self._last.hits += 1
+        if not self._is_live and (last := self._last.get(vcpu)) is not None:
             start, mapping = last
             if start <= gva and gva + length <= start + mapping.size:
                 return self.read_physical(mapping.ipa + gva - start, length)

@@ -19,6 +19,7 @@ from gdbstub.aarch64.registers import (
     SP_EL1,
     TCR_EL1,
     TPIDR,
+    X,
     ccsidr,
     stack_pointer,
 )
@@ -107,7 +108,7 @@ class _Packer:
         #: The vCPU's rows, by the one that is the stack pointer.
         self._rows = {
             stack: tuple(stack if row is SP else row for row in registers)
-            for stack in (SP_EL0, SP_EL1)
+            for stack in (SP_EL0, SP_EL1, X[13])  # see ``stack_pointer``
         }
         self._cpsr = [n for n, row in enumerate(registers) if row is CPSR]
 
