@@ -141,7 +141,8 @@ class KvmMachine:
         runs = sum(each.runs for each in self._counts)
         exits["(a kick)"] = runs - exits.total()
         requests = abi.names()
-        ioctls = Counter({requests[request]: n for request, n in self.port.calls.items()})
+        calls = self.port.calls.items()
+        ioctls = Counter({requests.get(request, hex(request)): n for request, n in calls})
         ioctls["KVM_RUN"] = runs
         ioctls["KVM_GET_ONE_REG"] = sum(each.gets for each in self._counts)
         ioctls["KVM_SET_ONE_REG"] = sum(each.sets for each in self._counts)

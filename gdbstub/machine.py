@@ -49,12 +49,36 @@ class SystemEvent(NamedTuple):
     vcpu: int
     kind: SystemEventKind
 
+    def __eq__(self, other: object) -> bool:
+        """Return True for an equal value of this class: a tuple would equal any other."""
+        return isinstance(other, SystemEvent) and tuple(self) == tuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        """Return the opposite of ``==``."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Return a hash that fits ``==``."""
+        return hash(tuple(self))
+
 
 class RunFailure(NamedTuple):
     """A vCPU that cannot run; ``why`` is for a person."""
 
     vcpu: int
     why: str
+
+    def __eq__(self, other: object) -> bool:
+        """Return True for an equal value of this class: a tuple would equal any other."""
+        return isinstance(other, RunFailure) and tuple(self) == tuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        """Return the opposite of ``==``."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Return a hash that fits ``==``."""
+        return hash(tuple(self))
 
 
 Exit = DebugExit | SystemEvent | RunFailure

@@ -51,6 +51,8 @@ class PSTATE(Fields, types=("cpsr_flags", "SPSR")):
 class EC(IntEnum):
     """ESR_ELx.EC of debug exceptions, from a lower exception level and from the same one."""
 
+    INSTRUCTION_ABORT_LOWER = 0x20
+    INSTRUCTION_ABORT_SAME = 0x21
     BREAKPOINT_LOWER = 0x30
     BREAKPOINT_SAME = 0x31
     STEP_LOWER = 0x32

@@ -198,10 +198,8 @@ class Debugger(
     def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
         self.breakpoints.insert(self._index(thread), kind, gva, length)
-        software = kind is BreakpointKind.SOFTWARE
-        places = self.breakpoints.places(gva) if software else frozenset[int]()
         for observer in self.observers:
-            observer.inserted(kind, gva, length, places)
+            observer.inserted(kind, gva, length)
 
     def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove what the same arguments inserted."""

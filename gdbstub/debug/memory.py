@@ -142,6 +142,14 @@ class VirtualMemory:
             self._decoded.hits += 1
         return decoded[1]
 
+    def regime(self, index: int) -> Regime:
+        """Return the translation regime that a vCPU is in, read once until ``forget``."""
+        return self._regime(index)
+
+    def kernels(self) -> list[int]:
+        """Return the values of TTBR1_EL1 that were seen at EL1, the latest first."""
+        return list(reversed(self._kernels))
+
     def _note_kernel(self, vcpu: Vcpu, ttbr1: int) -> None:
         if self._kernels and self._kernels[-1] == ttbr1:
             return

@@ -1,6 +1,5 @@
 """Extension points of a debugger: who follows what it does, and what is known of its program."""
 
-from collections.abc import Collection
 from typing import Protocol
 
 from gdbstub.capabilities import Relocation
@@ -13,10 +12,8 @@ class Observer:
     All are called on the server's thread, after what they are named for has been done.
     """
 
-    def inserted(
-        self, kind: BreakpointKind, gva: int, length: int, places: Collection[int]
-    ) -> None:
-        """Follow ``insert``. A software breakpoint that is in RAM has physical *places*."""
+    def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
+        """Follow ``insert``."""
 
     def removed(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Follow ``remove``."""

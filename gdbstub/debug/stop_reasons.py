@@ -149,20 +149,22 @@ class StopClassifier:
     def _breakpoint(self, exit: DebugExit) -> Stopped | Disposition:
         index = exit.vcpu
         pc = self.machine.vcpus[index].get(PC)
-        if exit.esr.EC == EC.BRK64:
+        brk = exit.esr.EC == EC.BRK64
+        if brk:
             ipa = self.patch(index, pc) if exit.esr.comment == BRK_COMMENT else None
             if ipa is None:
                 return Disposition.REINJECT
             self.hit_at[index] = ipa
-            kinds: tuple[BreakpointKind, ...] = (
-                (BreakpointKind.SOFTWARE,) if self.breakpoints.places(pc) else ()
-            )
-        elif not (kinds := self.breakpoints.compared(pc)):
+        elif not self.breakpoints.comparator_at(pc):
             return self._unclaimed(exit)
+        if self.breakpoints.returned(index, pc):
+            return Stopped(index + 1, stop=StopReason.SWBREAK)
         if self._still_at.pop(index, None) is not None:
             return Disposition.STEP_OVER
-        if kinds:
+        if kinds := self.breakpoints.kinds_at(index, pc):
             return self._asked_for(exit, pc, kinds)
+        if not brk:
+            return Disposition.STEP_OVER  # of another process
         # Another mapping of the page. GDB ignores a ``swbreak`` where it has inserted none and
         # continues, to the same BRK, for ever. So a plain trap is reported, once.
         self._at_alias[index] = pc

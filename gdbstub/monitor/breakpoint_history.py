@@ -31,8 +31,6 @@ class Entry:
         #: True while the request stands.
         self.requested = False
         self.hits = 0
-        #: Physical addresses of a software breakpoint.
-        self.places: frozenset[int] = frozenset()
         #: Numbers of runs when it was requested and removed.
         self.since = 0
         self.until = 0
@@ -47,13 +45,13 @@ class BreakpointHistory:
         #: Number of times that the guest was resumed. Requests are armed then.
         self.runs = runs
 
-    def insert(self, kind: BreakpointKind, gva: int, length: int, places: frozenset[int]) -> None:
+    def insert(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Note a request."""
         key = kind, gva, length
         entry = self.entries.pop(key, None) or Entry(*key)
         if not entry.requested and not self.armed(entry):
             entry.since = self.runs
-        entry.requested, entry.places = True, places or entry.places
+        entry.requested = True
         self.entries[key] = entry
         if len(self.entries) > REMEMBERED:
             del self.entries[next(iter(self.entries))]

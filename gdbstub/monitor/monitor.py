@@ -3,8 +3,6 @@
 ``table`` parses what was typed; ``commands`` has the commands.
 """
 
-from collections.abc import Collection
-
 from gdbstub.aarch64.registers import PC
 from gdbstub.capabilities import Command
 from gdbstub.debug.debugger import Debugger
@@ -53,11 +51,9 @@ class Monitor(Observer):
         context = CommandContext(command, self._debugger, self._history, self.locator)
         return COMMANDS.execute(context, command.line)
 
-    def inserted(
-        self, kind: BreakpointKind, gva: int, length: int, places: Collection[int]
-    ) -> None:
+    def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Note the request."""
-        self._history.insert(kind, gva, length, frozenset(places))
+        self._history.insert(kind, gva, length)
 
     def removed(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Note the removal."""

@@ -7,6 +7,7 @@ from typing import Final
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.debug.caches import Caches
 from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.placement import Preference
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Range, Report, Resume, Stopped
 
@@ -16,9 +17,17 @@ _BOUND: Final = 20.0  # seconds
 class Client:
     """A client's requests to the target, as methods for tests; thread *n* is vCPU *n* - 1."""
 
-    def __init__(self, machine: Machine, *, caches: Caches | None = None) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        prefer: Preference = Preference.SOFTWARE,
+        *,
+        caches: Caches | None = None,
+    ) -> None:
+        """By default BRKs serve software breakpoints, also where a comparator would do better."""
         self.machine = machine
         self.target = Debugger(machine, caches=caches)
+        self.target.breakpoints.preference = prefer
         self._notifier: queue.Queue[None] = queue.Queue()
         self.target.notify = lambda: self._notifier.put(None)
         self._interrupts = False

@@ -19,6 +19,7 @@ from gdbstub.aarch64.registers import (
 from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.debug.caches import Content
 from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.placement import Preference
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Report, Resume, Stopped, StopReason
 from tests.contract.programs import BASE, HANDLER, Program, program
@@ -59,9 +60,11 @@ class Spaces:
     While at EL0 the kernel is unmapped but for a trampoline, where *kpti* says so.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, prefer: Preference = Preference.SOFTWARE) -> None:
+        """By default BRKs serve software breakpoints, also where a comparator would do better."""
         self.machine = machine
         self.debugger = Debugger(machine)
+        self.debugger.breakpoints.preference = prefer
         for ipa in TEXT, OTHER, KERNEL:
             self.put(ipa, ROUND)
         self.put(KERNEL + 0x800 + 0x200, HANDLER)

@@ -12,7 +12,7 @@ from gdbstub.kvm import abi
 from gdbstub.kvm.features import CpuOptions, Features, initialise, start_pmu
 from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.one_reg import Counts, VirtualClock
-from gdbstub.kvm.port import LOCAL, IoctlPort, ioctl
+from gdbstub.kvm.port import IoctlPort, LocalPort, ioctl
 from gdbstub.kvm.tags import KvmTags
 from gdbstub.kvm.vcpu_state import VcpuState
 from gdbstub.machine import DebugRegisters
@@ -110,7 +110,7 @@ def test_guest_debug_is_told_again_after_a_failure() -> None:
 
 def test_the_local_port_says_why_the_kernel_refuses() -> None:
     with pytest.raises(MachineError, match=r"^KVM_CREATE_VM: Bad file descriptor$") as caught:
-        ioctl(LOCAL, -1, abi.CREATE_VM)
+        ioctl(LocalPort(), -1, abi.CREATE_VM)
     assert caught.value.errno == errno.EBADF
     with pytest.raises(MachineError, match=r"^ioctl 0x1234: "):
-        ioctl(LOCAL, -1, 0x1234)
+        ioctl(LocalPort(), -1, 0x1234)

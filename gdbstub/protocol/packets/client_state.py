@@ -128,12 +128,12 @@ class ClientState:
         self.registers = tuple(target.registers)
         #: Registers by number, each as a tuple of one, which ``read_registers`` takes.
         self.numbered = {row.number: (row,) for row in self.registers}
-        #: The rows that ``g`` carries, the first row's feature: a client asks for the rest singly.
+        #: Registers that ``g`` carries. A client asks for the others one by one.
         self.general_registers = general_registers(self.registers)
         #: The pc as ``read_registers`` takes it; empty if the target shows none.
         self.pc = tuple(row for row in self.registers if row.type == "code_ptr")[:1]
         self.expedited = Expedited(self.architecture, self.registers)
-        #: ``Hg``: the thread that registers and memory are read of; always one that exists.
+        #: ``Hg``: the thread whose registers and memory are read; it always exists.
         self.general = self.threads[0]
 
     @property
