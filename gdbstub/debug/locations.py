@@ -102,6 +102,7 @@ class Locator:
         self._words: dict[int, bytes] = {}  # descriptors that were read, by physical address
         # The registers that all locations were found by, and a comparison of the descriptors.
         self._looked: tuple[object, ...] | None = None
+        self._low = False  # True if one of the addresses may be that of A32 code
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
         )
@@ -115,6 +116,7 @@ class Locator:
         """Begin anew: what ``current`` compares is what ``find`` reads from now on."""
         self._words = {}
         self._looked = None
+        self._low = False
         self._comparison.clear()
 
     def current(self) -> bool:
@@ -133,7 +135,8 @@ class Locator:
         """Read all registers that choose tables, and the state that code is executed in."""
         vcpus = range(len(self._machine.vcpus))
         regimes = tuple(self._translations.regime(vcpu) for vcpu in vcpus)
-        return regimes, tuple(self._translations.kernels())
+        states = tuple(self._executes_aarch32(vcpu) for vcpu in vcpus) if self._low else ()
+        return regimes, tuple(self._translations.kernels()), states
 
     def bind(self, request: Request, vcpu: int) -> None:
         """Note the address space that *request* is asked for in, by a vCPU's registers now."""
@@ -148,15 +151,12 @@ class Locator:
             else:
                 request.spaces.add(space)
                 self._regimes[space] = regime
-        request.aarch32 = self._executes_aarch32(vcpu, request.gva)
         request.el = PSTATE(self._machine.vcpus[vcpu].get(CPSR)).EL
 
-    def _executes_aarch32(self, vcpu: int, gva: int) -> bool:
-        """Return True if the process that a vCPU is in executes A32 code at *gva*."""
+    def _executes_aarch32(self, vcpu: int) -> bool:
+        """Return True if the process that a vCPU is in executes A32 code."""
         own = self._machine.vcpus[vcpu]
         pstate = PSTATE(own.get(CPSR))
-        if gva >= _AARCH32_END:
-            return False
         if pstate.nRW:
             return True
         # At EL1, the saved state is that of the process which the kernel was entered from.
@@ -206,11 +206,16 @@ class Locator:
                 yield regime._replace(ttbr1=ttbr1)
 
     def _find_lower(self, request: Request) -> Iterator[Location]:
-        regimes = [self._translations.regime(each) for each in range(len(self._machine.vcpus))]
-        now = {space: regime for regime in regimes if (space := space_of(regime, request.gva))}
+        vcpus = range(len(self._machine.vcpus))
+        regimes = [self._translations.regime(each) for each in vcpus]
+        now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
+        if request.gva < _AARCH32_END and not self._low:
+            self._low, self._looked = True, self._look()
         for space in request.spaces:
             if space in now:
-                self._regimes[space] = now[space]
+                self._regimes[space] = regimes[now[space]]
+                if request.gva < _AARCH32_END:
+                    request.aarch32 = self._executes_aarch32(now[space])
             # Tables of a process that no vCPU is in: its end would have cleared the way there.
             if regime := self._regimes.get(space):
                 yield self._lower(request, regime)
