@@ -42,7 +42,7 @@ class Content(Flag):
     __hash__ = object.__hash__
 
 
-class Counts(NamedTuple):
+class CacheCounts(NamedTuple):
     """Numbers of look-ups that found an entry, and of those that did not."""
 
     hits: int
@@ -149,10 +149,10 @@ class Caches:
             clear()
 
     @property
-    def counts(self) -> Mapping[str, Counts]:
+    def counts(self) -> Mapping[str, CacheCounts]:
         """Look-ups since the start, by the caches' names."""
-        counts: dict[str, Counts] = {}
+        counts: dict[str, CacheCounts] = {}
         for name, _, _, cache in self._rows:
             hits, misses = counts.get(name, (0, 0))
-            counts[name] = Counts(hits + cache.hits, misses + cache.misses)
+            counts[name] = CacheCounts(hits + cache.hits, misses + cache.misses)
         return counts

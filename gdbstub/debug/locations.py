@@ -28,7 +28,7 @@ _STALE: Final = ("stale",)
 _AARCH32_END: Final = 1 << 32
 
 
-class Request:
+class BreakpointRequest:
     """A software breakpoint that a client asked for.
 
     ``spaces`` are those that it was asked for in, while its address was mapped there. One that
@@ -138,7 +138,7 @@ class Locator:
         states = tuple(self._executes_aarch32(vcpu) for vcpu in vcpus) if self._low else ()
         return regimes, tuple(self._translations.kernels()), states
 
-    def bind(self, request: Request, vcpu: int) -> None:
+    def bind(self, request: BreakpointRequest, vcpu: int) -> None:
         """Note the address space that *request* is asked for in, by a vCPU's registers now."""
         regime = self._translations.regime(vcpu)
         request.vcpu = vcpu
@@ -162,7 +162,7 @@ class Locator:
         # At EL1, the saved state is that of the process which the kernel was entered from.
         return pstate.EL == 1 and bool(PSTATE(own.get(SPSR_EL1)).nRW)
 
-    def find(self, request: Request) -> list[Location]:
+    def find(self, request: BreakpointRequest) -> list[Location]:
         """Find the locations of *request* now: none where its address is not mapped."""
         if self._looked is None:
             self._looked = self._look()
@@ -171,14 +171,14 @@ class Locator:
         request.ipas = frozenset(location.ipa for location in found if location.ipa is not None)
         return found
 
-    def executes(self, request: Request, vcpu: int, el: int) -> bool:
+    def executes(self, request: BreakpointRequest, vcpu: int, el: int) -> bool:
         """Return True if a vCPU at exception level *el* can execute at *request* now."""
         may = self._walk(request, self._translations.regime(vcpu))
         return may.ipa is not None and (
             may.permissions.el1_executes if el else may.permissions.el0_executes
         )
 
-    def _find_upper(self, request: Request) -> Iterator[Location]:
+    def _find_upper(self, request: BreakpointRequest) -> Iterator[Location]:
         """Look in the kernels' tables that it was asked for in, or else in those of now."""
         found: dict[AddressSpace, Location] = {}
         for regime in self._kernel_regimes(request.vcpu):
@@ -205,7 +205,7 @@ class Locator:
             for ttbr1 in self._translations.kernels():
                 yield regime._replace(ttbr1=ttbr1)
 
-    def _find_lower(self, request: Request) -> Iterator[Location]:
+    def _find_lower(self, request: BreakpointRequest) -> Iterator[Location]:
         vcpus = range(len(self._machine.vcpus))
         regimes = [self._translations.regime(each) for each in vcpus]
         now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
@@ -233,11 +233,11 @@ class Locator:
         elif location.ipa is not None:
             yield location._replace(obstacle="asked for in no address space")
 
-    def _lower(self, request: Request, regime: Regime) -> Location:
+    def _lower(self, request: BreakpointRequest, regime: Regime) -> Location:
         location = self._walk(request, regime)
         return location._replace(obstacle="AArch32 code") if request.aarch32 else location
 
-    def _walk(self, request: Request, regime: Regime) -> Location:
+    def _walk(self, request: BreakpointRequest, regime: Regime) -> Location:
         """Translate the address of *request*, and note each descriptor that was read."""
         gva = request.gva % _TOP
         found = walk(regime, gva, self._read)
