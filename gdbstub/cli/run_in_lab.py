@@ -24,7 +24,7 @@ from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
 from gdbstub.lab.qemu import Options
-from gdbstub.lab.remote_run import RemoteRun, Request
+from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
 from gdbstub.signals import Waiting, signals_wait
@@ -102,7 +102,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             bound.append(endpoint)
             ready.set()
 
-        request = Request(
+        request = RunRequest(
             argv=_arguments(settings, verbose, spool),
             forward=forward,
             record=Path(settings.record) if settings.record else None,

@@ -17,7 +17,7 @@ from gdbstub.agent import Clauses, ConditionTable
 from gdbstub.debug.address_spaces import is_upper, space_of, unreachable
 from gdbstub.debug.caches import Caches, Content
 from gdbstub.debug.guest_exception import SavedState, undo_fetch_abort
-from gdbstub.debug.locations import Location, Locator, Request
+from gdbstub.debug.locations import BreakpointRequest, Location, Locator
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.debug.placement import EMPTY, Placement, Preference, Served, Service, obstacle, place
 from gdbstub.errors import MemoryFault, NoSlot, PacketError
@@ -51,10 +51,12 @@ class Breakpoints:
         self.armed = DebugRegisters()
         self.memory = VirtualMemory(machine, self._software, caches)
         self._locator = Locator(machine, self.memory, caches)
-        self._requests: dict[int, Request] = {}  # software breakpoints, by address
+        self._requests: dict[int, BreakpointRequest] = {}  # software breakpoints, by address
         self._locations: dict[int, list[Location]] = {}  # those that are known, by address
         self._placement = EMPTY
-        self._compared: dict[int, Request] = {}  # by canonical address, those that have one
+        self._compared: dict[
+            int, BreakpointRequest
+        ] = {}  # by canonical address, those that have one
         self._preference = Preference.AUTO
         self._changed = True  # the requests, since they were placed
         self._warned: set[int] = set()
@@ -83,7 +85,7 @@ class Breakpoints:
         gva %= _TOP
         if why := unreachable(self.memory.regime(vcpu), gva):
             raise MemoryFault(f"no breakpoint at {gva:#x}: {why}")
-        request = self._requests.get(gva) or Request(gva, vcpu)
+        request = self._requests.get(gva) or BreakpointRequest(gva, vcpu)
         returned_to = self._vector(request, vcpu)
         # A client that takes it back and asks again, all at one stop, means the same request.
         if not request.removed:
@@ -98,7 +100,7 @@ class Breakpoints:
         request.removed = False
         self._requests[gva] = request
 
-    def _vector(self, request: Request, vcpu: int) -> int | None:
+    def _vector(self, request: BreakpointRequest, vcpu: int) -> int | None:
         """Find the exception vector that a return to *request* leads to, if one is expected.
 
         A client that calls a function of the guest has it return to a breakpoint (GDB: to the
@@ -116,14 +118,14 @@ class Breakpoints:
         if may:
             return None
         at = own.get(VBAR_EL1) + vector(pstate)
-        if not self._locator.executes(Request(at, vcpu), vcpu, 1):
+        if not self._locator.executes(BreakpointRequest(at, vcpu), vcpu, 1):
             raise MemoryFault(
                 f"no breakpoint at {request.gva:#x}: nothing can execute there, and the guest has "
                 f"no exception vector at {at:#x} where its return could be met"
             )
         return at
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: BreakpointRequest) -> None:
         """Make sure that *request*, if a BRK cannot serve it, gets a comparator.
 
         Raises:
@@ -135,14 +137,14 @@ class Breakpoints:
         if len(self._needed(request)) > self._machine.breakpoint_slots:
             raise self._no_slot()
 
-    def _find(self, request: Request) -> list[Location]:
+    def _find(self, request: BreakpointRequest) -> list[Location]:
         """Return the locations of *request*, found once until something may have changed them."""
         found = self._locations.get(request.gva)
         if found is None:
             found = self._locations[request.gva] = self._locator.find(request)
         return found
 
-    def _needed(self, *more: Request) -> set[int]:
+    def _needed(self, *more: BreakpointRequest) -> set[int]:
         """List the addresses that must have a comparator: no BRK can serve them."""
         requests = [each for each in self._requests.values() if not each.removed]
         return self._hardware.addresses | {
@@ -346,7 +348,7 @@ class Breakpoints:
             kinds.add(SOFTWARE)
         return tuple(sorted(kinds))
 
-    def requests(self) -> Iterable[Request]:
+    def requests(self) -> Iterable[BreakpointRequest]:
         """Return the software breakpoints that are asked for."""
         return [request for request in self._requests.values() if not request.removed]
 

@@ -4,7 +4,7 @@ A cache says what its entries are made of (``Content``). Whoever changes that ca
 ``Caches.invalidate``. No code calls ``clear`` on its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Flag, auto
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -42,7 +42,7 @@ class Content(Flag):
     __hash__ = object.__hash__
 
 
-class Counts(NamedTuple):
+class CacheCounts(NamedTuple):
     """Numbers of look-ups that found an entry, and of those that did not."""
 
     hits: int
@@ -52,14 +52,17 @@ class Counts(NamedTuple):
 class Cache(Generic[Key, Value]):
     """Bounded table of values, none of which is None. Its owner is the ``Caches`` it is added to.
 
-    Its counts may be a few short where several threads share it.
+    Its counts may be a few short where several threads share it. A look-up on a hot path reads
+    ``entries`` and counts by itself: a call costs as much as the look-up.
     """
 
-    __slots__ = ("_entries", "_limit", "enabled", "hits", "misses")
+    __slots__ = ("_limit", "clear", "enabled", "entries", "hits", "misses")
 
     def __init__(self, limit: int) -> None:
         """Begin empty; *limit* is the most entries."""
-        self._entries: dict[Key, Value] = {}
+        self.entries: Final[dict[Key, Value]] = {}
+        #: Drop every entry. ``Caches`` calls it, often: it is the dict's own method.
+        self.clear: Final = self.entries.clear
         self._limit = limit
         self.enabled = True
         self.hits = 0
@@ -67,7 +70,7 @@ class Cache(Generic[Key, Value]):
 
     def get(self, key: Key) -> Value | None:
         """Return the value for *key*, or None where there is none."""
-        value = self._entries.get(key)
+        value = self.entries.get(key)
         if value is None:
             self.misses += 1
         else:
@@ -77,17 +80,13 @@ class Cache(Generic[Key, Value]):
     def put(self, key: Key, value: Value) -> None:
         """Keep *value* for *key*. A full cache is emptied first."""
         if self.enabled:
-            if len(self._entries) >= self._limit:
-                self._entries.clear()
-            self._entries[key] = value
+            if len(self.entries) >= self._limit:
+                self.entries.clear()
+            self.entries[key] = value
 
     def __contains__(self, key: Key) -> bool:
         """Return True if there is a value for *key*. Not counted as a look-up."""
-        return key in self._entries
-
-    def clear(self) -> None:
-        """Drop every entry. ``Caches`` calls it."""
-        self._entries.clear()
+        return key in self.entries
 
 
 class _AnyCache(Protocol):
@@ -97,7 +96,8 @@ class _AnyCache(Protocol):
     hits: int
     misses: int
 
-    def clear(self) -> None: ...
+    @property
+    def clear(self) -> Callable[[], None]: ...
 
 
 class _Row(NamedTuple):
@@ -116,8 +116,8 @@ class Caches:
         """Own none yet. Where *enabled* is false, no cache keeps anything."""
         self._enabled: Final = enabled
         self._rows: list[_Row] = []
-        # The caches that each call of ``invalidate`` empties.
-        self._emptied: dict[tuple[Content, int | None], tuple[_AnyCache, ...]] = {}
+        # What each call of ``invalidate`` calls.
+        self._emptied: dict[tuple[Content, int | None], tuple[Callable[[], None], ...]] = {}
 
     def add(
         self, name: str, made_of: Content, cache: Cache[Key, Value], *, vcpu: int | None = None
@@ -138,22 +138,21 @@ class Caches:
 
         With *vcpu*, those of that vCPU only: for its own thread.
         """
-        emptied = self._emptied.get((changed, vcpu))
-        if emptied is None:
+        if (emptied := self._emptied.get((changed, vcpu))) is None:
             emptied = self._emptied[changed, vcpu] = tuple(
-                row.cache
+                row.cache.clear
                 for row in self._rows
                 if (changed is Content.ALL or changed & row.made_of)
                 and (vcpu is None or vcpu == row.vcpu)
             )
-        for cache in emptied:
-            cache.clear()
+        for clear in emptied:
+            clear()
 
     @property
-    def counts(self) -> Mapping[str, Counts]:
+    def counts(self) -> Mapping[str, CacheCounts]:
         """Look-ups since the start, by the caches' names."""
-        counts: dict[str, Counts] = {}
+        counts: dict[str, CacheCounts] = {}
         for name, _, _, cache in self._rows:
             hits, misses = counts.get(name, (0, 0))
-            counts[name] = Counts(hits + cache.hits, misses + cache.misses)
+            counts[name] = CacheCounts(hits + cache.hits, misses + cache.misses)
         return counts

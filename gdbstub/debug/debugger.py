@@ -151,14 +151,16 @@ class Debugger(
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
         """Return the registers' bytes one after another."""
-        key = thread, id(registers)
-        if (known := self._reads.get(key)) is not None and known[0] is registers:
+        key, reads = (thread, id(registers)), self._reads
+        if (known := reads.entries.get(key)) is not None and known[0] is registers:
+            reads.hits += 1
             return known[1]
         vcpu = self.machine.vcpus[self._index(thread)]
         data = self._registers.read_many(vcpu, tuple(registers))
         # Other registers may change while all vCPUs are parked: a counter does.
         if _CORE.issuperset(registers):
-            self._reads.put(key, (registers, data))
+            reads.misses += 1
+            reads.put(key, (registers, data))
         return data
 
     def write_register(self, thread: int, register: Register, data: bytes) -> None:

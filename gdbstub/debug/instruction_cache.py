@@ -39,8 +39,12 @@ class InstructionCache:
 
         BRKs of ours show.
         """
-        word = self._words.get(gva)
-        return self._read_block(gva) if word is None else word
+        words = self._words
+        if (word := words.entries.get(gva)) is None:
+            words.misses += 1
+            return self._read_block(gva)
+        words.hits += 1
+        return word
 
     def now(self, gva: int) -> int:
         """Return the word that is at *gva* now; 0 without memory."""

@@ -28,7 +28,7 @@ _STALE: Final = ("stale",)
 _AARCH32_END: Final = 1 << 32
 
 
-class Request:
+class BreakpointRequest:
     """A software breakpoint that a client asked for.
 
     ``spaces`` are those that it was asked for in, while its address was mapped there. One that
@@ -102,6 +102,7 @@ class Locator:
         self._words: dict[int, bytes] = {}  # descriptors that were read, by physical address
         # The registers that all locations were found by, and a comparison of the descriptors.
         self._looked: tuple[object, ...] | None = None
+        self._low = False  # True if one of the addresses may be that of A32 code
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
         )
@@ -115,6 +116,7 @@ class Locator:
         """Begin anew: what ``current`` compares is what ``find`` reads from now on."""
         self._words = {}
         self._looked = None
+        self._low = False
         self._comparison.clear()
 
     def current(self) -> bool:
@@ -133,9 +135,10 @@ class Locator:
         """Read all registers that choose tables, and the state that code is executed in."""
         vcpus = range(len(self._machine.vcpus))
         regimes = tuple(self._translations.regime(vcpu) for vcpu in vcpus)
-        return regimes, tuple(self._translations.kernels())
+        states = tuple(self._executes_aarch32(vcpu) for vcpu in vcpus) if self._low else ()
+        return regimes, tuple(self._translations.kernels()), states
 
-    def bind(self, request: Request, vcpu: int) -> None:
+    def bind(self, request: BreakpointRequest, vcpu: int) -> None:
         """Note the address space that *request* is asked for in, by a vCPU's registers now."""
         regime = self._translations.regime(vcpu)
         request.vcpu = vcpu
@@ -148,21 +151,18 @@ class Locator:
             else:
                 request.spaces.add(space)
                 self._regimes[space] = regime
-        request.aarch32 = self._executes_aarch32(vcpu, request.gva)
         request.el = PSTATE(self._machine.vcpus[vcpu].get(CPSR)).EL
 
-    def _executes_aarch32(self, vcpu: int, gva: int) -> bool:
-        """Return True if the process that a vCPU is in executes A32 code at *gva*."""
+    def _executes_aarch32(self, vcpu: int) -> bool:
+        """Return True if the process that a vCPU is in executes A32 code."""
         own = self._machine.vcpus[vcpu]
         pstate = PSTATE(own.get(CPSR))
-        if gva >= _AARCH32_END:
-            return False
         if pstate.nRW:
             return True
         # At EL1, the saved state is that of the process which the kernel was entered from.
         return pstate.EL == 1 and bool(PSTATE(own.get(SPSR_EL1)).nRW)
 
-    def find(self, request: Request) -> list[Location]:
+    def find(self, request: BreakpointRequest) -> list[Location]:
         """Find the locations of *request* now: none where its address is not mapped."""
         if self._looked is None:
             self._looked = self._look()
@@ -171,14 +171,14 @@ class Locator:
         request.ipas = frozenset(location.ipa for location in found if location.ipa is not None)
         return found
 
-    def executes(self, request: Request, vcpu: int, el: int) -> bool:
+    def executes(self, request: BreakpointRequest, vcpu: int, el: int) -> bool:
         """Return True if a vCPU at exception level *el* can execute at *request* now."""
         may = self._walk(request, self._translations.regime(vcpu))
         return may.ipa is not None and (
             may.permissions.el1_executes if el else may.permissions.el0_executes
         )
 
-    def _find_upper(self, request: Request) -> Iterator[Location]:
+    def _find_upper(self, request: BreakpointRequest) -> Iterator[Location]:
         """Look in the kernels' tables that it was asked for in, or else in those of now."""
         found: dict[AddressSpace, Location] = {}
         for regime in self._kernel_regimes(request.vcpu):
@@ -205,12 +205,17 @@ class Locator:
             for ttbr1 in self._translations.kernels():
                 yield regime._replace(ttbr1=ttbr1)
 
-    def _find_lower(self, request: Request) -> Iterator[Location]:
-        regimes = [self._translations.regime(each) for each in range(len(self._machine.vcpus))]
-        now = {space: regime for regime in regimes if (space := space_of(regime, request.gva))}
+    def _find_lower(self, request: BreakpointRequest) -> Iterator[Location]:
+        vcpus = range(len(self._machine.vcpus))
+        regimes = [self._translations.regime(each) for each in vcpus]
+        now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
+        if request.gva < _AARCH32_END and not self._low:
+            self._low, self._looked = True, self._look()
         for space in request.spaces:
             if space in now:
-                self._regimes[space] = now[space]
+                self._regimes[space] = regimes[now[space]]
+                if request.gva < _AARCH32_END:
+                    request.aarch32 = self._executes_aarch32(now[space])
             # Tables of a process that no vCPU is in: its end would have cleared the way there.
             if regime := self._regimes.get(space):
                 yield self._lower(request, regime)
@@ -228,11 +233,11 @@ class Locator:
         elif location.ipa is not None:
             yield location._replace(obstacle="asked for in no address space")
 
-    def _lower(self, request: Request, regime: Regime) -> Location:
+    def _lower(self, request: BreakpointRequest, regime: Regime) -> Location:
         location = self._walk(request, regime)
         return location._replace(obstacle="AArch32 code") if request.aarch32 else location
 
-    def _walk(self, request: Request, regime: Regime) -> Location:
+    def _walk(self, request: BreakpointRequest, regime: Regime) -> Location:
         """Translate the address of *request*, and note each descriptor that was read."""
         gva = request.gva % _TOP
         found = walk(regime, gva, self._read)

@@ -133,13 +133,16 @@ class VirtualMemory:
         """Read a vCPU's registers. While their values are the same, so is the object returned."""
         vcpu = self._machine.vcpus[index]
         values = tuple(vcpu.get(row) for row in _REGIME)
-        decoded = self._decoded.get(index)
+        decoded = self._decoded.entries.get(index)
         if decoded is None or decoded[0] != values:
             if not self._pa_bits:  # the same for all vCPUs
                 mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
                 self._pa_bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
             decoded = values, regime_of(vcpu, self._pa_bits)
             self._decoded.put(index, decoded)
+            self._decoded.misses += 1
+        else:
+            self._decoded.hits += 1
         return decoded[1]
 
     def regime(self, index: int) -> Regime:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import canonical
-from gdbstub.debug.locations import Location, Request
+from gdbstub.debug.locations import BreakpointRequest, Location
 
 
 class Preference(Enum):
@@ -50,7 +50,7 @@ EMPTY: Final = Placement({}, ())
 
 
 def place(
-    requests: Sequence[Request],
+    requests: Sequence[BreakpointRequest],
     locations: Mapping[int, Sequence[Location]],
     slots: int,
     preference: Preference,
@@ -75,7 +75,7 @@ def place(
         served[gva] = Served(Service.COMPARATOR if vector is None else Service.VECTOR, why)
         return True
 
-    rest: list[tuple[int, Request]] = []
+    rest: list[tuple[int, BreakpointRequest]] = []
     for number, request in enumerate(requests):
         if why := obstacle(request, locations[request.gva]):
             if not compare(request.gva, why, request.vector):
@@ -91,7 +91,7 @@ def place(
     return Placement(served, tuple(comparators))
 
 
-def obstacle(request: Request, found: Sequence[Location]) -> str:
+def obstacle(request: BreakpointRequest, found: Sequence[Location]) -> str:
     """Say why a BRK cannot serve *request*; empty if it can."""
     if request.vector is not None:
         return "returned to, and not executable"

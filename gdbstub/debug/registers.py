@@ -15,8 +15,11 @@ from gdbstub.aarch64.registers import (
     PAUTH,
     SCTLR_EL1,
     SP,
+    SP_EL0,
+    SP_EL1,
     TCR_EL1,
     TPIDR,
+    X,
     ccsidr,
     stack_pointer,
 )
@@ -53,26 +56,20 @@ class ClientRegisters:
         )
         #: Rows by number.
         self.numbered = {row.number: row for row in self.rows}
-        self._packed: dict[tuple[Register, ...], Struct | None] = {}
+        #: Packers of the core registers that a client reads together; None for other registers.
+        self._packers: dict[tuple[Register, ...], _Packer | None] = {}
 
     def read_many(self, vcpu: Vcpu, registers: tuple[Register, ...]) -> bytes:
         """Read registers; return their bytes one after another."""
-        if registers not in self._packed:
-            simple = all(row.feature == CORE for row in registers)
-            letters = ("Q" if row.bits == 64 else "I" for row in registers)
-            self._packed[registers] = Struct("<" + "".join(letters)) if simple else None
-        if (struct := self._packed[registers]) is None:
-            values = ((self.read(vcpu, r), r.size) for r in registers)
-            return b"".join(value.to_bytes(size, "little") for value, size in values)
-        get = vcpu.get
-        pstate = get(CPSR)
-        stack = stack_pointer(PSTATE(pstate))
-        return struct.pack(
-            *(
-                pstate & _PSTATE if row is CPSR else get(stack if row is SP else row)
-                for row in registers
-            )
-        )
+        try:
+            packer = self._packers[registers]
+        except KeyError:
+            core = all(row.feature == CORE for row in registers)
+            packer = self._packers[registers] = _Packer(registers) if core else None
+        if packer is not None:
+            return packer.read(vcpu)
+        values = ((self.read(vcpu, r), r.size) for r in registers)
+        return b"".join(value.to_bytes(size, "little") for value, size in values)
 
     def read(self, vcpu: Vcpu, register: Register) -> int:
         """Return a register's value, cut to its bits."""
@@ -100,6 +97,29 @@ class ClientRegisters:
             vcpu.set(_meant(vcpu, register), value)
         else:
             _set_whole(vcpu, _meant(vcpu, register), value)
+
+
+class _Packer:
+    """Reads some core registers and packs their values, on the way to each stop reply."""
+
+    def __init__(self, registers: tuple[Register, ...]) -> None:
+        """Prepare to read *registers*."""
+        self._struct = Struct("<" + "".join("Q" if row.bits == 64 else "I" for row in registers))
+        #: The vCPU's rows, by the one that is the stack pointer.
+        self._rows = {
+            stack: tuple(stack if row is SP else row for row in registers)
+            for stack in (SP_EL0, SP_EL1, X[13])  # see ``stack_pointer``
+        }
+        self._cpsr = [n for n, row in enumerate(registers) if row is CPSR]
+
+    def read(self, vcpu: Vcpu) -> bytes:
+        """Return the registers' bytes one after another."""
+        get = vcpu.get
+        pstate = get(CPSR)
+        values = list(map(get, self._rows[stack_pointer(PSTATE(pstate))]))
+        for n in self._cpsr:
+            values[n] = pstate & _PSTATE
+        return self._struct.pack(*values)
 
 
 def _meant(vcpu: Vcpu, register: Register) -> Register:

@@ -33,6 +33,7 @@ from gdbstub.target import Action, Exited, Range, Report, Signal, Stopped
 
 _log = logging.getLogger("gdbstub.debugger")
 
+_after = TRANSITIONS.after
 _TO_BE_STRIPPED = (RunState.LEAVING, RunState.HANDED_OVER)
 
 
@@ -90,7 +91,7 @@ class RunControl:
         return self.state is not RunState.HALTED and self.state is not RunState.EXITED
 
     def _happened(self, event: RunEvent) -> None:
-        self.state = TRANSITIONS.after(self.state, event)
+        self.state = _after(self.state, event)
 
     def moved(self, vcpu: int) -> None:
         """Note that a client has written the PC of a vCPU."""
@@ -99,7 +100,7 @@ class RunControl:
 
     def resume(self, actions: Mapping[int, Action | Range]) -> None:
         """Resume vCPUs, by their numbers."""
-        self._happened(RunEvent.RESUME)
+        self.state = _after(self.state, RunEvent.RESUME)
         self._start(actions)
 
     def _run_alone(self) -> None:
@@ -107,32 +108,41 @@ class RunControl:
 
     def _start(self, actions: Mapping[int, Action | Range]) -> None:
         """Start vCPUs, by their numbers."""
+        pending = self._pending
         try:
             if len(actions) > 1:
-                actions = {index: actions[index] for index in self._pending.in_order(actions)}
-            if self._pending.due(actions):
+                actions = {index: actions[index] for index in pending.in_order(actions)}
+            modes = {} if pending.due(actions) else self._begin_plans(actions)
+            if pending.stops:  # one is due, or a plan has ended already: no vCPU need run
                 self.parked(())
             else:
-                self._start_plans(actions)
+                self._machine.resume(modes)
         except BaseException:
             self._happened(RunEvent.FAILED)
+            self._caches.invalidate(Content.RAN)
             self._cut_short()
             raise
         for observer in self._owner.observers:
             observer.resumed()
 
-    def _start_plans(self, actions: Mapping[int, Action | Range]) -> None:
+    def _begin_plans(self, actions: Mapping[int, Action | Range]) -> Mapping[int, RunMode]:
+        """Begin the plans for *actions*; return the vCPUs that are to run, and how."""
         self._breakpoints.arm()
-        self._caches.invalidate(Content.STEPPED if self._steps_again(actions) else Content.RAN)
-        self._under_way = {
-            index: self._plans[index].plan(action, step_irqs=self._owner.step_irqs)
-            for index, action in actions.items()
-        }
-        modes = self._begin()
-        if self._pending.stops:  # a plan has ended already, so no vCPU need run
-            self.parked(())
-        else:
-            self._machine.resume(modes)
+        if not self._steps_again(actions):
+            self._caches.invalidate(Content.RAN)
+        step_irqs = self._owner.step_irqs
+        under_way = self._under_way = {}
+        for index, action in actions.items():
+            under_way[index] = self._plans[index].plan(action, step_irqs=step_irqs)
+        modes: dict[int, RunMode] = {}
+        for index, plan in under_way.items():
+            if self._classifier.any_still_at:
+                self._classifier.resuming(index)
+            try:
+                modes[index] = next(plan)
+            except StopIteration as done:
+                self._pending.stops[index] = done.value
+        return modes
 
     def _steps_again(self, actions: Mapping[int, Action | Range]) -> bool:
         """Return True if the vCPU that was stepped last, alone, is the only one to be stepped."""
@@ -142,18 +152,6 @@ class RunControl:
             if action is not Action.CONTINUE:
                 self._stepped = index
         return last is not None and last == self._stepped
-
-    def _begin(self) -> Mapping[int, RunMode]:
-        """Begin every plan; return the vCPUs that are to run, and how."""
-        modes: dict[int, RunMode] = {}
-        for index, plan in self._under_way.items():
-            if self._classifier.any_still_at:
-                self._classifier.resuming(index)
-            try:
-                modes[index] = next(plan)
-            except StopIteration as done:
-                self._pending.stops[index] = done.value
-        return modes
 
     def _all_plans(self) -> Sequence[VcpuPlans]:
         return [
@@ -256,7 +254,7 @@ class RunControl:
         event = RunEvent.STOPPED
         if self.state is not RunState.ENDING:
             self.report, event = self._conclude(exits)
-        self._happened(event)
+        self.state = _after(self.state, event)
         if left:
             self._strip()
         if self.state is RunState.ALONE:

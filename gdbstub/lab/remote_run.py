@@ -29,7 +29,7 @@ OnListening = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RunRequest:
     """Command line, streams and port forward of one run in the lab.
 
     *argv* follows ``gdbstub run`` in the lab. A ``Path`` in it is a file of this machine, which
@@ -49,7 +49,7 @@ class Request:
 class RemoteRun:
     """A stub that is running in the lab; use as a context manager, or ``close`` it."""
 
-    def __init__(self, request: Request, on_listening: OnListening) -> None:
+    def __init__(self, request: RunRequest, on_listening: OnListening) -> None:
         """Boot or join a lab and start the command there (about 7 s).
 
         *on_listening* is called once, on another thread, with the address as a user writes it

@@ -18,14 +18,14 @@ from gdbstub.target import BreakpointKind, Stopped, StopReason
 def monitored_debugger(machine: Machine, program: GuestProgram = NO_PROGRAM) -> Debugger:
     """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*."""
     debugger = Debugger(machine)
-    monitor = Monitor(debugger, program)
+    monitor = CommandMonitor(debugger, program)
     debugger.commands = monitor.execute
     debugger.program = monitor.locator
     debugger.observers.append(monitor)
     return debugger
 
 
-class Monitor(Observer):
+class CommandMonitor(Observer):
     """Commands over a debugger and the program of its guest.
 
     It observes the debugger for the history of breakpoints that ``break list`` shows.

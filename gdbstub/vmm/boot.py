@@ -29,7 +29,7 @@ _WINDOW: Final = RAM_BASE + (32 << 30)
 _COMMAND_LINE: Final = 2048
 
 
-class Placement(NamedTuple):
+class BootLayout(NamedTuple):
     """A range of RAM for ``what``: ``size`` bytes from ``ipa`` on, ``data`` and then zeroes."""
 
     what: str
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
     x1 to x3 are 0 and PSTATE is ``ENTRY_PSTATE``; the MMU is off.
     """
 
-    placements: tuple[Placement, ...]
+    placements: tuple[BootLayout, ...]
     pc: int
     #: The device tree's address.
     x0: int
@@ -112,11 +112,11 @@ def plan(
         if found is None:
             raise too_large(what, needed, memory)
         initrd_at = found
-        placements.append(Placement("initrd", initrd_at, initrd, initrd_size))
+        placements.append(BootLayout("initrd", initrd_at, initrd, initrd_size))
     tree_at = _highest_gap(tree_size, placements, (near, end))
     if tree_at is None:
         raise too_large(what, needed, memory)
-    placements.append(Placement("device tree", tree_at, tree(initrd_at), tree_size))
+    placements.append(BootLayout("device tree", tree_at, tree(initrd_at), tree_size))
     return Plan(tuple(placements), pc, tree_at)
 
 
@@ -126,14 +126,14 @@ def _check_command_line(append: str) -> None:
         raise InputError(f"--append: has {length} bytes; the kernel keeps {_COMMAND_LINE - 1}")
 
 
-def _linux(guest: LinuxImage) -> tuple[list[Placement], int]:
+def _linux(guest: LinuxImage) -> tuple[list[BootLayout], int]:
     # RAM_BASE is a 2 MiB boundary, and a kernel that may not be moved wants the lowest.
     start = RAM_BASE + guest.text_offset
-    return [Placement("kernel", start, guest.data, guest.image_size)], start
+    return [BootLayout("kernel", start, guest.data, guest.image_size)], start
 
 
-def _executable(guest: elf.Executable, memory: int) -> tuple[list[Placement], int]:
-    own: list[Placement] = []
+def _executable(guest: elf.Executable, memory: int) -> tuple[list[BootLayout], int]:
+    own: list[BootLayout] = []
     for segment in sorted(guest.segments, key=lambda s: s.paddr):
         if segment.paddr < RAM_BASE or segment.end > RAM_BASE + MAXIMUM:
             raise InputError(
@@ -142,11 +142,11 @@ def _executable(guest: elf.Executable, memory: int) -> tuple[list[Placement], in
             )
         if own and own[-1].end > segment.paddr:
             raise InputError(f"{guest.name}: its segments overlap at {segment.paddr:#x}")
-        own.append(Placement("ELF segment", segment.paddr, segment.data, segment.memsz))
+        own.append(BootLayout("ELF segment", segment.paddr, segment.data, segment.memsz))
     return own, guest.physical_entry
 
 
-def _highest_gap(size: int, taken: Sequence[Placement], limits: Iterable[int]) -> int | None:
+def _highest_gap(size: int, taken: Sequence[BootLayout], limits: Iterable[int]) -> int | None:
     """Find the highest aligned *size* free bytes, below the first of *limits* that has room."""
     for limit in limits:
         top = limit

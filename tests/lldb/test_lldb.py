@@ -140,6 +140,7 @@ def test_steps(lldb_client: Client) -> None:
 def test_threads_are_the_vcpus(serve: Serve) -> None:
     said = serve(vcpus=4)(
         "thread list",
+        "process plugin packet monitor break prefer software",
         "breakpoint set --name secondary",
         "continue",
         "thread list",

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.aarch64.permissions import Permissions
-from gdbstub.debug.locations import Location, Request
+from gdbstub.debug.locations import BreakpointRequest, Location
 from gdbstub.debug.placement import Placement, Preference, Service, place
 
 TEXT = Permissions(True, False, False, False)
@@ -28,7 +28,7 @@ def placed(
 
 
 def plan(free: int, *found: list[Location], preference: Preference = AUTO) -> Placement:
-    requests = [Request(number, 0) for number in range(len(found))]
+    requests = [BreakpointRequest(number, 0) for number in range(len(found))]
     return place(requests, dict(enumerate(found)), free, preference)
 
 
@@ -68,7 +68,7 @@ def test_the_reason_is_said() -> None:
 
 
 def test_a_return_to_where_nothing_executes_is_met_at_the_vector() -> None:
-    requests = [Request(0x8000, 0, vector=0x200), Request(0x200, 0)]
+    requests = [BreakpointRequest(0x8000, 0, vector=0x200), BreakpointRequest(0x200, 0)]
     placement = place(requests, {0x8000: [DATA], 0x200: [PATCH]}, 1, AUTO)
     assert placement.comparators == (0x200,)
     assert placement.served[0x8000].service is Service.VECTOR
@@ -98,7 +98,7 @@ def test_every_request_is_served_at_once_and_no_brk_is_where_none_may_be(
 
 
 def test_an_address_that_has_a_comparator_takes_no_other() -> None:
-    requests = [Request(0x1000, 0), Request(0x2000, 0)]
+    requests = [BreakpointRequest(0x1000, 0), BreakpointRequest(0x2000, 0)]
     placement = place(requests, {0x1000: [PATCH], 0x2000: [PATCH]}, 1, AUTO, {0x2000})
     assert placement.comparators == ()
     assert [placement.served[gva].service for gva in (0x1000, 0x2000)] == [BRK, COMPARATOR]
