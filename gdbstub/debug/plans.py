@@ -209,6 +209,8 @@ class VcpuPlans:
         stop of a watchpoint on its word, it is retried until it is done: the guest would not
         get past a watchpoint otherwise.
         """
+        if (stop := self._steps.guard.stop()) is not None:
+            return stop  # nothing can be executed there
         watched = self._classifier.take_watched(self._index)
         pc = self._vcpu.get(PC)
         word = self._steps.icache(pc)
@@ -229,6 +231,8 @@ class VcpuPlans:
     def step_range(self, range_: Range) -> ThreadPlan:
         """Step until PC is outside *range_* or there is a stop to report."""
         vcpu, steps = self._vcpu, self._steps
+        if (stop := steps.guard.stop()) is not None:
+            return stop
         steps.masked = 0
         pc = vcpu.get(PC)
         while True:

@@ -10,7 +10,14 @@ from typing import Final
 
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
-from gdbstub.aarch64.instructions import SEQUENCE, WordAt, wait_is_nop, waits, waits_until
+from gdbstub.aarch64.instructions import (
+    SEQUENCE,
+    WordAt,
+    takes_exception,
+    wait_is_nop,
+    waits,
+    waits_until,
+)
 from gdbstub.aarch64.registers import (
     CPSR,
     ELR_EL1,
@@ -119,19 +126,24 @@ class VcpuSteps:
         seen = self.icache(pc) if word is None else word
         if waits(seen) and self._is_nop(pc, mode, word):
             return self.do_nothing(pc)
-        table = self.guard.table(pc, seen)
-        step = self._step(mode, pc)
-        return (yield from step if table is None else self._with_vectors(table, mode, pc))
+        if missing := self.guard.places():
+            if takes_exception(seen):
+                return (yield from self._without_vectors(mode, pc, missing[:1]))
+            self.guard.near = pc
+        return (yield from self._step(mode, pc))
 
-    def _with_vectors(self, table: int, mode: RunMode, pc: int) -> SubPlan:
-        """Step the instruction at *pc* with VBAR_EL1 at *table*: its own value has no vectors.
+    def _without_vectors(self, mode: RunMode, pc: int, missing: tuple[int, ...]) -> SubPlan:
+        """Step the instruction at *pc*, which may take an exception to a vector that is *missing*.
 
-        The vCPU executes nothing there. KVM would go on into the handler of an exception that it
-        makes itself, so a comparator is set on that.
+        Meanwhile VBAR_EL1 leads to code, of which nothing is executed. KVM would go on into the
+        handler of an exception that it makes itself, so a comparator is set on that.
         """
         vcpu = self._vcpu
-        pstate, vbar = PSTATE(vcpu.get(CPSR)), vcpu.get(VBAR_EL1)
         used = self._breakpoints.armed if mode.debug is None else mode.debug
+        if (table := self.guard.table(pc)) is None:
+            mode = mode._replace(more=self.beside(used, missing), limit=PATIENCE)
+            return (yield from self._step(mode, pc))
+        pstate, vbar = PSTATE(vcpu.get(CPSR)), vcpu.get(VBAR_EL1)
         more = self.beside(used, (table + vector(pstate),))
         entered = False
         vcpu.set(VBAR_EL1, table)
@@ -153,6 +165,8 @@ class VcpuSteps:
         try:
             while True:
                 exit = yield mode
+                if timed_out(exit) and self.guard.stop() is None:
+                    continue
                 if exit.esr.EC != EC.STEP_LOWER:
                     stepping.abandon(vcpu, step, self.word_at)
                     return exit

@@ -13,9 +13,17 @@ where there is code, for as long as it takes.
 from typing import Final
 
 from gdbstub.aarch64.exceptions import CLASSES, CLASSES_WITH_FAR, vector
-from gdbstub.aarch64.instructions import takes_exception
 from gdbstub.aarch64.permissions import permissions
-from gdbstub.aarch64.registers import CPSR, ELR_EL1, ESR_EL1, FAR_EL1, PC, VBAR_EL1, X
+from gdbstub.aarch64.registers import (
+    CPSR,
+    ELR_EL1,
+    ESR_EL1,
+    FAR_EL1,
+    PC,
+    SP_EL1,
+    VBAR_EL1,
+    X,
+)
 from gdbstub.aarch64.sysreg import ESR, PSTATE
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
@@ -55,8 +63,8 @@ class VectorGuard:
         self._aarch32_el1 = aarch32_el1
         # Values of VBAR_EL1 with vectors. They are looked at once: a guest keeps them.
         self._good: set[int] = set()
-        # The last place for vectors that ``table`` has found.
-        self._table = 0
+        #: Address of an instruction that was stepped last, while there were no vectors.
+        self.near = 0
         # Under its only key. Instructions that write VBAR_EL1 change what is fetched after them.
         self._places: Cache[None, tuple[int, ...]] = caches.add(
             "missing vectors", Content.CODE, Cache(1), vcpu=index
@@ -85,20 +93,18 @@ class VectorGuard:
         offsets = (here, *_SYNCHRONOUS, here + _IRQ)
         return tuple(dict.fromkeys(vbar + offset for offset in offsets))
 
-    def table(self, pc: int, word: int) -> int | None:
-        """Return a value for VBAR_EL1 during a step of *word* at *pc*; None if none is needed.
+    def table(self, pc: int) -> int | None:
+        """Return a value for VBAR_EL1 during a step at *pc*; None if none is found.
 
         There is code at it, which is not to be executed, and not that which is stepped.
         """
-        if not self.places() or not takes_exception(word):
-            return None
         get = self._vcpu.get
-        for near in (pc, self._table, get(X[30]), get(ELR_EL1)):
+        for near in (pc, self.near, get(X[30]), get(SP_EL1), get(ELR_EL1)):
             table = near & -_TABLE
             if table == pc & -_TABLE:
                 table ^= _TABLE
             if self._executes(table + _EL1H):
-                self._table = table
+                self.near = near
                 return table
         return None
 

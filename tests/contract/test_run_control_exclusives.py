@@ -32,7 +32,13 @@ LDR = 0xB9400001  # ldr w1, [x0]
 
 @pytest.fixture
 def begin(start: Start) -> Begin:
-    return lambda program: Client(start(program).machine)
+    def make(program: Program) -> Client:
+        client = Client(start(program).machine)
+        # A store to a page that was only read is a fault to the hypervisor: it fails for that.
+        client.machine.write_memory(DATA, bytes(8))
+        return client
+
+    return make
 
 
 def word(client: Client) -> int:
