@@ -46,6 +46,7 @@ class FakeVcpu:
         self.irq = False
         #: An SError that pends once; taken when PSTATE.A lets it.
         self.serror = False
+        self._called = False
         self._hvc = hvc
         self._ram = ram
         self._clock = clock
@@ -82,6 +83,7 @@ class FakeVcpu:
 
     def turn(self, *, step: bool) -> Exit | None:
         """Execute for a while, or one instruction: the exit that ended it, if one did."""
+        self._called = False
         try:
             if step:
                 return self._instruction(step=True)
@@ -90,6 +92,8 @@ class FakeVcpu:
             for _ in range(_SLOW_TURN):
                 if (exit := self._instruction(step=False)) or self.power is Power.OFF:
                     return exit
+                if self._called:
+                    break  # a call of the hypervisor ends a turn, whatever is armed
         except EngineError as error:
             return RunFailure(self.index, str(error))
         return None
@@ -168,6 +172,7 @@ class FakeVcpu:
                 exceptions.enter(registers, back=registers.pc, esr=exceptions.UNKNOWN)
             case Cause.HVC:
                 registers.set(PC, registers.pc + 4)
+                self._called = True
                 if (event := self._hvc(self)) is not None:
                     return SystemEvent(self.index, event)
             case Cause.FETCH:
