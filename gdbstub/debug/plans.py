@@ -42,7 +42,7 @@ from gdbstub.debug.vcpu_steps import (
     VcpuSteps,
     timed_out,
 )
-from gdbstub.machine import DebugExit, Machine, RunMode
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
 from gdbstub.target import Action, Range, Stopped
 
 #: Up to so many instructions are stepped as fast as run.
@@ -55,6 +55,7 @@ _STEPPED: Final = Region(frozenset(), (), loops=False)
 #: Seconds between two looks for exception vectors, at most.
 _SELDOM: Final = 1.0
 _MODE: Final = 0x1F  # PSTATE.M
+_NONE: Final = DebugRegisters()
 
 
 class Place(NamedTuple):
@@ -77,7 +78,6 @@ class VcpuPlans:
         self._vcpu = machine.vcpus[index]
         self._breakpoints = classifier.breakpoints
         self._classifier = classifier
-        self._caches = caches
         self._steps = VcpuSteps(machine, index, classifier.breakpoints, caches)
         self._step_over = StepOver(machine, index, classifier, self._steps)
         self._guests = GuestsOwn(machine, index)
@@ -93,8 +93,13 @@ class VcpuPlans:
     def plan(self, action: Action | Range, *, step_irqs: bool) -> ThreadPlan:
         """Return the plan for *action*; *step_irqs*: a step may end at an interrupt's vector."""
         self._steps.step_irqs = step_irqs
+        self._steps.guard.look()
         self._step_over.loads.clear()
         return self._follow(action)
+
+    def written(self) -> None:
+        """Note that a client has written a register."""
+        self._steps.guard.forget()
 
     def _follow(self, action: Action | Range) -> ThreadPlan:
         try:
@@ -114,11 +119,25 @@ class VcpuPlans:
         return stop
 
     def _run(self, until: Place | None) -> Interlude:
-        """Run until there is a stop to report, or the vCPU has come to the place *until*."""
-        wait = PATIENCE
+        """Run until there is a stop to report, or the vCPU has come to the place *until*.
+
+        Beside what is armed there are comparators for that, for load-exclusives, and for missing
+        exception vectors, with which the vCPU comes out again and again to see if they still are;
+        then those of the guest's own that ours would hide, as far as slots last.
+        """
+        wait, armed, missing = PATIENCE, self._breakpoints.armed, self._steps.guard.places()
+        hides = bool(armed.breakpoints or armed.watchpoints) and self._guests.enabled()
         while True:
-            exit = yield from self._steps.run(self._mode(until, wait))
+            own = self._guests.comparators() if hides else _NONE
+            place = () if until is None else (until.pc,)
+            places = (*place, *self._step_over.loads, *missing)
+            mode = RUN
+            if places or own is not _NONE:
+                more = self._steps.beside(armed, places, own)
+                mode = RunMode(more=more, limit=wait if missing else None)
+            exit = yield from self._steps.run(mode)
             if timed_out(exit):
+                missing = self._steps.guard.places()
                 # There are no exception vectors yet, and no need to look again so soon.
                 if (stop := self._steps.guard.stop()) is not None:
                     return stop
@@ -152,25 +171,6 @@ class VcpuPlans:
         pstate = PSTATE(self._vcpu.get(CPSR))
         stack = self._vcpu.get(stack_pointer(pstate))
         return Place(self._vcpu.get(PC), pstate & _MODE, stack)
-
-    def _mode(self, until: Place | None, wait: float) -> RunMode:
-        """Return the mode to run in, with comparators beside those that are armed.
-
-        They are for *until*, for load-exclusives, and for missing exception vectors, with which
-        the vCPU comes out after *wait* seconds; then those of the guest's own that ours would
-        hide, as far as slots last.
-        """
-        steps, armed = self._steps, self._breakpoints.armed
-        missing = steps.guard.places()
-        place = () if until is None else (until.pc,)
-        places = (*place, *self._step_over.loads, *missing)
-        if not (places or armed.breakpoints or armed.watchpoints):
-            return RUN
-        own = self._guests.comparators()
-        if not (places or own.breakpoints or own.watchpoints):
-            return RUN
-        more = steps.beside(armed, places, own)
-        return RunMode(more=more, limit=wait if missing else None)
 
     def _load(self, pc: int) -> SubPlan:
         """Run the exclusive sequence whose load is at *pc*, met by a comparator of its own.
@@ -220,9 +220,9 @@ class VcpuPlans:
                 rest = self._step_over.retry_store(pc)
                 if rest is not None:
                     exit = yield from rest
-                    self._code_may_have_changed()
+                    self._steps.code_may_have_changed()
             if not keeps_code(word):
-                self._code_may_have_changed()
+                self._steps.code_may_have_changed()
         stop = None
         while stop is None:
             stop, exit = yield from self._classified(exit)
@@ -245,7 +245,7 @@ class VcpuPlans:
             else:
                 exit = yield from steps.instruction(STEP)
                 if not keeps_code(word):
-                    self._code_may_have_changed()
+                    self._steps.code_may_have_changed()
             while exit.esr.EC != EC.STEP_LOWER:
                 if timed_out(exit):
                     stop = yield from self._let_interrupts_in()
@@ -283,7 +283,7 @@ class VcpuPlans:
                 word = self._steps.word_at(pc)
                 exit = yield from self._step_over.breakpoint(exit)
                 if not keeps_code(word):
-                    self._code_may_have_changed()
+                    self._steps.code_may_have_changed()
                 return None, exit
             case stopped:
                 return stopped, exit
@@ -341,6 +341,3 @@ class VcpuPlans:
             return ahead, False
         fault = vcpu.get(VBAR_EL1) + vector(pstate)
         return ahead, fault not in ahead.inside and fault not in ahead.exits
-
-    def _code_may_have_changed(self) -> None:
-        self._caches.invalidate(Content.CODE, self._index)

@@ -61,6 +61,8 @@ class StepOver:
         self._classifier = classifier
         self._steps = steps
         self._guests = GuestsOwn(machine, index)
+        # Address of the breakpoint that was classified last.
+        self._classified: int | None = None
         #: Load-exclusives to be met with a comparator: a store of theirs has failed.
         self.loads: dict[int, None] = {}
 
@@ -72,16 +74,16 @@ class StepOver:
         Raises:
             Met: a breakpoint further on in an exclusive sequence stops.
         """
-        pc = self._vcpu.get(PC)
+        pc = self._classified = self._vcpu.get(PC)
         try:
             done = yield from self._execute(exit, pc)
         except CutShort:
-            if self._vcpu.get(PC) == pc:
-                self._classifier.set_still_at(self._index, pc)
+            if (here := self._vcpu.get(PC)) in (pc, self._classified):
+                self._classifier.set_still_at(self._index, here)
             raise
-        if done.esr.EC == EC.WATCHPOINT_LOWER and self._vcpu.get(PC) == pc:
-            # The instruction is still to come, and its breakpoint has been classified.
-            self._classifier.set_still_at(self._index, pc)
+        if done.esr.EC == EC.WATCHPOINT_LOWER:
+            # The instruction is still to come, and a breakpoint on it has been classified.
+            self._classifier.set_still_at(self._index, self._vcpu.get(PC))
         return done
 
     def comparator(self, pc: int) -> SubPlan:
@@ -226,8 +228,10 @@ class StepOver:
             pc = self._vcpu.get(PC)
             if done.esr.EC != EC.STEP_LOWER or pc not in sequence.inside or pc == sequence.load:
                 break
-            if pc in places and (stop := self._classifier.arrived(self._index, pc)) is not None:
-                raise Met(stop)
+            if pc in places:
+                self._classified = pc
+                if (stop := self._classifier.arrived(self._index, pc)) is not None:
+                    raise Met(stop)
             if pc == sequence.store:
                 break
         return done

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Final
 
 from gdbstub.aarch64.accesses import accessed
+from gdbstub.aarch64.comparators import breakpoint_at, canonical
 from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, X, stack_pointer
 from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
 from gdbstub.architecture import Register
@@ -42,6 +43,7 @@ _CONTROLS: Final = {
 }
 
 
+_VALUES: Final = _numbered("DBGBVR")
 _OSLSR_EL1: Final = SYSTEM_REGISTERS["OSLSR_EL1"]
 _OSLK: Final = 1 << 1  # OSLSR_EL1.OSLK: the OS lock is set
 _MODE: Final = 0xF  # PSTATE.M[3:0], 0 at EL0 of either state
@@ -238,6 +240,8 @@ class StopClassifier:
         """
         if not self._guest_uses(exit):
             return _unexplained(exit)
+        if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._is_guests(exit.vcpu):
+            return Disposition.STEP_OVER  # it has been taken back since it was armed beside ours
         enabled = self._enabled(self.machine.vcpus[exit.vcpu])
         return Disposition.REINJECT if enabled else Disposition.STEP_OVER
 
@@ -246,6 +250,17 @@ class StopClassifier:
         vcpu, had = self.machine.vcpus[exit.vcpu], self.machine.system_registers
         own = (row for row in _CONTROLS[EC(exit.esr.EC)] if row in had)
         return any(DBGBCR(vcpu.get(row)).E for row in own)
+
+    def _is_guests(self, index: int) -> bool:
+        """Return True if a breakpoint of the guest's own may be at PC."""
+        vcpu, had = self.machine.vcpus[index], self.machine.system_registers
+        here = breakpoint_at(vcpu.get(PC))[1]
+        for control, value in zip(_CONTROLS[EC.BREAKPOINT_LOWER], _VALUES, strict=True):
+            row = DBGBCR(vcpu.get(control) if control in had else 0)
+            # Others than those of an address depend on the context.
+            if row.E and (row.BT or canonical(vcpu.get(value)) & -4 == here):
+                return True
+        return False
 
     def _enabled(self, vcpu: Vcpu) -> bool:
         """Return True if a breakpoint or watchpoint exception is enabled where the guest is."""

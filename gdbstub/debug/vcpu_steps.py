@@ -92,7 +92,7 @@ class VcpuSteps:
         #: another way.
         self.aarch32_el1: Final = bool(pstate.nRW and pstate & _MODE)
         #: The comparators for exception vectors that are not there.
-        self.guard: Final = VectorGuard(machine, index, breakpoints, caches, self.aarch32_el1)
+        self.guard: Final = VectorGuard(machine, index, breakpoints, self.aarch32_el1)
 
     def words_around(self, gva: int) -> WordAt:
         """Return ``word_at``, with the words of an exclusive sequence about *gva* read at once."""
@@ -115,10 +115,16 @@ class VcpuSteps:
         return word_at
 
     def run(self, mode: RunMode) -> SubPlan:
-        """Run freely; the guest may change its code meanwhile."""
-        exit = yield mode
+        """Run freely; the guest may change its code and its vectors meanwhile."""
+        try:
+            return (yield mode)
+        finally:
+            self.code_may_have_changed()
+
+    def code_may_have_changed(self) -> None:
+        """Look instructions and vectors up again."""
         self._caches.invalidate(Content.CODE, self._index)
-        return exit
+        self.guard.forget()
 
     def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
         """Execute one instruction, *word* if that is known. The exit may come before it."""

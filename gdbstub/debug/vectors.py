@@ -26,7 +26,6 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import ESR, PSTATE
 from gdbstub.debug.breakpoints import Breakpoints
-from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
 from gdbstub.target import Stopped
@@ -52,7 +51,6 @@ class VectorGuard:
         machine: Machine,
         index: int,
         breakpoints: Breakpoints,
-        caches: Caches,
         aarch32_el1: bool,
     ) -> None:
         """Serve the vCPU with this *index* until the machine is reset."""
@@ -65,18 +63,23 @@ class VectorGuard:
         self._good: set[int] = set()
         #: Address of an instruction that was stepped last, while there were no vectors.
         self.near = 0
-        # Under its only key. Instructions that write VBAR_EL1 change what is fetched after them.
-        self._places: Cache[None, tuple[int, ...]] = caches.add(
-            "missing vectors", Content.CODE, Cache(1), vcpu=index
-        )
+        # None: not known.
+        self._places: tuple[int, ...] | None = None
+
+    def forget(self) -> None:
+        """Look again, where VBAR_EL1 may have changed: the vCPU has run, or written it."""
+        self._places = None
+
+    def look(self) -> None:
+        """Look again for vectors that were missing: the client may have put them there."""
+        if self._places:
+            self._places = None
 
     def places(self) -> tuple[int, ...]:
         """Return the vectors that cannot be fetched, the likeliest first; none if all can."""
-        places = self._places.get(None)
-        if places is None:
-            places = self._find()
-            self._places.put(None, places)
-        return places
+        if self._places is None:
+            self._places = self._find()
+        return self._places
 
     def _find(self) -> tuple[int, ...]:
         if self._aarch32_el1:
