@@ -8,6 +8,7 @@ from gdbstub.machine import Machine
 from tests.contract.backends import BACKENDS, KVM, Backend, Factory
 from tests.contract.programs import Program
 from tests.contract.recorder import Recorder
+from tests.fakes.device import Device
 
 #: ``start(program, vcpus=…)`` gives a recorder; its ``machine`` is closed after the test.
 Start = Callable[..., Recorder]
@@ -32,8 +33,14 @@ def machine_factory(backend: Backend) -> Iterator[Factory]:
     factory = backend.load()
     made: list[Machine] = []
 
-    def make(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Machine:
-        machine = factory(program, vcpus=vcpus, memory=memory)
+    def make(
+        program: bytes,
+        *,
+        vcpus: int = 1,
+        memory: int = 2 << 20,
+        device: Device | None = None,
+    ) -> Machine:
+        machine = factory(program, vcpus=vcpus, memory=memory, device=device)
         made.append(machine)
         return machine
 

@@ -5,18 +5,9 @@ from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm.features import CpuOptions
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from tests.contract.programs import BASE
+from tests.fakes.device import Device, Nothing
 
 _PSTATE = 0x3C5
-
-
-class Nothing:
-    """No device: reads are 0, writes are lost."""
-
-    def read(self, ipa: int, size: int) -> int:
-        return 0
-
-    def write(self, ipa: int, size: int, value: int) -> None:
-        pass
 
 
 def kvm_machine(
@@ -25,6 +16,7 @@ def kvm_machine(
     vcpus: int = 1,
     memory: int = 2 << 20,
     cpu: CpuOptions = CpuOptions(),  # noqa: B008 - frozen
+    device: Device | None = None,
 ) -> KvmMachine:
     def populate(machine: KvmMachine) -> None:
         machine.write_memory(BASE, program)
@@ -32,14 +24,15 @@ def kvm_machine(
         if not cpu.aarch32:
             machine.vcpus[0].set(CPSR, _PSTATE)
 
-    return KvmMachine(KvmConfig(vcpus, BASE, memory, Nothing(), populate, cpu=cpu))
+    return KvmMachine(KvmConfig(vcpus, BASE, memory, device or Nothing(), populate, cpu=cpu))
 
 
-def pend_irq(machine: KvmMachine, level: bool) -> None:
-    """Have an IRQ pend at vCPU 0, or pend no more: its input line, for there is no GIC.
+def pend_irq(machine: KvmMachine, level: bool, vcpu: int = 0) -> None:
+    """Have an IRQ pend at a vCPU, or pend no more: its input line, for there is no GIC.
 
-    linux/Documentation/virt/kvm/api.rst, 4.25: type 0 is a CPU's line, number 0 its IRQ.
+    linux/Documentation/virt/kvm/api.rst, 4.25: type 0 is a CPU's line, number 0 its IRQ;
+    bits 16 and up are the vCPU.
     """
     line = kvm_abi.ffi.new("struct kvm_irq_level *")
-    line.level = level
+    line.irq, line.level = vcpu << 16, level
     kvm_abi.ioctl(machine.vm, kvm_abi.IRQ_LINE, line)

@@ -21,6 +21,7 @@ from gdbstub.machine import (
 from tests.fakes import exceptions
 from tests.fakes.clock import Clock
 from tests.fakes.debug import Access, Comparators, at_breakpoint, stepped
+from tests.fakes.device import Device
 from tests.fakes.engine import Cause, Engine, EngineError, Trap
 from tests.fakes.ram import Ram
 
@@ -38,7 +39,9 @@ Hvc = Callable[["FakeVcpu"], SystemEventKind | None]
 class FakeVcpu:
     """A ``gdbstub.machine.Vcpu`` that executes for real."""
 
-    def __init__(self, index: int, ram: Ram, clock: Clock, hvc: Hvc) -> None:
+    def __init__(
+        self, index: int, ram: Ram, clock: Clock, hvc: Hvc, device: Device | None = None
+    ) -> None:
         self.index = index
         self.power = Power.OFF if index else Power.ON
         #: An interrupt that stays pending; taken when PSTATE.I lets it.
@@ -46,12 +49,13 @@ class FakeVcpu:
         self._hvc = hvc
         self._ram = ram
         self._clock = clock
+        self._device = device
         self._comparators = Comparators()
         self.reset()
 
     def reset(self) -> None:
         """All registers as they are after VCPU_INIT; comparators stay, as KVM's do."""
-        self._engine = Engine(self._ram, 1 << 31 | self.index, self._clock)
+        self._engine = Engine(self._ram, 1 << 31 | self.index, self._clock, self._device)
         self._engine.watch(self._comparators.watching)
 
     def get(self, register: Register) -> int:
@@ -82,7 +86,8 @@ class FakeVcpu:
         try:
             if step:
                 return self._instruction(step=True)
-            if not self._comparators.armed and not self.irq:
+            # A device may have an interrupt pend at any instruction.
+            if not self._comparators.armed and not self.irq and self._device is None:
                 return self._handle(self._engine.execute(_TURN), exits=self._comparators.exits)
             for _ in range(_SLOW_TURN):
                 if (exit := self._instruction(step=False)) or self.power is Power.OFF:
