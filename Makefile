@@ -2,6 +2,7 @@
 #   make run [ARGS='…']   a real Linux arm64 guest, halted, waiting for gdb
 #   make test [ARGS='…']  every ring of tests: pure, gdb, lldb, kvm
 #   make matrix           the rings on KVM, on one kind of hardware after another
+#   make soak [MINUTES=n] random programs, on the fake machine and on KVM, for n minutes (60)
 #   make check            ruff, mypy, the layers of imports, the lengths of files
 #   make bench [QUICK=1]  what it costs beside QEMU's stub: docs/benchmarks.md
 #   make docs             what is generated: docs/packets.md, gdbstub/kvm/cdef.py
@@ -13,7 +14,7 @@ RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio
 TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb
 
-.PHONY: run test matrix bench check docs format clean
+.PHONY: run test matrix soak bench check docs format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -27,6 +28,10 @@ test: .venv/ready-to-develop
 matrix: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)
 	@exec $(BIN)/python -m tests.matrix $(ARGS)
+
+soak: .venv/ready-to-develop
+	@scripts/ensure.sh $(TEST_NEEDS)
+	@exec $(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(ARGS)
 
 bench: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)
