@@ -180,8 +180,10 @@ def exclusive_loop(d: Draw) -> Made:
     value = d.x()
     between = [words.add_immediate("add", value, value, 1)] * d.random.randrange(3)
     two = d.one_of([n for n in range(16) if n != value]) if size > 2 and d.flip() else None
+    # TCG writes the first half of a pair before it sees that the second one is watched.
+    bytes_, watched = (size, True) if two is None else (2 * size, False)
     lines = (
-        _place(d, size if two is None else 2 * size),
+        _place(d, bytes_, watched=watched),
         words.load_exclusive(value, TEMPORARY, size, acquire, two),
         *between,
         words.store_exclusive(STATUS, value, TEMPORARY, size, release, two),

@@ -12,7 +12,7 @@ from gdbstub.target import BreakpointKind
 from tests.soak import words
 from tests.soak.blocks import CLASSES, Draw
 from tests.soak.program import (
-    HANDLER_PLACES,
+    HANDLERS,
     INTERRUPT_PLACES,
     LOOP_COUNTERS,
     Group,
@@ -70,6 +70,9 @@ class Case:
     requests: tuple[Request, ...]
 
 
+_SOFT, _HARD = BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE
+#: Comparators are left for what the debugger needs itself.
+_MOST_HARDWARE: Final = 3
 #: What is executed in all, about; loops are made shorter for it.
 _BUDGET: Final = 260
 _EXCEPTIONS: Final = frozenset({"exceptions", "other_stack", "raises", "waits"})
@@ -147,39 +150,41 @@ def _register(random: Random) -> int:
 
 
 def _requests(random: Random, program: Program) -> list[Request]:
+    """Breakpoints, and perhaps watchpoints: spread, crowded, or where it is delicate."""
+    watches = _watches(random, len(program.bodies))
     exclusive, patched = _special(program)
-    polled = {*INTERRUPT_PLACES}
+    uncounted = {*exclusive, *patched, *INTERRUPT_PLACES}  # it depends on how it is run
     places = [
         place
         for place in program.addresses
-        if place.node >= 0 or (not program.vectors_in_text and place in HANDLER_PLACES)
+        if place.node >= 0 or (not program.vectors_in_text and place.node == HANDLERS)
     ]
-    if not program.vectors_in_text:
-        places += INTERRUPT_PLACES
-    requests: dict[tuple[BreakpointKind, Place], Request] = {}
-    crowded = random.random() < 0.3  # many in few instructions
+    delicate = [place for place in places if place in exclusive or place in patched]
+    if watches:
+        delicate += [p for p in places if program.lines[program.addresses[p]].line.access]
+    crowded = random.random() < 0.3
     first = random.randrange(len(places))
-    for _ in range(random.randint(0, 8)):
-        kind = random.choice((BreakpointKind.SOFTWARE,) * 2 + (BreakpointKind.HARDWARE,))
-        hardware = sum(k is BreakpointKind.HARDWARE for k, _ in requests)
-        if kind is BreakpointKind.HARDWARE and hardware == 3:
-            continue
-        place = (
-            places[(first + random.randrange(8)) % len(places)]
-            if crowded
-            else (random.choice(places))
-        )
-        clauses = random.choice((*_NEVER, _PRINTS, _STOPS))
-        # How often these are met depends on how the program is run.
-        if place in exclusive or place in patched or place in polled:
+    requests: dict[tuple[BreakpointKind, Place], Request] = {}
+
+    def ask(kind: BreakpointKind, place: Place, clauses: Clauses) -> None:
+        if place in uncounted:
             clauses = random.choice(_NEVER)
         requests[kind, place] = Request(kind, place, clauses)
-        if random.random() < 0.15 and kind is BreakpointKind.HARDWARE and place not in exclusive:
-            both = BreakpointKind.SOFTWARE
-            requests[both, place] = Request(both, place, random.choice((_STOPS, *_NEVER[:1])))
-            if place in patched or place in polled:
-                requests[both, place] = Request(both, place, _NEVER[0])
-    return [*requests.values(), *_watches(random, len(program.bodies))]
+
+    for _ in range(random.randint(0, 8)):
+        kind = random.choice((_SOFT, _SOFT, _HARD))
+        if kind is _HARD and sum(k is _HARD for k, _ in requests) == _MOST_HARDWARE:
+            continue
+        if delicate and random.random() < 0.3:
+            place = random.choice(delicate)
+        elif crowded:
+            place = places[(first + random.randrange(8)) % len(places)]
+        else:
+            place = random.choice(places)
+        ask(kind, place, random.choice((*_NEVER, _PRINTS, _STOPS)))
+        if kind is _HARD and random.random() < 0.15:
+            ask(_SOFT, place, random.choice((_STOPS, _NEVER[0])))
+    return [*requests.values(), *watches]
 
 
 def _watches(random: Random, vcpus: int) -> list[Request]:

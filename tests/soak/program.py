@@ -180,8 +180,13 @@ class Program:
 
     def segments(self) -> Iterator[tuple[int, bytes]]:
         """What lies in RAM, by address."""
-        for gva, placed in self.lines.items():
-            yield gva, placed.line.word.to_bytes(4, "little")
+        run, end = b"", 0
+        for gva, placed in sorted(self.lines.items()):
+            if gva != end and run:
+                yield end - len(run), run
+                run = b""
+            run, end = run + placed.line.word.to_bytes(4, "little"), gva + 4
+        yield end - len(run), run
         jump = words.b(_TEXT - BASE)
         yield BASE, jump.word.to_bytes(4, "little")
         for vcpu, data in enumerate(self.data):
@@ -299,10 +304,8 @@ _INTERRUPT: Final = (
     words.store(words.ZR, LINE, 0, 8),
     words.ERET,
 )
-#: The first places of the synchronous handlers, and their lines.
-HANDLER_PLACES: Final = tuple(
-    Place(0, HANDLERS, 0x200 + number) for number in range(len(_SYNCHRONOUS))
-)
 INTERRUPT_PLACES: Final = tuple(
-    Place(0, HANDLERS, 0x280 + number) for number in range(len(_INTERRUPT))
+    Place(0, HANDLERS, first + number)
+    for first in (0x080, 0x280)
+    for number in range(len(_INTERRUPT))
 )
