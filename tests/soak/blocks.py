@@ -164,13 +164,13 @@ def device(d: Draw) -> Made:
 
 # Exclusive accesses: in data of their own, behind what plain loads and stores go to.
 
-_EXCLUSIVE: Final = 0x100
+EXCLUSIVE: Final = 0x100
 #: Where it depends on how a program is run whether a store-exclusive writes: nobody watches that.
 _UNWATCHED: Final = 0x160
 
 
 def _place(d: Draw, bytes_: int, *, watched: bool = True) -> Line:
-    offset = _EXCLUSIVE + d.offset(bytes_, 0x40) if watched else _UNWATCHED + d.offset(bytes_, 0x20)
+    offset = EXCLUSIVE + d.offset(bytes_, 0x40) if watched else _UNWATCHED + d.offset(bytes_, 0x20)
     return words.add_immediate("add", TEMPORARY, DATA_BASE, offset)
 
 

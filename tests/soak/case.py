@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 from gdbstub.agent import Clauses
 from gdbstub.target import BreakpointKind
 from tests.soak import words
-from tests.soak.blocks import CLASSES, Draw
+from tests.soak.blocks import CLASSES, EXCLUSIVE, Draw
 from tests.soak.program import (
+    DATA_BASE,
     HANDLERS,
     INTERRUPT_PLACES,
     LOOP_COUNTERS,
@@ -160,8 +161,7 @@ def _requests(random: Random, program: Program) -> list[Request]:
         if place.node >= 0 or (not program.vectors_in_text and place.node == HANDLERS)
     ]
     delicate = [place for place in places if place in exclusive or place in patched]
-    if watches:
-        delicate += [p for p in places if program.lines[program.addresses[p]].line.access]
+    delicate += [p for p in places if any(_near(program, p, watch) for watch in watches)] * 3
     crowded = random.random() < 0.3
     first = random.randrange(len(places))
     requests: dict[tuple[BreakpointKind, Place], Request] = {}
@@ -194,10 +194,18 @@ def _watches(random: Random, vcpus: int) -> list[Request]:
         kind, length = random.choice(kinds), random.choice((1, 2, 3, 4, 8))
         offset = random.randrange(0x80)
         if kind is BreakpointKind.WRITE and random.random() < 0.3:
-            offset += 0x100 - offset // 2  # a word that is locked
+            offset = EXCLUSIVE + offset // 2  # a word that is locked
         gva = data_of(random.randrange(vcpus)) + offset
         watches.append(Request(kind, gva=gva, length=length))
     return watches
+
+
+def _near(program: Program, place: Place, watch: Request) -> bool:
+    """Whether the line at *place* accesses the doubleword of *watch*, as far as it says itself."""
+    access = program.lines[program.addresses[place]].line.access
+    if access is None or access.base != DATA_BASE:
+        return False
+    return (data_of(place.vcpu) + access.offset) // 8 == watch.gva // 8
 
 
 def _special(program: Program) -> tuple[set[Place], set[Place]]:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Final
 
 from gdbstub.target import BreakpointKind
+from tests.soak.blocks import EXCLUSIVE
 from tests.soak.case import Case, Request, smaller
 from tests.soak.program import Group, Node, Place, Program, groups
 
 #: A range ends behind a breakpoint in it whose condition was false.
 RANGE_ENDS_EARLY: Final = "range-ends-behind-a-false-condition"
-#: So does a step from one in an exclusive sequence, but behind the whole sequence.
+#: So does a step in an exclusive sequence with one in it or behind it, but anywhere.
 STEP_IN_SEQUENCE: Final = "step-from-a-false-condition-in-a-sequence"
 
 KNOWN: Final[Mapping[str, str]] = {
@@ -22,6 +23,7 @@ KNOWN: Final[Mapping[str, str]] = {
     "two-kinds-at-one-address": "B2",
     "two-breakpoints-in-one-sequence": "B3",
     "store-exclusive-without-retry": "B4, B5",
+    "watch-on-store-exclusive": "B4",
     "breakpoint-in-patched-sequence": "B7",
     "vectors-in-text": "B9",
     STEP_IN_SEQUENCE: "B4",
@@ -76,6 +78,11 @@ def _no_break_on_watched(case: Case) -> Case:
     return _keep(case, lambda r: not r.place or not lines[addresses[r.place]].line.access)
 
 
+def _not_on_exclusives(request: Request) -> bool:
+    """Whether the request is no watchpoint on what exclusive accesses go to."""
+    return bool(request.place) or request.gva & 0x1FF < EXCLUSIVE - 8
+
+
 def _one_kind(case: Case) -> Case:
     hardware = {r.place for r in case.requests if r.kind is BreakpointKind.HARDWARE}
     soft = BreakpointKind.SOFTWARE
@@ -126,6 +133,7 @@ _LEFT_OUT: Final[Mapping[str, Callable[[Case], Case]]] = {
     "two-kinds-at-one-address": _one_kind,
     "two-breakpoints-in-one-sequence": _one_in_a_sequence,
     "store-exclusive-without-retry": _no_such_groups("exclusive_once", "store_alone"),
+    "watch-on-store-exclusive": lambda case: _keep(case, _not_on_exclusives),
     "breakpoint-in-patched-sequence": _not_in_patched_sequence,
     "vectors-in-text": _no_vectors_in_text,
     RANGE_ENDS_EARLY: lambda case: case,

@@ -1,0 +1,27 @@
+"""Random programs: continued, stepped and run by ranges, they end as they do undebugged.
+
+``make soak`` does the same for hours with fresh seeds; see ``tests/soak``.
+"""
+
+import pytest
+
+from tests.contract.backends import BACKENDS, Backend
+from tests.soak.case import draw
+from tests.soak.check import check, fitting
+from tests.soak.seeds import FIXED, FOUND
+
+
+@pytest.mark.parametrize("seed", [*FIXED, *FOUND])
+def test_a_random_program_ends_as_undebugged(backend: Backend, seed: int) -> None:
+    check(fitting(draw(seed), backend), backend)
+
+
+def test_a_seed_makes_the_same_case_each_time() -> None:
+    assert all(draw(seed) == draw(seed) for seed in FIXED)
+
+
+def test_the_shortest_cases_are_drawn_with_all_that_matters() -> None:
+    """Interrupts, several vCPUs, watchpoints and breakpoints are in the fixed seeds."""
+    cases = [fitting(draw(seed), BACKENDS[0]) for seed in FIXED]
+    assert {len(case.program.bodies) for case in cases} == {1, 2, 3}
+    assert {request.kind for case in cases for request in case.requests} == set(range(5))
