@@ -97,7 +97,7 @@ class Driver:
         self.printed = b""
         self._threads = range(1, len(machine.vcpus) + 1)
         inside = sequences(case.program)
-        judged = {inside[r.place] for r in case.requests if r.place in inside}
+        judged = {inside[r.place] for r in case.requests if r.place and r.place in inside}
         addresses = case.program.addresses
         self._judged_in_sequences = {addresses[p] for p in inside if inside[p] in judged}
 
