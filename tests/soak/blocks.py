@@ -7,8 +7,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple
 
-from gdbstub.aarch64.registers import SYSTEM_REGISTERS
-from gdbstub.machine import Machine
 from tests.soak import words
 from tests.soak.program import DATA_BASE, LINE, OTHER, SHARED_BASE, STATUS, TEMPORARY, UNSEEN_BASE
 from tests.soak.words import Line
@@ -206,6 +204,10 @@ def exclusive_exit(d: Draw) -> Made:
     return Made(lines, range(1, len(lines) + 1))
 
 
+#: Where that is counted: a doubleword of what is not compared.
+FAILED: Final = 1
+
+
 def exclusive_once(d: Draw) -> Made:
     """A store-exclusive that is not tried again: where it fails, a plain store does it.
 
@@ -219,9 +221,9 @@ def exclusive_once(d: Draw) -> Made:
         words.store_exclusive(STATUS, value, TEMPORARY, size, d.flip()),
         words.cb("cbz", STATUS, 20, wide=False),
         words.store(value, TEMPORARY, 0, size),
-        words.load(OTHER, UNSEEN_BASE, 8, 8),
+        words.load(OTHER, UNSEEN_BASE, 8 * FAILED, 8),
         words.add_immediate("add", OTHER, OTHER, 1),
-        words.store(OTHER, UNSEEN_BASE, 8, 8),
+        words.store(OTHER, UNSEEN_BASE, 8 * FAILED, 8),
     )
     return Made(lines, range(1, 5))
 
@@ -388,9 +390,3 @@ CLASSES: Final[tuple[tuple[int, Class], ...]] = (
     (4, exceptions), (4, masks), (2, returns), (1, other_stack), (2, system), (3, hints),
     (1, events), (4, raises), (2, waits), (2, patches), (1, patches_sequence),
 )  # fmt: skip
-
-
-def has_lse(machine: Machine) -> bool:
-    """Whether the vCPUs have FEAT_LSE: ID_AA64ISAR0_EL1.Atomic."""
-    isar0 = machine.vcpus[0].get(SYSTEM_REGISTERS["ID_AA64ISAR0_EL1"])
-    return isar0 >> 20 & 15 >= 2

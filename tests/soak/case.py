@@ -153,8 +153,9 @@ def _register(random: Random) -> int:
 def _requests(random: Random, program: Program) -> list[Request]:
     """Breakpoints, and perhaps watchpoints: spread, crowded, or where it is delicate."""
     watches = _watches(random, len(program.bodies))
-    exclusive, patched = _special(program)
-    uncounted = {*exclusive, *patched, *INTERRUPT_PLACES}  # it depends on how it is run
+    exclusive, patched, repairs = _special(program)
+    # How often these are executed depends on how the program is run.
+    uncounted = {*exclusive, *patched, *repairs, *INTERRUPT_PLACES}
     places = [
         place
         for place in program.addresses
@@ -208,17 +209,18 @@ def _near(program: Program, place: Place, watch: Request) -> bool:
     return (data_of(place.vcpu) + access.offset) // 8 == watch.gva // 8
 
 
-def _special(program: Program) -> tuple[set[Place], set[Place]]:
-    """Places in exclusive sequences, the one behind included, and those that are patched."""
-    exclusive, patched = set[Place](), set[Place]()
-    by_address = program.lines
+def _special(program: Program) -> tuple[set[Place], set[Place], set[Place]]:
+    """Places in exclusive sequences or just behind, patched ones, and what a failure leads to."""
+    exclusive, patched, repairs = set[Place](), set[Place](), set[Place]()
     for vcpu, body in enumerate(program.bodies):
         for group in groups(body):
             at = program.addresses[Place(vcpu, group.number, 0)]
-            exclusive |= {by_address[at + 4 * n].place for n in group.exclusive}
+            exclusive |= {program.lines[at + 4 * n].place for n in group.exclusive}
             if group.patched is not None:
                 patched.add(Place(vcpu, group.number, group.patched))
-    return exclusive, patched
+            if group.kind == "exclusive_once":
+                repairs |= {Place(vcpu, group.number, n) for n in range(len(group.lines))}
+    return exclusive, patched, repairs
 
 
 def smaller(case: Case, program: Program) -> Case:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from gdbstub.aarch64.registers import SYSTEM_REGISTERS
 from gdbstub.machine import Machine
 from tests.contract.backends import Backend
-from tests.soak.blocks import has_lse
 from tests.soak.case import Case
 from tests.soak.drive import Driver, Finding, Trace, check_hits, run_undebugged
 from tests.soak.known import KNOWN, without
@@ -21,9 +21,15 @@ def fitting(case: Case, backend: Backend) -> Case:
     """The case less what is known to fail, and what the CPU does not have."""
     kinds = [*KNOWN]
     with _machine(backend, case) as machine:
-        if not has_lse(machine):
+        if not _has_lse(machine):
             kinds.append("atomics")
     return without(case, kinds)
+
+
+def _has_lse(machine: Machine) -> bool:
+    """Return True if the vCPUs have FEAT_LSE: ID_AA64ISAR0_EL1.Atomic."""
+    isar0 = machine.vcpus[0].get(SYSTEM_REGISTERS["ID_AA64ISAR0_EL1"])
+    return isar0 >> 20 & 15 >= 2
 
 
 @contextmanager
@@ -47,7 +53,8 @@ def check(case: Case, backend: Backend) -> None:
     trace = Trace()
     for way, go in _WAYS:
         with _machine(backend, case) as machine:
-            driver = Driver(case, machine, _BOUND.get(backend.name, _BOUND_ON_KVM))
+            bound = _BOUND.get(backend.name, _BOUND_ON_KVM)
+            driver = Driver(case, machine, bound, exact=backend.name == "fake")
             try:
                 driver.to_the_bodies()
                 go(driver, trace)

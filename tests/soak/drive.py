@@ -21,10 +21,12 @@ from gdbstub.target import (
     StopReason,
 )
 from tests.contract.recorder import Recorder
+from tests.soak.blocks import FAILED
 from tests.soak.case import PRINTED, Case, Request
 from tests.soak.known import KNOWN, RANGE_ENDS_EARLY, STEP_IN_SEQUENCE, sequences
 from tests.soak.program import TEMPORARY
-from tests.soak.words import ZR, Access, Flow
+from tests.soak.state import unseen
+from tests.soak.words import ZR, Access, Flow, is_load_exclusive
 
 #: So many steps, stops and ranges are more than any case takes.
 _ENOUGH: Final = 20_000
@@ -82,7 +84,11 @@ def touches(watch: Request, gva: int, size: int, read: bool, write: bool) -> boo
 class Driver:
     """A debugger's client, which knows the program and checks each stop."""
 
-    def __init__(self, case: Case, machine: Machine, bound: float) -> None:
+    def __init__(self, case: Case, machine: Machine, bound: float, *, exact: bool) -> None:
+        """Attach to *machine*; a stop must come within *bound* seconds.
+
+        *exact*: no store-exclusive of an undisturbed sequence ever fails there.
+        """
         self._case, self._program, self._bound = case, case.program, bound
         self._machine = machine
         self._random = Random(case.seed)
@@ -97,6 +103,11 @@ class Driver:
         self.printed = b""
         self._threads = range(1, len(machine.vcpus) + 1)
         inside = sequences(case.program)
+        self._exact = exact
+        # Behind a load-exclusive, and not behind its store.
+        self._begun = {self._program.addresses[place] for place in inside} - {
+            gva for gva, placed in self._program.lines.items() if is_load_exclusive(placed.line)
+        }
         judged = {inside[r.place] for r in case.requests if r.place and r.place in inside}
         addresses = case.program.addresses
         self._judged_in_sequences = {addresses[p] for p in inside if inside[p] in judged}
@@ -279,7 +290,12 @@ class Driver:
         rest = self._program.rests[thread - 1]
         if pc < rest.start < end:
             end = rest.start  # where it would wait for others, at rest, for ever
+        failed = unseen(self._machine, thread - 1, FAILED)
         report = self._resume({**others, thread: Range(start, end)})
+        if self._exact and not others and pc not in self._begun:
+            now = unseen(self._machine, thread - 1, FAILED)
+            if now != failed:
+                raise Finding(f"an exclusive store failed in a range from {pc:#x} to {end:#x}")
         if isinstance(report, Stopped) and report.thread != thread:
             self._origin[thread] = _UNKNOWN  # it may have finished, and that is yet to be told
         plain = isinstance(report, Stopped) and report.stop is StopReason.PLAIN

@@ -246,6 +246,11 @@ def store_exclusive(
     return Line(word, f"{name} w{status}, {registers}, [{x(rn)}]", access=access)
 
 
+def is_load_exclusive(line: Line) -> bool:
+    """Whether the line is one that ``load_exclusive`` makes."""
+    return line.word & 0x3FC0_0000 == 0x0840_0000
+
+
 _ATOMIC: Final = {"ldadd": 0, "ldclr": 1, "ldeor": 2, "ldset": 3, "swp": 8}
 ATOMIC: Final = tuple(_ATOMIC)
 
