@@ -4,92 +4,58 @@ A class takes a ``Draw`` and gives lines. ``CLASSES`` lists them with their weig
 """
 
 from collections.abc import Callable
-from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from tests.soak import words
-from tests.soak.program import DATA_BASE, LINE, OTHER, SHARED_BASE, STATUS, TEMPORARY, UNSEEN_BASE
+from tests.soak.drawing import Draw, Made, made
+from tests.soak.program import (
+    DATA_BASE,
+    HANDLER2,
+    LINE,
+    OTHER,
+    SHARED_BASE,
+    STATUS,
+    TEMPORARY,
+    UNSEEN_BASE,
+)
 from tests.soak.words import Line
-
-
-class Made(NamedTuple):
-    """Lines, which of them an exclusive sequence is, and which one the guest patches."""
-
-    lines: tuple[Line, ...]
-    exclusive: range = range(0)
-    patched: int | None = None
-
-
-class Draw:
-    """Random operands."""
-
-    def __init__(self, random: Random) -> None:
-        self.random = random
-        self.one_of = random.choice
-
-    def x(self) -> int:
-        """A register that holds data."""
-        return self.random.randrange(16)
-
-    def small(self) -> int:
-        """A 12-bit immediate."""
-        return self.random.randrange(4096)
-
-    def size(self) -> int:
-        """Of an access."""
-        return self.random.choice((1, 2, 4, 8))
-
-    def offset(self, size: int, end: int = 0x80) -> int:
-        """Into the data that loads and stores go to."""
-        return self.random.randrange(0, end, size)
-
-    def flip(self) -> bool:
-        """One or the other."""
-        return self.random.random() < 0.5
-
-
-def _made(*lines: Line) -> Made:
-    return Made(lines)
-
 
 # Computation.
 
 
 def alu(d: Draw) -> Made:
     wide = d.flip()
-    return _made(words.three(d.one_of(words.THREE), d.x(), d.x(), d.x(), wide))
+    return made(words.three(d.one_of(words.THREE), d.x(), d.x(), d.x(), wide))
 
 
 def alu_immediate(d: Draw) -> Made:
     if d.flip():
-        return _made(words.add_immediate(d.one_of(("add", "sub")), d.x(), d.x(), d.small()))
-    return _made(words.set_flags(d.one_of(("adds", "subs")), d.x(), d.x(), d.small()))
+        return made(words.add_immediate(d.one_of(("add", "sub")), d.x(), d.x(), d.small()))
+    return made(words.set_flags(d.one_of(("adds", "subs")), d.x(), d.x(), d.small()))
 
 
 def moves(d: Draw) -> Made:
     op = d.one_of(("movz", "movk", "movn"))
-    return _made(
-        words.move_wide(op, d.x(), d.random.randrange(1 << 16), 16 * d.random.randrange(4))
-    )
+    return made(words.move_wide(op, d.x(), d.random.randrange(1 << 16), 16 * d.random.randrange(4)))
 
 
 def bits(d: Draw) -> Made:
-    return _made(words.two(d.one_of(words.TWO), d.x(), d.x()))
+    return made(words.two(d.one_of(words.TWO), d.x(), d.x()))
 
 
 def selects(d: Draw) -> Made:
     condition = d.random.randrange(len(words.CONDITIONS))
-    return _made(words.select(d.one_of(words.SELECT), d.x(), d.x(), d.x(), condition))
+    return made(words.select(d.one_of(words.SELECT), d.x(), d.x(), d.x(), condition))
 
 
 def addresses(d: Draw) -> Made:
-    return _made(words.adr(d.x(), 4 * d.random.randrange(-64, 64)))
+    return made(words.adr(d.x(), 4 * d.random.randrange(-64, 64)))
 
 
 def stack(d: Draw) -> Made:
     size = 16 * d.random.randrange(1, 8)
     down = words.add_immediate("sub", words.ZR, words.ZR, size)
-    return _made(
+    return made(
         down,
         words.add_immediate("add", TEMPORARY, words.ZR, 0),
         words.pair("stp", d.x(), d.x(), TEMPORARY, 0),
@@ -99,7 +65,7 @@ def stack(d: Draw) -> Made:
 
 def vectors(d: Draw) -> Made:
     v = d.random.randrange
-    return _made(
+    return made(
         words.to_vector(v(32), d.x()),
         words.vector(d.one_of(("add", "eor")), v(32), v(32), v(32)),
         words.vector_memory("str", v(32), DATA_BASE, d.offset(16)),
@@ -110,12 +76,12 @@ def calls(d: Draw) -> Made:
     """BL to a function of one instruction, which returns."""
     function = words.add_immediate("add", d.x(), d.x(), 1)
     back = words.adr(TEMPORARY, 8)
-    return _made(back, words.b(8, link=True), words.b(12), function, words.RET)
+    return made(back, words.b(8, link=True), words.b(12), function, words.RET)
 
 
 def jumps(d: Draw) -> Made:
     skipped = words.add_immediate("add", d.x(), d.x(), 1)
-    return _made(words.adr(TEMPORARY, 12), words.BR, skipped)
+    return made(words.adr(TEMPORARY, 12), words.BR, skipped)
 
 
 # Memory.
@@ -124,40 +90,40 @@ def jumps(d: Draw) -> Made:
 def loads(d: Draw) -> Made:
     size = d.size()
     if size < 8 and d.flip():
-        return _made(words.load_signed(d.x(), DATA_BASE, d.offset(size), size))
-    return _made(words.load(d.x(), DATA_BASE, d.offset(size), size))
+        return made(words.load_signed(d.x(), DATA_BASE, d.offset(size), size))
+    return made(words.load(d.x(), DATA_BASE, d.offset(size), size))
 
 
 def stores(d: Draw) -> Made:
     size = d.size()
-    return _made(words.store(d.x(), DATA_BASE, d.offset(size), size))
+    return made(words.store(d.x(), DATA_BASE, d.offset(size), size))
 
 
 def pairs(d: Draw) -> Made:
     a, b = d.random.sample(range(16), 2)
-    return _made(words.pair(d.one_of(("ldp", "stp")), a, b, DATA_BASE, d.offset(8, 0x70)))
+    return made(words.pair(d.one_of(("ldp", "stp")), a, b, DATA_BASE, d.offset(8, 0x70)))
 
 
 def moving(d: Draw) -> Made:
     place = words.add_immediate("add", TEMPORARY, DATA_BASE, 0x20 + d.offset(8, 0x40))
     op, step = d.one_of(("ldr", "str")), 8 * d.random.randrange(-4, 4)
-    return _made(place, words.moving(op, d.x(), TEMPORARY, step, before=d.flip()))
+    return made(place, words.moving(op, d.x(), TEMPORARY, step, before=d.flip()))
 
 
 def vector_loads(d: Draw) -> Made:
     op = d.one_of(("ldr", "str"))
-    return _made(words.vector_memory(op, d.random.randrange(32), DATA_BASE, d.offset(16)))
+    return made(words.vector_memory(op, d.random.randrange(32), DATA_BASE, d.offset(16)))
 
 
 def ordered(d: Draw) -> Made:
     size = d.size()
     place = words.add_immediate("add", TEMPORARY, DATA_BASE, d.offset(size))
-    return _made(place, words.ordered(d.one_of(("ldar", "stlr")), d.x(), TEMPORARY, size))
+    return made(place, words.ordered(d.one_of(("ldar", "stlr")), d.x(), TEMPORARY, size))
 
 
 def device(d: Draw) -> Made:
     """A load from where no RAM is, which gives 0."""
-    return _made(words.load(d.x(), LINE, 0x100, 8))
+    return made(words.load(d.x(), LINE, 0x100, 8))
 
 
 # Exclusive accesses: in data of their own, behind what plain loads and stores go to.
@@ -261,34 +227,34 @@ def atomics(d: Draw) -> Made:
     """FEAT_LSE: in data of its own, or a word that all count in."""
     if d.flip():
         place = words.add_immediate("add", TEMPORARY, DATA_BASE, d.offset(8))
-        return _made(place, words.atomic(d.one_of(words.ATOMIC), d.x(), d.x(), TEMPORARY, d.flip()))
+        return made(place, words.atomic(d.one_of(words.ATOMIC), d.x(), d.x(), TEMPORARY, d.flip()))
     place = words.add_immediate("add", TEMPORARY, SHARED_BASE, _COUNTER + 32)
     one = words.move_wide("movz", OTHER, 1)
-    return _made(place, one, words.atomic("ldadd", OTHER, words.ZR, TEMPORARY))
+    return made(place, one, words.atomic("ldadd", OTHER, words.ZR, TEMPORARY))
 
 
 # Exceptions and PSTATE.
 
 
 def exceptions(d: Draw) -> Made:
-    return _made(words.exception(d.one_of(("svc", "svc", "brk", "udf")), d.random.randrange(256)))
+    return made(words.exception(d.one_of(("svc", "svc", "brk", "udf")), d.random.randrange(256)))
 
 
 def masks(d: Draw) -> Made:
     kind = d.random.randrange(4)
     if kind == 0:
-        return _made(words.mrs(d.x(), "daif"))
+        return made(words.mrs(d.x(), "daif"))
     if kind == 1:
         value = words.value(OTHER, d.random.randrange(16) << 6)
-        return _made(*value, words.msr("daif", OTHER))
-    return _made(words.mask(d.one_of(("daifset", "daifclr")), d.random.randrange(16)))
+        return made(*value, words.msr("daif", OTHER))
+    return made(words.mask(d.one_of(("daifset", "daifclr")), d.random.randrange(16)))
 
 
 def returns(d: Draw) -> Made:
     """ERET to the next line, with other flags and masks."""
     pstate = d.random.randrange(16) << 28 | d.random.randrange(16) << 6 | 5
     number = words.value(OTHER, pstate)
-    return _made(
+    return made(
         words.mask("daifset", 15),  # an interrupt's entry would change what follows
         words.adr(TEMPORARY, 4 * (4 + len(number))),
         *number,
@@ -301,7 +267,7 @@ def returns(d: Draw) -> Made:
 
 def other_stack(d: Draw) -> Made:
     """An exception with SP_EL0 in use."""
-    return _made(
+    return made(
         words.stack_select(0),
         words.exception("svc", d.random.randrange(256)),
         words.add_immediate("add", d.x(), words.ZR, 0),
@@ -312,32 +278,32 @@ def other_stack(d: Draw) -> Made:
 def system(d: Draw) -> Made:
     name = d.one_of(("nzcv", "tpidr_el0", "tpidr_el1"))
     if d.flip():
-        return _made(words.mrs(d.x(), d.one_of((name, "currentel"))))
+        return made(words.mrs(d.x(), d.one_of((name, "currentel"))))
     if name == "nzcv":
         value = words.value(OTHER, d.random.randrange(16) << 28)
-        return _made(*value, words.msr(name, OTHER))
-    return _made(words.msr(name, d.x()))
+        return made(*value, words.msr(name, OTHER))
+    return made(words.msr(name, d.x()))
 
 
 def hints(d: Draw) -> Made:
-    return _made(d.one_of((*words.HINTS, *words.BARRIERS)))
+    return made(d.one_of((*words.HINTS, *words.BARRIERS)))
 
 
 def events(d: Draw) -> Made:
-    return _made(words.SEVL, words.WFE)
+    return made(words.SEVL, words.WFE)
 
 
 # Interrupts: ``LINE`` is where this vCPU's own is made to pend.
 
 
 def raises(d: Draw) -> Made:
-    return _made(words.store(LINE, LINE, 0, 8))
+    return made(words.store(LINE, LINE, 0, 8))
 
 
 def waits(d: Draw) -> Made:
     """WFI with an interrupt that is masked and pends; it is taken behind it, or not at all."""
     after = words.mask("daifclr", 2) if d.flip() else words.store(words.ZR, LINE, 0, 8)
-    return _made(words.mask("daifset", 2), words.store(LINE, LINE, 0, 8), words.WFI, after)
+    return made(words.mask("daifset", 2), words.store(LINE, LINE, 0, 8), words.WFI, after)
 
 
 # Code that changes.
@@ -345,10 +311,9 @@ def waits(d: Draw) -> Made:
 _MAINTENANCE: Final = (words.DC_CVAU, words.DSB, words.IC_IVAU, words.DSB, words.ISB)
 
 
-def _patch(d: Draw, far: int) -> tuple[Line, ...]:
-    """Write another instruction *far* lines behind these eight or nine."""
-    new = words.move_wide("movz", d.x(), d.random.randrange(1 << 16)).word
-    number = words.value(OTHER, new)
+def _patch(new: Line, far: int) -> tuple[Line, ...]:
+    """Write *new* over the line that is *far* lines behind these."""
+    number = words.value(OTHER, new.word)
     lines = len(number) + 2 + len(_MAINTENANCE)
     return (
         *number,
@@ -359,23 +324,25 @@ def _patch(d: Draw, far: int) -> tuple[Line, ...]:
 
 
 def patches(d: Draw) -> Made:
-    before = _patch(d, 0)
+    before = _patch(words.move_wide("movz", d.x(), d.random.randrange(1 << 16)), 0)
     return Made((*before, words.move_wide("movz", d.x(), 1)), patched=len(before))
 
 
 def patches_sequence(d: Draw) -> Made:
-    """The same, within an exclusive sequence."""
-    before, value = _patch(d, 2), d.x()
+    """An exclusive sequence, twice: the second time its store is another instruction."""
+    value = d.x()
     lines = (
-        *before,
-        _place(d, 8),
+        words.move_wide("movz", HANDLER2, 2),
+        _place(d, 8, watched=False),
         words.load_exclusive(value, TEMPORARY, 8, d.flip()),
-        words.move_wide("movz", d.x(), 1),
+        words.add_immediate("add", value, value, 1),
         words.store_exclusive(STATUS, value, TEMPORARY, 8, d.flip()),
         words.cb("cbnz", STATUS, -12, wide=False),
     )
-    first = len(before)
-    return Made(lines, range(first + 1, len(lines) + 1), patched=first + 2)
+    patch = _patch(words.move_wide("movz", STATUS, 0), 4 - len(lines) - 9)  # it has 9 lines
+    again = words.cb("cbnz", HANDLER2, -4 * (len(lines) + len(patch)))
+    count = words.add_immediate("sub", HANDLER2, HANDLER2, 1)
+    return Made((*lines, *patch, count, again), range(2, 6), patched=4)
 
 
 Class = Callable[[Draw], Made]

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from gdbstub.agent import Clauses
 from gdbstub.target import BreakpointKind
 from tests.soak import words
-from tests.soak.blocks import CLASSES, EXCLUSIVE, Draw
+from tests.soak.blocks import CLASSES, EXCLUSIVE
+from tests.soak.drawing import Draw
 from tests.soak.program import (
     DATA_BASE,
     HANDLERS,
