@@ -23,7 +23,7 @@ def _seeds() -> Iterator[ParameterSet]:
                 yield pytest.param(backend, seed, marks=backend.marks, id=name)
 
 
-@pytest.mark.parametrize(("backend", "seed"), _seeds())
+@pytest.mark.parametrize(("backend", "seed"), list(_seeds()))
 def test_a_random_program_ends_as_undebugged(backend: Backend, seed: int) -> None:
     check(fitting(draw(seed), backend), backend)
 
