@@ -9,9 +9,13 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from tests.contract.backends import BACKENDS, Backend
+from tests.soak import words
 from tests.soak.case import draw
 from tests.soak.check import check, fitting
+from tests.soak.drive import run_undebugged
+from tests.soak.program import INTERRUPTS, LINE, Group, Program, groups
 from tests.soak.seeds import FEW, FIXED, FOUND
+from tests.soak.state import load, unseen
 
 
 def _seeds() -> Iterator[ParameterSet]:
@@ -34,5 +38,18 @@ def test_a_seed_makes_the_same_case_each_time() -> None:
 
 def test_the_fixed_seeds_have_all_that_matters() -> None:
     cases = [fitting(draw(seed), BACKENDS[0]) for seed in FIXED]
+    assert any(g.kind == "raises" for c in cases for body in c.program.bodies for g in groups(body))
     assert {len(case.program.bodies) for case in cases} == {1, 2, 3}
     assert {request.kind for case in cases for request in case.requests} == set(range(5))
+
+
+def test_an_interrupt_that_is_raised_is_taken(backend: Backend) -> None:
+    """Undebugged, and no more than one for each."""
+    raised = words.store(LINE, LINE, 0, 4), words.mask("daifclr", 2), words.mask("daifset", 2)
+    body = Group(1, raised * 3, "raises")
+    machine = load(backend, Program(((body,),), ((0,) * 16,), (b"",)))
+    try:
+        run_undebugged(machine)
+        assert unseen(machine, 0, INTERRUPTS) == 3
+    finally:
+        machine.close()

@@ -297,13 +297,13 @@ def events(d: Draw) -> Made:
 
 
 def raises(d: Draw) -> Made:
-    return made(words.store(LINE, LINE, 0, 8))
+    return made(words.store(LINE, LINE, 0, 4))
 
 
 def waits(d: Draw) -> Made:
     """WFI with an interrupt that is masked and pends; it is taken behind it, or not at all."""
-    after = words.mask("daifclr", 2) if d.flip() else words.store(words.ZR, LINE, 0, 8)
-    return made(words.mask("daifset", 2), words.store(LINE, LINE, 0, 8), words.WFI, after)
+    after = words.mask("daifclr", 2) if d.flip() else words.store(words.ZR, LINE, 0, 4)
+    return made(words.mask("daifset", 2), words.store(LINE, LINE, 0, 4), words.WFI, after)
 
 
 # Code that changes.

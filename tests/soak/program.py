@@ -25,7 +25,9 @@ SHARED: Final = BASE + 0xA_0000
 #: Pages whose contents depend on how a program is run: they are not compared.
 UNSEEN: Final = BASE + 0xB_0000
 _UNSEEN_SIZE: Final = 0x1000
-#: No RAM: 8 bytes for each vCPU, whose interrupt pends while they are not 0.
+#: Where a vCPU's interrupts are counted there: a doubleword.
+INTERRUPTS: Final = 0
+#: No RAM: 8 bytes for each vCPU; a word that is not 0 in the first four has its interrupt pend.
 DEVICE: Final = 0x0900_0000
 
 # Registers with a task; the others hold data.
@@ -226,7 +228,7 @@ class Program:
         done = len(_CLEARED)
         lines = [
             words.mask("daifset", 15),
-            words.store(words.ZR, LINE, 0, 8),
+            words.store(words.ZR, LINE, 0, 4),
             *(words.move_wide("movz", register, 0) for register in _CLEARED),
             words.NOP if self.vectors_in_text else words.exception("svc", 0xFFFF),
         ]
@@ -301,7 +303,7 @@ _INTERRUPT: Final = (
     words.load(HANDLER, UNSEEN_BASE, 0, 8),
     words.add_immediate("add", HANDLER, HANDLER, 1),
     words.store(HANDLER, UNSEEN_BASE, 0, 8),
-    words.store(words.ZR, LINE, 0, 8),
+    words.store(words.ZR, LINE, 0, 4),
     words.ERET,
 )
 INTERRUPT_PLACES: Final = tuple(
