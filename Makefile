@@ -1,20 +1,22 @@
 # One verb each; people and CI call the same ones.
 #   make run [ARGS='…']   a real Linux arm64 guest, halted, waiting for gdb
-#   make test [ARGS='…']  every ring of tests: pure, gdb, lldb, kvm
-#   make matrix           the rings on KVM, on one kind of hardware after another
+#   make test [ARGS='…']  every test: pure, contract, gdb, lldb, kvm
+#   make matrix           the tests on KVM, on one kind of hardware after another
 #   make soak [MINUTES=n] random programs, on the fake machine and on KVM, for n minutes (60)
-#   make check            ruff, mypy, the layers of imports, the lengths of files
-#   make bench [QUICK=1]  what it costs beside QEMU's stub: docs/benchmarks.md
-#   make docs             what is generated: docs/packets.md, gdbstub/kvm/cdef.py
-# All set-up is done by the way: .venv, Python packages, Debian packages.
+#   make check            ruff, mypy, layers of imports, first words of docstrings, lengths of files
+#   make bench [QUICK=1]  measurements beside QEMU's stub: docs/benchmarks.md
+#   make docs             the generated pages: docs/packets.md, docs/states.md, docs/architecture.md
+#   make generate         the generated code: gdbstub/kvm/cdef.py
+# Each verb installs what it needs: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin
-# What a person needs, and what the tests need besides: program:package.
+# Programs that a user needs, and those that the tests need besides: program:package.
 RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio
-TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb
+TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb \
+              x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu
 
-.PHONY: run test matrix soak bench check docs format clean
+.PHONY: run test matrix soak bench check docs generate format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -42,13 +44,17 @@ check: .venv/ready-to-develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q tests/pure/test_prose.py
 	@! git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400' | grep . || \
 	    { echo 'longer than 400 lines: see above'; false; }
 
 docs: .venv/ready-to-develop
 	@$(BIN)/python -m tests.packet_page
-	@$(BIN)/python -m tests.room_page
-	@$(BIN)/python scripts/kvm_cdef.py
+	@$(BIN)/python -m tests.layer_page
+	@$(BIN)/python -m tests.state_page
+
+generate: .venv/ready-to-develop
+	@$(BIN)/python scripts/generate_cdef.py
 
 format: .venv/ready-to-develop
 	$(BIN)/ruff check --fix .

@@ -1,1 +1,1 @@
-"""What this stub costs, measured beside QEMU's own on the same emulated host; see ``__main__``."""
+"""Benchmarks of this stub beside QEMU's own on the same emulated host; see ``__main__``."""

@@ -1,4 +1,4 @@
-"""``make bench``: QEMU's stub and ours in one lab, in turn, and a page of what they cost."""
+"""``make bench``: measure QEMU's stub and this one in one lab, and write docs/benchmarks.md."""
 
 import argparse
 import os
@@ -15,22 +15,24 @@ from bench import debian_qemu, growth, plot
 from bench.build import Programs, build
 from bench.by_gdb import GDB
 from bench.report import BARE, DRAWING, Results, figure, page, table
-from bench.rows import ROWS, Row, Run
+from bench.rows import ROWS, Measurement, Row
 from bench.stubs import OURS, OURS_UVLOOP, QEMU, Place, Serving, Stub
 from gdbstub.lab.host import Lab
 from gdbstub.lab.qemu import PROGRAM as LAB_PROGRAM
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
-#: From here on the page is written by people, and kept.
+#: Heading from which on the page is written by hand, and kept.
 NOTES: Final = "## What each change bought"
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Measure what the command line selects."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short pass; writes nothing")
-    parser.add_argument("--suite", default="", help="the Debian suite of QEMU (default: ours)")
+    parser.add_argument(
+        "--suite", default="", help="the Debian suite of QEMU (default: this machine's)"
+    )
     parser.add_argument("--passes", type=int, default=3, metavar="N")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="rows whose names have TEXT; writes nothing"
@@ -70,22 +72,22 @@ def main() -> None:
 
 
 def names() -> list[str]:
-    """The rows' names."""
+    """Return the names of the rows."""
     return [row.name for row in ROWS]
 
 
 class Bench:
-    """The passes of one run."""
+    """Passes of one run, and their results."""
 
     def __init__(self, place: Place, programs: Programs, *, quick: bool) -> None:
-        """Nothing is measured yet."""
+        """Prepare for measurements in *place*."""
         self.results = Results()
         self._place, self._programs = place, programs
         self._quick = quick
         self._start = time.monotonic()
 
     def once(self, stubs: tuple[Stub, ...], rows: list[Row]) -> None:
-        """Those of *rows* that are for it with each of *stubs*, one stub after the other."""
+        """Measure, with one of *stubs* after the other, each of *rows* that applies to it."""
         for stub in stubs:
             mine = [row for row in rows if row.loops or stub is not OURS_UVLOOP]
             mine = [row for row in mine if not (row.floor and stub is QEMU)]
@@ -97,7 +99,7 @@ class Bench:
                     self._measure(row, idle)
 
     def growth(self, stubs: tuple[Stub, ...]) -> None:
-        """What costs grow with, and how."""
+        """Measure how costs grow with the number of vCPUs, breakpoints, watchpoints and bytes."""
         try:
             for panel in growth.panels(self._place, stubs, self._programs):
                 self._say("", panel.title, "measured")
@@ -106,9 +108,9 @@ class Bench:
         except RuntimeError as error:  # what was measured before is not lost
             self._say("", "growth", f"FAILED: {error}")
 
-    def _run(self, serving: Serving) -> Run:
+    def _run(self, serving: Serving) -> Measurement:
         seconds = 1 if self._quick else 3
-        return Run(serving, self._programs, seconds, self._quick, self.results.calls)
+        return Measurement(serving, self._programs, seconds, self._quick, self.results.calls)
 
     def _serve(self, stub: Stub, vcpus: int, rows: list[Row]) -> None:
         with Serving(self._place, stub, vcpus) as serving:
@@ -120,7 +122,7 @@ class Bench:
             for row in rows:
                 self._measure(row, run)
 
-    def _measure(self, row: Row, run: Run) -> None:
+    def _measure(self, row: Row, run: Measurement) -> None:
         stub = run.serving.stub
         try:
             floors = [row.floor(run)] if row.floor else []
@@ -140,7 +142,7 @@ class Bench:
 
 
 def _facts(lab: Lab, load: float) -> dict[str, str]:
-    """What the page says of where it was measured."""
+    """Return the facts on the page about the machine and the programs."""
     python = "import platform; print(platform.python_version())"
     outer = _first_line(LAB_PROGRAM, "--version").partition(" (")[0]
     described = _first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty")

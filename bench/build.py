@@ -19,7 +19,7 @@ _GUEST_FLAGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """``files`` go into the lab."""
+    """Programs built for one run; ``files`` are copied into the lab."""
 
     guest: Path
     symbols: Executable
@@ -27,7 +27,7 @@ class Programs:
 
 
 def build(directory: Path, tree: Tree) -> Programs:
-    """Build both into *directory*."""
+    """Build the guest and the client into *directory*."""
     guest, client = directory / "guest.elf", directory / "client"
     argv = ["aarch64-linux-gnu-gcc", *_GUEST_FLAGS, "-o", str(guest), str(_HERE / "guest.c")]
     subprocess.run(argv, check=True)

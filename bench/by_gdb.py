@@ -1,4 +1,4 @@
-"""What a real GDB takes, from inside it: it runs on this machine, the stub in the lab.
+"""Times of commands of a real GDB, which runs on this machine; the stub is in the lab.
 
 Both stubs are reached by the same forwarded port, so GDB itself runs at full speed and what
 is measured is the stub and the number of its packets.
@@ -19,7 +19,7 @@ _TIMED: Final = (
 
 
 def _time(port: int, guest: Path, before: tuple[str, ...], command: str) -> float:
-    """Seconds that *command* takes, after *before*."""
+    """Measure the seconds that *command* takes, after the commands *before*."""
     commands = [f"target remote localhost:{port}", *before, _TIMED.format(command=command)]
     argv = [GDB, "-nx", "-batch", str(guest)]
     for each in ("set pagination off", "set confirm off", *commands, "disconnect"):
@@ -33,13 +33,13 @@ def _time(port: int, guest: Path, before: tuple[str, ...], command: str) -> floa
 
 
 def false_hits(port: int, guest: Path, number: int) -> float:
-    """Seconds to the hit of a breakpoint whose condition is false *number* times first."""
-    # The number itself, not a convenience variable: only that can be judged in the stub.
+    """Measure the seconds to a breakpoint's hit after *number* hits with a false condition."""
+    # The number itself, not a convenience variable, which the stub cannot evaluate.
     condition = f'eval "break place if lap == %lu", lap + {number + 1}'
     return _time(port, guest, ("tbreak place", "continue", condition), "continue")
 
 
 def next_over_a_loop(port: int, guest: Path, instructions: int) -> float:
-    """Seconds that ``next`` takes over a line that is a loop of so many *instructions*."""
+    """Measure the seconds of ``next`` over a line that is a loop of so many *instructions*."""
     turns = f"set var turns = {instructions // 3}"
     return _time(port, guest, (turns, "set var wanted = 1", "tbreak lines", "continue"), "next")

@@ -1,7 +1,7 @@
-"""Debian's arm64 QEMU and what is measured with it, as a tree that the lab can chroot into.
+"""Debian's arm64 QEMU and the tools to measure it, as a directory tree for chroot in the lab.
 
-It starts nothing. The C library's headers are in the tree, too: the client is built with them.
-So is uvloop, for the lab's own Python: the stub is measured with and without it.
+The tree also has the C library's headers, with which the client is built.
+It has uvloop for the lab's own Python: the stub is measured with and without it.
 """
 
 import re
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, debian
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.image import NOT_UNPACKED, NOT_WANTED, install_wheels, lay_out
 from gdbstub.lab.progress import Steps
 
 PACKAGES: Final = ("qemu-system-arm", "strace", "libc6-dev")
 PROGRAM: Final = "qemu-system-aarch64"
 UVLOOP: Final = "uvloop"
-"""The package, and the folder in the tree that it is in."""
+"""Name of the package, and of its folder in the tree."""
 
-#: What no row needs, and would be copied into the lab each time.
+#: Files that no row needs, which would be copied into the lab each time.
 _LEFT_OUT: Final = (
     *NOT_WANTED,
     "./usr/bin/qemu-system-arm",
@@ -34,7 +34,7 @@ _HEADERS: Final = ("usr/include", "usr/lib/*/*.a", "usr/lib/*/*.o", "usr/share")
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """``archive`` is a tar file without what only the compiler needs; the rest are versions."""
+    """The tree; ``archive`` is a tar file of it without the headers, the strings are versions."""
 
     sysroot: Path
     archive: Path
@@ -52,7 +52,7 @@ class Tree:
 
 
 def prepare(suite: str = "") -> Tree:
-    """Return the tree of this machine's Debian release, or of *suite*, made the first time."""
+    """Return the tree of this machine's Debian release or of *suite*; the first call builds it."""
     parts: list[str | bytes] = [debian.release(), suite, Path(__file__).read_bytes()]
     made = cache.entry("bench", parts, lambda directory: _build(directory, suite))
     (uvloop,) = (made / "tree" / UVLOOP).glob("*.dist-info")
@@ -82,12 +82,12 @@ def _build(directory: Path, suite: str) -> None:
         subprocess.run(["tar", "-C", tree, "-cf", archive, *left_out, "."], check=True)
     versions = dict(closure)
     if not (match := re.search(r"(?:\d+:)?([\d.]+)", versions[PACKAGES[0]])):
-        raise LabError(f"a version of QEMU that is none: {versions[PACKAGES[0]]}")
+        raise LabError(f"QEMU's version is {versions[PACKAGES[0]]}; expected digits and dots")
     (directory / "version").write_text(match[1])
 
 
 def _python(directory: Path) -> str:
-    """The version of the lab's Python, which is this machine's own release's."""
+    """Return the version of the lab's Python, which is that of this machine's release."""
     with debian.Arm64(cache.root() / "apt", directory) as packages:
         packages.update()
         name = packages.dependency("python3-minimal", r"python3\.\d+-minimal")

@@ -1,4 +1,4 @@
-"""What things cost as there are more of them: vCPUs, breakpoints, watchpoints, bytes."""
+"""Growth of costs with the number of vCPUs, breakpoints, watchpoints and bytes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,30 +12,30 @@ from bench.stubs import Place, Serving, Stub
 
 VCPUS: Final = (1, 2, 4, 8)
 BREAKPOINTS: Final = (1, 10, 100, 1000)
-#: Each takes a comparator, and there are no more.
+#: Each takes a comparator, and the lab's CPU has four.
 WATCHPOINTS: Final = (1, 2, 3, 4)
 BYTES: Final = (4, 64, 512, 2048, 8192, 32768)
-#: Each point is the least of so many, of so many seconds: what else the machine does only adds.
+#: Each point is the least of several measurements: other load of the machine only adds.
 _TIMES: Final = 3
 _SECONDS: Final = 0.6
-#: What neighbours on the drawing may have between them, 1 being linear; the rest is noise.
+#: Steepest slope between two neighbours that counts as linear; 1 is linear, the rest noise.
 LINEAR: Final = 1.1
 _STEP: Final = "vCont;s:1"
 
-#: Milliseconds by how many there are.
+#: Milliseconds by number.
 Series = dict[int, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One drawing: its title, what is counted along it, and a line for each name."""
+    """One drawing: its title, the unit of its x axis, and a line for each name."""
 
     title: str
     along: str
     lines: dict[str, Series]
 
     def verdicts(self) -> list[str]:
-        """A sentence for each line on how it grows, as a Markdown list."""
+        """Describe the growth of each line, as a Markdown list."""
         return [f"- {name}: {_verdict(line)}" for name, line in self.lines.items()]
 
 
@@ -49,7 +49,7 @@ def _verdict(line: Series) -> str:
 
 
 def panels(place: Place, stubs: tuple[Stub, ...], programs: Programs) -> Iterator[Panel]:
-    """Measure all."""
+    """Measure every panel."""
     growth = _Growth(place, programs)
     for title, along, measure in (
         ("a step, and Ctrl-C", "vCPUs", growth.vcpus),
@@ -69,7 +69,7 @@ class _Growth:
         self._place, self._symbols = place, programs.symbols
 
     def _rounds(self, *packets: str) -> float:
-        """Milliseconds of a round."""
+        """Measure the milliseconds of a round."""
         number, nanoseconds = self._place.measure("rounds", _SECONDS, *packets)
         return nanoseconds / number / 1e6
 
@@ -89,7 +89,7 @@ class _Growth:
     ) -> dict[str, Series]:
         with Serving(self._place, stub) as serving:
             serving.begin(self._symbols.symbol("place"))
-            # One after the other and again, so that what else the machine does meets them all.
+            # In turn, so that other load of the machine affects all of them.
             taken: dict[int, list[float]] = {number: [] for number in numbers}
             for _ in range(_TIMES):
                 for number, found in taken.items():

@@ -1,7 +1,7 @@
-"""System calls on KVM for one step, from stop to stop, counted by strace in the lab.
+"""Count of the KVM ioctls for one step, from stop to stop, by strace in the lab.
 
-Both stubs are counted alike: all that some steps take more than one step does, divided by how
-many more they are. So what a connection costs is not in it.
+Both stubs are counted alike: the calls of 17 steps less those of one step, divided by 16. So
+the calls of a connection are not included.
 """
 
 import re
@@ -23,7 +23,7 @@ Calls = dict[str, float]
 
 
 def for_a_step(serving: Serving) -> Calls:
-    """How many of each a ``vCont;s`` takes."""
+    """Return the number of calls of each kind for one ``vCont;s``."""
     some = _calls(serving, 1 + _STEPS)
     some.subtract(_calls(serving, 1))
     return {_NAMES.get(name, name.decode()): n / _STEPS for name, n in some.items() if n}

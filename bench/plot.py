@@ -13,7 +13,7 @@ _STYLE: Final = "font: 11px sans-serif"
 
 
 def svg(panels: list[Panel]) -> str:
-    """All *panels* side by side, three to a row."""
+    """Draw *panels* side by side, three to a row."""
     rows = -(-len(panels) // 3)
     size = f'width="{3 * _WIDTH}" height="{rows * _HEIGHT}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} style="{_STYLE}">']
@@ -64,18 +64,18 @@ def _panel(panel: Panel) -> list[str]:
 
 
 def _decades(values: list[float]) -> tuple[int, int]:
-    """The powers of ten round all *values*."""
+    """Return the exponents of the powers of ten below and above all *values*."""
     low = int(log10(min(values)) // 1)
     return low, max(low + 1, int(-(-log10(max(values)) // 1)))
 
 
 def digits(value: float) -> str:
-    """Three digits that count."""
+    """Format *value* with three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def table(panel: Panel) -> list[str]:
-    """The same in figures, as Markdown."""
+    """Format the figures of *panel* as a Markdown table."""
 
     def cells(line: Series) -> str:
         return " | ".join(digits(line[x]) if x in line else "" for x in xs)

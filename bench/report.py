@@ -1,4 +1,4 @@
-"""What was measured, as docs/benchmarks.md: the table, what it means, the drawings' figures."""
+"""The page docs/benchmarks.md: the table, its explanation, and the figures of the drawings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from bench.rows import ROWS, Row
 from bench.stubs import OURS, OURS_UVLOOP, QEMU
 
 DRAWING: Final = "benchmarks.svg"
-#: What stands in QEMU's column where QEMU cannot do it.
+#: Name of the measurement in QEMU's column for a row that QEMU cannot do.
 BARE: Final = "bare loop"
 
 _HEAD: Final = """\
@@ -62,23 +62,23 @@ named below each table. Each figure is the least of three.
 
 @dataclass(slots=True)
 class Results:
-    """All figures of a run; by row's name and stub's name, a figure for each pass."""
+    """Figures of a run: one for each pass, by the names of the row and the stub."""
 
     passes: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     calls: dict[str, Calls] = field(default_factory=dict)
     panels: list[Panel] = field(default_factory=list)
 
     def add(self, row: str, stub: str, figure: float) -> None:
-        """Note one pass."""
+        """Add the figure of one pass."""
         self.passes.setdefault((row, stub), []).append(figure)
 
     def of(self, row: Row, stub: str) -> float | None:
-        """The median of all passes."""
+        """Return the median of all passes; None if there is none."""
         figures = self.passes.get((row.name, stub))
         return median(figures) if figures else None
 
     def cell(self, row: Row, stub: str) -> str:
-        """That, with how far the passes are from each other."""
+        """Format the median with the least and the greatest figure."""
         if not (figures := self.passes.get((row.name, stub))):
             return ""
         middle = figure(median(figures), row.unit)
@@ -88,12 +88,12 @@ class Results:
 
 
 def figure(value: float, unit: str) -> str:
-    """A figure with its unit."""
+    """Format a figure with its unit."""
     return f"{digits(value)} {unit}".rstrip()
 
 
 def table(results: Results, rows: Sequence[Row] = ROWS) -> list[str]:
-    """The rows that were measured, as Markdown."""
+    """Format the rows as a Markdown table."""
     found = [
         _line("work", "QEMU", "gdbstub", "with uvloop", "ratio", "goal", "met"),
         "|---|---:|---:|---:|---:|---:|---|",
@@ -107,7 +107,7 @@ def table(results: Results, rows: Sequence[Row] = ROWS) -> list[str]:
 
 
 def _judged(results: Results, row: Row, other: str) -> tuple[str, str, str]:
-    """The ratio, the goal, and whether it is met: by the best of our loops, which is said."""
+    """Format the ratio, the goal, and the result, by the better of the two event loops."""
     goal = f"at most {row.goal:g}" if row.absolute else f"{row.goal:g} ×"
     theirs, plain = results.of(row, other), results.of(row, OURS.name)
     fast = results.of(row, OURS_UVLOOP.name)
@@ -126,7 +126,7 @@ def _line(*cells: str) -> str:
 
 
 def page(results: Results, facts: dict[str, str], notes: Sequence[str]) -> str:
-    """The whole page; *notes* is what people wrote below the figures."""
+    """Format the page; *notes* are the lines below the figures that were written by hand."""
     parts = [_HEAD.format(**facts) + "\n".join(table(results)), _METHOD]
     if results.calls:
         parts.append("The ioctls of a step:\n")

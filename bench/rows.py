@@ -1,6 +1,6 @@
-"""The rows of the table: what is measured, how, and what was to be reached.
+"""The rows of the table: measurements and their goals.
 
-A row yields one figure per stub and pass; the report takes medians of them.
+A row gives one figure per stub and pass; the report takes medians.
 """
 
 from collections.abc import Callable
@@ -12,120 +12,120 @@ from bench import by_gdb, ioctls
 from bench.build import Programs
 from bench.stubs import Serving
 
-#: Where the guest has put what is dumped (``guest.c``).
+#: Address of the memory to dump, which the guest has filled (``guest.c``).
 _FILLED: Final = 0x4200_0000
 _STEP: Final = "vCont;s:1"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What a row has to work with: a stub, and how long to take."""
+class Measurement:
+    """Arguments of a measurement: the stub, the programs, and the time to take."""
 
     serving: Serving
     programs: Programs
     seconds: float
     quick: bool
-    #: What the ioctls of a step were, by stub.
+    #: Ioctls of a step by the name of the stub; filled by the row that counts them.
     calls: dict[str, ioctls.Calls]
 
     def per_second(self, *arguments: str | float) -> float:
-        """Rounds, or bytes, a second, as the client counts them."""
+        """Measure rounds or bytes a second, as the client counts them."""
         number, nanoseconds = self.serving.place.measure(*arguments)
         return number / nanoseconds * 1e9
 
     def rounds(self, *packets: str) -> float:
-        """Rounds a second; *packets* with ``--`` round those of a round."""
+        """Measure rounds a second; the packets of a round stand between two ``--`` in *packets*."""
         return self.per_second("rounds", self.seconds, *packets)
 
     @property
     def place(self) -> str:
-        """Where the guest comes by in each lap."""
+        """Address that the guest executes once in each lap, in hexadecimal."""
         return f"{self.programs.symbols.symbol('place'):x}"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row. *goal*: the ratio to QEMU that was to be reached, in the better direction."""
+    """One row; *goal* is a ratio to QEMU, above 1 if this stub is to be better."""
 
     name: str
     unit: str
     goal: float
-    measure: Callable[[Run], float]
+    measure: Callable[[Measurement], float]
     vcpus: int = 1
-    #: Whether less is better: a time.
+    #: True if less is better, as of a time.
     less: bool = False
-    #: Whether the stub serves already.
+    #: True if the stub is started before the measurement.
     serves: bool = True
-    #: Whether it is of packets alone, so that the event loop counts.
+    #: True if the event loop matters, so that uvloop is measured too.
     loops: bool = False
-    #: Whether *goal* is a figure that is to be reached, and no ratio.
+    #: True if *goal* is an absolute figure instead of a ratio.
     absolute: bool = False
-    #: What takes QEMU's place where QEMU cannot do it, measured right before and after.
-    floor: Callable[[Run], float] | None = None
+    #: Measurement in QEMU's place for what QEMU cannot do, taken before and after.
+    floor: Callable[[Measurement], float] | None = None
 
     def ratio(self, ours: float, other: float) -> float:
-        """How many times better *ours* is."""
+        """Return how many times better *ours* is."""
         return other / ours if self.less else ours / other
 
     def met(self, ours: float, other: float) -> bool:
-        """Whether the goal is."""
+        """Return True if the goal is met."""
         return ours <= self.goal if self.absolute else self.ratio(ours, other) >= self.goal
 
 
-def _step(run: Run) -> float:
+def _step(run: Measurement) -> float:
     return run.rounds("--", _STEP, "--")
 
 
-def _breakpoint(run: Run) -> float:
+def _breakpoint(run: Measurement) -> float:
     insert, remove = f"Z0,{run.place},4", f"z0,{run.place},4"
     lap = (remove, _STEP, insert, "vCont;c")
     return run.rounds(insert, "vCont;c", "--", *lap, "--", remove)
 
 
-def _registers(run: Run) -> float:
+def _registers(run: Measurement) -> float:
     return run.rounds("--", "g", "--")
 
 
-def _register(run: Run) -> float:
+def _register(run: Measurement) -> float:
     return run.rounds("--", "p20", "--")
 
 
-def _dump(run: Run) -> float:
+def _dump(run: Measurement) -> float:
     size = 1 << (20 if run.quick else 24)
     return run.per_second("dump", _FILLED, size, run.serving.stub.chunk) / 1e6
 
 
-def _interrupt(run: Run) -> float:
+def _interrupt(run: Measurement) -> float:
     return median(run.serving.place.measure("interrupt", 10 if run.quick else 30)) / 1e6
 
 
-def _range(run: Run) -> float:
+def _range(run: Measurement) -> float:
     start, end = (run.programs.symbols.symbol(f"range_{name}") for name in ("start", "end"))
     pc = f"P20={start.to_bytes(8, 'little').hex()}"
     return 2001 * run.rounds("--", pc, f"vCont;r{start:x},{end:x}:1", "--")
 
 
-def _bare_loop(run: Run) -> float:
+def _bare_loop(run: Measurement) -> float:
     argv = ["python3", "/files/bare_loop.py", str(run.seconds)]
     steps, nanoseconds = map(int, run.serving.place.lab.run(argv).stdout.split())
     return steps / nanoseconds * 1e9
 
 
-def _false_hits(run: Run) -> float:
+def _false_hits(run: Measurement) -> float:
     return by_gdb.false_hits(run.serving.port, run.programs.guest, 100 if run.quick else 1000)
 
 
-def _next(run: Run) -> float:
+def _next(run: Measurement) -> float:
     count = 200 if run.quick else 2000
     return by_gdb.next_over_a_loop(run.serving.port, run.programs.guest, count)
 
 
-def _ioctls(run: Run) -> float:
+def _ioctls(run: Measurement) -> float:
     run.calls[run.serving.stub.name] = calls = ioctls.for_a_step(run.serving)
     return sum(calls.values())
 
 
-def _start(run: Run) -> float:
+def _start(run: Measurement) -> float:
     serving = run.serving
     argv = serving.stub.argv("/files/guest.elf", serving.vcpus)
     return serving.place.measure("start", *argv)[0] / 1e6
@@ -143,6 +143,6 @@ ROWS: Final = (
     Row("GDB: conditional breakpoint, 1,000 false hits", "s", 40, _false_hits, less=True),
     Row("GDB: `next` over 2,000 instructions in a loop", "s", 50, _next, less=True),
     Row("process start to listening", "ms", 1, _start, less=True, serves=False, loops=True),
-    # Last: it leaves the guest where it goes nowhere.
+    # Last: the guest is left in an endless loop.
     Row("range stepping, instructions", "/s", 0.6, _range, floor=_bare_loop),
 )

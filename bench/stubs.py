@@ -1,6 +1,6 @@
-"""The stubs that are compared, as processes in a lab: QEMU's and this project's.
+"""The compared stubs, as processes in a lab: QEMU's and this project's.
 
-All run the same guest with the same hardware; which one a row measures, it does not know.
+All run the same guest with the same hardware. A row does not know which stub it measures.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ from bench.debian_qemu import PROGRAM, UVLOOP, Tree
 from gdbstub.lab.host import Lab
 
 PORT: Final = 1234
-#: A chroot in the lab that the stubs' files have the same names in.
+#: Directory of the chroot in the lab; the stubs' files have the same paths inside.
 ROOT: Final = "/bench"
 _MOUNTS: Final = ("dev", "proc", "sys")
 _SECONDS: Final = 300
@@ -23,9 +23,9 @@ _SECONDS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Stub:
-    """What is started, by its name in the table, and the process that comes of it.
+    """One stub: its name in the table, its process, and its command line.
 
-    ``chunk`` is how much GDB reads at a time.
+    ``chunk`` is the number of bytes that GDB reads at a time.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Stub:
     chunk: int
 
     def argv(self, guest: str, vcpus: int) -> list[str]:
-        """The command that serves *guest* at ``PORT``."""
+        """Return the command that serves *guest* at ``PORT``."""
         return [part.format(guest=guest, vcpus=vcpus, port=PORT) for part in self.command]
 
 
@@ -42,7 +42,7 @@ _RUN: Final = (
     "gdbstub", "run", "{guest}", "--host=kvm", "--smp={vcpus}", "--memory=512M", "--inner",
     "--gdb=0.0.0.0:{port}",
 )  # fmt: skip
-# Half of PacketSize, as GDB reckons.
+# Half of PacketSize, as GDB computes it.
 OURS: Final = Stub("gdbstub", "python3", _RUN, 0x10000)
 OURS_UVLOOP: Final = Stub(
     "gdbstub, uvloop", "python3", ("env", f"PYTHONPATH={ROOT}/{UVLOOP}", *_RUN), 0x10000
@@ -58,7 +58,7 @@ QEMU: Final = Stub(
 
 
 class Place:
-    """A lab that has all that is measured in it."""
+    """A lab with the tree and the files for the measurements."""
 
     def __init__(self, lab: Lab, tree: Tree, files: Sequence[Path]) -> None:
         """Unpack *tree* and copy *files*, which have the same path in and out of the chroot."""
@@ -71,9 +71,9 @@ class Place:
         lab.run(["ln", "-s", f"{ROOT}/files", "/files"])
 
     def measure(self, *arguments: str | float) -> list[int]:
-        """Run the client (``client.c``); the numbers that it prints.
+        """Run the client (``client.c``); return the numbers that it prints.
 
-        Raises ``RuntimeError`` with the client's words when it fails.
+        Raises ``RuntimeError`` with the client's message if it fails.
         """
         argv = ["/files/client", str(PORT), *map(str, arguments)]
         done = self.lab.run(argv, timeout=_SECONDS, check=False)
@@ -83,17 +83,17 @@ class Place:
 
 
 class Serving:
-    """A stub while it is entered; ``port`` leads to it from this machine."""
+    """A running stub, as a context manager; ``port`` on this machine is forwarded to it."""
 
     def __init__(self, place: Place, stub: Stub, vcpus: int = 1) -> None:
-        """Nothing runs yet."""
+        """Prepare a stub that is not started yet."""
         self.place, self.stub, self.vcpus = place, stub, vcpus
 
     def __enter__(self) -> Self:
-        """Start it, and wait until it listens."""
+        """Start the stub; wait until it listens."""
         lab = self.place.lab
         with ExitStack() as stack:
-            # The lab ends it a moment after we ended the connection that it was started by.
+            # The lab ends it a moment after the end of the connection that started it.
             stack.callback(self.place.measure, "free")
             process = stack.enter_context(
                 lab.popen(
@@ -111,13 +111,13 @@ class Serving:
         return self
 
     def begin(self, address: int) -> None:
-        """Let the guest go to *address*, which it comes by when the MMU and the caches are on."""
+        """Run the guest to *address*, which it executes after it enabled the MMU and the caches."""
         there = f"0,{address:x},4"
         self.place.measure("rounds", "1x", "--", f"Z{there}", "vCont;c", f"z{there}", "--")
 
     @property
     def loop(self) -> str:
-        """The event loop of a stub in Python: what is mapped into it, not what was asked for."""
+        """Event loop of a stub in Python, from the libraries that are mapped into the process."""
         script = f"grep -q {UVLOOP} /proc/$(pidof {self.stub.program})/maps"
         found = not self.place.lab.run(["sh", "-c", script], check=False).returncode
         return UVLOOP if found else "asyncio"
@@ -128,5 +128,5 @@ class Serving:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End it."""
+        """End the stub."""
         self._stack.close()

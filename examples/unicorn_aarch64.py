@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 from unicorn import Uc, UcError, arm64_const, unicorn_const
 
 from gdbstub import CooperativeTarget, Exited, MemoryFault, Register, Report, Signal, Stopped, serve
+from gdbstub.aarch64.architecture import AARCH64
 from gdbstub.aarch64.registers import CPSR, PC, SP, X
 
 STACK, PAGE, NOWHERE = 0x7FFF_0000, 0x1000, (1 << 64) - 1
@@ -22,6 +23,7 @@ IDS[CPSR] = arm64_const.UC_ARM64_REG_PSTATE
 class UnicornTarget(CooperativeTarget):
     """One CPU; a program's segments, and a stack."""
 
+    architecture = AARCH64
     registers = (*X, SP, PC, CPSR)
 
     def __init__(self, program: ELFFile) -> None:

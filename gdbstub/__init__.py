@@ -1,7 +1,8 @@
 """A GDB remote stub for KVM arm64 guests, and its protocol half as a library.
 
-What is named here serves any object that implements ``Target`` to GDB and LLDB; it knows no KVM
-and imports nothing but the standard library. Each name's module is imported when it is first used.
+The names here serve any object that implements ``Target`` to GDB and LLDB. They know no KVM and no
+instruction set, and import only the standard library. A name's module is imported when the name is
+first used.
 
     asyncio.run(gdbstub.serve(my_target, "localhost:1234"))
 """
@@ -10,9 +11,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from gdbstub.aarch64.registers import Register
     from gdbstub.agent import Clauses
-    from gdbstub.capabilities import HasExecFile, Relocatable, Relocation
+    from gdbstub.architecture import Architecture, Register
+    from gdbstub.capabilities import (
+        BreakpointConditions,
+        Capability,
+        Command,
+        HasExecFile,
+        MemoryTags,
+        Monitor,
+        PhysicalMemory,
+        Relocatable,
+        Relocation,
+        Restartable,
+        TaggedTarget,
+        Timing,
+    )
     from gdbstub.errors import (
         InputError,
         MachineError,
@@ -31,33 +45,26 @@ if TYPE_CHECKING:
     from gdbstub.protocol.server import Server
     from gdbstub.target import (
         Action,
-        BreakpointConditions,
         BreakpointKind,
-        Command,
         Exited,
-        MemoryTags,
-        Monitor,
-        PhysicalMemory,
-        Prompt,
         Range,
         Report,
-        Restartable,
         Resume,
         Signal,
         Stopped,
         StopReason,
-        TaggedTarget,
         Target,
         Thread,
-        Timing,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "Architecture",
     "BreakpointConditions",
     "BreakpointKind",
+    "Capability",
     "Clauses",
     "Command",
     "Conditions",
@@ -74,7 +81,6 @@ __all__ = [
     "NoSuchRegister",
     "NoSuchThread",
     "PhysicalMemory",
-    "Prompt",
     "Range",
     "Recorder",
     "Register",
@@ -99,18 +105,18 @@ __all__ = [
     "serve",
 ]
 
-#: The rooms that they stand in, the quickest to import first.
-_ROOMS: Final = (
-    *("errors", "target", "protocol.endpoint", "protocol.record", "protocol.serve"),
-    *("protocol.conditions", "protocol.cooperative", "capabilities"),
+#: The modules that have them, the quickest to import first.
+_MODULES: Final = (
+    *("errors", "architecture", "target", "capabilities", "protocol.endpoint", "protocol.record"),
+    *("protocol.serve", "protocol.conditions", "protocol.cooperative"),
 )
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for (PEP 562): the command line, too, passes through this module."""
+    """Import a public name when it is first used (PEP 562), so that the command line does not."""
     if name in __all__:
-        for room in _ROOMS:
-            module = import_module(f"gdbstub.{room}")
+        for each in _MODULES:
+            module = import_module(f"gdbstub.{each}")
             if hasattr(module, name):
                 return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,30 +1,200 @@
-"""What a target may know of the program that it runs: capabilities, as those in ``target``.
+"""Capabilities: what a target may offer besides ``Target``, each a class that it derives from.
 
-It reads no file and looks for nothing in memory.
+A method of the same name offers nothing: only a target that derives from the class is asked. For
+each capability there is one function that returns the target as having it, or None.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
-from gdbstub.target import Target
+from gdbstub.agent import Clauses
+from gdbstub.target import BreakpointKind, Target
 
 
-@runtime_checkable
-class HasExecFile(Protocol):
-    """A target whose program is a file."""
+class Capability(ABC):  # noqa: B024 - those that derive from it have abstract methods
+    """Base of every capability."""
 
-    @property
-    def exec_file(self) -> str:
-        """The file's absolute path, as clients open it; empty where none is known."""
+    def offers(self, capability: type["Capability"]) -> bool:
+        """Return True if this target has *capability*, from which it derives.
+
+        Override it where that depends on what the target runs on. The answer never changes.
+        """
+        return True
+
+
+class Timing:
+    """Number of times that something was done, and the nanoseconds that all of them took."""
+
+    __slots__ = ("count", "nanoseconds")
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.count = 0
+        self.nanoseconds = 0
+
+
+class Command(NamedTuple):
+    """A line that a person typed after ``monitor``, and the client that it came from."""
+
+    #: The client's current thread.
+    thread: int
+    line: str
+    #: Names of the features that the client announced in ``qSupported``.
+    features: frozenset[bytes]
+    #: Timings of the client's packets by name; the empty name is for packets that are not known.
+    packets: Mapping[bytes, Timing]
+    #: Timings of the stop replies that the client was sent.
+    stops: Timing
+    #: Number of the client's packets that were found in the cache of packets.
+    cache_hits: int = 0
+
+
+class Monitor(Capability):
+    """Commands of the target's own, which GDB sends after ``monitor``."""
+
+    @abstractmethod
+    def monitor(self, command: Command) -> str:
+        """Carry out a command while the target is at rest; return lines of ASCII to show.
+
+        Raises:
+            StubError: it cannot be done; the message is one line for a person.
+        """
+
+
+def monitor_commands(target: Target) -> Monitor | None:
+    """Return *target* if it has commands of its own."""
+    if isinstance(target, Monitor) and target.offers(Monitor):
+        return target
+    return None
+
+
+class PhysicalMemory(Capability):
+    """Memory by the addresses that the guest calls physical."""
+
+    @abstractmethod
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        """Read; the result is short if the tail is no RAM. Breakpoints do not show.
+
+        Raises:
+            MemoryFault: the first byte cannot be read.
+        """
+
+    @abstractmethod
+    def write_physical(self, ipa: int, data: bytes) -> None:
+        """Write all of *data* or nothing.
+
+        Raises:
+            MemoryFault: some byte cannot be written; none was.
+        """
+
+
+def physical_memory(target: Target) -> PhysicalMemory | None:
+    """Return *target* if it has physical addresses."""
+    if isinstance(target, PhysicalMemory) and target.offers(PhysicalMemory):
+        return target
+    return None
+
+
+class Restartable(Capability):
+    """A target that can start its guest over."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Start the guest over, halted at its first instruction.
+
+        It is called while the target is at rest or has ended.
+        """
+
+
+def restartable(target: Target) -> Restartable | None:
+    """Return *target* if it can start its guest over."""
+    if isinstance(target, Restartable) and target.offers(Restartable):
+        return target
+    return None
+
+
+class MemoryTags(Protocol):
+    """Memory tags, one byte for each granule; ``gva`` is the address of a granule.
+
+    ``Architecture.tag_granule`` is the size of one.
+    """
+
+    def read(self, thread: int, gva: int, count: int) -> bytes:
+        """Read the tags of *count* granules.
+
+        Raises:
+            MemoryFault: one of them is not mapped, or no RAM.
+        """
+        ...
+
+    def write(self, thread: int, gva: int, tags: bytes) -> None:
+        """Write the tags of ``len(tags)`` granules: all of them or none.
+
+        Raises:
+            MemoryFault: one of them is not mapped, or no RAM.
+        """
         ...
 
 
+class TaggedTarget(Capability):
+    """A target whose memory may have tags (FEAT_MTE2 on AArch64)."""
+
+    @property
+    @abstractmethod
+    def tags(self) -> MemoryTags | None:
+        """The tags of memory, or None if it has none."""
+
+
+def memory_tags(target: Target) -> MemoryTags | None:
+    """Return the memory tags of *target*, if it has any."""
+    if isinstance(target, TaggedTarget) and target.offers(TaggedTarget):
+        return target.tags
+    return None
+
+
+class BreakpointConditions(Capability):
+    """Breakpoints with conditions and commands that the target itself evaluates."""
+
+    @abstractmethod
+    def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
+        """Replace the conditions and commands of a breakpoint that is inserted."""
+
+    @abstractmethod
+    def take_output(self) -> bytes:
+        """Return the text that commands have printed since the last call.
+
+        The target calls ``notify`` when there is some. It is asked while it runs, too.
+        """
+
+
+def breakpoint_conditions(target: Target) -> BreakpointConditions | None:
+    """Return *target* if it evaluates conditions and commands."""
+    return (
+        target
+        if isinstance(target, BreakpointConditions) and target.offers(BreakpointConditions)
+        else None
+    )
+
+
+class HasExecFile(Capability):
+    """A target whose program is a file."""
+
+    @property
+    @abstractmethod
+    def exec_file(self) -> str:
+        """Absolute path of the file, as clients open it; empty if none is known."""
+
+
 def exec_file(target: Target) -> str | None:
-    """The file of *target*'s program, if it is known."""
-    return (target.exec_file or None) if isinstance(target, HasExecFile) else None
+    """Return the path of *target*'s program, if it is known."""
+    if isinstance(target, HasExecFile) and target.offers(HasExecFile):
+        return target.exec_file or None
+    return None
 
 
 class Relocation(NamedTuple):
-    """Where a program runs: ``offset`` above where it was linked, 0 or more.
+    """Place of a program in memory: ``offset``, 0 or more, above the place that it was linked at.
 
     ``start`` is the virtual address that its first PT_LOAD was linked at.
     """
@@ -33,20 +203,16 @@ class Relocation(NamedTuple):
     offset: int
 
 
-@runtime_checkable
-class Relocatable(Protocol):
-    """A target whose program may run elsewhere than it was linked, as a kernel with KASLR does."""
+class Relocatable(Capability):
+    """A target whose program may be elsewhere than it was linked, as a kernel with KASLR is."""
 
-    @property
-    def relocatable(self) -> bool:
-        """Whether anything is known to find it by; it never changes."""
-        ...
-
+    @abstractmethod
     def relocation(self) -> Relocation | None:
-        """Where it is now, at rest; None while that is not known."""
-        ...
+        """Find the program's place, while the target is at rest; None if it is not known yet."""
 
 
 def relocatable(target: Target) -> Relocatable | None:
-    """*target*, if it can tell where its program is."""
-    return target if isinstance(target, Relocatable) and target.relocatable else None
+    """Return *target* if it can tell where its program is."""
+    if isinstance(target, Relocatable) and target.offers(Relocatable):
+        return target
+    return None

@@ -1,79 +1,79 @@
-"""Everything the stub raises on purpose, and the one place where an error becomes a reply.
+"""The stub's exceptions, and their encoding as error replies.
 
-It raises nothing itself and knows no packet; a handler raises, ``reply_for`` spells it.
+This module raises nothing and knows no packet: a handler raises, ``reply_for`` encodes.
 """
 
 import errno
 
 
 class StubError(Exception):
-    """Base of every deliberate error; ``errno`` is what an ``Enn`` reply carries."""
+    """Base class of every deliberate error; ``errno`` is the number of an ``Enn`` reply."""
 
     errno: int = errno.EIO
 
 
 class PacketError(StubError):
-    """A client sent a packet whose arguments do not match its form."""
+    """Malformed arguments of a packet."""
 
     errno = errno.EINVAL
 
 
 class NoSuchThread(StubError):
-    """A thread id that names no vCPU."""
+    """Thread id without a vCPU."""
 
     errno = errno.ESRCH
 
 
 class NoGuest(StubError):
-    """The client has left the guest alone or seen it end, and asks something of it."""
+    """Request for a guest that the client has detached from, or that has ended."""
 
     errno = errno.ESRCH
 
 
 class NoSuchRegister(StubError):
-    """A register number that no row has, or a register this machine lacks."""
+    """Unknown register number, or a register that this machine does not have."""
 
     errno = errno.ENOENT
 
 
 class RegisterRefused(StubError):
-    """The machine has the register and will not take the value."""
+    """Value that the machine does not accept for an existing register."""
 
     errno = errno.EPERM
 
 
 class MemoryFault(StubError):
-    """No translation, or no RAM, at a guest address."""
+    """Guest address without a translation, or without RAM behind it."""
 
     errno = errno.EFAULT
 
 
 class NotFound(StubError):
-    """What was looked for in the guest is not there, or not yet."""
+    """Object that is absent from the guest, or not there yet: a kernel, for example."""
 
     errno = errno.ENOENT
 
 
 class Cancelled(StubError):
-    """The client would not wait for what it asked."""
+    """Long operation that the client interrupted."""
 
     errno = errno.EINTR
 
 
 class NoSlot(StubError):
-    """The hardware breakpoint or watchpoint comparators do not suffice."""
+    """Too few hardware breakpoint or watchpoint comparators for a request."""
 
     errno = errno.ENOSPC
 
 
 class AgentError(StubError):
-    """An agent expression is malformed, or its evaluation failed: it has no value."""
+    """Agent expression that is malformed, or whose evaluation failed."""
 
     errno = errno.EINVAL
 
 
 class MachineError(StubError):
-    """The machine failed underneath us; ``errno`` is the system call's, where one failed."""
+    """Failure of the machine; ``errno`` is that of the system call, if one failed."""
 
     def __init__(self, text: str, code: int = errno.EIO) -> None:
         super().__init__(text)
@@ -81,19 +81,23 @@ class MachineError(StubError):
 
 
 class InputError(StubError):
-    """What a person gave us cannot be used: a file, an option, an endpoint. Exit status 2."""
+    """Unusable input of a user: a file, an option, an endpoint. The exit status is 2."""
 
     errno = errno.EINVAL
 
 
-def reply_for(error: StubError, *, textual: bool) -> bytes:
-    """Encode *error* (GDB manual, E.2 "Standard Replies").
+class LabError(StubError):
+    """Failure of the lab; ``str()`` is one line with the remedy. The exit status is 1."""
 
-    *textual* is whether the client announced ``error-message+``; without it some
-    packets (``m`` among them) must not be answered with ``E.text``.
+
+def reply_for(error: StubError, *, textual: bool) -> bytes:
+    """Encode *error* as an error reply (GDB manual, E.2 "Standard Replies").
+
+    Pass *textual* if the client announced ``error-message+``. Otherwise some packets,
+    ``m`` among them, must not be answered with ``E.text``.
     """
     if textual and str(error):
         text = str(error).encode("ascii", "replace")
-        # A client does not undo escapes in a textual reply, so none may be needed.
+        # Clients do not unescape a textual reply: drop the characters that need escapes.
         return b"E." + text.translate(None, b"#$}*")
     return b"E%02x" % (error.errno & 0xFF)

@@ -230,6 +230,7 @@ class HardwareBreakpoints:
         self._breakpoints: dict[int, set[BreakpointKind]] = {}
         self._watchpoints: WatchpointPlan = {}
         self._made: DebugRegisters | None = None  # what ``registers`` said, until a change
+        self._more: tuple[int, ...] = ()
 
     def insert(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint; twice is the same as once.
@@ -283,16 +284,25 @@ class HardwareBreakpoints:
         self._watchpoints = {}
         self._made = None
 
-    def registers(self, *, enabled: bool) -> DebugRegisters:
-        """Return what every vCPU is to hold: the same object while nothing changes."""
-        if self._made is None or self._made.enabled != enabled:
+    @property
+    def addresses(self) -> set[int]:
+        """The canonical addresses that have a breakpoint comparator."""
+        return set(self._breakpoints)
+
+    def registers(self, *, enabled: bool, more: tuple[int, ...] = ()) -> DebugRegisters:
+        """Return what every vCPU is to hold: the same object while nothing changes.
+
+        *more* are addresses that get a breakpoint comparator besides.
+        """
+        if self._made is None or self._made.enabled != enabled or self._more != more:
             watchpoints = tuple(
                 slot.registers(watchpoint.kind)
                 for watchpoint, slots in self._watchpoints.items()
                 for slot in slots
             )
-            breakpoints = tuple(breakpoint_at(gva) for gva in self._breakpoints)
-            self._made = DebugRegisters(breakpoints, watchpoints, enabled)
+            addresses = dict.fromkeys((*self._breakpoints, *(canonical(gva) & -4 for gva in more)))
+            self._made = DebugRegisters(tuple(map(breakpoint_at, addresses)), watchpoints, enabled)
+            self._more = more
         return self._made
 
     def kinds_at(self, pc: int) -> tuple[BreakpointKind, ...]:

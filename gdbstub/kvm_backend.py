@@ -1,98 +1,55 @@
 """A virtual machine on /dev/kvm that implements ``Machine``: memory, vCPUs, stop and go.
 
-It knows neither devices nor boot: ``populate`` sets them up, at the start and at each reset.
+Devices and boot are its board's (``kvm.board``).
 Source: linux/Documentation/virt/kvm/api.rst.
 """
 
 import logging
 import os
 import platform
-import stat
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS, Register
-from gdbstub.errors import InputError, MachineError, StubError
-from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm import features as kvm_features
+from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS
+from gdbstub.errors import InputError, StubError
+from gdbstub.kvm import abi, features
 from gdbstub.kvm.abi import ffi
+from gdbstub.kvm.board import Board
+from gdbstub.kvm.device import open_kvm
 from gdbstub.kvm.exclusive import ExclusiveSection
 from gdbstub.kvm.features import CpuOptions, Features
 from gdbstub.kvm.memory import GuestRam
 from gdbstub.kvm.one_reg import Counts, VirtualClock
+from gdbstub.kvm.port import LOCAL, IoctlPort, ioctl
 from gdbstub.kvm.tags import KvmTags
-from gdbstub.kvm.vcpu import KICK, KvmVcpu, Mmio
-from gdbstub.machine import DebugExit, DebugRegisters, Exit, Listener, RunMode
+from gdbstub.kvm.vcpu import KICK, KvmVcpu
+from gdbstub.machine import (
+    Capabilities,
+    DebugExit,
+    DebugRegisters,
+    Exit,
+    Listener,
+    RunMode,
+)
+
+if TYPE_CHECKING:
+    from gdbstub.architecture import Register
 
 _log = logging.getLogger("gdbstub.kvm")
 
-DEVICE: Final = "/dev/kvm"
-API_VERSION: Final = 12
-
-#: What VM type 0 stands for.
+#: The physical address bits of VM type 0.
 _DEFAULT_IPA_BITS: Final = 40
-#: A group's permission to read and write.
-_GROUP_MAY: Final = stat.S_IRGRP | stat.S_IWGRP
 
 
 class KvmConfig(NamedTuple):
-    """What a VM is made of. ``populate`` is called with vCPUs created and not yet run."""
+    """vCPUs and RAM of a VM: ``ram_size`` bytes from ``ram_base`` on."""
 
     vcpus: int
     ram_base: int
     ram_size: int
-    mmio: Mmio
-    populate: Callable[["KvmMachine"], None]
-    #: What there is to say of the guest in it (``Machine.about``).
-    about: Mapping[str, str] = MappingProxyType({})
     cpu: CpuOptions = CpuOptions()
-    #: The interrupt of a vCPU's PMU; None where ``populate`` makes no interrupt controller.
-    pmu_intid: int | None = None
-
-
-def open_kvm(path: str = DEVICE) -> int:
-    """Open the KVM device.
-
-    Raises:
-        InputError: it is missing, or not for us.
-    """
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} does not exist: this kernel has no KVM, or it is switched off; use --host lab"
-        ) from None
-    except PermissionError:
-        raise InputError(
-            f"{path} is not for this user: {_remedy(path)}, or use --host lab"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened: {error.strerror}") from None
-    try:
-        version = kvm_abi.ioctl(fd, kvm_abi.GET_API_VERSION)
-    except OSError:
-        version = None
-    if version != API_VERSION:
-        os.close(fd)
-        raise InputError(f"{path} is not a KVM device of API version {API_VERSION}")
-    return fd
-
-
-def _remedy(path: str) -> str:
-    """What lets somebody use a device that only others may."""
-    import grp  # not at the top: nearly every start can do without
-
-    status = os.stat(path)
-    try:
-        group = grp.getgrgid(status.st_gid).gr_name
-    except KeyError:
-        group = str(status.st_gid)
-    if status.st_mode & _GROUP_MAY == _GROUP_MAY:
-        return f"join the group {group!r} (usermod -aG {group} $USER, then log in again)"
-    return f"let the group {group!r} use it (as root: chmod g+rw {path}) and join that"
 
 
 class KvmMachine:
@@ -100,8 +57,16 @@ class KvmMachine:
 
     listener: Listener
 
-    def __init__(self, config: KvmConfig) -> None:
+    def __init__(self, config: KvmConfig, board: Board, port: IoctlPort = LOCAL) -> None:
+        """Make the VM with *board* in it, halted at the guest's first instruction.
+
+        Raises:
+            InputError: this host has no KVM, or cannot give a guest such a machine.
+            MachineError: KVM failed.
+        """
         self._config = config
+        self._board = board
+        self.port = port
         self.ram = GuestRam(config.ram_base, config.ram_size, self._uncached)
         self._kvm = open_kvm()
         self._lock = threading.Lock()
@@ -119,12 +84,12 @@ class KvmMachine:
         self._counts = [Counts() for _ in range(config.vcpus)]
         self._exclusive = ExclusiveSection()
         self.vm = -1
-        if self.extension(kvm_abi.CAP_SET_GUEST_DEBUG) <= 0:
-            raise InputError("this host's KVM cannot debug guests; use --host lab")
-        self.breakpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_BPS))
-        self.watchpoint_slots = max(0, self.extension(kvm_abi.CAP_GUEST_DEBUG_HW_WPS))
-        kvm_abi.take_signal(KICK)
         try:
+            if self.extension(abi.CAP_SET_GUEST_DEBUG) <= 0:
+                raise InputError("this host's KVM cannot debug guests; use --host lab")
+            self.breakpoint_slots = max(0, self.extension(abi.CAP_GUEST_DEBUG_HW_BPS))
+            self.watchpoint_slots = max(0, self.extension(abi.CAP_GUEST_DEBUG_HW_WPS))
+            abi.take_signal(KICK)
             self._create()
         except BaseException:
             self.close()
@@ -137,35 +102,47 @@ class KvmMachine:
 
     @property
     def pointer_authentication(self) -> bool:
-        """Whether its vCPUs sign pointers (``Machine.pointer_authentication``)."""
+        """True if its vCPUs sign pointers (``Machine.pointer_authentication``)."""
         return self.features.pauth
 
     def extension(self, capability: int) -> int:
-        """KVM_CHECK_EXTENSION."""
-        return kvm_abi.ioctl(self._kvm, kvm_abi.CHECK_EXTENSION, capability)
+        """Call KVM_CHECK_EXTENSION."""
+        return ioctl(self.port, self._kvm, abi.CHECK_EXTENSION, capability)
+
+    # The optional half.
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All but tags, which only a guest with MTE has (``Machine.capabilities``)."""
+        ram = self.ram
+        tags = KvmTags(self.port, self.vm, ram.base, ram.size) if self.features.mte else None
+        return Capabilities(
+            reset=self, time=self, tags=tags, comparison=ram, about=self, counts=self
+        )
 
     @property
     def about(self) -> Mapping[str, str]:
-        """What there is to say of it (``Machine.about``)."""
+        """The board's description, RAM and the host (``Described``)."""
         config = self._config
         end = config.ram_base + config.ram_size
         return {
-            **config.about,
+            **self._board.about,
             "RAM": f"{config.ram_size >> 20} MiB at {config.ram_base:#x} to {end - 1:#x}",
             "host": f"KVM on Linux {platform.release()}",
         }
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """How often what happened (``Machine.counts``)."""
-        reasons, exits = kvm_abi.names("EXIT_"), Counter[str]()
+        """The numbers of exits and ioctls, by kind (``Counted``)."""
+        reasons, exits = abi.names("EXIT_"), Counter[str]()
         for each in self._counts:
             for reason, number in each.exits.items():
                 exits[reasons.get(reason, str(reason))] += number
         runs = sum(each.runs for each in self._counts)
         exits["(a kick)"] = runs - exits.total()
-        requests = kvm_abi.names()
-        ioctls = Counter({requests[request]: n for request, n in kvm_abi.calls.items()})
+        requests = abi.names()
+        calls = self.port.calls.items()
+        ioctls = Counter({requests.get(request, hex(request)): n for request, n in calls})
         ioctls["KVM_RUN"] = runs
         ioctls["KVM_GET_ONE_REG"] = sum(each.gets for each in self._counts)
         ioctls["KVM_SET_ONE_REG"] = sum(each.sets for each in self._counts)
@@ -174,73 +151,76 @@ class KvmMachine:
     # Life.
 
     def _create(self) -> None:
-        config = self._config
-        try:
-            self.vm = kvm_abi.ioctl(self._kvm, kvm_abi.CREATE_VM, self._vm_type())
-            kvm_abi.ioctl(self.vm, kvm_abi.SET_USER_MEMORY_REGION, self.ram.region)
-            self._report_undecoded_accesses()
-            self.features = kvm_features.choose(config.cpu, self.extension)
-            if self.features.mte:
-                self._enable(kvm_abi.CAP_ARM_MTE)
-            run_size = kvm_abi.ioctl(self._kvm, kvm_abi.GET_VCPU_MMAP_SIZE)
-            self._vcpus = tuple(
-                KvmVcpu(
-                    kvm_abi.ioctl(self.vm, kvm_abi.CREATE_VCPU, index),
-                    run_size,
-                    index,
-                    config.mmio,
-                    self._clock,
-                    self._counts[index],
-                    self._exclusive,
-                )
-                for index in range(config.vcpus)
+        config, board, port = self._config, self._board, self.port
+        self.vm = ioctl(port, self._kvm, abi.CREATE_VM, self._vm_type())
+        ioctl(port, self.vm, abi.SET_USER_MEMORY_REGION, self.ram.region)
+        self._report_undecoded_accesses()
+        self.features = features.choose(config.cpu, self.extension)
+        if self.features.mte:
+            self._enable(abi.CAP_ARM_MTE)
+        run_size = ioctl(port, self._kvm, abi.GET_VCPU_MMAP_SIZE)
+        for index in range(config.vcpus):
+            vcpu = KvmVcpu(
+                port,
+                ioctl(port, self.vm, abi.CREATE_VCPU, index),
+                run_size,
+                index,
+                board.mmio,
+                self._clock,
+                self._counts[index],
+                self._exclusive,
             )
-            self.vector_length = kvm_features.initialise(
-                self.vm, self._vcpus, config.cpu, self.features
-            )
-            config.populate(self)
-            if self.features.pmu:
-                kvm_features.start_pmu(self._vcpus, config.pmu_intid)
-            listed = self._vcpus[0].listed()
-            # Time begins with the first instruction, however long a debugger looks at it.
-            if self._time_stands_still:
-                self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
-        except OSError as error:
-            raise MachineError(f"KVM: {error.strerror}", error.errno or 0) from error
+            self._vcpus = *self._vcpus, vcpu
+        self.vector_length = features.initialise(
+            port, self.vm, self._vcpus, config.cpu, self.features
+        )
+        board.build(self)
+        if self.features.pmu:
+            features.start_pmu(self._vcpus, board.pmu_intid)
+        board.boot(self)
+        listed = self._vcpus[0].listed()
+        # Time begins with the first instruction, however long a debugger looks at it.
+        if self._time_stands_still:
+            self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
         self.system_registers = [row for row in SYSTEM_REGISTERS.values() if row.id in listed]
         for vcpu in self._vcpus:
             vcpu.start(self._debug_exit, self._park)
 
     def _vm_type(self) -> int:
-        """KVM_CREATE_VM's argument: guest physical address bits, where the default is too many."""
-        bits = self.extension(kvm_abi.CAP_ARM_VM_IPA_SIZE)
+        """Choose KVM_CREATE_VM's argument: physical address bits, or 0 for the default of 40."""
+        bits = self.extension(abi.CAP_ARM_VM_IPA_SIZE)
         if not 0 < bits < _DEFAULT_IPA_BITS:
             return 0
         if self._config.ram_base + self._config.ram_size > 1 << bits:
             raise InputError(
-                f"this host gives a guest {bits} bits of physical address; less RAM fits"
+                f"{self._config.ram_size >> 20} MiB of RAM at {self._config.ram_base:#x} need more "
+                f"than the {bits} bits of physical address of a guest on this host; give less"
             )
         return bits
 
     def _report_undecoded_accesses(self) -> None:
         """Have KVM exit for an access without syndrome instead of failing KVM_RUN."""
-        if self.extension(kvm_abi.CAP_ARM_NISV_TO_USER) > 0:
-            self._enable(kvm_abi.CAP_ARM_NISV_TO_USER)
+        if self.extension(abi.CAP_ARM_NISV_TO_USER) > 0:
+            self._enable(abi.CAP_ARM_NISV_TO_USER)
 
     def _enable(self, capability: int) -> None:
         cap = ffi.new("struct kvm_enable_cap *")
         cap.cap = capability
-        kvm_abi.ioctl(self.vm, kvm_abi.ENABLE_CAP, cap)
+        ioctl(self.port, self.vm, abi.ENABLE_CAP, cap)
 
     def reset(self) -> None:
-        """Start over with a new VM: VCPU_INIT alone would leave the vGIC as it was."""
+        """Start over with a new VM (``Resettable``): VCPU_INIT alone does not reset the vGIC."""
         self._destroy()
         self.ram.clear()
         self._clock.stopped_at = None
-        self._create()
+        try:
+            self._create()
+        except BaseException:
+            self._destroy()  # without threads, its vCPUs would never come to rest
+            raise
 
     def close(self) -> None:
-        """Give everything back; safe at any time and more than once."""
+        """Release everything; safe at any time and more than once."""
         self._closing = True
         self._destroy()
         self.ram.close()
@@ -261,9 +241,10 @@ class KvmMachine:
     # Memory.
 
     def _uncached(self) -> bool:
-        """Whether a vCPU may pass the caches by; one that runs cannot be asked.
+        """Return True if a vCPU may access RAM past the caches.
 
-        One that is alone can, while it is out of the guest.
+        A vCPU that runs cannot be asked, and so counts as one; a single vCPU can be asked while it
+        is out of the guest.
         """
         running = self._running > 0 and (len(self._vcpus) > 1 or self._vcpus[0].in_guest)
         return running or any(vcpu.uncached for vcpu in self._vcpus)
@@ -272,18 +253,9 @@ class KvmMachine:
         """Read RAM, short where it ends or is broken (``Machine.read_memory``)."""
         return self.ram.read(ipa, length)
 
-    def unchanged(self, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
-        """A question about RAM for again and again (``Machine.unchanged``)."""
-        return self.ram.unchanged(words)
-
     def write_memory(self, ipa: int, data: bytes) -> None:
-        """Write RAM, and make it what is fetched (``Machine.write_memory``)."""
+        """Write RAM, for instruction fetches too (``Machine.write_memory``)."""
         self.ram.write(ipa, data)
-
-    @property
-    def tags(self) -> KvmTags | None:
-        """The allocation tags of RAM, where the guest has MTE (``TaggedMachine``)."""
-        return KvmTags(self.vm, self.ram.base, self.ram.size) if self.features.mte else None
 
     # Stop and go.
 
@@ -321,7 +293,7 @@ class KvmMachine:
 
     @property
     def time_stands_still(self) -> bool:
-        """Whether the virtual counter does while all are parked."""
+        """True if the virtual counter stands still while all are parked (``VirtualTime``)."""
         return self._time_stands_still
 
     @time_stands_still.setter
@@ -339,7 +311,7 @@ class KvmMachine:
                 self._stop_world()
 
     def _stop_world(self) -> None:
-        """Kick every vCPU; under the lock, so that none can be resumed meanwhile."""
+        """Stop every vCPU; under the lock, so that none can be resumed meanwhile."""
         if not self._stopping:
             self._stopping = True
             for vcpu in self._vcpus:
@@ -353,7 +325,7 @@ class KvmMachine:
         return self._exclusive.start_exclusive(self._vcpus[vcpu], self._vcpus)
 
     def end_exclusive(self, vcpu: int) -> None:
-        """Let them in again (``Machine.end_exclusive``)."""
+        """Let the others run again (``Machine.end_exclusive``)."""
         if len(self._vcpus) > 1:
             self._exclusive.end_exclusive(self._vcpus[vcpu])
 
@@ -361,7 +333,7 @@ class KvmMachine:
         return self.listener.debug_exit(exit)
 
     def _park(self, exit: Exit | None) -> None:
-        """A vCPU has come to rest, on its own thread; the last one tells the listener."""
+        """Note that a vCPU has parked, on its own thread; the last one calls the listener."""
         with self._lock:
             if exit is not None:
                 self._exits.append(exit)

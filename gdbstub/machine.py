@@ -1,26 +1,30 @@
-"""Machine: what silicon offers a debugger, as typed protocols. The other seam.
+"""Machine: the hardware of a guest as a debugger needs it, as typed protocols. The other seam.
 
-It says nothing of how a vCPU is driven; KVM, a foreign VMM and a replay log all fit.
-Addresses are intermediate physical (``ipa``), what a guest calls physical.
+``Machine`` is what each one has. ``Capabilities`` are what it may have besides; the debug core
+asks for each by a function of this module, and does without it where the answer is None.
+
+The seam says nothing of how a vCPU is driven; KVM, another VMM's process and a replay log all
+fit. Addresses are intermediate physical ones (``ipa``), which a guest calls physical.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
-from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sysreg import ESR
+from gdbstub.architecture import Register
+from gdbstub.errors import MemoryFault
 
 
 class Power(Enum):
-    """PSCI's view of a vCPU."""
+    """The power state of a vCPU by PSCI."""
 
     ON = "on"
     OFF = "powered off"
 
 
 class SystemEventKind(Enum):
-    """What a guest asked of the machine as a whole (PSCI SYSTEM_OFF, SYSTEM_RESET)."""
+    """The kinds of a guest's request to the whole machine (PSCI SYSTEM_OFF, SYSTEM_RESET)."""
 
     SHUTDOWN = "shutdown"
     RESET = "reset"
@@ -28,10 +32,10 @@ class SystemEventKind(Enum):
 
 
 class DebugExit(NamedTuple):
-    """A debug exception of the guest was routed to us; the instruction has not executed.
+    """A debug exception of the guest that was routed to the debugger.
 
-    ``far`` is the faulting address of a watchpoint, 0 otherwise. A software step alone
-    comes after its instruction.
+    The instruction has not executed, but for a software step, which comes after its own.
+    ``far`` is the faulting address of a watchpoint, 0 otherwise.
     """
 
     vcpu: int
@@ -40,17 +44,41 @@ class DebugExit(NamedTuple):
 
 
 class SystemEvent(NamedTuple):
-    """The guest powered itself off, or asked for a reset; no vCPU can run any more."""
+    """A guest's request to the whole machine; no vCPU can run until a reset."""
 
     vcpu: int
     kind: SystemEventKind
 
+    def __eq__(self, other: object) -> bool:
+        """Return True for an equal value of this class: a tuple would equal any other."""
+        return isinstance(other, SystemEvent) and tuple(self) == tuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        """Return the opposite of ``==``."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Return a hash that fits ``==``."""
+        return hash(tuple(self))
+
 
 class RunFailure(NamedTuple):
-    """The vCPU cannot be run, and why."""
+    """A vCPU that cannot run; ``why`` is for a person."""
 
     vcpu: int
     why: str
+
+    def __eq__(self, other: object) -> bool:
+        """Return True for an equal value of this class: a tuple would equal any other."""
+        return isinstance(other, RunFailure) and tuple(self) == tuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        """Return the opposite of ``==``."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Return a hash that fits ``==``."""
+        return hash(tuple(self))
 
 
 Exit = DebugExit | SystemEvent | RunFailure
@@ -61,15 +89,15 @@ class DebugRegisters(NamedTuple):
 
     breakpoints: tuple[tuple[int, int], ...] = ()
     watchpoints: tuple[tuple[int, int], ...] = ()
-    #: Whether every BRK exits to us; must be set while one of ours is in RAM. An armed
-    #: comparator or a step has the same effect.
+    #: True: every BRK exits to the debugger; needed while one of the debugger's is in RAM. An
+    #: armed comparator or a step has the same effect.
     enabled: bool = False
 
 
 class RunMode(NamedTuple):
-    """How a vCPU goes on: stepping one instruction, or running.
+    """The way that a vCPU goes on: it steps one instruction, or runs.
 
-    ``debug`` are comparators of its own, until its next exit; None: what ``arm`` set.
+    ``debug`` are comparators of its own, until its next exit; None: those that ``arm`` set.
     """
 
     step: bool = False
@@ -77,11 +105,15 @@ class RunMode(NamedTuple):
 
 
 class Vcpu(Protocol):
-    """One vCPU. Only a parked one may be touched; its thread alone owns it while it runs."""
+    """One vCPU. Only a parked one may be used; while it runs its own thread alone may."""
 
     @property
     def power(self) -> Power:
-        """Whether PSCI has it on."""
+        """The power state by PSCI.
+
+        Raises:
+            MachineError: the machine failed.
+        """
         ...
 
     def get(self, register: Register) -> int:
@@ -104,56 +136,56 @@ class Vcpu(Protocol):
 
 
 class Listener(Protocol):
-    """Who is told of exits."""
+    """The receiver of exits: the debug core."""
 
     def debug_exit(self, exit: DebugExit) -> RunMode | None:
-        """How the vCPU goes on from this exit, at once; None: it is a stop.
+        """Return how the vCPU goes on from *exit*, at once; None: the exit is a stop.
 
-        Called on the vCPU's own thread, which owns it for the time of the call: it may be
-        read and written, and nothing else may but what ``Machine.start_exclusive`` allows.
+        Called on the vCPU's own thread. Until it returns, this vCPU may be read and written;
+        anything else may not, but for what ``Machine.start_exclusive`` allows.
         """
         ...
 
     def parked(self, exits: Sequence[Exit]) -> None:
-        """Every vCPU is at rest after a ``resume``, for these reasons in order of arrival.
+        """Take the end of a ``resume``: every vCPU is parked, for *exits* in order of arrival.
 
-        None at all means that ``interrupt`` did it. Called on some vCPU's thread.
+        *exits* is empty after an ``interrupt``. Called on some vCPU's thread.
         """
         ...
 
 
 class Machine(Protocol):
-    """All of a guest's hardware."""
+    """The hardware of one guest. All calls but ``interrupt`` come from one thread.
+
+    ``read_memory``, ``write_memory``, ``start_exclusive`` and ``end_exclusive`` are called in
+    ``Listener.debug_exit``, too.
+    """
 
     listener: Listener
 
-    #: Whether the guest's virtual counter stands still while all are parked, as it does at
-    #: first. Set while they are; it goes on from where it is. A reset does not change it.
-    time_stands_still: bool
-
     @property
     def vcpus(self) -> Sequence[Vcpu]:
-        """The vCPUs, by index; new objects after a ``reset``."""
+        """The vCPUs, by index; new objects after a reset."""
         ...
 
     @property
     def breakpoint_slots(self) -> int:
-        """How many DBGBCR/DBGBVR pairs there are."""
+        """The number of DBGBCR/DBGBVR pairs."""
         ...
 
     @property
     def watchpoint_slots(self) -> int:
-        """How many DBGWCR/DBGWVR pairs there are."""
+        """The number of DBGWCR/DBGWVR pairs."""
         ...
 
     @property
     def vector_length(self) -> int:
-        """The bits of the longest SVE vector that its vCPUs have; 0 without SVE."""
+        """The longest SVE vector of its vCPUs, in bits; 0 without SVE."""
         ...
 
     @property
     def pointer_authentication(self) -> bool:
-        """Whether its vCPUs sign pointers."""
+        """True if its vCPUs sign pointers (FEAT_PAuth)."""
         ...
 
     @property
@@ -162,51 +194,43 @@ class Machine(Protocol):
         ...
 
     @property
-    def about(self) -> Mapping[str, str]:
-        """What a person would ask of it first, by a word each: ``RAM``, and more."""
-        ...
-
-    @property
-    def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """How often what has happened, resets included, for a person to read.
-
-        ``exits`` by their kind, and what else there is to count.
-        """
+    def capabilities(self) -> "Capabilities":
+        """The optional half. Asked for at each use: objects may be others after a reset."""
         ...
 
     def read_memory(self, ipa: int, length: int) -> bytes:
-        """Read RAM, short when it ends within the range, or a memory error of the host is there.
+        """Read RAM; short where RAM ends within the range, or the host has a memory error.
 
         Raises:
-            MemoryFault: no RAM at *ipa*, or a broken one; devices are never read.
-        """
-        ...
-
-    def unchanged(self, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
-        """A question for again and again: whether RAM still holds these, 8 bytes at each address.
-
-        Raises:
-            MemoryFault: no RAM at one of them.
+            MemoryFault: no RAM at *ipa*, or a memory error there; devices are never read.
         """
         ...
 
     def write_memory(self, ipa: int, data: bytes) -> None:
-        """Write RAM, and make it what every vCPU fetches from now on.
+        """Write RAM; every vCPU fetches *data* from now on.
 
         Raises:
-            MemoryFault: not all of it is RAM, and nothing was written; or some of it is broken.
+            MemoryFault: not all of it is RAM, and nothing was written; or the host has a memory
+                error in the range.
         """
         ...
 
     def arm(self, debug: DebugRegisters) -> None:
-        """Set the comparators of every vCPU, powered-off ones too; all must be parked."""
+        """Set the comparators of every vCPU, powered-off ones too; all must be parked.
+
+        Raises:
+            MachineError: the machine failed.
+        """
         ...
 
     def resume(self, modes: Mapping[int, RunMode]) -> None:
-        """Run the vCPUs that are keys, each as its value says.
+        """Run the vCPUs that are keys, each as its value says, and return at once.
 
-        Returns at once. When one of them has an exit that is a stop, all are parked, and
-        ``Listener.parked`` is called once.
+        When one of them has an exit that is a stop, all are parked, and ``Listener.parked`` is
+        called once.
+
+        Raises:
+            MachineError: the machine failed; none runs.
         """
         ...
 
@@ -215,28 +239,48 @@ class Machine(Protocol):
         ...
 
     def start_exclusive(self, vcpu: int) -> bool:
-        """In ``debug_exit`` of *vcpu*: wait until no other one executes, and keep it so.
+        """Wait until no vCPU but *vcpu* executes, and keep the others out of the guest.
 
-        It lasts until ``end_exclusive``, or until all are parked; RAM may be written meanwhile.
-        False: all are being parked already, and nothing is held.
+        For use in ``debug_exit`` of *vcpu*. It lasts until ``end_exclusive``, or until all are
+        parked. RAM may be written meanwhile. Returns False if all are being parked already; no
+        exclusive section has started then.
         """
         ...
 
     def end_exclusive(self, vcpu: int) -> None:
-        """In ``debug_exit`` of *vcpu*, or while all are parked: it holds the others no more."""
-        ...
-
-    def reset(self) -> None:
-        """Start over: the guest as it was at its first instruction. All must be parked."""
+        """Let the other vCPUs run again; in ``debug_exit`` of *vcpu*, or while all are parked."""
         ...
 
     def close(self) -> None:
-        """Give everything back; safe at any time and more than once."""
+        """Release everything; safe at any time and more than once."""
         ...
 
 
+# What a machine may offer besides. A client is told only of what its machine offers.
+
+
+class Resettable(Protocol):
+    """A machine that can start its guest over."""
+
+    def reset(self) -> None:
+        """Return to the guest's first instruction, RAM and devices included; all parked.
+
+        Raises:
+            MachineError: the machine failed.
+        """
+        ...
+
+
+class VirtualTime(Protocol):
+    """A virtual counter that can stand still while all vCPUs are parked."""
+
+    #: True at first. To be set while all are parked; the counter goes on from its value. A reset
+    #: does not change it.
+    time_stands_still: bool
+
+
 class RamTags(Protocol):
-    """Allocation tags of RAM (FEAT_MTE2), a byte for each granule of 16 bytes: a capability.
+    """Allocation tags of RAM (FEAT_MTE2), a byte for each granule of 16 bytes.
 
     ``ipa`` is a granule's address. All vCPUs must be parked.
     """
@@ -258,16 +302,96 @@ class RamTags(Protocol):
         ...
 
 
-@runtime_checkable
-class TaggedMachine(Protocol):
-    """A machine that may have them."""
+class RamComparison(Protocol):
+    """A comparison of several words of RAM in one go, faster than reads of each."""
 
-    @property
-    def tags(self) -> RamTags | None:
-        """None where it has not; a new object after a ``reset``."""
+    def unchanged(self, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
+        """Return a function that is True while RAM holds all *words*: an ``ipa`` and 8 bytes each.
+
+        It is called again and again, from ``debug_exit`` too.
+
+        Raises:
+            MemoryFault: no RAM at one of them.
+        """
         ...
 
 
+class Described(Protocol):
+    """A machine with a description of itself and its guest for a person."""
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """A subject, such as ``RAM``, to one line."""
+        ...
+
+
+class Counted(Protocol):
+    """A machine that counts its events."""
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """A group to its events' numbers since the start, resets included.
+
+        The group ``exits`` has the exits of all vCPUs by kind.
+        """
+        ...
+
+
+class Capabilities(NamedTuple):
+    """The optional half of a machine: an object for each capability that it offers, else None."""
+
+    reset: Resettable | None = None
+    time: VirtualTime | None = None
+    tags: RamTags | None = None
+    comparison: RamComparison | None = None
+    about: Described | None = None
+    counts: Counted | None = None
+
+
+def resettable(machine: Machine) -> Resettable | None:
+    """Return the reset of *machine*, if it offers one."""
+    return machine.capabilities.reset
+
+
+def virtual_time(machine: Machine) -> VirtualTime | None:
+    """Return the virtual counter of *machine* that can stand still, if it offers one."""
+    return machine.capabilities.time
+
+
 def ram_tags(machine: Machine) -> RamTags | None:
-    """The allocation tags of *machine*, if there are any."""
-    return machine.tags if isinstance(machine, TaggedMachine) else None
+    """Return the allocation tags of *machine*, if it has any."""
+    return machine.capabilities.tags
+
+
+def described(machine: Machine) -> Described | None:
+    """Return the description of *machine*, if it offers one."""
+    return machine.capabilities.about
+
+
+def counted(machine: Machine) -> Counted | None:
+    """Return the counters of *machine*, if it offers any."""
+    return machine.capabilities.counts
+
+
+def unchanged(machine: Machine, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
+    """Return a function that is True while RAM holds all *words*: an ``ipa`` and 8 bytes each.
+
+    It uses the machine's own comparison, or else reads each word.
+
+    Raises:
+        MemoryFault: no RAM at one of them.
+    """
+    if (comparison := machine.capabilities.comparison) is not None:
+        return comparison.unchanged(words)
+
+    read = machine.read_memory
+    for ipa, data in words:
+        read(ipa, len(data))  # raises where there is no RAM
+
+    def compare() -> bool:
+        try:
+            return all(read(ipa, len(data)) == data for ipa, data in words)
+        except MemoryFault:  # a memory error of the host
+            return False
+
+    return compare

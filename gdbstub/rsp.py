@@ -1,4 +1,4 @@
-"""GDB's remote serial protocol as bytes: what arrived to events, replies to frames.
+"""GDB's remote serial protocol as bytes: bytes to events, replies to frames.
 
 It does no I/O and knows no packet by name (GDB manual, E.1 "Overview").
 """
@@ -6,48 +6,45 @@ It does no I/O and knows no packet by name (GDB manual, E.1 "Overview").
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import starmap
 from typing import Final, NamedTuple
 
-#: The most bytes between ``$`` and ``#`` that we take; what ``PacketSize`` announces.
+#: Length of the longest payload that is taken, in bytes; ``PacketSize`` announces it.
 PACKET_SIZE: Final = 0x20000
 
-# Compiled when first wanted, both: clients send few such packets, and every start would wait.
+# Compiled at the first use: clients send few such packets, and compiling delays a start.
 _ESCAPED: Final = rb"(?s)\}(.)"
 _RUNS: Final = rb"([^*])((?:\*[ -~])+)"
 _DIGITS: Final = [b"%02x" % value for value in range(256)]
 _PIECES: Final = struct.Struct("256s").iter_unpack
 _LEAD: Final = re.compile(rb"[$\x03+-]")
 _DOLLAR, _INTERRUPT, _PLUS, _MINUS = b"$\x03+-"
-#: What a frame cannot hold as it is; '*' too, for a client expands runs in every frame.
+#: Bytes that a frame cannot hold; '*' is one, because clients expand runs in every frame.
 _SPECIAL: Final = b"#$}*"
-#: What a client says again and again is short, and not of so many kinds.
-_SHORT: Final = 64
-_REMEMBERED: Final = 256
-#: So many bytes are looked through faster than four times searched.
+#: Up to this length, one pass over a payload is faster than four searches in it.
 _LITTLE: Final = 256
 
 
 class Packet(NamedTuple):
-    """A packet with a good checksum: runs expanded, escapes undone."""
+    """Packet whose checksum is right: runs are expanded and escapes undone."""
 
     data: bytes
 
 
 class ControlByte(Enum):
-    """What else arrives, as a log spells it."""
+    """Event that is no packet; the value is its text in a log."""
 
     #: The peer has our last frame.
     ACK = "+"
-    #: It wants that again.
+    #: The peer wants our last frame again.
     NAK = "-"
     #: The byte 0x03 between frames (GDB manual, E.7 "Interrupts").
     INTERRUPT = "^C"
-    #: A frame arrived damaged.
+    #: A frame has arrived whose checksum is wrong.
     BAD_CHECKSUM = "(bad checksum)"
-    #: A packet was longer than ``PACKET_SIZE``; nothing of it was kept.
+    #: A packet was longer than ``PACKET_SIZE``. Nothing of it was kept.
     OVERSIZED = "(too long)"
 
 
@@ -55,7 +52,7 @@ Event = Packet | ControlByte
 
 
 def encode(payload: bytes) -> bytes:
-    """Frame *payload*, escaping what a frame cannot hold (GDB manual, E.1)."""
+    """Frame *payload*, escaping bytes that a frame cannot hold (GDB manual, E.1)."""
     body = payload
     if len(body) > _LITTLE or len(body.translate(None, _SPECIAL)) != len(body):
         # The escape character goes first.
@@ -65,10 +62,10 @@ def encode(payload: bytes) -> bytes:
 
 
 def checksum(body: bytes) -> int:
-    """The sum of all bytes, modulo 256."""
+    """Sum all bytes, modulo 256."""
     # Adler-32 begun at 0 holds the sum modulo 65521 in its low half, which 256 bytes cannot
-    # reach. It is many times faster than sum(); begun at 1, as it is by itself, the loop over
-    # pieces has no bytecode.
+    # reach. It is many times faster than sum(). Begun at 1, which is the default, it can be
+    # mapped over pieces without bytecode.
     whole = len(body) & -256
     total = zlib.adler32(body[whole:] if whole else body, 0)
     if whole:
@@ -77,35 +74,34 @@ def checksum(body: bytes) -> int:
 
 
 class Connection:
-    """One end of a conversation, the stub's.
+    """Stub's end of a connection.
 
-    It holds at most ``PACKET_SIZE`` bytes between calls, however much a peer sends: a
+    It holds at most ``PACKET_SIZE`` bytes between calls, however much a peer sends. A
     longer packet is dropped as it arrives and becomes ``OVERSIZED`` at its end.
     """
 
     def __init__(self, encode: Callable[[bytes], bytes] = encode) -> None:
-        """Start with acknowledgements on, as every conversation does.
+        """Begin with acknowledgements on, as every connection does.
 
-        *encode* frames replies: another is to do what this module's does, and faster.
+        *encode* frames replies, as this module's ``encode`` does.
         """
         self._encode = encode
         self.acks = True
-        self._known: dict[bytes, Packet] = {}  # short frames that came alone
         self._buffer = bytearray()
         self._scanned = 0  # no '#' before this, so a slow packet is searched only once
         self._dropping = False
         self._last = b""
 
-    def receive(self, data: bytes) -> Iterable[Event]:
-        """Take bytes; the events that they complete, for one loop over them. Never raises.
+    @property
+    def in_frame(self) -> bool:
+        """True while a frame has begun and not ended: its bytes are kept."""
+        return bool(self._buffer)
 
-        Exhaust it before the next call. What is not complete it keeps.
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take bytes; yield the events that they complete. Never raises.
+
+        The iterator is to be exhausted before the next call. An incomplete frame is kept.
         """
-        if (packet := self._known.get(data)) is not None and not self._buffer:
-            return (packet,)
-        return self._parse(data)
-
-    def _parse(self, data: bytes) -> Iterator[Event]:
         buffer = self._buffer
         buffer += data
         at = 0
@@ -117,12 +113,8 @@ class Connection:
                     self._scanned = len(buffer) if end < 0 else end
                     break
                 self._scanned = 0
-                start = at
-                at = end + 3
-                event = self._frame(bytes(buffer[start + 1 : at]))
-                if at - start == len(data) <= _SHORT and isinstance(event, Packet):
-                    self._remember(bytes(buffer[start:at]), event)
-                yield event
+                start, at = at + 1, end + 3
+                yield self._frame(bytes(buffer[start:at]))
             elif lead == _INTERRUPT:
                 at += 1
                 yield ControlByte.INTERRUPT
@@ -141,22 +133,17 @@ class Connection:
         self._shrink()
 
     def answer(self, event: Event) -> bytes:
-        """What the wire wants at once for *event*: ``+``, ``-``, our last frame, or nothing."""
+        """Return the bytes to send at once for *event*: ``+``, ``-``, the last frame, or none."""
         if not self.acks:
-            return b""  # a client still sends '-' on a timeout, and means nothing by it
+            return b""  # GDB still sends '-' on a timeout, and expects nothing
         if isinstance(event, Packet) or event is ControlByte.OVERSIZED:
             return b"+"
         if event is ControlByte.BAD_CHECKSUM:
             return b"-"
         return self._last if event is ControlByte.NAK else b""
 
-    def _remember(self, frame: bytes, packet: Packet) -> None:
-        if len(self._known) == _REMEMBERED:
-            self._known.clear()
-        self._known[frame] = packet
-
     def send(self, payload: bytes) -> bytes:
-        """Frame a reply, and remember it for a peer that did not get it."""
+        """Frame a reply, and keep the frame for a peer that asks for it again."""
         self._last = frame = self._encode(payload)
         return frame
 
@@ -178,31 +165,31 @@ class Connection:
         return Packet(unescape(body))
 
     def _shrink(self) -> None:
-        """Keep the unfinished frame within bounds."""
+        """Keep the incomplete frame within bounds."""
         buffer = self._buffer
         restart = buffer.rfind(b"$", 1) if len(buffer) > PACKET_SIZE + 4 else 0
         if restart > 0:
             del buffer[:restart]
             self._dropping = False
         if len(buffer) > PACKET_SIZE + 4:
-            # What stays is a frame's start, which its '#' will find.
+            # The '$' stays, so that the frame is known by its end.
             del buffer[1:]
             self._dropping = True
         self._scanned = min(self._scanned, len(buffer))
 
 
 def unescape(body: bytes) -> bytes:
-    """Undo ``}`` escapes; one at the very end stands for itself."""
+    """Undo ``}`` escapes; a ``}`` at the very end stands for itself."""
     if b"}" not in body:
         return body
     return re.sub(_ESCAPED, lambda match: bytes((match[1][0] ^ 0x20,)), body)
 
 
 def _expand(body: bytes) -> bytes | None:
-    """Expand run-length encoding, or None beyond ``PACKET_SIZE``; a ``*`` that is no run stays.
+    """Expand run-length encoding; return None beyond ``PACKET_SIZE``. A ``*`` of no run stays.
 
-    ``*`` and a printable character repeat what stands before, by the character less 29
-    (GDB manual, E.1); this works on the bytes as sent, before escapes are undone.
+    ``*`` and a printable character repeat the byte before them, by the character's code less 29
+    (GDB manual, E.1). *body* is as sent, with its escapes.
     """
     growth = sum(_repeats(match) - len(match[2]) for match in re.finditer(_RUNS, body))
     if len(body) + growth > PACKET_SIZE:

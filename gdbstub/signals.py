@@ -1,7 +1,7 @@
-"""The signals that would end us, put off while nothing may be interrupted.
+"""Deferral of the signals that end the program, for code that must not be interrupted.
 
-A handler that raises does so between any two instructions of Python, and inside ``subprocess`` or
-``asyncio`` that leaves a process or half an event loop behind.
+A handler that raises does so between any two instructions of Python. Inside ``subprocess`` or
+``asyncio`` that leaves a process behind, or an event loop half closed.
 """
 
 import signal
@@ -11,22 +11,23 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-#: Ctrl-C, ``kill``, and the terminal's end.
+#: Ctrl-C, ``kill``, and the end of the terminal.
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Waiting:
-    """What came meanwhile."""
+    """Signals that arrived while their handlers were deferred."""
 
     def __init__(self) -> None:
+        #: The arguments for each deferred handler, in the order of arrival.
         self.came: list[tuple[int, FrameType | None]] = []
-        #: Called, in the main thread, when one more has come.
+        #: Called in the main thread after each arrival.
         self.told: Callable[[], None] | None = None
-        #: Whether what came was acted on; whatever is left to do then is the end.
+        #: True once the block has handled the signals itself: it is ending the program.
         self.taken = False
 
     def note(self, signum: int, frame: FrameType | None) -> None:
-        """Be the handler of a signal."""
+        """Record a signal; this is the handler while handlers are deferred."""
         self.came.append((signum, frame))
         if self.told:
             self.told()
@@ -34,14 +35,14 @@ class Waiting:
 
 @contextmanager
 def signals_wait() -> Iterator[Waiting]:
-    """Have the handlers of signals that would end us called when this is left, not before.
+    """Defer the handlers of ``STOP_SIGNALS`` until the block is left.
 
-    If the block has ``taken`` them, they are called for none, and such signals are ignored from
-    then on: a second Ctrl-C does not disturb the end.
+    If the block has set ``taken``, no handler is called, and the signals are ignored from then
+    on: a second Ctrl-C does not disturb the end of the program.
     """
     waiting = Waiting()
     handlers = {}
-    if threading.current_thread() is threading.main_thread():  # no other one is ever interrupted
+    if threading.current_thread() is threading.main_thread():  # handlers run in no other thread
         handlers = {each: signal.getsignal(each) for each in STOP_SIGNALS}
     callables = {each: handler for each, handler in handlers.items() if callable(handler)}
     for each in callables:

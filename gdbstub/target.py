@@ -1,16 +1,15 @@
-"""Target: what a debugger client asks for, as typed protocols. One of the two seams.
+"""Target: the interface between clients and what they debug. One of the two seams.
 
-It knows no packet and no silicon; anything that implements it can be served.
-Addresses are guest virtual (``gva``), threads are numbered from 1, and register data is
-as the guest's memory would hold it, little-endian.
+It knows no packet and no silicon; any object that implements it can be served. ``capabilities``
+has what a target may offer besides. Addresses are guest virtual (``gva``), threads are numbered
+from 1, and register data is in the order of bytes in memory, little-endian.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, IntEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
-from gdbstub.aarch64.registers import Register
-from gdbstub.agent import Clauses
+from gdbstub.architecture import Architecture, Register
 from gdbstub.errors import NoSuchRegister
 
 
@@ -28,7 +27,7 @@ class Signal(IntEnum):
 
 
 class StopReason(Enum):
-    """Why a thread stopped, by the key that a stop reply says it with."""
+    """Reason of a thread's stop; the value is the key of a stop reply."""
 
     PLAIN = ""
     SWBREAK = "swbreak"
@@ -39,10 +38,10 @@ class StopReason(Enum):
 
 
 class Stopped(NamedTuple):
-    """One thread has something to say; every thread is at rest.
+    """Report of a stop, which concerns one thread; every thread is at rest.
 
-    ``gva`` is the watched address for a watchpoint, else unused; ``text`` is a line for the
-    person at the client, where no key of a stop reply could say it.
+    ``gva`` is the watched address that was accessed, for a watchpoint; otherwise it is unused.
+    ``text`` is a line for the person at the client, for what no key of a stop reply says.
     """
 
     thread: int
@@ -53,7 +52,7 @@ class Stopped(NamedTuple):
 
 
 class Exited(NamedTuple):
-    """The guest is gone: powered off, with *status*."""
+    """Report of the guest's end, with its exit status."""
 
     status: int = 0
 
@@ -62,21 +61,21 @@ Report = Stopped | Exited
 
 
 class Action(Enum):
-    """What a resumed thread does."""
+    """Way in which a thread is resumed."""
 
     CONTINUE = "c"
     STEP = "s"
 
 
 class Range(NamedTuple):
-    """Step, and go on stepping while ``start`` ≤ pc < ``end`` and nothing else stops it."""
+    """Step once, and again while ``start`` ≤ pc < ``end``, until anything else stops the thread."""
 
     start: int
     end: int
 
 
 class Resume(NamedTuple):
-    """Which threads move and how; a thread that is not named stays where it is."""
+    """Threads to resume, and the way of each; any other thread stays at rest."""
 
     actions: Mapping[int, Action | Range]
 
@@ -87,7 +86,7 @@ class Resume(NamedTuple):
 
 
 class BreakpointKind(IntEnum):
-    """What to break on, by the digit of the Z packet."""
+    """Kind of a breakpoint or watchpoint; the value is the digit of the Z packet."""
 
     SOFTWARE = 0
     HARDWARE = 1
@@ -97,7 +96,7 @@ class BreakpointKind(IntEnum):
 
 
 class Thread(NamedTuple):
-    """One row of a thread list: ``state`` is a few words for a person."""
+    """One row of a thread list; ``state`` is a few words for a person."""
 
     id: int
     core: int
@@ -106,48 +105,57 @@ class Thread(NamedTuple):
 
 
 def program_counter(registers: Iterable[Register]) -> Register:
-    """The row of the pc: the first that is an address of code.
+    """Return the row of the pc: the first of type ``code_ptr``.
 
     Raises:
-        NoSuchRegister: there is none.
+        NoSuchRegister: no row is of that type.
     """
     for row in registers:
         if row.type == "code_ptr":
             return row
-    raise NoSuchRegister("no register is of type code_ptr, as the pc must be")
+    raise NoSuchRegister("the target's registers have no pc: none is of type code_ptr")
 
 
 class Target(Protocol):
-    """What every target does. All calls come from one thread, the server's."""
+    """Interface of every target. All calls come from one thread, the server's."""
 
-    #: Set by the server; the target calls it, from any thread, when a resumed target has
-    #: come to rest. The server then asks ``take_report``.
+    #: Set by the server. The target calls it, from any thread, when it has come to rest after
+    #: ``resume``. The server then calls ``take_report``.
     notify: Callable[[], None]
 
     @property
+    def architecture(self) -> Architecture:
+        """The instruction set; it never changes."""
+        ...
+
+    @property
     def registers(self) -> Sequence[Register]:
-        """The rows a client sees, in the order of their numbers."""
+        """The rows that a client sees, in the order of their numbers; they never change.
+
+        Those of the first row's feature are the general ones, which the ``g`` packet carries.
+        """
         ...
 
     @property
     def watchpoint_slots(self) -> int:
-        """How many watchpoints the hardware has."""
+        """Number of watchpoints that can be inserted."""
         ...
 
     @property
     def running(self) -> bool:
-        """Whether any thread is under way; nearly everything else needs it to be False."""
+        """True while any thread runs; most methods are called only while it is False."""
         ...
 
     def threads(self) -> Sequence[Thread]:
-        """Every thread, the same ones for the target's whole life."""
+        """List every thread; they are the same for the target's whole life."""
         ...
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
-        """The registers' bytes one after another.
+        """Read registers; return their bytes one after another.
 
         Raises:
             NoSuchThread: no such thread.
+            NoSuchRegister: one of them cannot be read; a client shows it as unavailable.
         """
         ...
 
@@ -160,7 +168,7 @@ class Target(Protocol):
         ...
 
     def read_memory(self, thread: int, address: int, length: int) -> bytes:
-        """Read as *thread* sees memory now, short when the tail is unmapped.
+        """Read memory as *thread* sees it now; the result is short if the tail is unmapped.
 
         Breakpoints do not show.
 
@@ -170,7 +178,7 @@ class Target(Protocol):
         ...
 
     def write_memory(self, thread: int, address: int, data: bytes) -> None:
-        """Write as *thread* sees memory now: all of it or nothing.
+        """Write memory as *thread* sees it now: all of *data* or nothing.
 
         Raises:
             MemoryFault: some byte cannot be written; none was.
@@ -178,196 +186,42 @@ class Target(Protocol):
         ...
 
     def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
-        """Insert a breakpoint or watchpoint; twice is the same as once.
+        """Insert a breakpoint or watchpoint; one that is inserted already is no error.
 
         Raises:
             MemoryFault: nothing is mapped there.
-            NoSlot: the comparators do not suffice; what was inserted stays.
+            NoSlot: the hardware has no room for it; what was inserted before stays.
         """
         ...
 
     def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
-        """Remove what ``insert`` with the same arguments put there; absent is no error."""
+        """Remove what ``insert`` with the same arguments inserted; it is no error if none is."""
         ...
 
     def resume(self, resume: Resume) -> None:
-        """Set the threads going and return at once; ``notify`` tells of the end."""
+        """Resume threads and return at once; ``notify`` is called when all are at rest again."""
         ...
 
     def interrupt(self) -> None:
-        """Ask a running target to stop; ``notify`` tells when it has. Never blocks."""
+        """Ask a running target to stop, without waiting; ``notify`` is called when it has."""
         ...
 
     def take_report(self) -> Report | None:
-        """After ``notify``: what there is to say, or None when nothing concerns a client."""
+        """Return the report of a stop after ``notify``, or None if it concerns no client."""
         ...
 
     def report(self) -> Report:
-        """Say again why the target is at rest (the ``?`` packet)."""
+        """Repeat the report of the last stop (the ``?`` packet)."""
         ...
 
     def detach(self) -> None:
-        """Leave no breakpoint behind and let the guest run, whatever state it is in."""
+        """Remove all breakpoints and let the guest run, whatever state it is in."""
         ...
 
     def release(self) -> None:
-        """The client vanished: leave no breakpoint behind; halted stays halted."""
+        """Remove all breakpoints, as the client has gone; a halted guest stays halted."""
         ...
 
     def kill(self) -> None:
         """End the guest."""
         ...
-
-
-# What a target may offer besides: a client is told of it only where it is there.
-
-
-class Timing:
-    """How often something was done, and how long that took in all."""
-
-    __slots__ = ("count", "nanoseconds")
-
-    def __init__(self) -> None:
-        """Begin at nothing."""
-        self.count = 0
-        self.nanoseconds = 0
-
-
-class Command(NamedTuple):
-    """A line for the target itself, and who asks: ``thread`` is the client's current one."""
-
-    thread: int
-    line: str
-    #: What the client announced in ``qSupported``.
-    features: frozenset[bytes]
-    #: Its packets by name; those that nobody knows have none.
-    packets: Mapping[bytes, Timing]
-    #: The stops that it was told of.
-    stops: Timing
-
-
-@runtime_checkable
-class Monitor(Protocol):
-    """Commands of the target's own, GDB's ``monitor``."""
-
-    def monitor(self, command: Command) -> str:
-        """Do it, at rest; lines of ASCII to show.
-
-        Raises:
-            StubError: it cannot be done; the message is one line for a person.
-        """
-        ...
-
-
-@runtime_checkable
-class PhysicalMemory(Protocol):
-    """Memory by the addresses that the guest calls physical."""
-
-    def read_physical(self, ipa: int, length: int) -> bytes:
-        """Read, short when the tail is no RAM; breakpoints do not show.
-
-        Raises:
-            MemoryFault: the first byte cannot be read.
-        """
-        ...
-
-    def write_physical(self, ipa: int, data: bytes) -> None:
-        """Write all of it or nothing.
-
-        Raises:
-            MemoryFault: some byte cannot be written; none was.
-        """
-        ...
-
-
-def physical_memory(target: Target) -> PhysicalMemory | None:
-    """*target*, if it has physical addresses."""
-    return target if isinstance(target, PhysicalMemory) else None
-
-
-@runtime_checkable
-class Prompt(Protocol):
-    """A target whose threads are its own: it runs even while the event loop waits for it."""
-
-    @property
-    def patience(self) -> float:
-        """How long, in seconds, a stop is worth waiting for before anything else is done."""
-        ...
-
-
-def patience(target: Target) -> float:
-    """How long *target* is worth waiting for; 0 for one that needs the event loop's thread."""
-    return target.patience if isinstance(target, Prompt) else 0
-
-
-@runtime_checkable
-class Restartable(Protocol):
-    """A target that can start its guest over."""
-
-    def reset(self) -> None:
-        """Start the guest over, halted at its first instruction; it is at rest, or has ended."""
-        ...
-
-
-def restartable(target: Target) -> Restartable | None:
-    """*target*, if it can."""
-    return target if isinstance(target, Restartable) else None
-
-
-class MemoryTags(Protocol):
-    """Allocation tags (FEAT_MTE2), a byte for each granule of 16 bytes: a capability.
-
-    ``gva`` is a granule's address.
-    """
-
-    def read(self, thread: int, gva: int, count: int) -> bytes:
-        """Read the tags of *count* granules.
-
-        Raises:
-            MemoryFault: one of them is not mapped, or no RAM.
-        """
-        ...
-
-    def write(self, thread: int, gva: int, tags: bytes) -> None:
-        """Write the tags of as many granules: all of them or none.
-
-        Raises:
-            MemoryFault: one of them is not mapped, or no RAM.
-        """
-        ...
-
-
-@runtime_checkable
-class TaggedTarget(Protocol):
-    """A target that may have them."""
-
-    @property
-    def tags(self) -> MemoryTags | None:
-        """None where it has not."""
-        ...
-
-
-def memory_tags(target: Target) -> MemoryTags | None:
-    """The allocation tags of *target*, if there are any."""
-    return target.tags if isinstance(target, TaggedTarget) else None
-
-
-@runtime_checkable
-class BreakpointConditions(Protocol):
-    """Breakpoints with conditions and commands that the target itself evaluates."""
-
-    def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
-        """Give what ``insert`` has put there these, in place of any that it had."""
-        ...
-
-    def take_output(self) -> bytes:
-        """What commands have printed since the last time; ``notify`` tells that there is some.
-
-        Asked while the target runs, too.
-        """
-        ...
-
-
-def breakpoint_conditions(target: Target) -> BreakpointConditions | None:
-    """*target*, if it evaluates conditions and commands."""
-    return target if isinstance(target, BreakpointConditions) else None

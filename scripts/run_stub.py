@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""``gdbstub run`` from a checkout, in whatever Python it is called by.
+"""``gdbstub run`` from a checkout, for any Python that starts this script.
 
-It finds the project's virtual environment by itself and makes none: ``make run`` does.
+It uses the checkout's virtual environment, which ``make run`` creates.
 """
 
 import os
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    """Become ``gdbstub run`` with this command line's arguments."""
+    """Replace this process by ``gdbstub run`` with the same arguments."""
     python = ROOT / ".venv" / "bin" / "python"
     if not python.exists():
         sys.exit(f"gdbstub: {python} is missing; make it with: make -C {ROOT} .venv/ready-to-run")

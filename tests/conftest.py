@@ -5,7 +5,9 @@ lab: one pytest there runs them all, beside the tests that need no lab, and thei
 here under their own names.
 """
 
+import logging
 import signal
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.qemu import Options
+from gdbstub.states import IllegalTransition
 from tests import hardware, programs
 from tests.hardware import chosen, elsewhere
 from tests.inlab.runner import run_in_lab
@@ -39,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "own_kvm: opens /dev/kvm in its own process",
         "other_hardware: runs in a second lab, of another kind",
+        "needs: runs on machines with these capabilities (tests/contract)",
+        "lacks: runs on machines without these capabilities (tests/contract)",
         "sve: needs a host with SVE, which cortex-a57 is not",
     ):
         config.addinivalue_line("markers", marker)
@@ -82,12 +87,34 @@ def lab(pytestconfig: pytest.Config) -> Lab:
 
 @pytest.fixture(scope="session")
 def long(pytestconfig: pytest.Config) -> bool:
-    """Whether a test that can take longer should."""
+    """True if tests with a long variant run it (``--long``)."""
     return bool(pytestconfig.getoption("--long"))
 
 
+@pytest.fixture(autouse=True)
+def illegal_transitions() -> Iterator[list[BaseException]]:
+    """Fail a test in which a state machine meets an illegal transition, even if it is logged only.
+
+    The list has those that were logged; a test that provokes one clears it.
+    """
+    met: list[BaseException] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and isinstance(record.exc_info[1], IllegalTransition):
+                met.append(record.exc_info[1])
+
+    handler = Handler()
+    logging.getLogger("gdbstub").addHandler(handler)
+    try:
+        yield met
+    finally:
+        logging.getLogger("gdbstub").removeHandler(handler)
+    assert not met
+
+
 def figures(config: pytest.Config) -> list[str]:
-    """What was measured by the way, for the end of the run."""
+    """Measured figures, printed at the end of the run."""
     return config.stash.setdefault(_FIGURES, [])
 
 
@@ -101,7 +128,7 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs no lab comes first, while one is busy; reports of what runs in one come last.
+    """Order the tests: those without a lab first, while one is busy; reports from a lab last.
 
     No module's fixtures may wait for those here.
     """

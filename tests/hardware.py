@@ -1,4 +1,4 @@
-"""Which lab a test runs in: the one of the run, or a second one of other hardware.
+"""Selection of the lab for a test: the one of the run, or a second one of other hardware.
 
 It boots none; ``tests/conftest.py`` does.
 """
@@ -17,7 +17,7 @@ _INSIDE: Final = "tests.inlab.reporter"
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """What ``make matrix`` varies."""
+    """Add the options that ``make matrix`` varies."""
     group = parser.getgroup("lab", "the lab that the tests run in")
     usual = Options()
     group.addoption("--lab-cpu", default=usual.cpu, metavar="MODEL", help="QEMU's CPU model")

@@ -48,7 +48,7 @@ TESTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How the tests went on one kind of hardware."""
+    """Outcome of the tests on one kind of hardware."""
 
     hardware: Hardware
     status: int

@@ -1,4 +1,4 @@
-"""Writes docs/packets.md, the page of packets, from what is registered: ``make docs``."""
+"""Generate docs/packets.md from the registered packets: ``make docs``."""
 
 import re
 from pathlib import Path

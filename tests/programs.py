@@ -1,4 +1,4 @@
-"""Which debuggers the tests run: those of the machine, or those of ``--gdb`` and ``--lldb``."""
+"""Selection of the debuggers: those of the machine, or those of ``--gdb`` and ``--lldb``."""
 
 import os
 import shutil

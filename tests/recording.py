@@ -58,7 +58,7 @@ async def _held(client: Client, *, names_file: bool) -> str:
         with tempfile.TemporaryDirectory() as directory:
             source = Path(__file__).parent / "gdb" / "nops.c"
             elf = build(Path(directory), source, "-O1").elf
-            target.exec_file = str(elf) if names_file else ""
+            target.file = str(elf) if names_file else ""
             print(await asyncio.to_thread(client, server.remote, elf, target))
     finally:
         await server.close()

@@ -1,1 +1,1 @@
-"""What the AArch64 architecture says, as values and pure functions; no I/O."""
+"""The AArch64 architecture as values and pure functions, without I/O."""

@@ -1,134 +1,178 @@
-"""Which bytes a load or store accesses, from its word and the registers.
+"""The bytes that a load or store accesses, from its word and the registers.
 
-It executes nothing and knows no vector-length agnostic instruction. Source: Arm ARM C4.1.94
-"Loads and Stores".
+Nothing is executed. Instructions with several places (MOPS), with tags, with authenticated
+addresses and of SVE are not among those known. Source: Arm ARM C4.1.94 "Loads and Stores".
 """
 
 from collections.abc import Callable
+from typing import Final
+
+from gdbstub.aarch64.decoder import decode
+from gdbstub.aarch64.loads_stores import (
+    Atomic,
+    AtomicPair,
+    CheckedCompareAndSwap,
+    LoadAcquire,
+    LoadAcquireIndexed,
+    LoadAcquirePair,
+    LoadLiteral,
+    LoadPair,
+    LoadRegister,
+    LoadSigned,
+    LoadSingle,
+    LoadStructure,
+    LoadStructures,
+    LoadUnsigned,
+    Synchronizing,
+    UnprivilegedAtomic,
+)
 
 #: A general register's value by number; 31 is the stack pointer.
 Xn = Callable[[int], int]
 
-_TOP = (1 << 64) - 1
+_TOP: Final = (1 << 64) - 1
+_ZERO: Final = 31
+
+#: An address, and a size in bytes; no size if the encoding is not allocated.
+_Found = tuple[int, int | None]
 
 
 def accessed(word: int, pc: int, x: Xn) -> range | None:
-    """The addresses that *word* at *pc* accesses; None if that is not known.
+    """Return the addresses that *word* at *pc* accesses; None if they are not known.
 
-    They may carry a tag, and may be empty for a prefetch.
+    They may carry a tag. The range is empty for a prefetch.
     """
-    if word & 0x0A00_0000 != 0x0800_0000:
+    found = _found(word, pc, x)
+    if found is None or found[1] is None:
         return None
-    match word >> 27 & 7, word >> 24 & 3:
-        case 0b001, 0b00 if word >> 26 & 1:
-            found = _structures(word, x)
-        case 0b001, 0b01 if word >> 26 & 1:
-            found = _structure(word, x)
-        case 0b001, 0b00:
-            found = _exclusive(word, x)
-        case 0b011, 0b00:
-            found = _literal(word, pc)
-        case 0b011, 0b01 if not word >> 26 & 1 and word & 0x0020_0C00 == 0:
-            found = (x(word >> 5 & 31) + _signed(word >> 12, 9), 1 << (word >> 30))
-        case 0b101, _:
-            found = _pair(word, x)
-        case 0b111, _:
-            found = _single(word, x)
-        case _:
-            found = None
-    if found is None:
-        return None
-    start, size = found
-    start &= _TOP
+    start, size = found[0] & _TOP, found[1]
     return range(start, start + size)
 
 
-Found = tuple[int, int] | None  # an address and a size in bytes
+def _found(word: int, pc: int, x: Xn) -> _Found | None:
+    match decode(word):
+        case LoadSingle() as i:
+            return _single(i, x)
+        case LoadPair() as i:
+            return _pair(i, x)
+        case LoadLiteral() as i:
+            return pc + 4 * i.imm19, _LITERALS[i.V][i.opc]
+        case Synchronizing() as i:
+            return x(i.Rn), i.length
+        case Atomic() as i:
+            return x(i.Rn), _atomic_size(i)
+        case LoadStructures() as i:
+            return x(i.Rn), _structures_size(i)
+        case LoadStructure() as i:
+            return x(i.Rn), _structure_size(i)
+        case LoadAcquirePair() as i:
+            size = 2 << i.size
+            return x(i.Rn) - (0 if i.L or i.still else size), size
+        case LoadAcquireIndexed() as i:
+            size = 1 << i.size
+            return x(i.Rn) - (0 if i.L else size), size
+        case AtomicPair() as i:
+            return x(i.Rn), 16
+        case CheckedCompareAndSwap() as i:
+            return x(i.Rn), 8
+        case UnprivilegedAtomic() as i:
+            return x(i.Rn), 4 << i.sz
+    return None
 
 
-def _signed(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (value >> bits - 1 << bits)
+# By V and opc; 0 is a prefetch.
+_LITERALS: Final = ((4, 8, 4, 0), (4, 8, 16, None))
+
+#: Size of a register in a pair, by V and opc, of which LDTP has 3.
+_PAIRS: Final = ((4, 4, 8, 8), (4, 8, 16, 16))
+_POST_INDEX: Final = 1
 
 
-def _exclusive(word: int, x: Xn) -> Found:
-    """LDXR, STXR, their pairs, LDAR, STLR, CAS, CASP."""
-    size, ordered, pair = word >> 30, word >> 23 & 1, word >> 21 & 1
-    if pair and not ordered:
-        # Pairs: exclusive with bit 31, compare-and-swap without.
-        return x(word >> 5 & 31), 2 * (4 << (size & 1))
-    return x(word >> 5 & 31), 1 << size
+def _pair(i: LoadPair, x: Xn) -> _Found | None:
+    if not i.V and i.opc == 1 and (not i.L or not i.mode):
+        return None  # STGP, which writes a tag besides; not allocated without an index
+    size = _PAIRS[i.V][i.opc]
+    offset = 0 if i.mode == _POST_INDEX else i.imm7 * size
+    return x(i.Rn) + offset, 2 * size
 
 
-def _literal(word: int, pc: int) -> Found:
-    """LDR (literal), LDRSW, PRFM."""
-    opc = word >> 30
-    sizes = (4, 8, 16, 0) if word >> 26 & 1 else (4, 8, 4, 0)
-    return pc + 4 * _signed(word >> 5, 19), sizes[opc]
+# LoadSigned.mode; pre-index, 3, is no special case.
+_UNSCALED, _POST, _UNPRIVILEGED = 0, 1, 2
 
 
-def _pair(word: int, x: Xn) -> Found:
-    """LDP, STP, LDNP, STNP, LDPSW, STGP."""
-    opc, vector, mode = word >> 30, word >> 26 & 1, word >> 23 & 3
-    if vector:
-        element = 4 << opc
-    elif opc == 1 and not word >> 22 & 1:
-        return None  # STGP, which writes a tag besides
-    else:
-        element = 8 if opc == 2 else 4
-    offset = 0 if mode == 1 else _signed(word >> 15, 7) * element
-    return x(word >> 5 & 31) + offset, 2 * element
+def _single(i: LoadSingle, x: Xn) -> _Found:
+    base = x(i.Rn)
+    scale, size = _scale(i)
+    match i:
+        case LoadUnsigned():
+            return base + (i.imm12 << scale), size
+        case LoadSigned():
+            if (size == 0 and i.mode != _UNSCALED) or (i.V and i.mode == _UNPRIVILEGED):
+                size = None
+            return base + (0 if i.mode == _POST else i.imm9), size
+        case LoadRegister():
+            offset = 0 if i.Rm == _ZERO else _extended(x(i.Rm), i.option)
+            return base + (offset << (scale if i.S else 0)), size
+        case LoadAcquire():
+            return base + i.imm9, size or None
+    return base, None
 
 
-def _single(word: int, x: Xn) -> Found:
-    """LDR, STR and their kin of every size and addressing mode; atomic operations."""
-    size, vector = word >> 30, word >> 26 & 1
-    base = x(word >> 5 & 31)
-    if vector and size == 0 and word >> 23 & 1:
-        size = 4
-    prefetch = not vector and size == 3 and word >> 22 & 3 == 2
-    if word >> 24 & 1:
-        return base + ((word >> 10 & 0xFFF) << size), 0 if prefetch else 1 << size
-    mode = word >> 10 & 3
-    if not word >> 21 & 1:  # unscaled, post-indexed, unprivileged, pre-indexed
-        prefetch = prefetch and mode == 0
-        return base + (0 if mode == 1 else _signed(word >> 12, 9)), 0 if prefetch else 1 << size
-    if mode == 2:
-        offset = _extended(x(word >> 16 & 31) if word >> 16 & 31 != 31 else 0, word >> 13 & 7)
-        shift = size if word >> 12 & 1 else 0
-        return base + (offset << shift), 0 if prefetch else 1 << size
-    if mode == 0 and not vector:
-        # LD64B and its kin share the space of the atomic operations.
-        return (
-            (base, 64) if size == 3 and word >> 12 & 0xF in (9, 10, 11, 13) else (base, 1 << size)
-        )
-    return None  # LDRAA, LDRAB: the address is authenticated first
+def _scale(i: LoadSingle) -> tuple[int, int | None]:
+    """Return the logarithm of the size of what *i* accesses, and the size.
+
+    The size is 0 for a prefetch, and None if the encoding is not allocated.
+    """
+    if i.V:
+        if i.opc < 2:
+            return i.size, 1 << i.size
+        return (4, 16) if i.size == 0 else (0, None)
+    if i.size == 3 and i.opc >= 2:
+        return 3, 0 if i.opc == 2 else None
+    return i.size, None if i.size == 2 and i.opc == 3 else 1 << i.size
 
 
 def _extended(value: int, option: int) -> int:
-    if option & 3 == 2:
-        value &= 0xFFFF_FFFF
-        return _signed(value, 32) if option & 4 else value
-    return value
+    """Return *value* extended by UXTW, LSL, SXTW or SXTX; each has bit 1 of *option* set."""
+    if option & 1:
+        return value
+    value &= 0xFFFF_FFFF
+    return value - (value >> 31 << 32) if option & 4 else value
 
 
-def _structures(word: int, x: Xn) -> Found:
-    """LD1 to LD4, ST1 to ST4 (multiple structures)."""
-    registers = {0: 4, 2: 4, 4: 3, 6: 3, 7: 1, 8: 2, 10: 2}.get(word >> 12 & 0xF)
-    if registers is None:
-        return None
-    return x(word >> 5 & 31), registers * (16 if word >> 30 & 1 else 8)
+_LDAPR, _LD64B = 0b1100, 0b1101
+#: ST64B, ST64BV0, ST64BV; of smaller sizes RCWCLR, RCWSWP, RCWSET.
+_ST64B: Final = (0b1001, 0b1010, 0b1011)
+_ACQUIRE: Final = 0b10
 
 
-def _structure(word: int, x: Xn) -> Found:
-    """LD1 to LD4, ST1 to ST4 (single structure), LD1R to LD4R."""
-    opcode = word >> 13 & 7
-    count = ((opcode & 1) << 1 | word >> 21 & 1) + 1
-    match opcode >> 1:
+def _atomic_size(i: Atomic) -> int | None:
+    if i.opcode <= 0b1000:  # LDADD to LDUMIN, SWP
+        return 1 << i.size
+    if i.opcode == _LDAPR:
+        return 1 << i.size if i.ordering == _ACQUIRE else None
+    if i.opcode in _ST64B and i.size < 2:
+        return 8
+    if i.opcode in (_LD64B, *_ST64B) and i.size == 3 and not i.ordering:
+        return 64
+    return None
+
+
+#: Registers by opcode, as many as there are structures' elements times repetitions.
+_STRUCTURES: Final = {0: 4, 2: 4, 4: 3, 6: 3, 7: 1, 8: 2, 10: 2}
+
+
+def _structures_size(i: LoadStructures) -> int | None:
+    registers = _STRUCTURES.get(i.opcode)
+    return None if registers is None else registers * (16 if i.Q else 8)
+
+
+def _structure_size(i: LoadStructure) -> int | None:
+    registers = ((i.opcode & 1) << 1 | i.R) + 1
+    match i.opcode >> 1:
         case 3:
-            element = 1 << (word >> 10 & 3)
+            return registers << i.size if i.L else None  # all lanes: LD1R to LD4R
         case 2:
-            element = 8 if word >> 10 & 1 else 4
+            return registers * 4 << (i.size & 1) if i.size < 2 else None
         case scale:
-            element = 1 << scale
-    return x(word >> 5 & 31), count * element
+            return registers << scale

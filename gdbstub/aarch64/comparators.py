@@ -1,6 +1,6 @@
-"""What a breakpoint comparator is written with.
+"""Values of the registers of breakpoint comparators.
 
-Watchpoints' values depend on what is watched; ``gdbstub/hwbp.py`` has them.
+Those of watchpoint comparators depend on what is watched: see ``gdbstub/hwbp.py``.
 """
 
 from typing import Final
@@ -14,12 +14,12 @@ _VA_BITS: Final = 53
 
 
 def canonical(gva: int) -> int:
-    """*gva* as a comparator wants it: its top bits repeat bit 52 (DBGBVR.RESS)."""
+    """Return *gva* with its top bits equal to bit 52, as a comparator needs it (DBGBVR.RESS)."""
     low = gva & (1 << _VA_BITS) - 1
     sign = 1 << _VA_BITS - 1
     return ((low ^ sign) - sign) & (1 << 64) - 1
 
 
 def breakpoint_at(gva: int) -> tuple[int, int]:
-    """DBGBCR and DBGBVR that stop at *gva*."""
+    """Return the DBGBCR and DBGBVR of a breakpoint at *gva*."""
     return int(ENABLED_BREAKPOINT), canonical(gva) & -4

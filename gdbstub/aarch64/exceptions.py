@@ -1,7 +1,7 @@
-"""Taking a debug exception to EL1 as hardware would, from values to values.
+"""Entry of a debug exception to EL1 as hardware does it, from values to values.
 
-It touches no vCPU: the caller reads ``Before`` and writes ``After``. Source: Arm ARM D1.3.5
-"Exception entry"; compared with the kernel's own entry in arch/arm64/kvm/hyp/exception.c.
+The caller reads ``Before`` from a vCPU and writes ``After`` to it. Source: Arm ARM D1.3.5
+"Exception entry"; compared with Linux's arch/arm64/kvm/hyp/exception.c.
 """
 
 from typing import Final, NamedTuple
@@ -10,13 +10,16 @@ from gdbstub.aarch64.sysreg import EC, ESR, MDSCR, PSTATE, SCTLR
 
 EL1H: Final = PSTATE(EL=1, SP=1)
 
-# One higher when the exception is taken from the exception level that it is taken to.
+# The class is one higher if the exception is taken from the level that it is taken to.
 _TWO_CLASSES: Final = {EC.BREAKPOINT_LOWER, EC.STEP_LOWER, EC.WATCHPOINT_LOWER}
 _WITH_FAR: Final = {EC.WATCHPOINT_LOWER, EC.WATCHPOINT_SAME}
 
 
 class Before(NamedTuple):
-    """What entry depends on. ``tagged`` is whether the VM has MTE, which defines PSTATE.TCO."""
+    """State that entry depends on.
+
+    ``tagged`` is True if the VM has MTE, with which PSTATE.TCO is defined.
+    """
 
     pc: int
     pstate: PSTATE
@@ -27,7 +30,7 @@ class Before(NamedTuple):
 
 
 class After(NamedTuple):
-    """What entry writes; ``far`` is None where FAR_EL1 keeps its value."""
+    """State that entry writes; ``far`` is None if FAR_EL1 keeps its value."""
 
     pc: int
     pstate: PSTATE
@@ -38,7 +41,7 @@ class After(NamedTuple):
 
 
 def vector(pstate: PSTATE) -> int:
-    """Offset from VBAR_EL1 of the synchronous vector for an exception from *pstate*."""
+    """Return the offset from VBAR_EL1 of the synchronous vector for an exception from *pstate*."""
     if pstate.nRW:
         return 0x600
     if pstate.EL == 0:
@@ -47,7 +50,7 @@ def vector(pstate: PSTATE) -> int:
 
 
 def enter(before: Before, syndrome: ESR, far: int) -> After:
-    """The state after taking the exception that KVM reported as *syndrome*.
+    """Return the state after entry of the exception that KVM reported as *syndrome*.
 
     KVM reports exceptions as taken to EL2, so their class is always the "lower EL" one.
     """
@@ -68,7 +71,7 @@ def enter(before: Before, syndrome: ESR, far: int) -> After:
         pc=before.vbar + vector(old),
         pstate=new,
         elr=before.pc,
-        # KVM keeps SS set while it steps; the guest must not see that unless it steps itself.
+        # KVM keeps PSTATE.SS set while it steps. The guest must see it only if it steps itself.
         spsr=old if before.mdscr.SS else PSTATE(old, SS=0),
         esr=esr,
         far=far if esr.EC in _WITH_FAR else None,

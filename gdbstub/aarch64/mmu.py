@@ -1,6 +1,6 @@
 """Stage-1 translation of the EL1&0 regime, as pure functions over a ``read(ipa, length)``.
 
-It checks no permission and sets no flag: a debugger sees what is mapped, whoever may touch it.
+Permissions are not checked and no flag is set: a debugger sees whatever is mapped.
 Source: Arm ARM D8.2 "Translation process", D8.3 "Translation table descriptor formats".
 """
 
@@ -18,9 +18,9 @@ Read = Callable[[int, int], bytes]
 # log2 of the granule, by TCR_EL1.TG0 and TG1, which encode the same three differently.
 _TG0: Final = {0b00: 12, 0b01: 16, 0b10: 14}
 _TG1: Final = {0b01: 14, 0b10: 12, 0b11: 16}
-#: Bits of a physical address, by TCR_EL1.IPS and ID_AA64MMFR0_EL1.PARange.
+#: Size of a physical address in bits, by TCR_EL1.IPS and ID_AA64MMFR0_EL1.PARange.
 PA_BITS: Final = (32, 36, 40, 42, 44, 48, 52, 56)
-_LPA: Final = 52  # the bits of the largest one that stage 1 makes
+_LPA: Final = 52  # bits of the largest address that stage 1 makes
 _IPS_52: Final = 0b110
 _MAX_TNSZ: Final = {12: 48, 14: 48, 16: 47}  # with FEAT_TTST
 _LAST: Final = 3  # the level of pages
@@ -28,9 +28,9 @@ _TOP_BYTE: Final = 0xFF << 56
 
 
 class Regime(NamedTuple):
-    """The registers that decide a translation, as one vCPU has them at one moment.
+    """Registers that decide a translation, as one vCPU has them at one moment.
 
-    ``pa_bits`` is what it implements: ``PA_BITS`` of its ID_AA64MMFR0_EL1.PARange.
+    ``pa_bits`` is ``PA_BITS`` of its ID_AA64MMFR0_EL1.PARange.
     """
 
     sctlr: SCTLR
@@ -41,14 +41,14 @@ class Regime(NamedTuple):
 
 
 class Mapping(NamedTuple):
-    """Where a virtual address lies: ``size`` bytes from ``ipa`` on lie together."""
+    """Physical place of a virtual address: ``size`` contiguous bytes from ``ipa`` on."""
 
     ipa: int
     size: int
 
 
 class Type(Enum):
-    """What a descriptor is (Arm ARM D8.3.1)."""
+    """Type of a descriptor (Arm ARM D8.3.1)."""
 
     TABLE = "table"
     BLOCK = "block"
@@ -59,8 +59,8 @@ class Type(Enum):
 class WalkStep(NamedTuple):
     """One table that a walk looks into.
 
-    ``entry`` is which of its entries holds the ``descriptor``, and ``output`` the address in that:
-    the next table's, the block's or the page's.
+    ``entry`` is the number of the entry that holds the ``descriptor``. ``output`` is the address
+    in that: the next table's, the block's or the page's.
     """
 
     level: int
@@ -72,11 +72,11 @@ class WalkStep(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """A translation with all its steps, for a person.
+    """A translation with all its steps.
 
-    With the MMU off there are none. ``granule`` is the logarithm of its size and ``bits``
-    those of an input address, both 0 where no table is looked into. ``fault`` says why there
-    is no ``mapping``.
+    There are none with the MMU off. ``granule`` is the base-2 logarithm of the granule's size
+    and ``bits`` the size of an input address; both are 0 if no table is looked into. ``fault``
+    is the reason for having no ``mapping``.
     """
 
     regime: Regime
@@ -89,10 +89,10 @@ class Walk(NamedTuple):
 
 
 class _Tables(NamedTuple):
-    """One half of the virtual addresses: how its tables are read, and where the first is.
+    """The format and the place of the tables for one half of the virtual addresses.
 
-    ``bits`` are those of an input address, ``output_bits`` those that an output may have;
-    ``ds`` says that descriptors have the format for 52 bits of the 4 and 16 K granules.
+    ``bits`` is the size of an input address, ``output_bits`` the largest size of an output.
+    ``ds`` is True if descriptors have the format of the 4 and 16 K granules for 52 bits.
     """
 
     granule: int
@@ -105,11 +105,11 @@ class _Tables(NamedTuple):
     order: str
 
     def shift(self, level: int) -> int:
-        """How many bits of an address an entry of this level leaves untranslated."""
+        """Return the number of address bits that an entry of this level leaves untranslated."""
         return self.granule + (_LAST - level) * (self.granule - 3)
 
     def index_bits(self, level: int) -> int:
-        """How many bits of an address choose an entry of a table of this level."""
+        """Return the number of address bits that choose an entry of a table of this level."""
         return min(self.granule - 3, self.bits - self.shift(level))
 
     def type(self, level: int, descriptor: int) -> Type:
@@ -121,7 +121,7 @@ class _Tables(NamedTuple):
         return Type.INVALID
 
     def _has_blocks(self, level: int) -> bool:
-        """Whether this level may hold blocks (Arm ARM D8.3.1, "Block descriptor")."""
+        """Return True if this level may hold blocks (Arm ARM D8.3.1, "Block descriptor")."""
         if level == 2:
             return True
         match self.granule:
@@ -132,7 +132,7 @@ class _Tables(NamedTuple):
         return level == 1 and self.pa_bits >= _LPA
 
     def output(self, descriptor: int, shift: int) -> int:
-        """A descriptor's output address, aligned to ``1 << shift``."""
+        """Return a descriptor's output address, aligned to ``1 << shift``."""
         if self.ds:
             low = descriptor & (1 << 50) - 1
             high = descriptor >> 8 & 3
@@ -145,7 +145,7 @@ class _Tables(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _tables(regime: Regime, upper: int) -> _Tables:
-    """What TCR_EL1 and a TTBR say of one half.
+    """Return the tables that TCR_EL1 and a TTBR give one half.
 
     Raises:
         MemoryFault: it has no tables.
@@ -180,7 +180,7 @@ def _tables(regime: Regime, upper: int) -> _Tables:
 
 
 def _select(regime: Regime, gva: int) -> _Tables:
-    """The tables that *gva* is looked up in (Arm ARM D8.2.4).
+    """Return the tables that *gva* is looked up in (Arm ARM D8.2.4).
 
     Raises:
         MemoryFault: there are none.
@@ -195,7 +195,7 @@ def _select(regime: Regime, gva: int) -> _Tables:
 
 
 def _steps(tables: _Tables, gva: int, read: Read) -> Iterator[WalkStep]:
-    """Every table on the way, as far as it goes; the last step is at the block or page.
+    """Yield a step for each table on the way; the last is at the block or page.
 
     Raises:
         MemoryFault: no translation.
@@ -230,10 +230,10 @@ def _steps(tables: _Tables, gva: int, read: Read) -> Iterator[WalkStep]:
 
 
 def _flat(regime: Regime, gva: int) -> Mapping:
-    """Where *gva* lies with the MMU off; tags are dropped even then (TCR_EL1.TBI0).
+    """Return the place of *gva* with the MMU off; a tag is dropped even then (TCR_EL1.TBIn).
 
     Raises:
-        MemoryFault: it is larger than a physical address.
+        MemoryFault: *gva* is larger than a physical address.
     """
     ignored = regime.tcr.TBI1 if gva >> 55 & 1 else regime.tcr.TBI0
     ipa = gva & ~_TOP_BYTE if ignored else gva
@@ -245,7 +245,7 @@ def _flat(regime: Regime, gva: int) -> Mapping:
 
 
 def walk(regime: Regime, gva: int, read: Read) -> Walk:
-    """How *gva* is translated, step by step; raises nothing."""
+    """Return the translation of *gva* step by step, with the reason if there is none."""
     try:
         if not regime.sctlr.M:
             return Walk(regime, gva, mapping=_flat(regime, gva))
@@ -264,22 +264,22 @@ def walk(regime: Regime, gva: int, read: Read) -> Walk:
 
 
 def translate(regime: Regime, gva: int, read: Read) -> Mapping:
-    """The physical place of *gva*, and how many bytes from there on its block or page has.
+    """Return the physical place of *gva*, as far as its block or page goes.
 
     Raises:
-        MemoryFault: no translation; or a table lies where no RAM is.
+        MemoryFault: no translation, or a table is not in RAM.
     """
     return next(pieces(regime, gva, 1, read))
 
 
 def pieces(regime: Regime, gva: int, length: int, read: Read) -> Iterator[Mapping]:
-    """Where *length* bytes from *gva* on lie: pieces in order, neighbours made one.
+    """Yield the physical places of *length* bytes from *gva* on, in order.
 
-    A table of blocks or pages is read once, however many of its entries the range takes.
-    The last piece may go on behind the range.
+    Adjacent pieces of one table are joined. A table of blocks or pages is read once, however
+    many of its entries the range takes. The last piece may go on behind the range.
 
     Raises:
-        MemoryFault: what comes next has no translation.
+        MemoryFault: the next address has no translation.
     """
     end = gva + length
     while gva < end:
@@ -296,7 +296,7 @@ def pieces(regime: Regime, gva: int, length: int, read: Read) -> Iterator[Mappin
 def _pieces_of_a_table(
     tables: _Tables, leaf: WalkStep, gva: int, length: int, read: Read
 ) -> Iterator[Mapping]:
-    """``pieces`` as far as the table of *leaf*, where *gva* is, goes on with such entries."""
+    """Yield ``pieces`` from *gva* on, up to the end of the table of *leaf*."""
     size = 1 << tables.shift(leaf.level)
     offset = gva & size - 1
     ipa, together = leaf.output + offset, size - offset
@@ -310,7 +310,7 @@ def _pieces_of_a_table(
 
 
 def _following(tables: _Tables, leaf: WalkStep, most: int, read: Read) -> Iterator[int]:
-    """Outputs of the entries behind *leaf* in its table, up to the first of another kind."""
+    """Yield the outputs of the entries after *leaf* in its table, up to one of another type."""
     first = leaf.entry + 1
     count = min(most, (1 << tables.index_bits(leaf.level)) - first)
     try:

@@ -1,16 +1,8 @@
-"""Allocation tags as the Arm ARM has them (D10 "The Memory Tagging Extension").
-
-It reads and writes none.
-"""
+"""Granules and allocation tags of memory (Arm ARM D10 "The Memory Tagging Extension")."""
 
 from typing import Final
 
-#: Bytes that have one tag.
+#: Bytes that share one tag.
 GRANULE: Final = 16
-#: A tag has four bits.
+#: The largest value of a tag, which has four bits.
 LARGEST_TAG: Final = 0xF
-
-
-def granules(address: int, length: int) -> range:
-    """The addresses of the granules that a range touches."""
-    return range(address & -GRANULE, address + length, GRANULE) if length else range(0)

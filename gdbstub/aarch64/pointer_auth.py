@@ -1,6 +1,6 @@
-"""Where a signed pointer holds its PAC, by the translation control of the moment.
+"""Bits of a signed pointer that hold its PAC.
 
-It signs and strips nothing. Source: Arm ARM D8.8 (FEAT_PAuth), CalculateBottomPACBit, AddPAC.
+Source: Arm ARM D8.8 (FEAT_PAuth), CalculateBottomPACBit, AddPAC.
 """
 
 from typing import Final
@@ -15,10 +15,10 @@ _SIZES: Final = range(9, 48 + 1)
 
 
 def pac_mask(sctlr: SCTLR, tcr: TCR, *, high: bool, code: bool) -> int:
-    """The bits that hold the PAC of a pointer to the low or the *high* half, to *code* or data.
+    """Return the bits that hold the PAC of a pointer to the low or *high* half, to *code* or data.
 
-    They are never bits of a valid address. None at all before the MMU is on, where addresses
-    are physical ones, and where TCR_EL1 holds a size that nothing can have.
+    They are never bits of a valid address. The mask is 0 while the MMU is off, since addresses
+    are physical ones then, and if TCR_EL1 holds a size that no implementation has.
     """
     tsz, tbi, tbid = (tcr.T1SZ, tcr.TBI1, tcr.TBID1) if high else (tcr.T0SZ, tcr.TBI0, tcr.TBID0)
     if not sctlr.M or tsz not in _SIZES:

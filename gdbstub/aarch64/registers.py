@@ -1,55 +1,22 @@
 """The AArch64 registers, one row each, in GDB's order and with KVM's ids.
 
-It reads and writes nothing: a ``Vcpu`` does, and a row is its key.
+It reads and writes nothing: a ``Vcpu`` does, and a row is its key. The ``id`` of a row is the
+argument of KVM_GET_ONE_REG (linux/Documentation/virt/kvm/api.rst, 4.68). It is 0 where a client's
+register follows from others and no vCPU has it as such.
 """
 
 from typing import Final
 
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.aarch64.system_registers import TABLE, Mrs
+from gdbstub.architecture import Register
 
 CORE: Final = "org.gnu.gdb.aarch64.core"
 FPU: Final = "org.gnu.gdb.aarch64.fpu"
 PAUTH: Final = "org.gnu.gdb.aarch64.pauth_v2"
 TLS: Final = "org.gnu.gdb.aarch64.tls"
-#: Not GDB's, whose names for features mean something to it.
+#: A name of our own: GDB expects certain registers in features of its own names.
 SYSTEM: Final = "org.kvm-gdbstub.aarch64.system"
-
-
-class Register:
-    """One register, which is equal to no other.
-
-    ``id`` is what KVM_GET_ONE_REG takes (linux/Documentation/virt/kvm/api.rst, 4.68), 0 where
-    a client's register follows from others and no vCPU has it as such;
-    ``number`` is what a client calls it; ``feature`` the part of the target description that
-    shows it, ``None`` for a register that only the debugger itself reads.
-    """
-
-    __slots__ = ("bits", "feature", "id", "moving", "name", "number", "type")
-
-    def __init__(
-        self,
-        name: str,
-        bits: int,
-        id: int,
-        type: str = "int",
-        feature: str | None = None,
-        number: int = -1,
-        moving: int = 0,
-    ) -> None:
-        self.name: Final = name
-        self.bits: Final = bits
-        self.id: Final = id
-        self.type: Final = type
-        self.feature: Final = feature
-        self.number: Final = number
-        #: Bits that change by themselves, so that a value written need not be the one read next.
-        self.moving: Final = moving
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        return self.bits // 8
 
 
 _SIZE: Final = {32: 0x0020 << 48, 64: 0x0030 << 48, 128: 0x0040 << 48}
@@ -57,12 +24,12 @@ _ARM64: Final = 0x6000 << 48
 
 
 def core_id(offset: int, bits: int = 64) -> int:
-    """The id of the member at byte *offset* of ``struct kvm_regs``."""
+    """Return the id of the member at byte *offset* of ``struct kvm_regs``."""
     return _ARM64 | _SIZE[bits] | 0x10 << 16 | offset // 4
 
 
 def sysreg_id(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
-    """The id of a system register, by its encoding in MRS."""
+    """Return the id of a system register by its encoding in MRS."""
     return _ARM64 | _SIZE[64] | 0x13 << 16 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
 
 
@@ -75,11 +42,11 @@ def _v(n: int) -> Register:
 
 
 def _banked(name: str, number: int, offset: int, type_: str) -> Register:
-    """A system register that KVM keeps in ``struct kvm_regs``."""
+    """Return the row of a system register that KVM keeps in ``struct kvm_regs``."""
     return Register(name, 64, core_id(offset), type_, SYSTEM, number)
 
 
-# KVM's ids of these two are each other's, by an accident of its ABI (uapi/asm/kvm.h).
+# KVM has the ids of these two swapped, by a mistake that is part of its ABI (uapi/asm/kvm.h).
 _SWAPPED: Final = {"CNTVCT_EL0": (3, 3, 14, 3, 2), "CNTV_CVAL_EL0": (3, 3, 14, 0, 2)}
 _ISTATUS: Final = 1 << 2
 _MOVING: Final = {
@@ -92,13 +59,14 @@ _MOVING: Final = {
 
 def _system(row: Mrs, number: int) -> Register:
     id_ = sysreg_id(*_SWAPPED.get(row.name, row[1:6]))
-    return Register(row.name, 64, id_, row.type, SYSTEM, number, _MOVING.get(row.name, 0))
+    type_ = row.shown_as if isinstance(row.shown_as, str) else row.shown_as.__name__
+    return Register(row.name, 64, id_, type_, SYSTEM, number, _MOVING.get(row.name, 0))
 
 
 X: Final = tuple(_x(n) for n in range(31))
 V: Final = tuple(_v(n) for n in range(32))
 
-# The stack pointer in use is one of these by PSTATE: see ``stack_pointer``.
+# Which of these ``sp`` is depends on PSTATE: see ``stack_pointer``.
 SP: Final = Register("sp", 64, 0, "data_ptr", CORE, 31)
 SP_EL0: Final = _banked("SP_EL0", 0x200, 0xF8, "data_ptr")
 SP_EL1: Final = _banked("SP_EL1", 0x201, 0x110, "data_ptr")
@@ -111,7 +79,7 @@ FPCR: Final = Register("fpcr", 32, core_id(0x354, 32), "int", FPU, 67)
 
 ELR_EL1: Final = _banked("ELR_EL1", 0x202, 0x118, "code_ptr")
 SPSR_EL1: Final = _banked("SPSR_EL1", 0x203, 0x120, "SPSR")
-#: What MRS reads depends on CSSELR_EL1: see ``ccsidr``.
+#: The value that MRS reads depends on CSSELR_EL1: see ``ccsidr``.
 CCSIDR_EL1: Final = Register("CCSIDR_EL1", 32, 0x6020_0000_0011_0000, "uint32", SYSTEM, 0x208)
 _BANKED: Final = (
     *(SP_EL0, SP_EL1, ELR_EL1, SPSR_EL1),
@@ -122,8 +90,8 @@ _BANKED: Final = (
     CCSIDR_EL1,
 )
 
-#: Every system register that any machine shows, by name. Their numbers leave room for more
-#: of the client's registers, and do not depend on which of them a machine has.
+#: All system registers that any machine shows, by name. Their numbers do not depend on which of
+#: them a machine has, and leave room for more registers of GDB's.
 SYSTEM_REGISTERS: Final = {row.name: row for row in _BANKED} | {
     row.name: _system(row, 0x210 + place) for place, row in enumerate(TABLE)
 }
@@ -145,14 +113,14 @@ CNTVCT_EL0: Final = SYSTEM_REGISTERS["CNTVCT_EL0"]
 
 # Client registers: numbers 0 to 85 are GDB's own (gdb/arch/aarch64.h), of which SVE takes 34 on.
 
-#: What ``g`` carries.
+#: The registers in a ``g`` packet.
 GENERAL: Final = (*X, SP, PC, CPSR)
-#: What stop replies carry: with these GDB goes round its steps without a ``g``, and shows frames
-#: with none or one where a variable is in another register. Each costs a system call a stop.
+#: The registers in a stop reply. With these GDB needs no ``g`` between steps, and at most one to
+#: show a frame, if a variable is in another register. Each costs a system call a stop.
 EXPEDITED: Final = (X[29], X[30], SP, PC, CPSR)
-#: The vectors and what belongs to them, of a vCPU without SVE; ``sve.py`` has the others.
+#: Vectors, FPSR and FPCR of a vCPU without SVE; ``sve.py`` has those of one with SVE.
 FPSIMD: Final = (*V, FPSR, FPCR)
-#: Which bits of a pointer hold its PAC; of data and of code, in the low half and in the high.
+#: Masks of the bits that hold a PAC: of pointers to data and code, in the low and the high half.
 PAC_MASKS: Final = tuple(
     Register(name, 64, 0, "uint64", PAUTH, 86 + n)
     for n, name in enumerate(("pauth_dmask", "pauth_cmask", "pauth_dmask_high", "pauth_cmask_high"))
@@ -161,13 +129,13 @@ TPIDR: Final = Register("tpidr", 64, SYSTEM_REGISTERS["TPIDR_EL0"].id, "data_ptr
 
 
 def stack_pointer(pstate: PSTATE) -> Register:
-    """The row that ``sp`` stands for in this PSTATE (Arm ARM D1.2.2; R13 is X13 in AArch32)."""
+    """Return the row that ``sp`` is in this PSTATE (Arm ARM D1.2.2; R13 is X13 in AArch32)."""
     if pstate.nRW:
         return X[13]
     return SP_EL1 if pstate.SP and pstate.EL == 1 else SP_EL0
 
 
 def ccsidr(csselr: int) -> Register:
-    """The row that CCSIDR_EL1 stands for with this CSSELR_EL1 (KVM_REG_ARM_DEMUX_ID_CCSIDR)."""
+    """Return the row that CCSIDR_EL1 is with this CSSELR_EL1 (KVM_REG_ARM_DEMUX_ID_CCSIDR)."""
     row = CCSIDR_EL1
     return Register(row.name, row.bits, row.id | csselr & 0xF, row.type, row.feature, row.number)

@@ -1,16 +1,17 @@
-"""The registers of the Scalable Vector Extension, for each length that a vector may have.
+"""Registers of the Scalable Vector Extension, for each length that a vector may have.
 
-It reads none. Source: linux/Documentation/virt/kvm/api.rst, 4.68; Arm ARM B1.2.
+Source: linux/Documentation/virt/kvm/api.rst, 4.68; Arm ARM B1.2.
 """
 
 from functools import cache
 from typing import Final
 
-from gdbstub.aarch64.registers import FPCR, FPSR, Register
+from gdbstub.aarch64.registers import FPCR, FPSR
+from gdbstub.architecture import Register
 
 SVE: Final = "org.gnu.gdb.aarch64.sve"
 
-#: Vector lengths are multiples of it, in bits.
+#: The unit of vector lengths, in bits.
 QUADWORD: Final = 128
 MAX_BITS: Final = 2048
 
@@ -26,9 +27,9 @@ VG: Final = Register("vg", 64, 0, "int", SVE, 85)
 
 @cache
 def sve_registers(bits: int) -> tuple[Register, ...]:
-    """The rows of a vCPU whose longest vectors have *bits*, in the order of their numbers.
+    """Return the rows of a vCPU whose longest vectors have *bits*, in the order of their numbers.
 
-    KVM's registers have room for the longest of all; what is above *bits* reads as 0.
+    KVM's registers have room for the longest vectors of all; bits above *bits* read as 0.
     """
     vectors = (
         Register(f"z{n}", bits, _SVE_CLASS | _Z_SIZE | n << 5, "svev", SVE, 34 + n)
@@ -45,5 +46,5 @@ def sve_registers(bits: int) -> tuple[Register, ...]:
 
 
 def vector_lengths(vls: int) -> tuple[int, ...]:
-    """The lengths that a value of ``VLS`` names, in bits, the shortest first."""
+    """Return the vector lengths that a value of ``VLS`` names, in bits, the shortest first."""
     return tuple(QUADWORD * (n + 1) for n in range(MAX_BITS // QUADWORD) if vls >> n & 1)

@@ -1,15 +1,27 @@
 """AArch64 system registers, field for field as the Arm ARM names them (chapter D19).
 
-Only registers that the stub reads, builds or shows by their fields stand here; values come
-from a ``Vcpu``.
+Only registers that the stub reads, builds or shows by their fields are here; values come from a
+``Vcpu``. A field added to a class is shown to clients without any other change.
 """
 
 from enum import IntEnum
+from typing import Final
 
 from gdbstub.aarch64.bits import Bits, Word
 
+#: The class that has the fields of a register, by ``Register.type``.
+FIELDS: Final[dict[str, type["Fields"]]] = {}
 
-class PSTATE(Word):
+
+class Fields(Word):
+    """A register's value by its fields; each subclass is a type of registers for clients."""
+
+    def __init_subclass__(cls, types: tuple[str, ...] = ()) -> None:
+        """Make the class known as *types*; by default, as the type of its own name."""
+        FIELDS.update(dict.fromkeys(types or (cls.__name__,), cls))
+
+
+class PSTATE(Fields, types=("cpsr_flags", "SPSR")):
     """Process state, laid out as SPSR_EL1 holds it (Arm ARM C5.2.19)."""
 
     NZCV = Bits(31, 28)
@@ -37,8 +49,10 @@ class PSTATE(Word):
 
 
 class EC(IntEnum):
-    """ESR_ELx.EC of the exceptions that a debugger meets; lower EL first, then same EL."""
+    """ESR_ELx.EC of debug exceptions, from a lower exception level and from the same one."""
 
+    INSTRUCTION_ABORT_LOWER = 0x20
+    INSTRUCTION_ABORT_SAME = 0x21
     BREAKPOINT_LOWER = 0x30
     BREAKPOINT_SAME = 0x31
     STEP_LOWER = 0x32
@@ -49,7 +63,7 @@ class EC(IntEnum):
     BRK64 = 0x3C
 
 
-class ESR(Word):
+class ESR(Fields):
     """ESR_ELx, Exception Syndrome Register; ISS fields of the debug exceptions."""
 
     ISS2 = Bits(55, 32)
@@ -59,13 +73,13 @@ class ESR(Word):
     comment = Bits(15, 0)  # BRK, BKPT
     ISV = Bits(24)  # software step
     EX = Bits(6)  # software step: a load-exclusive was stepped
-    WPT = Bits(23, 18)  # watchpoint number, where WPTV says so
+    WPT = Bits(23, 18)  # watchpoint number, if WPTV is set
     WPTV = Bits(17)
     CM = Bits(8)  # cache maintenance
     WnR = Bits(6)  # watchpoint: a write
 
 
-class SCTLR(Word):
+class SCTLR(Fields):
     """SCTLR_EL1, System Control Register."""
 
     TIDCP = Bits(63)
@@ -128,7 +142,7 @@ class SCTLR(Word):
     M = Bits(0)
 
 
-class CPACR(Word):
+class CPACR(Fields):
     """CPACR_EL1, Architectural Feature Access Control Register."""
 
     TAM = Bits(30)
@@ -139,7 +153,7 @@ class CPACR(Word):
     ZEN = Bits(17, 16)
 
 
-class TCR(Word):
+class TCR(Fields):
     """TCR_EL1, Translation Control Register."""
 
     MTX1 = Bits(61)
@@ -184,7 +198,7 @@ class TCR(Word):
     T0SZ = Bits(5, 0)
 
 
-class MDSCR(Word):
+class MDSCR(Fields):
     """MDSCR_EL1, Monitor Debug System Control Register."""
 
     EnSTEPOP = Bits(50)
@@ -208,7 +222,7 @@ class MDSCR(Word):
     SS = Bits(0)
 
 
-class DBGBCR(Word):
+class DBGBCR(Fields):
     """DBGBCR<n>_EL1, Debug Breakpoint Control Registers."""
 
     BT = Bits(23, 20)
@@ -220,7 +234,7 @@ class DBGBCR(Word):
     E = Bits(0)
 
 
-class DBGWCR(Word):
+class DBGWCR(Fields):
     """DBGWCR<n>_EL1, Debug Watchpoint Control Registers."""
 
     MASK = Bits(28, 24)
@@ -234,7 +248,7 @@ class DBGWCR(Word):
     E = Bits(0)
 
 
-class ID_AA64PFR0(Word):
+class ID_AA64PFR0(Fields):
     """ID_AA64PFR0_EL1, AArch64 Processor Feature Register 0."""
 
     CSV3 = Bits(63, 60)
@@ -255,7 +269,7 @@ class ID_AA64PFR0(Word):
     EL0 = Bits(3, 0)
 
 
-class ID_AA64PFR1(Word):
+class ID_AA64PFR1(Fields):
     """ID_AA64PFR1_EL1, AArch64 Processor Feature Register 1."""
 
     PFAR = Bits(63, 60)
@@ -275,7 +289,7 @@ class ID_AA64PFR1(Word):
     BT = Bits(3, 0)
 
 
-class ID_AA64DFR0(Word):
+class ID_AA64DFR0(Fields):
     """ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0."""
 
     HPMN0 = Bits(63, 60)
@@ -296,7 +310,7 @@ class ID_AA64DFR0(Word):
     DebugVer = Bits(3, 0)
 
 
-class ID_AA64MMFR0(Word):
+class ID_AA64MMFR0(Fields):
     """ID_AA64MMFR0_EL1, AArch64 Memory Model Feature Register 0."""
 
     ECV = Bits(63, 60)

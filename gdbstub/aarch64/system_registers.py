@@ -1,13 +1,31 @@
 """The system registers that KVM may show, by name and encoding (Arm ARM D19; linux sys_regs.c).
 
-It knows neither KVM's ids nor which of them a machine has: ``registers.py`` makes rows of it.
+``registers.py`` makes rows with KVM's ids of them; each machine has only some of these.
 """
 
 from typing import Final, NamedTuple
 
+from gdbstub.aarch64.sysreg import (
+    CPACR,
+    DBGBCR,
+    DBGWCR,
+    ESR,
+    ID_AA64DFR0,
+    ID_AA64MMFR0,
+    ID_AA64PFR0,
+    ID_AA64PFR1,
+    MDSCR,
+    SCTLR,
+    TCR,
+    Fields,
+)
+
 
 class Mrs(NamedTuple):
-    """A register as MRS reads it: name, encoding, and the type that a client shows it by."""
+    """A register as MRS reads it: name, encoding, and the type that a client shows it by.
+
+    The type is one that the protocol predefines, or the class with the register's fields.
+    """
 
     name: str
     op0: int
@@ -15,29 +33,29 @@ class Mrs(NamedTuple):
     crn: int
     crm: int
     op2: int
-    type: str = "uint64"
+    shown_as: str | type[Fields] = "uint64"
 
 
 def _events(name: str, crm: int) -> list[Mrs]:
-    """One for each event counter of the PMU."""
+    """Return a row for each event counter of the PMU."""
     return [Mrs(name.format(n), 3, 3, 14, crm + n // 8, n % 8) for n in range(31)]
 
 
-def _comparators(name: str, op2: int, type_: str = "uint64") -> list[Mrs]:
-    """One for each breakpoint or watchpoint."""
+def _comparators(name: str, op2: int, type_: str | type[Fields] = "uint64") -> list[Mrs]:
+    """Return a row for each breakpoint or watchpoint."""
     return [Mrs(name.format(n), 2, 0, 0, n, op2, type_) for n in range(16)]
 
 
 #: A row's place here gives the register's number: a new row goes to the end.
 TABLE: Final = (
     # Control and translation.
-    Mrs("SCTLR_EL1", 3, 0, 1, 0, 0, "SCTLR"),
+    Mrs("SCTLR_EL1", 3, 0, 1, 0, 0, SCTLR),
     Mrs("ACTLR_EL1", 3, 0, 1, 0, 1),
-    Mrs("CPACR_EL1", 3, 0, 1, 0, 2, "CPACR"),
+    Mrs("CPACR_EL1", 3, 0, 1, 0, 2, CPACR),
     Mrs("SCTLR2_EL1", 3, 0, 1, 0, 3),
     Mrs("TTBR0_EL1", 3, 0, 2, 0, 0),
     Mrs("TTBR1_EL1", 3, 0, 2, 0, 1),
-    Mrs("TCR_EL1", 3, 0, 2, 0, 2, "TCR"),
+    Mrs("TCR_EL1", 3, 0, 2, 0, 2, TCR),
     Mrs("TCR2_EL1", 3, 0, 2, 0, 3),
     Mrs("MAIR_EL1", 3, 0, 10, 2, 0),
     Mrs("MAIR2_EL1", 3, 0, 10, 2, 1),
@@ -51,7 +69,7 @@ TABLE: Final = (
     Mrs("PAR_EL1", 3, 0, 7, 4, 0),
     # Exceptions.
     Mrs("VBAR_EL1", 3, 0, 12, 0, 0, "code_ptr"),
-    Mrs("ESR_EL1", 3, 0, 5, 2, 0, "ESR"),
+    Mrs("ESR_EL1", 3, 0, 5, 2, 0, ESR),
     Mrs("FAR_EL1", 3, 0, 6, 0, 0, "data_ptr"),
     Mrs("AFSR0_EL1", 3, 0, 5, 1, 0),
     Mrs("AFSR1_EL1", 3, 0, 5, 1, 1),
@@ -74,19 +92,19 @@ TABLE: Final = (
     Mrs("CNTP_CTL_EL0", 3, 3, 14, 2, 1),
     Mrs("CNTP_CVAL_EL0", 3, 3, 14, 2, 2),
     # The guest's own debugging.
-    Mrs("MDSCR_EL1", 2, 0, 0, 2, 2, "MDSCR"),
+    Mrs("MDSCR_EL1", 2, 0, 0, 2, 2, MDSCR),
     Mrs("MDCCINT_EL1", 2, 0, 0, 2, 0),
     Mrs("OSLSR_EL1", 2, 0, 1, 1, 4),
     *_comparators("DBGBVR{}_EL1", 4),
-    *_comparators("DBGBCR{}_EL1", 5, "DBGBCR"),
+    *_comparators("DBGBCR{}_EL1", 5, DBGBCR),
     *_comparators("DBGWVR{}_EL1", 6),
-    *_comparators("DBGWCR{}_EL1", 7, "DBGWCR"),
+    *_comparators("DBGWCR{}_EL1", 7, DBGWCR),
     # For AArch32 below EL1.
     Mrs("DBGVCR32_EL2", 2, 4, 0, 7, 0),
     Mrs("DACR32_EL2", 3, 4, 3, 0, 0),
     Mrs("IFSR32_EL2", 3, 4, 5, 0, 1),
     Mrs("FPEXC32_EL2", 3, 4, 5, 3, 0),
-    # Which CPU this is.
+    # Identification of the CPU.
     Mrs("MIDR_EL1", 3, 0, 0, 0, 0),
     Mrs("MPIDR_EL1", 3, 0, 0, 0, 5),
     Mrs("REVIDR_EL1", 3, 0, 0, 0, 6),
@@ -94,14 +112,14 @@ TABLE: Final = (
     Mrs("CTR_EL0", 3, 3, 0, 0, 1),
     Mrs("CLIDR_EL1", 3, 1, 0, 0, 1),
     Mrs("CSSELR_EL1", 3, 2, 0, 0, 0),
-    # What it can.
-    Mrs("ID_AA64PFR0_EL1", 3, 0, 0, 4, 0, "ID_AA64PFR0"),
-    Mrs("ID_AA64PFR1_EL1", 3, 0, 0, 4, 1, "ID_AA64PFR1"),
+    # Features.
+    Mrs("ID_AA64PFR0_EL1", 3, 0, 0, 4, 0, ID_AA64PFR0),
+    Mrs("ID_AA64PFR1_EL1", 3, 0, 0, 4, 1, ID_AA64PFR1),
     Mrs("ID_AA64PFR2_EL1", 3, 0, 0, 4, 2),
     Mrs("ID_AA64ZFR0_EL1", 3, 0, 0, 4, 4),
     Mrs("ID_AA64SMFR0_EL1", 3, 0, 0, 4, 5),
     Mrs("ID_AA64FPFR0_EL1", 3, 0, 0, 4, 7),
-    Mrs("ID_AA64DFR0_EL1", 3, 0, 0, 5, 0, "ID_AA64DFR0"),
+    Mrs("ID_AA64DFR0_EL1", 3, 0, 0, 5, 0, ID_AA64DFR0),
     Mrs("ID_AA64DFR1_EL1", 3, 0, 0, 5, 1),
     Mrs("ID_AA64DFR2_EL1", 3, 0, 0, 5, 2),
     Mrs("ID_AA64AFR0_EL1", 3, 0, 0, 5, 4),
@@ -110,12 +128,12 @@ TABLE: Final = (
     Mrs("ID_AA64ISAR1_EL1", 3, 0, 0, 6, 1),
     Mrs("ID_AA64ISAR2_EL1", 3, 0, 0, 6, 2),
     Mrs("ID_AA64ISAR3_EL1", 3, 0, 0, 6, 3),
-    Mrs("ID_AA64MMFR0_EL1", 3, 0, 0, 7, 0, "ID_AA64MMFR0"),
+    Mrs("ID_AA64MMFR0_EL1", 3, 0, 0, 7, 0, ID_AA64MMFR0),
     Mrs("ID_AA64MMFR1_EL1", 3, 0, 0, 7, 1),
     Mrs("ID_AA64MMFR2_EL1", 3, 0, 0, 7, 2),
     Mrs("ID_AA64MMFR3_EL1", 3, 0, 0, 7, 3),
     Mrs("ID_AA64MMFR4_EL1", 3, 0, 0, 7, 4),
-    # What it can in AArch32.
+    # Features in AArch32 state.
     Mrs("ID_PFR0_EL1", 3, 0, 0, 1, 0),
     Mrs("ID_PFR1_EL1", 3, 0, 0, 1, 1),
     Mrs("ID_DFR0_EL1", 3, 0, 0, 1, 2),

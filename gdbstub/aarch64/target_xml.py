@@ -1,36 +1,14 @@
-"""The target description that tells a client which registers there are.
+"""Types of AArch64 registers in the target description: vectors, and words with fields.
 
-It is made from the rows of ``registers.py`` and lists no register of its own.
+It lists no register and no field: those are the rows of ``registers.py`` and the classes of
+``sysreg.py``.
 """
 
-from collections.abc import Callable, Container, Sequence
-from functools import lru_cache, partial
-from itertools import groupby
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from gdbstub.aarch64.bits import Bits, Word
-from gdbstub.aarch64.registers import SYSTEM, Register
-from gdbstub.aarch64.sysreg import (
-    CPACR,
-    DBGBCR,
-    DBGWCR,
-    ESR,
-    ID_AA64DFR0,
-    ID_AA64MMFR0,
-    ID_AA64PFR0,
-    ID_AA64PFR1,
-    MDSCR,
-    PSTATE,
-    SCTLR,
-    TCR,
-)
-
-_HEAD: Final = """<?xml version="1.0"?>
-<!DOCTYPE target SYSTEM "gdb-target.dtd">
-<target version="1.0">
-<architecture>aarch64</architecture>
-<osabi>none</osabi>
-"""
+from gdbstub.aarch64.sysreg import FIELDS, Fields
 
 # A vector's views: letter, bits of an element, and the float type of that size.
 _VIEWS: Final = (
@@ -42,56 +20,24 @@ _VIEWS: Final = (
 )
 
 
-def target_xml(registers: Sequence[Register]) -> bytes:
-    """Describe *registers*, in the order of their numbers (GDB manual, G "Target Descriptions").
-
-    The OS ABI is "none" said aloud: without it GDB takes a kernel for a Linux program and
-    looks for signal frames. System registers have a group of their own, and GDB must not put
-    them back after it has called a function of the guest's.
-    """
-    return _build(tuple(registers))
+def type_xml(name: str, width: int) -> str:
+    """Define the type *name* of registers with *width* bits, unless the protocol predefines it."""
+    if fields := FIELDS.get(name):
+        return _flags(fields, name, width)
+    return _VECTORS[name](name, width) if name in _VECTORS else ""
 
 
-@lru_cache(maxsize=8)
-def _build(registers: tuple[Register, ...]) -> bytes:
-    shown = (row for row in registers if row.feature)
-    features = (_feature(name, list(rows)) for name, rows in groupby(shown, lambda r: r.feature))
-    return f"{_HEAD}{''.join(features)}</target>\n".encode()
-
-
-def _feature(name: str | None, rows: list[Register]) -> str:
-    types = {row.type: row.bits for row in rows}
-    lines = [_TYPES[type_](type_, bits) for type_, bits in types.items() if type_ in _TYPES]
-    more = ' group="system" save-restore="no"' if name == SYSTEM else ""
-    lines += (
-        f'<reg name="{row.name}" bitsize="{row.bits}" type="{row.type}" regnum="{row.number}"'
-        f"{more}/>\n"
-        for row in rows
-    )
-    return f'<feature name="{name}">\n{"".join(lines)}</feature>\n'
-
-
-def _flags(word: type[Word], name: str, width: int, only: Container[str] = ()) -> str:
-    """A flags type of *word*'s fields, from the lowest bit up; ones made of others are left out.
-
-    *only* names those to show where the meaning of the rest depends on them.
-    """
-    fields = {
-        key: bits
-        for key, bits in vars(word).items()
-        if isinstance(bits, Bits) and (not only or key in only)
-    }
-    masks = {key: bits.mask << bits.lo for key, bits in fields.items()}
+def _flags(fields: type[Fields], name: str, width: int) -> str:
+    """Define a flags type of *fields*, from the lowest bit up."""
     lines = (
-        f'<field name="{key}" start="{bits.lo}" end="{bits.lo + bits.mask.bit_length() - 1}"/>\n'
-        for key, bits in sorted(fields.items(), key=lambda item: item[1].lo)
-        if not any(other & masks[key] and other < masks[key] for other in masks.values())
+        f'<field name="{key}" start="{bits.lo}" end="{bits.lo + bits.width - 1}"/>\n'
+        for key, bits in fields.disjoint().items()
     )
     return f'<flags id="{name}" size="{width // 8}">\n{"".join(lines)}</flags>\n'
 
 
 def _vector_union(prefix: str, name: str, width: int) -> str:
-    """A union of every way to see a vector of *width* bits: ``$v0.s.f`` is four floats."""
+    """Define a union of all views of a vector of *width* bits: ``$v0.s.f`` is four floats."""
     vectors, unions, fields = "", "", ""
     for letter, bits, real in _VIEWS:
         kinds = [("f", real)] if real else []
@@ -107,27 +53,13 @@ def _vector_union(prefix: str, name: str, width: int) -> str:
 
 
 def _predicate(name: str, width: int) -> str:
-    """A bit for each byte of a vector, seen by bytes."""
+    """Define a vector of bytes for a predicate, which has a bit for each byte of a vector."""
     return f'<vector id="{name}" type="uint8" count="{width // 8}"/>\n'
 
 
-# Types that the protocol does not predefine, by the name that rows use: what makes one, given
-# its name and the width of a register in bits.
-_TYPES: Final[dict[str, Callable[[str, int], str]]] = {
-    "cpsr_flags": partial(_flags, PSTATE),
+# Types that are no fields' and that the protocol does not predefine, by the name that rows use.
+_VECTORS: Final[dict[str, Callable[[str, int], str]]] = {
     "aarch64v": partial(_vector_union, "v"),
     "svev": partial(_vector_union, "svev"),
     "svep": _predicate,
-    "SPSR": partial(_flags, PSTATE),
-    "SCTLR": partial(_flags, SCTLR),
-    "CPACR": partial(_flags, CPACR),
-    "TCR": partial(_flags, TCR),
-    "ESR": partial(_flags, ESR, only=("ISS2", "EC", "IL", "ISS")),
-    "MDSCR": partial(_flags, MDSCR),
-    "DBGBCR": partial(_flags, DBGBCR),
-    "DBGWCR": partial(_flags, DBGWCR),
-    "ID_AA64PFR0": partial(_flags, ID_AA64PFR0),
-    "ID_AA64PFR1": partial(_flags, ID_AA64PFR1),
-    "ID_AA64DFR0": partial(_flags, ID_AA64DFR0),
-    "ID_AA64MMFR0": partial(_flags, ID_AA64MMFR0),
 }

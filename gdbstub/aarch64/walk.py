@@ -1,6 +1,6 @@
-"""A translation's steps as text, and what their descriptors say besides an address.
+"""Attributes of translation table descriptors, and a translation's steps as text.
 
-It walks nothing: ``mmu.walk`` does. Source: Arm ARM D8.3.1 and D8.3.2, descriptor formats.
+``mmu.walk`` does the walk. Source: Arm ARM D8.3.1 and D8.3.2, descriptor formats.
 """
 
 from typing import Final
@@ -34,7 +34,7 @@ class LeafDescriptor(Word):
     AttrIndx = Bits(4, 2)
 
 
-#: Fields that are shown in words, by value.
+#: Meanings of fields that are shown with one, by value.
 _WORDS: Final = {
     "AP": ("EL1 writes", "EL1 and EL0 write", "EL1 reads", "EL1 and EL0 read"),
     "SH": ("non-shareable", "reserved", "outer shareable", "inner shareable"),
@@ -42,9 +42,9 @@ _WORDS: Final = {
 
 
 def attributes(walk: Walk) -> LeafDescriptor | None:
-    """What the block or page at the end of *walk* is; None where there is none.
+    """Return the attributes of the block or page at the end of *walk*; None if it has none.
 
-    With TCR_EL1.DS the descriptor has address bits where SH was, and TCR_EL1 has SH.
+    With TCR_EL1.DS the descriptor has address bits in place of SH, and TCR_EL1 has SH.
     """
     if not walk.steps or walk.steps[-1].type not in (Type.BLOCK, Type.PAGE):
         return None
@@ -56,7 +56,7 @@ def attributes(walk: Walk) -> LeafDescriptor | None:
 
 
 def render(walk: Walk) -> str:
-    """*walk* as lines: one for each table, and where it ends."""
+    """Return *walk* as lines: one for each table, and one for its result."""
     lines = [_head(walk)]
     for step in walk.steps:
         line = f"level {step.level:2}  {step.table:#x}[{step.entry}] = {step.descriptor:#018x}  "
@@ -84,13 +84,11 @@ def _head(walk: Walk) -> str:
 
 
 def _fields(word: Word) -> str:
-    """Single bits that are set by their names, other fields with their values."""
+    """Return single bits that are set by name, and other fields with their values."""
     shown = []
-    for name, bits in vars(type(word)).items():
-        if not isinstance(bits, Bits):
-            continue
+    for name, bits in word.declared().items():
         value = getattr(word, name)
-        if bits.mask == 1:
+        if bits.width == 1:
             shown += [name] if value else []
         elif name in _WORDS:
             shown.append(f"{name}={value} ({_WORDS[name][value]})")

@@ -1,12 +1,21 @@
-"""GDB's agent expressions: what decides and prints at a breakpoint, without asking the client.
+"""GDB's agent expressions: conditions and commands of breakpoints, evaluated beside the guest.
 
 It touches no guest: values come through ``EvaluationContext``. Bytes become an ``AgentProgram``
 once, when a client sends them. Source: GDB manual, appendix F "The GDB Agent Expression Mechanism".
 """
 
 from gdbstub.agent.clauses import Clauses
+from gdbstub.agent.conditions import ConditionTable, Outcome
 from gdbstub.agent.operations import EvaluationContext, Run
 from gdbstub.agent.printf import Format
 from gdbstub.agent.program import AgentProgram
 
-__all__ = ["AgentProgram", "Clauses", "EvaluationContext", "Format", "Run"]
+__all__ = [
+    "AgentProgram",
+    "Clauses",
+    "ConditionTable",
+    "EvaluationContext",
+    "Format",
+    "Outcome",
+    "Run",
+]

@@ -1,12 +1,13 @@
-"""Clauses: what a client attached to a breakpoint, its conditions and its commands.
+"""Clauses: the conditions and commands that a client attached to a breakpoint.
 
-It stops nothing: the debug core asks ``hold`` and ``output`` and acts on the answers. Neither
-raises. A condition that fails holds, and the client judges for itself; a command that fails says
-so in its output, since GDB resumes from a stop at such a breakpoint without stepping off it.
+It stops nothing: ``conditions`` calls ``hold`` and ``output`` and decides. Neither raises. A
+condition that fails counts as true, and the client evaluates it again. A command that fails puts
+the error into its output, since GDB resumes from a stop at such a breakpoint without stepping
+off it.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from typing import NamedTuple
 
 from gdbstub.agent.operations import EvaluationContext, Run
@@ -19,14 +20,14 @@ _TRUE = AgentProgram.compile(b"\x22\x01\x27")  # const8 1, end
 
 
 class Clauses(NamedTuple):
-    """One breakpoint's; a breakpoint that was inserted without any has the default ones.
+    """Conditions and commands of one breakpoint; the default is none of either.
 
-    Where there are commands, a hit is no stop: they run, and the guest goes on.
+    A breakpoint with commands never stops its thread: they run, and the guest goes on.
     """
 
     conditions: tuple[AgentProgram, ...] = ()
     commands: tuple[AgentProgram, ...] = ()
-    #: Whether the commands are obeyed while no client is there.
+    #: True if the commands are to run even while no client is connected.
     persist: bool = False
 
     @classmethod
@@ -35,21 +36,25 @@ class Clauses(NamedTuple):
     ) -> "Clauses":
         """Make programs of bytecode.
 
-        What cannot be evaluated is no error here, for a client could not show it: such a
-        condition always holds, and such a command prints what is wrong with it.
+        Bytecode that cannot be evaluated is no error here, for a client could not show it: such a
+        condition is always true, and such a command prints what is wrong with it.
         """
         return cls(tuple(map(_condition, conditions)), tuple(map(_command, commands)), persist)
 
-    def hold(self, context: EvaluationContext) -> bool:
-        """Whether a hit counts: one condition is enough, and so is none at all."""
+    def hold(
+        self, context: EvaluationContext, variables: MutableMapping[int, int] | None = None
+    ) -> bool:
+        """Return True if any condition is true, or if there is none."""
         if not self.conditions:
             return True
-        run = Run(context)
+        run = Run(context, variables)
         return any(_holds(program, run) for program in self.conditions)
 
-    def output(self, context: EvaluationContext) -> bytes:
-        """Run the commands; what they print."""
-        run = Run(context)
+    def output(
+        self, context: EvaluationContext, variables: MutableMapping[int, int] | None = None
+    ) -> bytes:
+        """Run the commands; return what they print."""
+        run = Run(context, variables)
         for program in self.commands:
             try:
                 program.execute(run)

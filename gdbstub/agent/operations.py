@@ -1,6 +1,6 @@
-"""The opcodes: a row for each says how it is encoded, what it does to the stack, and does it.
+"""Table of opcodes: the encoding of each, its effect on the stack, and the function that has it.
 
-It follows no jump and checks no depth: ``program`` has done so before an operation is called.
+It follows no jump and checks no depth: ``program`` does both before it calls an operation.
 Source: GDB manual, F.2 "Bytecode Descriptions".
 """
 
@@ -20,23 +20,18 @@ _MOST_OUTPUT: Final = 1 << 16
 
 
 class EvaluationContext(Protocol):
-    """Where an expression is evaluated: one vCPU, at rest at its breakpoint."""
-
-    @property
-    def variables(self) -> MutableMapping[int, int]:
-        """Trace state variables by number; they outlive an evaluation."""
-        ...
+    """Registers and memory of one thread, which is at rest at its breakpoint."""
 
     def register(self, number: int) -> int:
-        """The value of the register with this number in target.xml, at most 64 bits wide.
+        """Return the value of a register, by its number in the target description.
 
         Raises:
-            NoSuchRegister: there is none, or it is wider.
+            NoSuchRegister: there is none of that number, or it is wider than 64 bits.
         """
         ...
 
     def memory(self, gva: int, length: int) -> bytes:
-        """Read memory as the vCPU sees it now, short when the tail is unmapped.
+        """Read memory as the thread sees it now; the result is short if the tail is unmapped.
 
         Raises:
             MemoryFault: the first byte cannot be read.
@@ -45,20 +40,25 @@ class EvaluationContext(Protocol):
 
 
 class Run:
-    """The evaluations of one hit, with one budget: what operations touch besides the stack."""
+    """State that the evaluations of one hit share: context, variables, output, and time limit."""
 
-    # Of the class until they change: at most hits neither does.
+    # Class attributes until they change: at most hits neither does.
     output = b""
     _deadline = 0.0
 
-    def __init__(self, context: EvaluationContext) -> None:
+    def __init__(
+        self, context: EvaluationContext, variables: MutableMapping[int, int] | None = None
+    ) -> None:
+        """Begin one; without *variables* it has trace state variables of its own."""
         self.context = context
+        #: Trace state variables by number.
+        self.variables = {} if variables is None else variables
 
     def check(self) -> None:
-        """Called now and then; the time begins with the first call.
+        """Enforce the limits on time and output; the time begins with the first call.
 
         Raises:
-            AgentError: they take too long, or say too much.
+            AgentError: one of the limits is exceeded.
         """
         now = monotonic()
         if not self._deadline:
@@ -69,11 +69,11 @@ class Run:
             raise AgentError(f"what is evaluated prints more than {_MOST_OUTPUT} bytes")
 
     def read(self, gva: int, length: int) -> bytes:
-        """Exactly *length* bytes.
+        """Read exactly *length* bytes.
 
         Raises:
-            AgentError: there are fewer.
-            MemoryFault: there are none.
+            AgentError: fewer can be read.
+            MemoryFault: the first byte cannot be read.
         """
         data = self.context.memory(gva, length)
         if len(data) != length:
@@ -81,14 +81,14 @@ class Run:
         return data
 
 
-#: What an opcode and its operand have become.
+#: A function on the stack, made of an opcode and its operand.
 Operation = Callable[[list[int], Run], None]
 
 
 class Opcode(NamedTuple):
-    """One opcode: its name, the bytes of its operand, and how many values it pops and pushes.
+    """One opcode: its name, the size of its operand in bytes, the values that it pops and pushes.
 
-    ``make`` gives the operation for an operand; None where it would change nothing.
+    ``make`` returns the operation for an operand, or None where that would change nothing.
     """
 
     name: str
@@ -99,20 +99,20 @@ class Opcode(NamedTuple):
 
 
 def signed(value: int, bits: int = WIDTH) -> int:
-    """The low *bits* of *value* as a two's complement number."""
+    """Return the low *bits* of *value* as a two's complement number."""
     sign = 1 << bits - 1
     return ((value & (sign << 1) - 1) ^ sign) - sign
 
 
 def _div_signed(a: int, b: int) -> int:
-    """C's quotient, rounded towards zero."""
+    """Return C's quotient, rounded towards zero."""
     a, b = signed(a), signed(b)
     quotient = abs(a) // abs(b)
     return quotient if (a < 0) == (b < 0) else -quotient
 
 
 def _rem_signed(a: int, b: int) -> int:
-    """C's remainder, which has the sign of *a*."""
+    """Return C's remainder, which has the sign of *a*."""
     a, b = signed(a), signed(b)
     remainder = abs(a) % abs(b)
     return -remainder if a < 0 else remainder
@@ -136,7 +136,7 @@ def _less_signed(a: int, b: int) -> bool:
 
 
 def _binary(compute: Callable[[int, int], int]) -> Callable[[int], Operation]:
-    """An opcode that replaces a b, b on top, by what *compute* makes of them."""
+    """Make an opcode that replaces the two topmost values a b by *compute* of them; b is on top."""
 
     def operation(stack: list[int], run: Run) -> None:
         b = stack.pop()
@@ -146,7 +146,7 @@ def _binary(compute: Callable[[int, int], int]) -> Callable[[int], Operation]:
 
 
 def _fixed(operation: Operation) -> Callable[[int], Operation]:
-    """An opcode without an operand."""
+    """Make an opcode without an operand."""
     return lambda _: operation
 
 
@@ -230,7 +230,7 @@ def _pick(depth: int) -> Operation:
 def _getv(number: int) -> Operation:
     def operation(stack: list[int], run: Run) -> None:
         try:
-            stack.append(run.context.variables[number])
+            stack.append(run.variables[number])
         except KeyError:
             raise AgentError(f"trace state variable {number} was never set") from None
 
@@ -239,12 +239,12 @@ def _getv(number: int) -> Operation:
 
 def _setv(number: int) -> Operation:
     def operation(stack: list[int], run: Run) -> None:
-        run.context.variables[number] = stack[-1]
+        run.variables[number] = stack[-1]
 
     return operation
 
 
-#: Those that compute. ``pick`` looks at as many values as its operand says, and one more.
+#: Opcodes that compute. ``pick`` needs one value more than its operand says.
 ROWS: Final = {
     0x02: Opcode("add", 0, 2, 1, _binary(operator.add)),
     0x03: Opcode("sub", 0, 2, 1, _binary(operator.sub)),
@@ -286,14 +286,14 @@ ROWS: Final = {
 
 PICK: Final = 0x32
 
-# Those that lead somewhere, and the one whose operand has no fixed size.
+# Opcodes that jump or end, and the one whose operand has no fixed size.
 IF_GOTO: Final = 0x20
 GOTO: Final = 0x21
 END: Final = 0x27
 PRINTF: Final = 0x34
 
-#: Those that a message can name and nothing can do: there is no trace buffer, and GDB has
-#: never generated the floating-point ones.
+#: Opcodes that are not supported, by name: there is no trace buffer, and GDB has never generated
+#: the floating-point ones.
 REFUSED: Final = {
     0x01: "float", 0x0C: "trace", 0x0D: "trace_quick", 0x1B: "ref_float", 0x1C: "ref_double",
     0x1D: "ref_long_double", 0x1E: "l_to_d", 0x1F: "d_to_l", 0x2E: "tracev", 0x2F: "tracenz",

@@ -1,8 +1,8 @@
-"""The format language of an agent's ``printf``: C's, for integers and for strings of the guest.
+"""Format language of an agent's ``printf``: C's, for integers and for strings of the guest.
 
-It evaluates nothing. The text comes as it stood in the source, escapes and all (GDB manual, F.2
-"Bytecode Descriptions", ``printf``); the conversions are those of GDB's own ``printf`` command
-and of C.
+It evaluates nothing. GDB sends the text as the source has it, with its escapes (GDB manual, F.2
+"Bytecode Descriptions", ``printf``). The conversions are those of GDB's own ``printf`` command and
+of C.
 """
 
 import re
@@ -18,7 +18,7 @@ _WIDEST: Final = 1024  # characters that a width or a precision may ask for
 _LONGEST: Final = 1024  # bytes of a string that has no NUL
 _PIECE: Final = 256  # bytes of a string that are read at once
 
-# Compiled when first wanted, both: few sessions print, and every start would wait.
+# Both are compiled when first used: few sessions print, and every start would pay for them.
 _ESCAPE: Final = rb"(?s)\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.?))"
 _ESCAPED: Final = {
     b"a": b"\a", b"b": b"\b", b"e": b"\x1b", b"f": b"\f", b"n": b"\n", b"r": b"\r",
@@ -35,7 +35,7 @@ _FLOATS: Final = "eEfFgGaA"
 
 
 class Conversion(NamedTuple):
-    """One ``%`` and what follows it."""
+    """One conversion: ``%``, flags, width, precision, size and letter."""
 
     letter: str
     flags: str = ""
@@ -44,7 +44,7 @@ class Conversion(NamedTuple):
     bits: int = 64
 
     def render(self, value: int, memory: Memory) -> bytes:
-        """The text of *value*, an element of the agent's stack."""
+        """Return the text of *value*, an element of the agent's stack."""
         if self.letter == "s":
             return self._justified(self._string(value, memory))
         if self.letter == "c":
@@ -79,7 +79,7 @@ class Conversion(NamedTuple):
         return (prefix + digits).encode()
 
     def _string(self, gva: int, memory: Memory) -> bytes:
-        """The guest's string at *gva*, with a word about where it cannot be read."""
+        """Read the guest's string at *gva*; where it cannot be read, say so in the text."""
         if not gva:
             return b"(null)"
         limit = _LONGEST if self.precision is None else min(self.precision, _LONGEST)
@@ -101,7 +101,7 @@ class Conversion(NamedTuple):
 
 
 class Format(NamedTuple):
-    """A format, parsed: what is printed as it is, and what an argument stands for."""
+    """Parsed format: literal text and conversions, in order."""
 
     pieces: tuple[bytes | Conversion, ...]
 
@@ -122,11 +122,11 @@ class Format(NamedTuple):
 
     @property
     def arguments(self) -> int:
-        """How many values ``render`` takes."""
+        """Number of values that ``render`` takes."""
         return sum(isinstance(piece, Conversion) for piece in self.pieces)
 
     def render(self, values: Sequence[int], memory: Memory) -> bytes:
-        """The text of *values*, elements of the agent's stack, as many as ``arguments``."""
+        """Return the text of *values*, elements of the agent's stack, ``arguments`` of them."""
         rest = iter(values)
         return b"".join(
             piece.render(next(rest), memory) if isinstance(piece, Conversion) else piece

@@ -1,9 +1,9 @@
-"""Bytecode into a program, checked once; and its evaluation, within bounds.
+"""Compiler from bytecode to a program that is checked once, and its bounded evaluation.
 
-What each opcode does stands in ``operations``. All that can be known beforehand is checked
-beforehand: opcodes, operands, targets of jumps, and how deep the stack is at each of them.
-So an operation is a Python function that checks nothing, and a block of them, from one jump to
-the next, is a plain loop over a tuple. Source: GDB manual, F.1 "General Bytecode Design".
+``operations`` has the function of each opcode. The compiler checks opcodes, operands, targets of
+jumps, and the depth of the stack at each instruction. So an operation is a Python function that
+checks nothing, and a block of them, from one jump to the next, is a plain loop over a tuple.
+Source: GDB manual, F.1 "General Bytecode Design".
 """
 
 from typing import Final, NamedTuple
@@ -30,26 +30,26 @@ _BLOCK: Final = 128  # steps, after which the clock is looked at
 
 
 class Block(NamedTuple):
-    """Operations one after another, and where they lead: places in ``AgentProgram.blocks``."""
+    """Operations in a row, and the blocks that follow, as indices of ``AgentProgram.blocks``."""
 
     operations: tuple[Operation, ...]
-    #: Where to go on; None at an ``end``.
+    #: The next block; None at an ``end``.
     then: int | None = None
-    #: Where to go on if the value that is popped then is not zero; None: none is popped.
+    #: The next block if the value that is popped then is not zero; None: none is popped.
     taken: int | None = None
 
 
 class AgentProgram(NamedTuple):
-    """Bytecode that may be evaluated, as often as wanted and on any thread."""
+    """Compiled bytecode, which any thread may evaluate any number of times."""
 
     blocks: tuple[Block, ...]
 
     @classmethod
     def compile(cls, code: bytes) -> "AgentProgram":
-        """Check *code* and make a program of it; what no jump reaches is not looked at.
+        """Check *code* and make a program of it; code that no jump reaches is not checked.
 
         Raises:
-            AgentError: it cannot be evaluated, whatever the guest holds.
+            AgentError: the code is wrong, whatever the guest holds.
         """
         if len(code) > _LONGEST:
             raise AgentError(f"an expression of {len(code)} bytes is too long; {_LONGEST} at most")
@@ -57,11 +57,11 @@ class AgentProgram(NamedTuple):
 
     @classmethod
     def printing(cls, text: bytes) -> "AgentProgram":
-        """What prints *text*, always the same."""
+        """Make a program that prints *text*."""
         return cls((Block((_printf(Format((text,))),)),))
 
     def value(self, run: Run) -> int:
-        """Evaluate; what is then on top of the stack, 64 bits and unsigned.
+        """Evaluate; return the value that is then on top of the stack, 64 bits and unsigned.
 
         Raises:
             AgentError: it has no value: a fault, a division by zero, the budget is spent.
@@ -71,7 +71,7 @@ class AgentProgram(NamedTuple):
         raise AgentError("the expression leaves no value")
 
     def execute(self, run: Run) -> list[int]:
-        """Evaluate; the stack that is left. What it prints is added to ``run.output``.
+        """Evaluate; return the stack that is left. Printed text is appended to ``run.output``.
 
         Raises:
             AgentError: as for ``value``.
@@ -103,7 +103,7 @@ class AgentProgram(NamedTuple):
 
 
 def _printf(format_: Format) -> Operation:
-    """Function and channel are on top, then the arguments, the first one uppermost."""
+    """Make a printf: on the stack are the arguments, the first uppermost, channel and function."""
     count = format_.arguments
 
     def operation(stack: list[int], run: Run) -> None:
@@ -116,28 +116,28 @@ def _printf(format_: Format) -> Operation:
 
 
 class _Instruction(NamedTuple):
-    """One instruction, decoded; ``operation`` is None where it only leads somewhere."""
+    """One decoded instruction; ``operation`` is None for one that only jumps or ends."""
 
     pops: int
     pushes: int
     operation: Operation | None
-    #: Offsets of what comes next: none at an end, and at a branch first the one not taken.
+    #: Offsets of the next instructions: none at an end, and at a branch first the one not taken.
     next: tuple[int, ...]
 
 
 class _Compiler:
-    """Follows all paths through *code*, then cuts them into blocks."""
+    """Decoder of all paths through *code*, which it cuts into blocks."""
 
     def __init__(self, code: bytes) -> None:
         self.code = code
         self._instructions: dict[int, _Instruction] = {}
-        #: How deep the stack is before each instruction.
+        #: The depth of the stack before each instruction, by offset.
         self._depths: dict[int, int] = {}
-        #: Where paths meet: a block must begin there.
+        #: Offsets where paths meet: a block must begin there.
         self._joins: set[int] = set()
 
     def blocks(self) -> tuple[Block, ...]:
-        """The blocks, the one at offset 0 first.
+        """Return the blocks, the one at offset 0 first.
 
         Raises:
             AgentError: the code is wrong somewhere.
@@ -156,7 +156,7 @@ class _Compiler:
         return tuple(blocks)
 
     def _follow(self) -> None:
-        """Decode what can be reached, each instruction once, and check the depth of the stack."""
+        """Decode every reachable instruction once, and check the depth of the stack."""
         paths = [(0, 0)]
         while paths:
             offset, depth = paths.pop()
@@ -181,7 +181,7 @@ class _Compiler:
             paths += ((following, depth) for following in instruction.next)
 
     def _walk(self, offset: int) -> tuple[tuple[Operation, ...], tuple[int, ...]]:
-        """The operations of the block at *offset*, and the offsets where it leads."""
+        """Return the operations of the block at *offset*, and the offsets of the next blocks."""
         operations: list[Operation] = []
         while True:
             instruction = self._instructions[offset]
@@ -224,7 +224,7 @@ class _Compiler:
         return _Instruction(2 + count, 0, _printf(format_), (offset + 4 + length,))
 
     def _number(self, offset: int, size: int) -> int:
-        """An opcode or an operand; one of no bytes is 0."""
+        """Read an opcode or an operand of *size* bytes; of no bytes it is 0."""
         data = self.code[offset : offset + size]
         if len(data) < size:
             raise AgentError(f"no end: offset {offset} is outside of {len(self.code)} bytes")

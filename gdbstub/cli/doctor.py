@@ -1,6 +1,6 @@
-"""What this host can do for the stub, what is missing, and how to get it.
+"""``gdbstub doctor``: the host's KVM and programs, and how to install the missing ones.
 
-It changes nothing: a scratch VM is made and given back.
+Nothing is changed: a VM is created for the questions to KVM, and destroyed.
 """
 
 import json
@@ -12,13 +12,14 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from gdbstub.errors import InputError
-from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm_backend import open_kvm
+from gdbstub.errors import InputError, MachineError
+from gdbstub.kvm import abi
+from gdbstub.kvm.device import open_kvm
+from gdbstub.kvm.port import LOCAL, ioctl
 from gdbstub.vmm import gic
 from gdbstub.vmm.layout import Gic
 
-#: Program, the Debian package that has it, and what it is for.
+#: Program, its Debian package, and its purpose.
 _TOOLS: Final = (
     ("gdb-multiarch", "gdb-multiarch", "debugging arm64 guests from any machine"),
     ("qemu-system-aarch64", "qemu-system-arm", "the lab"),
@@ -31,7 +32,7 @@ _TOOLS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Kvm:
-    """What KVM on this host offers an arm64 guest."""
+    """Abilities of this host's KVM for an arm64 guest."""
 
     guest_debug: bool
     breakpoint_slots: int
@@ -46,25 +47,28 @@ class Kvm:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All of it. ``host`` is what ``--host auto`` comes to; ``missing`` are sentences."""
+    """Result of an examination."""
 
     kernel: str
     machine: str
+    #: The host that ``--host auto`` chooses: ``kvm`` or ``lab``.
     host: str
     kvm: Kvm | None
+    #: Version of each program; None if it is not installed.
     tools: dict[str, str | None]
+    #: One line of text for each missing thing, with the remedy.
     missing: list[str] = field(default_factory=list)
 
 
 def examine() -> Findings:
-    """Look at this host."""
+    """Examine this host."""
     missing: list[str] = []
     kvm = None
     machine = platform.machine()
     if machine == "aarch64":
         try:
             kvm = _examine_kvm()
-        except (InputError, OSError) as error:
+        except (InputError, MachineError) as error:
             missing.append(f"KVM: {error}")
     else:
         missing.append(f"KVM for arm64 guests: this machine is {machine}; guests run in the lab")
@@ -82,23 +86,23 @@ def _examine_kvm() -> Kvm:
     fd = open_kvm()
 
     def has(capability: int) -> int:
-        return max(0, kvm_abi.ioctl(fd, kvm_abi.CHECK_EXTENSION, capability))
+        return max(0, ioctl(LOCAL, fd, abi.CHECK_EXTENSION, capability))
 
     try:
-        vm = kvm_abi.ioctl(fd, kvm_abi.CREATE_VM)
+        vm = ioctl(LOCAL, fd, abi.CREATE_VM)
         try:
-            offered = [kind.name for kind in Gic if gic.offers(vm, kind)]
+            offered = [kind.name for kind in Gic if gic.offers(LOCAL, vm, kind)]
         finally:
             os.close(vm)
         return Kvm(
-            guest_debug=has(kvm_abi.CAP_SET_GUEST_DEBUG) > 0,
-            breakpoint_slots=has(kvm_abi.CAP_GUEST_DEBUG_HW_BPS),
-            watchpoint_slots=has(kvm_abi.CAP_GUEST_DEBUG_HW_WPS),
-            max_vcpus=has(kvm_abi.CAP_MAX_VCPUS),
-            ipa_bits=has(kvm_abi.CAP_ARM_VM_IPA_SIZE) or 40,
-            sve=has(kvm_abi.CAP_ARM_SVE) > 0,
-            pauth=has(kvm_abi.CAP_ARM_PTRAUTH_ADDRESS) > 0,
-            mte=has(kvm_abi.CAP_ARM_MTE) > 0,
+            guest_debug=has(abi.CAP_SET_GUEST_DEBUG) > 0,
+            breakpoint_slots=has(abi.CAP_GUEST_DEBUG_HW_BPS),
+            watchpoint_slots=has(abi.CAP_GUEST_DEBUG_HW_WPS),
+            max_vcpus=has(abi.CAP_MAX_VCPUS),
+            ipa_bits=has(abi.CAP_ARM_VM_IPA_SIZE) or 40,
+            sve=has(abi.CAP_ARM_SVE) > 0,
+            pauth=has(abi.CAP_ARM_PTRAUTH_ADDRESS) > 0,
+            mte=has(abi.CAP_ARM_MTE) > 0,
             gic=offered,
         )
     finally:
@@ -106,7 +110,7 @@ def _examine_kvm() -> Kvm:
 
 
 def _version(program: str) -> str | None:
-    """The first figure that looks like a version in what *program* says of itself."""
+    """Return the version that *program* prints; None if it is not installed."""
     if (path := shutil.which(program)) is None:
         return None
     option = "-V" if program == "ssh" else "--version"
@@ -119,7 +123,7 @@ def _version(program: str) -> str | None:
 
 
 def show(findings: Findings, *, as_json: bool) -> int:
-    """Print *findings*; return the exit status: 0 when a guest could be run somehow."""
+    """Print *findings*; return the exit status: 0 if a guest can be run, on KVM or in the lab."""
     able = findings.host == "kvm" or findings.tools["qemu-system-aarch64"] is not None
     if as_json:
         print(json.dumps(asdict(findings), indent=2))

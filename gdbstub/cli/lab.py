@@ -1,6 +1,6 @@
 """``gdbstub lab``: a shell or one command in the lab host.
 
-It adds nothing to the lab: options in, exit status out.
+Options are parsed here; ``lab/`` does the work.
 """
 
 import sys
@@ -11,7 +11,7 @@ from typing import Final, Literal, NoReturn
 
 import click
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.qemu import Options
 
@@ -22,14 +22,17 @@ HOME: Final = "/root"
 
 @click.group()
 def lab() -> None:
-    """A KVM-capable arm64 host under emulation, on any machine."""
+    """Use the lab: an arm64 host with KVM under emulation."""
 
 
 def hardware(command: Callable[..., None]) -> Callable[..., None]:
-    """Give *command* the options that choose the lab's hardware."""
+    """Add the options for the lab's hardware and kernel to *command*."""
     for option in (
         click.option(
-            "--kernel", "suite", metavar="SUITE", help="Debian suite of its kernel (default: ours)."
+            "--kernel",
+            "suite",
+            metavar="SUITE",
+            help="Debian suite of its kernel (default: this machine's).",
         ),
         click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
         click.option("--cpus", type=click.IntRange(1, 8), help="Emulated CPUs (default: 1)."),
@@ -87,7 +90,7 @@ def with_lab(
     gic: Literal["2", "3"] | None,
     suite: str | None,
 ) -> int:
-    """Call *use* with a lab: the running one, unless hardware is asked for in so many words."""
+    """Call *use* with a lab: a new one if an option is given, else the one of ``Lab.open``."""
     given = Options()
     if cpu:
         given = replace(given, cpu=cpu)
@@ -107,6 +110,6 @@ def with_lab(
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """Print one line and leave with *status*."""
+    """Print one line and exit with *status*."""
     print(f"gdbstub: {message}", file=sys.stderr)
     sys.exit(status)

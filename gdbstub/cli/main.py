@@ -1,6 +1,6 @@
 """The command line: ``gdbstub run``, ``lab`` and ``doctor``.
 
-It reads options and picks rooms; every heavy import waits until its command is called.
+It parses options and calls the packages below; they are imported when their command is called.
 """
 
 import logging
@@ -30,7 +30,7 @@ _DEVICE: Final = "/dev/kvm"
 
 
 class _Commands(click.Group):
-    """Imports a command's module when the command is named."""
+    """Group of commands that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_GROUPS)
@@ -46,62 +46,64 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gdbstub")
 def commands() -> None:
-    """A GDB remote stub for KVM arm64 guests."""
+    """Run a GDB remote stub for KVM arm64 guests."""
 
 
 @commands.command()
 @click.argument("guest", required=False, metavar="[GUEST]")
 @click.option(
     "--host", "where", type=click.Choice(["auto", "kvm", "lab"]), default="auto",
-    help="Where the guest runs: this machine's KVM, or an emulated arm64 host.  "
-    "auto takes kvm on an arm64 machine with a usable /dev/kvm, else lab.",
+    help="Host of the guest: this machine's KVM, or an emulated arm64 host.  "
+    "auto is kvm on an arm64 machine with a usable /dev/kvm, else lab.",
 )  # fmt: skip
 @click.option(
     "--gdb", "endpoint", default="localhost:1234", show_default=True, metavar="ENDPOINT",
     help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.",
 )  # fmt: skip
-@click.option("--smp", type=int, default=1, show_default=True, metavar="N", help="vCPUs.")
+@click.option(
+    "--smp", type=int, default=1, show_default=True, metavar="N", help="Number of vCPUs."
+)  # fmt: skip
 @click.option(
     "--cpu", default="host", show_default=True, metavar="FEATURES",
-    help="What the vCPUs have: host, then changes such as sve=off, sve=256 (bits of the longest "
+    help="Features of the vCPUs: host, then changes such as sve=off, sve=256 (bits of the longest "
     "vector), pauth=off, pmu=off, mte=off, aarch32=on, separated by commas.",
 )  # fmt: skip
 @click.option("--memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM.")
 @click.option("--initrd", type=Path, metavar="FILE", help="Initial RAM disk of a Linux guest.")
-@click.option("--append", metavar="TEXT", help="LinkedKernel command line.")
-@click.option("--dtb", type=Path, metavar="FILE", help="Device tree to use instead of our own.")
+@click.option("--append", metavar="TEXT", help="Kernel command line.")
+@click.option("--dtb", type=Path, metavar="FILE", help="Device tree instead of the built-in one.")
 @click.option(
     "--kaslr-seed", metavar="NUMBER|random",
-    help="What a Linux kernel without nokaslr chooses its place by, again after each reset.  "
-    "[default: random; with --dtb: what that says]",
+    help="Seed by which a Linux kernel without nokaslr chooses its address, the same after each "
+    "reset.  [default: random; with --dtb: that file's]",
 )  # fmt: skip
 @click.option(
     "--symbols", type=Path, metavar="FILE",
-    help="What the printed gdb command loads, and where a kernel with KASLR is found by.  "
+    help="Symbols for the printed gdb command, and for locating a kernel with KASLR.  "
     "[default: GUEST, if it is an ELF]",
 )  # fmt: skip
 @click.option("--free-run", is_flag=True, help="Start running, not halted.")
 @click.option(
     "--kill-on-disconnect", is_flag=True,
-    help="End the guest when its client leaves, however it does; else the guest goes on.",
+    help="End the guest when its client disconnects in any way; else the guest goes on.",
 )  # fmt: skip
 @click.option(
     "--console", default="-", metavar="FILE|-",
-    help="Where the guest's serial console goes; with - (standard output), a terminal's keys "
-    "go to the guest.",
+    help="Output of the guest's serial console; with - (standard output), keys typed on a "
+    "terminal go to the guest.",
 )  # fmt: skip
 @click.option(
     "--script", metavar="CMD",
-    help="When listening, run CMD with GDB_REMOTE and GDB_SYMBOLS in its environment; stop the "
-    "guest when it ends and exit with its status.",
+    help="Command to run once the stub listens, with GDB_REMOTE and GDB_SYMBOLS in its "
+    "environment; when it ends, stop the guest and exit with its status.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=float, metavar="SECONDS",
-    help="With --script: kill CMD after so long and exit with 124.",
+    help="With --script: time after which CMD is killed; the exit status is then 124.",
 )  # fmt: skip
 @click.option(
     "--record", metavar="FILE",
-    help="Write the conversation, a line a packet: <- from the client, -> to it.",
+    help="Write every packet to FILE, one a line: <- from the client, -> to it.",
 )  # fmt: skip
 @click.option("-v", "verbose", count=True, help="Log; -vv logs every packet and every exit.")
 @click.option("--inner", is_flag=True, hidden=True)
@@ -109,9 +111,9 @@ def commands() -> None:
 def run(where: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - click's own
     """Run GUEST and serve GDB.
 
-    GUEST is a static AArch64 ELF or a Linux arm64 Image (raw, gzip, zstd, EFI zboot); without
-    it, a small Linux guest is made.  The guest is halted at its first instruction until a
-    client lets it go.
+    GUEST is a static AArch64 ELF or a Linux arm64 Image (raw, gzip, zstd, EFI zboot); the
+    default is a small Linux guest.  It is halted at its first instruction until a client
+    resumes it.
     """
     set_up_logging(verbose)
     host = choose_host(where)
@@ -147,19 +149,21 @@ def read_settings(
     inner: bool,
     program: str | None,
 ) -> "Settings":
-    """Read the files that were named and check all that can be checked without a guest.
+    """Read the input files and check every option that can be checked without a guest.
 
-    The demo guest, which may take half a minute, is made when the rest is known to be good.
+    The demo guest, whose build may take half a minute, is prepared after the other checks.
 
     Raises:
-        InputError: something cannot be used, and why.
+        InputError: an option or a file cannot be used, with the reason.
     """
     from gdbstub.cli.run import Files, Settings, Source, read_program
+    from gdbstub.cli.serve import ServeSettings
     from gdbstub.kvm.features import parse_cpu
     from gdbstub.linux.kaslr import GuestProgram
+    from gdbstub.protocol.endpoint import Stdio
     from gdbstub.vmm import device_tree, image
+    from gdbstub.vmm.config import GuestConfig, check, check_vcpus
     from gdbstub.vmm.files import check_input, check_output
-    from gdbstub.vmm.guest import GuestConfig, check, check_vcpus
     from gdbstub.vmm.seed import RANDOM, parse_seed
     from gdbstub.vmm.size import parse_memory
 
@@ -207,14 +211,17 @@ def read_settings(
     return Settings(
         guest=config,
         files=Files(source, disk, tree),
-        endpoint=where,
-        symbols=str(symbols or ""),
+        serve=ServeSettings(
+            endpoint=where,
+            symbols=str(symbols or ""),
+            free_run=free_run,
+            kill_on_disconnect=kill_on_disconnect,
+            script=script,
+            timeout=timeout,
+            hint=not (inner or script or isinstance(where, Stdio)),
+        ),
         program=GuestProgram.from_text(program) if program else read_program(symbols, loaded),
-        free_run=free_run,
-        kill_on_disconnect=kill_on_disconnect,
         console=console,
-        script=script,
-        timeout=timeout,
         record=record,
         inner=inner,
     )
@@ -230,12 +237,16 @@ def _check_script(script: str | None, timeout: float | None, endpoint: str) -> N
 
 
 def _check_endpoint(text: str, host: str, *, inner: bool) -> "Endpoint":
-    """What ``--gdb`` means, and that it can be had now."""
+    """Parse the argument of ``--gdb``; check that the stub can listen there.
+
+    Raises:
+        InputError: it cannot be parsed or used.
+    """
     from gdbstub.protocol.endpoint import Tcp, parse_endpoint
 
     endpoint = parse_endpoint(text)
     if inner and isinstance(endpoint, Tcp):
-        return endpoint._replace(guarded=True)  # only our own QEMU leads there
+        return endpoint._replace(guarded=True)  # reachable only through the lab's own QEMU
     endpoint.check()
     if host == "lab":
         from gdbstub.cli.run_in_lab import check_forward
@@ -245,18 +256,18 @@ def _check_endpoint(text: str, host: str, *, inner: bool) -> "Endpoint":
 
 
 def choose_host(where: str) -> str:
-    """``kvm`` or ``lab``: what *where*, the argument of --host, comes to on this machine.
+    """Choose ``kvm`` or ``lab`` for *where*, the argument of ``--host``, on this machine.
 
     Raises:
-        InputError: it is kvm in so many words, and there is none.
+        InputError: it is ``kvm``, and this machine has no usable KVM for arm64 guests.
     """
     machine = platform.machine()
     if where == "auto":
-        # Asked of arm64 only: another machine's KVM makes guests of its own kind.
+        # On arm64 only: another machine's KVM runs guests of that machine's architecture.
         usable = machine == "aarch64" and os.access(_DEVICE, os.R_OK | os.W_OK)
         if machine == "aarch64" and not usable:
             logging.getLogger("gdbstub.run").warning(
-                "this user has no use of %s, so the guest runs in the lab, at the speed of "
+                "this user has no access to %s, so the guest runs in the lab, at the speed of "
                 "emulation; --host kvm says why",
                 _DEVICE,
             )
@@ -267,30 +278,30 @@ def choose_host(where: str) -> str:
             raise InputError(
                 f"--host kvm: this machine is {named}; arm64 guests need --host lab here"
             )
-        from gdbstub import kvm_backend
+        from gdbstub.kvm import device
 
-        os.close(kvm_backend.open_kvm(_DEVICE))
+        os.close(device.open_kvm(_DEVICE))
     return where
 
 
 @commands.command()
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def doctor(as_json: bool) -> int:
-    """Say what this host can do, what is missing and how to get it."""
+    """Show what this host can do, what is missing, and how to install that."""
     from gdbstub.cli.doctor import examine, show
 
     return show(examine(), as_json=as_json)
 
 
 def set_up_logging(verbose: int) -> None:
-    """Log to standard error: warnings, with one -v what happens, with two everything."""
+    """Log to standard error: warnings; events too with one -v; packets and exits with two."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=logging.WARNING, format="gdbstub: %(message)s", stream=sys.stderr)
     logging.getLogger("gdbstub").setLevel(level)
 
 
 class EndedBySignal(BaseException):
-    """A signal asked us to end; ``status`` is the exit status that says so."""
+    """Request by a signal to end the program; ``status`` is the exit status for it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -299,25 +310,25 @@ class EndedBySignal(BaseException):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP end all in good order; a second one does not disturb that."""
+    """Convert Ctrl-C, SIGTERM and SIGHUP in the block to ``EndedBySignal``; ignore later ones."""
     process = os.getpid()
 
     def stop(signum: int, _frame: FrameType | None) -> NoReturn:
         if os.getpid() != process:
-            os._exit(128 + signum)  # a worker, whose traceback would be noise
+            os._exit(128 + signum)  # a forked child, which must not unwind the parent's blocks
         for each in STOP_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise EndedBySignal(signum)
 
     for each in STOP_SIGNALS:
-        # One that is ignored already is meant to be: nohup does that.
+        # A signal that is ignored already stays so: nohup sets that.
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, stop)
     yield
 
 
 def open_missing_streams() -> None:
-    """Put /dev/null where standard input, output or error are closed."""
+    """Open /dev/null in place of a closed standard input, output or error."""
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
@@ -327,7 +338,7 @@ def open_missing_streams() -> None:
 
 
 def main() -> None:
-    """The console script: every deliberate error becomes one line and an exit status."""
+    """Run the console script: each deliberate error is one line and an exit status."""
     open_missing_streams()
     try:
         with ended_by_signals():
@@ -338,7 +349,10 @@ def main() -> None:
 
 
 def call(arguments: list[str]) -> int:
-    """Run the command line *arguments*; return the exit status: 2 for bad input."""
+    """Run the command line *arguments*; return the exit status.
+
+    It is 2 for bad input, 1 for another failure and 130 after Ctrl-C.
+    """
     try:
         status = commands.main(arguments, prog_name="gdbstub", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -354,15 +368,11 @@ def call(arguments: list[str]) -> int:
         return 130
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
-        if type(error).__name__ != "LabError":  # a class of a room that may not be loaded
-            raise
-        return _complain(str(error), 1)
     return status if isinstance(status, int) else 0
 
 
 def _complain(text: str, status: int) -> int:
-    # A file's name may hold anything; a line feed or an escape sequence stays visible.
+    # The name of a file may hold a line feed or an escape sequence: show these escaped.
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     print(f"gdbstub: {shown}", file=sys.stderr)
     return status

@@ -1,6 +1,6 @@
-"""``gdbstub run`` where there is no arm64 KVM: the same session, inside the lab.
+"""``gdbstub run`` on a machine without arm64 KVM: the session runs inside the lab.
 
-It passes the checked settings on and runs the script here; ``lab/`` does the rest.
+The checked settings are passed to the command there; the script of ``--script`` runs here.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from gdbstub.cli.run import Settings, Source, announce, console_fd, first, recording, until_signal
+from gdbstub.cli.run import Settings, Source, console_fd
 from gdbstub.cli.script import run_script
-from gdbstub.errors import InputError
-from gdbstub.lab.errors import LabError
+from gdbstub.cli.serve import announce, first, recording, until_signal
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
 from gdbstub.lab.qemu import Options
-from gdbstub.lab.remote_run import RemoteRun, Request
+from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
 from gdbstub.signals import Waiting, signals_wait
@@ -32,16 +32,16 @@ from gdbstub.vmm.console import is_keyboard, keys_at_once
 
 _log = logging.getLogger("gdbstub.run")
 
-#: GDB's remotetimeout is 2 seconds unless it was set.
-_PATIENCE_SECONDS: Final = 0.5
+#: Interval of the keep-alive bytes; GDB's remotetimeout is 2 seconds by default.
+_KEEP_ALIVE_SECONDS: Final = 0.5
 
 
 class _KeepAliveStdioForward(StdioForward):
-    """Standard input and output, with a client on it that waits for a lab to boot.
+    """Forward from stdio that keeps GDB waiting while the lab boots.
 
-    GDB sends a packet again when it has heard nothing for 2 seconds, and takes the second
-    reply for the next one's. Any byte outside a packet begins its patience anew, and is
-    ignored (gdb/remote.c, putpkt_binary and getpkt).
+    GDB sends a packet again after 2 seconds without a byte, and takes the second reply for that
+    of its next packet. A byte outside a packet restarts its timeout and is ignored
+    (gdb/remote.c, putpkt_binary and getpkt).
     """
 
     def __init__(self) -> None:
@@ -50,16 +50,16 @@ class _KeepAliveStdioForward(StdioForward):
         self._thread = threading.Thread(target=self._wait, daemon=True)
 
     def check(self) -> None:
-        """Begin to ask for patience."""
+        """Start to send keep-alive bytes."""
         self._thread.start()
 
     def open(self, lab: Lab, port: int) -> tuple[str, int]:
-        """Say no more: the streams are the stub's now."""
+        """Stop the keep-alive bytes, then forward the streams."""
         self._end()
         return super().open(lab, port)
 
     def close(self) -> None:
-        """End whichever of the two is going on."""
+        """Stop the keep-alive bytes and the forward."""
         self._end()
         super().close()
 
@@ -70,7 +70,7 @@ class _KeepAliveStdioForward(StdioForward):
 
     def _wait(self) -> None:
         with contextlib.suppress(OSError):
-            while not self._open.wait(_PATIENCE_SECONDS):
+            while not self._open.wait(_KEEP_ALIVE_SECONDS):
                 os.write(sys.stdout.fileno(), b"\n")
 
 
@@ -78,16 +78,20 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
     """Run the session to its end; return the exit status.
 
     Raises:
-        InputError: the endpoint, the console or the record cannot be had.
-        LabError: the lab cannot be made or does not come up.
+        InputError: the endpoint, the console or the record cannot be used.
+        LabError: the lab cannot be built or booted.
     """
-    check_forward(settings.endpoint)
-    forward = _forward(settings.endpoint)
-    if isinstance(settings.endpoint, Tcp) and not settings.endpoint.local:
-        _log.warning("%s: whoever can reach it controls the guest", settings.endpoint)
+    check_forward(settings.serve.endpoint)
+    forward = _forward(settings.serve.endpoint)
+    if isinstance(settings.serve.endpoint, Tcp) and not settings.serve.endpoint.local:
+        _log.warning("%s: whoever can reach it controls the guest", settings.serve.endpoint)
     with recording(settings.record):
-        pass  # what cannot be opened is known before anything boots
-    typing = settings.console == "-" and settings.script is None and is_keyboard(sys.stdin.fileno())
+        pass  # a file that cannot be opened is an error before the lab boots
+    typing = (
+        settings.console == "-"
+        and settings.serve.script is None
+        and is_keyboard(sys.stdin.fileno())
+    )
     with contextlib.ExitStack() as stack:
         console = stack.enter_context(open(console_fd(settings), "wb"))
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-")))
@@ -98,13 +102,13 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             bound.append(endpoint)
             ready.set()
 
-        request = Request(
+        request = RunRequest(
             argv=_arguments(settings, verbose, spool),
             forward=forward,
             record=Path(settings.record) if settings.record else None,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
-            # A lab with memory tags is slower, so only who asks for them gets one.
+            # A lab with memory tags is slower, so it has them only on request.
             options=Options(mte=True) if settings.guest.cpu.mte else None,
         )
         remote = stack.enter_context(RemoteRun(request, on_listening))
@@ -119,20 +123,19 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
 
 def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
     remote = endpoint.removeprefix("unix:")
-    hint = settings.script is None and not isinstance(settings.endpoint, Stdio)
-    announce(endpoint, remote, settings.symbols, hint=hint)
+    announce(endpoint, remote, settings.serve.symbols, hint=settings.serve.hint)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
     with signals_wait() as signals, keys:
-        if settings.script is not None:
-            return asyncio.run(_script(settings, settings.script, remote, signals))
+        if settings.serve.script is not None:
+            return asyncio.run(_script(settings, settings.serve.script, remote, signals))
         return asyncio.run(_end(settings, ended, signals))
 
 
 async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> int:
-    # Not ``ended.result()``: a signal that came while that begins to wait would never be heard.
+    # Not ``ended.result()``: a signal that arrives as that begins to wait would be lost.
     async def end() -> int:
         status = await asyncio.wrap_future(ended)
-        left = isinstance(settings.endpoint, Stdio) and status == 128 + signal.SIGTERM
+        left = isinstance(settings.serve.endpoint, Stdio) and status == 128 + signal.SIGTERM
         return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
     async with until_signal(signals) as stopped:
@@ -142,19 +145,19 @@ async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> in
 async def _script(settings: Settings, command: str, remote: str, signals: Waiting) -> int:
     async with until_signal(signals) as stopped:
         work = run_script(
-            command, remote=remote, symbols=settings.symbols, seconds=settings.timeout
+            command, remote=remote, symbols=settings.serve.symbols, seconds=settings.serve.timeout
         )
         return await first(stopped, work)
 
 
 def check_forward(endpoint: Endpoint) -> None:
-    """See whether there can be a way from *endpoint* into a lab.
+    """Check that *endpoint* can be forwarded into a lab.
 
     Raises:
-        InputError: there cannot.
+        InputError: it cannot.
     """
     if isinstance(endpoint, Tcp):
-        # QEMU will listen by one address; nobody else may by the others.
+        # QEMU listens on one address; no other program may listen on the others.
         endpoint.check()
         if not endpoint.has(socket.AF_INET):
             raise InputError(f"{endpoint}: the lab is reached by IPv4 only; give localhost:PORT")
@@ -176,7 +179,7 @@ def _forward(endpoint: Endpoint) -> PortForward:
 
 
 def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:
-    """What ``gdbstub run`` gets in the lab; a ``Path`` is copied there, from *spool* if need be."""
+    """Build the arguments of ``gdbstub run`` in the lab, with a ``Path`` for each input file."""
     guest, files = settings.guest, settings.files
     arguments: list[str | Path] = [_again(files.guest, spool / "guest")]
     arguments += ["--host=kvm", "--inner", *["-v"] * verbose]
@@ -191,15 +194,15 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments.append(f"--kaslr-seed={guest.kaslr_seed}")
     if settings.program != NO_PROGRAM:
         arguments.append(f"--program={settings.program.to_text()}")
-    if settings.free_run:
+    if settings.serve.free_run:
         arguments.append("--free-run")
-    if settings.kill_on_disconnect:
+    if settings.serve.kill_on_disconnect:
         arguments.append("--kill-on-disconnect")
     return arguments
 
 
 def _again(source: Source, place: Path) -> Path:
-    """Where *source* can be read once more: where it was, or in *place* if it was a pipe."""
+    """Return a path with the contents of *source*: its own, or *place* if it was a pipe."""
     if source.data is None:
         return source.path
     place.write_bytes(source.data)

@@ -1,6 +1,6 @@
-"""Running a client's script against a listening stub, for ``--script``.
+"""Execution of the script of ``--script`` against a listening stub.
 
-It knows nothing of guests; whoever calls stops the guest when this returns.
+The caller stops the guest when ``run_script`` returns.
 """
 
 import asyncio
@@ -8,15 +8,15 @@ import contextlib
 import os
 import signal
 
-#: The exit status of a script that was killed for taking too long, as coreutils' timeout has it.
+#: Exit status for a script that was killed after its time, as of coreutils' timeout.
 TIMED_OUT = 124
 
 
 async def run_script(command: str, *, remote: str, symbols: str, seconds: float | None) -> int:
     """Run *command* in a shell with GDB_REMOTE and GDB_SYMBOLS set; return its exit status.
 
-    After *seconds* it is killed with everything that it started. A status from a signal is
-    128 and the signal's number, as a shell says it.
+    After *seconds* it is killed with everything that it started, and the status is
+    ``TIMED_OUT``. The status of a command that signal N killed is 128 + N, as in a shell.
     """
     environment = {**os.environ, "GDB_REMOTE": remote, "GDB_SYMBOLS": symbols}
     process = await asyncio.create_subprocess_shell(
@@ -27,7 +27,7 @@ async def run_script(command: str, *, remote: str, symbols: str, seconds: float 
     except TimeoutError:
         status = TIMED_OUT
     finally:
-        # Also what outlived the shell: nothing of a script is left behind.
+        # Kill also processes that outlived the shell.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()

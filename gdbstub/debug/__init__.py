@@ -1,1 +1,1 @@
-"""The debug core: a Target over any Machine. What it runs, why it stopped, what it inserted."""
+"""Debug core: a Target over any Machine. It resumes, classifies stops and sets breakpoints."""

@@ -1,77 +1,251 @@
-"""Every breakpoint and watchpoint of a client, whatever serves it.
+"""Breakpoints and watchpoints of a client, whatever serves them.
 
-It runs nothing and judges nothing: requests are records, and ``arm`` makes them true before the
-vCPUs run.
+Requests are records; ``arm`` makes them true before the vCPUs run. ``placement.py`` decides what
+serves a software breakpoint at each resume, by where ``locations.py`` finds its address.
 """
 
-from collections import Counter
+import logging
+from collections.abc import Iterable
 from typing import Final
 
+from gdbstub.aarch64.comparators import canonical
+from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import WordAt
-from gdbstub.aarch64.registers import CPSR
-from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.agent import Clauses
+from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, VBAR_EL1, X
+from gdbstub.aarch64.sysreg import MDSCR, PSTATE
+from gdbstub.agent import Clauses, ConditionTable
+from gdbstub.debug.address_spaces import is_upper, space_of, unreachable
+from gdbstub.debug.caches import Caches, Content
+from gdbstub.debug.guest_exception import SavedState, undo_fetch_abort
+from gdbstub.debug.locations import BreakpointRequest, Location, Locator
 from gdbstub.debug.memory import VirtualMemory
-from gdbstub.errors import MemoryFault, PacketError
+from gdbstub.debug.placement import EMPTY, Placement, Preference, Served, Service, obstacle, place
+from gdbstub.errors import MemoryFault, NoSlot, PacketError
 from gdbstub.hwbp import Elsewhere, HardwareBreakpoints, Watchpoint
 from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.swbp import SoftwareBreakpoints
 from gdbstub.target import BreakpointKind
 
-#: Where the addresses end that AArch32 code can be at.
-_AARCH32_END: Final = 1 << 32
+_log = logging.getLogger(__name__)
+
+_TOP: Final = 1 << 64
+_LINK: Final = X[30]
+SOFTWARE, HARDWARE = BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE
+
+#: A request that no resume has come for yet.
+NOT_PLACED: Final = Served(Service.NONE, "from the next resume on")
 
 
 class Breakpoints:
     """Software and hardware breakpoints of one machine, and memory with the former hidden."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, caches: Caches) -> None:
+        """Begin without requests."""
         self._machine = machine
+        self._caches = caches
         self._software = SoftwareBreakpoints(machine)
         self._hardware = HardwareBreakpoints(machine.breakpoint_slots, machine.watchpoint_slots)
-        #: Z0 where no RAM is yet, or code that has no BRK of ours: gva -> the vCPU that asked.
-        #: A comparator stands in.
-        self._unmapped: dict[int, int] = {}
-        self._clauses: dict[tuple[BreakpointKind, int], Clauses] = {}
-        #: How often a breakpoint's conditions did not hold, by kind and address.
-        self.false_hits: Counter[tuple[BreakpointKind, int]] = Counter()
-        #: What the machine was armed with last.
+        #: Conditions and commands of breakpoints.
+        self.conditions: ConditionTable[BreakpointKind] = ConditionTable()
+        #: The comparators that the machine was armed with last.
         self.armed = DebugRegisters()
-        self.memory = VirtualMemory(machine, self._software)
+        self.memory = VirtualMemory(machine, self._software, caches)
+        self._locator = Locator(machine, self.memory, caches)
+        self._requests: dict[int, BreakpointRequest] = {}  # software breakpoints, by address
+        self._locations: dict[int, list[Location]] = {}  # those that are known, by address
+        self._placement = EMPTY
+        self._compared: dict[
+            int, BreakpointRequest
+        ] = {}  # by canonical address, those that have one
+        self._preference = Preference.AUTO
+        self._changed = True  # the requests, since they were placed
+        self._warned: set[int] = set()
+
+    # Requests.
 
     def insert(self, vcpu: int, kind: BreakpointKind, gva: int, length: int) -> None:
-        """Ask for a breakpoint or watchpoint, as ``Target.insert``."""
-        if kind is not BreakpointKind.SOFTWARE:
+        """Ask for a breakpoint or watchpoint, as ``Target.insert``.
+
+        Raises:
+            MemoryFault: nothing can ever execute at *gva*.
+            NoSlot: it takes a comparator, and none is free.
+        """
+        if kind is SOFTWARE:
+            self._insert_software(vcpu, gva)
+        else:
             self._hardware.insert(kind, gva, length)
-        elif gva & 3:
+            self._changed = True
+            if kind is HARDWARE and len(self._needed()) > self._machine.breakpoint_slots:
+                self._hardware.remove(kind, gva, length)
+                raise self._no_slot()
+
+    def _insert_software(self, vcpu: int, gva: int) -> None:
+        if gva & 3:
             raise PacketError(f"{gva:#x} is no place for an instruction")
-        elif not self._patch(vcpu, gva) and gva not in self._unmapped:
-            self._hardware.insert(kind, gva, length)
-            self._unmapped[gva] = vcpu
+        gva %= _TOP
+        if why := unreachable(self.memory.regime(vcpu), gva):
+            raise MemoryFault(f"no breakpoint at {gva:#x}: {why}")
+        request = self._requests.get(gva) or BreakpointRequest(gva, vcpu)
+        returned_to = self._vector(request, vcpu)
+        # A client that takes it back and asks again, all at one stop, means the same request.
+        if not request.removed:
+            self._locator.bind(request, vcpu)
+            self._locations.pop(gva, None)
+        if not request.removed or request.vector != returned_to:
+            self._changed = True
+        request.vector = returned_to
+        if self.served(gva).service is not Service.BRK:
+            self._locations.pop(gva, None)
+            self._admit(request)
+        request.removed = False
+        self._requests[gva] = request
+
+    def _vector(self, request: BreakpointRequest, vcpu: int) -> int | None:
+        """Find the exception vector that a return to *request* leads to, if one is expected.
+
+        A client that calls a function of the guest has it return to a breakpoint (GDB: to the
+        entry point of the program), where nothing may be that can be executed. The return is
+        met at the vector of the Instruction Abort then.
+
+        Raises:
+            MemoryFault: there is no vector that could be executed, either.
+        """
+        own = self._machine.vcpus[vcpu]
+        pstate = PSTATE(own.get(CPSR))
+        if pstate.nRW or own.get(_LINK) != request.gva:
+            return None
+        may = self._locator.executes(request, vcpu, pstate.EL)
+        if may:
+            return None
+        at = own.get(VBAR_EL1) + vector(pstate)
+        if not self._locator.executes(BreakpointRequest(at, vcpu), vcpu, 1):
+            raise MemoryFault(
+                f"no breakpoint at {request.gva:#x}: nothing can execute there, and the guest has "
+                f"no exception vector at {at:#x} where its return could be met"
+            )
+        return at
+
+    def _admit(self, request: BreakpointRequest) -> None:
+        """Make sure that *request*, if a BRK cannot serve it, gets a comparator.
+
+        Raises:
+            NoSlot: none is free.
+        """
+        request.needs_comparator = bool(obstacle(request, self._find(request)))
+        if not request.needs_comparator:
+            return
+        if len(self._needed(request)) > self._machine.breakpoint_slots:
+            raise self._no_slot()
+
+    def _find(self, request: BreakpointRequest) -> list[Location]:
+        """Return the locations of *request*, found once until something may have changed them."""
+        found = self._locations.get(request.gva)
+        if found is None:
+            found = self._locations[request.gva] = self._locator.find(request)
+        return found
+
+    def _needed(self, *more: BreakpointRequest) -> set[int]:
+        """List the addresses that must have a comparator: no BRK can serve them."""
+        requests = [each for each in self._requests.values() if not each.removed]
+        return self._hardware.addresses | {
+            canonical(each.gva if each.vector is None else each.vector)
+            for each in (*requests, *more)
+            if each.needs_comparator
+        }
+
+    def _no_slot(self) -> NoSlot:
+        slots = self._machine.breakpoint_slots
+        return NoSlot(f"all {slots} hardware breakpoints are in use; delete one first")
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
-        """Let a breakpoint that was asked for have these conditions and commands, and no others."""
-        if clauses.conditions or clauses.commands:
-            self._clauses[kind, gva] = clauses
-        else:
-            self._clauses.pop((kind, gva), None)
+        """Give a breakpoint that was asked for these conditions and commands, and no others."""
+        self.conditions.attach(kind, gva, clauses)
 
     def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Take back what the same arguments asked for."""
-        self._clauses.pop((kind, gva), None)
-        if kind is BreakpointKind.SOFTWARE:
-            self._software.remove(gva)
-            self._drop_stand_in(gva)
-        else:
+        self.conditions.remove(kind, gva)
+        if kind is not SOFTWARE:
             self._hardware.remove(kind, gva, length)
+            self._changed = True
+        elif request := self._requests.get(gva % _TOP):
+            request.removed = True
+
+    @property
+    def preference(self) -> Preference:
+        """The choice for software breakpoints that both a BRK and a comparator could serve."""
+        return self._preference
+
+    @preference.setter
+    def preference(self, preference: Preference) -> None:
+        self._preference, self._changed = preference, True
+
+    # The guest.
 
     def arm(self) -> None:
-        """Make RAM and comparators hold what is asked for, nothing else."""
-        for gva, vcpu in tuple(self._unmapped.items()):
-            if self._patch(vcpu, gva):
-                self._drop_stand_in(gva)
-        self._software.apply()
-        self._arm(self._hardware.registers(enabled=bool(self._software)))
+        """Make RAM and comparators hold what is asked for, nothing else; all vCPUs are parked."""
+        for request in [each for each in self._requests.values() if each.removed]:
+            del self._requests[request.gva]
+            self._locations.pop(request.gva, None)
+            self._changed = True
+        if self._requests and not self._locator.current():
+            self._locator.begin()
+            self._locations.clear()
+            self._changed = True
+        if self._changed:
+            self._place()
+        for request in self._compared.values():
+            if request.vector is not None:
+                request.before = SavedState.of(self._machine.vcpus[request.vcpu])
+        if self._software.apply():
+            self._caches.invalidate(Content.BREAKPOINTS)
+        self._arm(
+            self._hardware.registers(enabled=bool(self._software), more=self._placement.comparators)
+        )
+
+    def _place(self) -> None:
+        """Decide anew what serves each software breakpoint."""
+        requests = list(self._requests.values())
+        locations = {request.gva: self._find(request) for request in requests}
+        for request in requests:
+            request.needs_comparator = bool(obstacle(request, locations[request.gva]))
+        # While the guest uses comparators of its own, ours would take their place.
+        preference = self._preference
+        if preference is Preference.AUTO and requests and self._guest_uses_comparators():
+            preference = Preference.SOFTWARE
+        before = self._placement.served
+        taken = self._hardware.addresses
+        self._use(
+            place(requests, locations, self._machine.breakpoint_slots, preference, taken), before
+        )
+        self._changed = False
+
+    def _use(self, placement: Placement, before: dict[int, Served]) -> None:
+        """Note what *placement* changes of *before*; ``apply`` changes RAM."""
+        for gva in before.keys() - placement.served.keys():
+            self._software.remove(gva)
+        for gva, served in placement.served.items():
+            if gva not in before or before[gva].ipas != served.ipas:
+                self._software.remove(gva)
+                for ipa in served.ipas:
+                    self._software.insert(gva, ipa)
+            self._warn(gva, served)
+        self._placement = placement
+        self._compared = {
+            canonical(gva if request.vector is None else request.vector): request
+            for gva, served in placement.served.items()
+            if served.service in (Service.COMPARATOR, Service.VECTOR)
+            for request in (self._requests[gva],)
+        }
+
+    def _warn(self, gva: int, served: Served) -> None:
+        if served.service is not Service.NONE:
+            self._warned.discard(gva)
+        elif gva not in self._warned:
+            self._warned.add(gva)
+            _log.warning("the breakpoint at %#x does not stop now: %s", gva, served.why)
+
+    def _guest_uses_comparators(self) -> bool:
+        return any(MDSCR(vcpu.get(MDSCR_EL1)).MDE for vcpu in self._machine.vcpus)
 
     def _arm(self, debug: DebugRegisters) -> None:
         self._machine.arm(debug)
@@ -80,85 +254,133 @@ class Breakpoints:
     def strip(self) -> None:
         """Take everything of ours out of the guest.
 
-        What was inserted to print while nobody is there stays asked for, and is there again
+        A breakpoint that prints while no client is there stays asked for, and is there again
         when the guest goes on.
         """
-        self._clauses = {at: each for at, each in self._clauses.items() if each.persist}
-        kept = self._clauses.keys()
-        self._software.clear(but={gva for kind, gva in kept if kind is BreakpointKind.SOFTWARE})
+        kept = self.conditions.keep_persistent()
+        stay = {gva for kind, gva in kept if kind is SOFTWARE}
+        self._requests = {gva: each for gva, each in self._requests.items() if gva in stay}
+        self._locations.clear()
+        self._use(EMPTY, self._placement.served)
         self._software.withdraw()
-        self._unmapped.clear()
+        self._caches.invalidate(Content.BREAKPOINTS)
         self._hardware.clear()
         for kind, gva in kept:
-            if kind is BreakpointKind.HARDWARE:
+            if kind is HARDWARE:
                 self._hardware.insert(kind, gva, 4)
+        self._changed = True
         self._arm(DebugRegisters())
 
     def forget(self) -> None:
-        """RAM is new, and nothing of ours in it; requests stay."""
+        """Note that RAM is new, and nothing of ours in it; a request is only an address now."""
         self._software.forget()
-        self.memory.reset()
+        self.memory.forget_kernels()
+        self._locator.reset()
+        self._locations.clear()
+        for request in self._requests.values():
+            request.forget()
+        self._changed = True
+
+    # Lookups.
+
+    def served(self, gva: int) -> Served:
+        """Say what serves the software breakpoint at *gva* since the last resume."""
+        return self._placement.served.get(gva % _TOP, NOT_PLACED)
 
     def places(self, gva: int) -> frozenset[int]:
-        """The physical addresses of a software breakpoint that is asked for."""
-        return self._software.places(gva)
+        """Return the physical addresses of the BRKs that serve *gva*."""
+        request = self._requests.get(gva % _TOP)
+        return self.served(gva).ipas if request and not request.removed else frozenset()
 
     def patched(self, ipa: int) -> bool:
-        """Whether a BRK of ours is in RAM at *ipa*."""
+        """Return True if a BRK of ours is in RAM at *ipa*."""
         return self._software.owns(ipa)
 
-    def clauses(self, kind: BreakpointKind, gva: int) -> Clauses | None:
-        """The conditions and commands of a breakpoint that has any."""
-        return self._clauses.get((kind, gva))
+    def comparator_at(self, pc: int) -> bool:
+        """Return True if a breakpoint comparator of ours is armed at *pc*."""
+        return bool(self._hardware.kinds_at(pc)) or canonical(pc) in self._compared
+
+    def kinds_at(self, vcpu: int, pc: int) -> tuple[BreakpointKind, ...]:
+        """Return the kinds of breakpoint that a vCPU at *pc* is at, whatever serves them.
+
+        SOFTWARE comes first: a client drops a hardware stop where it knows of none.
+        """
+        kinds = set(self._hardware.kinds_at(pc))
+        if self.places(pc) or self._is_at(vcpu, pc):
+            kinds.add(SOFTWARE)
+        return tuple(sorted(kinds))
+
+    def _is_at(self, vcpu: int, pc: int) -> bool:
+        """Return True if a comparator at *pc* serves a request of the space that a vCPU is in.
+
+        A request of one process is met in another that has the same page there.
+        """
+        request = self._compared.get(canonical(pc))
+        if request is None or request.vector is not None or request.removed:
+            return False
+        if is_upper(pc) or not request.spaces:
+            return True
+        now = self.memory.live
+        if space_of(now.regime(vcpu), pc) in request.spaces:
+            return True
+        try:
+            return now.translate(vcpu, pc).ipa in request.ipas
+        except MemoryFault:
+            return False
+
+    def returned(self, vcpu: int, pc: int) -> bool:
+        """Undo the abort that a vCPU has taken to the vector *pc* by returning to a breakpoint.
+
+        Returns False if there is none: ``undo_fetch_abort``.
+        """
+        request = self._compared.get(canonical(pc))
+        if request is None or request.vector is None:
+            return False
+        # A kernel may have gone on with the call on another vCPU, of which nothing was noted.
+        before = request.before if vcpu == request.vcpu else None
+        return undo_fetch_abort(self._machine.vcpus[vcpu], request.gva, before)
 
     def compared(self, gva: int) -> tuple[BreakpointKind, ...]:
-        """What was asked for at *gva* that a comparator serves."""
-        return self._hardware.kinds_at(gva)
+        """Return the kinds of breakpoint at *gva* that a comparator serves."""
+        kinds = set(self._hardware.kinds_at(gva))
+        request = self._compared.get(canonical(gva))
+        if request and not request.removed:
+            kinds.add(SOFTWARE)
+        return tuple(sorted(kinds))
+
+    def requests(self) -> Iterable[BreakpointRequest]:
+        """Return the software breakpoints that are asked for."""
+        return [request for request in self._requests.values() if not request.removed]
 
     def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
-        """The watchpoint that an exception belongs to: see ``hwbp.find_hit``."""
+        """Find the watchpoint that an exception belongs to: see ``hwbp.find_hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
     def original_word(self, ipa: int) -> int:
-        """The instruction that belongs at *ipa*, where our BRK is."""
+        """Return the instruction that our BRK at *ipa* replaces."""
         return int.from_bytes(self._software.original_word(ipa), "little")
 
     def remove_temporarily(self, ipa: int) -> None:
-        """Take our BRK at *ipa* out of RAM for a moment, in which nobody else executes."""
+        """Write the original word over our BRK at *ipa*; no other vCPU may execute meanwhile."""
         self._software.remove_temporarily(ipa)
 
     def reinsert(self, ipa: int) -> None:
-        """Put it back."""
+        """Put back the BRK at *ipa* that ``remove_temporarily`` removed."""
         self._software.reinsert(ipa)
 
-    def _patch(self, vcpu: int, gva: int) -> bool:
-        """Ask for a BRK at *gva* if there is RAM there now, and A64 code for all we know."""
-        if gva < _AARCH32_END and PSTATE(self._machine.vcpus[vcpu].get(CPSR)).nRW:
-            return False
-        try:
-            ipa = self.memory.translate(vcpu, gva).ipa
-            if len(self._machine.read_memory(ipa, 4)) < 4:
-                return False
-        except MemoryFault:
-            return False
-        self._software.insert(gva, ipa)
-        return True
-
-    def _drop_stand_in(self, gva: int) -> None:
-        if self._unmapped.pop(gva, None) is not None:
-            self._hardware.remove(BreakpointKind.SOFTWARE, gva, 4)
-
     def words(self, index: int) -> WordAt:
-        """A64 instructions as one vCPU sees memory now, for whatever thread owns it.
+        """Return a function from an address to the A64 instruction there, by vCPU *index* now.
 
-        In AArch32 state there are none.
+        Our BRKs are hidden. It returns 0 where there is no memory, and in AArch32 state. The
+        thread that owns the vCPU calls it.
         """
+        vcpu, memory = self._machine.vcpus[index], self.memory.live
 
         def word_at(gva: int) -> int:
             try:
-                if PSTATE(self._machine.vcpus[index].get(CPSR)).nRW:
+                if PSTATE(vcpu.get(CPSR)).nRW:
                     return 0
-                return int.from_bytes(self.memory.as_of_now(index).read(index, gva, 4), "little")
+                return int.from_bytes(memory.read(index, gva, 4), "little")
             except MemoryFault:
                 return 0
 

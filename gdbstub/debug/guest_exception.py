@@ -1,10 +1,10 @@
-"""Giving a debug exception that is the guest's own back to it.
+"""Reinjection of a debug exception that is the guest's own.
 
-KVM offers no injection of debug exceptions, so the registers are written as hardware would
-have; what they become is computed in ``aarch64/exceptions.py``.
+KVM cannot inject debug exceptions, so the registers are written as hardware would have written
+them. ``aarch64/exceptions.py`` computes their values.
 """
 
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from gdbstub.aarch64.exceptions import Before, enter
 from gdbstub.aarch64.registers import (
@@ -19,11 +19,13 @@ from gdbstub.aarch64.registers import (
     SPSR_EL1,
     VBAR_EL1,
 )
-from gdbstub.aarch64.sysreg import ESR, ID_AA64PFR1, MDSCR, PSTATE, SCTLR
+from gdbstub.aarch64.sysreg import EC, ESR, ID_AA64PFR1, MDSCR, PSTATE, SCTLR
 from gdbstub.errors import NoSuchRegister
 from gdbstub.machine import Vcpu
 
 _MTE2: Final = 2
+_FETCH_ABORTS: Final = {EC.INSTRUCTION_ABORT_LOWER, EC.INSTRUCTION_ABORT_SAME}
+_SAVED: Final = (ELR_EL1, SPSR_EL1, ESR_EL1, FAR_EL1)
 
 
 def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
@@ -48,8 +50,40 @@ def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
 
 
 def _tagged(vcpu: Vcpu) -> bool:
-    """Whether it has FEAT_MTE2, and with it PSTATE.TCO."""
+    """Return True if *vcpu* has FEAT_MTE2, and with it PSTATE.TCO."""
     try:
         return ID_AA64PFR1(vcpu.get(ID_AA64PFR1_EL1)).MTE >= _MTE2
     except NoSuchRegister:
         return False
+
+
+class SavedState(NamedTuple):
+    """The registers of a vCPU that the entry of an exception overwrites."""
+
+    elr: int
+    spsr: int
+    esr: int
+    far: int
+
+    @classmethod
+    def of(cls, vcpu: Vcpu) -> Self:
+        """Read them."""
+        return cls(*(vcpu.get(row) for row in _SAVED))
+
+
+def undo_fetch_abort(vcpu: Vcpu, gva: int, before: SavedState | None) -> bool:
+    """Undo the Instruction Abort of a fetch from *gva*, if *vcpu* is at the vector of one.
+
+    Nothing of the handler has been executed. *before*, where it is known, is what the vCPU goes
+    back to: the code that the client has interrupted may rely on it. Returns False for another
+    exception.
+    """
+    after = SavedState.of(vcpu)
+    if after.elr != gva or ESR(after.esr).EC not in _FETCH_ABORTS:
+        return False
+    stepped = MDSCR(vcpu.get(MDSCR_EL1)).SS
+    vcpu.set(CPSR, PSTATE(after.spsr) if stepped else PSTATE(after.spsr, SS=0))
+    vcpu.set(PC, gva)
+    for row, value in zip(_SAVED, before or (), strict=before is not None):
+        vcpu.set(row, value)
+    return True

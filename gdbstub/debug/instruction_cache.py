@@ -1,69 +1,77 @@
-"""Instructions as a vCPU would fetch them, looked up fast enough to do so before each step.
+"""Instructions as a vCPU fetches them, cached: they are looked up before each step.
 
-Translations are remembered and may be old: who finds what matters must look again.
+Words and translations may be old. A caller to whom that matters calls ``now``.
 """
 
 import struct
 from itertools import count
 
+from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
 
 _PAGE = 4096  # the smallest granule
-_REMEMBERED = 4096  # words
+_WORDS = 4096
+_PAGES = 256
 _BLOCK = 64  # bytes
-_WORDS = struct.Struct("<I").iter_unpack
+_UNPACK = struct.Struct("<I").iter_unpack
+_MADE_OF = Content.CODE | Content.BREAKPOINTS
 
 
 class InstructionCache:
-    """The instructions of one vCPU, which is ours to read at every call."""
+    """Instructions of one vCPU. Its own thread calls this, or another while it is parked."""
 
-    def __init__(self, machine: Machine, memory: VirtualMemory, index: int) -> None:
-        """Remember nothing yet."""
+    def __init__(self, machine: Machine, memory: VirtualMemory, caches: Caches, index: int) -> None:
+        """Begin empty."""
         self._machine = machine
-        self._memory = memory
+        self._memory = memory.live
         self._index = index
-        self._words: dict[int, int] = {}
-        self._pages: dict[int, int] = {}
-
-    def forget(self) -> None:
-        """Look everything up again."""
-        self._words.clear()
-        self._pages.clear()
+        self._words: Cache[int, int] = caches.add(
+            "instructions", _MADE_OF, Cache(_WORDS), vcpu=index
+        )
+        self._pages: Cache[int, int] = caches.add(
+            "pages of instructions", _MADE_OF, Cache(_PAGES), vcpu=index
+        )
 
     def __call__(self, gva: int) -> int:
-        """The word that RAM held at *gva* when it was met first; 0 where there is none.
+        """Return the word at *gva* as it was when it was looked up first; 0 without memory.
 
-        BRKs of ours are not hidden.
+        BRKs of ours show.
         """
-        if (word := self._words.get(gva)) is None:
-            if len(self._words) >= _REMEMBERED:
-                self.forget()
-            self._read_block(gva)
-            word = self._words.setdefault(gva, 0)
+        words = self._words
+        if (word := words.entries.get(gva)) is None:
+            words.misses += 1
+            return self._read_block(gva)
+        words.hits += 1
         return word
 
     def now(self, gva: int) -> int:
-        """The word that is there now."""
-        self._pages.pop(gva & -_PAGE, None)
-        word = self._words[gva] = int.from_bytes(self._read(gva, 4), "little")
+        """Return the word that is at *gva* now; 0 without memory."""
+        word = int.from_bytes(self._read(gva, 4, None), "little")
+        self._words.put(gva, word)
         return word
 
-    def _read_block(self, gva: int) -> None:
-        """Those beside it will be wanted, too."""
+    def _read_block(self, gva: int) -> int:
+        """Return the word at *gva*, and cache those beside it: they are likely to be next."""
         start = gva & -_BLOCK
-        for at, (word,) in zip(count(start, 4), _WORDS(self._read(start, _BLOCK)), strict=False):
-            self._words.setdefault(at, word)
+        found = 0
+        data = self._read(start, _BLOCK, self._pages.get(gva & -_PAGE))
+        for at, (word,) in zip(count(start, 4), _UNPACK(data), strict=False):
+            self._words.put(at, word)
+            if at == gva:
+                found = word
+        if not found:
+            self._words.put(gva, 0)
+        return found
 
-    def _read(self, gva: int, length: int) -> bytes:
-        """Bytes of one page, whole words; nothing where there is no memory."""
+    def _read(self, gva: int, length: int, ipa: int | None) -> bytes:
+        """Read whole words of one page, which is at *ipa* if that is known; none without memory."""
         page = gva & -_PAGE
-        ipa = self._pages.get(page)
         try:
             if ipa is None:
-                now = self._memory.as_of_now(self._index)
-                ipa = self._pages[page] = now.translate(self._index, page).ipa
+                ipa = self._memory.translate(self._index, page).ipa
+                self._pages.put(page, ipa)
             data = self._machine.read_memory(ipa + gva - page, length)
         except MemoryFault:
             return b""

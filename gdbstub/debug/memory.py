@@ -1,10 +1,10 @@
-"""A guest's memory as one of its vCPUs sees it, breakpoints of ours hidden.
+"""Guest memory as one vCPU's translation tables map it, with our breakpoints hidden.
 
-It reads and writes RAM only: what a device would answer is nobody's business here.
+Only RAM is read and written, never a device.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -16,22 +16,27 @@ from gdbstub.aarch64.registers import (
     TCR_EL1,
     TTBR0_EL1,
     TTBR1_EL1,
+    stack_pointer,
 )
 from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR, TCR
+from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine, Vcpu
+from gdbstub.machine import Machine, Vcpu, unchanged
 from gdbstub.swbp import SoftwareBreakpoints
 
 _TOP: Final = 1 << 64
 _UPPER: Final = 1 << 55
 _PATHS: Final = 256
+#: Bytes below the stack pointer that are the kernel's stack even if nothing is on it.
+_BELOW_STACK: Final = 16
+_VCPUS: Final = 4096
 _REGIME: Final = (SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1)
 #: TTBR1_EL1 without ASID and CnP.
 _BADDR: Final = (1 << 48) - 2
 
 
 def regime_of(vcpu: Vcpu, pa_bits: int) -> Regime:
-    """The translation regime that *vcpu* is in now."""
+    """Return the translation regime that *vcpu* is in now."""
     return Regime(
         SCTLR(vcpu.get(SCTLR_EL1)),
         TCR(vcpu.get(TCR_EL1)),
@@ -42,7 +47,7 @@ def regime_of(vcpu: Vcpu, pa_bits: int) -> Regime:
 
 
 class _Path:
-    """A walk that led to RAM; ``holds`` says whether the descriptors on it are as they were."""
+    """Walk that led to RAM. ``holds`` is true while RAM holds the descriptors on it."""
 
     def __init__(self, regime: Regime, gva: int, machine: Machine) -> None:
         """Walk.
@@ -59,81 +64,113 @@ class _Path:
 
         self.regime = regime
         self.mapping = next(pieces(regime, gva % _TOP, 1, note))
-        self.holds = machine.unchanged(descriptors)
+        self.holds = unchanged(machine, descriptors)
 
 
 class VirtualMemory:
-    """Reads and writes by virtual address; all vCPUs parked.
+    """Memory by virtual address, for use while all vCPUs are parked.
+
+    ``live`` is the same memory for a vCPU's own thread while the others run. It goes by that
+    vCPU's registers as they are now, as an instruction does.
 
     A kernel that unmaps itself from its processes (Linux's KPTI) has next to nothing in
     TTBR1_EL1 while at EL0. Its addresses are then looked up in the tables that EL1 uses on
-    another vCPU now, or was last seen to use.
+    another vCPU now, or was last seen to use. ``live`` does not do that.
     """
 
-    def __init__(self, machine: Machine, breakpoints: SoftwareBreakpoints) -> None:
+    live: "VirtualMemory"
+
+    def __init__(
+        self,
+        machine: Machine,
+        breakpoints: SoftwareBreakpoints,
+        caches: Caches,
+        *,
+        parked: "VirtualMemory | None" = None,
+    ) -> None:
+        """Make ``live`` as well. That one alone is made with the memory for *parked* vCPUs."""
         self._machine = machine
         self._breakpoints = breakpoints
-        self._regimes: dict[int, Regime] = {}
-        self._made: dict[int, tuple[tuple[int, ...], Regime]] = {}  # the last ones, by values
-        self._now: VirtualMemory | None = None
-        self._paths: dict[tuple[int, int], _Path] = {}  # by vCPU and address
+        self._caches = caches
+        self._is_live = parked is not None
         self._pa_bits = 0
-        #: TTBR1_EL1 as seen at EL1, the latest last. Two, for a kernel is at EL1 with either
-        #: of its own on the way out.
+        #: Values of TTBR1_EL1 seen at EL1, the latest last. Two, for a kernel is at EL1 with
+        #: either of its own on the way out.
         self._kernels: deque[int] = deque(maxlen=2)
-        self._alone = False
-        #: Where the last read ended: a vCPU, an address, and its place. Reads go on from there.
-        self._last: tuple[int, int, Mapping] | None = None
+        # Regimes by vCPU, and with the registers' values that they follow from.
+        self._regimes: Cache[int, Regime]
+        self._decoded: Cache[int, tuple[tuple[int, ...], Regime]]
+        self._paths: Cache[tuple[int, int], _Path]  # by vCPU and address
+        # Where the last piece of a read lies, by vCPU: its address and mapping. The next read
+        # often goes on from there.
+        self._last: Cache[int, tuple[int, Mapping]]
+        if parked is not None:
+            self._regimes, self._last = parked._regimes, parked._last
+            self._decoded, self._paths = parked._decoded, parked._paths
+            self.live = self
+        else:
+            self._regimes = caches.add("regimes", Content.REGISTERS, Cache(_VCPUS))
+            self._decoded = caches.add("decoded regimes", Content.CHECKED, Cache(_VCPUS))
+            self._paths = caches.add("table walks", Content.CHECKED, Cache(_PATHS))
+            self._last = caches.add("last mapping", Content.TRANSLATIONS, Cache(_VCPUS))
+            self.live = VirtualMemory(machine, breakpoints, caches, parked=self)
 
-    def forget(self) -> None:
-        """A vCPU may have run, or a register been written: ask anew."""
-        self._regimes.clear()
-        self._last = None
-
-    def reset(self) -> None:
-        """The guest starts over: nothing that was seen of it holds."""
-        self.forget()
+    def forget_kernels(self) -> None:
+        """Forget the tables that EL1 was seen to use, because the guest starts over."""
         self._kernels.clear()
 
-    def as_of_now(self, index: int) -> "VirtualMemory":
-        """The same, asking anew, for a vCPU's thread: it may have switched tables since a stop.
-
-        It goes by that vCPU's own registers alone, as an instruction of its does. All vCPUs have
-        the same one, and each its own registers in it.
-        """
-        if (now := self._now) is None:
-            now = VirtualMemory(self._machine, self._breakpoints)
-            now._pa_bits, now._alone = self._pa_bits, True
-            now._made, now._paths = self._made, self._paths
-            self._now = now
-        now._regimes.pop(index, None)
-        return now
-
     def _regime(self, index: int) -> Regime:
+        if self._is_live:
+            return self._read_regime(index)
         if (regime := self._regimes.get(index)) is None:
-            vcpu = self._machine.vcpus[index]
-            if not self._pa_bits:  # all vCPUs have the same, always
-                mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
-                self._pa_bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
-            values = tuple(vcpu.get(row) for row in _REGIME)
-            made = self._made.get(index)
-            if made is None or made[0] != values:
-                made = self._made[index] = values, regime_of(vcpu, self._pa_bits)
-            regime = self._regimes[index] = made[1]
-            if not self._alone and regime.sctlr.M and not regime.tcr.EPD1:
-                self._note_kernel(vcpu, regime.ttbr1 & _BADDR)
+            regime = self._read_regime(index)
+            self._regimes.put(index, regime)
+            if regime.sctlr.M and not regime.tcr.EPD1:
+                self._note_kernel(self._machine.vcpus[index], regime)
         return regime
 
-    def _note_kernel(self, vcpu: Vcpu, ttbr1: int) -> None:
+    def _read_regime(self, index: int) -> Regime:
+        """Read a vCPU's registers. While their values are the same, so is the object returned."""
+        vcpu = self._machine.vcpus[index]
+        values = tuple(vcpu.get(row) for row in _REGIME)
+        decoded = self._decoded.entries.get(index)
+        if decoded is None or decoded[0] != values:
+            if not self._pa_bits:  # the same for all vCPUs
+                mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
+                self._pa_bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
+            decoded = values, regime_of(vcpu, self._pa_bits)
+            self._decoded.put(index, decoded)
+            self._decoded.misses += 1
+        else:
+            self._decoded.hits += 1
+        return decoded[1]
+
+    def regime(self, index: int) -> Regime:
+        """Return the translation regime that a vCPU is in, read once until ``forget``."""
+        return self._regime(index)
+
+    def kernels(self) -> list[int]:
+        """Return the values of TTBR1_EL1 that were seen at EL1, the latest first."""
+        return list(reversed(self._kernels))
+
+    def _note_kernel(self, vcpu: Vcpu, regime: Regime) -> None:
+        ttbr1 = regime.ttbr1 & _BADDR
         if self._kernels and self._kernels[-1] == ttbr1:
             return
-        if PSTATE(vcpu.get(CPSR)).EL == 1:
-            if ttbr1 in self._kernels:
-                self._kernels.remove(ttbr1)
-            self._kernels.append(ttbr1)
+        pstate = PSTATE(vcpu.get(CPSR))
+        if pstate.EL != 1:
+            return
+        if ttbr1 in self._kernels:
+            self._kernels.remove(ttbr1)
+        # A kernel's own tables map its stack; a trampoline's do not. Earlier tables, those of its
+        # boot, are dead then: their memory may be used for something else.
+        stack = vcpu.get(stack_pointer(pstate)) - _BELOW_STACK
+        if walk(regime, stack % _TOP, self._machine.read_memory).mapping is not None:
+            self._kernels.clear()
+        self._kernels.append(ttbr1)
 
     def _pieces(self, index: int, gva: int, length: int) -> Iterator[Mapping]:
-        """Where the range lies, as ``mmu.pieces``; *length* is not 0."""
+        """Yield where the range lies, as ``mmu.pieces``; *length* is not 0."""
         read, gva = self._machine.read_memory, gva % _TOP
         regime = self._regime(index)
         found = pieces(regime, gva, length, read)
@@ -151,38 +188,36 @@ class VirtualMemory:
         yield from found
 
     def _kernels_for(self, index: int, gva: int) -> list[int]:
-        """Other values of TTBR1_EL1 to look *gva* up by, where the vCPU's own has failed."""
+        """Return other values of TTBR1_EL1 to try, where *gva* has no mapping by the vCPU's own."""
         vcpus = self._machine.vcpus
-        if self._alone or not gva & _UPPER or PSTATE(vcpus[index].get(CPSR)).EL != 0:
+        if self._is_live or not gva & _UPPER or PSTATE(vcpus[index].get(CPSR)).EL != 0:
             return []
         for other in range(len(vcpus)):
-            self._regime(other)  # those at EL1 are noted now: what was seen longer ago comes last
+            self._regime(other)  # notes the tables of those at EL1, as the latest
         return list(reversed(self._kernels))
 
     def translate(self, vcpu: int, gva: int) -> Mapping:
-        """Where *gva* lies for this vCPU.
+        """Return where *gva* lies for this vCPU.
 
         Raises:
             MemoryFault: no translation.
         """
-        # The same few addresses are asked for again and again: a look at the descriptors says as
-        # much as a walk along them.
+        # The same few addresses are translated again and again, and comparing the descriptors
+        # costs less than walking along them.
         regime = self._regime(vcpu)
         path = self._paths.get((vcpu, gva))
         if path is None or path.regime is not regime or not path.holds():
             try:
                 path = _Path(regime, gva, self._machine)
             except MemoryFault:
-                if self._alone:
+                if self._is_live:
                     raise
                 return next(self._pieces(vcpu, gva, 1))
-            if len(self._paths) >= _PATHS:
-                self._paths.clear()
-            self._paths[vcpu, gva] = path
+            self._paths.put((vcpu, gva), path)
         return path.mapping
 
     def walk(self, vcpu: int, gva: int) -> Walk:
-        """How *gva* is translated by what this vCPU's registers say now; raises nothing."""
+        """Return the steps of translating *gva* by this vCPU's registers; raises nothing."""
         return walk(self._regime(vcpu), gva % _TOP, self._machine.read_memory)
 
     def read(self, vcpu: int, gva: int, length: int) -> bytes:
@@ -191,16 +226,16 @@ class VirtualMemory:
         Raises:
             MemoryFault: the first byte cannot be read.
         """
-        if self._last is not None and vcpu == self._last[0]:
-            _, start, mapping = self._last
+        if not self._is_live and (last := self._last.get(vcpu)) is not None:
+            start, mapping = last
             if start <= gva and gva + length <= start + mapping.size:
                 return self.read_physical(mapping.ipa + gva - start, length)
         parts: list[bytes] = []
         left = length
         try:
             for mapping in self._pieces(vcpu, gva, length):
-                if not self._alone:
-                    self._last = vcpu, gva + length - left, mapping
+                if not self._is_live:
+                    self._last.put(vcpu, (gva + length - left, mapping))
                 wanted = min(left, mapping.size)
                 part = self._machine.read_memory(mapping.ipa, wanted)
                 parts.append(self._breakpoints.mask(mapping.ipa, part))
@@ -226,10 +261,9 @@ class VirtualMemory:
         Raises:
             MemoryFault: not all of it is RAM.
         """
-        self._last = None  # it may be a translation table
         if len(self._machine.read_memory(ipa, len(data))) < len(data):
             raise MemoryFault(f"RAM ends within {len(data)} bytes at {ipa:#x}")
-        self._machine.write_memory(ipa, self._breakpoints.write_through(ipa, data))
+        self._write(((ipa, data),))
 
     def write(self, vcpu: int, gva: int, data: bytes) -> None:
         """Write *data*, all of it or nothing.
@@ -237,7 +271,6 @@ class VirtualMemory:
         Raises:
             MemoryFault: some byte has no place.
         """
-        self._last = None  # it may be a translation table
         places: list[tuple[int, bytes]] = []
         at = 0
         for mapping in self._pieces(vcpu, gva, len(data)):
@@ -246,5 +279,11 @@ class VirtualMemory:
                 raise MemoryFault(f"RAM ends within {len(data)} bytes at {gva:#x}")
             places.append((mapping.ipa, part))
             at += len(part)
-        for ipa, part in places:
-            self._machine.write_memory(ipa, self._breakpoints.write_through(ipa, part))
+        self._write(places)
+
+    def _write(self, places: Iterable[tuple[int, bytes]]) -> None:
+        try:
+            for ipa, part in places:
+                self._machine.write_memory(ipa, self._breakpoints.write_through(ipa, part))
+        finally:
+            self._caches.invalidate(Content.MEMORY_WRITTEN)

@@ -1,7 +1,4 @@
-"""What a client calls registers, over what vCPUs have: all rows, and how each is read and written.
-
-It spells no packet and touches no vCPU that was not handed to it.
-"""
+"""Registers as a client sees them: all rows, and how each is read from and written to a vCPU."""
 
 from struct import Struct
 from typing import Final
@@ -18,18 +15,21 @@ from gdbstub.aarch64.registers import (
     PAUTH,
     SCTLR_EL1,
     SP,
+    SP_EL0,
+    SP_EL1,
     TCR_EL1,
     TPIDR,
-    Register,
+    X,
     ccsidr,
     stack_pointer,
 )
 from gdbstub.aarch64.sve import VG, sve_registers
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
+from gdbstub.architecture import Register
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Machine, Vcpu
 
-#: Whether a mask is for the high half, and whether for code.
+#: By mask: true for the high half of addresses, and true for code.
 _MASKS: Final = dict(
     zip(PAC_MASKS, ((False, False), (False, True), (True, False), (True, True)), strict=True)
 )
@@ -39,14 +39,14 @@ _PSTATE: Final = (1 << CPSR.bits) - 1
 
 
 class ClientRegisters:
-    """The registers of one machine, which are the same for its whole life."""
+    """Registers of one machine. They are the same for its whole life."""
 
     def __init__(self, machine: Machine) -> None:
-        """Ask *machine* what its vCPUs have."""
+        """Collect the rows of *machine*'s vCPUs."""
         bits = machine.vector_length
         self._granules = bits // 64
-        #: The rows that a client sees, in the order of their numbers. Vectors are SVE's or
-        #: FPSIMD's: GDB takes a description with both for a wrong one.
+        #: Rows that a client sees, in the order of their numbers. Vectors are SVE's or FPSIMD's:
+        #: GDB rejects a description with both.
         self.rows: tuple[Register, ...] = (
             *GENERAL,
             *(sve_registers(bits) if bits else FPSIMD),
@@ -54,31 +54,25 @@ class ClientRegisters:
             TPIDR,
             *machine.system_registers,
         )
-        #: The same by number.
+        #: Rows by number.
         self.numbered = {row.number: row for row in self.rows}
-        self._packed: dict[tuple[Register, ...], Struct | None] = {}
+        #: Packers of the core registers that a client reads together; None for other registers.
+        self._packers: dict[tuple[Register, ...], _Packer | None] = {}
 
     def read_many(self, vcpu: Vcpu, registers: tuple[Register, ...]) -> bytes:
-        """Their bytes, one after another."""
-        if registers not in self._packed:
-            simple = all(row.feature == CORE for row in registers)
-            letters = ("Q" if row.bits == 64 else "I" for row in registers)
-            self._packed[registers] = Struct("<" + "".join(letters)) if simple else None
-        if (struct := self._packed[registers]) is None:
-            values = ((self.read(vcpu, r), r.size) for r in registers)
-            return b"".join(value.to_bytes(size, "little") for value, size in values)
-        get = vcpu.get
-        pstate = get(CPSR)
-        stack = stack_pointer(PSTATE(pstate))
-        return struct.pack(
-            *(
-                pstate & _PSTATE if row is CPSR else get(stack if row is SP else row)
-                for row in registers
-            )
-        )
+        """Read registers; return their bytes one after another."""
+        try:
+            packer = self._packers[registers]
+        except KeyError:
+            core = all(row.feature == CORE for row in registers)
+            packer = self._packers[registers] = _Packer(registers) if core else None
+        if packer is not None:
+            return packer.read(vcpu)
+        values = ((self.read(vcpu, r), r.size) for r in registers)
+        return b"".join(value.to_bytes(size, "little") for value, size in values)
 
     def read(self, vcpu: Vcpu, register: Register) -> int:
-        """A register's value; never more bits than it has."""
+        """Return a register's value, cut to its bits."""
         if register is VG:
             return self._granules
         if register.feature == PAUTH:
@@ -87,14 +81,14 @@ class ClientRegisters:
             return vcpu.get(_meant(vcpu, register)) & (1 << register.bits) - 1
         except NoSuchRegister:
             if register is CCSIDR_EL1:
-                return 0  # no cache is selected: it reads as UNKNOWN, and need not be missing
+                return 0  # no cache is selected: the register reads as UNKNOWN
             raise
 
     def write(self, vcpu: Vcpu, register: Register, value: int) -> None:
-        """Write a register all or not at all.
+        """Write a register completely or not at all.
 
         Raises:
-            RegisterRefused: it would not hold *value*; it is as it was.
+            RegisterRefused: the register does not hold *value*, and is as it was.
         """
         if register is VG or register.feature == PAUTH:
             if value != self.read(vcpu, register):
@@ -105,8 +99,31 @@ class ClientRegisters:
             _set_whole(vcpu, _meant(vcpu, register), value)
 
 
+class _Packer:
+    """Reads some core registers and packs their values, on the way to each stop reply."""
+
+    def __init__(self, registers: tuple[Register, ...]) -> None:
+        """Prepare to read *registers*."""
+        self._struct = Struct("<" + "".join("Q" if row.bits == 64 else "I" for row in registers))
+        #: The vCPU's rows, by the one that is the stack pointer.
+        self._rows = {
+            stack: tuple(stack if row is SP else row for row in registers)
+            for stack in (SP_EL0, SP_EL1, X[13])  # see ``stack_pointer``
+        }
+        self._cpsr = [n for n, row in enumerate(registers) if row is CPSR]
+
+    def read(self, vcpu: Vcpu) -> bytes:
+        """Return the registers' bytes one after another."""
+        get = vcpu.get
+        pstate = get(CPSR)
+        values = list(map(get, self._rows[stack_pointer(PSTATE(pstate))]))
+        for n in self._cpsr:
+            values[n] = pstate & _PSTATE
+        return self._struct.pack(*values)
+
+
 def _meant(vcpu: Vcpu, register: Register) -> Register:
-    """The row of the vCPU that a client's register stands for now."""
+    """Return the row of the vCPU that a client's register stands for now."""
     if register is SP:
         return stack_pointer(PSTATE(vcpu.get(CPSR)))
     if register is CCSIDR_EL1:
@@ -123,8 +140,8 @@ def _pac_mask(vcpu: Vcpu, register: Register) -> int:
 def _set_whole(vcpu: Vcpu, register: Register, value: int) -> None:
     """Write a register that may not keep every bit.
 
-    Bits that it does not implement (RES0 and the like) read back otherwise than they were
-    written. Such a value is refused: a client that is told OK takes it to be there.
+    A bit that is not implemented (RES0, for example) reads back differently. Such a value is
+    refused, because a client that is told OK takes it to be there.
     """
     before = vcpu.get(register)
     vcpu.set(register, value)

@@ -1,7 +1,8 @@
-"""One instruction and nothing else: a step in which no interrupt of the guest's shows.
+"""Step of one instruction in which no interrupt of the guest shows.
 
-It starts no vCPU: a plan asks it before a step and after each exit. The way is optimistic:
-step, and only if an interrupt came first, undo its entry and step again with it masked.
+A plan calls ``begin`` before a step, and ``again`` or ``abandon`` after each exit. The step is
+optimistic: only if an interrupt came first, its entry is undone and the step repeated with it
+masked.
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 """
 
@@ -25,35 +26,35 @@ _SYNCHRONOUS, _IRQ, _FIQ = 0x000, 0x080, 0x100
 
 
 class SingleStep:
-    """A step of one vCPU that is under way: what an exception's entry would overwrite."""
+    """Step of one vCPU that is under way: the values that an exception's entry would overwrite."""
 
     __slots__ = ("elr", "pc", "spsr", "unmasked", "word")
 
     def __init__(self, pc: int, elr: int, spsr: int) -> None:
-        """Of the instruction at *pc*, with ELR_EL1 and SPSR_EL1 as they are before it."""
+        """Step the instruction at *pc*. *elr* and *spsr* are ELR_EL1 and SPSR_EL1 before it."""
         self.pc = pc
         self.elr = elr
         self.spsr = spsr
-        #: While it is tried again with interrupts masked: PSTATE as the guest has it.
+        #: The guest's PSTATE while the step is repeated with interrupts masked.
         self.unmasked: PSTATE | None = None
         self.word = 0
 
 
 def _vectors(vcpu: Vcpu) -> range:
-    """Where exceptions of this vCPU lead to."""
+    """Return the addresses of this vCPU's exception vectors."""
     base = vcpu.get(VBAR_EL1)
     return range(base, base + _TABLE_SIZE, _VECTOR_SIZE)
 
 
 def begin(vcpu: Vcpu, pc: int) -> SingleStep:
-    """Note what must be noted; before the vCPU, which is at *pc*, is resumed."""
+    """Return a step of the vCPU, which is at *pc* and not yet resumed."""
     return SingleStep(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
 
 
 def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
-    """After a step exit: whether the vCPU must be stepped once more.
+    """Return True if the vCPU must be stepped once more, after a step exit.
 
-    If not, the step is done and nothing of how it was done is left in the guest.
+    Otherwise the step is done, and the guest does not see how it was done.
     """
     pc = vcpu.get(PC)
     vector = _entered(vcpu, step, pc, word_at)
@@ -67,10 +68,10 @@ def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
 
 
 def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
-    """The vCPU rests for another reason than this step: leave nothing of it behind."""
+    """Undo what the step did to the vCPU, which is parked for another reason."""
     if step.unmasked is None:
         if vcpu.get(PC) == step.pc and _saved(vcpu) == (step.elr, step.spsr):
-            return  # not executed; at a vector that would look like an entry
+            return  # not executed; at a vector this would look like an entry
         if not again(vcpu, step, word_at):
             return
     if step.unmasked is not None:
@@ -81,10 +82,10 @@ def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
 
 
 def _entered(vcpu: Vcpu, step: SingleStep, pc: int, word_at: WordAt) -> int | None:
-    """Which kind of vector an exception has led to; None if there was none.
+    """Return the offset of the vector that an exception has led to; None if there was none.
 
-    A branch to a vector's address leaves ELR_EL1 and SPSR_EL1 alone. So may an exception, if
-    they hold already what it saves: the same one from the same place before, for example.
+    A branch to a vector's address does not change ELR_EL1 and SPSR_EL1. Nor does an exception if
+    they already hold what it saves: from the same exception before, for example.
     """
     if pc % _VECTOR_SIZE or pc not in (table := _vectors(vcpu)):
         return None
@@ -95,14 +96,14 @@ def _entered(vcpu: Vcpu, step: SingleStep, pc: int, word_at: WordAt) -> int | No
 
 
 def _saved(vcpu: Vcpu) -> tuple[int, int]:
-    """What an exception's entry has saved last."""
+    """Return what the last exception's entry has saved."""
     return vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
 
 
 def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
-    """Take an interrupt's entry back, which nothing has acknowledged yet.
+    """Undo the entry of an interrupt, which nothing has acknowledged yet.
 
-    It saved PC and PSTATE; PSTATE.SS says whether the instruction still had its turn to come.
+    It saved PC and PSTATE. PSTATE.SS is set if the instruction was not executed; then return True.
     """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     pstate, pc = PSTATE(spsr, SS=0), vcpu.get(ELR_EL1)
@@ -118,7 +119,7 @@ def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
 
 
 def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> None:
-    """The instruction took an exception: SPSR_EL1 must say what it would say undebugged."""
+    """Correct SPSR_EL1, after an exception of the instruction, to its value without a debugger."""
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     right = spsr if MDSCR(vcpu.get(MDSCR_EL1)).SS else PSTATE(spsr, SS=0)
     if synchronous and step.unmasked is not None:
@@ -128,7 +129,7 @@ def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> N
 
 
 def _unmask(vcpu: Vcpu, unmasked: PSTATE, word: int) -> None:
-    """Leave in DAIF, and in a register that was read into, what *word* would have left there."""
+    """Correct DAIF, and a register that *word* read it into, to their values without the mask."""
     now = PSTATE(vcpu.get(CPSR))
     daif = now.DAIF & 0b1100 | unmasked.DAIF & 0b0011
     match daif_access(word):

@@ -1,7 +1,6 @@
-"""Whose a debug exit is: to be told to a client, the guest's own, or to be passed over silently.
+"""Classification of debug exits: a stop to report, the guest's own exception, or to step over.
 
-It changes nothing and runs nothing; it is asked on the thread of the vCPU that exits, for which
-it reads that vCPU and RAM.
+It runs on the thread of the vCPU that exits. It reads that vCPU and RAM, and writes neither.
 """
 
 import logging
@@ -10,16 +9,9 @@ from enum import Enum, auto
 from typing import Final
 
 from gdbstub.aarch64.accesses import accessed
-from gdbstub.aarch64.registers import (
-    CPSR,
-    MDSCR_EL1,
-    PC,
-    SYSTEM_REGISTERS,
-    Register,
-    X,
-    stack_pointer,
-)
+from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, X, stack_pointer
 from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
+from gdbstub.architecture import Register
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
@@ -43,7 +35,7 @@ def _numbered(name: str) -> tuple[Register, ...]:
     return tuple(SYSTEM_REGISTERS[f"{name}{n}_EL1"] for n in range(16))
 
 
-# The guest's own comparators.
+# Controls of the guest's own comparators.
 _CONTROLS: Final = {
     EC.BREAKPOINT_LOWER: _numbered("DBGBCR"),
     EC.WATCHPOINT_LOWER: _numbered("DBGWCR"),
@@ -51,14 +43,14 @@ _CONTROLS: Final = {
 
 
 class Disposition(Enum):
-    """Of a debug exit that is nothing to tell a client."""
+    """Treatment of a debug exit that is not reported to a client."""
 
-    REINJECT = auto()  # its own exception, which it must get
-    STEP_OVER = auto()  # ours, but not what was asked for: its instruction is executed silently
+    REINJECT = auto()  # the guest's own exception: the guest gets it
+    STEP_OVER = auto()  # ours, but not to be reported: its instruction is executed silently
 
 
 class StopClassifier:
-    """The judge of one machine's debug exits."""
+    """Classifies the debug exits of one machine."""
 
     def __init__(
         self,
@@ -67,51 +59,49 @@ class StopClassifier:
         registers: ClientRegisters,
         printed: Callable[[bytes], None],
     ) -> None:
-        """*breakpoints*: what a client has asked for; *registers*: as its conditions know them.
+        """Classify by the requests in *breakpoints*. Conditions read *registers*.
 
-        *printed* gets what commands print, on vCPU threads.
+        *printed* is called on vCPU threads with the output of breakpoints' commands.
         """
         self.machine = machine
         self.registers = registers
         self.breakpoints = breakpoints
-        #: By vCPU: the physical address of the BRK of ours that it met last.
+        #: By vCPU: physical address of the BRK of ours that it hit last.
         self.hit_at: dict[int, int] = {}
-        # By vCPU: where it has met a BRK of ours that nobody asked for there.
+        # By vCPU: PC of a hit of our BRK through a mapping that no request names.
         self._at_alias: dict[int, int] = {}
-        # By vCPU: where a breakpoint has been judged already, whose instruction is still to come.
-        # One that has been anywhere else meanwhile meets it anew, and so does a handler that comes
-        # by before it: the stack pointer tells.
-        self._at_breakpoint: dict[int, tuple[int, int]] = {}
-        self.variables: dict[int, int] = {}  # agent expressions', for as long as the guest is
+        # By vCPU: PC and stack pointer where it is still at a breakpoint, that is, the hit was
+        # classified and the instruction has not been executed. A vCPU that has been elsewhere
+        # meanwhile hits it again. So does a handler that comes by first: its stack pointer differs.
+        self._still_at: dict[int, tuple[int, int]] = {}
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
     def reported(self, vcpu: int) -> None:
-        """A client has heard what was judged last of this vCPU."""
+        """Note that a client was told of this vCPU's last stop."""
         if vcpu in self._at_alias:
-            self.still_at(vcpu, self._at_alias.pop(vcpu))
+            self.set_still_at(vcpu, self._at_alias.pop(vcpu))
 
-    def still_at(self, vcpu: int, pc: int) -> None:
-        """This vCPU has not got past a breakpoint at *pc*: it is not to be judged anew."""
-        self._at_breakpoint[vcpu] = pc, self._stack(vcpu)
+    def set_still_at(self, vcpu: int, pc: int) -> None:
+        """Note that the vCPU is still at the breakpoint at *pc*: the next hit is stepped over."""
+        self._still_at[vcpu] = pc, self._stack(vcpu)
 
     @property
-    def remembers(self) -> bool:
-        """Whether any vCPU has been judged where it still is."""
-        return bool(self._at_breakpoint)
+    def any_still_at(self) -> bool:
+        """Return True if any vCPU is still at a breakpoint."""
+        return bool(self._still_at)
 
     def resuming(self, vcpu: int) -> None:
-        """This vCPU goes on from where it is, with breakpoints as they are now."""
-        self._look(vcpu)
-        pc, _ = self._at_breakpoint.get(vcpu, (None, 0))
+        """Note that the vCPU goes on from where it is, with breakpoints as they are now."""
+        self._drop_if_moved(vcpu)
+        pc, _ = self._still_at.get(vcpu, (None, 0))
         if pc is not None and not self.breakpoints.compared(pc) and self.patch(vcpu, pc) is None:
-            self.moved(vcpu)  # nothing will say when it gets past
+            self.moved(vcpu)  # the breakpoint is gone: no exit would follow
 
-    def _look(self, vcpu: int) -> None:
-        """Look where this vCPU is now."""
-        if vcpu in self._at_breakpoint:
+    def _drop_if_moved(self, vcpu: int) -> None:
+        if vcpu in self._still_at:
             here = self.machine.vcpus[vcpu].get(PC), self._stack(vcpu)
-            if self._at_breakpoint[vcpu] != here:
+            if self._still_at[vcpu] != here:
                 self.moved(vcpu)
 
     def _stack(self, vcpu: int) -> int:
@@ -119,24 +109,24 @@ class StopClassifier:
         return own.get(stack_pointer(PSTATE(own.get(CPSR))))
 
     def moved(self, vcpu: int) -> None:
-        """This vCPU is not where it was judged."""
-        self._at_breakpoint.pop(vcpu, None)
+        """Note that the vCPU is no longer at a breakpoint whose hit was classified."""
+        self._still_at.pop(vcpu, None)
 
     def breakpoints_removed(self) -> None:
-        """There are no breakpoints now; who asks for some is to hear of them."""
-        self._at_breakpoint.clear()
+        """Forget which vCPUs are still at a breakpoint, because all breakpoints are removed."""
+        self._still_at.clear()
         self._at_alias.clear()
 
     def reset(self) -> None:
-        """The guest is a new one."""
+        """Forget everything about the guest, because it starts over."""
         self.breakpoints_removed()
-        self.variables.clear()
+        self.breakpoints.conditions.reset_variables()
 
     def classify(self, exit: DebugExit) -> Stopped | Disposition:
-        """What to tell a client of *exit*, or whose it is otherwise."""
-        if self._at_alias or self._at_breakpoint:
+        """Return the stop to report for *exit*, or its treatment."""
+        if self._at_alias or self._still_at:
             self._at_alias.pop(exit.vcpu, None)
-            self._look(exit.vcpu)
+            self._drop_if_moved(exit.vcpu)
         ec = exit.esr.EC
         if ec == EC.STEP_LOWER:
             return self._stepped[exit.vcpu]
@@ -159,30 +149,35 @@ class StopClassifier:
     def _breakpoint(self, exit: DebugExit) -> Stopped | Disposition:
         index = exit.vcpu
         pc = self.machine.vcpus[index].get(PC)
-        if exit.esr.EC == EC.BRK64:
+        brk = exit.esr.EC == EC.BRK64
+        if brk:
             ipa = self.patch(index, pc) if exit.esr.comment == BRK_COMMENT else None
             if ipa is None:
                 return Disposition.REINJECT
             self.hit_at[index] = ipa
-            kinds: tuple[BreakpointKind, ...] = (
-                (BreakpointKind.SOFTWARE,) if self.breakpoints.places(pc) else ()
-            )
-        elif not (kinds := self.breakpoints.compared(pc)):
+        elif not self.breakpoints.comparator_at(pc):
             return self._unclaimed(exit)
-        if self._at_breakpoint.pop(index, None) is not None:
+        if self.breakpoints.returned(index, pc):
+            return Stopped(index + 1, stop=StopReason.SWBREAK)
+        if self._still_at.pop(index, None) is not None:
             return Disposition.STEP_OVER
-        if kinds:
+        if kinds := self.breakpoints.kinds_at(index, pc):
             return self._asked_for(exit, pc, kinds)
-        # The same page at another address. GDB passes over a ``swbreak`` where it has inserted
-        # none and goes on, to the same BRK, for ever. So it is told of a plain trap, once.
+        if not brk:
+            return Disposition.STEP_OVER  # of another process
+        # Another mapping of the page. GDB ignores a ``swbreak`` where it has inserted none and
+        # continues, to the same BRK, for ever. So a plain trap is reported, once.
         self._at_alias[index] = pc
-        text = f"vCPU {index}: a breakpoint's page, met at another address: {pc:#x}"
+        text = (
+            f"vCPU {index} hit a software breakpoint through another mapping of its page, "
+            f"at {pc:#x}"
+        )
         return Stopped(index + 1, text=text)
 
     def patch(self, index: int, pc: int) -> int | None:
-        """The physical address of our BRK at *pc* by that vCPU's tables, if there is one."""
+        """Return the physical address of our BRK at *pc* by a vCPU's tables, None without one."""
         try:
-            ipa = self.breakpoints.memory.as_of_now(index).translate(index, pc).ipa
+            ipa = self.breakpoints.memory.live.translate(index, pc).ipa
             return ipa if self.breakpoints.patched(ipa) else None
         except MemoryFault:
             return None
@@ -190,25 +185,21 @@ class StopClassifier:
     def _asked_for(
         self, exit: DebugExit, pc: int, kinds: tuple[BreakpointKind, ...]
     ) -> Stopped | Disposition:
-        """What a breakpoint at *pc* comes to, by its conditions and commands.
+        """Classify a hit at *pc* by the conditions and commands of the breakpoints there.
 
-        Of several kinds the first is told.
+        Of several *kinds* that stop, the first is reported.
         """
+        context = _Context(self, exit.vcpu)
         for kind in kinds:
-            clauses = self.breakpoints.clauses(kind, pc)
-            if clauses is None:
+            stops, output = self.breakpoints.conditions.evaluate(kind, pc, context)
+            if stops:
                 return Stopped(exit.vcpu + 1, stop=_STOPS[kind])
-            context = _Context(self, exit.vcpu)
-            if not clauses.hold(context):
-                self.breakpoints.false_hits[kind, pc] += 1
-            elif not clauses.commands:
-                return Stopped(exit.vcpu + 1, stop=_STOPS[kind])
-            elif printed := clauses.output(context):
-                self._printed(printed)
+            if output:
+                self._printed(output)
         return Disposition.STEP_OVER
 
     def _accessed(self, index: int) -> range | None:
-        """What the instruction accesses that a vCPU is about to execute."""
+        """Return the addresses that the instruction at PC accesses, None if that is not known."""
         vcpu = self.machine.vcpus[index]
         pc = vcpu.get(PC)
 
@@ -219,7 +210,7 @@ class StopClassifier:
         return accessed(self.breakpoints.words(index)(pc), pc, x)
 
     def _unclaimed(self, exit: DebugExit) -> Stopped | Disposition:
-        """An exit of a comparator that none of ours explains: the guest's, if it has armed any."""
+        """Classify a comparator's exit that no request explains: the guest's if it uses any."""
         vcpu, had = self.machine.vcpus[exit.vcpu], self.machine.system_registers
         own = (row for row in _CONTROLS[EC(exit.esr.EC)] if row in had)
         if MDSCR(vcpu.get(MDSCR_EL1)).MDE and any(DBGBCR(vcpu.get(row)).E for row in own):
@@ -228,14 +219,13 @@ class StopClassifier:
 
 
 class _Context:
-    """Where agent expressions are evaluated: a vCPU on its own thread, and memory as it sees it."""
+    """Registers and memory for agent expressions, of a vCPU on its own thread."""
 
     def __init__(self, stops: StopClassifier, index: int) -> None:
-        self.variables = stops.variables
         self._registers = stops.registers
         self._vcpu = stops.machine.vcpus[index]
         self._index = index
-        self._all = stops.breakpoints.memory
+        self._memory = stops.breakpoints.memory.live
 
     def register(self, number: int) -> int:
         row = self._registers.numbered.get(number)
@@ -244,7 +234,7 @@ class _Context:
         return self._registers.read(self._vcpu, row)
 
     def memory(self, gva: int, length: int) -> bytes:
-        return self._all.as_of_now(self._index).read(self._index, gva, length)
+        return self._memory.read(self._index, gva, length)
 
 
 def _unexplained(exit: DebugExit) -> Stopped:

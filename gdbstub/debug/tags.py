@@ -1,7 +1,4 @@
-"""A guest's allocation tags by virtual address, as one of its vCPUs translates it.
-
-It is to tags what ``virtual_memory`` is to data; nothing hides here.
-"""
+"""Allocation tags by virtual address, as one vCPU translates it."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +8,7 @@ from gdbstub.machine import RamTags
 
 
 class VirtualTags:
-    """Implements ``MemoryTags`` over a machine's; *index* gives a thread's vCPU."""
+    """Implements ``MemoryTags`` over a machine's tags. *index* maps a thread to its vCPU."""
 
     def __init__(self, memory: VirtualMemory, tags: RamTags, index: Callable[[int], int]) -> None:
         self._memory = memory
@@ -33,7 +30,7 @@ class VirtualTags:
             at += part
 
     def _pieces(self, thread: int, gva: int, count: int) -> Iterator[tuple[int, int]]:
-        """Where runs of granules lie, and how many each has."""
+        """Yield runs of granules: the physical address, and the number of granules."""
         vcpu = self._index(thread)
         while count:
             mapping = self._memory.translate(vcpu, gva)

@@ -1,5 +1,5 @@
-/* What abi.py knows of KVM and libc, as cffi reads it. `make docs` makes cdef.py of it:
- * reading C takes a parser, and that more time at each start than anything else of ours. */
+/* The declarations of KVM and libc that abi.py uses. `make generate` makes cdef.py of them: parsing
+ * C at each start would take longer than the rest of the imports. */
 
 struct kvm_one_reg { uint64_t id; uint64_t addr; };
 struct kvm_reg_list { uint64_t n; uint64_t reg[]; };

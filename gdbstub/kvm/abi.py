@@ -8,27 +8,27 @@ import functools
 import os
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from gdbstub.kvm import cdef as kvm_cdef
+from gdbstub.kvm import cdef
 
 #: A C object as cffi gives it, of a type that only its declaration knows.
 CData: TypeAlias = Any
 
-ffi: Final[CData] = kvm_cdef.ffi
+ffi: Final[CData] = cdef.ffi
 
 
 class Libc(Protocol):
-    """The calls that we make into libc; -1 means failure, with ``ffi.errno``."""
+    """Functions of libc in use; -1 means failure, with ``ffi.errno``."""
 
-    def ioctl(self, fd: int, request: int, argument: CData) -> int:
-        """ioctl(2) with a pointer argument."""
+    def ioctl(self, fd: int, request: int, argument: CData, /) -> int:
+        """Call ioctl(2) with a pointer argument."""
         ...
 
     def sigaction(self, signum: int, action: CData, old: CData) -> int:
-        """sigaction(2)."""
+        """Call sigaction(2)."""
         ...
 
     def signal(self, signum: int, handler: CData) -> CData:
-        """signal(2)."""
+        """Call signal(2)."""
         ...
 
 
@@ -38,7 +38,7 @@ _NONE, _WRITE, _READ = 0, 1, 2
 
 
 def _ioc(direction: int, number: int, struct: str = "") -> int:
-    """linux/include/uapi/asm-generic/ioctl.h, with KVM's type 0xAE."""
+    """Encode an ioctl request of KVM's type 0xAE (linux/include/uapi/asm-generic/ioctl.h)."""
     size = ffi.sizeof(struct) if struct else 0
     return direction << 30 | size << 16 | 0xAE << 8 | number
 
@@ -143,39 +143,9 @@ PMU_V3_INIT: Final = 1
 IRQ_TYPE_SPI: Final = 1 << 24
 
 
-#: How often each request went through ``ioctl``. Two threads at once may lose one.
-calls: Final[dict[int, int]] = {}
-
-
-def ioctl(fd: int, request: int, argument: CData = 0) -> int:
-    """ioctl(2); *argument* is cdata, or a number where the call takes one.
-
-    Raises:
-        OSError: the call failed.
-    """
-    calls[request] = calls.get(request, 0) + 1
-    pointer = ffi.cast("void *", argument) if isinstance(argument, int) else argument
-    result = libc.ioctl(fd, request, pointer)
-    if result < 0:
-        raise OSError(ffi.errno, os.strerror(ffi.errno))
-    return result
-
-
-def set_attribute(fd: int, group: int, attribute: int, value: CData) -> None:
-    """KVM_SET_DEVICE_ATTR of a device or a vCPU; *value* is a pointer.
-
-    Raises:
-        OSError: the call failed.
-    """
-    request = ffi.new("struct kvm_device_attr *")
-    request.group, request.attr = group, attribute
-    request.addr = int(ffi.cast("uintptr_t", value))
-    ioctl(fd, SET_DEVICE_ATTR, request)
-
-
 @functools.cache
 def names(prefix: str = "") -> dict[int, str]:
-    """The constants above by value: those that *prefix* begins, or all ioctl requests."""
+    """Map values to names: of the constants with *prefix*, or else of all ioctl requests."""
     constants = {name: value for name, value in globals().items() if isinstance(value, int)}
     if prefix:
         return {
@@ -194,7 +164,7 @@ def _libgcc() -> CData:
 
 @functools.cache
 def clear_cache() -> CData:
-    """libgcc's ``__clear_cache(start, end)``: DC CVAU and IC IVAU over a range, with barriers.
+    """Return libgcc's ``__clear_cache(start, end)``: DC CVAU, IC IVAU and barriers over a range.
 
     Raises:
         OSError: the library is not there.
@@ -203,10 +173,10 @@ def clear_cache() -> CData:
 
 
 def take_signal(signum: int) -> None:
-    """Let *signum* interrupt a system call of the thread that gets it, and do nothing else.
+    """Have *signum* interrupt a system call of the thread that gets it, and do nothing else.
 
-    A handler in C: Python's would run on the main thread and wake its event loop. Any
-    function without side effects will do for one; the C library's ``abs`` is at hand.
+    The handler is a C function without side effects, ``abs``: a Python handler would run on the
+    main thread and wake its event loop.
     """
     libc.signal(signum, ffi.cast("sighandler_t", ffi.addressof(libc, "abs")))
 

@@ -1,62 +1,65 @@
-"""The way into the guest, which one vCPU may have for itself for a while.
+"""Exclusive sections: one vCPU executes guest code while all others stay out of the guest.
 
-It runs nothing: vCPU threads pass here on their way to KVM_RUN and back.
+It runs nothing: vCPU threads call it on their way to KVM_RUN and back.
 """
 
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-#: How long who holds it again waits for those who are owed a turn, in seconds.
+#: The longest wait for vCPUs that are owed a run, in seconds.
 _SLICE: Final = 0.005
 
 
 class ExclusiveVcpu(Protocol):
-    """A vCPU, as the gate sees it."""
+    """A vCPU, as an exclusive section needs it."""
 
     @property
     def in_guest(self) -> bool:
-        """Whether it is in KVM_RUN, or past the gate on its way there."""
+        """True in KVM_RUN, and on the way there past the check of ``holder``."""
         ...
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to park."""
+        """True once it was told to park."""
         ...
 
     @property
     def powered_off(self) -> bool:
-        """Whether it has nothing to do in the guest, where it stays until it is nudged."""
+        """True while PSCI has it off: it stays in KVM_RUN until it is kicked."""
         ...
 
     def kick(self) -> None:
-        """Make it come out of KVM_RUN and back to the gate."""
+        """Make it come out of KVM_RUN and check ``holder`` again."""
         ...
 
 
 class ExclusiveSection:
-    """Open to all, or held by one.
+    """The exclusive section of one machine: free, or held by one vCPU.
 
-    A vCPU says that it is in the guest and then looks at ``holder``; a holder writes
-    ``holder`` and then looks who is in the guest. So at least one sees the other.
+    A vCPU sets its ``in_guest`` and then reads ``holder``; a holder writes ``holder`` and then
+    reads the ``in_guest`` of the others. So at least one sees the other.
 
-    Who has held it gives those a chance who waited meanwhile, before it holds it again: one
-    that steps over a breakpoint in a short loop would keep all others out for ever.
+    A vCPU that starts a section again first lets those run that waited during its last one. A
+    step over a breakpoint in a short loop would keep all others out for ever otherwise.
     """
 
     def __init__(self) -> None:
-        """Open."""
-        #: Who has the guest for itself; read without the lock on every way into it.
+        """Begin free."""
+        #: The vCPU in the section; read without the lock on every way into the guest.
         self.holder: ExclusiveVcpu | None = None
-        #: Who waited at the end of the last hold and has not been in the guest since; read
-        #: without the lock on every way out of it.
+        #: Those that waited at the end of the last section and have not been in the guest since;
+        #: read without the lock on every way out of the guest.
         self.owed: set[ExclusiveVcpu] = set()
         self._last: ExclusiveVcpu | None = None
         self._waiting: set[ExclusiveVcpu] = set()
         self._changed = threading.Condition()
 
     def start_exclusive(self, vcpu: ExclusiveVcpu, siblings: Sequence[ExclusiveVcpu]) -> bool:
-        """Wait until none of the *siblings* is in the guest; False: *vcpu* is to park."""
+        """Start a section for *vcpu*: kick the *siblings*, and wait until none is in the guest.
+
+        Returns False if *vcpu* was told to park; no section has started then.
+        """
         others = [sibling for sibling in siblings if sibling is not vcpu]
         with self._changed:
             if vcpu is self._last:
@@ -79,7 +82,7 @@ class ExclusiveSection:
             return True
 
     def end_exclusive(self, vcpu: ExclusiveVcpu) -> None:
-        """Open it, if *vcpu* holds it."""
+        """End the section, if *vcpu* is in it."""
         with self._changed:
             if self.holder is vcpu:
                 self.holder = None
@@ -87,7 +90,7 @@ class ExclusiveSection:
                 self._changed.notify_all()
 
     def wait(self, vcpu: ExclusiveVcpu) -> None:
-        """Wait until somebody else's hold is over, or *vcpu* is to park."""
+        """Wait until another vCPU's section has ended, or *vcpu* was told to park."""
         powered_off = vcpu.powered_off
         with self._changed:
             self._changed.notify_all()
@@ -96,13 +99,13 @@ class ExclusiveSection:
     def _wait(
         self, vcpu: ExclusiveVcpu, ready: Callable[[], bool], *, powered_off: bool = False
     ) -> None:
-        if not powered_off:  # else it would not take the turn that it is owed
+        if not powered_off:  # else it would not leave the guest again, and stay owed a run
             self._waiting.add(vcpu)
         self._changed.wait_for(lambda: ready() or vcpu.stopping)
         self._waiting.discard(vcpu)
 
     def parks(self, vcpu: ExclusiveVcpu) -> None:
-        """*vcpu* will not be back before it is resumed: it holds nothing, and is owed nothing."""
+        """Note that *vcpu* parks: its section ends, and it is owed no run."""
         with self._changed:
             if self.holder is vcpu:
                 self.holder = None
@@ -110,12 +113,12 @@ class ExclusiveSection:
             self._changed.notify_all()
 
     def left_guest(self, vcpu: ExclusiveVcpu) -> None:
-        """*vcpu* is out of the guest, into which somebody may wait to be let alone."""
+        """Note that *vcpu* is out of the guest, and wake a holder that waits for that."""
         with self._changed:
             self.owed.discard(vcpu)
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Something that a waiting one looks at has changed."""
+        """Wake all that wait, after a change of a vCPU's ``stopping``."""
         with self._changed:
             self._changed.notify_all()

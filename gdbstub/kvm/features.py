@@ -1,4 +1,4 @@
-"""vCPU features: what ``--cpu`` asks for, what of it the host has, and how KVM is told.
+"""vCPU features: the argument of ``--cpu``, the features that the host has, and their ioctls.
 
 It makes no vCPU and runs none. Source: linux/Documentation/virt/kvm/api.rst, 4.82
 (KVM_ARM_VCPU_INIT), 4.119 (KVM_ARM_VCPU_FINALIZE), and devices/vcpu.rst, 1 (the PMU).
@@ -9,21 +9,22 @@ from typing import Final, NamedTuple
 
 from gdbstub.aarch64.sve import MAX_BITS, QUADWORD, VLS, vector_lengths
 from gdbstub.errors import InputError
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import ffi
-from gdbstub.kvm.vcpu import KvmVcpu
+from gdbstub.kvm.one_reg import OneReg
+from gdbstub.kvm.port import IoctlPort, ioctl, set_attribute
 
 _SWITCH: Final = {"on": True, "off": False}
 _SPELLED: Final = {value: word for word, value in _SWITCH.items()}
-#: What has this many digits at most is looked at as a number.
+#: The most digits of a vector length; longer ones are not converted.
 _DIGITS: Final = 4
 
 
 class CpuOptions(NamedTuple):
-    """What a person asks of the vCPUs; None: as the host has it.
+    """Features asked of the vCPUs; None: as the host has it.
 
-    ``aarch32`` is AArch32 at EL1, which they do not have unless asked for; programs at EL0
-    need no option for it. ``vector_length`` is that of the longest SVE vector, in bits.
+    ``aarch32`` is AArch32 at EL1, off unless it is asked for; programs at EL0 need no option
+    for it. ``vector_length`` is the length of the longest SVE vector, in bits.
     """
 
     sve: bool | None = None
@@ -34,7 +35,7 @@ class CpuOptions(NamedTuple):
     vector_length: int | None = None
 
     def __str__(self) -> str:
-        """As ``--cpu`` takes it."""
+        """The text that ``--cpu`` takes."""
         words = ["host"]
         for name in _NAMES:
             if (value := getattr(self, name)) is not None:
@@ -48,10 +49,10 @@ _NAMES: Final = [name for name in CpuOptions._fields if name != "vector_length"]
 
 
 def parse_cpu(text: str) -> CpuOptions:
-    """Understand the argument of ``--cpu``: ``host``, then ``feature=on|off``, by commas.
+    """Parse the argument of ``--cpu``: ``host``, then ``feature=on|off``, separated by commas.
 
     Raises:
-        InputError: it means nothing, and what would.
+        InputError: *text* is not of that form; the message says what is.
     """
     switches: dict[str, bool] = {}
     vector_length: int | None = None
@@ -87,35 +88,37 @@ def _bits(text: str, value: str) -> int:
 
 
 class Features(NamedTuple):
-    """What the vCPUs of one VM have."""
+    """Features of the vCPUs of one VM."""
 
     sve: bool = False
     pauth: bool = False
     pmu: bool = False
-    #: Memory tags: a feature of the VM, which it has before it has vCPUs.
+    #: Memory tags: a feature of the VM, enabled before it has vCPUs.
     mte: bool = False
     aarch32: bool = False
 
     @property
     def init(self) -> int:
         """``kvm_vcpu_init.features[0]``."""
-        bits = kvm_abi.VCPU_PSCI_0_2
+        bits = abi.VCPU_PSCI_0_2
         if self.sve:
-            bits |= kvm_abi.VCPU_SVE
+            bits |= abi.VCPU_SVE
         if self.pauth:  # KVM has both or none
-            bits |= kvm_abi.VCPU_PTRAUTH_ADDRESS | kvm_abi.VCPU_PTRAUTH_GENERIC
+            bits |= abi.VCPU_PTRAUTH_ADDRESS | abi.VCPU_PTRAUTH_GENERIC
         if self.pmu:
-            bits |= kvm_abi.VCPU_PMU_V3
+            bits |= abi.VCPU_PMU_V3
         if self.aarch32:
-            bits |= kvm_abi.VCPU_EL1_32BIT
+            bits |= abi.VCPU_EL1_32BIT
         return bits
 
 
 def choose(cpu: CpuOptions, extension: Callable[[int], int]) -> Features:
-    """What *cpu* comes to on a host of which *extension* tells (KVM_CHECK_EXTENSION).
+    """Choose the features that *cpu* asks for and the host has.
+
+    *extension* is KVM_CHECK_EXTENSION of a capability.
 
     Raises:
-        InputError: the host lacks what was asked for in so many words.
+        InputError: the host lacks a feature that *cpu* switches on.
     """
 
     def has(asked: bool | None, what: str, *capabilities: int) -> bool:
@@ -124,53 +127,55 @@ def choose(cpu: CpuOptions, extension: Callable[[int], int]) -> Features:
             raise InputError(f"--cpu {cpu}: KVM on this host has no {what}")
         return offered if asked is None else asked
 
-    aarch32 = bool(cpu.aarch32) and has(True, "AArch32 at EL1", kvm_abi.CAP_ARM_EL1_32BIT)
+    aarch32 = bool(cpu.aarch32) and has(True, "AArch32 at EL1", abi.CAP_ARM_EL1_32BIT)
     if aarch32:
         cpu = cpu._replace(sve=False, pauth=False, mte=False)
     return Features(
-        sve=has(cpu.sve, "SVE", kvm_abi.CAP_ARM_SVE),
+        sve=has(cpu.sve, "SVE", abi.CAP_ARM_SVE),
         pauth=has(
             cpu.pauth,
             "pointer authentication",
-            kvm_abi.CAP_ARM_PTRAUTH_ADDRESS,
-            kvm_abi.CAP_ARM_PTRAUTH_GENERIC,
+            abi.CAP_ARM_PTRAUTH_ADDRESS,
+            abi.CAP_ARM_PTRAUTH_GENERIC,
         ),
-        pmu=has(cpu.pmu, "PMU for guests", kvm_abi.CAP_ARM_PMU_V3),
-        mte=has(cpu.mte, "MTE", kvm_abi.CAP_ARM_MTE),
+        pmu=has(cpu.pmu, "PMU for guests", abi.CAP_ARM_PMU_V3),
+        mte=has(cpu.mte, "MTE", abi.CAP_ARM_MTE),
         aarch32=aarch32,
     )
 
 
-def initialise(vm: int, vcpus: Sequence[KvmVcpu], cpu: CpuOptions, features: Features) -> int:
-    """Make vCPUs of a VM what they are: the first is on, the others wait for PSCI CPU_ON.
+def initialise(
+    port: IoctlPort, vm: int, vcpus: Sequence[OneReg], cpu: CpuOptions, features: Features
+) -> int:
+    """Initialise the vCPUs of a VM: the first is on, the others wait for PSCI CPU_ON.
 
     Returns the longest SVE vector's bits, 0 without SVE.
 
     Raises:
         InputError: the host's vectors cannot have the length that was asked for.
-        OSError: KVM failed.
+        MachineError: KVM failed.
     """
     vector_length = 0
     init = ffi.new("struct kvm_vcpu_init *")
-    kvm_abi.ioctl(vm, kvm_abi.ARM_PREFERRED_TARGET, init)
-    for vcpu in vcpus:
+    ioctl(port, vm, abi.ARM_PREFERRED_TARGET, init)
+    for index, vcpu in enumerate(vcpus):
         init.features[0] = features.init
-        if vcpu.index:
-            init.features[0] |= kvm_abi.VCPU_POWER_OFF
-        kvm_abi.ioctl(vcpu.fd, kvm_abi.ARM_VCPU_INIT, init)
+        if index:
+            init.features[0] |= abi.VCPU_POWER_OFF
+        ioctl(port, vcpu.fd, abi.ARM_VCPU_INIT, init)
         if features.sve:
             vector_length = set_up_vectors(vcpu, cpu)
     return vector_length
 
 
-def set_up_vectors(vcpu: KvmVcpu, cpu: CpuOptions) -> int:
-    """Give a vCPU with SVE its vector lengths, for ever; the longest, in bits.
+def set_up_vectors(vcpu: OneReg, cpu: CpuOptions) -> int:
+    """Set the vector lengths of a vCPU with SVE, once; return the longest, in bits.
 
     KVM takes all of the host's lengths up to some longest one, and nothing else.
 
     Raises:
         InputError: the host's vectors cannot have the length that was asked for.
-        OSError: KVM failed.
+        MachineError: KVM failed.
     """
     offered = vcpu.get(VLS)
     lengths = vector_lengths(offered)
@@ -180,18 +185,18 @@ def set_up_vectors(vcpu: KvmVcpu, cpu: CpuOptions) -> int:
         raise InputError(f"--cpu {cpu}: SVE vectors on this host may have {these} bits")
     if longest != lengths[-1]:
         vcpu.set(VLS, offered & (1 << longest // QUADWORD) - 1)
-    kvm_abi.ioctl(vcpu.fd, kvm_abi.ARM_VCPU_FINALIZE, ffi.new("int *", kvm_abi.FINALIZE_SVE))
+    ioctl(vcpu.port, vcpu.fd, abi.ARM_VCPU_FINALIZE, ffi.new("int *", abi.FINALIZE_SVE))
     return longest
 
 
-def start_pmu(vcpus: Sequence[KvmVcpu], intid: int | None) -> None:
-    """Start the PMUs, once the interrupt controller is there; *intid* is None without one.
+def start_pmu(vcpus: Sequence[OneReg], intid: int | None) -> None:
+    """Start the PMUs, behind the interrupt controller; *intid* is None without one.
 
     Raises:
-        OSError: KVM failed.
+        MachineError: KVM failed.
     """
-    group = kvm_abi.PMU_V3_CTRL
+    group = abi.PMU_V3_CTRL
     for vcpu in vcpus:
         if intid is not None:
-            kvm_abi.set_attribute(vcpu.fd, group, kvm_abi.PMU_V3_IRQ, ffi.new("int *", intid))
-        kvm_abi.set_attribute(vcpu.fd, group, kvm_abi.PMU_V3_INIT, ffi.NULL)
+            set_attribute(vcpu.port, vcpu.fd, group, abi.PMU_V3_IRQ, ffi.new("int *", intid))
+        set_attribute(vcpu.port, vcpu.fd, group, abi.PMU_V3_INIT, ffi.NULL)

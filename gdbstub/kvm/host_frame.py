@@ -1,9 +1,10 @@
-"""Frames of big replies by instructions of our own: escapes and checksum in one pass.
+"""Frames of big replies by A64 instructions: escapes and checksum in one pass.
 
-``rsp.encode`` says what a frame is, and does it where this is not worth it or not to be had.
+``rsp.encode`` defines a frame, and encodes the small ones.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -11,7 +12,7 @@ from gdbstub import rsp
 from gdbstub.kvm.abi import CData, ffi
 from gdbstub.kvm.host_memory import Code, executable
 
-#: What Python does as fast itself, in bytes.
+#: The size up to which Python is as fast, in bytes.
 _SMALL: Final = 1024
 
 #: ``size_t frame(to, from, length)``: copy, escape ``#``, ``$``, ``*`` and ``}``, and add up what
@@ -99,8 +100,13 @@ def _function() -> tuple[Callable[[int, int, int], int], CData, int, bytearray]:
     return function, page, int(ffi.cast("uintptr_t", ffi.from_buffer(buffer))), buffer
 
 
+def encoder() -> Callable[[bytes], bytes]:
+    """Return the fastest function of this host that encodes a frame."""
+    return encode if os.uname().machine == "aarch64" else rsp.encode
+
+
 def encode(payload: bytes) -> bytes:
-    """The same as ``rsp.encode``, for the event loop's thread alone."""
+    """Encode a frame as ``rsp.encode`` does; for the event loop's thread alone."""
     if not _SMALL <= len(payload) <= rsp.PACKET_SIZE:
         return rsp.encode(payload)
     frame, _, to, buffer = _function()

@@ -1,4 +1,4 @@
-"""Access to host memory by instructions of our own: what Python and libc cannot say.
+"""Access to host memory by A64 instructions, for what Python and libc do not offer.
 
 A copy that survives a memory error of the host, and cache maintenance to the point of
 coherency. There is no compiler at install, so each is A64 words, with their text beside them;
@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from gdbstub.errors import MachineError
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
 
 #: Words and their text; an address in the text is relative to its own line (``.``).
@@ -146,7 +146,7 @@ class _Functions(NamedTuple):
 
 
 def executable(*codes: Code) -> tuple[list[int], mmap.mmap]:
-    """Put *codes* where they can be executed, together: their addresses, and what to keep.
+    """Map *codes* together, executable; return their addresses, and the page to keep.
 
     Raises:
         MachineError: this process may not execute memory that it has written.
@@ -166,20 +166,20 @@ def executable(*codes: Code) -> tuple[list[int], mmap.mmap]:
         ) from error
     page[: len(image)] = image
     start = int(ffi.cast("uintptr_t", ffi.from_buffer(page)))
-    kvm_abi.clear_cache()(ffi.cast("char *", start), ffi.cast("char *", start + len(image)))
+    abi.clear_cache()(ffi.cast("char *", start), ffi.cast("char *", start + len(image)))
     return list(accumulate(map(len, parts[:-1]), initial=start)), page
 
 
 @functools.cache
 def _functions() -> _Functions:
-    """Put the code where it can be executed, and let it have SIGBUS.
+    """Map the functions, executable, and handle SIGBUS by ``ON_SIGBUS``.
 
     Raises:
         MachineError: this process may not execute memory that it has written.
     """
     (on_sigbus, *addresses), page = executable(ON_SIGBUS, COPY, READ, CLEAN, SAME)
     copy, read, clean, same = addresses
-    kvm_abi.handle_signal(signal.SIGBUS, on_sigbus)
+    abi.handle_signal(signal.SIGBUS, on_sigbus)
     return _Functions(
         ffi.cast("int (*)(uintptr_t, uintptr_t, size_t)", copy),
         ffi.cast("int (*)(uintptr_t, uintptr_t, size_t)", read),
@@ -190,12 +190,12 @@ def _functions() -> _Functions:
 
 
 def survive() -> None:
-    """Have memory errors reported from now on, where they would end this process."""
+    """Survive memory errors of the host from now on: a copy reports them."""
     _functions()
 
 
 def read(address: int, length: int) -> bytes | None:
-    """The bytes at *address*; None where a memory error is among them."""
+    """Read the bytes at *address*; None where a memory error is among them."""
     if length <= _WORD:
         return _read_word(address, length)
     data = bytearray(length)
@@ -204,7 +204,7 @@ def read(address: int, length: int) -> bytes | None:
 
 
 def _read_word(address: int, length: int) -> bytes | None:
-    """A few bytes, as descriptors and instructions are read, without an allocation of its own."""
+    """Read up to 8 bytes, such as a descriptor or an instruction, into a buffer that is kept."""
     try:
         word = _words.pop()
     except IndexError:
@@ -216,7 +216,7 @@ def _read_word(address: int, length: int) -> bytes | None:
 
 
 def write(address: int, data: bytes) -> bool:
-    """Write *data*, by whole words where it has any; False: a memory error is in the way."""
+    """Write *data*, by whole words where it has any; return False at a memory error."""
     source = int(ffi.cast("uintptr_t", ffi.from_buffer(data)))
     return not _functions().copy(address, source, len(data))
 
@@ -224,13 +224,13 @@ def write(address: int, data: bytes) -> bool:
 def clean(address: int, length: int) -> bool:
     """Clean and invalidate the lines of a range to the point of coherency (DC CIVAC).
 
-    False: a memory error is in the way.
+    Returns False at a memory error.
     """
     return not _functions().clean(address, address + length)
 
 
 def unchanged(words: Sequence[tuple[int, int]]) -> Callable[[], bool]:
-    """A question to be asked again and again: whether each address still holds that word."""
+    """Return a function that is True while each address holds the word beside it."""
     pairs = ffi.new("uint64_t[]", [each for pair in words for each in pair])
     same, count = _functions().same, len(words)
     return lambda: not same(pairs, count)

@@ -1,4 +1,4 @@
-"""Guest RAM: anonymous memory of ours that KVM shows a guest, read and written beside it.
+"""Guest RAM: anonymous memory of this process that KVM maps into a guest.
 
 It holds one range and translates nothing; addresses are the guest's physical ones (``ipa``).
 """
@@ -7,8 +7,7 @@ import mmap
 from collections.abc import Callable, Sequence
 
 from gdbstub.errors import MachineError, MemoryFault
-from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm import host_memory
+from gdbstub.kvm import abi, host_memory
 from gdbstub.kvm.abi import CData, ffi
 
 
@@ -18,10 +17,10 @@ class GuestRam:
     def __init__(self, base: int, size: int, uncached: Callable[[], bool]) -> None:
         """Map it; a page costs nothing until it is touched.
 
-        *uncached* says at any time whether the guest may pass the caches by.
+        *uncached* returns True while a vCPU may access RAM past the caches.
 
         Raises:
-            MachineError: this host has not so much memory.
+            MachineError: the host has less memory than *size*.
         """
         host_memory.survive()
         self.base = base
@@ -32,7 +31,7 @@ class GuestRam:
 
     @property
     def region(self) -> CData:
-        """What KVM_SET_USER_MEMORY_REGION takes."""
+        """The argument of KVM_SET_USER_MEMORY_REGION."""
         region = ffi.new("struct kvm_userspace_memory_region *")
         region.guest_phys_addr = self.base
         region.memory_size = self.size
@@ -40,11 +39,11 @@ class GuestRam:
         return region
 
     def clear(self) -> None:
-        """Make it all zero, and as cheap as it was at first, when no VM has it."""
+        """Zero it and give its pages back; no VM may have it."""
         self._mapping.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
-        """Give it back, when no VM has it any more: from now on there is none. Idempotent."""
+        """Unmap it; no VM may have it. From now on there is no RAM. Idempotent."""
         self.size = 0
         self._mapping.close()
 
@@ -66,7 +65,7 @@ class GuestRam:
         return b"".join(parts)
 
     def unchanged(self, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
-        """A question about RAM for again and again (``Machine.unchanged``)."""
+        """Return a function that compares words of RAM (``RamComparison.unchanged``)."""
         hvas = [(self._hva + self._span(ipa, 8)[0], data) for ipa, data in words]
         same = host_memory.unchanged([(hva, int.from_bytes(d, "little")) for hva, d in hvas])
 
@@ -80,14 +79,14 @@ class GuestRam:
         return ask
 
     def _read(self, hva: int, length: int) -> bytes | None:
-        """The bytes; None where some of them are broken."""
+        """Read *length* bytes; None where the host has a memory error in them."""
         # A line that the guest has written past the caches may be in them, as it was before.
         if self._uncached() and not host_memory.clean(hva, length):
             return None
         return host_memory.read(hva, length)
 
     def write(self, ipa: int, data: bytes) -> None:
-        """Write RAM, and make it what is fetched (``Machine.write_memory``)."""
+        """Write RAM, for instruction fetches too (``Machine.write_memory``)."""
         offset, inside = self._span(ipa, len(data))
         if inside < len(data):
             raise MemoryFault(f"RAM ends at {ipa + inside:#x}")
@@ -96,10 +95,10 @@ class GuestRam:
             raise MemoryFault(f"the host's memory within {len(data)} bytes at {ipa:#x} is broken")
         if self._uncached():
             host_memory.clean(hva, len(data))
-        kvm_abi.clear_cache()(ffi.cast("char *", hva), ffi.cast("char *", hva + len(data)))
+        abi.clear_cache()(ffi.cast("char *", hva), ffi.cast("char *", hva + len(data)))
 
     def _span(self, ipa: int, length: int) -> tuple[int, int]:
-        """An offset into RAM, and how much of *length* lies within."""
+        """Return the offset of *ipa* into RAM, and how much of *length* lies within."""
         offset = ipa - self.base
         if not 0 <= offset < self.size:
             raise MemoryFault(f"no RAM at {ipa:#x}")
@@ -107,7 +106,7 @@ class GuestRam:
 
 
 def _anonymous(size: int) -> mmap.mmap:
-    """Private memory that costs nothing until it is touched."""
+    """Map private memory; a page costs nothing until it is touched."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
     try:
         return mmap.mmap(-1, size, flags=flags)

@@ -1,36 +1,40 @@
-"""The registers of one vCPU, by KVM_GET_ONE_REG and KVM_SET_ONE_REG, each read once until it runs.
+"""The registers of one vCPU, by KVM_GET_ONE_REG and KVM_SET_ONE_REG.
 
-It runs nothing, and knows of no register what it means.
-Source: linux/Documentation/virt/kvm/api.rst, 4.68 and 4.69.
+Each register is read once until the vCPU runs again. This module runs nothing, and gives no
+register a meaning. Source: linux/Documentation/virt/kvm/api.rst, 4.68 and 4.69.
 """
 
-import contextlib
 import errno
 import os
 from collections import defaultdict
 from typing import Final
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, Register
+from gdbstub.aarch64.registers import CNTVCT_EL0
+from gdbstub.architecture import Register
 from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
-from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm.abi import CData, ffi, libc
+from gdbstub.kvm import abi
+from gdbstub.kvm.abi import CData, ffi
+from gdbstub.kvm.port import IoctlPort, ioctl
 
 # Looked up once: a module's attribute is looked up at each use.
-_GET_ONE_REG: Final = kvm_abi.GET_ONE_REG
-_SET_ONE_REG: Final = kvm_abi.SET_ONE_REG
+_GET_ONE_REG: Final = abi.GET_ONE_REG
+_SET_ONE_REG: Final = abi.SET_ONE_REG
 
 #: The size field of a register's id, for 64 bits.
 _BYTES_8: Final = 3
 
 
 class VirtualClock:
-    """What the virtual counter of every vCPU shows while all are parked; None: as it runs."""
+    """The value of every vCPU's virtual counter while all are parked; None: it runs."""
 
     stopped_at: int | None = None
 
 
 class Counts:
-    """How often a vCPU did what; changed by whoever owns it at the time."""
+    """Numbers of one vCPU's runs, exits and register accesses.
+
+    The thread that owns the vCPU at the time changes them.
+    """
 
     def __init__(self) -> None:
         """Begin at nothing."""
@@ -42,13 +46,16 @@ class Counts:
 
 
 class OneReg:
-    """Registers of a vCPU that is parked, or in its own thread's hands, else an ioctl waits for
-    KVM_RUN to return.
+    """Registers of a vCPU that is parked, or that the calling thread runs.
+
+    KVM makes any other thread's ioctl wait until KVM_RUN returns.
     """
 
-    def __init__(self, fd: int, clock: VirtualClock, counts: Counts) -> None:
+    def __init__(self, port: IoctlPort, fd: int, clock: VirtualClock, counts: Counts) -> None:
+        self.port = port
         self.fd = fd
         self.counts = counts
+        self._ioctl = port.ioctl  # looked up once: most system calls of a stop are these
         self._clock = clock
         self._value: CData = ffi.new("uint64_t[32]")  # as wide as the widest register, a Z
         self._one_reg: CData = ffi.new("struct kvm_one_reg *")
@@ -65,8 +72,8 @@ class OneReg:
         id_ = register.id
         self._one_reg.id = id_
         self.counts.gets += 1
-        if libc.ioctl(self.fd, _GET_ONE_REG, self._one_reg) < 0:
-            raise self._refusal(register, ffi.errno)
+        if self._ioctl(self.fd, _GET_ONE_REG, self._one_reg) < 0:
+            raise self._refusal(register, self.port.errno)
         if (size := id_ >> 52 & 0xF) == _BYTES_8:
             value: int = self._value[0]
         else:
@@ -88,20 +95,30 @@ class OneReg:
             self._value[0] = value
         else:
             ffi.buffer(self._value, 1 << size)[:] = value.to_bytes(1 << size, "little")
-        if libc.ioctl(self.fd, _SET_ONE_REG, self._one_reg) < 0:
-            raise self._refusal(register, ffi.errno, value)
+        if self._ioctl(self.fd, _SET_ONE_REG, self._one_reg) < 0:
+            raise self._refusal(register, self.port.errno, value)
 
     def forget(self) -> None:
-        """What was read may have changed: it runs, or another does, which may power it on."""
+        """Read every register anew from now on.
+
+        Needed before the vCPU runs, and before another does, which may power this one on.
+        """
         self._known.clear()
 
     def listed(self) -> frozenset[int]:
-        """The ids of all registers that it has (KVM_GET_REG_LIST)."""
+        """The ids of all registers that the vCPU has (KVM_GET_REG_LIST).
+
+        Raises:
+            MachineError: the call failed.
+        """
         count = ffi.new("struct kvm_reg_list *", [0, 0])
-        with contextlib.suppress(OSError):  # it says how many there are
-            kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, count)
+        try:
+            ioctl(self.port, self.fd, abi.GET_REG_LIST, count)
+        except MachineError as error:
+            if error.errno != errno.E2BIG:  # which says how many there are
+                raise
         ids = ffi.new("struct kvm_reg_list *", [count.n, count.n])
-        kvm_abi.ioctl(self.fd, kvm_abi.GET_REG_LIST, ids)
+        ioctl(self.port, self.fd, abi.GET_REG_LIST, ids)
         return frozenset(ids.reg[0 : ids.n])
 
     def _refusal(
@@ -112,4 +129,5 @@ class OneReg:
             return NoSuchRegister(f"this vCPU has no {register.name}")
         if value is not None and code in (errno.EINVAL, errno.EPERM, errno.EBUSY):
             return RegisterRefused(f"KVM does not take {value:#x} for {register.name}")
-        return MachineError(f"{register.name}: {os.strerror(code)}", code)
+        call = "GET" if value is None else "SET"
+        return MachineError(f"KVM_{call}_ONE_REG of {register.name}: {os.strerror(code)}", code)

@@ -1,20 +1,22 @@
 """Allocation tags of a guest's RAM, which KVM copies page by page (KVM_ARM_MTE_COPY_TAGS).
 
-It switches MTE on for no VM. Source: linux/Documentation/virt/kvm/api.rst, 4.130.
+It enables MTE for no VM. Source: linux/Documentation/virt/kvm/api.rst, 4.130.
 """
 
 import mmap
 
 from gdbstub.aarch64.mte import GRANULE
-from gdbstub.errors import MachineError, MemoryFault
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.errors import MemoryFault
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
+from gdbstub.kvm.port import IoctlPort, ioctl
 
 
 class KvmTags:
     """Implements ``RamTags`` for the VM *vm* with *size* bytes of RAM from *base* on."""
 
-    def __init__(self, vm: int, base: int, size: int) -> None:
+    def __init__(self, port: IoctlPort, vm: int, base: int, size: int) -> None:
+        self._port = port
         self._vm = vm
         self._base = base
         self._end = base + size
@@ -22,20 +24,20 @@ class KvmTags:
     def read_tags(self, ipa: int, count: int) -> bytes:
         """Read the tags of *count* granules (``RamTags.read_tags``)."""
         first, pages = self._pages(ipa, count)
-        self._copy(first, pages, kvm_abi.TAGS_FROM_GUEST)
+        self._copy(first, pages, abi.TAGS_FROM_GUEST)
         at = (ipa - first) // GRANULE
         return bytes(ffi.buffer(pages)[at : at + count])
 
     def write_tags(self, ipa: int, tags: bytes) -> None:
         """Write tags from the granule at *ipa* on (``RamTags.write_tags``)."""
         first, pages = self._pages(ipa, len(tags))
-        self._copy(first, pages, kvm_abi.TAGS_FROM_GUEST)
+        self._copy(first, pages, abi.TAGS_FROM_GUEST)
         at = (ipa - first) // GRANULE
         ffi.buffer(pages)[at : at + len(tags)] = tags
-        self._copy(first, pages, kvm_abi.TAGS_TO_GUEST)
+        self._copy(first, pages, abi.TAGS_TO_GUEST)
 
     def _pages(self, ipa: int, count: int) -> tuple[int, CData]:
-        """The first of the pages that hold *count* granules, and room for the tags of them all."""
+        """Return the first page that holds one of *count* granules, and room for all their tags."""
         end, page = ipa + count * GRANULE, mmap.PAGESIZE
         if not self._base <= ipa <= end <= self._end:
             raise MemoryFault(f"no RAM for {count} tags at {ipa:#x}")
@@ -48,11 +50,6 @@ class KvmTags:
         request.length = len(pages) * GRANULE
         request.addr = int(ffi.cast("uintptr_t", pages))
         request.flags = way
-        try:
-            copied = kvm_abi.ioctl(self._vm, kvm_abi.ARM_MTE_COPY_TAGS, request)
-        except OSError as error:
-            raise MachineError(
-                f"KVM_ARM_MTE_COPY_TAGS: {error.strerror}", error.errno or 0
-            ) from error
+        copied = ioctl(self._port, self._vm, abi.ARM_MTE_COPY_TAGS, request)
         if copied != request.length:
             raise MemoryFault(f"the host's memory behind {ipa + copied:#x} is broken")

@@ -1,7 +1,7 @@
-"""One KVM vCPU, and the thread that runs it.
+"""One KVM vCPU of this process, and the thread that runs it.
 
-It decides nothing about breakpoints: a debug exit goes to the listener, and its answer says
-whether the vCPU parks. Source: linux/Documentation/virt/kvm/api.rst.
+It decides nothing about breakpoints: a debug exit goes to the listener, whose answer says
+whether the vCPU parks. Source: linux/Documentation/virt/kvm/api.rst, 4.10 (KVM_RUN) and 5.
 """
 
 import errno
@@ -11,16 +11,18 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from gdbstub.aarch64.registers import SCTLR_EL1
-from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
-from gdbstub.errors import MachineError
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.aarch64.sysreg import EC, ESR
+from gdbstub.errors import StubError
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi, libc
+from gdbstub.kvm.board import Mmio
 from gdbstub.kvm.exclusive import ExclusiveSection
 from gdbstub.kvm.guest_debug import GuestDebug
-from gdbstub.kvm.one_reg import Counts, OneReg, VirtualClock
+from gdbstub.kvm.one_reg import Counts, VirtualClock
+from gdbstub.kvm.port import IoctlPort
+from gdbstub.kvm.vcpu_state import VcpuState
 from gdbstub.machine import (
     DebugExit,
     DebugRegisters,
@@ -37,35 +39,25 @@ _log = logging.getLogger("gdbstub.kvm")
 KICK: Final = signal.SIGUSR1
 
 # Looked up once: a module's attribute is looked up at each use.
-_RUN: Final = kvm_abi.RUN
-_EXIT_DEBUG: Final = kvm_abi.EXIT_DEBUG
-
-_CACHED: Final = int(SCTLR(M=1, C=1, I=1))
+_RUN: Final = abi.RUN
+_EXIT_DEBUG: Final = abi.EXIT_DEBUG
 
 _SYSTEM_EVENTS: Final = {
-    kvm_abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
-    kvm_abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
-    kvm_abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
+    abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
+    abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
+    abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
 }
 
 
-class Mmio(Protocol):
-    """What answers where no RAM is. Called on vCPU threads."""
+class KvmVcpu(VcpuState):
+    """A ``Vcpu`` with a thread, the only one that ever calls KVM_RUN on it.
 
-    def read(self, ipa: int, size: int) -> int:
-        """The value of *size* bytes at *ipa*."""
-        ...
-
-    def write(self, ipa: int, size: int, value: int) -> None:
-        """Store *value*."""
-        ...
-
-
-class KvmVcpu(OneReg):
-    """A ``Vcpu``. ``start`` makes its thread, the only one that ever calls KVM_RUN on it."""
+    KVM_RUN is a direct call of libc, whatever the port: this process has the vCPU.
+    """
 
     def __init__(
         self,
+        port: IoctlPort,
         fd: int,
         run_size: int,
         index: int,
@@ -75,47 +67,31 @@ class KvmVcpu(OneReg):
         exclusive: ExclusiveSection,
     ) -> None:
         self.index = index
-        super().__init__(fd, clock, counts)
+        super().__init__(port, fd, clock, counts)
         self._exclusive = exclusive
         self._mmio = mmio
         self._mapping = mmap.mmap(fd, run_size)
         self._buffer: CData = ffi.from_buffer(self._mapping)
         self._run: CData = ffi.cast("struct kvm_run *", self._buffer)
-        self._mp_state: CData = ffi.new("struct kvm_mp_state *")
-        self._guest_debug = GuestDebug(fd)
+        self._guest_debug = GuestDebug(port, fd)
         self._armed = DebugRegisters()
         self._debug_exit: Callable[[DebugExit], RunMode | None] = lambda _: None
         self._parked: Callable[[Exit | None], None] = lambda _: None
-        # Whether the last run ended by a kick: a step may have left its exception pending.
+        # True after a run that a kick ended: a step may have left its exception pending.
         self._cut_short = False
-        self._go = threading.Lock()  # held while it is parked; whoever resumes it releases
+        self._go = threading.Lock()  # held while the vCPU is parked; a resume releases it
         self._go.acquire()
         self._syndrome, self._exit = 0, DebugExit(index, ESR(0))  # the last, but for watchpoints
-        #: Whether it is in KVM_RUN, or past the gate on its way there.
+        #: True in KVM_RUN, and on the way there past the check for an exclusive section.
         self.in_guest = False
-        #: Whether it was told to park.
+        #: True from ``stop`` to the next ``ready``.
         self.stopping = False
         self._closing = False
         self._thread = threading.Thread(target=self._life, name=f"vCPU {index}", daemon=True)
 
     @property
-    def uncached(self) -> bool:
-        """Whether its accesses or its fetches pass the caches by. A powered-off one's will."""
-        return self.get(SCTLR_EL1) & _CACHED != _CACHED
-
-    @property
-    def power(self) -> Power:
-        """Whether PSCI has it on."""
-        try:
-            kvm_abi.ioctl(self.fd, kvm_abi.GET_MP_STATE, self._mp_state)
-        except OSError as error:
-            raise MachineError(f"KVM_GET_MP_STATE: {error.strerror}", error.errno or 0) from error
-        stopped = self._mp_state.mp_state == kvm_abi.MP_STATE_STOPPED
-        return Power.OFF if stopped else Power.ON
-
-    @property
     def powered_off(self) -> bool:
-        """Whether it is powered off, and so sleeps in KVM_RUN (``ExclusiveVcpu.powered_off``)."""
+        """True while PSCI has it off: it then sleeps in KVM_RUN (``ExclusiveVcpu``)."""
         return self.power is Power.OFF
 
     # Running.
@@ -125,27 +101,27 @@ class KvmVcpu(OneReg):
         debug_exit: Callable[[DebugExit], RunMode | None],
         parked: Callable[[Exit | None], None],
     ) -> None:
-        """Make the thread; *parked* is called on it each time the vCPU comes to rest."""
+        """Start the thread, which calls *parked* each time the vCPU has come to rest."""
         self._debug_exit, self._parked = debug_exit, parked
         self._thread.start()
 
     def arm(self, go: RunMode, debug: DebugRegisters) -> None:
-        """Set what it runs with next, *debug* unless *go* says otherwise; parked.
+        """Set the comparators for the next run, *debug* unless *go* has others; parked.
 
         Raises:
-            MachineError: KVM refuses.
+            MachineError: KVM_SET_GUEST_DEBUG failed.
         """
         own = debug if go.debug is None else go.debug
         self._guest_debug.set(go.step, own, cut_short=self._cut_short)
         self._armed = debug
 
     def ready(self) -> None:
-        """Forget earlier kicks. Of all that will run, before any does: see ``stop``."""
+        """Forget earlier kicks; call it for all that will run, before any does (``stop``)."""
         self.stopping = False
         self._run.immediate_exit = 0
 
     def resume(self) -> None:
-        """Let a parked vCPU that is ready run."""
+        """Run a parked vCPU that is ready."""
         self._go.release()
 
     def stop(self) -> None:
@@ -160,14 +136,14 @@ class KvmVcpu(OneReg):
     def kick(self) -> None:
         """Make a running vCPU leave the guest.
 
-        It goes back in, unless it is to stop or another vCPU has the guest for itself.
+        It goes back in, unless it is to stop or another vCPU is in an exclusive section.
         """
         self._run.immediate_exit = 1
         if self._thread.ident is not None and self._thread.is_alive():
             signal.pthread_kill(self._thread.ident, KICK)
 
     def close(self) -> None:
-        """End the thread of a parked vCPU and give its file back; the mapping holds it, too."""
+        """End the thread of a parked vCPU, and close its mapping and its descriptor."""
         self._closing = True
         if self._go.locked():  # else it was resumed just now, and looks at this first
             self._go.release()
@@ -186,6 +162,9 @@ class KvmVcpu(OneReg):
                 return
             try:
                 exit = self._run_until_stop()
+            except StubError as error:
+                _log.debug("vCPU %d", self.index, exc_info=True)
+                exit = RunFailure(self.index, str(error))
             except Exception as error:  # whatever it is, the siblings must be parked too
                 _log.exception("vCPU %d", self.index)
                 exit = RunFailure(self.index, f"internal error: {error!r}")
@@ -195,7 +174,7 @@ class KvmVcpu(OneReg):
             self._parked(exit)
 
     def _run_until_stop(self) -> Exit | None:
-        """Run to the next exit that is a stop; None when a kick ended it."""
+        """Run to the next exit that is a stop; None where a kick ended the run."""
         run, fd, exclusive, known = self._run, self.fd, self._exclusive, self._known
         ioctl, nothing, debug = libc.ioctl, ffi.NULL, run.debug
         logging_all = _log.isEnabledFor(logging.DEBUG)
@@ -212,9 +191,9 @@ class KvmVcpu(OneReg):
             if exclusive.holder is not None or exclusive.owed:
                 exclusive.left_guest(self)
             if failed:
-                if code == kvm_abi.EHWPOISON:
+                if code == abi.EHWPOISON:
                     _log.error("vCPU %d: the guest has met a memory error of the host", self.index)
-                    self._abort()
+                    self.abort()
                     if self._guest_debug.steps and not self._ask(self._take_abort()):
                         return self._exit
                 elif code not in (errno.EINTR, errno.EAGAIN):
@@ -232,44 +211,45 @@ class KvmVcpu(OneReg):
                 exit = self._debug(debug)
                 if not self._ask(exit):
                     return exit
-            elif reason == kvm_abi.EXIT_MMIO:
+            elif reason == abi.EXIT_MMIO:
                 self._emulate(run.mmio)
-            elif reason == kvm_abi.EXIT_SYSTEM_EVENT:
+            elif reason == abi.EXIT_SYSTEM_EVENT:
                 kind = _SYSTEM_EVENTS.get(run.system_event.type)
                 if kind is None:
                     return RunFailure(self.index, f"system event {run.system_event.type}")
                 return SystemEvent(self.index, kind)
-            elif reason == kvm_abi.EXIT_ARM_NISV:
-                # What KVM cannot describe (LDP, writeback), no device can answer.
+            elif reason == abi.EXIT_ARM_NISV:
+                # KVM does not decode these (LDP, writeback), so no device can answer.
                 _log.warning(
                     "vCPU %d: access to %#x by an instruction without syndrome",
                     self.index,
                     run.arm_nisv.fault_ipa,
                 )
-                self._abort()
+                self.abort()
             else:
                 return RunFailure(self.index, _failure(run))
 
     def _wait_for_exclusive(self) -> None:
-        """Wait outside while another vCPU has the guest for itself."""
+        """Wait outside the guest while another vCPU is in an exclusive section."""
         while self._exclusive.holder not in (None, self) and not self.stopping:
             self.in_guest = False
             self._exclusive.wait(self)
-            # In this order: who holds it next and sees us in the guest sets this again.
+            # In this order: the next one to start an exclusive section and to see this vCPU in
+            # the guest sets it again.
             self._run.immediate_exit = 0
             self.in_guest = True
         if self.stopping:
             self._run.immediate_exit = 1  # KVM_RUN must still complete what the last exit left
 
     def _ask(self, exit: DebugExit) -> bool:
-        """Whether it goes on from *exit*; if so KVM knows how."""
+        """Return True if the vCPU goes on from *exit*; KVM has been told how."""
         if (go := self._debug_exit(exit)) is None:
             return False
         self._guest_debug.set(go.step, self._armed if go.debug is None else go.debug)
         return True
 
     def _take_abort(self) -> DebugExit:
-        """The step that an injected abort ends: newer kernels would go on into its handler."""
+        """End a step by the injected abort: newer kernels would go on into its handler."""
         self._known.clear()
         self._run.immediate_exit = 1  # nothing is executed, but what is pending is taken
         libc.ioctl(self.fd, _RUN, ffi.NULL)
@@ -287,7 +267,7 @@ class KvmVcpu(OneReg):
         return self._exit
 
     def _emulate(self, mmio: CData) -> None:
-        """Answer an MMIO exit; the next KVM_RUN moves the data and the PC."""
+        """Do an MMIO access; the next KVM_RUN moves the data and the PC."""
         ipa, size = mmio.phys_addr, mmio.len
         if mmio.is_write:
             value = int.from_bytes(ffi.buffer(mmio.data, size), "little")
@@ -296,36 +276,25 @@ class KvmVcpu(OneReg):
             value = self._mmio.read(ipa, size) & (1 << 8 * size) - 1
             ffi.buffer(mmio.data, size)[:] = value.to_bytes(size, "little")
 
-    def _abort(self) -> None:
-        """Have the guest take a synchronous external data abort for its last access.
-
-        KVM still knows its address, which becomes FAR_EL1.
-        """
-        events = ffi.new("struct kvm_vcpu_events *")
-        # All of it is set at once: an SError that pends must go on pending, as it was.
-        kvm_abi.ioctl(self.fd, kvm_abi.GET_VCPU_EVENTS, events)
-        events.ext_dabt_pending = 1
-        kvm_abi.ioctl(self.fd, kvm_abi.SET_VCPU_EVENTS, events)
-
 
 def _describe(run: CData) -> str:
-    """An exit in words, for -vv."""
+    """Describe an exit, for -vv."""
     match run.exit_reason:
-        case kvm_abi.EXIT_MMIO:
+        case abi.EXIT_MMIO:
             way = "to" if run.mmio.is_write else "from"
             return f"MMIO, {run.mmio.len} bytes {way} {run.mmio.phys_addr:#x}"
-        case kvm_abi.EXIT_DEBUG:
+        case abi.EXIT_DEBUG:
             return f"debug exit, ESR {run.debug.hsr:#x}"
-        case kvm_abi.EXIT_SYSTEM_EVENT:
+        case abi.EXIT_SYSTEM_EVENT:
             return f"system event {run.system_event.type}"
         case reason:
             return f"exit {reason}"
 
 
 def _failure(run: CData) -> str:
-    """Put an exit that nothing can be done about into words."""
-    if run.exit_reason == kvm_abi.EXIT_FAIL_ENTRY:
+    """Describe an exit after which the vCPU cannot run."""
+    if run.exit_reason == abi.EXIT_FAIL_ENTRY:
         return f"KVM cannot enter the guest: {run.fail_entry.hardware_entry_failure_reason:#x}"
-    if run.exit_reason == kvm_abi.EXIT_INTERNAL_ERROR:
+    if run.exit_reason == abi.EXIT_INTERNAL_ERROR:
         return f"KVM internal error {run.internal.suberror}"
-    return f"KVM exit {run.exit_reason}, which nothing here expects"
+    return f"KVM exit {run.exit_reason}, which is not handled"

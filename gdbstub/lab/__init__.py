@@ -1,1 +1,1 @@
-"""A KVM-capable arm64 host under QEMU TCG, for any machine without one."""
+"""The lab: an arm64 host with KVM under QEMU's emulation, for machines without arm64 KVM."""

@@ -1,6 +1,6 @@
-"""Start a lab host and wait until it can be used; end it whatever happens to its owner.
+"""Start of a lab host, and its certain end, however its owner ends.
 
-It does not talk to the lab after that: ``host.py`` does.
+``host.py`` uses the lab once it is up.
 """
 
 import fcntl
@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, cpio, guard, image, monitor, overlay, qemu, ssh, tools
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.progress import Steps, note
 
 PREFIX: Final = "kvm-gdbstub-lab-"
 READY: Final = b"lab: ready"
 BOOT_SECONDS: Final = 180.0
-"""Twenty times what a boot takes; a lab that says nothing for so long is broken."""
+"""Longest wait for a boot, twenty times its usual time."""
 
 UNCLAIMED_SECONDS: Final = 600.0
-"""A directory without a living guard and older than this was left by a killed process."""
+"""Age from which a directory without a running guard is removed."""
 
 SERVE: Final = """\
 # Run by QEMU for each connection to its file port: send the file that the first line names.
@@ -38,15 +38,15 @@ exec cat "{outbox}/$name"
 
 
 @dataclass(slots=True)
-class Machine:
-    """The processes and the directory of one lab."""
+class LabProcesses:
+    """Processes and directory of one lab."""
 
     directory: Path
     guard: subprocess.Popen[bytes]
     connection: subprocess.Popen[bytes] | None = None
 
     def go(self) -> None:
-        """Let the guard start QEMU."""
+        """Tell the guard to start QEMU."""
         if self.guard.stdin:
             self.guard.stdin.write(b"\n")
             self.guard.stdin.flush()
@@ -61,8 +61,12 @@ class Machine:
             self.connection.communicate()
 
 
-def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
-    """Boot a lab and return when commands can run in it."""
+def start(options: qemu.Options, include: Sequence[Path] = ()) -> LabProcesses:
+    """Boot a lab; return when commands can run in it.
+
+    Raises:
+        LabError: a program is missing, the image cannot be built, or the boot fails.
+    """
     tools.require(qemu.PROGRAM, "ssh", "ssh-keygen", "cpio")
     prepared = image.prepare(options.suite)
     sweep()
@@ -71,7 +75,7 @@ def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
     with console, cache.explained(directory):
         initrd = directory / "initrd.cpio"
         argv = qemu.command_line(options, prepared.kernel, initrd, directory, far.fileno())
-        machine = Machine(directory, launch(directory, lock, far.fileno(), argv))
+        processes = LabProcesses(directory, launch(directory, lock, far.fileno(), argv))
         far.close()
         os.close(lock)
         try:
@@ -79,18 +83,18 @@ def start(options: qemu.Options, include: Sequence[Path] = ()) -> Machine:
                 steps.step("packing the project")
                 pack(initrd, directory, prepared, include)
                 steps.step("booting (about 6 s)")
-                machine.go()
+                processes.go()
                 wait_until_ready(console, directory)
                 initrd.unlink()
                 steps.step("connecting")
                 table = monitor.command(directory / "qmp", "info usernet")
                 ports = {row.port: row.local_port for row in monitor.forwards(table)}
                 ssh.configure(directory, ports[qemu.SSH_PORT])
-                machine.connection = ssh.hold(directory, "-M", shared=True)
+                processes.connection = ssh.hold(directory, "-M", shared=True)
         except BaseException:
-            machine.stop()
+            processes.stop()
             raise
-    return machine
+    return processes
 
 
 def claim() -> tuple[Path, int]:
@@ -103,7 +107,7 @@ def claim() -> tuple[Path, int]:
 
 
 def runtime_directories() -> list[Path]:
-    """List where a lab's directory may be: short paths only, for a socket's has 107 bytes."""
+    """List possible parents of a lab's directory; short paths, as a socket's has 107 bytes."""
     names = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
     return [Path(name) for name in names if name.startswith("/") and len(os.fsencode(name)) <= 50]
 
@@ -132,9 +136,9 @@ def pack(initrd: Path, directory: Path, prepared: image.Image, include: Sequence
 
 
 def launch(directory: Path, lock: int, console: int, argv: list[str]) -> subprocess.Popen[bytes]:
-    """Start the guard, which starts QEMU when told to, and cleans up from now on.
+    """Start the guard process, which starts QEMU when told to and cleans up at the end.
 
-    A session of its own: Ctrl-C is for the owner, who then ends the guard in order.
+    It has a session of its own: Ctrl-C reaches only the owner, which then ends the guard.
     """
     guarded = [str(directory), str(lock), str(console), *argv]
     return subprocess.Popen(
@@ -146,7 +150,11 @@ def launch(directory: Path, lock: int, console: int, argv: list[str]) -> subproc
 
 
 def wait_until_ready(console: socket.socket, directory: Path) -> None:
-    """Read the console until the lab says that it is ready, or fail with its last lines."""
+    """Read the console until the lab reports that it is ready.
+
+    Raises:
+        LabError: the boot ended or took too long; with the console's last line.
+    """
     deadline = time.monotonic() + BOOT_SECONDS
     seen = b""
     while READY not in seen:
@@ -154,17 +162,17 @@ def wait_until_ready(console: socket.socket, directory: Path) -> None:
         try:
             data = console.recv(65536)
         except TimeoutError:
-            raise failure(f"is not up after {BOOT_SECONDS:.0f} s", directory, seen) from None
+            raise failure(f"is not ready after {BOOT_SECONDS:.0f} s", directory, seen) from None
         if not data:
             raise failure("stopped while booting", directory, seen)
         seen += data
 
 
 def failure(what: str, directory: Path, console: bytes) -> LabError:
-    """Print what QEMU and the console said last; return an error that says what happened."""
+    """Print the last lines of QEMU and of the console; return an error with the last one."""
     log = directory / "qemu.log"
     said = (log.read_bytes() if log.exists() else b"") + console
     lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
     for line in lines[-15:]:
         note(f"lab console: {line}")
-    return LabError(f"the lab {what}: {lines[-1] if lines else 'it said nothing'}")
+    return LabError(f"the lab {what}: {lines[-1] if lines else 'its console is empty'}")

@@ -1,6 +1,6 @@
-"""Directories that are made once and kept: keyed by what they are made of, complete or absent.
+"""Cache of built directories: each has a key made of its inputs, and is complete or absent.
 
-It does not know what it keeps, and it never changes an entry once that has its name.
+An entry is never changed once it has its name. The cache does not know what an entry holds.
 """
 
 import errno
@@ -15,15 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 from gdbstub.lab.progress import note
 
 UNUSED_SECONDS: Final = 7 * 24 * 3600
-"""An entry that nobody has used for so long goes when a newer one of its kind is made."""
+"""Age since its last use from which an entry is removed when another of its kind is made."""
 
 
 def root() -> Path:
-    """Return the cache directory, made if need be (XDG Base Directory Specification)."""
+    """Return the cache directory; create it if absent (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     parent = Path(base) if base.startswith("/") else Path.home() / ".cache"
     path = parent / "kvm-gdbstub"
@@ -33,7 +33,7 @@ def root() -> Path:
 
 
 def key_of(parts: Iterable[str | bytes]) -> str:
-    """Hash *parts* so that no two different sequences of parts share a key."""
+    """Hash *parts* to a key of 16 hexadecimal digits; the boundaries of the parts count."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -42,10 +42,13 @@ def key_of(parts: Iterable[str | bytes]) -> str:
 
 
 def entry(kind: str, parts: Iterable[str | bytes], build: Callable[[Path], None]) -> Path:
-    """Return the directory *kind*-KEY, calling *build* on an empty directory if it is absent.
+    """Return the directory *kind*-KEY; if it is absent, call *build* with an empty directory.
 
-    Two processes may ask at once: one builds, the other waits and says so. A builder that
-    is killed leaves a directory that nobody takes for an entry; the next one removes it.
+    If two processes ask at once, one builds and the other waits with a message. A builder that
+    is killed leaves a directory with another name, which the next builder removes.
+
+    Raises:
+        LabError: the cache cannot be written, or *build* failed.
     """
     final = root() / f"{kind}-{key_of(parts)}"
     if final.is_dir():
@@ -71,7 +74,7 @@ def _build(kind: str, final: Path, build: Callable[[Path], None]) -> None:
 
 
 def sweep(kind: str, keep: Path) -> None:
-    """Remove what killed builders left and what nobody uses any more; the lock is held."""
+    """Remove directories of killed builders and unused entries; the caller holds the lock."""
     for leftover in keep.parent.glob(f".{kind}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for old in keep.parent.glob(f"{kind}-*"):
@@ -81,7 +84,7 @@ def sweep(kind: str, keep: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on *path*, waiting for its owner; the kernel frees a dead one's."""
+    """Hold an exclusive lock on *path*; wait for its owner. The kernel frees a dead owner's."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,7 +96,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the errors of a full or unwritable disk into a line with the remedy."""
+    """Convert errors of a full or unwritable disk to a ``LabError`` with the remedy."""
     full = f"the disk is full: free about 1 GB for {path.parent}"
     try:
         yield

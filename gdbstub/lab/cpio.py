@@ -1,6 +1,6 @@
-"""initramfs archives: cpio written by GNU cpio, joined the way the kernel reads them.
+"""initramfs archives: written by GNU cpio, concatenated as the kernel reads them.
 
-It compresses nothing: under emulation the kernel unpacks plain archives fastest.
+Nothing is compressed: under emulation the kernel unpacks plain archives fastest.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""arm64 packages of this machine's Debian release or another, on any machine and without root.
+"""Download of arm64 Debian packages, of this machine's release or another, without root.
 
-It uses the machine's apt sources and keys but none of its state: lists and packages are kept
-in the directory that it is given. It never runs a package's scripts.
+The machine's apt sources and keys are used, and none of its state: lists and packages are kept
+in a given directory. No script of a package is run.
 """
 
 import fcntl
@@ -15,16 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from gdbstub.errors import LabError
 from gdbstub.lab import tools
-from gdbstub.lab.errors import LabError
 
 FRESH_SECONDS: Final = 600.0
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
-"""Signs what Debian publishes, of every release; in the package debian-archive-keyring."""
+"""Debian's keys for all its releases, from the package debian-archive-keyring."""
 
 
 def release() -> str:
-    """Name the distribution's release, as far as an image depends on it."""
+    """Return this machine's distribution and release, such as ``debian bookworm``."""
     try:
         text = Path("/etc/os-release").read_text()
     except OSError:
@@ -34,14 +34,13 @@ def release() -> str:
 
 
 class Arm64:
-    """The arm64 packages that this machine's apt sources offer; use as a context manager."""
+    """arm64 packages in this machine's apt sources; use as a context manager."""
 
     def __init__(self, directory: Path, scratch: Path, suite: str = "") -> None:
         """Keep lists and packages under *directory*; download to *scratch* first.
 
-        A file that has its place under *directory* is whole: apt has checked it. With *suite*
-        the packages are those of that Debian suite and no other, from where this machine gets
-        its own release's.
+        A file is moved to *directory* only after apt has checked it. With *suite* the packages
+        are only those of that Debian suite, from the archive of this machine's own release.
         """
         self.debs = directory / "debs"
         self._lists = directory / "lists"
@@ -69,7 +68,7 @@ class Arm64:
             self._options += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
 
     def __enter__(self) -> Self:
-        """Wait for others who use these lists: apt itself fails instead."""
+        """Lock the lists; wait for other processes that use them, where apt itself would fail."""
         lock = self._held.enter_context(self._lock.open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX)
         return self
@@ -83,19 +82,22 @@ class Arm64:
         self._held.close()
 
     def _archive(self) -> str:
-        """Where this machine gets the packages of its own release."""
+        """Return the URI of the archive that this machine's own release comes from."""
         done = self._call(
             "apt-get", "indextargets", "--no-release-info", "--format", "$(RELEASE) $(REPO_URI)"
         )
         codename = release().split()[-1]
         if not (match := re.search(rf"^{codename} (\S+)$", done.stdout, re.MULTILINE)):
-            raise LabError(f"the apt sources do not say where {codename} comes from")
+            raise LabError(
+                f"no apt source of this machine is for its release {codename}: "
+                "add one to /etc/apt/sources.list"
+            )
         return match[1]
 
     def update(self) -> None:
-        """Fetch the package lists, unless they are minutes old.
+        """Fetch the package lists, unless they are younger than ``FRESH_SECONDS``.
 
-        apt-get calls it a success when the network is down, so failure shows in ``show``.
+        apt-get succeeds even without a network; ``show`` then raises.
         """
         stamp = self._lists / "stamp"
         if stamp.exists() and time.time() - stamp.stat().st_mtime < FRESH_SECONDS:
@@ -107,7 +109,11 @@ class Arm64:
             stamp.touch()
 
     def show(self, name: str) -> str:
-        """Return the control fields of the candidate version of *name*."""
+        """Return the control fields of the candidate version of package *name*.
+
+        Raises:
+            LabError: there is no such package, or the lists could not be fetched.
+        """
         done = self._call("apt-cache", "--no-all-versions", "show", name)
         if done.returncode:
             why = self._warning or "the apt sources offer no arm64 packages"
@@ -115,9 +121,16 @@ class Arm64:
         return done.stdout
 
     def dependency(self, name: str, pattern: str) -> str:
-        """Return the first direct dependency of *name* that matches *pattern*."""
+        """Return the first direct dependency of *name* that matches *pattern*.
+
+        Raises:
+            LabError: none matches.
+        """
         if not (found := self.dependencies(name, pattern)):
-            raise LabError(f"the arm64 package {name} depends on nothing like {pattern}")
+            raise LabError(
+                f"the arm64 package {name} has no dependency that matches {pattern}: this release "
+                "of the distribution is not supported"
+            )
         return found[0]
 
     def dependencies(self, name: str, pattern: str) -> list[str]:
@@ -127,14 +140,18 @@ class Arm64:
         return [match[0] for match in found]
 
     def closure(self, names: Iterable[str]) -> list[tuple[str, str]]:
-        """Return (package, version) of *names* and of all that they depend on."""
+        """Return (package, version) of *names* and of all their dependencies."""
         done = self._call("apt-get", "-qq", "--simulate", "install", *names)
         if done.returncode:
             raise LabError(f"apt-get failed: {tools.last_words(done.stderr.encode())}")
         return re.findall(r"^Inst (\S+) \((\S+) ", done.stdout, re.MULTILINE)
 
     def download(self, packages: Sequence[tuple[str, str]]) -> list[Path]:
-        """Fetch packages, except those already here, and return their files."""
+        """Download the *packages* that are absent; return the files of all.
+
+        Raises:
+            LabError: apt-get failed.
+        """
         missing = [
             f"{name}={version}" for name, version in packages if not self._deb(name, version)
         ]
@@ -162,9 +179,10 @@ class Arm64:
 
 
 def unpack(deb: Path, tree: Path, exclude: Iterable[str] = ()) -> None:
-    """Unpack the files of *deb* into *tree*, through the merged-/usr links that it has.
+    """Unpack the files of *deb* into *tree*; keep the merged-/usr links in *tree*.
 
-    ``dpkg-deb -x`` would replace the links, and the members differ between releases.
+    ``dpkg-deb -x`` would replace the links. The compression of the members differs between
+    releases, so dpkg-deb reads them.
     """
     tools.require("dpkg-deb", "tar")
     tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(tree)]

@@ -1,6 +1,6 @@
-"""A real Linux guest to debug: Debian's kernel, a busybox user space, and symbols for GDB.
+"""The demo guest: Debian's arm64 kernel, a busybox user space, and symbols for GDB.
 
-It needs no lab: on an arm64 machine with KVM the same three files serve.
+The same three files are used in the lab and on an arm64 machine with KVM.
 """
 
 import hashlib
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, cpio, debian, kernel, tools
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.progress import Steps
 
 COMMAND_LINE: Final = "console=ttyAMA0 nokaslr quiet"
-"""Without ``nokaslr`` the kernel runs elsewhere than its symbols say."""
+"""The kernel's command line; without ``nokaslr`` the symbols would not fit its addresses."""
 
 INIT_LINE: Final = "gdbstub demo guest: init is running"
-"""What the guest prints when user space is there."""
+"""The line that the guest prints when user space has started."""
 
 ROOTFS: Final = Path(__file__).parent / "demofs"
 BUSYBOX: Final = "busybox-static"
@@ -28,7 +28,7 @@ SYMBOLIZER: Final = "vmlinux_to_elf.scripts.vmlinux_to_elf"
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The demo guest's files."""
+    """Files of the demo guest."""
 
     image: Path
     initrd: Path
@@ -36,13 +36,13 @@ class Demo:
 
 
 def prepare() -> Demo:
-    """Return the demo guest, made the first time: half a minute."""
+    """Return the files of the demo guest; the first call builds them in half a minute."""
     base = kernel.prepare()
     return Demo(base.image, initrd(), symbols(base.image))
 
 
 def initrd() -> Path:
-    """Return an initramfs of busybox and our own init."""
+    """Return an initramfs of busybox and the project's own init."""
     init = (ROOTFS / "init").read_bytes()
     parts: list[str | bytes] = [debian.release(), Path(__file__).read_bytes(), init]
     return cache.entry("demo", parts, _build_initrd) / "initrd.cpio"
@@ -68,9 +68,9 @@ def _build_initrd(directory: Path) -> None:
 
 
 def symbols(image: Path) -> Path:
-    """Return an ELF with the function symbols of any Linux *image*: 13 s the first time.
+    """Return an ELF file with the function symbols of a Linux *image*; 13 s the first time.
 
-    They come from the kernel's own kallsyms, so there are no types and no source lines.
+    The symbols come from the kernel's kallsyms: without types and source lines.
     """
     with image.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,8 @@
-"""Run one program for as long as its owner lives, then remove the owner's directory.
+"""The guard process of a lab: run QEMU while the owner lives, then remove the lab's directory.
 
-Run as a script, it is the parent of QEMU: the owner holds the other end of its standard input,
-so the kernel itself tells it of the owner's end, however that came. It imports nothing of ours,
-prints nothing, and does not start the program again.
+It is run as a script. The owner holds the other end of its standard input, so that the kernel
+closes it at the owner's end, even by SIGKILL. It imports nothing of the project, prints nothing,
+and does not restart QEMU.
 """
 
 import ctypes
@@ -19,9 +19,9 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(directory: str, lock: str, console: str, *argv: str) -> None:
-    """Guard *argv*, which inherits the descriptor *console*; in the end remove *directory*.
+    """Run *argv*, which inherits the descriptor *console*; in the end remove *directory*.
 
-    *lock* is a locked descriptor: nobody sweeps the directory while this process lives.
+    *lock* is a locked descriptor, which keeps ``boot.sweep`` from removing the directory.
     """
     os.set_inheritable(int(lock), False)
     signal.signal(signal.SIGTERM, leave)
@@ -35,7 +35,7 @@ def main(directory: str, lock: str, console: str, *argv: str) -> None:
 
 
 def guard(argv: tuple[str, ...], console: int, log: Path) -> None:
-    """Start the program and stay until the owner is gone; then end the program."""
+    """Start the program; wait for the owner's end; then kill the program."""
     with log.open("wb") as output:
         program = subprocess.Popen(
             argv,
@@ -56,7 +56,7 @@ def guard(argv: tuple[str, ...], console: int, log: Path) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the guard dies, were it by SIGKILL."""
+    """Have the kernel kill this process when the guard ends, even by SIGKILL."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:  # the guard went before the call
@@ -64,7 +64,7 @@ def die_with_parent() -> None:
 
 
 def leave(_signal: int, _frame: FrameType | None) -> None:
-    """Leave through every ``finally``."""
+    """End the guard with its ``finally`` clauses run; the handler of SIGTERM."""
     raise SystemExit(0)
 
 

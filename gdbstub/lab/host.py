@@ -1,6 +1,6 @@
-"""A running lab host: boot it or join one, run commands in it, put files there, reach its ports.
+"""A running lab host: boot or join one, run commands, copy files in, forward ports.
 
-It knows nothing of guests and debuggers; ``remote_run.py`` builds on it.
+Nothing here is about guests and debuggers; ``remote_run.py`` adds that.
 """
 
 import fcntl
@@ -13,43 +13,48 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from gdbstub.errors import LabError
 from gdbstub.lab import boot, monitor, ssh
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.qemu import FILES_ADDRESS, FILES_PORT, Options
 
 VARIABLE: Final = "GDBSTUB_LAB"
-"""Names the directory of a running lab that is to be joined instead of booting one."""
+"""Environment variable with the directory of a running lab, which is then used."""
 
 Stream = int | IO[bytes] | None
 
 
 class Lab:
-    """A lab host that answers; use as a context manager, or ``close`` it."""
+    """A lab host that is up; use as a context manager, or ``close`` it."""
 
-    def __init__(self, directory: Path, owned: "boot.Machine | None" = None) -> None:
-        """Speak to the lab in *directory*; the one who booted it also ends it."""
+    def __init__(self, directory: Path, owned: "boot.LabProcesses | None" = None) -> None:
+        """Use the lab in *directory*; ``close`` ends the processes of *owned*, if given."""
         self.directory = directory
         self._owned = owned
 
     @classmethod
     def boot(cls, options: Options | None = None, include: Sequence[Path] = ()) -> Self:
-        """Start a lab (about 6 s) with *include* copied to root's home directory there.
+        """Boot a lab (about 6 s) with the files *include* in root's home directory.
 
-        Raises ``LabError`` when the image cannot be made or the lab does not come up.
+        Raises:
+            LabError: the image cannot be built, or the boot fails.
         """
         machine = boot.start(options or Options(), include)
         return cls(machine.directory, machine)
 
     @classmethod
     def attach(cls, directory: Path) -> Self:
-        """Join a lab that another process booted; ``close`` leaves it running."""
+        """Use a lab that another process booted; ``close`` leaves it running.
+
+        Raises:
+            LabError: no lab is running in *directory*.
+        """
         if not (directory / "ssh_config").exists():
             raise LabError(f"no lab is running in {directory}: unset {VARIABLE} to boot one")
         return cls(directory)
 
     @classmethod
     def open(cls, options: Options | None = None, include: Sequence[Path] = ()) -> Self:
-        """Join the lab that ``GDBSTUB_LAB`` names, or boot one."""
+        """Use the lab that ``GDBSTUB_LAB`` names, or boot one; raises as these two do."""
         if directory := os.environ.get(VARIABLE):
             return cls.attach(Path(directory))
         return cls.boot(options, include)
@@ -66,7 +71,7 @@ class Lab:
         self.close()
 
     def close(self) -> None:
-        """End the lab, if this object booted it; nothing of it is left. Idempotent."""
+        """End the lab and remove its files, if this object booted it. Idempotent."""
         if self._owned:
             self._owned.stop()
             self._owned = None
@@ -82,11 +87,11 @@ class Lab:
         cwd: str | None = None,
         new_session: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command (0.4 s) whose streams and exit status are the local process's.
+        """Start a command (0.4 s); return the local process with its streams and exit status.
 
-        It has a connection of its own: when the local process ends, killed or not, the lab
-        kills the command and everything that it started. With *new_session* the
-        terminal's signals do not reach the local process.
+        The command has its own connection. When the local process ends, even killed, the lab
+        kills the command and everything that it started. With *new_session* the signals of the
+        terminal do not reach the local process.
         """
         line = [*ssh.client(self.directory), ssh.script(argv, env, cwd)]
         return subprocess.Popen(
@@ -103,9 +108,9 @@ class Lab:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a short command (0.1 s) over the shared connection and return its output.
+        """Run a short command (0.1 s) over the shared connection; return its output.
 
-        Raises as ``subprocess.run`` does; the command does not outlive the call.
+        The command does not outlive the call. Raises as ``subprocess.run`` does.
         """
         name = f"run.{secrets.token_hex(8)}"
         command = f". /lab/run {name}; {ssh.script(argv, env, cwd)}"
@@ -121,14 +126,17 @@ class Lab:
             raise
 
     def shell(self) -> int:
-        """Give this terminal to a root shell in the lab; return its exit status."""
+        """Run a root shell of the lab on this terminal; return its exit status."""
         return subprocess.call(ssh.client(self.directory, "-tt"))
 
     def put(self, path: Path, directory: str | None = None) -> str:
-        """Copy a file into the lab (26 MB/s) and return its path there.
+        """Copy a file into the lab (26 MB/s); return its path there.
 
-        Without *directory* it goes to a place of its own, and a file that has not changed
-        since it was last put there is not copied again.
+        Without *directory* the path is derived from the file's inode, time and size, and an
+        unchanged file is not copied again.
+
+        Raises:
+            LabError: there is no such file, or it cannot be copied.
         """
         if not path.is_file():
             raise LabError(f"no such file: {path}")
@@ -149,22 +157,27 @@ class Lab:
                 f"chmod {status.st_mode & 0o777:o} {part}; mv {part} {place}"
             )
         except subprocess.CalledProcessError as error:
-            raise LabError(f"cannot copy {path} into the lab (is its memory full?)") from error
+            raise LabError(
+                f"cannot copy {path} ({status.st_size} bytes) into the lab: its memory may be full"
+            ) from error
         finally:
             link.unlink()
         return target
 
     def forward(self, port: int, address: str = "127.0.0.1", local_port: int = 0) -> int:
-        """Lead a TCP port of this machine (0: any free one) to *port* in the lab; return it.
+        """Forward a TCP port of this machine (0: any free one) to *port* in the lab; return it.
 
-        QEMU itself listens and carries the bytes. Raises ``LabError`` if it cannot listen.
+        QEMU listens and copies the bytes.
+
+        Raises:
+            LabError: QEMU cannot listen on *address* and *local_port*.
         """
         with (self.directory / "forwards").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a free port is found by comparing two listings
             return monitor.add(self.directory / "qmp", address, local_port, port)
 
     def unforward(self, local_port: int, address: str = "127.0.0.1") -> None:
-        """Undo ``forward``."""
+        """Remove a port forward of this machine."""
         monitor.remove(self.directory / "qmp", address, local_port)
 
     def _script(self, text: str, *, check: bool = True) -> str:

@@ -1,7 +1,7 @@
-"""The lab host's root filesystem: an initramfs with Python, sshd and this project's needs.
+"""The root filesystem of the lab host: an initramfs with Python, sshd and the requirements.
 
-The project itself is not in it (``overlay.py`` adds that at boot), so an edit of the
-project's source costs no new image.
+The project itself is added at each boot by ``overlay.py``, so that an edit of its source needs
+no new image.
 """
 
 import compileall
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, cpio, debian, kernel, tools
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.progress import Steps
 
 DISTRIBUTION: Final = "kvm-gdbstub"
@@ -30,7 +30,7 @@ WHEEL_PLATFORMS: Final = (
 )
 
 NOT_UNPACKED: Final = frozenset({"dpkg", "tar", "perl-base", "debconf", "media-types"})
-"""Packages that the closure names for the sake of scripts that never run here."""
+"""Dependencies that only packages' scripts need, which are not run."""
 
 NOT_WANTED: Final = (
     "./usr/share/doc*",
@@ -40,10 +40,10 @@ NOT_WANTED: Final = (
     "./usr/share/man*",
     "*/gconv/*",
 )
-"""Files that nothing in the lab reads; half of what the packages hold."""
+"""Files that nothing in the lab reads; half of the packages' contents."""
 
 UNUSED_BACKEND: Final = "zstandard/_cffi*.so"
-"""11 MB for other Pythons than CPython; every megabyte costs 20 ms of each boot."""
+"""A backend for other Pythons than CPython, 11 MB; each megabyte adds 20 ms to a boot."""
 
 ROOTFS: Final = Path(__file__).parent / "rootfs"
 DIST_PACKAGES: Final = "usr/lib/python3/dist-packages"
@@ -53,16 +53,16 @@ LINKS: Final = (("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib"), ("u
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What QEMU boots: a kernel and a plain cpio archive."""
+    """Kernel and initramfs (an uncompressed cpio archive) that QEMU boots."""
 
     kernel: Path
     initrd: Path
 
 
 def prepare(suite: str = "") -> Image:
-    """Return the lab's image, made the first time: about a minute, most of it downloads.
+    """Return the lab's image; the first call builds it in a minute, most of it downloads.
 
-    *suite* is for the kernel; all else is of this machine's own release.
+    *suite* is the kernel's Debian suite; all else is of this machine's own release.
     """
     base = kernel.prepare(suite)
     wheels = requirements()
@@ -77,9 +77,12 @@ def prepare(suite: str = "") -> Image:
 
 
 def requirements() -> list[str]:
-    """Return what the lab's Python needs, as the project's own metadata says it.
+    """List the Python requirements of the lab, from the project's own metadata.
 
-    That is everything the stub needs to run, and the test tools that are named here.
+    They are all requirements of the stub, and the tests' ones that ``TEST_TOOLS`` names.
+
+    Raises:
+        LabError: the project is not installed.
     """
     try:
         declared = importlib.metadata.requires(DISTRIBUTION) or []
@@ -129,7 +132,7 @@ def _build(directory: Path, base: kernel.HostKernel, wheels: list[str]) -> None:
 
 
 def lay_out(tree: Path) -> None:
-    """Make the directories and the merged-/usr links that packages unpack into."""
+    """Create the directories and the merged-/usr links that packages are unpacked into."""
     for name in DIRECTORIES:
         (tree / name).mkdir(parents=True, exist_ok=True)
     for name, target in LINKS:
@@ -137,7 +140,11 @@ def lay_out(tree: Path) -> None:
 
 
 def install_wheels(target: Path, version: str, wheels: list[str]) -> None:
-    """Install arm64 wheels for Python *version* into *target*."""
+    """Install arm64 wheels for Python *version* into *target*.
+
+    Raises:
+        LabError: pip failed.
+    """
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-compile"]
     argv += ["--disable-pip-version-check", "--only-binary=:all:", "--implementation=cp"]
     argv += [f"--python-version={version}", f"--target={target}"]
@@ -149,9 +156,10 @@ def install_wheels(target: Path, version: str, wheels: list[str]) -> None:
 
 
 def compile_python(tree: Path, version: str) -> None:
-    """Compile every module ahead of time: under emulation it costs seconds at each import.
+    """Compile every module ahead of time, which takes seconds at each import under emulation.
 
-    Only this machine's own version can: with another, the lab compiles as it goes.
+    Bytecode can be made only for this machine's own version of Python. Another version
+    compiles its modules in the lab.
     """
     if version != f"{sys.version_info.major}.{sys.version_info.minor}":
         return

@@ -1,6 +1,6 @@
-"""Debian's arm64 cloud kernel: the lab's own kernel, and a real Linux guest.
+"""Debian's arm64 cloud kernel, which the lab and the demo guest boot.
 
-It takes the raw Image and the few modules that the lab's network needs; nothing is built.
+The raw Image is extracted, and the few modules for the lab's network; nothing is compiled.
 """
 
 import lzma
@@ -11,37 +11,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache, debian
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.progress import Steps
 
 META_PACKAGE: Final = "linux-image-cloud-arm64"
 PARTS: Final = r"linux-(?:binary|modules)-\S+"
-"""Packages that the image's own only depends on, since Debian 14; before, it has all."""
+"""Packages with the Image and the modules since Debian 14; before, one package has both."""
 WANTED_MODULES: Final = ("virtio_pci", "virtio_net")
 
 
 @dataclass(frozen=True, slots=True)
 class HostKernel:
-    """One prepared kernel: an Image, and modules that are named in the order to load them."""
+    """One extracted kernel: an Image, and modules whose names sort in load order."""
 
     directory: Path
 
     @property
     def image(self) -> Path:
-        """The raw arm64 Image."""
+        """Path of the raw arm64 Image."""
         return self.directory / "Image"
 
     @property
     def modules(self) -> Path:
-        """The directory of uncompressed modules, whose names sort in load order."""
+        """Directory of the uncompressed modules."""
         return self.directory / "modules"
 
 
 def prepare(suite: str = "") -> HostKernel:
-    """Return the kernel of a Debian suite, of this machine's own without one.
+    """Return the kernel of a Debian *suite*, by default that of this machine's release.
 
-    It is fetched by apt the first time.
+    The first call downloads it by apt.
+
+    Raises:
+        LabError: the package cannot be downloaded or has no kernel.
     """
     parts: list[str | bytes] = [Path(__file__).read_bytes(), suite or debian.release()]
     return HostKernel(cache.entry("kernel", parts, lambda directory: _build(directory, suite)))
@@ -70,7 +73,10 @@ def _build(directory: Path, suite: str) -> None:
 def _keep(tree: Path, directory: Path) -> None:
     places = [*tree.glob("boot/vmlinuz-*"), *tree.glob("usr/lib/modules/*/vmlinuz")]
     if not places:
-        raise LabError("the kernel package has no vmlinuz")
+        raise LabError(
+            "the kernel package has no vmlinuz below boot/ or usr/lib/modules/: choose another "
+            "suite with --kernel"
+        )
     places[0].rename(directory / "Image")
     files = {stem(path): path for path in tree.rglob("*.ko*")}
     modules = directory / "modules"
@@ -80,20 +86,20 @@ def _keep(tree: Path, directory: Path) -> None:
 
 
 def stem(path: Path) -> str:
-    """Return the module's own name: ``virtio-net.ko.xz`` is virtio_net."""
+    """Return the name of the module in a file: ``virtio_net`` for ``virtio-net.ko.xz``."""
     return path.name.split(".ko")[0].replace("-", "_")
 
 
 def content(path: Path) -> bytes:
-    """Return the module as plain ELF; later Debian releases ship them compressed by xz."""
+    """Return a module as plain ELF; Debian 13 and newer compress modules by xz."""
     data = path.read_bytes()
     return lzma.decompress(data) if path.suffix == ".xz" else data
 
 
 def load_order(wanted: Iterable[str], files: dict[str, Path]) -> list[str]:
-    """List *wanted* modules and what they need, each after its needs.
+    """List *wanted* modules and their dependencies, each after its own dependencies.
 
-    A name that has no file is built into the kernel: the order leaves it out.
+    A name without a file in *files* is built into the kernel and left out.
     """
     order: dict[str, None] = {}
 
@@ -110,7 +116,7 @@ def load_order(wanted: Iterable[str], files: dict[str, Path]) -> list[str]:
 
 
 def depends(module: bytes) -> Iterator[str]:
-    """Yield the names in a module's ``depends=`` (.modinfo, ``include/linux/module.h``)."""
+    """Yield the names in the ``depends=`` of a module (.modinfo, ``include/linux/module.h``)."""
     if match := re.search(rb"\0depends=([^\0]*)\0", module):
         for name in match[1].decode().split(","):
             if name:

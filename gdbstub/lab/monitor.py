@@ -1,7 +1,7 @@
-"""QEMU's monitor: which host ports lead into the lab, and adding and removing them.
+"""Port forwards of the lab's QEMU: listed, added and removed by its monitor.
 
-It speaks QMP through QEMU's own package, one short connection a request, because QEMU serves
-one client at a time and several processes may share a lab.
+Each request has a short QMP connection of its own, by QEMU's own Python package: QEMU serves one
+client at a time, and several processes may share a lab.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One TCP port of this machine that leads into the lab."""
+    """One TCP port of this machine that is forwarded into the lab."""
 
     address: str
     local_port: int
@@ -24,9 +24,12 @@ class Forward:
 
 
 def command(socket: Path, line: str) -> str:
-    """Run one human-monitor command and return its output.
+    """Run one human-monitor command; return its output.
 
-    A thread of its own, so that a caller inside an event loop may use it as well.
+    It runs in a thread of its own, so that a caller may be inside an event loop.
+
+    Raises:
+        LabError: QEMU does not answer.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(_command(socket, line))).result()
@@ -45,11 +48,11 @@ async def _command(socket: Path, line: str) -> str:
         finally:
             await client.disconnect()
     except (QMPError, OSError) as error:
-        raise LabError(f"the lab's QEMU does not answer: {error}") from error
+        raise LabError(f"the lab's QEMU does not answer at {socket}: {error}") from error
 
 
 def forwards(table: str) -> list[Forward]:
-    """Read the host forwards out of *table*, the output of ``info usernet``."""
+    """Parse the port forwards in *table*, the output of ``info usernet``."""
     rows = re.findall(
         r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)", table, re.MULTILINE
     )
@@ -57,7 +60,11 @@ def forwards(table: str) -> list[Forward]:
 
 
 def add(socket: Path, address: str, local_port: int, port: int) -> int:
-    """Lead *local_port* (0: any free one) of *address* to *port* in the lab; return it."""
+    """Forward *local_port* (0: any free one) of *address* to *port* in the lab; return it.
+
+    Raises:
+        LabError: QEMU cannot listen there.
+    """
     before = set(forwards(command(socket, "info usernet")))
     if refusal := command(socket, f"hostfwd_add net tcp:{address}:{local_port}-:{port}").strip():
         raise LabError(f"cannot listen on {address}:{local_port}: {refusal}")
@@ -66,5 +73,5 @@ def add(socket: Path, address: str, local_port: int, port: int) -> int:
 
 
 def remove(socket: Path, address: str, local_port: int) -> None:
-    """Stop listening on *local_port*; connections that are open stay open."""
+    """Stop listening on *local_port*; open connections stay open."""
     command(socket, f"hostfwd_remove net tcp:{address}:{local_port}")

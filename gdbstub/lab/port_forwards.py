@@ -1,6 +1,6 @@
-"""The ways into the lab for a debugger: a TCP port, a Unix socket, or this process's own streams.
+"""Port forwards into the lab for a debugger: from a TCP port, a Unix socket, or stdio.
 
-No byte passes through this process: QEMU carries TCP, ssh the rest.
+No byte is copied by this process: QEMU forwards TCP ports, and ssh the rest.
 """
 
 import os
@@ -9,39 +9,47 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
+from gdbstub.errors import LabError
 from gdbstub.lab import qemu, ssh
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import Lab
 
 
 class PortForward(Protocol):
-    """One way in."""
+    """Interface of a forward from an endpoint of this machine to a TCP port of the lab."""
 
     def check(self) -> None:
-        """Raise a ``LabError`` now if ``open`` would surely fail later."""
+        """Check that ``open`` can succeed; nothing is opened.
+
+        Raises:
+            LabError: it cannot.
+        """
         ...
 
     def open(self, lab: Lab, port: int) -> tuple[str, int]:
-        """Lead to *port* in the lab; return the address to show, and a local port or 0."""
+        """Forward to *port* in the lab; return the address to show, and the local port or 0.
+
+        Raises:
+            LabError: the forward cannot be opened.
+        """
         ...
 
     def close(self) -> None:
-        """Let nobody in any more. Idempotent."""
+        """End the forward. Idempotent."""
         ...
 
 
 class TcpForward:
-    """A TCP port of this machine (0: any free one); IPv4, for QEMU forwards no other."""
+    """Forward from a TCP port of this machine (0: any free one), by QEMU: IPv4 only."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Remember what was asked for; nothing is bound yet."""
+        """Store the address; nothing is bound yet."""
         self.host = host
         self.port = port
         self._address = ""
         self._lab: Lab | None = None
 
     def check(self) -> None:
-        """See whether the address is ours and the port is free."""
+        """Check that the address is this machine's and that the port is free."""
         try:
             self._address = "127.0.0.1" if self.host == "localhost" else resolve(self.host)
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -52,39 +60,45 @@ class TcpForward:
             raise LabError(f"cannot listen on {self.host}:{self.port}: {error.strerror}") from None
 
     def open(self, lab: Lab, port: int) -> tuple[str, int]:
-        """Have QEMU listen."""
+        """Make QEMU listen."""
         self.port = lab.forward(port, self._address, self.port)
         self._lab = lab
         return f"{self.host}:{self.port}", self.port
 
     def close(self) -> None:
-        """Have QEMU stop listening."""
+        """Make QEMU stop listening."""
         if self._lab:
             self._lab.unforward(self.port, self._address)
             self._lab = None
 
 
 def resolve(host: str) -> str:
-    """Return the IPv4 address of *host*; raise ``OSError`` if it has none."""
+    """Return the IPv4 address of *host*.
+
+    Raises:
+        OSError: it has none.
+    """
     found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
     return str(found[0][4][0])
 
 
 class UnixForward:
-    """A Unix socket, for its owner alone; ssh listens on it."""
+    """Forward from a Unix socket of this user, by ssh."""
 
     def __init__(self, path: Path) -> None:
-        """Remember the path; nothing is made yet."""
+        """Store the path; nothing is created yet."""
         self.path = path
         self._process: subprocess.Popen[bytes] | None = None
 
     def check(self) -> None:
-        """See whether the socket can be made; one that nobody listens on is removed."""
+        """Check that the socket can be created; remove a socket that nobody listens on."""
         where = f"unix:{self.path}"
-        if len(os.fsencode(self.path.absolute())) > 100:
-            raise LabError(f"{where}: the path of a socket has at most 100 bytes")
+        if (length := len(os.fsencode(self.path.absolute()))) > 100:
+            raise LabError(
+                f"{where}: the path of a socket has at most 100 bytes, and this one has {length}"
+            )
         if not os.access(self.path.absolute().parent, os.W_OK | os.X_OK):
-            raise LabError(f"cannot make {where}: its directory is absent or not writable")
+            raise LabError(f"cannot create {where}: its directory is absent or not writable")
         if self.path.is_socket():
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 try:
@@ -97,7 +111,7 @@ class UnixForward:
             raise LabError(f"{self.path} exists and is no socket")
 
     def open(self, lab: Lab, port: int) -> tuple[str, int]:
-        """Have ssh listen on the socket."""
+        """Make ssh listen on the socket."""
         forward = f"{self.path.absolute()}:{qemu.ADDRESS}:{port}"
         self._process = ssh.hold(lab.directory, "-oExitOnForwardFailure=yes", "-L", forward)
         return f"unix:{self.path}", 0
@@ -112,23 +126,23 @@ class UnixForward:
 
 
 class StdioForward:
-    """Standard input and output, for GDB's ``target remote | command``."""
+    """Forward from standard input and output, for GDB's ``target remote | command``."""
 
     def __init__(self) -> None:
-        """Touch nothing yet."""
+        """Prepare a forward that is not open yet."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def check(self) -> None:
-        """Nothing can be wrong before there is a lab."""
+        """Accept: nothing can be checked before the lab is up."""
 
     def open(self, lab: Lab, port: int) -> tuple[str, int]:
-        """Hand this process's standard input and output to ssh."""
+        """Give this process's standard input and output to ssh."""
         argv = ssh.client(lab.directory, "-W", f"{qemu.ADDRESS}:{port}")
         self._process = subprocess.Popen(argv, start_new_session=True)
         return "stdio", 0
 
     def wait(self) -> None:
-        """Wait until either side has ended the conversation."""
+        """Wait until either side has closed the connection."""
         if self._process:
             self._process.wait()
 

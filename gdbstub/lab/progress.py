@@ -1,6 +1,6 @@
-"""Tell a person what a long piece of work is at: a bar on a terminal, plain lines elsewhere.
+"""Progress messages on stderr: a bar on a terminal, plain lines elsewhere.
 
-It writes to stderr only, and it measures nothing: a step is one sentence.
+A step is one line of text; nothing is measured.
 """
 
 import sys
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """*total* steps of one piece of work; use as a context manager."""
+    """Progress of one task of *total* steps; use as a context manager."""
 
     def __init__(self, title: str, total: int, stream: TextIO | None = None) -> None:
-        """Announce nothing yet; *stream* is stderr unless a test says otherwise."""
+        """Prepare the messages of task *title*; the first ``step`` prints."""
         self.title = title
         self.total = total
         self.stream = stream or sys.stderr
@@ -50,7 +50,7 @@ class Steps:
             self._bar.stop()
 
     def step(self, text: str) -> None:
-        """Begin the next step."""
+        """Begin the next step and show *text*."""
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=self.done, description=f"{self.title}: {text}")
         else:
@@ -59,5 +59,5 @@ class Steps:
 
 
 def note(text: str) -> None:
-    """Print one plain line on stderr."""
+    """Print one line on stderr."""
     print(f"gdbstub: {text}", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """The QEMU command line of a lab host.
 
-Every option here is measured; it starts nothing.
+The options that affect its speed were chosen by measurement. Nothing is started here.
 """
 
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from typing import Final, Literal
 
 PROGRAM: Final = "qemu-system-aarch64"
 ADDRESS: Final = "10.0.2.15"
-"""The lab's own address on QEMU's user network."""
+"""Address of the lab on QEMU's user network."""
 
 FILES_ADDRESS: Final = "10.0.2.100"
 FILES_PORT: Final = 9
 SSH_PORT: Final = 22
 
 KERNEL_COMMAND_LINE: Final = "console=ttyAMA0 quiet panic=-1"
-"""``panic=-1`` reboots at once, and ``-no-reboot`` makes that the end of QEMU."""
+"""The host kernel's command line; ``panic=-1`` reboots at once, which ends QEMU (-no-reboot)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a person may choose about the lab's hardware."""
+    """Hardware and kernel of a lab, as a user may choose them."""
 
     # Without pauth-impdef, emulating pointer authentication takes most of the time.
     cpu: str = "max,pauth-impdef=on"
@@ -31,19 +31,19 @@ class Options:
     memory_mib: int = 2048
     # With memory tags, emulating Python takes a third more time.
     mte: bool = False
-    #: The Debian suite that its kernel comes from; none: this machine's own release.
+    #: Debian suite of the kernel; empty: this machine's own release.
     suite: str = ""
 
     @property
     def full_cpu(self) -> str:
-        """The CPU model with the property that ``max`` always wants."""
+        """CPU model for QEMU; ``max`` gets the fast pointer authentication."""
         return "max,pauth-impdef=on" if self.cpu == "max" else self.cpu
 
 
 def command_line(
     options: Options, kernel: Path, initrd: Path, directory: Path, console_fd: int
 ) -> list[str]:
-    """Return the whole command; the serial console is the connected socket *console_fd*."""
+    """Return QEMU's command line; the serial console is the connected socket *console_fd*."""
     # A private directory of ours: its name holds no comma and no blank.
     serve = f"sh {directory / 'serve'}"
     network = [

@@ -1,7 +1,7 @@
-"""``gdbstub run`` inside the lab, made to look as if it ran here.
+"""``gdbstub run`` inside the lab, with the streams and the exit status of a local run.
 
-It knows the inner command's contract and nothing of guests: the command says on stderr where
-it listens, SIGTERM ends it, its exit status is the answer.
+It depends on three things of the inner command, and nothing of guests: a line on stderr with the
+address that it listens on, its end by SIGTERM, and its exit status.
 """
 
 import re
@@ -16,24 +16,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.qemu import ADDRESS, Options
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
 STOP_SECONDS: Final = 10.0
-"""How long the inner command may take to end when told to; then it is killed."""
+"""Time that the inner command has to end after SIGTERM; then it is killed."""
 
 OnListening = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What to run, and how it meets this machine.
+class RunRequest:
+    """Command line, streams and port forward of one run in the lab.
 
-    *argv* follows ``gdbstub run`` in the lab; a ``Path`` in it is a file of this machine that
-    is copied there and becomes its path there. The streams are as for ``subprocess.Popen``.
+    *argv* follows ``gdbstub run`` in the lab. A ``Path`` in it is a file of this machine, which
+    is copied into the lab and replaced by its path there. The streams are as for
+    ``subprocess.Popen``.
     """
 
     argv: Sequence[str | Path]
@@ -46,14 +47,17 @@ class Request:
 
 
 class RemoteRun:
-    """A stub that runs in the lab; use as a context manager, or ``close`` it."""
+    """A stub that is running in the lab; use as a context manager, or ``close`` it."""
 
-    def __init__(self, request: Request, on_listening: OnListening) -> None:
+    def __init__(self, request: RunRequest, on_listening: OnListening) -> None:
         """Boot or join a lab and start the command there (about 7 s).
 
-        *on_listening* is called once, on another thread, with the address as a person writes
-        it (``localhost:1234``) and the TCP port, or 0. Raises ``LabError``, before booting
-        anything if the request cannot be met.
+        *on_listening* is called once, on another thread, with the address as a user writes it
+        (``localhost:1234``) and the TCP port, or 0.
+
+        Raises:
+            LabError: the lab cannot be used; an endpoint or record file that cannot be used is
+                reported before a lab is booted.
         """
         self._request = request
         self._on_listening = on_listening
@@ -90,7 +94,7 @@ class RemoteRun:
             setup += f"; exec 3>{fifo}"
         command = ["sh", "-c", f'{setup}; exec "$@"', "sh", *self._request.command]
         stdin, stdout = self._request.stdin, self._request.stdout
-        if isinstance(self._request.forward, StdioForward):  # this process's own are the client's
+        if isinstance(self._request.forward, StdioForward):  # the client uses this process's own
             stdin = subprocess.DEVNULL
             stdout = sys.stderr.fileno() if stdout is None else stdout
         return self._lab.popen(
@@ -103,7 +107,7 @@ class RemoteRun:
         )
 
     def _pass_messages(self) -> None:
-        """Copy the command's stderr to ours; take the one line that is for us."""
+        """Copy the command's stderr, except for the line with the address it listens on."""
         assert self._process.stderr
         heard = False
         for line in self._process.stderr:
@@ -126,14 +130,16 @@ class RemoteRun:
             self._on_listening(address, local_port)
 
     def _stop_after(self, forward: StdioForward) -> None:
-        """The client's streams are the only way in: when they end, so does the session."""
+        """Stop the command when the client has closed its streams, the only connection."""
         forward.wait()
         self.stop()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the command's end and return its exit status.
+        """Wait for the command's end; return its exit status.
 
-        Raises ``subprocess.TimeoutExpired``, or ``LabError`` if the way in could not be opened.
+        Raises:
+            subprocess.TimeoutExpired: it runs for longer than *timeout*, in seconds.
+            LabError: the port forward could not be opened.
         """
         status = self._process.wait(timeout)
         self._messages.join()
@@ -142,13 +148,13 @@ class RemoteRun:
         return status
 
     def stop(self) -> None:
-        """Tell the command to end; ``wait`` then returns its status. Idempotent."""
+        """Send SIGTERM to the command; ``wait`` then returns its status. Idempotent."""
         if self._process.poll() is None:
             with suppress(subprocess.SubprocessError):
                 self._lab.run(["sh", "-c", f"kill $(cat {self._name}.pid)"], timeout=STOP_SECONDS)
 
     def close(self) -> None:
-        """End everything: command, way in, recording, and the lab if this object booted it."""
+        """End the command, the forward, the recording, and the lab if this object booted it."""
         self._stack.close()
 
     def _end(self) -> None:
@@ -179,7 +185,11 @@ class RemoteRun:
 
 
 def open_record(path: Path) -> BinaryIO:
-    """Open the file of ``--record`` now: it should not take a boot to learn that it cannot be."""
+    """Open the file of ``--record``.
+
+    Raises:
+        LabError: it cannot be opened.
+    """
     try:
         return path.open("wb", buffering=0)
     except OSError as error:
@@ -187,7 +197,7 @@ def open_record(path: Path) -> BinaryIO:
 
 
 def finish(reader: subprocess.Popen[bytes]) -> None:
-    """Let *reader* copy what is left; its pipe has ended, so that is soon."""
+    """Wait for *reader* to copy the rest of its pipe, which has ended; kill it if that hangs."""
     try:
         reader.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:

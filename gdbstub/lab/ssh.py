@@ -1,6 +1,6 @@
-"""How the lab host is spoken to: OpenSSH's own client, configured by one file per lab.
+"""ssh command lines for the lab host: OpenSSH's client with one configuration file per lab.
 
-It holds no connection and no state beside the files in the lab's directory.
+The only state is the files in the lab's directory.
 """
 
 import shlex
@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
 from gdbstub.lab import tools
-from gdbstub.lab.errors import LabError
 
 HOST: Final = "lab"
 
 LONGEST: Final = 8500
-"""Bytes of a command; dropbear closes the connection at 9,000 (its MAX_CMD_LEN)."""
+"""Longest command in bytes; dropbear closes the connection at 9,000 (its MAX_CMD_LEN)."""
 
 CONFIG: Final = """\
 Host lab
@@ -37,27 +37,30 @@ Host lab
 
 
 def make_key(directory: Path) -> str:
-    """Make the lab's key pair in *directory* and return the public half."""
+    """Create the lab's key pair in *directory*; return the public key."""
     key = directory / "key"
     tools.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", HOST, "-f", str(key)])
     return key.with_suffix(".pub").read_text()
 
 
 def configure(directory: Path, port: int) -> None:
-    """Write the configuration that every later command uses."""
+    """Write the ssh configuration of the lab in *directory*."""
     (directory / "ssh_config").write_text(CONFIG.format(port=port, directory=directory))
 
 
 def client(directory: Path, *options: str, shared: bool = False) -> list[str]:
-    """Return the start of an ssh command line: over the *shared* connection or one of its own."""
+    """Return the start of an ssh command line, for the *shared* connection or a new one."""
     control = str(directory / "control") if shared else "none"
     return ["ssh", "-F", str(directory / "ssh_config"), "-S", control, *options, HOST]
 
 
 def hold(directory: Path, *options: str, shared: bool = False) -> subprocess.Popen[bytes]:
-    """Open a connection that runs nothing, and return the process that holds it.
+    """Open a connection without a command; return its ssh process.
 
-    With *shared* it is the one that short commands share.
+    With *shared*, short commands use this connection.
+
+    Raises:
+        LabError: the lab does not answer.
     """
     # The local command runs once the connection stands: an event where -f would leave an orphan.
     connected = ["-oPermitLocalCommand=yes", "-oLocalCommand=echo connected"]
@@ -80,10 +83,12 @@ def hold(directory: Path, *options: str, shared: bool = False) -> subprocess.Pop
 def script(
     argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None
 ) -> str:
-    """Return a shell command that runs *argv*, whose status is the command's.
+    """Return a shell command that runs *argv* and has its exit status.
 
-    A command killed by signal N ends as a shell would report it: 128 + N. Raises ``LabError``
-    for one that is longer than dropbear takes; it would only close the connection.
+    The status of a command that signal N killed is 128 + N, as in a shell.
+
+    Raises:
+        LabError: it is longer than ``LONGEST``.
     """
     command = shlex.join(argv)
     if env:
@@ -93,5 +98,8 @@ def script(
     line = f"exec 9>&2 2>/dev/null; (exec 2>&9 9>&-; exec {command}); exit $?"
     whole = f"cd {shlex.quote(cwd)} || exit; {line}" if cwd else line
     if len(whole.encode()) > LONGEST:
-        raise LabError(f"a command in the lab has at most {LONGEST} bytes; put a file there")
+        raise LabError(
+            f"a command in the lab has at most {LONGEST} bytes, and this one has "
+            f"{len(whole.encode())}: put it into a file, and copy that with --put"
+        )
     return whole

@@ -1,6 +1,6 @@
-"""Run the machine's own programs, and say which Debian package brings a missing one.
+"""Programs of this machine: run them; name the Debian package of a missing one.
 
-It keeps no list of what is installed: a program is looked up when it is needed.
+A program is looked up when it is needed.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from gdbstub.lab.errors import LabError
+from gdbstub.errors import LabError
 from gdbstub.signals import signals_wait
 
 PACKAGE_OF: Final[Mapping[str, str]] = {
@@ -24,20 +24,28 @@ PACKAGE_OF: Final[Mapping[str, str]] = {
     "ssh-keygen": "openssh-client",
     "tar": "tar",
 }
-"""The Debian package of every program that the lab calls."""
+"""Debian package of each program that the lab calls."""
 
 _PIPE: Final = subprocess.PIPE
 
 
 def require(*names: str) -> None:
-    """Raise a ``LabError`` that names every missing program and the command that installs it."""
+    """Check that the programs *names* are installed.
+
+    Raises:
+        LabError: some are missing; with the command that installs them.
+    """
     if missing := [name for name in names if shutil.which(name) is None]:
         packages = " ".join(sorted({PACKAGE_OF[name] for name in missing}))
         raise LabError(f"{', '.join(missing)} not found: apt-get install {packages}")
 
 
 def run(argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b"") -> str:
-    """Run a program to its end and return its output; a failure becomes one ``LabError`` line."""
+    """Run a program to its end; return its output.
+
+    Raises:
+        LabError: it is missing or failed; with the line of stderr that tells most.
+    """
     require(argv[0]) if argv[0] in PACKAGE_OF else None
     done = call(argv, cwd=cwd, stdin=stdin)
     if done.returncode:
@@ -48,7 +56,7 @@ def run(argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b"") -> 
 def call(
     argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes | IO[bytes] = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end, with its output captured; it does not outlive the call."""
+    """Run a program to its end with its output captured; it does not outlive the call."""
     given, source = (stdin, _PIPE) if isinstance(stdin, bytes) else (None, stdin)
     with started(argv, cwd=cwd, stdin=source, stderr=_PIPE) as process:
         out, err = process.communicate(given)
@@ -63,10 +71,10 @@ def started(
     stdin: int | IO[bytes] | None = None,
     stderr: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program whose output is for the block, which waits for its end; it does not outlive that.
+    """Start a program for the block, which reads its output; wait for its end or kill it.
 
-    Not even if a signal ends the block while the program is being started, where ``subprocess``
-    would leave it behind.
+    It is killed also if a signal's handler raises while it is being started, where
+    ``subprocess`` alone would leave it running.
     """
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -83,7 +91,7 @@ def started(
 
 
 def last_words(stderr: bytes) -> str:
-    """Pick the line of *stderr* that most likely says why: an error, else the last one."""
+    """Return the line of *stderr* that most likely has the reason: an error, else the last."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     full = [line for line in lines if "No space left" in line]
     errors = [line for line in lines if line.startswith(("E:", "ERROR", "error"))]

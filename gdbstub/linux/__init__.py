@@ -1,1 +1,1 @@
-"""What is known of a Linux guest: its ELF files, its symbols, and where its kernel runs."""
+"""Linux guests: ELF files, a kernel's symbols, and the address at which the kernel runs."""

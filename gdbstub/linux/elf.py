@@ -1,6 +1,7 @@
-"""Static AArch64 executables: their segments and entry point, and their symbols by pyelftools.
+"""AArch64 ELF files: segments and entry point, and symbols by pyelftools.
 
-It reads bytes that somebody else got and allocates nothing that a header merely claims.
+The input is bytes that the caller read. Memory is allocated for bytes that are present in the
+file, never for a size that a header claims.
 Source: System V Application Binary Interface (gABI 4), "Object Files" and "Program Loading".
 """
 
@@ -23,16 +24,16 @@ _EHDR: Final = struct.Struct("<24xQQQ4x2xHHHH2x")
 #: Elf64_Phdr: p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz.
 _PHDR: Final = struct.Struct("<I4xQQQQQ8x")
 _SHDR_SIZE: Final = 64
-#: Stands in e_phnum where there are as many or more; then section 0 has the number.
+#: Value of e_phnum if there are as many headers or more; section 0 has the number then.
 _PN_XNUM: Final = 0xFFFF
 _PT_LOAD: Final = 1
 _PT_INTERP: Final = 3
-#: Longest symbol name kept; a hostile file can make every name as long as the file.
+#: Longest name of a symbol; a hostile file can make every name as long as the file.
 _NAME_LIMIT: Final = 4096
 _ET_EXEC: Final = 2
 _ET_DYN: Final = 3
 _EM_AARCH64: Final = 183
-#: e_machine values that people mistake for ours, under names that people use.
+#: Names of e_machine values that a user may give by mistake.
 _MACHINES: Final = {
     2: "SPARC", 3: "x86", 8: "MIPS", 20: "PowerPC", 21: "64-bit PowerPC", 22: "S/390",
     40: "32-bit Arm", 43: "64-bit SPARC", 62: "x86-64", 183: "AArch64", 243: "RISC-V",
@@ -53,7 +54,7 @@ T = TypeVar("T")
 
 
 class Segment(NamedTuple):
-    """One PT_LOAD: ``data`` goes to ``paddr``, and zeroes follow it up to ``memsz`` bytes."""
+    """One PT_LOAD segment: ``data`` at ``paddr``, followed by zeroes up to ``memsz`` bytes."""
 
     paddr: int
     vaddr: int
@@ -62,22 +63,24 @@ class Segment(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The first physical address after it."""
+        """First physical address behind the segment."""
         return self.paddr + self.memsz
 
 
 class Linked:
-    """A linked little-endian AArch64 file; its segments are not empty, nor is their list."""
+    """Linked little-endian AArch64 ELF file with one segment or more, none of them empty."""
 
     def __init__(self, name: str, segments: tuple[Segment, ...], file: bytes) -> None:
-        """Know *file*, which was checked and has these *segments*, by what errors call it."""
+        """Describe the checked bytes *file* with their *segments*; errors name it *name*."""
         self.name: Final = name
         self.segments: Final = segments
         self._file: Final = file
 
     @cached_property
     def symbols(self) -> Mapping[str, int]:
-        """Virtual addresses by name, from .symtab; of namesakes the global one, then the first.
+        """Virtual address of each symbol in .symtab.
+
+        Of several symbols with one name it is the global one's, or else the first one's.
 
         Raises:
             InputError: the symbol table is damaged.
@@ -85,7 +88,7 @@ class Linked:
         return _guarded(self.name, lambda: _symbols(self._file, self.name))
 
     def find(self, *names: str) -> Mapping[str, int]:
-        """Those of *names* that ``symbols`` has, in a tenth of its time.
+        """Return the addresses of those *names* that are symbols, in a tenth of the time.
 
         Raises:
             InputError: the symbol table is damaged.
@@ -95,10 +98,10 @@ class Linked:
         return {name: found[name] for name in names if name in found}
 
     def symbol(self, name: str) -> int:
-        """The virtual address of the symbol *name*.
+        """Return the virtual address of the symbol *name*.
 
         Raises:
-            InputError: there is no such symbol, or no sound symbol table.
+            InputError: there is no such symbol, or the symbol table is damaged.
         """
         try:
             return self.symbols[name]
@@ -107,32 +110,34 @@ class Linked:
 
 
 class Executable(Linked):
-    """One that is static, and runs where it was linked."""
+    """Static executable, which runs at its link addresses."""
 
     def __init__(
         self, name: str, segments: tuple[Segment, ...], file: bytes, entry: int, physical_entry: int
     ) -> None:
-        """Know its *entry*, a virtual address, and where that is while the MMU is off."""
+        """Describe the file with its *entry*, and the physical address of that."""
         super().__init__(name, segments, file)
         self.entry: Final = entry
         self.physical_entry: Final = physical_entry
 
 
 def parse_linked(data: bytes, name: str) -> Linked:
-    """Check and describe what may also be position-independent, as a vmlinux is.
+    """Check and describe the linked ELF file *data*; it may be position-independent.
+
+    A vmlinux may be. Errors name it *name*.
 
     Raises:
-        InputError: it is anything but a whole linked little-endian AArch64 ELF file.
+        InputError: it is not a complete linked little-endian AArch64 ELF file.
     """
     _check_header(data, name, (_ET_EXEC, _ET_DYN))
     return Linked(name, _loaded(data, name), data)
 
 
 def parse(data: bytes, name: str) -> Executable:
-    """Check and describe the ELF file *data*; *name* is what errors call it (ELF-64, gABI 4).
+    """Check and describe the static executable *data* (ELF-64, gABI 4); errors name it *name*.
 
     Raises:
-        InputError: it is anything but a whole static little-endian AArch64 executable.
+        InputError: it is not a complete static little-endian AArch64 executable.
     """
     _check_header(data, name, (_ET_EXEC,))
     found = _loaded(data, name)
@@ -169,7 +174,7 @@ def _check_header(data: bytes, name: str, kinds: Collection[int]) -> None:
 
 
 def _guarded(name: str, work: Callable[[], T]) -> T:
-    """Run *work*; whatever pyelftools raises on a hostile file becomes one InputError."""
+    """Run *work*; convert any exception of pyelftools on a hostile file to an InputError."""
     try:
         return work()
     except InputError:
@@ -195,7 +200,7 @@ def _loaded(data: bytes, name: str) -> tuple[Segment, ...]:
 
 
 def _segments(data: bytes, name: str) -> tuple[Segment, ...]:
-    # Not by pyelftools: importing it takes longer than all else that a start does with an ELF.
+    # Without pyelftools, whose import takes longer than all else that a start does with an ELF.
     _, phoff, shoff, phentsize, count, shentsize, sections = _EHDR.unpack_from(data)
     if count == _PN_XNUM:
         raise InputError(f"{name}: has {count} program headers or more; expected fewer")
@@ -215,33 +220,33 @@ def _segments(data: bytes, name: str) -> tuple[Segment, ...]:
             raise InputError(f"{name}: segment {index} is larger in the file than in memory")
         if max(paddr, vaddr) + memsz > 1 << 64:
             raise InputError(f"{name}: segment {index} reaches beyond 64 bits of address")
-        if filesz:  # of a segment that is all zeroes a linker may put the offset anywhere
+        if filesz:  # the offset of a segment of zeroes may be anything
             _check_table(data, name, f"segment {index}", offset, filesz)
-        # Views, not copies: thousands of headers may name the same bytes.
+        # Views, not copies: thousands of headers may refer to the same bytes.
         found.append(Segment(paddr, vaddr, view[offset : offset + filesz], memsz))
     return tuple(found)
 
 
 def _symbols(data: bytes, name: str, wanted: Collection[bytes] | None = None) -> dict[str, int]:
-    """All symbols, or no more than may have names that are *wanted*, each with its NUL."""
-    # Not at the top: it takes 60 ms, and only who asks for symbols need wait for it.
+    """Read all symbols, or those that may have *wanted* names, each of which ends in NUL."""
+    # Imported here since it takes 60 ms and few sessions read symbols.
     from elftools.elf.elffile import ELFFile
 
     elf = ELFFile(io.BytesIO(data))
-    # Before any loop: section 0 may claim that there are 2^32 of them.
+    # Checked before any loop: section 0 may claim 2^32 section headers.
     size = int(elf.num_sections()) * _SHDR_SIZE
     _check_table(data, name, "the section headers", elf.header.e_shoff, size)
     table = next(elf.iter_sections("SHT_SYMTAB"), None)
     if table is None:
         return {}
-    # Sliced rather than ``section.data()``, which would inflate a compressed section.
+    # Sliced, since ``section.data()`` would inflate a compressed section.
     rows = _content(data, table.header)
     names = _content(data, elf.get_section(table.header.sh_link).header)
     found: dict[str, int] = {}
     strong: set[str] = set()
     table_rows = _SYMBOL.iter_unpack(rows)
     if wanted is not None:
-        # A linker lets a name be the end of a longer one.
+        # A linker may share the bytes of a name with the end of a longer one.
         places = {place.start() for name in wanted for place in re.finditer(re.escape(name), names)}
         table_rows = (row for row in table_rows if row[0] in places)
     for st_name, info, _, shndx, value, _ in table_rows:

@@ -1,6 +1,6 @@
-"""What a Linux kernel's symbols tell: where it was linked, so how far KASLR has moved it.
+"""The offset of a Linux kernel with KASLR, from its symbols and the guest's VBAR_EL1.
 
-It reads bytes that somebody else got, of files and of the guest, and touches no vCPU.
+The input is bytes of files and a function that reads the guest's memory; no vCPU is accessed.
 Sources: arch/arm64/kernel/entry.S (vectors, __bp_harden_el1_vectors), proton-pack.c
 (this_cpu_set_vectors), init/version.c (linux_banner).
 """
@@ -12,81 +12,87 @@ from gdbstub.capabilities import Relocation
 from gdbstub.errors import InputError, MemoryFault, NotFound
 from gdbstub.linux import elf
 
-#: A kernel moves by multiples of its segments' alignment (SEGMENT_ALIGN), which no page exceeds.
+#: Alignment of the offset: that of the kernel's segments (SEGMENT_ALIGN), at least a page.
 _ALIGNMENT: Final = 64 << 10
 _VECTORS: Final = "vectors"
-#: Four copies of the vectors, each with another mitigation of Spectre-BHB; a CPU that needs one
-#: has VBAR_EL1 there.
+#: Four copies of the vectors, each with another mitigation of Spectre-BHB; VBAR_EL1 is at one
+#: of them on a CPU that needs the mitigation.
 _HARDENED_VECTORS: Final = "__bp_harden_el1_vectors"
 _HARDENED: Final = 4
 _VECTORS_SIZE: Final = 0x800
 _START: Final = "start_kernel"
-#: How linux_banner begins. Nearly every kernel has it without a symbol: KALLSYMS_ALL is rare.
+#: Start of linux_banner, which few kernels have a symbol for: that needs KALLSYMS_ALL.
 _BANNER: Final = b"Linux version "
 _BANNER_LIMIT: Final = 512
 
 
 class LinkedKernel(NamedTuple):
-    """What was linked where; a banner is kept as Latin-1, which has a character for each byte."""
+    """Link addresses and banner of a kernel."""
 
-    #: The first PT_LOAD.
+    #: Virtual address of the first PT_LOAD segment.
     start: int
-    #: What VBAR_EL1 may be while the kernel runs.
+    #: Link addresses of all vector tables that VBAR_EL1 may hold.
     vectors: tuple[int, ...]
+    #: Link address of linux_banner.
     banner_at: int
+    #: Bytes of linux_banner, decoded as Latin-1, which has a character for each byte.
     banner: str
-    #: Where ``start_kernel`` is while the MMU is off: a physical address.
+    #: Physical address of ``start_kernel``: its address while the MMU is off.
     start_kernel: int
 
     def find(self, vbar: int, read: Callable[[int, int], bytes]) -> Relocation:
-        """Where it is, by the VBAR_EL1 of a vCPU and what *read* finds at an address.
+        """Return the relocation of the kernel, from *vbar*, the VBAR_EL1 of a vCPU.
+
+        *read* takes a virtual address and a length; it returns bytes or raises ``MemoryFault``.
 
         Raises:
-            NotFound: nowhere that these tell of; why stands there.
+            NotFound: the kernel is not at the offset that *vbar* implies, with the reason.
         """
         for link in self.vectors:
             if (offset := vbar - link) >= 0 and not offset % _ALIGNMENT:
                 break
         else:
-            raise NotFound(f"VBAR_EL1 is {vbar:#x}, where none of its vectors can be")
+            raise NotFound(
+                f"VBAR_EL1 is {vbar:#x}, where none of the kernel's vector tables can be"
+            )
         self.confirm(offset, read)
         return Relocation(self.start, offset)
 
     def confirm(self, offset: int, read: Callable[[int, int], bytes]) -> None:
-        """See whether it is *offset* above its link addresses.
+        """Check by its banner that the kernel is *offset* above its link addresses.
 
         Raises:
-            NotFound: it is not; why stands there.
+            NotFound: it is not, with the reason.
         """
         wanted = self.banner.encode("latin-1")
         gva = self.banner_at + offset
         try:
             there = read(gva, len(wanted))
         except MemoryFault as fault:
-            raise NotFound(f"its banner cannot be read: {fault}") from None
+            raise NotFound(f"the kernel's banner cannot be read: {fault}") from None
         if there == wanted:
             return
         if there.startswith(_BANNER):
             other = there.split(b"\n")[0].decode("ascii", "replace")
-            raise NotFound(f"it is another kernel than --symbols is of: {other}")
-        raise NotFound(f"its banner is not at {gva:#x}")
+            raise NotFound(f"the guest runs another kernel than --symbols is of: {other}")
+        raise NotFound(f"the kernel's banner is not at {gva:#x}")
 
 
 class GuestProgram(NamedTuple):
-    """What clients have symbols of: the file's absolute path, and what a kernel's tell."""
+    """The file with the guest's symbols: its absolute path, and the kernel in it, if any."""
 
     file: str = ""
     kernel: LinkedKernel | None = None
 
     def to_text(self) -> str:
-        """All of it, on one line."""
-        import json  # not at the top, as below: only what is run in a lab is handed on
+        """Serialise the program as one line of text."""
+        import json  # imported here and below, since only runs in the lab need it
 
         return json.dumps({"file": self.file, "kernel": self.kernel and self.kernel._asdict()})
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """What ``to_text`` made *text* of."""
+        """Parse the output of ``to_text``."""
         import json
 
         fields = json.loads(text)
@@ -100,18 +106,19 @@ NO_PROGRAM: Final = GuestProgram()
 
 
 def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKernel:
-    """What the ELF file *symbols* tells of the kernel whose Image lies at the physical *ipa*.
+    """Read a kernel's link addresses from its vmlinux; its Image is at the physical *ipa*.
 
-    Of a file that holds symbols and no contents, the banner is *image*'s.
+    *symbols* is the ELF file. If it has symbols and no contents, the banner is read from
+    *image*, the bytes of the Image. Errors name the ELF file *name*.
 
     Raises:
-        InputError: it tells nothing, since it is no vmlinux; errors call it *name*.
+        InputError: it is not a vmlinux.
     """
     file = elf.parse_linked(symbols, name)
     found = file.find(_VECTORS, _HARDENED_VECTORS, _START)
     for needed in (_VECTORS, _START):
         if needed not in found:
-            raise InputError(f"{name}: has no symbol {needed}")
+            raise InputError(f"{name}: has no symbol {needed}; expected a vmlinux")
     start = file.segments[0].vaddr
     pieces = [(segment.vaddr, bytes(segment.data)) for segment in file.segments]
     for gva, data in (*pieces, (start, image)):
@@ -123,7 +130,7 @@ def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKern
                 banner=banner.decode("latin-1"),
                 start_kernel=found[_START] - start + ipa,
             )
-    raise InputError(f"{name}: has no Linux banner")
+    raise InputError(f"{name}: has no Linux banner; expected a vmlinux")
 
 
 def _vectors(symbols: Mapping[str, int]) -> Iterator[int]:
@@ -133,7 +140,7 @@ def _vectors(symbols: Mapping[str, int]) -> Iterator[int]:
 
 
 def _banners(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each banner in *data*: where it begins, and its text up to the NUL."""
+    """Yield the offset of each banner in *data*, and its text up to the NUL."""
     at = data.find(_BANNER)
     while at >= 0:
         end = data.find(b"\0", at, at + _BANNER_LIMIT)

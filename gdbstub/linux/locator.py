@@ -1,6 +1,6 @@
-"""Where the guest's kernel is now, as its vCPUs tell, and where it was when they did last.
+"""Kernel locator: finds the guest's kernel by its vCPUs' registers and its memory.
 
-What a kernel's symbols make of that is ``linux``'s.
+``kaslr`` computes a relocation from a vector base and the kernel's symbols.
 """
 
 from contextlib import suppress
@@ -15,23 +15,39 @@ from gdbstub.machine import Machine, Power
 
 
 class KernelLocator:
-    """Finds it, every vCPU being parked."""
+    """Locates the kernel while every vCPU is parked; a ``Program`` of the debugger."""
 
     def __init__(self, program: GuestProgram, machine: Machine, memory: VirtualMemory) -> None:
-        """Know of nowhere that it has been."""
+        """Begin without a place where the kernel has been."""
         self.program = program
         self.machine = machine
         self.memory = memory
         self._last: Relocation | None = None
 
-    def find(self) -> tuple[Relocation, str]:
-        """Where it is, and what tells it.
+    @property
+    def exec_file(self) -> str:
+        """File that clients have symbols of (``HasExecFile``)."""
+        return self.program.file
 
-        While a program runs with the kernel unmapped (KPTI), VBAR_EL1 tells nothing; then it is
-        where it was found before, if it is still there.
+    @property
+    def relocatable(self) -> bool:
+        """True if the program is a kernel whose symbols are known (``Relocatable``)."""
+        return self.program.kernel is not None
+
+    def relocation(self) -> Relocation | None:
+        """Return where the kernel is, None while that is not known (``Relocatable``)."""
+        with suppress(NotFound):
+            return self.find()[0]
+        return None
+
+    def find(self) -> tuple[Relocation, str]:
+        """Return where the kernel is, and the evidence in words.
+
+        While a program runs with the kernel unmapped (KPTI), VBAR_EL1 does not lead to it. Then
+        it is where it was found before, if it is still there.
 
         Raises:
-            NotFound: nothing does, or there is nothing to find it by.
+            NotFound: no vCPU leads to it, or its symbols are not known.
         """
         if (kernel := self.program.kernel) is None:
             raise NotFound("no kernel's symbols are known: give its vmlinux to --symbols")

@@ -1,6 +1,6 @@
-"""What follows a command's name: a template's words, and what is made of what was typed.
+"""Arguments of monitor commands: templates such as ``ADDR [LENGTH]``, and parsing by them.
 
-It names no command; ``ADDR [LENGTH]`` stands beside the function that takes the values.
+A template stands beside the function that takes the values.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ _TOP: Final = 1 << 64
 
 
 class Registers(Protocol):
-    """Who knows what a register's name stands for."""
+    """Source of registers' values by name."""
 
     def register(self, name: str) -> int:
-        """The register's value now.
+        """Return a register's value now.
 
         Raises:
-            InputError: none has that name.
+            InputError: no register has that name.
         """
         ...
 
@@ -28,7 +28,7 @@ def address(text: str, registers: Registers) -> int:
     """Read an address: ``0x`` and hex digits, decimal digits, or ``$`` and a register's name.
 
     Raises:
-        InputError: it is none of these, or no 64 bits hold it.
+        InputError: it is none of these, or wider than 64 bits.
     """
     if text.startswith("$"):
         return registers.register(text[1:]) % _TOP
@@ -45,7 +45,7 @@ def length(text: str, registers: Registers) -> int:
     """Read a number of bytes.
 
     Raises:
-        InputError: it is none, or 0.
+        InputError: it is no number, or 0.
     """
     if not (value := _number(text)):
         raise InputError(f"{text!r} is no length: expected a number of bytes, 1 or more")
@@ -64,7 +64,7 @@ def _word(text: str, registers: Registers) -> str:
     return text
 
 
-#: Every word in capitals that a template may use, and what becomes of what stands there.
+#: Words in capitals that a template may use, and the functions that parse what was typed there.
 _FIELDS: Final[dict[str, Callable[[str, Registers], object]]] = {
     "ADDR": address,
     "PHYSICAL": address,
@@ -76,7 +76,7 @@ _FIELDS: Final[dict[str, Callable[[str, Registers], object]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """One word of a template; ``choices`` where it must be one of them."""
+    """One word of a template. What was typed must be one of the ``choices``, if there are any."""
 
     text: str
     optional: bool
@@ -106,13 +106,13 @@ def _parameter(word: str) -> _Parameter:
 
 
 class ArgumentTemplate:
-    """A template: words in capitals, ``a|b`` for a choice, ``[…]`` for what may be absent.
+    """Template of words in capitals, of ``a|b`` for a choice, and of ``[…]`` for optional ones.
 
-    ``NAME...`` at its end takes all that follows, as a tuple.
+    ``NAME...`` at its end takes all words that follow, as a tuple.
     """
 
     def __init__(self, text: str) -> None:
-        """Understand *text*.
+        """Parse the template *text*.
 
         Raises:
             KeyError: a word in capitals is no field.
@@ -121,10 +121,10 @@ class ArgumentTemplate:
         self._parameters = tuple(_parameter(word) for word in text.split())
 
     def parse(self, typed: Sequence[str], registers: Registers, usage: str) -> list[object]:
-        """The values of what was *typed*, ``None`` where one is absent.
+        """Return the values of the words *typed*, ``None`` where one is absent.
 
         Raises:
-            InputError: it does not fit; the message has the *usage*.
+            InputError: they do not fit the template. The message has the *usage*.
         """
         values: list[object] = []
         left = list(typed)

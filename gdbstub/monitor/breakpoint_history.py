@@ -1,14 +1,14 @@
-"""What a client asked to break on and how often each was hit, also after it took it back.
+"""Breakpoint history: requests of a client and their hits, kept after the request is removed.
 
-GDB takes every breakpoint back at each stop and asks again before the guest goes on; what
-stays in the guest meanwhile is what ``Breakpoints`` last armed, and is not kept here.
+GDB removes every breakpoint at each stop and inserts it again before the guest goes on. What is
+in the guest meanwhile is in ``Breakpoints``, not here.
 """
 
 from typing import Final
 
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
-#: More than these, oldest first, are forgotten.
+#: The most entries. The oldest are dropped.
 REMEMBERED: Final = 1000
 
 _KINDS: Final = {
@@ -21,53 +21,52 @@ _KINDS: Final = {
 
 
 class Entry:
-    """One that was asked for, and whether it still is."""
+    """A breakpoint or watchpoint that was requested once."""
 
     def __init__(self, kind: BreakpointKind, gva: int, length: int) -> None:
-        """It is to be asked for."""
+        """Make the entry of a request that is about to be noted."""
         self.kind = kind
         self.gva = gva
         self.length = length
-        self.asked = False
+        #: True while the request stands.
+        self.requested = False
         self.hits = 0
-        #: The physical ones of a software breakpoint.
-        self.places: frozenset[int] = frozenset()
-        #: The numbers of runs when it was asked for and taken back.
+        #: Numbers of runs when it was requested and removed.
         self.since = 0
         self.until = 0
 
 
 class BreakpointHistory:
-    """Entries by what was asked for, the latest last."""
+    """Entries by kind, address and length, the latest request last."""
 
     def __init__(self, runs: int = 0) -> None:
-        """Begin empty, after so many *runs*."""
+        """Begin without entries, after so many *runs*."""
         self.entries: dict[tuple[BreakpointKind, int, int], Entry] = {}
-        #: How often the guest was set going: what is asked for is armed then, and only then.
+        #: Number of times that the guest was resumed. Requests are armed then.
         self.runs = runs
 
-    def insert(self, kind: BreakpointKind, gva: int, length: int, places: frozenset[int]) -> None:
-        """It was asked for."""
+    def insert(self, kind: BreakpointKind, gva: int, length: int) -> None:
+        """Note a request."""
         key = kind, gva, length
         entry = self.entries.pop(key, None) or Entry(*key)
-        if not entry.asked and not self.armed(entry):
+        if not entry.requested and not self.armed(entry):
             entry.since = self.runs
-        entry.asked, entry.places = True, places or entry.places
+        entry.requested = True
         self.entries[key] = entry
         if len(self.entries) > REMEMBERED:
             del self.entries[next(iter(self.entries))]
 
     def remove(self, kind: BreakpointKind, gva: int, length: int) -> None:
-        """It was taken back."""
+        """Note that a request was removed."""
         if entry := self.entries.get((kind, gva, length)):
-            entry.asked, entry.until = False, self.runs
+            entry.requested, entry.until = False, self.runs
 
     def armed(self, entry: Entry) -> bool:
-        """Whether it is in the guest, as it was when that last ran."""
-        return entry.since < self.runs and (entry.asked or entry.until == self.runs)
+        """Return True if it was requested when the guest was resumed last."""
+        return entry.since < self.runs and (entry.requested or entry.until == self.runs)
 
     def hit(self, stopped: Stopped, pc: int) -> None:
-        """A client is told of a stop."""
+        """Count the hit of which a client is told by the stop *stopped*, at *pc*."""
         kind = _KINDS[stopped.stop]
         if kind in (BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE):
             found = self.entries.get((kind, pc, 4))

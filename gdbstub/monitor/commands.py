@@ -1,7 +1,4 @@
-"""All the commands: importing a subject registers those of it.
-
-It holds none itself; they stand in this package's other files, by subject.
-"""
+"""All monitor commands: each imported module registers those of its subject."""
 
 from gdbstub.monitor import breakpoints, control, info, kernel, memory, registers, stats
 from gdbstub.monitor.context import COMMANDS, CommandContext

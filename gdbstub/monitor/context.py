@@ -1,13 +1,14 @@
-"""What a monitor command may touch, and the table that the commands stand in.
+"""Context of a monitor command, and the table of commands.
 
-It does nothing itself; the commands are in this package's other files.
+The commands are in this package's other files.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gdbstub.aarch64.registers import Register
+from gdbstub.architecture import Register
+from gdbstub.capabilities import Command
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
@@ -15,35 +16,42 @@ from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
-from gdbstub.target import Command
 
-#: Names that people and clients have for registers whose rows have others.
+#: Register names of people and clients that the rows do not have.
 _ALIASES: Final = {"lr": "x30", "fp": "x29"}
 
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """One line that somebody typed, and all that it can be about; every vCPU is parked."""
+    """A line that was typed, and the objects that it can be about. Every vCPU is parked."""
 
     asked: Command
     debugger: Debugger
-    machine: Machine
-    breakpoints: Breakpoints
     history: BreakpointHistory
     locator: KernelLocator
 
     @property
+    def machine(self) -> Machine:
+        """The debugger's machine."""
+        return self.debugger.machine
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """The debugger's breakpoints."""
+        return self.debugger.breakpoints
+
+    @property
     def index(self) -> int:
-        """The current thread's vCPU, by its number."""
+        """Number of the current thread's vCPU."""
         return self.asked.thread - 1
 
     @property
     def vcpu(self) -> Vcpu:
-        """The current thread's vCPU."""
+        """vCPU of the current thread."""
         return self.machine.vcpus[self.index]
 
     def read(self, rows: Sequence[Register]) -> list[int]:
-        """The values that registers of the current thread have now."""
+        """Read registers of the current thread."""
         values = []
         for row in rows:
             data = self.debugger.read_registers(self.asked.thread, (row,))
@@ -51,7 +59,7 @@ class CommandContext:
         return values
 
     def register(self, name: str) -> int:
-        """The value of the register that a client calls *name*, in capitals or not.
+        """Read the register that a client calls *name*, in capitals or not.
 
         Raises:
             InputError: there is none.

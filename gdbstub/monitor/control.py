@@ -1,10 +1,9 @@
-"""Commands that change how the guest is run, start it over, or end it.
-
-None sets it going.
-"""
+"""Control commands: start the guest over, end it, and set how it is run. None resumes it."""
 
 from typing import Final
 
+from gdbstub.errors import MachineError
+from gdbstub.machine import virtual_time
 from gdbstub.monitor.context import CommandContext, command
 
 _STALE: Final = (
@@ -41,12 +40,12 @@ def quit_(context: CommandContext) -> str:
 
 @command("step-irqs", "[on|off]")
 def step_irqs(context: CommandContext, wanted: str | None) -> str:
-    """Let a step be taken by an interrupt, or not (off at first); alone: say which.
+    """Let a step end at an interrupt's vector, or not (off at first); alone: say which.
 
     off: stepi executes the instruction at PC and nothing else, though an interrupt is
     pending; the guest takes that when it goes on.
-    on: a step is what the kernel makes of it. A pending interrupt comes first, and the step
-    ends at its vector, the instruction not executed.
+    on: a step is KVM's. A pending interrupt comes first, and the step ends at its vector,
+    with the instruction not executed.
     """
     if wanted:
         context.debugger.step_irqs = wanted == "on"
@@ -57,10 +56,14 @@ def step_irqs(context: CommandContext, wanted: str | None) -> str:
 def time(context: CommandContext, wanted: str | None) -> str:
     """Let the guest's clock run while it is halted, or not (still at first); alone: say which.
 
-    still: the virtual counter goes on where it stood, so the guest does not notice how long
-    it was looked at.
-    free: time passes for it as it does outside; its timers are then due when it goes on.
+    still: the virtual counter goes on from where it stood, so the guest does not notice how
+    long it was halted.
+    free: the counter runs on as time does; the guest's timers may be due when it goes on.
     """
+    if (clock := virtual_time(context.machine)) is None:
+        if wanted == "still":
+            raise MachineError("this machine offers no clock that stands still, only time free")
+        return _TIME["free"]
     if wanted:
-        context.machine.time_stands_still = wanted == "still"
-    return _TIME["still" if context.machine.time_stands_still else "free"]
+        clock.time_stands_still = wanted == "still"
+    return _TIME["still" if clock.time_stands_still else "free"]

@@ -1,13 +1,10 @@
-"""What a person asks first: which guest this is, and how it is being debugged.
-
-It reads, and changes nothing.
-"""
+"""Info command: the guest, and how it is debugged. It changes nothing."""
 
 from typing import Final
 
 from gdbstub.aarch64.registers import CNTVCT_EL0, CPSR, PC, SCTLR_EL1, TCR_EL1
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
-from gdbstub.machine import Power, Vcpu
+from gdbstub.machine import Power, Vcpu, described
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.control import step_irqs, time
 from gdbstub.monitor.text import count, table
@@ -17,9 +14,10 @@ _GRANULE: Final = {0b00: "4", 0b01: "64", 0b10: "16"}  # KiB, by TCR_EL1.TG0
 
 @command("info")
 def info(context: CommandContext) -> str:
-    """Say what is debugged here, and how: guest, vCPUs, slots, clock, client."""
+    """Show what is debugged, and how: guest, vCPUs, slots, clock, client."""
     machine = context.machine
-    rows = list(machine.about.items())
+    about = described(machine)
+    rows = [("machine", "offers no description")] if about is None else list(about.about.items())
     rows += [
         (f"vCPU {index}", _vcpu(context, index)) for index in range(len(context.machine.vcpus))
     ]

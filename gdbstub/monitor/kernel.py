@@ -1,6 +1,6 @@
-"""The command that says where KASLR has put a Linux kernel, and how a client's symbols get there.
+"""KASLR command: shows where a Linux kernel is, and how a client moves its symbols there.
 
-``linux`` finds it.
+``linux/locator.py`` finds it.
 """
 
 import shlex
@@ -13,8 +13,8 @@ from gdbstub.errors import NotFound
 from gdbstub.monitor.context import CommandContext, command
 
 _EARLY: Final = """\
-Until it has set its vectors nothing tells. To stop soon after, break where start_kernel is
-while the MMU is off, and ask again there, when that breakpoint is deleted:
+It can be located once it has set VBAR_EL1. To stop soon after, break where start_kernel is while
+the MMU is off, delete that breakpoint there, and ask again:
   break *{start_kernel:#x}
 """
 _UNMAPPED: Final = """\
@@ -31,16 +31,16 @@ or LLDB:
 
 @command("kaslr")
 def kaslr(context: CommandContext) -> str:
-    """Say how far above its link addresses the Linux kernel runs, and how symbols get there.
+    """Show the offset of the Linux kernel from its link addresses, and how to move symbols.
 
-    It is known when the kernel has set VBAR_EL1, early in its boot, from then on. It takes the
-    kernel's own symbols: --symbols vmlinux.
+    The kernel can be located from when it has set VBAR_EL1, early in its boot. That takes its
+    own symbols: --symbols vmlinux.
     """
     program = context.locator.program
     try:
         place, how = context.locator.find()
     except NotFound as why:
-        said = f"Where the kernel is cannot be told.\n{why}\n"
+        said = f"Cannot locate the kernel.\n{why}\n"
         if not program.kernel:
             return said
         if not SCTLR(context.vcpu.get(SCTLR_EL1)).M:

@@ -1,6 +1,6 @@
-"""Commands about where memory lies and what is in it, by the tables of the current thread.
+"""Memory commands: translation by the current thread's tables, and the contents of RAM.
 
-They change nothing, and read RAM only.
+They change nothing, and read no device.
 """
 
 from typing import Final
@@ -19,15 +19,15 @@ _PRINTABLE: Final = range(0x20, 0x7F)
 def walk(context: CommandContext, gva: int) -> str:
     """Show how the current thread's translation tables translate a virtual address.
 
-    A line for each table that is looked into: its level, its physical address and the index,
-    the descriptor, and what that is with its attributes; then where the address lies.
+    One line for each table: its level, its physical address and the index, the descriptor, and
+    the descriptor's type and attributes; then the physical address.
     """
     return render(context.breakpoints.memory.walk(context.index, gva)) + "\n"
 
 
 @command("phys", "ADDR")
 def phys(context: CommandContext, gva: int) -> str:
-    """Say at which physical address a virtual one lies for the current thread."""
+    """Translate a virtual address to a physical one for the current thread."""
     mapping = context.breakpoints.memory.translate(context.index, gva)
     try:
         context.machine.read_memory(mapping.ipa, 1)
@@ -39,9 +39,9 @@ def phys(context: CommandContext, gva: int) -> str:
 
 @command("dump", "PHYSICAL [LENGTH]")
 def dump(context: CommandContext, ipa: int, length: int | None) -> str:
-    """Show bytes at a physical address, 64 unless told, as they are in RAM.
+    """Show bytes at a physical address, 64 by default, as they are in RAM.
 
-    Breakpoints of yours are seen here if they are inserted; GDB's own commands hide them.
+    Inserted breakpoints show. GDB's own commands hide them.
     """
     wanted = length or _DUMPED
     if wanted > _MOST:

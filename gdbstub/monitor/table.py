@@ -1,6 +1,6 @@
-"""The table of monitor commands: one decorated function each, found by any clear beginning.
+"""Table of monitor commands: one decorated function each, found by any unambiguous prefix.
 
-It holds no command but ``help``; the others stand in this package's files, by subject.
+It has no command but ``help``. The others are in this package's other files, by subject.
 """
 
 import difflib
@@ -21,7 +21,7 @@ _HELP: Final = "monitor help lists all commands"
 
 @dataclass(frozen=True, slots=True)
 class MonitorCommand(Generic[Place]):
-    """One command: its name as words, what it takes, and what does it."""
+    """Command: the words of its name, its arguments, and the function that executes it."""
 
     words: tuple[str, ...]
     template: ArgumentTemplate
@@ -29,31 +29,31 @@ class MonitorCommand(Generic[Place]):
 
     @property
     def name(self) -> str:
-        """As a person types it."""
+        """Name as a person types it."""
         return " ".join(self.words)
 
     @property
     def usage(self) -> str:
-        """Its name and what follows it."""
+        """Name and arguments."""
         return f"{self.name} {self.template.text}".rstrip()
 
     @property
     def description(self) -> str:
-        """The handler's docstring, whose first line says it all in short."""
+        """Docstring of the handler. Its first line is the summary."""
         return inspect.cleandoc(self.handler.__doc__ or "")
 
 
 class Table(Generic[Place]):
-    """Commands that act on a *Place*; ``help`` is one of them."""
+    """Commands that act on a *Place*, ``help`` among them."""
 
     def __init__(self) -> None:
-        """Know ``help`` only."""
+        """Begin with ``help`` only."""
         self._rows: list[MonitorCommand[Place]] = []
         self.command("help", "[COMMAND...]")(self._help)
 
     @property
     def rows(self) -> Sequence[MonitorCommand[Place]]:
-        """Every command, in order of registration."""
+        """Commands in order of registration."""
         return self._rows
 
     def command(
@@ -62,9 +62,9 @@ class Table(Generic[Place]):
         [Callable[Concatenate[Place, Arguments], str]],
         Callable[Concatenate[Place, Arguments], str],
     ]:
-        """Register a handler: it gets the place and what *template* makes of the words typed.
+        """Register a handler, which gets the place and the arguments that *template* parses.
 
-        What it returns is shown, its docstring is the command's help.
+        The text that it returns is shown. Its docstring is the command's help.
 
         Raises:
             KeyError: *template* has a word that is no field.
@@ -86,10 +86,10 @@ class Table(Generic[Place]):
         return register
 
     def execute(self, place: Place, line: str) -> str:
-        """Do what *line* says; an empty one asks for help.
+        """Execute *line* and return the text to show; an empty one asks for help.
 
         Raises:
-            InputError: it is no command, or its arguments are not what it takes.
+            InputError: it is no command, or its arguments are wrong.
             StubError: it cannot be done.
         """
         typed = line.split() or ["help"]
@@ -98,7 +98,7 @@ class Table(Generic[Place]):
         return row.handler(place, *arguments)
 
     def _find(self, typed: Sequence[str]) -> MonitorCommand[Place]:
-        """The row that *typed* begins with, words in full or their unambiguous beginnings."""
+        """Return the command that *typed* begins with, by full words or unambiguous prefixes."""
         exact = [row for row in self._rows if row.words == tuple(typed[: len(row.words)])]
         if exact:
             return max(exact, key=lambda row: len(row.words))
@@ -129,11 +129,11 @@ class Table(Generic[Place]):
             return f"monitor {row.usage}\n\n{row.description}\n"
         lines = [(row.usage, row.description.partition("\n")[0]) for row in self._rows]
         return table(lines) + (
-            "\nAny beginning of a name that is clear will do. Addresses are 0x and hex digits,\n"
+            "\nAny unambiguous prefix of a name will do. Addresses are 0x and hex digits,\n"
             "decimal, or a register such as $pc. monitor help COMMAND says more.\n"
         )
 
 
 def _begins(words: Sequence[str], typed: Sequence[str]) -> bool:
-    """Whether each word that is typed begins its counterpart; all of *words* need not be."""
+    """Return True if each word that was typed is a prefix of its counterpart in *words*."""
     return all(word.startswith(begun) for word, begun in zip(words, typed, strict=False))

@@ -1,7 +1,4 @@
-"""Plain text in columns, for a client's console of 80 characters a line.
-
-It knows no command.
-"""
+"""Plain text in columns, for a client's console of 80 characters a line."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -12,7 +9,7 @@ _GAP: Final = "  "
 
 
 def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
-    """*rows* in columns as wide as they must be; the last one is folded below itself."""
+    """Format *rows* in columns as wide as they must be. The last column is folded."""
     lines = [list(row) for row in ([head] if head else [])] + [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in lines), strict=True)]
     indent = sum(widths) + len(_GAP) * len(widths)
@@ -28,5 +25,5 @@ def _row(cells: Sequence[str], widths: Sequence[int], indent: int) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """*number* of *what*, in the plural where it must be."""
+    """Return *number* of *what*, in the plural where it must be."""
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,72 +1,59 @@
-"""Conditions and commands of breakpoints, for a target of one's own that is to evaluate them.
+"""Conditions and commands of breakpoints, for a library user's target that evaluates them itself.
 
-It inserts nothing and stops nothing: whoever executes asks ``stops`` at a breakpoint.
+It inserts no breakpoint and stops no thread: the target asks ``stops`` where it hits a breakpoint.
 """
 
-from collections.abc import MutableMapping
-
-from gdbstub.agent import Clauses
+from gdbstub.agent import Clauses, ConditionTable
 from gdbstub.errors import NoSuchRegister
 from gdbstub.target import BreakpointKind, Target
 
 
 class Conditions:
-    """Conditions and commands of a target's breakpoints, to make ``BreakpointConditions`` of.
+    """Conditions and commands of one target's breakpoints, to implement ``BreakpointConditions``.
 
-    The target's ``attach`` and ``take_output`` are the ones here, its ``remove`` ends with
-    ``remove``, its ``release`` and ``detach`` keep no breakpoint but those of ``release``.
+    The target's ``attach`` and ``take_output`` call those here. Its ``remove`` ends with the one
+    here. Its ``release`` and ``detach`` keep only the breakpoints that the one here returns.
     """
 
     def __init__(self, target: Target) -> None:
         """Begin with none."""
         self._target = target
-        self._clauses: dict[tuple[BreakpointKind, int], Clauses] = {}
-        self._variables: dict[int, int] = {}
+        self._table: ConditionTable[BreakpointKind] = ConditionTable()
         self._printed = b""
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
-        """As ``BreakpointConditions.attach``."""
-        self._clauses[kind, gva] = clauses
+        """Implement ``BreakpointConditions.attach``."""
+        self._table.attach(kind, gva, clauses)
 
     def remove(self, kind: BreakpointKind, gva: int) -> None:
-        """Forget what was attached there."""
-        self._clauses.pop((kind, gva), None)
+        """Remove the clauses of a breakpoint; it is no error if there are none."""
+        self._table.remove(kind, gva)
 
-    def release(self) -> set[tuple[BreakpointKind, int]]:
-        """Forget all but what is to print while no client is there; where that is."""
-        self._clauses = {place: each for place, each in self._clauses.items() if each.persist}
-        return set(self._clauses)
+    def release(self) -> frozenset[tuple[BreakpointKind, int]]:
+        """Remove all clauses but those that persist without a client; return where those are."""
+        return self._table.keep_persistent()
 
     def stops(self, thread: int, kind: BreakpointKind, gva: int) -> bool:
-        """Whether *thread*, at rest at this breakpoint, is to stop there.
+        """Return True if *thread*, at rest at this breakpoint, is to stop there.
 
-        Its commands are run here, and what they print is announced by ``notify``.
+        Commands run here; the target's ``notify`` is called if they have printed.
         """
-        clauses = self._clauses.get((kind, gva), _NONE)
-        if not (clauses.conditions or clauses.commands):
-            return True
-        context = _Context(self._target, thread, self._variables)
-        if not clauses.hold(context):
-            return False
-        if clauses.commands and (printed := clauses.output(context)):
-            self._printed += printed
+        stops, output = self._table.evaluate(kind, gva, _ThreadContext(self._target, thread))
+        if output:
+            self._printed += output
             self._target.notify()
-        return not clauses.commands
+        return stops
 
     def take_output(self) -> bytes:
-        """As ``BreakpointConditions.take_output``."""
+        """Implement ``BreakpointConditions.take_output``."""
         printed, self._printed = self._printed, b""
         return printed
 
 
-_NONE = Clauses()
+class _ThreadContext:
+    """Registers and memory of one thread of any target (``EvaluationContext``)."""
 
-
-class _Context:
-    """Where agent expressions are evaluated: one thread of any target."""
-
-    def __init__(self, target: Target, thread: int, variables: MutableMapping[int, int]) -> None:
-        self.variables = variables
+    def __init__(self, target: Target, thread: int) -> None:
         self._target = target
         self._thread = thread
 

@@ -1,17 +1,19 @@
-"""A target of one thread that shares the server's: it executes a slice, then the loop has a turn.
+"""Base class for a target of one thread that runs on the event loop, an emulator for example.
 
-It executes nothing itself and knows no register: a subclass does, an emulator for example.
+It executes a slice of instructions at a time, and the loop has a turn between two slices. It
+executes nothing itself and knows no register: a subclass does.
 """
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from traceback import format_exception_only
 from typing import Final
 
-from gdbstub.aarch64.registers import Register
 from gdbstub.agent import Clauses
+from gdbstub.architecture import Architecture, Register
+from gdbstub.capabilities import BreakpointConditions
 from gdbstub.protocol.conditions import Conditions
 from gdbstub.target import (
     Action,
@@ -37,80 +39,87 @@ _READS: Final = {BreakpointKind.READ: StopReason.RWATCH, BreakpointKind.ACCESS: 
 _WRITES: Final = {BreakpointKind.WRITE: StopReason.WATCH, BreakpointKind.ACCESS: StopReason.AWATCH}
 
 
-class CooperativeTarget(ABC):
-    """All of ``Target`` but registers, memory and ``execute``; and ``BreakpointConditions``.
+class CooperativeTarget(BreakpointConditions):
+    """All of ``Target`` but registers, memory and ``execute``, with ``BreakpointConditions``.
 
-    Nothing here is for another thread than the event loop's.
+    All of its methods are for the event loop's thread.
     """
 
-    #: What the subclass has; one of them is of type ``code_ptr``, and the first such is the pc.
+    #: The instruction set of the subclass.
+    architecture: Architecture
+    #: The registers of the subclass; the pc is the first of type ``code_ptr``.
     registers: Sequence[Register]
-    #: Instructions between two looks at the client; 0x03 is heard as often.
+    #: Instructions of a slice; an interrupt waits for its end.
     slice = 10_000
-    #: Breakpoints and watchpoints are looked up here: as many as anybody wants.
+    #: Breakpoints and watchpoints are looked up in sets, so any number would do.
     watchpoint_slots = 64
 
     def __init__(self) -> None:
         """Begin at rest."""
         self.notify: Callable[[], None] = lambda: None
         self._action: Action | Range = Action.CONTINUE
-        self._wanted: Report | None = None  # what is to end the running, between two slices
+        self._wanted: Report | None = None  # the report that ends the running before a slice
         self.begin()
         self._inserted: dict[BreakpointKind, set[tuple[int, int]]] = {
             kind: set() for kind in BreakpointKind
         }
         self._conditions = Conditions(self)
 
-    # What a subclass has.
+    # Methods of a subclass.
 
     @abstractmethod
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
-        """As ``Target.read_registers``."""
+        """Implement ``Target.read_registers``."""
 
     @abstractmethod
     def write_register(self, thread: int, register: Register, data: bytes) -> None:
-        """As ``Target.write_register``."""
+        """Implement ``Target.write_register``."""
 
     @abstractmethod
     def read_memory(self, thread: int, address: int, length: int) -> bytes:
-        """As ``Target.read_memory``."""
+        """Implement ``Target.read_memory``."""
 
     @abstractmethod
     def write_memory(self, thread: int, address: int, data: bytes) -> None:
-        """As ``Target.write_memory``."""
+        """Implement ``Target.write_memory``."""
 
     @abstractmethod
     def execute(self, count: int) -> Report | None:
-        """Execute *count* instructions at most; say what stopped it before, if anything did.
+        """Execute *count* instructions at most; return a report if anything stopped it before.
 
-        ``breakpoint_at`` and ``watchpoint_at`` say what stops it, each before its instruction.
+        ``breakpoint_at`` returns the report before an instruction, ``watchpoint_at`` the one for an
+        access. A watchpoint stops before the instruction that accesses memory, or after it where
+        ``Architecture.watchpoints_stop_after``.
         """
 
     def begin(self) -> None:
-        """Be at rest with nothing to say, as at first: the end of a subclass's ``reset``."""
+        """Return to the state at first, at rest with no report: the end of ``reset``."""
         self.running = False
         self._wanted = None
         self._report: Report = Stopped(1)
 
     def breakpoint_at(self, gva: int) -> Stopped | None:
-        """What stops the instruction at *gva*, if anything does; asked once each time."""
+        """Return the stop at the instruction at *gva*, if there is one.
+
+        Conditions are evaluated and commands run here: call it once each time it is executed.
+        """
         for kind, stop in _BREAKS.items():
             if (gva, 0) in self._inserted[kind] and self._conditions.stops(1, kind, gva):
                 return Stopped(1, stop=stop)
         return None
 
     def watchpoint_at(self, gva: int, size: int, *, write: bool) -> Stopped | None:
-        """What stops an access to *size* bytes at *gva*, if anything does."""
+        """Return the stop for an access to *size* bytes at *gva*, if there is one."""
         for kind, stop in (_WRITES if write else _READS).items():
             for start, length in self._inserted[kind]:
                 if start < gva + size and gva < start + length:
                     return Stopped(1, stop=stop, gva=max(start, gva))
         return None
 
-    # What the server calls; ``Target`` says what each is for.
+    # Methods that the server calls, which ``Target`` documents.
 
     def threads(self) -> Sequence[Thread]:
-        """One."""
+        """List the one thread."""
         return [Thread(1, 0, "main", "running" if self.running else "halted")]
 
     def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
@@ -118,49 +127,49 @@ class CooperativeTarget(ABC):
         self._inserted[kind].add((gva, 0 if kind in _BREAKS else length))
 
     def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
-        """Remove it."""
+        """Remove a breakpoint or watchpoint."""
         self._inserted[kind].discard((gva, 0 if kind in _BREAKS else length))
         self._conditions.remove(kind, gva)
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
-        """Give a breakpoint conditions and commands, in place of any that it had."""
+        """Replace the conditions and commands of a breakpoint."""
         self._conditions.attach(kind, gva, clauses)
 
     def take_output(self) -> bytes:
-        """What commands have printed since the last time."""
+        """Return the text that commands have printed since the last call."""
         return self._conditions.take_output()
 
     def resume(self, resume: Resume) -> None:
-        """Have the first slice done at the loop's next turn."""
+        """Schedule the first slice for the loop's next turn."""
         self._action, self._wanted, self.running = resume.actions[1], None, True
         asyncio.get_running_loop().call_soon(self._slice)
 
     def interrupt(self) -> None:
-        """End the running before the next slice."""
+        """Stop before the next slice."""
         self._wanted = self._wanted or Stopped(1, Signal.INT)
 
     def take_report(self) -> Report | None:
-        """Why it is at rest."""
+        """Return the report of the last stop, or None while it runs."""
         return None if self.running else self._report
 
     def report(self) -> Report:
-        """Why it is at rest."""
+        """Return the report of the last stop."""
         return self._report
 
     def release(self) -> None:
-        """Forget all breakpoints but those that print while no client is there."""
+        """Remove all breakpoints but those whose commands persist without a client."""
         kept = self._conditions.release()
         for kind, places in self._inserted.items():
             places.intersection_update((gva, 0) for each, gva in kept if each is kind)
 
     def detach(self) -> None:
-        """Forget them likewise and go on."""
+        """Remove the same breakpoints and go on."""
         self.release()
         if not self.running and not isinstance(self._report, Exited):
             self.resume(Resume({1: Action.CONTINUE}))
 
     def kill(self) -> None:
-        """End it, now or before the next slice."""
+        """End the program, now or before the next slice."""
         self._report = self._wanted = Exited()
 
     def _slice(self) -> None:
@@ -177,7 +186,7 @@ class CooperativeTarget(ABC):
             self.notify()
 
     def _advance(self) -> Report | None:
-        """Execute a slice; why the target is at rest now, or None where it is not."""
+        """Execute a slice; return a report if the target is at rest now."""
         if self._action is Action.CONTINUE:
             return self.execute(self.slice)
         if self._action is Action.STEP:

@@ -1,6 +1,6 @@
-"""Where the stub listens: as ``--gdb`` spells it, and as bound sockets.
+"""Endpoints that the stub listens on: as ``--gdb`` takes them, and as bound sockets.
 
-It accepts no client and reads nothing; ``server.py`` does.
+It accepts no client and reads nothing: the package ``server`` does.
 """
 
 import errno
@@ -13,18 +13,18 @@ from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError
 
-# localhost is these, whatever the hosts file says; a client may try either first.
+# Addresses of localhost, whatever the hosts file says. A client may try either first.
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
-# A host may lack one of the two families, or know it and have no such address.
+# Errors of a host that lacks one of the two families, or has no such address in it.
 _ABSENT: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
 
 class Tcp(NamedTuple):
-    """``HOST:PORT``; port 0 is whichever is free."""
+    """Endpoint ``HOST:PORT``; with port 0 a free port is chosen."""
 
     host: str
     port: int
-    #: Only somebody trusted can reach the address, whatever it looks like.
+    #: True if only trusted users can reach the address, although it is not a loopback address.
     guarded: bool = False
 
     def __str__(self) -> str:
@@ -33,16 +33,16 @@ class Tcp(NamedTuple):
 
     @property
     def local(self) -> bool:
-        """Whether only this machine's users can reach it."""
+        """True if only this machine's users can reach it."""
         if self.guarded:
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
-            return self.host == "localhost"  # another name may mean anything
+            return self.host == "localhost"  # another name may be of any address
 
     def bind(self) -> tuple["Tcp", list[socket.socket]]:
-        """Bind every address of the host, with one port; return also what that port is.
+        """Bind every address of the host with one port; return the endpoint with that port, too.
 
         Raises:
             InputError: the host does not exist, or the port is in use or refused.
@@ -51,7 +51,7 @@ class Tcp(NamedTuple):
             sockets: list[socket.socket] = []
             try:
                 port = self._bind(sockets)
-            except UnicodeError:  # of a part longer than a name server takes
+            except UnicodeError:  # a part is longer than a name server takes
                 raise InputError(f"no host is called {self.host}: the name is no name") from None
             except OSError as error:
                 for each in sockets:
@@ -63,12 +63,12 @@ class Tcp(NamedTuple):
         raise InputError(f"no port is free on all addresses of {self.host}")
 
     def check(self) -> None:
-        """Raise now what ``bind`` would raise; nothing stays bound."""
+        """Raise the error that ``bind`` would raise; nothing stays bound."""
         for each in self.bind()[1]:
             each.close()
 
     def has(self, family: socket.AddressFamily) -> bool:
-        """Whether one of the host's addresses is of this *family*.
+        """Return True if one of the host's addresses is of *family*.
 
         Raises:
             OSError: the host does not exist.
@@ -94,7 +94,7 @@ class Tcp(NamedTuple):
     def _addresses(self) -> list[tuple[int, str]]:
         if self.host == "localhost":
             return list(_LOOPBACK)
-        # A str would be encoded by IDNA whatever it is, and to import that takes 5 ms.
+        # A str is always encoded by IDNA, whose import takes 5 ms.
         host = self.host.encode() if self.host.isascii() else self.host
         found = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys((row[0], str(row[4][0])) for row in found))
@@ -114,12 +114,12 @@ def _listener(family: int, address: tuple[str, int]) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Clients inherit it: one whose machine died does not keep others out for ever.
+        # Clients' sockets inherit it: one whose machine has died does not keep others out for ever.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
-        listener.listen()  # only now is it certain that the port is ours
+        listener.listen()  # another listener on the port is an error only here
     except OSError:
         listener.close()
         raise
@@ -127,7 +127,7 @@ def _listener(family: int, address: tuple[str, int]) -> socket.socket:
 
 
 class Unix(NamedTuple):
-    """``unix:PATH``, a socket in the file system."""
+    """Endpoint ``unix:PATH``, a socket in the file system."""
 
     path: str
 
@@ -135,16 +135,16 @@ class Unix(NamedTuple):
         return f"unix:{self.path}"
 
     def bind(self) -> socket.socket:
-        """Make the socket, for its owner alone; one that nobody listens on is replaced.
+        """Make the socket, for its owner alone. A stale socket at the path is replaced.
 
         Raises:
-            InputError: the path cannot be used, or somebody listens there.
+            InputError: the path cannot be used, or a program listens there.
         """
         self._clear()
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             bound.bind(self.path)
-            # Nobody can connect between the two calls: that takes a listener.
+            # No client can connect between the two calls: the socket does not listen yet.
             os.chmod(self.path, 0o600)
             bound.listen()
         except OSError as error:
@@ -154,16 +154,16 @@ class Unix(NamedTuple):
         return bound
 
     def check(self) -> None:
-        """Raise now what ``bind`` would raise; nothing is left but a stale socket removed."""
+        """Raise the error that ``bind`` would raise. Nothing stays; a stale socket is removed."""
         with self.bind():
             os.unlink(self.path)
 
     def _clear(self) -> None:
-        """Remove a socket that a dead process left behind."""
+        """Remove the stale socket of a process that has ended."""
         try:
             mode = os.lstat(self.path).st_mode
         except OSError:
-            return  # most likely absent; if not, bind will say
+            return  # most likely absent; if not, bind fails
         if not stat.S_ISSOCK(mode):
             raise InputError(f"{self.path} exists and is no socket; choose another path")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -174,13 +174,13 @@ class Unix(NamedTuple):
                 with suppress(OSError):
                     os.unlink(self.path)
             except OSError:
-                pass  # bind will say
+                pass  # bind fails
             else:
                 raise InputError(f"{self} is in use: another program listens there")
 
 
 class Stdio:
-    """``stdio``: standard input and output, for GDB's ``target remote | command``."""
+    """Endpoint ``stdio``: standard input and output, for GDB's ``target remote | command``."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stdio)
@@ -192,17 +192,17 @@ class Stdio:
         return "stdio"
 
     def check(self) -> None:
-        """Nothing can be in use; the server looks at what the two streams are."""
+        """Do nothing: the server checks the two streams."""
 
 
 Endpoint = Tcp | Unix | Stdio
 
 
 def parse_endpoint(text: str, name: str = "--gdb") -> Endpoint:
-    """Read what *name* was given; ``:PORT`` is ``localhost:PORT``.
+    """Parse the value *text* of the option *name*; ``:PORT`` is ``localhost:PORT``.
 
     Raises:
-        InputError: it is none of the forms.
+        InputError: *text* has none of the forms.
     """
     if text == "stdio":
         return Stdio()

@@ -1,6 +1,6 @@
-"""The protocol half as one call, for programs that have a ``Target`` of their own.
+"""Serving as one call, for programs that have a ``Target`` of their own.
 
-It adds nothing to what ``server.py`` does; ``gdbstub/__init__.py`` names what else is public.
+It adds nothing to ``Server``. ``gdbstub/__init__.py`` lists the other public names.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,25 @@ async def serve(
     recorder: Recorder | None = None,
     kill_on_disconnect: bool = False,
     listening: Callable[[Server], None] | None = None,
+    stop_wait_timeout: float = 0.0,
 ) -> None:
-    """Serve *target* to one client after another, until it is gone.
+    """Serve *target* to one client after another, until its guest is gone.
 
-    *endpoint* is ``HOST:PORT`` (port 0: a free one), ``unix:PATH`` or ``stdio``; *listening* is
-    called once, when clients may come. Cancelled, it lets the client go and leaves nothing bound.
+    *endpoint* is ``HOST:PORT`` (port 0: a free one), ``unix:PATH`` or ``stdio``. *listening* is
+    called once, when clients may connect. *stop_wait_timeout* is as in ``Server``. When it is
+    cancelled, it disconnects the client and unbinds the endpoint.
 
     Raises:
-        InputError: the endpoint cannot be had.
+        InputError: the endpoint is malformed or cannot be bound.
     """
-    asked = Server(target, endpoint, recorder=recorder, kill_on_disconnect=kill_on_disconnect)
-    async with asked as server:
+    unopened = Server(
+        target,
+        endpoint,
+        recorder=recorder,
+        kill_on_disconnect=kill_on_disconnect,
+        stop_wait_timeout=stop_wait_timeout,
+    )
+    async with unopened as server:
         if listening:
             listening(server)
         await server.wait_ended()

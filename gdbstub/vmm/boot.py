@@ -1,4 +1,4 @@
-"""Where everything goes in a guest's RAM, and the registers it starts with.
+"""The plan of a guest's boot: placements in RAM, and the registers it starts with.
 
 It writes nothing: a ``Plan`` is a list of bytes with addresses, for RAM that starts zeroed.
 Source: Documentation/arch/arm64/booting.rst ("Setup the device tree", "Call the kernel image").
@@ -29,8 +29,8 @@ _WINDOW: Final = RAM_BASE + (32 << 30)
 _COMMAND_LINE: Final = 2048
 
 
-class Placement(NamedTuple):
-    """``size`` bytes of RAM from ``ipa`` on that are ``what``'s: ``data``, then zeroes."""
+class BootLayout(NamedTuple):
+    """A range of RAM for ``what``: ``size`` bytes from ``ipa`` on, ``data`` and then zeroes."""
 
     what: str
     ipa: int
@@ -39,17 +39,17 @@ class Placement(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The first address after it."""
+        """The first address behind it."""
         return self.ipa + self.size
 
 
 class Plan(NamedTuple):
-    """All of a guest's initial state that is not a reset value: disjoint placements, pc, x0.
+    """The initial state of a guest besides reset values: disjoint placements, pc, x0.
 
     x1 to x3 are 0 and PSTATE is ``ENTRY_PSTATE``; the MMU is off.
     """
 
-    placements: tuple[Placement, ...]
+    placements: tuple[BootLayout, ...]
     pc: int
     #: The device tree's address.
     x0: int
@@ -69,11 +69,11 @@ def plan(
 ) -> Plan:
     """Plan the boot of *guest* with *memory* bytes of RAM and one vCPU for each of *mpidrs*.
 
-    *append*, *initrd*, *dtb* and *kaslr_seed* are what the options of these names gave; *pmu* is
-    whether the vCPUs have one.
+    *append*, *initrd*, *dtb* and *kaslr_seed* are the values of the options of these names. *pmu*
+    is True if the vCPUs have a performance monitors unit.
 
     Raises:
-        InputError: it does not fit, by figures, or an option cannot be honoured.
+        InputError: the guest does not fit, or an option cannot be honoured.
     """
     if len(mpidrs) > gic.max_cpus:
         raise InputError(
@@ -95,7 +95,9 @@ def plan(
     # The addresses in a tree do not change its size.
     tree_size = len(tree(RAM_BASE))
     if tree_size > device_tree.MAX_SIZE:
-        raise InputError(f"the device tree has {tree_size} bytes; {device_tree.MAX_SIZE} may be")
+        raise InputError(
+            f"the device tree has {tree_size} bytes; expected {device_tree.MAX_SIZE} at most"
+        )
     own_end, end = max(p.end for p in own), RAM_BASE + memory
     needed = _round_up(own_end - RAM_BASE) + _round_up(initrd_size) + _round_up(tree_size)
     what = f"{guest.name} with its initrd" if initrd else guest.name
@@ -110,11 +112,11 @@ def plan(
         if found is None:
             raise too_large(what, needed, memory)
         initrd_at = found
-        placements.append(Placement("initrd", initrd_at, initrd, initrd_size))
+        placements.append(BootLayout("initrd", initrd_at, initrd, initrd_size))
     tree_at = _highest_gap(tree_size, placements, (near, end))
     if tree_at is None:
         raise too_large(what, needed, memory)
-    placements.append(Placement("device tree", tree_at, tree(initrd_at), tree_size))
+    placements.append(BootLayout("device tree", tree_at, tree(initrd_at), tree_size))
     return Plan(tuple(placements), pc, tree_at)
 
 
@@ -124,14 +126,14 @@ def _check_command_line(append: str) -> None:
         raise InputError(f"--append: has {length} bytes; the kernel keeps {_COMMAND_LINE - 1}")
 
 
-def _linux(guest: LinuxImage) -> tuple[list[Placement], int]:
+def _linux(guest: LinuxImage) -> tuple[list[BootLayout], int]:
     # RAM_BASE is a 2 MiB boundary, and a kernel that may not be moved wants the lowest.
     start = RAM_BASE + guest.text_offset
-    return [Placement("kernel", start, guest.data, guest.image_size)], start
+    return [BootLayout("kernel", start, guest.data, guest.image_size)], start
 
 
-def _executable(guest: elf.Executable, memory: int) -> tuple[list[Placement], int]:
-    own: list[Placement] = []
+def _executable(guest: elf.Executable, memory: int) -> tuple[list[BootLayout], int]:
+    own: list[BootLayout] = []
     for segment in sorted(guest.segments, key=lambda s: s.paddr):
         if segment.paddr < RAM_BASE or segment.end > RAM_BASE + MAXIMUM:
             raise InputError(
@@ -140,12 +142,12 @@ def _executable(guest: elf.Executable, memory: int) -> tuple[list[Placement], in
             )
         if own and own[-1].end > segment.paddr:
             raise InputError(f"{guest.name}: its segments overlap at {segment.paddr:#x}")
-        own.append(Placement("ELF segment", segment.paddr, segment.data, segment.memsz))
+        own.append(BootLayout("ELF segment", segment.paddr, segment.data, segment.memsz))
     return own, guest.physical_entry
 
 
-def _highest_gap(size: int, taken: Sequence[Placement], limits: Iterable[int]) -> int | None:
-    """The highest aligned address of *size* free bytes, below the first of *limits* that does."""
+def _highest_gap(size: int, taken: Sequence[BootLayout], limits: Iterable[int]) -> int | None:
+    """Find the highest aligned *size* free bytes, below the first of *limits* that has room."""
     for limit in limits:
         top = limit
         for placement in sorted(taken, key=lambda p: p.ipa, reverse=True):

@@ -1,4 +1,4 @@
-"""Who answers a guest's access to an address where no RAM is.
+"""The bus of memory-mapped devices: guest accesses to addresses without RAM.
 
 It emulates nothing and does not know what KVM is.
 """
@@ -19,18 +19,18 @@ class Device(Protocol):
     """Registers at offsets; called on any vCPU's thread, on several at once."""
 
     def read(self, offset: int, size: int) -> int:
-        """The *size* bytes (1, 2, 4 or 8) at *offset*, as a little-endian number."""
+        """Load *size* bytes (1, 2, 4 or 8) at *offset*, as a little-endian number."""
         ...
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Write *size* bytes (1, 2, 4 or 8) at *offset*."""
+        """Store *value* in *size* bytes (1, 2, 4 or 8) at *offset*."""
         ...
 
 
 class Bus:
     """Devices by page of guest physical address.
 
-    Where nothing is, reads give 0 and writes are ignored, with one warning an address.
+    Without a device, reads give 0 and writes are ignored, with one warning for each address.
     ``attach`` and ``clear`` are for when no vCPU runs; ``read`` and ``write`` for any time.
     """
 
@@ -40,10 +40,10 @@ class Bus:
         self._warned: set[int] = set()
 
     def attach(self, base: int, size: int, device: Device) -> None:
-        """Let *device* answer for *size* bytes from *base* on, both multiples of a page.
+        """Attach *device* to *size* bytes from *base* on, both multiples of a page.
 
         Raises:
-            ValueError: not whole pages, or something is there already.
+            ValueError: not whole pages, or another device has one of them.
         """
         if base % PAGE or size % PAGE or size <= 0:
             raise ValueError(f"{base:#x}, {size:#x}: not whole pages")
@@ -53,12 +53,12 @@ class Bus:
         self._pages |= dict.fromkeys(pages, (device, base))
 
     def clear(self) -> None:
-        """Detach everything, and warn anew of what is empty."""
+        """Detach all devices, and forget the addresses that were warned of."""
         self._pages.clear()
         self._warned.clear()
 
     def read(self, ipa: int, size: int) -> int:
-        """What a load of *size* bytes (1, 2, 4 or 8) at *ipa* gives."""
+        """Load *size* bytes (1, 2, 4 or 8) at *ipa*, as a little-endian number."""
         found = self._pages.get(ipa >> _PAGE_SHIFT)
         if found is None:
             self._nothing("read", ipa, size)
@@ -67,7 +67,7 @@ class Bus:
         return device.read(ipa - base, size)
 
     def write(self, ipa: int, size: int, value: int) -> None:
-        """Do a store of *size* bytes (1, 2, 4 or 8) at *ipa*."""
+        """Store *value* in *size* bytes (1, 2, 4 or 8) at *ipa*."""
         found = self._pages.get(ipa >> _PAGE_SHIFT)
         if found is None:
             self._nothing("write", ipa, size)

@@ -20,7 +20,7 @@ from gdbstub.errors import InputError
 
 _log = logging.getLogger("gdbstub.console")
 
-#: How many writes may wait for a reader that does not read; a guest may print for ever.
+#: The most writes that wait for a reader that does not read; a guest may print for ever.
 BACKLOG: Final = 1 << 20
 
 
@@ -30,7 +30,7 @@ _BATCH: Final = 0.01
 
 
 class ConsoleOutput:
-    """Writes what the guest prints, on a thread of its own: a slow reader stops no vCPU."""
+    """Writer of the guest's output, on a thread of its own: a slow reader stops no vCPU."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -83,13 +83,13 @@ class ConsoleOutput:
             written.wait(seconds)
 
     def close(self, seconds: float = 2.0) -> None:
-        """Write what waits; give up on a reader that takes longer than *seconds*."""
+        """Write all queued output; give up on a reader that takes longer than *seconds*."""
         self._queue.put(None)
         self._thread.join(seconds)
 
 
 def open_output(where: str) -> int:
-    """The file descriptor for ``--console``: ``-`` is standard output.
+    """Open the file of ``--console``; ``-`` is standard output. The caller closes it.
 
     Raises:
         InputError: the file cannot be written.
@@ -103,7 +103,10 @@ def open_output(where: str) -> int:
 
 
 def is_keyboard(fd: int) -> bool:
-    """Whether *fd* is a terminal and ours: a job in the background would be stopped by it."""
+    """Return True if *fd* is a terminal and this job is in its foreground.
+
+    A job in the background would be stopped by a read.
+    """
     if not os.isatty(fd):
         return False
     try:
@@ -114,9 +117,9 @@ def is_keyboard(fd: int) -> bool:
 
 @contextlib.contextmanager
 def keys_at_once(fd: int) -> Iterator[None]:
-    """Have a terminal hand over each key as it is typed, unechoed; Ctrl-C still interrupts.
+    """Switch a terminal to single keys without echo; Ctrl-C still interrupts.
 
-    Again, too, when a job that was stopped is continued: the shell had it meanwhile.
+    SIGCONT does it again: the shell had the terminal while this job was stopped.
     """
     if not is_keyboard(fd):
         yield
@@ -144,7 +147,7 @@ def keys_at_once(fd: int) -> Iterator[None]:
 
 
 def read_keys(fd: int) -> bytes | None:
-    """What has been typed; empty at the end of input, None when there is nothing yet."""
+    """Read typed bytes; empty at the end of input, None while there are none."""
     try:
         return os.read(fd, 4096)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The device tree a guest is told of its machine with, or a user's own with the boot's facts in.
+"""The device tree that describes the machine to a guest, or a user's own with /chosen filled in.
 
 It decides no address: those are ``layout``'s and ``boot``'s.
 Sources: Documentation/devicetree/bindings, the Devicetree Specification 0.4.
@@ -38,7 +38,7 @@ _Value = int | str | list[int] | list[str] | bytes | None
 
 
 class Chosen(NamedTuple):
-    """What /chosen tells: the command line, and the initrd's first and last-plus-one address.
+    """Contents of /chosen: the command line, and the initrd's first and last-plus-one address.
 
     ``kaslr_seed`` is 64 bits; 0 is as good as none to a kernel.
     """
@@ -51,9 +51,9 @@ class Chosen(NamedTuple):
 def build(
     *, memory: int, mpidrs: Sequence[int], gic: Gic, chosen: Chosen, pmu: bool = False
 ) -> bytes:
-    """A flattened tree for *memory* bytes of RAM and one vCPU for each MPIDR_EL1 of *mpidrs*.
+    """Build a flattened tree for *memory* bytes of RAM and one vCPU for each of *mpidrs*.
 
-    *pmu* is whether these have a performance monitors unit.
+    These are values of MPIDR_EL1. *pmu* is True if the vCPUs have a performance monitors unit.
 
     Raises:
         InputError: a command line that no tree can hold.
@@ -125,7 +125,7 @@ def build(
 
 
 def amend(dtb: bytes, name: str, chosen: Chosen) -> bytes:
-    """A user's tree *dtb* with *chosen* put in; as it is where *chosen* says nothing.
+    """Put *chosen* into a user's tree *dtb*; where *chosen* says nothing, the tree is unchanged.
 
     Raises:
         InputError: *dtb* is no sound flattened tree, or *chosen* does not fit into one.

@@ -1,4 +1,4 @@
-"""Files that a person named, with one clear line for whatever goes wrong.
+"""Files that options name, with one clear line for each error.
 
 It looks at no content.
 """
@@ -14,7 +14,7 @@ from gdbstub.errors import InputError
 
 
 def read_input(path: Path, option: str = "") -> bytes:
-    """All of the regular file or pipe at *path*; *option* is what named it, for the message.
+    """Read all of the regular file or pipe at *path*; *option* named it, for the message.
 
     Raises:
         InputError: no such file, no permission, a directory, a device.
@@ -25,7 +25,7 @@ def read_input(path: Path, option: str = "") -> bytes:
 
 
 def check_input(path: Path, option: str) -> None:
-    """See whether *path* could be read, for a file whose content is somebody else's matter.
+    """Check that *path* can be read, for a file that is read elsewhere.
 
     Raises:
         InputError: as ``read_input``.
@@ -37,10 +37,10 @@ def check_input(path: Path, option: str) -> None:
 
 
 def check_output(name: str, option: str) -> None:
-    """See whether a file of this *name* could be written, and make none.
+    """Check that a file of this *name* can be written; it is not made.
 
     Raises:
-        InputError: it could not.
+        InputError: it cannot.
     """
     if not name:
         raise InputError(f"{option}: a file's name is missing")

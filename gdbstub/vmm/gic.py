@@ -3,37 +3,45 @@
 Source: linux/Documentation/virt/kvm/devices/arm-vgic.rst and arm-vgic-v3.rst.
 """
 
+import errno
 import os
 
-from gdbstub.errors import InputError
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.errors import InputError, MachineError
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import ffi
+from gdbstub.kvm.port import IoctlPort, ioctl, set_attribute
 from gdbstub.vmm import layout
 from gdbstub.vmm.layout import Gic
 
-_DEVICES = {Gic.V3: kvm_abi.DEV_ARM_VGIC_V3, Gic.V2: kvm_abi.DEV_ARM_VGIC_V2}
+_DEVICES = {Gic.V3: abi.DEV_ARM_VGIC_V3, Gic.V2: abi.DEV_ARM_VGIC_V2}
 
 
-def offers(vm: int, gic: Gic) -> bool:
-    """Whether this host can give a guest such a controller."""
+def offers(port: IoctlPort, vm: int, gic: Gic) -> bool:
+    """Return True if this host can give a guest such a controller.
+
+    Raises:
+        MachineError: KVM failed.
+    """
     device = ffi.new("struct kvm_create_device *")
     device.type = _DEVICES[gic]
-    device.flags = kvm_abi.CREATE_DEVICE_TEST
+    device.flags = abi.CREATE_DEVICE_TEST
     try:
-        kvm_abi.ioctl(vm, kvm_abi.CREATE_DEVICE, device)
-    except OSError:
+        ioctl(port, vm, abi.CREATE_DEVICE, device)
+    except MachineError as error:
+        if error.errno != errno.ENODEV:
+            raise
         return False
     return True
 
 
-def create(vm: int, vcpus: int) -> Gic:
-    """Create the best controller that the host offers; the vCPUs exist, and none comes later.
+def create(port: IoctlPort, vm: int, vcpus: int) -> Gic:
+    """Create the best controller that the host offers, when all vCPUs exist.
 
     Raises:
         InputError: there is none, or none for so many vCPUs.
-        OSError: KVM failed.
+        MachineError: KVM failed.
     """
-    offered = [gic for gic in (Gic.V3, Gic.V2) if offers(vm, gic)]
+    offered = [gic for gic in (Gic.V3, Gic.V2) if offers(port, vm, gic)]
     if not offered:
         raise InputError("this host's KVM offers no GICv3 and no GICv2")
     kind = next((gic for gic in offered if vcpus <= gic.max_cpus), None)
@@ -44,26 +52,26 @@ def create(vm: int, vcpus: int) -> Gic:
         )
     device = ffi.new("struct kvm_create_device *")
     device.type = _DEVICES[kind]
-    kvm_abi.ioctl(vm, kvm_abi.CREATE_DEVICE, device)
+    ioctl(port, vm, abi.CREATE_DEVICE, device)
     try:
-        _configure(device.fd, kind)
+        _configure(port, device.fd, kind)
     finally:
         os.close(device.fd)  # the device lives as long as the VM does
     return kind
 
 
-def _configure(fd: int, kind: Gic) -> None:
+def _configure(port: IoctlPort, fd: int, kind: Gic) -> None:
     if kind is Gic.V3:
         addresses = {
-            kvm_abi.VGIC_V3_ADDR_DIST: layout.GICD_BASE,
-            kvm_abi.VGIC_V3_ADDR_REDIST: layout.GICR_BASE,
+            abi.VGIC_V3_ADDR_DIST: layout.GICD_BASE,
+            abi.VGIC_V3_ADDR_REDIST: layout.GICR_BASE,
         }
     else:
         addresses = {
-            kvm_abi.VGIC_V2_ADDR_DIST: layout.GICD_BASE,
-            kvm_abi.VGIC_V2_ADDR_CPU: layout.GICC_BASE,
+            abi.VGIC_V2_ADDR_DIST: layout.GICD_BASE,
+            abi.VGIC_V2_ADDR_CPU: layout.GICC_BASE,
         }
     for attribute, address in addresses.items():
-        kvm_abi.set_attribute(fd, kvm_abi.VGIC_GRP_ADDR, attribute, ffi.new("uint64_t *", address))
-    kvm_abi.set_attribute(fd, kvm_abi.VGIC_GRP_NR_IRQS, 0, ffi.new("uint32_t *", layout.NR_IRQS))
-    kvm_abi.set_attribute(fd, kvm_abi.VGIC_GRP_CTRL, kvm_abi.VGIC_CTRL_INIT, ffi.NULL)
+        set_attribute(port, fd, abi.VGIC_GRP_ADDR, attribute, ffi.new("uint64_t *", address))
+    set_attribute(port, fd, abi.VGIC_GRP_NR_IRQS, 0, ffi.new("uint32_t *", layout.NR_IRQS))
+    set_attribute(port, fd, abi.VGIC_GRP_CTRL, abi.VGIC_CTRL_INIT, ffi.NULL)

@@ -1,4 +1,4 @@
-"""What a guest's file is: a static ELF, or a Linux arm64 Image in any of its wrappings.
+"""The image of a guest: a static ELF, or a Linux arm64 Image in any of its wrappings.
 
 It unpacks into bytes and figures, and puts nothing into guest memory.
 Sources: Documentation/arch/arm64/booting.rst; drivers/firmware/efi/libstub/zboot-header.S.
@@ -35,7 +35,7 @@ _ZBOOT: Final = struct.Struct("<4s4sII8x32s")
 #: Compressed Image in zboot in gzip is as deep as anything sensible is.
 _DEEPEST: Final = 3
 
-#: What else people hand over: offset, magic, what it is.
+#: Other files that are given as guests: offset, magic, description.
 _FOREIGN: Final = (
     (0, b"\xfd7zXZ\0", "xz data; unpack it first"),
     (0, b"\x04\x22\x4d\x18", "lz4 data; unpack it first"),
@@ -64,7 +64,7 @@ class LinuxImage(NamedTuple):
     text_offset: int
     image_size: int
     flags: int
-    #: How it came, outermost first: nothing, ``gzip``, ``EFI zboot`` and so on.
+    #: Its wrappings, outermost first: none, ``gzip``, ``EFI zboot`` and so on.
     wrapping: tuple[str, ...] = ()
 
 
@@ -123,7 +123,7 @@ def _vmlinux(name: str) -> InputError:
 
 
 def too_large(name: str, needed: int, memory: int) -> InputError:
-    """The error for a guest that needs *needed* bytes of RAM where *memory* are given."""
+    """Make the error for a guest that needs *needed* bytes of RAM and has *memory*."""
     given = f"{name}: needs {format_figure(needed)} of memory, and --memory is "
     enough = suggest(needed)
     advice = f"give at least --memory {format_size(enough)}" if enough else "no size is enough"
@@ -167,7 +167,7 @@ def _linux(data: bytes, name: str, wrapping: tuple[str, ...]) -> LinuxImage:
 
 
 def _pe_end(data: bytes, pe: int) -> int:
-    """Where the PE sections of *data* end (PE Format, "COFF File Header", "Section Table")."""
+    """Find the end of the PE sections (PE Format, "COFF File Header", "Section Table")."""
     if len(data) < pe + 24:
         return pe + 24
     if data[pe : pe + 4] != b"PE\0\0":

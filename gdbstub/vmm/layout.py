@@ -1,6 +1,6 @@
 """The guest's address map and interrupt numbers, one named constant each.
 
-It places nothing: ``boot`` puts things into RAM, ``device_tree`` tells the guest of the rest.
+It places nothing: ``boot`` plans RAM, and ``device_tree`` describes the rest to the guest.
 """
 
 from enum import Enum
@@ -45,14 +45,14 @@ RAM_LIMIT: Final = 1 << 40
 
 
 class Gic(Enum):
-    """Which interrupt controller the guest sees; the host's hardware decides what it can be."""
+    """Interrupt controllers that a guest can have; the host's hardware decides which."""
 
     V2 = 2
     V3 = 3
 
     @property
     def max_cpus(self) -> int:
-        """How many vCPUs it serves: 8 by GICv2's target bits, else what fits below the UART."""
+        """The most vCPUs it serves: 8 by GICv2's target bits, else what fits below the UART."""
         if self is Gic.V2:
             return 8
         return (UART_BASE - GICR_BASE) // GICR_SIZE_PER_CPU

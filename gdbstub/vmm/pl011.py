@@ -1,4 +1,4 @@
-"""The guest's serial port: an Arm PrimeCell UART, PL011 revision r1p5's face.
+"""The guest's serial port: an Arm PrimeCell UART (PL011), revision r1p5.
 
 It knows no baud rate, no modem line, no DMA and no loopback; bytes move at once.
 Source: PrimeCell UART (PL011) Technical Reference Manual, DDI 0183, chapter 3.
@@ -47,7 +47,7 @@ _ID_BASE: Final = 0xFE0
 _IDS: Final = (0x11, 0x10, 0x14, 0x00, 0x0D, 0xF0, 0x05, 0xB1)
 
 FIFO_DEPTH: Final = 16
-#: How much input waits behind the FIFO for a guest that does not read.
+#: The most input that waits behind the FIFO for a guest that does not read, in bytes.
 BACKLOG: Final = 64 << 10
 
 #: Registers that merely keep what is written: their width as a mask, and the reset value.
@@ -66,8 +66,8 @@ _PLAIN: Final = {
 class PL011:
     """One UART; every method may be called from any thread.
 
-    What the guest sends goes to *transmit* at once. *set_irq* is told the level of UARTINTR
-    when it changes, under the UART's lock: it must not call back into the UART.
+    Bytes that the guest sends go to *transmit* at once. *set_irq* is called with the level of
+    UARTINTR when it changes, under the UART's lock: it must not call back into the UART.
 
     Simpler than the manual, as the same in QEMU: the transmitter works whatever CR says,
     since simple guests never set it up; and one character raises the receive interrupt
@@ -88,7 +88,7 @@ class PL011:
         self._read_one = False
 
     def receive(self, data: bytes) -> int:
-        """Take input for the guest; how many bytes there was room for, to give the rest later.
+        """Take input for the guest; return how many bytes there was room for.
 
         A full FIFO or a receiver switched off only delays it: nothing taken is lost.
         """
@@ -162,7 +162,7 @@ class PL011:
         return value
 
     def _fill_fifo(self) -> None:
-        """Let waiting input arrive, as far as there is room and a receiver for it."""
+        """Move waiting input into the FIFO, as far as there is room and the receiver is on."""
         if not self._plain[CR] & CR_RXE:
             return
         depth = self._depth()

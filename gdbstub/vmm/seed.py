@@ -1,6 +1,6 @@
-"""``--kaslr-seed``: the number by which a Linux kernel chooses where it runs.
+"""The argument of ``--kaslr-seed``: the number by which a Linux kernel chooses its address.
 
-What it makes of that is the kernel's own affair.
+The kernel's choice itself is not known here.
 """
 
 import os
@@ -13,10 +13,10 @@ RANDOM: Final = "random"
 
 
 def parse_seed(text: str) -> int:
-    """The number that the argument of ``--kaslr-seed`` asks for, ``random`` or in so many words.
+    """Parse the argument of ``--kaslr-seed``: ``random``, or a number.
 
     Raises:
-        InputError: it is neither, or no 64 bits hold it.
+        InputError: *text* is neither, or the number has more than 64 bits.
     """
     if text == RANDOM:
         return int.from_bytes(os.urandom(_BITS // 8), "little")

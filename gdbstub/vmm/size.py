@@ -1,6 +1,6 @@
 """Memory sizes as people write them: ``512M``, ``1GiB``, plain bytes.
 
-It knows nothing of what is put into the memory.
+It knows nothing of the contents of that memory.
 """
 
 import re
@@ -20,7 +20,7 @@ MAXIMUM: Final = RAM_LIMIT - RAM_BASE
 
 
 def parse_memory(text: str) -> int:
-    """Bytes of guest RAM that the argument of ``--memory`` asks for; units are powers of 1024.
+    """Parse the argument of ``--memory`` into bytes of guest RAM; units are powers of 1024.
 
     Raises:
         InputError: not a size, too small, too large or not a multiple of 64K.
@@ -42,7 +42,7 @@ def parse_memory(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """*size* bytes in the largest unit that is exact, as ``--memory`` takes it."""
+    """Format *size* bytes in the largest unit that is exact, as ``--memory`` takes it."""
     for shift, unit in ((40, "T"), (30, "G"), (20, "M"), (10, "K")):
         if size and size % (1 << shift) == 0:
             return f"{size >> shift}{unit}"
@@ -50,13 +50,13 @@ def format_size(size: int) -> str:
 
 
 def format_figure(size: int) -> str:
-    """*size* bytes for a person to read, rounded up to a tenth of a mebibyte."""
+    """Format *size* bytes for a person, rounded up to a tenth of a mebibyte."""
     tenths = -(-size * 10 // MIB)
     return f"{tenths // 10}.{tenths % 10} MiB"
 
 
 def suggest(needed: int) -> int | None:
-    """A round ``--memory`` that holds *needed* bytes; None if none does."""
+    """Return a round ``--memory`` that holds *needed* bytes; None if none does."""
     size = max(64 * MIB, 1 << (needed - 1).bit_length())
     if size > 1 << 30:
         size = -(-needed // (1 << 30)) << 30

@@ -1,6 +1,6 @@
 """gzip and zstd, unpacked whole but never beyond a bound.
 
-It knows nothing of what the bytes are, and names no file.
+It knows nothing of the contents, and names no file.
 """
 
 import zlib
@@ -8,14 +8,14 @@ from typing import Final
 
 ALGORITHMS: Final = ("gzip", "zstd")
 
-#: How much packed data to take at once: 128 KiB can hide in 4 bytes of zstd, so the
+#: The packed data to take at once, in bytes: 128 KiB can hide in 4 bytes of zstd, so the
 #: bound is overshot by 32 MiB at most.
 _BITE: Final = 1024
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 
 
 class TooLarge(Exception):
-    """There is more than the bound; ``head`` is the first of it."""
+    """More data than the bound; ``head`` is its beginning."""
 
     def __init__(self, head: bytes) -> None:
         super().__init__("more than the bound")
@@ -23,15 +23,15 @@ class TooLarge(Exception):
 
 
 class Truncated(Exception):
-    """The packed data ends before its own end mark."""
+    """Packed data that ends before its own end mark."""
 
 
 class Damaged(Exception):
-    """The packed data contradicts itself, a checksum included."""
+    """Packed data that contradicts itself, by a checksum for example."""
 
 
 def recognise(data: bytes) -> str:
-    """Which of ``ALGORITHMS`` packed *data* (RFC 1952, RFC 8878); empty if none did."""
+    """Recognise which of ``ALGORITHMS`` packed *data* (RFC 1952, RFC 8878); empty if none did."""
     if data.startswith(b"\x1f\x8b"):
         return "gzip"
     return "zstd" if data.startswith(b"\x28\xb5\x2f\xfd") else ""

@@ -30,7 +30,7 @@ class Place:
         self._directory = directory
 
     def everything(self) -> dict[str, bytes | None]:
-        """All files below the place with their content, and all else that has a name."""
+        """Return the content of all files below the place, and the names of all else."""
         return {
             str(path): path.read_bytes() if path.is_file() else None
             for path in self._directory.rglob("*")

@@ -1,4 +1,4 @@
-"""What cannot be used is refused by one clear line, exit status 2, and nothing done."""
+"""Unusable input: one clear line, exit status 2, and no effect."""
 
 import gzip
 import os
@@ -254,7 +254,7 @@ def test_a_long_socket_path_is_not_for_the_lab(place: Place) -> None:
 def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this machine an arm64 one with a KVM that opens, and is never asked for a VM."""
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr("gdbstub.kvm_backend.open_kvm", lambda _: os.open(os.devnull, os.O_RDWR))
+    monkeypatch.setattr("gdbstub.kvm.device.open_kvm", lambda _: os.open(os.devnull, os.O_RDWR))
     monkeypatch.setattr("gdbstub.vmm.guest.Guest", None)
 
 
@@ -275,7 +275,7 @@ def test_another_machines_kvm_is_never_asked(
     place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr("gdbstub.kvm_backend.open_kvm", None)
+    monkeypatch.setattr("gdbstub.kvm.device.open_kvm", None)
     arguments = ["run", str(place.files / "guest.elf"), "--host=kvm", "--gdb=localhost:0"]
     assert call(arguments) == 2
     line = "--host kvm: this machine is x86-64; arm64 guests need --host lab here"

@@ -1,4 +1,4 @@
-"""What ``--host auto`` comes to, and what is said where a person may wonder."""
+"""The host that ``--host auto`` chooses, and its warning."""
 
 import os
 import platform

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.errors import InputError
-from gdbstub.kvm_backend import open_kvm
+from gdbstub.kvm.device import open_kvm
 
 
 def drop_privileges() -> None:

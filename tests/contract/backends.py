@@ -39,13 +39,15 @@ class Factory(Protocol):
 class Backend:
     """``factory`` is ``module:function``; ``usable`` says whether this is a place for it.
 
-    ``marks`` say where its tests run: see ``tests/hardware.py``.
+    ``marks`` say where its tests run: see ``tests/hardware.py``. ``offers`` are the fields of
+    ``Capabilities`` that its machines have, whatever the host.
     """
 
     name: str
     factory: str
     usable: Callable[[], bool]
     marks: tuple[pytest.MarkDecorator, ...] = ()
+    offers: frozenset[str] = frozenset(("reset", "time", "comparison", "about", "counts"))
 
     def load(self) -> Factory:
         """Import the factory."""
@@ -71,6 +73,7 @@ _KVM: Final = "tests.contract.kvm_machine:kvm_machine"
 KVM: Final = Backend("kvm", _KVM, lambda: True, (pytest.mark.own_kvm,))
 BACKENDS: Final = (
     Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn),
+    Backend("minimal", "tests.fakes.minimal:minimal_machine", _has_unicorn, offers=frozenset()),
     KVM,
     Backend("cortex-a57", _KVM, lambda: True, (pytest.mark.own_kvm, pytest.mark.other_hardware)),
 )

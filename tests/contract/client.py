@@ -5,32 +5,47 @@ from collections.abc import Mapping
 from typing import Final
 
 from gdbstub.aarch64.registers import PC, X
+from gdbstub.debug.caches import Caches
 from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.placement import Preference
 from gdbstub.machine import Machine
-from gdbstub.target import Action, BreakpointKind, Range, Resume, Stopped
+from gdbstub.target import Action, BreakpointKind, Range, Report, Resume, Stopped
 
 _BOUND: Final = 20.0  # seconds
 
 
 class Client:
-    """What a test wants of the target; thread *n* is vCPU *n* - 1."""
+    """A client's requests to the target, as methods for tests; thread *n* is vCPU *n* - 1."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        prefer: Preference = Preference.SOFTWARE,
+        *,
+        caches: Caches | None = None,
+    ) -> None:
+        """By default BRKs serve software breakpoints, also where a comparator would do better."""
         self.machine = machine
-        self.target = Debugger(machine)
+        self.target = Debugger(machine, caches=caches)
+        self.target.breakpoints.preference = prefer
         self._notifier: queue.Queue[None] = queue.Queue()
         self.target.notify = lambda: self._notifier.put(None)
         self._interrupts = False
 
     def resume(self, actions: Mapping[int, Action | Range]) -> Stopped:
         """Set the threads going and wait for the stop."""
-        self.target.resume(Resume(actions))
+        report = self.run_to_report(actions)
+        assert isinstance(report, Stopped), report
+        return report
+
+    def run_to_report(self, actions: Mapping[int, Action | Range] | None = None) -> Report:
+        """Set the threads going, all of them unless told, and wait for what there is to say."""
+        self.target.resume(Resume(actions or dict.fromkeys(self.threads, Action.CONTINUE)))
         if self._interrupts:
             self.target.interrupt()
         while True:
             self._notifier.get(timeout=_BOUND)
             if (report := self.target.take_report()) is not None:
-                assert isinstance(report, Stopped), report
                 return report
 
     def interrupt_at_once(self) -> None:

@@ -1,26 +1,52 @@
 """The fixtures of the contract: machines of every backend that this place can run."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
-from gdbstub.machine import Machine
+from gdbstub.machine import Capabilities, Machine
 from tests.contract.backends import BACKENDS, KVM, Backend, Factory
 from tests.contract.programs import Program
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 from tests.fakes.device import Device
 
+Capability = TypeVar("Capability")
+
 #: ``start(program, vcpus=…)`` gives a recorder; its ``machine`` is closed after the test.
-Start = Callable[..., Recorder]
-
-_USABLE = [
-    pytest.param(backend, id=backend.name, marks=backend.marks)
-    for backend in BACKENDS
-    if backend.usable()
-]
+Start = Callable[..., StopRecorder]
 
 
-@pytest.fixture(params=_USABLE)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on each backend that this place can run and that is as the test's marks say.
+
+    ``needs`` names capabilities that the machine must offer, ``lacks`` those that it must not.
+    """
+    if "backend" not in metafunc.fixturenames:
+        return
+    needed = _named(metafunc.definition, "needs")
+    lacking = _named(metafunc.definition, "lacks")
+    chosen = [
+        pytest.param(backend, id=backend.name, marks=backend.marks)
+        for backend in BACKENDS
+        if backend.usable() and needed <= backend.offers and not lacking & backend.offers
+    ]
+    metafunc.parametrize("backend", chosen, indirect=True)
+
+
+def _named(item: pytest.Item, mark: str) -> set[str]:
+    names = {str(name) for each in item.iter_markers(mark) for name in each.args}
+    assert names <= set(Capabilities._fields), f"{item.nodeid}: {mark} of no capability"
+    return names
+
+
+def offered(capability: Capability | None) -> Capability:
+    """A capability that the test is marked to need."""
+    assert capability is not None
+    return capability
+
+
+@pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Backend:
     """One implementation of ``Machine``."""
     chosen: Backend = request.param
@@ -53,8 +79,8 @@ def machine_factory(backend: Backend) -> Iterator[Factory]:
 def start(machine_factory: Factory) -> Start:
     """A machine with a program of the table, and a recorder that listens to it."""
 
-    def begin(program: Program, *, vcpus: int = 1) -> Recorder:
-        return Recorder(machine_factory(program.image, vcpus=vcpus))
+    def begin(program: Program, *, vcpus: int = 1) -> StopRecorder:
+        return StopRecorder(machine_factory(program.image, vcpus=vcpus))
 
     return begin
 
@@ -64,9 +90,9 @@ def start_kvm() -> Iterator[Start]:
     """The same on KVM, for what only a real host does."""
     made: list[Machine] = []
 
-    def begin(program: Program, *, vcpus: int = 1) -> Recorder:
+    def begin(program: Program, *, vcpus: int = 1) -> StopRecorder:
         made.append(KVM.load()(program.image, vcpus=vcpus))
-        return Recorder(made[-1])
+        return StopRecorder(made[-1])
 
     yield begin
     for machine in made:

@@ -17,7 +17,7 @@ def first(thread: int) -> int:
 
 
 def begin(start: Start) -> Client:
-    """All vCPUs at the start of their first lap."""
+    """Put all vCPUs at the start of their first lap."""
     client = Client(start(LAPS, vcpus=LAP_VCPUS).machine)
     threads = set(client.threads)
     for thread in client.threads:

@@ -9,8 +9,8 @@ from gdbstub.machine import DebugExit, Exit, Machine, RunMode
 _BOUND = 20.0  # seconds; a lab on a busy machine is slow, a hang is longer
 
 
-class Recorder:
-    """Attach with ``Recorder(machine)``."""
+class StopRecorder:
+    """Attach with ``StopRecorder(machine)``."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine

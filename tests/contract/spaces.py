@@ -17,7 +17,9 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import SCTLR, TCR
+from gdbstub.debug.caches import Content
 from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.placement import Preference
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Report, Resume, Stopped, StopReason
 from tests.contract.programs import BASE, HANDLER, Program, program
@@ -58,9 +60,11 @@ class Spaces:
     While at EL0 the kernel is unmapped but for a trampoline, where *kpti* says so.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, prefer: Preference = Preference.SOFTWARE) -> None:
+        """By default BRKs serve software breakpoints, also where a comparator would do better."""
         self.machine = machine
         self.debugger = Debugger(machine)
+        self.debugger.breakpoints.preference = prefer
         for ipa in TEXT, OTHER, KERNEL:
             self.put(ipa, ROUND)
         self.put(KERNEL + 0x800 + 0x200, HANDLER)
@@ -105,7 +109,8 @@ class Spaces:
         registers.set(TTBR1_EL1, kernel.ttbr)
         registers.set(CPSR, EL1H if el else EL0T)
         registers.set(PC, pc)
-        self.debugger._memory.forget()  # a guest does not write registers while it is parked
+        # A guest does not write registers while it is parked.
+        self.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
 
     def pc(self) -> int:
         return self.machine.vcpus[0].get(PC)

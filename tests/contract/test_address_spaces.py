@@ -7,6 +7,8 @@ import pytest
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC, ESR
 from gdbstub.debug.breakpoints import Breakpoints
+from gdbstub.debug.caches import Caches
+from gdbstub.debug.placement import Preference
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.errors import MemoryFault
@@ -213,7 +215,8 @@ def test_a_kernel_in_its_trampoline_at_el1_does_not_make_the_other_tables_forgot
 
 def test_whose_a_brk_is_goes_by_the_tables_that_fetched_it(spaces: Spaces) -> None:
     machine = spaces.machine
-    breakpoints = Breakpoints(machine)
+    breakpoints = Breakpoints(machine, Caches(enabled=False))
+    breakpoints.preference = Preference.SOFTWARE
     stops = StopClassifier(machine, breakpoints, ClientRegisters(machine), lambda _: None)
     spaces.enter(KERNEL_GVA, spaces.a, el=1)
     breakpoints.insert(0, BreakpointKind.SOFTWARE, KERNEL_GVA + 8, 4)

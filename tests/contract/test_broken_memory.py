@@ -8,7 +8,7 @@ from gdbstub.aarch64.registers import ELR_EL1, ESR_EL1, FAR_EL1, PC, SCTLR_EL1, 
 from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
 from gdbstub.errors import MemoryFault
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.machine import RunMode, SystemEvent, SystemEventKind
+from gdbstub.machine import Capabilities, RunMode, SystemEvent, SystemEventKind, unchanged
 from tests.contract.broken import break_ram
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -23,7 +23,7 @@ from tests.contract.programs import (
     Program,
     at,
 )
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
@@ -33,7 +33,9 @@ DATA_ABORT_SAME = 0x25
 EXTERNAL = 0x10
 
 
-def broken(start: Start, backend_program: Program, handler: Program) -> tuple[Recorder, KvmMachine]:
+def broken(
+    start: Start, backend_program: Program, handler: Program
+) -> tuple[StopRecorder, KvmMachine]:
     """A guest with a page broken at ``DATA``, whose address is in x0."""
     recorder = start(backend_program)
     machine = recorder.machine
@@ -58,18 +60,23 @@ def test_the_guest_takes_an_external_abort(start_kvm: Start, line: int) -> None:
     assert vcpu.get(FAR_EL1) == DATA + (13 if line >= 2 else 8)
 
 
-def test_a_word_that_cannot_be_read_is_not_as_it_was(start_kvm: Start) -> None:
+@pytest.mark.parametrize("own", [True, False], ids=["by the machine", "by reads"])
+def test_a_word_that_cannot_be_read_is_not_as_it_was(
+    start_kvm: Start, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
     machine = start_kvm(SPIN).machine
     assert isinstance(machine, KvmMachine)
-    unchanged = machine.unchanged([(DATA - PAGE, bytes(8)), (DATA, bytes(8))])
+    if not own:
+        monkeypatch.setattr(KvmMachine, "capabilities", Capabilities())
+    as_they_were = unchanged(machine, [(DATA - PAGE, bytes(8)), (DATA, bytes(8))])
     vcpu = machine.vcpus[0]
     for sctlr in (vcpu.get(SCTLR_EL1), vcpu.get(SCTLR_EL1) | SCTLR(M=1, C=1, I=1)):
         vcpu.set(SCTLR_EL1, sctlr)
-        assert unchanged()
+        assert as_they_were()
     break_ram(machine, DATA)
     for sctlr in (vcpu.get(SCTLR_EL1), vcpu.get(SCTLR_EL1) & ~SCTLR(M=1, C=1, I=1)):
         vcpu.set(SCTLR_EL1, sctlr)
-        assert not unchanged()
+        assert not as_they_were()
 
 
 def test_a_step_ends_at_the_vector(start_kvm: Start) -> None:

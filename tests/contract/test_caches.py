@@ -7,15 +7,15 @@ import pytest
 
 from gdbstub.aarch64.registers import SCTLR_EL1
 from gdbstub.aarch64.sysreg import SCTLR
-from gdbstub.kvm import abi as kvm_abi
-from gdbstub.kvm import host_memory
+from gdbstub.kvm import abi, host_memory
 from gdbstub.kvm.one_reg import Counts, OneReg, VirtualClock
+from gdbstub.kvm.port import LOCAL
 from gdbstub.kvm.vcpu import KvmVcpu
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import DebugExit, DebugRegisters, RunMode
 from tests.contract.conftest import Start
 from tests.contract.programs import BASE, BREAKS, COUNT, DATA, SPIN
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
@@ -28,7 +28,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """What is done with guest RAM, in order, by offset from ``BASE``: still done, too."""
     said: list[Call] = []
     clean, read, write = host_memory.clean, host_memory.read, host_memory.write
-    clear_cache = kvm_abi.clear_cache()
+    clear_cache = abi.clear_cache()
 
     def noted_clean(address: int, length: int) -> bool:
         said.append(("clean", address, length))
@@ -42,15 +42,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         said.append(("write", address, len(data)))
         return write(address, data)
 
-    def noted_clear(start: kvm_abi.CData, end: kvm_abi.CData) -> None:
-        first, last = (int(kvm_abi.ffi.cast("uintptr_t", each)) for each in (start, end))
+    def noted_clear(start: abi.CData, end: abi.CData) -> None:
+        first, last = (int(abi.ffi.cast("uintptr_t", each)) for each in (start, end))
         said.append(("clear", first, last - first))
         clear_cache(start, end)
 
     monkeypatch.setattr(host_memory, "clean", noted_clean)
     monkeypatch.setattr(host_memory, "read", noted_read)
     monkeypatch.setattr(host_memory, "write", noted_write)
-    monkeypatch.setattr(kvm_abi, "clear_cache", lambda: noted_clear)
+    monkeypatch.setattr(abi, "clear_cache", lambda: noted_clear)
     return said
 
 
@@ -126,7 +126,7 @@ def test_a_guest_that_switches_them_off_between_two_exits_is_noticed(
         machine.read_memory(DATA, 8)
         cleaned.append("clean" in {name for name, *_ in calls})
         # Not by what knows what it has written: as the guest does.
-        OneReg(vcpu.fd, VirtualClock(), Counts()).set(SCTLR_EL1, off)
+        OneReg(LOCAL, vcpu.fd, VirtualClock(), Counts()).set(SCTLR_EL1, off)
         return RunMode(step=True) if len(cleaned) == 1 else None
 
     recorder.decide = decide
@@ -160,7 +160,7 @@ def test_one_that_may_run_is_not_asked_and_taken_to_have_them_off(
 def test_a_resume_is_reason_to_ask_again(start_kvm: Start) -> None:
     machine, _ = begin(start_kvm, 0)
     machine.read_memory(DATA, 8)
-    recorder = Recorder(machine)
+    recorder = StopRecorder(machine)
     recorder.step()
     before = machine.counts["ioctls"]["KVM_GET_ONE_REG"]
     machine.read_memory(DATA, 8)

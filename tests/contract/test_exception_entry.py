@@ -25,8 +25,9 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import EC, ESR, MDSCR, PSTATE, SCTLR
 from gdbstub.debug.guest_exception import take_exception
-from gdbstub.errors import RegisterRefused
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.errors import MachineError, RegisterRefused
+from gdbstub.kvm import abi
+from gdbstub.kvm.port import LOCAL, ioctl
 from gdbstub.kvm.vcpu import KvmVcpu
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import SPIN, at
@@ -92,12 +93,12 @@ def state(vcpu: KvmVcpu) -> State:
 
 def kernels_entry(vcpu: KvmVcpu) -> State:
     """The state after the kernel has taken an external abort for this vCPU."""
-    events = kvm_abi.ffi.new("struct kvm_vcpu_events *")
+    events = abi.ffi.new("struct kvm_vcpu_events *")
     events.ext_dabt_pending = 1
-    kvm_abi.ioctl(vcpu.fd, kvm_abi.SET_VCPU_EVENTS, events)
+    ioctl(LOCAL, vcpu.fd, abi.SET_VCPU_EVENTS, events)
     # Newer kernels have entered by now; older ones do as KVM_RUN returns.
-    with pytest.raises(OSError, match=r".") as error:
-        kvm_abi.ioctl(vcpu.fd, kvm_abi.RUN)
+    with pytest.raises(MachineError, match=r"^KVM_RUN: ") as error:
+        ioctl(LOCAL, vcpu.fd, abi.RUN)
     assert error.value.errno == errno.EINTR
     return state(vcpu)
 

@@ -5,13 +5,13 @@ from gdbstub.machine import DebugExit, DebugRegisters, RunMode
 from tests.contract.conftest import Start
 from tests.contract.laps import begin, first
 from tests.contract.programs import DATA, LAP_VCPUS
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 BRK = (0xD4200020).to_bytes(4, "little")
 LOOKS = 300
 
 
-def _laps(start: Start, *broken: int) -> Recorder:
+def _laps(start: Start, *broken: int) -> StopRecorder:
     """All vCPUs going round, with a BRK at the start of these threads' laps."""
     client = begin(start)
     client.target.release()
@@ -19,7 +19,7 @@ def _laps(start: Start, *broken: int) -> Recorder:
     for thread in broken:
         machine.write_memory(first(thread), BRK)
     machine.arm(DebugRegisters(enabled=True))
-    return Recorder(machine)
+    return StopRecorder(machine)
 
 
 def test_nobody_else_executes_while_one_holds(start: Start) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, VBAR_EL1
 from gdbstub.aarch64.sysreg import EC, ESR
-from gdbstub.debug.plans import ThreadPlan
+from gdbstub.debug.vcpu_steps import ThreadPlan
 from gdbstub.errors import MachineError
 from gdbstub.machine import DebugExit, RunFailure
 from gdbstub.swbp import BRK, BRK_COMMENT
@@ -44,17 +44,18 @@ def test_a_resume_that_fails_cuts_short_what_it_has_begun(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(start(COUNT).machine)
-    course = client.target._plan_for
+    plans = client.target._control._plans[0]
+    plan = plans.plan
     ended: list[str] = []
 
-    def begin(index: int, action: Action | Range) -> ThreadPlan:
+    def begin(action: Action | Range, *, step_irqs: bool) -> ThreadPlan:
         try:
-            return (yield from course(index, action))
+            return (yield from plan(action, step_irqs=step_irqs))
         except Exception as error:
             ended.append(type(error).__name__)
             raise
 
-    monkeypatch.setattr(client.target, "_plan_for", begin)
+    monkeypatch.setattr(plans, "plan", begin)
     monkeypatch.setattr(client.machine, "resume", fail)
     with pytest.raises(MachineError):
         client.target.resume(Resume({1: Action.STEP}))
@@ -73,15 +74,15 @@ def test_a_breakpoint_that_is_being_passed_over_is_back_after_an_error(
         patch.setattr(machine, "resume", lambda _: None)
         patch.setattr(machine, "end_exclusive", ended.append)
         target.resume(Resume({1: Action.CONTINUE}))
-        assert target.debug_exit(OUR_BRK) is not None
+        assert machine.listener.debug_exit(OUR_BRK) is not None
         assert machine.read_memory(at(0), 4) == COUNT.image[:4], "it is out of RAM"
         with monkeypatch.context() as broken:
             broken.setattr("gdbstub.debug.stepping.again", fail)
             with pytest.raises(MachineError):
-                target.debug_exit(STEPPED)
+                machine.listener.debug_exit(STEPPED)
         assert machine.read_memory(at(0), 4) == BRK
         assert ended == [0]
-        target.parked([RunFailure(0, "it has failed")])
+        machine.listener.parked([RunFailure(0, "it has failed")])
         report = target.take_report()
     assert isinstance(report, Stopped)
     assert report.signal is Signal.ABRT
@@ -106,9 +107,9 @@ def test_nobody_is_kept_out_where_a_breakpoint_cannot_be_lifted(
         target.resume(Resume({1: Action.CONTINUE}))
         patch.setattr(machine, "write_memory", fail)
         with pytest.raises(MachineError):
-            target.debug_exit(OUR_BRK)
+            machine.listener.debug_exit(OUR_BRK)
         assert ended == [0]
-        target.parked([RunFailure(0, "it has failed")])
+        machine.listener.parked([RunFailure(0, "it has failed")])
         target.take_report()
     machine.end_exclusive(0)
     target.remove(1, BreakpointKind.SOFTWARE, at(0), 4)
@@ -129,6 +130,6 @@ def test_a_step_that_is_cut_short_at_an_interrupts_vector_leaves_it_there(
     before = [vcpu.get(row) for row in (PC, CPSR, ELR_EL1, SPSR_EL1)]
     monkeypatch.setattr(client.machine, "resume", lambda _: None)
     client.target.resume(Resume({1: Action.STEP}))
-    client.target.parked(())
+    client.machine.listener.parked(())
     client.target.take_report()
     assert [vcpu.get(row) for row in (PC, CPSR, ELR_EL1, SPSR_EL1)] == before

@@ -4,7 +4,7 @@ import pytest
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import DebugRegisters, RunMode
+from gdbstub.machine import DebugRegisters, RunMode, unchanged
 from tests.contract.backends import Factory
 from tests.contract.conftest import Start
 from tests.contract.programs import (
@@ -20,7 +20,7 @@ from tests.contract.programs import (
     TWO,
     at,
 )
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 MEMORY = 2 << 20
 END = BASE + MEMORY
@@ -55,17 +55,17 @@ def test_whether_words_are_as_they_were(machine_factory: Factory) -> None:
     machine.write_memory(DATA, b"one here" + b"two here")
     machine.write_memory(END - 8, b"the last")
     places = DATA, DATA + 8, END - 8
-    unchanged = machine.unchanged([(ipa, machine.read_memory(ipa, 8)) for ipa in places])
-    assert unchanged()
+    as_they_were = unchanged(machine, [(ipa, machine.read_memory(ipa, 8)) for ipa in places])
+    assert as_they_were()
     for ipa in places:
         was = machine.read_memory(ipa + 7, 1)
         machine.write_memory(ipa + 7, b"!")
-        assert not unchanged()
+        assert not as_they_were()
         machine.write_memory(ipa + 7, was)
-        assert unchanged()
-    assert machine.unchanged(())()
+        assert as_they_were()
+    assert unchanged(machine, ())()
     with pytest.raises(MemoryFault):
-        machine.unchanged([(END, bytes(8))])
+        unchanged(machine, [(END, bytes(8))])
 
 
 def test_a_write_that_does_not_fit_writes_nothing(machine_factory: Factory) -> None:
@@ -126,7 +126,7 @@ def test_a_new_machine_runs_nothing_of_an_older_ones_code(machine_factory: Facto
     for _ in range(4):
         for program, pcs in ((STRAIGHT, [1, 2, 3]), (COUNT, [1, 0, 1])):
             machine = machine_factory(program.image)
-            recorder = Recorder(machine)
+            recorder = StopRecorder(machine)
             seen = []
             for _ in pcs:
                 recorder.step()

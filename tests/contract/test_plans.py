@@ -1,4 +1,4 @@
-"""What a vCPU does between two stops: ranges, waits, exclusives, hits beside a watchpoint."""
+"""Thread plans: ranges, waits, exclusives, hits beside a watchpoint."""
 
 from collections.abc import Callable
 

@@ -4,8 +4,8 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, PC, X
 from gdbstub.aarch64.sysreg import DBGWCR, EC
-from gdbstub.machine import DebugRegisters, Power, RunMode, SystemEvent, SystemEventKind
-from tests.contract.conftest import Start
+from gdbstub.machine import DebugRegisters, Power, RunMode, SystemEvent, SystemEventKind, resettable
+from tests.contract.conftest import Start, offered
 from tests.contract.programs import (
     BASE,
     DATA,
@@ -112,6 +112,7 @@ def test_a_call_writes_its_four_results_also_when_it_ends_the_system(start: Star
     assert [vcpu.get(X[n]) for n in range(6)] == [(1 << 64) - 6, 0, 0, 0, 0x77, 0x77]
 
 
+@pytest.mark.needs("reset")
 def test_reset_gives_the_first_instruction_again(start: Start) -> None:
     recorder = start(SYSTEM_RESET)
     machine = recorder.machine
@@ -119,7 +120,7 @@ def test_reset_gives_the_first_instruction_again(start: Start) -> None:
     machine.vcpus[0].set(X[5], 5)
     recorder.run()
     old = machine.vcpus[0]
-    machine.reset()
+    offered(resettable(machine)).reset()
     vcpu = machine.vcpus[0]
     assert vcpu is not old
     assert (vcpu.get(PC), vcpu.get(CPSR), vcpu.get(X[5])) == (BASE, 0x3C5, 0)
@@ -130,11 +131,12 @@ def test_reset_gives_the_first_instruction_again(start: Start) -> None:
     assert recorder.run() == (SystemEvent(0, SystemEventKind.RESET),)
 
 
+@pytest.mark.needs("reset")
 def test_reset_turns_secondaries_off(start: Start) -> None:
     recorder = start(SECONDARY, vcpus=2)
     recorder.machine.arm(DebugRegisters(enabled=True))
     recorder.debug()
-    recorder.machine.reset()
+    offered(resettable(recorder.machine)).reset()
     assert [vcpu.power for vcpu in recorder.machine.vcpus] == [Power.ON, Power.OFF]
     recorder.machine.arm(DebugRegisters(enabled=True))
     assert recorder.debug().vcpu == 1

@@ -50,13 +50,14 @@ def exits(monkeypatch: pytest.MonkeyPatch) -> Exits:
 
     def note_of(client: Client) -> list[DebugExit]:
         reported: list[DebugExit] = []
-        debug_exit = client.target.debug_exit
+        listener = client.machine.listener
+        debug_exit = listener.debug_exit
 
         def note(exit: DebugExit) -> RunMode | None:
             reported.append(exit)
             return debug_exit(exit)
 
-        monkeypatch.setattr(client.target, "debug_exit", note)
+        monkeypatch.setattr(listener, "debug_exit", note)
         return reported
 
     return note_of

@@ -6,17 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from gdbstub.aarch64 import registers as rows
-from gdbstub.aarch64.registers import (
-    CPSR,
-    FPCR,
-    FPSR,
-    PC,
-    SP,
-    SP_EL0,
-    SP_EL1,
-    Register,
-    X,
-)
+from gdbstub.aarch64.registers import CPSR, FPCR, FPSR, PC, SP, SP_EL0, SP_EL1, X
+from gdbstub.architecture import Register
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import DebugRegisters, Machine, Vcpu

@@ -1,8 +1,11 @@
-"""What a client reads of a guest at rest is what its vCPUs have, however often it is read."""
+"""Registers of a halted guest: a client reads the vCPUs' values, also repeatedly."""
 
 from collections.abc import Sequence
 
-from gdbstub.aarch64.registers import CPSR, GENERAL, PC, SP, SP_EL0, SP_EL1, TPIDR, Register, X
+import pytest
+
+from gdbstub.aarch64.registers import CPSR, GENERAL, PC, SP, SP_EL0, SP_EL1, TPIDR, X
+from gdbstub.architecture import Register
 from gdbstub.target import Action
 from tests.contract.client import Client
 from tests.contract.conftest import Start
@@ -50,6 +53,7 @@ def test_each_thread_has_its_own(start: Start) -> None:
     assert client.target.read_registers(2, GENERAL)[7] == 0x77
 
 
+@pytest.mark.needs("reset")
 def test_a_new_guest_has_new_registers(start: Start) -> None:
     client = Client(start(SPIN).machine)
     first = client.target.read_registers(1, GENERAL)

@@ -2,11 +2,13 @@
 
 import threading
 
+import pytest
+
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC
-from gdbstub.machine import DebugExit, DebugRegisters, RunMode
+from gdbstub.machine import DebugExit, DebugRegisters, RunMode, counted, resettable
 from tests.contract.backends import Factory
-from tests.contract.conftest import Start
+from tests.contract.conftest import Start, offered
 from tests.contract.programs import (
     BREAK_THEN_SPIN,
     BREAKS,
@@ -16,10 +18,10 @@ from tests.contract.programs import (
     STRAIGHT,
     at,
 )
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 
-def _into_the_loop(recorder: Recorder) -> None:
+def _into_the_loop(recorder: StopRecorder) -> None:
     """Resume ``BREAK_THEN_SPIN`` and come back when the vCPU is past its BRK."""
     machine = recorder.machine
     still_at = threading.Event()
@@ -153,7 +155,7 @@ def test_every_interrupt_ends_its_run_and_no_other(start: Start) -> None:
 # Which vCPUs run.
 
 
-def _both_on(start: Start) -> Recorder:
+def _both_on(start: Start) -> StopRecorder:
     """vCPU 0 at its endless loop, vCPU 1 at its own BRK."""
     recorder = start(SECONDARY, vcpus=2)
     recorder.machine.arm(DebugRegisters(enabled=True))
@@ -199,7 +201,7 @@ def test_close_twice_is_no_harm(machine_factory: Factory) -> None:
 
 def test_close_ends_a_machine_that_runs_and_its_threads(machine_factory: Factory) -> None:
     before = set(threading.enumerate())
-    recorder = Recorder(machine_factory(BREAK_THEN_SPIN.image, vcpus=2))
+    recorder = StopRecorder(machine_factory(BREAK_THEN_SPIN.image, vcpus=2))
     _into_the_loop(recorder)
     assert set(threading.enumerate()) > before
     recorder.machine.close()
@@ -207,24 +209,25 @@ def test_close_ends_a_machine_that_runs_and_its_threads(machine_factory: Factory
 
 
 def test_close_while_a_vcpu_is_off_and_resumed(machine_factory: Factory) -> None:
-    recorder = Recorder(machine_factory(SPIN.image, vcpus=2))
+    recorder = StopRecorder(machine_factory(SPIN.image, vcpus=2))
     recorder.machine.resume({0: RunMode(), 1: RunMode()})
     recorder.machine.close()
 
 
+@pytest.mark.needs("counts", "reset")
 def test_exits_are_counted_over_a_reset(start: Start) -> None:
     recorder = start(BREAKS)
     machine = recorder.machine
     machine.arm(DebugRegisters(enabled=True))
 
     def exits() -> int:
-        return sum(machine.counts["exits"].values())
+        return sum(offered(counted(machine)).counts["exits"].values())
 
     before = exits()
     recorder.debug()
     recorder.debug()
     assert exits() == before + 2
-    machine.reset()
+    offered(resettable(machine)).reset()
     machine.arm(DebugRegisters(enabled=True))
     assert exits() == before + 2
     recorder.debug()

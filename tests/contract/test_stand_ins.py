@@ -4,6 +4,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, SCTLR_EL1, TTBR0_EL1, X
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR
+from gdbstub.debug.caches import Content
 from gdbstub.errors import NoSlot
 from gdbstub.swbp import BRK
 from gdbstub.target import BreakpointKind
@@ -39,12 +40,12 @@ def early(machine_factory: Factory) -> Spaces:
     vcpu.set(X[0], sctlr)
     vcpu.set(X[1], KERNEL_GVA)
     vcpu.set(SCTLR_EL1, SCTLR(sctlr, M=0))
-    spaces.debugger._memory.forget()
+    spaces.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
     return spaces
 
 
 def armed(spaces: Spaces) -> tuple[tuple[int, int], ...]:
-    return spaces.debugger._breakpoints.armed.breakpoints
+    return spaces.debugger.breakpoints.armed.breakpoints
 
 
 def test_a_comparator_stands_in_until_there_is_memory(early: Spaces) -> None:
@@ -104,11 +105,11 @@ def test_aarch32_code_gets_no_brk(start_kvm: Start) -> None:
     spaces.enter(USER_GVA, spaces.a)
     spaces.machine.vcpus[0].set(CPSR, USER32)
     spaces.insert(USER_GVA + 8)
-    spaces.debugger._breakpoints.arm()
+    spaces.debugger.breakpoints.arm()
     assert spaces.word(TEXT + 8) == NOP
     assert len(armed(spaces)) == 1
     spaces.machine.vcpus[0].set(CPSR, EL0T)
-    spaces.debugger._breakpoints.arm()
+    spaces.debugger.breakpoints.arm()
     assert spaces.word(TEXT + 8) == BRK
     assert armed(spaces) == ()
 
@@ -119,7 +120,7 @@ def test_a_kernel_has_its_brks_while_a_process_of_aarch32_runs(start_kvm: Start)
     spaces.enter(USER_GVA, spaces.a, kpti=False)
     spaces.machine.vcpus[0].set(CPSR, USER32)
     spaces.insert(PLACE)
-    spaces.debugger._breakpoints.arm()
+    spaces.debugger.breakpoints.arm()
     assert spaces.word(KERNEL + 8) == BRK
     assert armed(spaces) == ()
 

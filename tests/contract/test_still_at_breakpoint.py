@@ -27,8 +27,8 @@ def cut_short(client: Client, kind: BreakpointKind, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(client.machine, "resume", lambda _: None)
         target.resume(Resume({1: Action.CONTINUE}))
-        assert target.debug_exit(DebugExit(0, HIT[kind])) is not None
-        target.parked(())
+        assert client.machine.listener.debug_exit(DebugExit(0, HIT[kind])) is not None
+        client.machine.listener.parked(())
         target.take_report()
 
 
@@ -67,7 +67,7 @@ def cut_short_again_before_it_is_met(client: Client, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(client.machine, "resume", lambda _: None)
         client.target.resume(Resume({1: Action.CONTINUE}))
-        client.target.parked(())
+        client.machine.listener.parked(())
         client.target.take_report()
 
 
@@ -120,6 +120,7 @@ def test_what_was_cut_short_is_told_to_the_next_client(
     assert (client.pc(1), client.x(1, 0)) == (at(0), 0)
 
 
+@pytest.mark.needs("reset")
 def test_nothing_that_was_judged_outlives_its_guest(
     start: Start, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,7 @@ SETS = Clauses.compile([bytes.fromhex("22002d000127")])
 GETS = Clauses.compile([bytes.fromhex("2c000127")])
 
 
+@pytest.mark.needs("reset")
 def test_variables_of_conditions_begin_anew_with_each_guest(start: Start) -> None:
     client = Client(start(STRAIGHT).machine)
     for line in 1, 2, 3:

@@ -10,7 +10,7 @@ from gdbstub.errors import RegisterRefused
 from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import READS_CLOCK, SPIN, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 #: Every machine has these.
 EXPECTED = {
@@ -65,7 +65,7 @@ def test_what_identifies_the_cpu_is_written_whole_or_not_at_all(start: Start) ->
 
 @pytest.mark.own_kvm
 def test_the_counter_is_what_the_guest_will_read() -> None:
-    recorder = Recorder(kvm_machine(READS_CLOCK.image))
+    recorder = StopRecorder(kvm_machine(READS_CLOCK.image))
     vcpu = recorder.machine.vcpus[0]
     try:
         for steps in 0, 2:

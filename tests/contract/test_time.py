@@ -4,19 +4,20 @@ import time
 
 import pytest
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
+from gdbstub.aarch64.registers import CNTVCT_EL0, PC, X
+from gdbstub.architecture import Register
 from gdbstub.errors import MachineError, RegisterRefused
 from gdbstub.kvm import one_reg as kvm_one_reg
-from gdbstub.machine import DebugExit, RunMode
-from tests.contract.conftest import Start
+from gdbstub.machine import DebugExit, RunMode, resettable, virtual_time
+from tests.contract.conftest import Start, offered
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import READS_CLOCK, SYSTEM_RESET, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 PAUSE = 1.0  # seconds that pass outside
 
 
-def _over_a_pause(recorder: Recorder) -> tuple[float, float]:
+def _over_a_pause(recorder: StopRecorder) -> tuple[float, float]:
     """How many seconds pass inside and outside from one look at the clock to the next."""
     vcpu = recorder.machine.vcpus[0]
     for _ in range(2):
@@ -30,46 +31,51 @@ def _over_a_pause(recorder: Recorder) -> tuple[float, float]:
     return (vcpu.get(X[1]) - before) / frequency, outside
 
 
+@pytest.mark.needs("time")
 def test_virtual_time_stands_still_while_all_are_parked(start: Start) -> None:
     recorder = start(READS_CLOCK)
-    assert recorder.machine.time_stands_still
+    assert offered(virtual_time(recorder.machine)).time_stands_still
     for _ in range(2):
         recorder.machine.vcpus[0].set(PC, at(0))
         inside, outside = _over_a_pause(recorder)
         assert 0 < inside < outside - PAUSE + 0.05
 
 
+@pytest.mark.needs("time")
 def test_virtual_time_runs_on_where_it_may(start: Start) -> None:
     recorder = start(READS_CLOCK)
-    recorder.machine.time_stands_still = False
+    clock = offered(virtual_time(recorder.machine))
+    clock.time_stands_still = False
     inside, _ = _over_a_pause(recorder)
     assert inside >= PAUSE
     # And stands still again.
-    recorder.machine.time_stands_still = True
+    clock.time_stands_still = True
     recorder.machine.vcpus[0].set(PC, at(0))
     inside, outside = _over_a_pause(recorder)
     assert 0 < inside < outside - PAUSE + 0.05
 
 
+@pytest.mark.needs("time")
 def test_a_change_is_no_leap(start: Start) -> None:
     machine = start(READS_CLOCK).machine
-    vcpu = machine.vcpus[0]
+    clock, vcpu = offered(virtual_time(machine)), machine.vcpus[0]
     vcpu.set(CNTVCT_EL0, 5 << 40)
-    machine.time_stands_still = False
+    clock.time_stands_still = False
     running = vcpu.get(CNTVCT_EL0)
     assert 5 << 40 <= running < 6 << 40
-    machine.time_stands_still = True
+    clock.time_stands_still = True
     assert running <= vcpu.get(CNTVCT_EL0) == vcpu.get(CNTVCT_EL0) < 6 << 40
 
 
+@pytest.mark.needs("time", "reset")
 @pytest.mark.parametrize("still", [True, False])
 def test_a_reset_leaves_it_as_it_was_told(start: Start, still: bool) -> None:
     recorder = start(SYSTEM_RESET)
-    recorder.machine.time_stands_still = still
+    offered(virtual_time(recorder.machine)).time_stands_still = still
     (exit,) = recorder.run()
     assert not isinstance(exit, DebugExit)
-    recorder.machine.reset()
-    assert recorder.machine.time_stands_still is still
+    offered(resettable(recorder.machine)).reset()
+    assert offered(virtual_time(recorder.machine)).time_stands_still is still
     vcpu = recorder.machine.vcpus[0]
     looks = {vcpu.get(CNTVCT_EL0) for _ in range(1000)}
     assert (len(looks) == 1) is still
@@ -98,7 +104,7 @@ def test_a_clock_that_cannot_be_written_stands_still_until_it_can(
 def test_a_clock_that_cannot_be_read_does_not_swallow_a_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recorder = Recorder(kvm_machine(READS_CLOCK.image))
+    recorder = StopRecorder(kvm_machine(READS_CLOCK.image))
     vcpu = recorder.machine.vcpus[0]
 
     def refuse(_: Register) -> int:

@@ -7,14 +7,15 @@ import pytest
 from gdbstub.aarch64.registers import CPSR, ESR_EL1, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
 from gdbstub.debug.guest_exception import take_exception
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
+from gdbstub.kvm.port import LOCAL, ioctl
 from gdbstub.kvm.vcpu import KvmVcpu
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import DebugRegisters, Power, RunMode
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import COUNT, EVERY_VECTOR, VECTORS, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
@@ -29,7 +30,7 @@ EC_SERROR = 0x2F
 
 def events(vcpu: KvmVcpu) -> CData:
     found = ffi.new("struct kvm_vcpu_events *")
-    kvm_abi.ioctl(vcpu.fd, kvm_abi.GET_VCPU_EVENTS, found)
+    ioctl(LOCAL, vcpu.fd, abi.GET_VCPU_EVENTS, found)
     return found
 
 
@@ -39,7 +40,7 @@ def pend_serror(vcpu: KvmVcpu) -> tuple[int, int]:
     wanted.serror_pending = 1
     if wanted.serror_has_esr:
         wanted.serror_esr = SYNDROME
-    kvm_abi.ioctl(vcpu.fd, kvm_abi.SET_VCPU_EVENTS, wanted)
+    ioctl(LOCAL, vcpu.fd, abi.SET_VCPU_EVENTS, wanted)
     return pending(vcpu)
 
 
@@ -63,7 +64,7 @@ def unmask(vcpu: KvmVcpu) -> None:
 
 def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> None:
     with closing(counting()) as machine:
-        recorder, vcpu = Recorder(machine), machine.vcpus[0]
+        recorder, vcpu = StopRecorder(machine), machine.vcpus[0]
         as_pended = pend_serror(vcpu)
         assert as_pended[0] == 1
         for _ in range(4):
@@ -77,7 +78,7 @@ def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> 
         take_exception(vcpu, ESR(EC=EC.BRK64, IL=1), 0)
         assert vcpu.get(PC) == VECTORS + 0x200
         assert pending(vcpu) == as_pended
-        vcpu._abort()
+        vcpu.abort()
         assert pending(vcpu) == as_pended
         assert recorder.debug().esr.comment == SYNCHRONOUS_EL1H
         assert ESR(vcpu.get(ESR_EL1)).EC == EC_DATA_ABORT_SAME
@@ -101,7 +102,7 @@ def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> 
 
 def test_a_step_ends_at_the_vector_of_an_serror() -> None:
     with closing(counting()) as machine:
-        recorder, vcpu = Recorder(machine), machine.vcpus[0]
+        recorder, vcpu = StopRecorder(machine), machine.vcpus[0]
         pend_serror(vcpu)
         unmask(vcpu)
         recorder.step()
@@ -112,7 +113,7 @@ def test_a_step_ends_at_the_vector_of_an_serror() -> None:
 
 def test_power_is_what_psci_left() -> None:
     with closing(counting(vcpus=2)) as machine:
-        recorder = Recorder(machine)
+        recorder = StopRecorder(machine)
         for _ in range(2):
             recorder.step()
         machine.resume({0: RunMode(), 1: RunMode()})

@@ -18,20 +18,20 @@ from gdbstub.aarch64.registers import (
     PAC_MASKS,
     SYSTEM_REGISTERS,
     TPIDR,
-    Register,
     X,
 )
 from gdbstub.aarch64.sve import VG, VLS, sve_registers, vector_lengths
 from gdbstub.aarch64.sysreg import CPACR, PSTATE, SCTLR, TCR
+from gdbstub.architecture import Register
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError, RegisterRefused
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 from gdbstub.kvm.features import CpuOptions
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import DebugRegisters
 from tests.contract.kvm_machine import kvm_machine
 from tests.contract.programs import BASE, SIGNS, SPIN, VECTORS_OF_SVE, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
@@ -69,9 +69,9 @@ def _write(debugger: Debugger, row: Register, value: int, thread: int = 1) -> No
 def test_all_that_the_host_has_is_there_unless_it_is_switched_off() -> None:
     with closing(kvm_machine(SPIN.image)) as machine:
         features = machine.features
-        assert features.sve == _has(kvm_abi.CAP_ARM_SVE)
-        assert features.pauth == _has(kvm_abi.CAP_ARM_PTRAUTH_ADDRESS)
-        assert features.pmu == _has(kvm_abi.CAP_ARM_PMU_V3)
+        assert features.sve == _has(abi.CAP_ARM_SVE)
+        assert features.pauth == _has(abi.CAP_ARM_PTRAUTH_ADDRESS)
+        assert features.pmu == _has(abi.CAP_ARM_PMU_V3)
         everything = _names(machine)
     assert ("ZCR_EL1" in everything) == ("z31" in everything) == features.sve
     assert ("APIAKeyLo_EL1" in everything) == ("pauth_cmask" in everything) == features.pauth
@@ -87,10 +87,10 @@ def test_all_that_the_host_has_is_there_unless_it_is_switched_off() -> None:
 @pytest.mark.parametrize(
     ("cpu", "capability"),
     [
-        (CpuOptions(sve=True), kvm_abi.CAP_ARM_SVE),
-        (CpuOptions(pauth=True), kvm_abi.CAP_ARM_PTRAUTH_ADDRESS),
-        (CpuOptions(pmu=True), kvm_abi.CAP_ARM_PMU_V3),
-        (CpuOptions(aarch32=True), kvm_abi.CAP_ARM_EL1_32BIT),
+        (CpuOptions(sve=True), abi.CAP_ARM_SVE),
+        (CpuOptions(pauth=True), abi.CAP_ARM_PTRAUTH_ADDRESS),
+        (CpuOptions(pmu=True), abi.CAP_ARM_PMU_V3),
+        (CpuOptions(aarch32=True), abi.CAP_ARM_EL1_32BIT),
     ],
     ids=str,
 )
@@ -175,7 +175,7 @@ def test_the_guest_has_what_a_debugger_wrote_and_the_other_way_round() -> None:
     for bits in _lengths():
         cpu = CpuOptions(sve=True, vector_length=bits)
         with closing(kvm_machine(VECTORS_OF_SVE.image, cpu=cpu)) as machine:
-            debugger, recorder = Debugger(machine), Recorder(machine)
+            debugger, recorder = Debugger(machine), StopRecorder(machine)
             rows = {row.name: row for row in debugger.registers}
             machine.arm(DebugRegisters(enabled=True))
             _write(debugger, rows["CPACR_EL1"], CPACR(FPEN=3, ZEN=3))
@@ -202,7 +202,7 @@ def test_features_survive_a_reset() -> None:
 
 
 def test_the_pac_is_where_the_mask_says() -> None:
-    if not _has(kvm_abi.CAP_ARM_PTRAUTH_ADDRESS):
+    if not _has(abi.CAP_ARM_PTRAUTH_ADDRESS):
         return
     for tcr in (
         TCR(T0SZ=16, T1SZ=16, TBI0=1, TBI1=1),
@@ -218,7 +218,7 @@ def test_the_pac_is_where_the_mask_says() -> None:
         ):
             seen = 0
             with closing(kvm_machine(SIGNS.image)) as machine:
-                debugger, recorder = Debugger(machine), Recorder(machine)
+                debugger, recorder = Debugger(machine), StopRecorder(machine)
                 rows = {row.name: row for row in debugger.registers}
                 vcpu = machine.vcpus[0]
                 sctlr = SCTLR(vcpu.get(rows["SCTLR_EL1"]))
@@ -282,12 +282,12 @@ def test_ccsidr_is_the_one_that_csselr_selects() -> None:
 
 
 def test_aarch32_at_el1() -> None:
-    if not _has(kvm_abi.CAP_ARM_EL1_32BIT):
+    if not _has(abi.CAP_ARM_EL1_32BIT):
         return
     words = (0xE3A0_002A, 0xE280_0001, 0xEAFF_FFFE)  # mov r0, #42; add r0, r0, #1; b .
     program = b"".join(word.to_bytes(4, "little") for word in words)
     with closing(kvm_machine(program, cpu=CpuOptions(aarch32=True))) as machine:
-        recorder = Recorder(machine)
+        recorder = StopRecorder(machine)
         vcpu = machine.vcpus[0]
         pstate = PSTATE(vcpu.get(CPSR))
         assert pstate.nRW

@@ -9,7 +9,7 @@ from gdbstub.aarch64.sysreg import DBGWCR, EC
 from gdbstub.machine import DebugRegisters
 from tests.contract.conftest import Start
 from tests.contract.programs import ACCESSES, DATA, STORES, at
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 
 READ, WRITE, BOTH = 0b01, 0b10, 0b11
 OLD = bytes(range(0xA0, 0xA8))
@@ -37,14 +37,14 @@ def _watch(lsc: int, *, bas: int = 0xFF, mask: int = 0, gva: int = DATA) -> tupl
     return int(DBGWCR(E=1, PAC=0b11, LSC=lsc, BAS=bas, MASK=mask)), gva
 
 
-def _begin(start: Start) -> Recorder:
+def _begin(start: Start) -> StopRecorder:
     recorder = start(ACCESSES)
     recorder.machine.write_memory(DATA, OLD)
     recorder.machine.vcpus[0].set(X[0], DATA)
     return recorder
 
 
-def _hits(recorder: Recorder, *watches: tuple[int, int], watched: range) -> list[int]:
+def _hits(recorder: StopRecorder, *watches: tuple[int, int], watched: range) -> list[int]:
     """The lines that hit, checked one by one, until BRK; each is let go in between."""
     machine = recorder.machine
     vcpu = machine.vcpus[0]

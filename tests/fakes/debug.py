@@ -62,7 +62,7 @@ class Watch:
 
 
 class Comparators:
-    """What ``Machine.arm`` set, in effect on one vCPU."""
+    """The comparators that ``Machine.arm`` set, for one vCPU."""
 
     def __init__(self, debug: DebugRegisters = DebugRegisters()) -> None:  # noqa: B008
         self._breakpoints: dict[int, int] = {}  # address -> PMC
@@ -80,16 +80,16 @@ class Comparators:
 
     @property
     def armed(self) -> bool:
-        """Whether every instruction must be looked at."""
+        """True if every instruction must be checked."""
         return bool(self._breakpoints or self._watches)
 
     @property
     def watching(self) -> bool:
-        """Whether every access must be looked at."""
+        """True if every access must be checked."""
         return bool(self._watches)
 
     def breaks_at(self, pc: int, el: int) -> bool:
-        """Whether a breakpoint exception comes before the instruction at *pc*."""
+        """Return True if a breakpoint exception comes before the instruction at *pc*."""
         return _selected(self._breakpoints.get(pc, 0), el)
 
     def watched(self, accesses: Sequence[Access], el: int) -> tuple[ESR, int] | None:

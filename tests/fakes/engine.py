@@ -34,7 +34,7 @@ _IMMEDIATE: Final = 0x1F_FFE0
 
 
 class Cause(Enum):
-    """What an instruction did other than to complete."""
+    """Event at an instruction other than its completion."""
 
     SVC = auto()  # PC is past it, as the exception's return address is
     BRK = auto()

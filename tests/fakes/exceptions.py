@@ -32,7 +32,7 @@ _MASKED_EL1H: Final = 0x3C5
 
 
 def _offset(pstate: PSTATE) -> int:
-    """Which quarter of the vector table."""
+    """Return the offset of the quarter of the vector table."""
     if pstate.EL == 0:
         return 0x400
     return 0x200 if pstate.SP else 0x000

@@ -7,11 +7,12 @@ each time. It models no MMU faults and no timer. Without a device, reads where n
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from gdbstub.aarch64.registers import PC, Register
+from gdbstub.aarch64.registers import PC
 from gdbstub.errors import MachineError
 from gdbstub.machine import (
+    Capabilities,
     DebugExit,
     DebugRegisters,
     Exit,
@@ -27,6 +28,9 @@ from tests.fakes.clock import Clock
 from tests.fakes.device import Device
 from tests.fakes.ram import BASE, Ram
 from tests.fakes.vcpu import FakeVcpu
+
+if TYPE_CHECKING:
+    from gdbstub.architecture import Register
 
 Load = Callable[["FakeMachine"], None]
 
@@ -88,6 +92,10 @@ class FakeMachine:
     @property
     def vcpus(self) -> Sequence[FakeVcpu]:
         return self._vcpus
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(reset=self, time=self, comparison=self, about=self, counts=self)
 
     @property
     def about(self) -> Mapping[str, str]:

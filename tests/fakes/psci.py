@@ -6,7 +6,8 @@ It knows of an instruction set and of debugging nothing: calls, arguments and po
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from gdbstub.aarch64.registers import PC, Register, X
+from gdbstub.aarch64.registers import PC, X
+from gdbstub.architecture import Register
 from gdbstub.machine import Power, SystemEventKind
 
 VERSION: Final = 0x8400_0000
@@ -28,7 +29,7 @@ _AFFINITY: Final = 0xFF_00FF_FFFF
 
 
 class Core(Protocol):
-    """What a call may do to a vCPU."""
+    """Interface of a vCPU for PSCI calls."""
 
     power: Power
 

@@ -20,12 +20,12 @@ from gdbstub.aarch64.registers import (
     SP_EL1,
     SPSR_EL1,
     SYSTEM_REGISTERS,
-    Register,
     V,
     X,
     stack_pointer,
 )
 from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.architecture import Register
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 
 EL0t: Final = 0b0000

@@ -1,4 +1,4 @@
-"""The oracle of the step tests against an emulated CPU: where execution goes after a branch."""
+"""The oracle of the step tests against an emulated CPU: the address after a branch."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, PC, X
 from gdbstub.machine import DebugRegisters
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 from tests.fakes.assembler import assemble
 from tests.fakes.machine import fake_machine
 from tests.fakes.ram import BASE
@@ -32,7 +32,7 @@ def test_where_a_branch_goes(text: str) -> None:
     word = int.from_bytes(image[16:20], "little")
     machine = fake_machine(image)
     try:
-        recorder, vcpu = Recorder(machine), machine.vcpus[0]
+        recorder, vcpu = StopRecorder(machine), machine.vcpus[0]
         machine.arm(DebugRegisters())
         for value, nzcv in itertools.product(VALUES, range(16)):
             cpsr = nzcv << 28 | 0x3C5

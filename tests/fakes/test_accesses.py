@@ -1,4 +1,4 @@
-"""What loads and stores access, by their words: compared with an emulator that executes them."""
+"""The range that a load or store accesses, compared with an emulator that executes it."""
 
 import pytest
 
@@ -75,6 +75,64 @@ def test_decoded_as_executed(text: str) -> None:
 )
 def test_what_is_not_known_is_none(text: str) -> None:
     word = int.from_bytes(assemble(f".arch armv8.5-a+sve\n{text}"), "little")
+    assert accessed(word, BASE, lambda _: DATA) is None
+
+
+# Newer than the emulator and the assembler: words as LLVM makes them.
+@pytest.mark.parametrize(
+    ("word", "offset", "size"),
+    [
+        (0x99000A18, -8, 8),  # stilp w24, w0, [x16, #-8]!
+        (0xD9010A39, -16, 16),  # stilp x25, x1, [x17, #-16]!
+        (0x99021A5A, 0, 8),  # stilp w26, w2, [x18]
+        (0x99440A9C, 0, 8),  # ldiapp w28, w4, [x20], #8
+        (0xD9471AFF, 0, 16),  # ldiapp xzr, x7, [x23]
+        (0x998009E3, -4, 4),  # stlr w3, [x15, #-4]!
+        (0xD9800BE3, -8, 8),  # stlr x3, [sp, #-8]!
+        (0x99C009E3, 0, 4),  # ldapr w3, [x15], #4
+        (0xD9C009E3, 0, 8),  # ldapr x3, [x15], #8
+        (0x1D1FF9E3, -1, 1),  # stlur b3, [x15, #-1]
+        (0x5D0029E3, 2, 2),  # stlur h3, [x15, #2]
+        (0xDD5F79E3, -9, 8),  # ldapur d3, [x15, #-9]
+        (0x1DC0ABE3, 10, 16),  # ldapur q3, [sp, #10]
+        (0x4D0187E3, 0, 8),  # stl1 {v3.d}[1], [sp]
+        (0xC95F7FE9, 0, 8),  # ldtxr x9, [sp]
+        (0x8902FFE4, 0, 4),  # stltxr w2, w4, [sp]
+        (0xE95FF455, 504, 16),  # ldtp x21, x29, [x2, #504]
+        (0xE88117E3, 0, 16),  # sttp x3, x5, [sp], #16
+        (0xEDE07437, -1024, 32),  # ldtp q23, q29, [x1, #-1024]!
+        (0xC9807C41, 0, 8),  # cast x0, x1, [x2]
+        (0x49807C82, 0, 16),  # caspt x0, x1, x2, x3, [x4]
+        (0x192784BF, 0, 4),  # swpt w7, wzr, [x5]
+        (0x592907FF, 0, 8),  # ldtadd x9, xzr, [sp]
+        (0x38209081, 0, 8),  # rcwclr x0, x1, [x4]
+        (0x7863A3E5, 0, 8),  # rcwsswpl x3, x5, [sp]
+        (0x1920A081, 0, 16),  # rcwswpp x1, x0, [x4]
+        (0x59200C86, 0, 16),  # rcwscasp x0, x1, x6, x7, [x4]
+    ],
+)
+def test_newer_architectures(word: int, offset: int, size: int) -> None:
+    assert accessed(word, BASE, lambda _: DATA) == range(DATA + offset, DATA + offset + size)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        0xDC000000,  # a literal that would be a vector's prefetch
+        0xF9C00000,  # ldr with size 3 and opc 3
+        0xB9C00000,  # ldr with size 2 and opc 3
+        0x7D800000,  # a vector of 16 bytes with size 1
+        0xF8800400,  # a prefetch with post-index
+        0x3C000800,  # an unprivileged vector
+        0xF8600800,  # a register offset with option 0
+        0x68400000,  # ldnp with the encoding of ldpsw
+        0xB8309000,  # ld<op> with the encoding of st64b, of 4 bytes
+        0x0D00C000,  # st1r
+        0x8C407000,  # ld1 with bit 31
+        0xCDC00000,
+    ],
+)
+def test_what_is_not_allocated_is_none(word: int) -> None:
     assert accessed(word, BASE, lambda _: DATA) is None
 
 

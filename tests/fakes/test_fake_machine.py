@@ -1,4 +1,4 @@
-"""What the fake does beyond the contract: Unicorn's quirks put right, KVM's odd corners."""
+"""The fake machine beyond the contract: corrections of Unicorn, and details of KVM."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,23 +16,23 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.machine import DebugExit, DebugRegisters
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 from tests.fakes.assembler import assemble
 from tests.fakes.machine import FakeMachine, fake_machine
 from tests.fakes.ram import BASE
 
-Start = Callable[..., tuple[FakeMachine, Recorder]]
+Start = Callable[..., tuple[FakeMachine, StopRecorder]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     machines: list[FakeMachine] = []
 
-    def make(text: str, *, vcpus: int = 1) -> tuple[FakeMachine, Recorder]:
+    def make(text: str, *, vcpus: int = 1) -> tuple[FakeMachine, StopRecorder]:
         machine = fake_machine(assemble(text), vcpus=vcpus)
         machines.append(machine)
         machine.arm(DebugRegisters(enabled=True))
-        return machine, Recorder(machine)
+        return machine, StopRecorder(machine)
 
     yield make
     for machine in machines:

@@ -1,4 +1,4 @@
-"""What a few instructions do, from values to values: compared with an emulator of them."""
+"""The simulated effect of a few instructions, compared with an emulator."""
 
 from collections.abc import Iterator
 

@@ -7,8 +7,9 @@ business.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, PC, Register, X
+from gdbstub.aarch64.registers import CNTVCT_EL0, PC, X
 from gdbstub.aarch64.sysreg import ESR
+from gdbstub.architecture import Register
 from gdbstub.machine import (
     DebugExit,
     DebugRegisters,

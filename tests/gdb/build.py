@@ -15,7 +15,7 @@ _FLAGS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class BuiltGuest:
     """``image`` is what lies at 0x4000_0000 at first; ``code_size`` of it is never written."""
 
     elf: Path
@@ -23,7 +23,7 @@ class Guest:
     code_size: int
 
 
-def build(directory: Path, source: Path = _HERE / "guest.c", *more: str) -> Guest:
+def build(directory: Path, source: Path = _HERE / "guest.c", *more: str) -> BuiltGuest:
     """Build *source* with *more* options for the compiler."""
     elf, binary = directory / "guest.elf", directory / "guest.bin"
     script = _HERE / "guest.ld"
@@ -33,4 +33,4 @@ def build(directory: Path, source: Path = _HERE / "guest.c", *more: str) -> Gues
     with elf.open("rb") as file:
         text = ELFFile(file).get_section_by_name(".text")
         assert text is not None
-        return Guest(elf, binary.read_bytes(), text["sh_size"])
+        return BuiltGuest(elf, binary.read_bytes(), text["sh_size"])

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.gdb.build import Guest
+from tests.gdb.build import BuiltGuest
 from tests.gdb.served import Served, guest, serving
 from tests.gdb.stub import Stub
 
@@ -22,7 +22,7 @@ Serve = Callable[..., "Client"]
 class Client(Served):
     """Runs gdb against one stub, as often as wanted."""
 
-    def __init__(self, stub: Stub, guest: Guest) -> None:
+    def __init__(self, stub: Stub, guest: BuiltGuest) -> None:
         super().__init__(stub, guest)
         #: How gdb attaches.
         self.target = "remote"

@@ -6,14 +6,14 @@ from typing import Final
 from gdbstub.aarch64.registers import PC, VBAR_EL1
 from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from tests.fakes.machine import FakeMachine
-from tests.gdb.build import Guest
+from tests.gdb.build import BuiltGuest
 
 LINKED: Final = 0x4000_0000
 OFFSET: Final = 0x3_0000
 
 
-def program(guest: Guest) -> GuestProgram:
-    """Its first bytes are its banner, its first address is its vectors'."""
+def program(guest: BuiltGuest) -> GuestProgram:
+    """Build a program whose first bytes are its banner and whose first address is its vectors'."""
     kernel = LinkedKernel(
         start=LINKED,
         vectors=(LINKED,),
@@ -25,9 +25,9 @@ def program(guest: Guest) -> GuestProgram:
 
 
 def moved_machine(
-    guest: Guest, offset: int = OFFSET, *, vectors_are_set: bool = True
+    guest: BuiltGuest, offset: int = OFFSET, *, vectors_are_set: bool = True
 ) -> FakeMachine:
-    """It is *offset* above, and at its first instruction."""
+    """Return a machine at its first instruction, the program *offset* above its link address."""
 
     def load(machine: FakeMachine) -> None:
         machine.write_memory(LINKED + offset, guest.image)

@@ -1,4 +1,4 @@
-"""What the rings of both debuggers share: a guest, and a stub that serves it to them."""
+"""Fixtures for the tests with GDB and with LLDB: a guest, and a stub that serves it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,14 +7,14 @@ from typing import TypeVar
 import pytest
 
 from tests.fakes.machine import fake_machine
-from tests.gdb.build import Guest, build
+from tests.gdb.build import BuiltGuest, build
 from tests.gdb.stub import Stub
 
 
 class Served:
     """A debugger's side of one stub; a subclass runs the debugger."""
 
-    def __init__(self, stub: Stub, guest: Guest) -> None:
+    def __init__(self, stub: Stub, guest: BuiltGuest) -> None:
         self.stub = stub
         self.guest = guest
 
@@ -29,15 +29,15 @@ Client = TypeVar("Client", bound=Served)
 
 
 @pytest.fixture(scope="session")
-def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
+def guest(tmp_path_factory: pytest.TempPathFactory) -> BuiltGuest:
     return build(tmp_path_factory.mktemp("guest"))
 
 
-def serving(client: Callable[[Stub, Guest], Client]) -> object:
+def serving(client: Callable[[Stub, BuiltGuest], Client]) -> object:
     """Make the fixture ``serve``: ``serve(vcpus=…)`` gives a debugger to call."""
 
     @pytest.fixture(name="serve")
-    def serve(guest: Guest) -> Iterator[Callable[..., Client]]:
+    def serve(guest: BuiltGuest) -> Iterator[Callable[..., Client]]:
         with ExitStack() as stack:
 
             def make(*, vcpus: int = 1) -> Client:

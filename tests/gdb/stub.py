@@ -5,34 +5,31 @@ import queue
 import threading
 from typing import Final, Self
 
+from gdbstub.cli.serve import STOP_WAIT_SECONDS
+from gdbstub.debug.observer import Observer
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-from gdbstub.monitor import MonitoredDebugger
+from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Tcp
 from gdbstub.protocol.server import Server
-from gdbstub.target import Resume
 from tests.fakes.machine import FakeMachine
 
 _BOUND: Final = 10.0  # seconds
 
 
-class Observed(MonitoredDebugger):
-    """A debugger that says what was asked of it, so that a test can wait for it."""
+class Happenings(Observer):
+    """What was asked of a debugger, so that a test can wait for it."""
 
-    def __init__(self, machine: FakeMachine, program: GuestProgram) -> None:
-        self.happened: queue.Queue[str] = queue.Queue()
-        super().__init__(machine, program)
+    def __init__(self) -> None:
+        self.queue: queue.Queue[str] = queue.Queue()
 
-    def resume(self, resume: Resume) -> None:
-        super().resume(resume)
-        self.happened.put("resume")
+    def resumed(self) -> None:
+        self.queue.put("resume")
 
-    def release(self) -> None:
-        super().release()
-        self.happened.put("release")
+    def client_left(self) -> None:
+        self.queue.put("release")
 
-    def kill(self) -> None:
-        super().kill()
-        self.happened.put("kill")
+    def killed(self) -> None:
+        self.queue.put("kill")
 
 
 class Stub:
@@ -41,7 +38,9 @@ class Stub:
     def __init__(self, machine: FakeMachine, program: GuestProgram = NO_PROGRAM) -> None:
         self.machine = machine
         self.remote = ""
-        self._debugger = Observed(machine, program)
+        self._debugger = monitored_debugger(machine, program)
+        self._happenings = Happenings()
+        self._debugger.observers.append(self._happenings)
         self._ready: queue.Queue[str] = queue.Queue()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
@@ -61,7 +60,7 @@ class Stub:
 
     def expect(self, what: str) -> None:
         """Wait until *what* has been asked of the debugger, and done; older news is dropped."""
-        while self._debugger.happened.get(timeout=_BOUND) != what:
+        while self._happenings.queue.get(timeout=_BOUND) != what:
             pass
 
     def expect_end(self) -> None:
@@ -73,7 +72,7 @@ class Stub:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        server = Server(self._debugger, Tcp("127.0.0.1", 0))
+        server = Server(self._debugger, Tcp("127.0.0.1", 0), stop_wait_timeout=STOP_WAIT_SECONDS)
         await server.start()
         self._ready.put(server.remote)
         ended = asyncio.ensure_future(server.wait_ended())

@@ -1,4 +1,4 @@
-"""What gdb compiles for the agent, evaluated here, against what gdb says itself.
+"""Agent expressions that gdb compiles, evaluated here and compared with gdb's own results.
 
 ``maint agent-eval`` shows the bytecode that a condition would be sent as, and ``maint
 agent-printf`` that of a dprintf; ``print`` and ``printf`` are the judges.
@@ -22,7 +22,6 @@ class Halted:
 
     def __init__(self, machine: FakeMachine) -> None:
         self._machine = machine
-        self.variables: dict[int, int] = {}
         vcpu = machine.vcpus[0]
         self._rows = {row.number: row for row in X}
         self._rows[31] = stack_pointer(PSTATE(vcpu.get(CPSR)))

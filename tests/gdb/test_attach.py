@@ -62,8 +62,8 @@ def test_power_off_is_a_normal_exit(gdb: Client) -> None:
 
 def test_a_gdb_killed_while_halted_leaves_nothing_behind(gdb: Client) -> None:
     process = gdb.begin(
-        "break touch", "hbreak factorial", "watch watched", "continue",
-        "break spin", "continue",
+        "monitor break prefer software", "break touch", "hbreak factorial", "watch watched",
+        "continue", "break spin", "continue",
         "shell echo waiting; kill -STOP $PPID",  # the shell's parent is gdb
     )  # fmt: skip
     assert process.stdout
@@ -82,7 +82,10 @@ def test_a_gdb_killed_while_halted_leaves_nothing_behind(gdb: Client) -> None:
 
 
 def test_a_gdb_killed_while_the_guest_runs_leaves_nothing_behind(gdb: Client) -> None:
-    process = gdb.begin("tbreak spin", "continue", "break touch", "watch watched", "continue")
+    process = gdb.begin(
+        "monitor break prefer software", "tbreak spin", "continue",
+        "break touch", "watch watched", "continue",
+    )  # fmt: skip
     gdb.stub.expect("resume")
     assert process.stdout
     for line in process.stdout:

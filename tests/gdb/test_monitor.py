@@ -1,4 +1,4 @@
-"""What a person gets who types ``monitor …`` in a real gdb."""
+"""The output of ``monitor …`` in a real gdb."""
 
 import re
 
@@ -63,10 +63,24 @@ def test_where_an_address_lies(gdb: Client) -> None:
 
 def test_a_dump_shows_breakpoints_that_are_in_ram(gdb: Client) -> None:
     said = gdb(
+        "monitor break prefer software",
         "set breakpoint always-inserted on", "break *0x40000004", "break *0x4000000c", "continue",
         "continue", "monitor dump 0x40000000 16",
     )  # fmt: skip
     assert re.search(r"^0x0040000000  .{11} 20 b7 21 d4", said, re.M), said
+
+
+def test_a_breakpoint_says_what_serves_it_and_why(gdb: Client) -> None:
+    said = gdb(
+        "break *0x40000004", "hbreak *0x4000000c", "continue", "monitor break list",
+        "monitor break prefer software", "monitor break prefer",
+        "continue", "monitor break list", "monitor break prefer none",
+    )  # fmt: skip
+    assert re.search(r"^break +0x40000004 .* armed  comparator: writable page$", said, re.M), said
+    assert re.search(r"^hbreak +0x4000000c .* armed  comparator$", said, re.M), said
+    assert said.count("A BRK serves a software breakpoint wherever one may be") == 2
+    assert re.search(r"^break +0x40000004 .* armed  BRK at 0x40000004$", said, re.M), said
+    assert "'none' is not auto or software or hardware" in said
 
 
 def test_info_says_what_is_debugged(serve: Serve) -> None:
@@ -88,15 +102,16 @@ def test_stats_counts_what_was_done(gdb: Client) -> None:
 
 def test_break_list_says_what_is_armed_where(gdb: Client) -> None:
     said = gdb(
-        "monitor break list", "break touch", "hbreak spin", "watch watched",
-        "continue", "monitor break list", "delete", "stepi", "monitor break list",
+        "monitor break list", "monitor break prefer software", "break touch",
+        "hbreak spin", "watch watched", "continue", "monitor break list", "delete", "stepi",
+        "monitor break list",
     )  # fmt: skip
     assert "No breakpoint, no watchpoint.\n" in said
     first, second = said.split("\nkind ")[1:]
     # GDB has taken them back at the stop; they are in the guest all the same.
-    assert re.search(r"^break +(0x4000\w+) +4 +1 +0 +armed +\1$", first, re.M), first
-    assert re.search(r"^hbreak +0x4000\w+ +4 +0 +0 +armed$", first, re.M), first
-    assert re.search(r"^watch +0x4000\w+ +\d+ +0 +0 +armed$", first, re.M), first
+    assert re.search(r"^break +(0x4000\w+) +4 +1 +0 +armed +BRK at \1$", first, re.M), first
+    assert re.search(r"^hbreak +0x4000\w+ +4 +0 +0 +armed +comparator$", first, re.M), first
+    assert re.search(r"^watch +0x4000\w+ +\d+ +0 +0 +armed +comparator$", first, re.M), first
     assert re.search(r"^DBGBCR0_EL1 0x1e7 +DBGBVR0_EL1 0x4000\w+ +DBGBCR\(BAS=0xf", first, re.M)
     assert re.search(r"^DBGWCR0_EL1 0x\w+ +DBGWVR0_EL1 0x4000\w+ +DBGWCR\(BAS=", first, re.M)
     assert re.search(r"^break +0x4000\w+ +4 +1 +0 +out$", second, re.M), second

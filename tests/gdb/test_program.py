@@ -1,4 +1,4 @@
-"""What gdb makes of what it is told of the guest's program."""
+"""gdb with the stub's information on the guest's program."""
 
 import re
 import subprocess
@@ -9,14 +9,14 @@ import pytest
 
 from gdbstub.linux.kaslr import GuestProgram
 from tests.fakes.machine import fake_machine
-from tests.gdb.build import Guest
+from tests.gdb.build import BuiltGuest
 from tests.gdb.conftest import Client
 from tests.gdb.moved import OFFSET, moved_machine, program
 from tests.gdb.stub import Stub
 
 
 @pytest.fixture
-def moved(guest: Guest) -> Iterator[Client]:
+def moved(guest: BuiltGuest) -> Iterator[Client]:
     """Gdb against a kernel that is elsewhere than it was linked."""
     with Stub(moved_machine(guest), program(guest)) as stub:
         yield Client(stub, guest)
@@ -36,7 +36,7 @@ def test_symbols_go_where_the_kernel_is(moved: Client) -> None:
 
 
 def test_a_kernel_that_has_not_moved_leaves_another_programs_symbols_alone(
-    guest: Guest, tmp_path: Path
+    guest: BuiltGuest, tmp_path: Path
 ) -> None:
     other = tmp_path / "prog"
     subprocess.run(
@@ -46,11 +46,11 @@ def test_a_kernel_that_has_not_moved_leaves_another_programs_symbols_alone(
     )  # fmt: skip
     with Stub(moved_machine(guest, 0), program(guest)) as stub:
         assert '"_start" is at 0x40000000 in' in Client(stub, guest)("info address _start")
-        client = Client(stub, Guest(other, b"", 0))
+        client = Client(stub, BuiltGuest(other, b"", 0))
         assert '"_start" is at 0x500000 in' in client("info address _start")
 
 
-def test_monitor_kaslr_says_what_to_paste(guest: Guest) -> None:
+def test_monitor_kaslr_says_what_to_paste(guest: BuiltGuest) -> None:
     """Asked by a gdb that attached too early, and pasted there."""
     paste = f"symbol-file {guest.elf} -o {OFFSET:#x}"
     with Stub(moved_machine(guest, vectors_are_set=False), program(guest)) as stub:
@@ -58,7 +58,7 @@ def test_monitor_kaslr_says_what_to_paste(guest: Guest) -> None:
             "monitor kaslr", "info symbol $pc", "set var $VBAR_EL1 = 0x40030000", "monitor kaslr",
             paste, "info symbol $pc", "tbreak touch", "continue", "monitor kaslr",
         )  # fmt: skip
-    assert "vCPU 0: VBAR_EL1 is 0x0, where none of its vectors can be\n" in said
+    assert "vCPU 0: VBAR_EL1 is 0x0, where none of the kernel's vector tables can be\n" in said
     assert "\n  break *0x40000000\n" in said
     assert "No symbol matches $pc" in said
     assert "The kernel is 0x30000 above where it was linked: VBAR_EL1 of vCPU 0 has its" in said
@@ -74,21 +74,21 @@ def test_where_it_was_is_remembered(moved: Client) -> None:
         "monitor kaslr",
         "monitor reset", "monitor kaslr",
     )  # fmt: skip
-    first, second, third = re.findall(r"^The kernel.*|^Where the kernel.*", said, re.M)
+    first, second, third = re.findall(r"^The kernel.*|^Cannot locate.*", said, re.M)
     assert first.endswith(" above where it was linked: it is where it was, as vCPU 0 sees.")
-    assert second == "Where the kernel is cannot be told."
+    assert second == "Cannot locate the kernel."
     assert third.endswith(" VBAR_EL1 of vCPU 0 has its vectors.")
 
 
-def test_what_to_do_is_said_where_it_helps(guest: Guest) -> None:
+def test_what_to_do_is_said_where_it_helps(guest: BuiltGuest) -> None:
     """Before the MMU is on, and at EL0; in the kernel VBAR_EL1 is what it is."""
     with Stub(moved_machine(guest, vectors_are_set=False), program(guest)) as stub:
         said = Client(stub, guest)(
             "monitor kaslr", "set var $SCTLR_EL1 = $SCTLR_EL1 | 1", "monitor kaslr",
             "set var $cpsr = 0", "monitor kaslr",
         )  # fmt: skip
-    early, in_the_kernel, in_a_program = said.split("Where the kernel is cannot be told.\n")[1:]
-    assert "Until it has set its vectors nothing tells." in early
+    early, in_the_kernel, in_a_program = said.split("Cannot locate the kernel.\n")[1:]
+    assert "It can be located once it has set VBAR_EL1." in early
     assert re.fullmatch(r"vCPU 0: VBAR_EL1 is 0x0, .*\n", in_the_kernel)
     assert "the kernel may be unmapped and its vectors put aside (KPTI)" in in_a_program
 
@@ -109,14 +109,14 @@ def without_a_file(stub: Stub, command: str) -> str:
     ).stdout  # fmt: skip
 
 
-def test_gdb_finds_the_program_by_itself(guest: Guest) -> None:
+def test_gdb_finds_the_program_by_itself(guest: BuiltGuest) -> None:
     with Stub(moved_machine(guest), program(guest)) as stub:
         said = without_a_file(stub, "info symbol $pc")
     assert f"Reading symbols from {guest.elf}..." in said
     assert "_start in section .text" in said
 
 
-def test_a_file_that_is_not_there_troubles_nobody(guest: Guest) -> None:
+def test_a_file_that_is_not_there_troubles_nobody(guest: BuiltGuest) -> None:
     with Stub(fake_machine(guest.image), GuestProgram("/nowhere/vmlinux")) as stub:
         assert "= (void (*)()) 0x40000000\n" in without_a_file(stub, "print $pc")
     with Stub(fake_machine(guest.image), GuestProgram("/nowhere/vmlinux")) as stub:

@@ -1,4 +1,4 @@
-"""What gdb shows of system registers, and what it is told when one is written."""
+"""System registers in gdb, and errors of writes to them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The example of docs/library.md under a real GDB, from its first instruction to its last."""
+"""The examples of docs/library.md under a real GDB, from the first instruction to the last."""
 
 import asyncio
 import os
@@ -17,18 +17,27 @@ import gdbstub
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = EXAMPLES / "unicorn_aarch64.py"
-#: As the program's first lines say.
-COMPILE = re.compile(r"aarch64-linux-gnu-gcc .*(?= -o)")
+X86_EXAMPLE = EXAMPLES / "unicorn_x86_64.py"
 GDB = ("gdb-multiarch", "-nx", "-nh", "-batch", "-ex", "set confirm off", "-ex", "set width 0")
+
+
+def compiled(directory: Path, compiler: str) -> Path:
+    """The program, made by the command with *compiler* that its first lines show."""
+    source, elf = EXAMPLES / "program.c", directory / "program.elf"
+    said = re.search(f"{compiler} .*(?= -o)", source.read_text())
+    assert said
+    subprocess.run([*said[0].split(), "-o", elf, source], check=True)
+    return elf
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source, elf = EXAMPLES / "program.c", tmp_path_factory.mktemp("example") / "program.elf"
-    said = COMPILE.search(source.read_text())
-    assert said
-    subprocess.run([*said[0].split(), "-o", elf, source], check=True)
-    return elf
+    return compiled(tmp_path_factory.mktemp("example"), "aarch64-linux-gnu-gcc")
+
+
+@pytest.fixture(scope="module")
+def x86_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("x86-example"), "x86_64-linux-gnu-gcc")
 
 
 async def begin(remote: str, program: Path, *commands: str) -> asyncio.subprocess.Process:
@@ -57,12 +66,12 @@ async def finish(gdb: asyncio.subprocess.Process) -> str:
 
 
 class Example:
-    """The example as a process of its own."""
+    """An example as a process of its own."""
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, example: Path = EXAMPLE) -> None:
         self._program = program
         self.process = subprocess.Popen(
-            [sys.executable, EXAMPLE, program, "localhost:0"], stdout=subprocess.PIPE, text=True
+            [sys.executable, example, program, "localhost:0"], stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout
         self._remote = self.process.stdout.readline().strip()
@@ -74,6 +83,14 @@ class Example:
 @pytest.fixture
 def example(program: Path) -> Iterator[Example]:
     example = Example(program)
+    with example.process as process:
+        yield example
+        process.kill()
+
+
+@pytest.fixture
+def x86_example(x86_program: Path) -> Iterator[Example]:
+    example = Example(x86_program, X86_EXAMPLE)
     with example.process as process:
         yield example
         process.kill()
@@ -127,8 +144,9 @@ async def test_kill_ends_the_example(example: Example) -> None:
     assert example.process.wait(10) == 0
 
 
-def test_it_is_as_short_as_it_is_said_to_be() -> None:
-    assert len(EXAMPLE.read_text().splitlines()) < 100
+@pytest.mark.parametrize("example", [EXAMPLE, X86_EXAMPLE], ids=lambda path: path.stem)
+def test_it_is_as_short_as_it_is_said_to_be(example: Path) -> None:
+    assert len(example.read_text().splitlines()) < 100
 
 
 async def test_conditions_and_dprintf_are_evaluated_in_the_example(example: Example) -> None:
@@ -141,3 +159,44 @@ async def test_conditions_and_dprintf_are_evaluated_in_the_example(example: Exam
     # The third call of ``square`` is the first stop, and no call of ``add`` is any.
     assert len(re.findall(r"Packet received: T05", said)) == 1
     assert re.findall(r"^adds to (\d+)$", said, re.M) == ["0", "1", "5", "14"]
+
+
+async def test_x86_64_from_the_first_instruction_to_the_last(x86_example: Example) -> None:
+    said = await x86_example.gdb(
+        *("show architecture", "break square", "continue", "info registers rdi rip eflags"),
+        *("print n", "backtrace", "next", "print result", "finish", "delete"),
+        *("print $before = $pc", "stepi", "print (long) $pc - (long) $before", "x/i $pc"),
+        *("watch total", "continue", "info symbol $pc", "continue", "delete", "print $st0"),
+        *("print &total", "set var total = 100", "print total", "set var $r9 = 7", "print $r9"),
+        *("x/4xb &total", "info threads", "continue"),
+    )
+    assert "i386:x86-64" in said
+    assert "Breakpoint 1, square (n=1)" in said
+    assert re.search(r"^rdi +0x1 +1$", said, re.MULTILINE)
+    assert re.search(r"^rip +0x[0-9a-f]+ +0x[0-9a-f]+ <square\+\d+>$", said, re.MULTILINE)
+    assert re.search(r"^eflags +0x[0-9a-f]+ ", said, re.MULTILINE)
+    assert re.search(r"^#1 +0x[0-9a-f]+ in _start \(\)", said, re.MULTILINE)
+    assert "$2 = 1" in said  # result
+    assert "Value returned is $3 = 1" in said
+    assert "$5 = 2" in said  # mov %eax,%edi: an instruction may have any length
+    assert re.search(r"^=> 0x[0-9a-f]+ <_start\+\d+>:\s+call ", said, re.MULTILINE)
+    assert re.search(r"Old value = 0\s+New value = 1\b", said)
+    assert re.search(r"^add \+ \d+ in section", said, re.MULTILINE)
+    assert re.search(r"Old value = 1\s+New value = 5\b", said)
+    assert "$6 = <unavailable>" in said
+    assert "$8 = 100" in said
+    assert "$9 = 7" in said
+    assert re.search(r":\s+0x64\s+0x00\s+0x00\s+0x00$", said, re.MULTILINE)
+    assert re.search(r'\* 1 +Thread 1 "main" \(halted\)', said)
+    # 1 and 4 were added before it was 100, 9 and 16 behind.
+    assert "exited with code 0175]" in said  # 125
+    assert x86_example.process.wait(10) == 0
+
+
+async def test_x86_64_conditions_and_kill(x86_example: Example) -> None:
+    said = await x86_example.gdb(
+        "break square if total == 5", "continue", "print n", "info registers rsp", "kill"
+    )
+    assert "$1 = 3" in said
+    assert "killed]" in said
+    assert x86_example.process.wait(10) == 0

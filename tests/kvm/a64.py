@@ -1,4 +1,4 @@
-"""Where execution goes after an instruction: an oracle of its own (Arm ARM C4.1, C6.2).
+"""The next PC after an instruction: an independent oracle (Arm ARM C4.1, C6.2).
 
 It imports nothing, since gdb's Python runs it, too. Exceptions are not its business.
 """
@@ -18,7 +18,7 @@ def signed(word: int, low: int, bits: int) -> int:
 
 
 def holds(condition: int, cpsr: int) -> bool:
-    """Whether a condition is met by NZCV (C1.2.4)."""
+    """Return True if NZCV meets a condition (C1.2.4)."""
     n, z, c, v = (cpsr >> bit & 1 for bit in (31, 30, 29, 28))
     met = (z, c, n, v, c & ~z, n == v, n == v and not z, True)[condition >> 1]
     return bool(met) != (condition & 1 == 1 and condition != 0b1111)

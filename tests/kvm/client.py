@@ -71,5 +71,5 @@ def stop_fields(reply: str) -> dict[str, str]:
 
 
 def stop_pc(fields: dict[str, str]) -> int:
-    """Where it stopped, by the expedited PC."""
+    """Return the expedited PC of the stop."""
     return int.from_bytes(bytes.fromhex(fields["20"]), "little")

@@ -19,7 +19,7 @@ GUESTS = Path(__file__).parent / "guests"
 
 @pytest.fixture(scope="session", autouse=True)
 def _host(pytestconfig: pytest.Config) -> None:
-    """Where there is no arm64 KVM, every stub of this ring joins the one lab of the run."""
+    """Let every stub of these tests use the lab of the run, where there is no arm64 KVM."""
     if not NATIVE_KVM:
         lab_alone(pytestconfig)
 

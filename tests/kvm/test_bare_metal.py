@@ -1,4 +1,4 @@
-"""Every kind of breakpoint on a program of our own, packet by packet and under gdb."""
+"""Every kind of breakpoint in a bare-metal program, packet by packet and under gdb."""
 
 import re
 import statistics

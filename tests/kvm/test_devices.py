@@ -1,4 +1,4 @@
-"""Where nothing is: reads give 0, writes are ignored, and each address is worth one warning."""
+"""Addresses without a device: reads give 0, writes are ignored, one warning for each address."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What debugs and traces inside a Linux guest works while that is debugged from outside."""
+"""Debuggers and tracers inside a Linux guest that is debugged from outside."""
 
 import re
 from pathlib import Path

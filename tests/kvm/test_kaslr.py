@@ -30,7 +30,7 @@ def test_a_kernel_with_kaslr_is_found(vmlinux: Path, kernel: Built) -> None:
             "detach",
         )  # fmt: skip
         first, second = said.split("SIGTRAP")
-        assert "VBAR_EL1 is 0x0, where none of its vectors can be" in first
+        assert "VBAR_EL1 is 0x0, where none of the kernel's vector tables can be" in first
         assert f"\n  break *{start:#x}\n" in first
         found = _FOUND.search(second)
         assert found, said

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.errors import LabError
 from gdbstub.lab.boot import PREFIX
-from gdbstub.lab.errors import LabError
 from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.port_forwards import PortForward, TcpForward, UnixForward
-from gdbstub.lab.remote_run import RemoteRun, Request
+from gdbstub.lab.remote_run import RemoteRun, RunRequest
 
 LAB = [sys.executable, "-c", "from gdbstub.cli.lab import lab; lab()"]
 EVERY_BYTE = bytes(range(256)) * 1024
@@ -197,7 +197,7 @@ def start(stub: Path, lab: Lab, forward: PortForward, tmp_path: Path) -> tuple[R
         heard.set()
 
     with (tmp_path / "console").open("wb") as console:
-        request = Request(
+        request = RunRequest(
             [guest],
             forward,
             record=tmp_path / "record",
@@ -247,9 +247,9 @@ def test_a_remote_run_over_stdio(lab: Lab, stub: Path, tmp_path: Path) -> None:
     (tmp_path / "guest").write_text("the guest")
     program = f"""
 from pathlib import Path
-from gdbstub.lab.remote_run import RemoteRun, Request
+from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.lab.port_forwards import StdioForward
-request = Request([Path("guest")], StdioForward(), command=["python3", {lab.put(stub)!r}])
+request = RunRequest([Path("guest")], StdioForward(), command=["python3", {lab.put(stub)!r}])
 with RemoteRun(request, lambda *_: None) as run:
     raise SystemExit(run.wait(20))
 """
@@ -269,7 +269,7 @@ def test_a_way_in_that_cannot_be_had_is_known_before_a_boot(tmp_path: Path) -> N
             (UnixForward(tmp_path / "no" / "socket"), "directory is absent"),
         ):
             with pytest.raises(LabError, match=why):
-                RemoteRun(Request([], forward), lambda *_: None)
+                RemoteRun(RunRequest([], forward), lambda *_: None)
 
 
 def test_a_lab_that_is_gone_is_one_clear_line(

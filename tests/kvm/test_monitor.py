@@ -49,7 +49,9 @@ def test_where_the_kernel_lies(kernel: str) -> None:
 
 def test_break_list_and_regs(kernel: str) -> None:
     # A comparator serves it: it was asked for before the MMU was on.
-    assert re.search(r"^break +(0xffff\w+) +4 +1 +0 +armed$", kernel, re.M), kernel
+    assert re.search(
+        r"^break +(0xffff\w+) +4 +1 +0 +armed +comparator: not mapped$", kernel, re.M
+    ), kernel
     assert re.search(r"^SCTLR_EL1  0x\w+  M C SA ", kernel, re.M), kernel
 
 
@@ -76,6 +78,7 @@ def test_stats(kernel: str) -> None:
     for name in ("DEBUG", "KVM_RUN", "KVM_GET_ONE_REG", "KVM_SET_GUEST_DEBUG", "KVM_CREATE_VCPU"):
         assert re.search(rf"^{name} +[1-9]\d*$", kernel, re.M), kernel
     assert re.search(r"^vCont; +\d+ +\d+\.\d$", kernel, re.M), kernel
+    assert re.search(r"^instructions +[1-9]\d* +[1-9]\d*$", kernel, re.M), kernel
 
 
 def test_reset_and_quit(kernel: str) -> None:

@@ -1,4 +1,4 @@
-"""Some of this ring again, on a CPU and an interrupt controller of another kind."""
+"""Some of these tests again, on another CPU and interrupt controller."""
 
 from collections.abc import Iterator
 

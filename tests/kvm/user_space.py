@@ -8,7 +8,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from gdbstub.lab import cpio, demo
+from gdbstub.lab import cpio, demo, kernel
 
 SOURCES = Path(__file__).parent / "guests" / "linux"
 BKPT32 = 0xE120_0070
@@ -24,6 +24,8 @@ def build(directory: Path) -> Path:
         subprocess.run(["aarch64-linux-gnu-gcc", *flags, *output], check=True)
     for script in SOURCES.glob("*.sh"):
         shutil.copy(script, tree / script.stem)
+    (module,) = (kernel.prepare().image.parent / "modules").glob("*-failover.ko")
+    shutil.copy(module, tree / "module.ko")
     (tree / "bkpt").write_bytes(program32(BKPT32))
     for path in tree.iterdir():
         path.chmod(0o755)
@@ -33,7 +35,7 @@ def build(directory: Path) -> Path:
 
 
 def arguments(initrd: Path, init: str) -> list[str | Path]:
-    """What ``gdbstub run`` takes to start *init* as the first process."""
+    """Return the arguments of ``gdbstub run`` that start *init* as the first process."""
     append = f"{demo.COMMAND_LINE} rdinit=/{init}"
     return [demo.prepare().image, "--initrd", initrd, "--append", append]
 

@@ -1,4 +1,4 @@
-"""What a person does at LLDB's prompt. Output is looked at for what 14 and later all say."""
+"""A user's commands in LLDB. The checked output is common to 14 and later."""
 
 import re
 
@@ -140,6 +140,7 @@ def test_steps(lldb_client: Client) -> None:
 def test_threads_are_the_vcpus(serve: Serve) -> None:
     said = serve(vcpus=4)(
         "thread list",
+        "process plugin packet monitor break prefer software",
         "breakpoint set --name secondary",
         "continue",
         "thread list",

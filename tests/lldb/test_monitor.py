@@ -4,22 +4,26 @@ import re
 
 import pytest
 
-from gdbstub.monitor.context import COMMANDS
+from gdbstub.monitor.commands import COMMANDS
 from tests.lldb.conftest import Client
 
 #: Each command as it is typed in ``touch``, and what is then said.
 TYPED = {
-    "help": ("help break", r"^monitor break list\n\nShow what is armed where"),
+    "help": ("help break list", r"^monitor break list\n\nList breakpoints and watchpoints,"),
     "info": ("info", r"^vCPU 0 +EL1h at 0x400000\w\w, MMU off, current thread$"),
     "walk": ("walk $pc", r"^0x400000\w\w: the MMU is off$"),
     "phys": ("phys $pc", r"^0x400000(\w\w) is physical 0x400000\1, RAM$"),
     "dump": ("dump 0x40000000 4", r"^0x0040000000  \w\w \w\w \w\w \w\w"),
     "regs": ("regs pc cpsr", r"^pc +0x400000\w\w\ncpsr +0x\w+ .*EL=0x1"),
-    "break list": ("break list", r"^break +0x400000\w\w +4 +1 +0 +armed +0x400000\w\w$"),
+    "break list": (
+        "break list",
+        r"^break +0x400000\w\w +4 +1 +0 +armed +comparator: writable page$",
+    ),
+    "break prefer": ("break prefer hardware", r"\(break prefer hardware\)\.$"),
     "step-irqs": ("step-irqs on", r"\(step-irqs on\)\.$"),
     "time": ("time free", r"\(time free\)\.$"),
-    "stats": ("stats", r"^qRcmd, +\d+ +\d"),
-    "kaslr": ("kaslr", r"^Where the kernel is cannot be told\.$"),
+    "stats": ("stats", r"(?s)^qRcmd, +\d+ +\d.*^caches +hits +misses\n.*^registers +\d+ +\d+$"),
+    "kaslr": ("kaslr", r"^Cannot locate the kernel\.$"),
     "reset": ("reset", r"^The guest is at its first instruction again\.$"),
     "quit": ("quit", r"^The guest has ended\.$"),
 }

@@ -1,12 +1,12 @@
-"""What LLDB makes of what it is told of the guest's program."""
+"""LLDB with the stub's information on the guest's program."""
 
-from tests.gdb.build import Guest
+from tests.gdb.build import BuiltGuest
 from tests.gdb.moved import OFFSET, moved_machine, program
 from tests.gdb.stub import Stub
 from tests.lldb.conftest import Client
 
 
-def test_symbols_go_where_the_kernel_is(guest: Guest) -> None:
+def test_symbols_go_where_the_kernel_is(guest: BuiltGuest) -> None:
     with Stub(moved_machine(guest), program(guest)) as stub:
         said = Client(stub, guest)("breakpoint set --name touch", "continue", "bt")
     assert "stop reason = breakpoint 1.1" in said
@@ -14,7 +14,7 @@ def test_symbols_go_where_the_kernel_is(guest: Guest) -> None:
     assert "main at guest.c:94" in said
 
 
-def test_monitor_kaslr_says_what_to_paste(guest: Guest) -> None:
+def test_monitor_kaslr_says_what_to_paste(guest: BuiltGuest) -> None:
     paste = f"target modules load --file guest.elf --slide {OFFSET:#x}"
     with Stub(moved_machine(guest, vectors_are_set=False), program(guest)) as stub:
         client = Client(stub, guest)

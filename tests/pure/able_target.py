@@ -3,9 +3,17 @@
 from dataclasses import dataclass, field
 
 from gdbstub.agent import Clauses
+from gdbstub.capabilities import (
+    BreakpointConditions,
+    Command,
+    HasExecFile,
+    MemoryTags,
+    Monitor,
+    TaggedTarget,
+)
 from gdbstub.errors import InputError, MemoryFault
 from gdbstub.protocol.conditions import Conditions
-from gdbstub.target import BreakpointKind, Command, MemoryTags
+from gdbstub.target import BreakpointKind
 from tests.pure.fake_target import BASE, SIZE, FakeTarget
 
 
@@ -29,15 +37,23 @@ class FakeTags:
 
 
 @dataclass
-class AbleTarget(FakeTarget):
-    """Its one monitor command is ``help``; it has no program unless a test gives it one."""
+class AbleTarget(FakeTarget, Monitor, TaggedTarget, HasExecFile, BreakpointConditions):
+    """A target with nearly every capability; its one monitor command is ``help``."""
 
-    tags: MemoryTags | None = field(default_factory=FakeTags)
-    exec_file: str = ""
+    stored_tags: MemoryTags | None = field(default_factory=FakeTags)
+    file: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._conditions = Conditions(self)
+
+    @property
+    def tags(self) -> MemoryTags | None:
+        return self.stored_tags
+
+    @property
+    def exec_file(self) -> str:
+        return self.file
 
     def monitor(self, command: Command) -> str:
         self._meet_trouble()

@@ -50,7 +50,7 @@ def printed(program: AgentProgram, context: EvaluationContext) -> bytes:
     return run.output
 
 
-class Guest:
+class StaticContext:
     """A ``EvaluationContext``: registers by number, and runs of memory by address."""
 
     def __init__(
@@ -58,7 +58,6 @@ class Guest:
     ) -> None:
         self.registers = registers or {}
         self.runs = memory or {}
-        self.variables: dict[int, int] = {}
 
     def register(self, number: int) -> int:
         try:

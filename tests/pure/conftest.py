@@ -8,7 +8,7 @@ import uvloop
 from hypothesis import HealthCheck, settings
 
 BOTH = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-SERVING = {"test_server.py", "test_stdio.py", "test_sliced.py", "test_library.py"}
+SERVING = {"test_server.py", "test_stdio.py", "test_cooperative.py", "test_library.py"}
 
 # How long an example takes says how busy the machine is. For this ring alone: the lab, where others
 # run, has no hypothesis.

@@ -7,7 +7,10 @@ interrupt, says that it has stopped.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC, Register
+from gdbstub.aarch64.architecture import AARCH64
+from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC
+from gdbstub.architecture import Architecture, Register
+from gdbstub.capabilities import PhysicalMemory, Restartable
 from gdbstub.errors import MemoryFault, NoSlot, NoSuchRegister
 from gdbstub.target import (
     Action,
@@ -35,7 +38,7 @@ HERE = 0x1400_0000
 
 
 @dataclass
-class FakeTarget:
+class FakeTarget(PhysicalMemory, Restartable):
     """A ``Target`` of NOPs, in which a continued thread runs to a breakpoint or to ``b .``."""
 
     cpus: int = 2
@@ -52,6 +55,7 @@ class FakeTarget:
     lively: bool = True
 
     registers: Sequence[Register] = CLIENT
+    architecture: Architecture = AARCH64
 
     def __post_init__(self) -> None:
         self.notify: Callable[[], None] = lambda: None

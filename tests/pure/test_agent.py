@@ -1,20 +1,20 @@
-"""Each opcode of the agent's bytecode, and what is refused before it is evaluated."""
+"""Each opcode of the agent's bytecode, and the checks before evaluation."""
 
 import pytest
 
 from gdbstub.agent import AgentProgram, Run, operations
 from gdbstub.errors import AgentError
-from tests.pure.agent import Guest, assemble, printed, printf
+from tests.pure.agent import StaticContext, assemble, printed, printf
 
 TOP = (1 << 64) - 1
 MIN = 1 << 63
 CHANNEL = assemble("const8 0; const8 0")
 END = assemble("end")
-GUEST = Guest({0: 5, 0x203: 0x3C5}, {0x1000: bytes(range(0x81, 0x91))})
+GUEST = StaticContext({0: 5, 0x203: 0x3C5}, {0x1000: bytes(range(0x81, 0x91))})
 
 
-def value(text: str, guest: Guest = GUEST) -> int:
-    return AgentProgram.compile(assemble(text + "; end")).value(Run(guest))
+def value(text: str, guest: StaticContext = GUEST, variables: dict[int, int] | None = None) -> int:
+    return AgentProgram.compile(assemble(text + "; end")).value(Run(guest, variables))
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_a_loop_that_ends_is_followed() -> None:
 
 
 def test_a_trace_state_variable_outlives_the_evaluation() -> None:
-    guest = Guest()
-    assert value("const8 9; setv 258", guest) == 9
-    assert value("getv 258", guest) == 9
+    variables: dict[int, int] = {}
+    assert value("const8 9; setv 258", variables=variables) == 9
+    assert value("getv 258", variables=variables) == 9
     with pytest.raises(AgentError, match="variable 3 was never set"):
-        value("getv 3", guest)
+        value("getv 3", variables=variables)
 
 
 @pytest.mark.parametrize(

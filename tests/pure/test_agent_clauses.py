@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gdbstub.agent import Clauses, operations
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.clauses import clauses
-from tests.pure.agent import Guest, assemble, printf
+from tests.pure.agent import StaticContext, assemble, printf
 
 X0_IS_3 = b"X9,260000164022031327"
 X0_IS_2 = b"X9,260000164022021327"
@@ -17,8 +17,8 @@ SAY_X0 = b"X15,26000016402200220034010007613d25645c6e0027"
 SAY_HI = b"Xe,220022003400000568695c6e0027"
 
 
-def at(x0: int) -> Guest:
-    return Guest({0: x0})
+def at(x0: int) -> StaticContext:
+    return StaticContext({0: x0})
 
 
 def test_without_any_a_hit_counts_and_nothing_is_printed() -> None:
@@ -89,7 +89,7 @@ def test_a_condition_that_is_no_program_is_left_to_the_client(
 def test_a_condition_that_fails_is_left_to_the_client() -> None:
     pointer = Clauses.compile([assemble("reg 0; ref32; const8 100; equal; end")])
     assert pointer.hold(at(0))
-    assert not pointer.hold(Guest({0: 0x1000}, {0x1000: bytes(4)}))
+    assert not pointer.hold(StaticContext({0: 0x1000}, {0x1000: bytes(4)}))
     assert Clauses.compile([assemble("goto 0")]).hold(at(0))
 
 

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from gdbstub.agent import AgentProgram, Run
-from tests.pure.agent import Guest, assemble, printed
+from tests.pure.agent import StaticContext, assemble, printed
 
 MEMORY = {
     0x4000_0000: bytes.fromhex("09000000"),
@@ -15,8 +15,8 @@ MEMORY = {
 }
 
 
-def guest(**registers: int) -> Guest:
-    return Guest({int(name[1:]): n for name, n in registers.items()}, MEMORY)
+def guest(**registers: int) -> StaticContext:
+    return StaticContext({int(name[1:]): n for name, n in registers.items()}, MEMORY)
 
 
 # $x0==5 && *(int*)0x40000000>3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gdbstub.agent import Format
 from gdbstub.errors import AgentError, MemoryFault
-from tests.pure.agent import Guest
+from tests.pure.agent import StaticContext
 
 TOP: Final = (1 << 64) - 1
 LIBC: Final = ctypes.CDLL(None)
@@ -19,7 +19,7 @@ C_TYPES: Final = {
     "ll": ctypes.c_longlong, "j": ctypes.c_long, "z": ctypes.c_ssize_t, "t": ctypes.c_ssize_t,
 }  # fmt: skip
 
-TEXT: Final = Guest(
+TEXT: Final = StaticContext(
     memory={
         0x1000: b"a string\0and another\0",
         0x2FF0: b"sixteen of these",  # and nothing behind

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gdbstub.agent import AgentProgram, Run
 from gdbstub.errors import AgentError
-from tests.pure.agent import PLAIN, WITH_OPERAND, Guest, assemble, printf
+from tests.pure.agent import PLAIN, WITH_OPERAND, StaticContext, assemble, printf
 
 WRAP: Final = 1 << 64
 
@@ -53,7 +53,7 @@ MODEL: Final[dict[str, Callable[[int, int], int]]] = {
 }
 
 values = st.integers(0, WRAP - 1) | st.integers(0, 70) | st.integers(WRAP - 5, WRAP - 1)
-GUEST: Final = Guest({n: (n * 0x1234_5678_9ABC_DEF1) % WRAP for n in range(31)})
+GUEST: Final = StaticContext({n: (n * 0x1234_5678_9ABC_DEF1) % WRAP for n in range(31)})
 
 
 def constant(value: int) -> Expression:
@@ -122,7 +122,7 @@ def evaluate(code: bytes) -> None:
         program = AgentProgram.compile(code)
     except AgentError:
         return
-    guest = Guest({n: n for n in range(256)}, {n << 8: bytes(256) for n in range(256)})
+    guest = StaticContext({n: n for n in range(256)}, {n << 8: bytes(256) for n in range(256)})
     with suppress(AgentError):
         program.value(Run(guest))
 

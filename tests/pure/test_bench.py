@@ -1,4 +1,4 @@
-"""What the bench makes of its figures; measuring itself needs the lab and a while."""
+"""The tables and texts of the bench; its measurements need the lab."""
 
 from xml.etree import ElementTree
 

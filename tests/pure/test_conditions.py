@@ -2,7 +2,7 @@
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import PC
-from gdbstub.target import breakpoint_conditions
+from gdbstub.capabilities import breakpoint_conditions
 from tests.pure.able_target import AbleTarget
 from tests.pure.agent import assemble, printf
 from tests.pure.fake_target import BASE, HERE, FakeTarget

@@ -1,4 +1,4 @@
-"""What a guest prints reaches its reader whole before its end is told, unless nobody reads."""
+"""The guest's output reaches its reader completely before its end, unless nothing reads."""
 
 import os
 from collections.abc import Iterator

@@ -17,11 +17,13 @@ from gdbstub import (
     StopReason,
     rsp,
 )
+from gdbstub.aarch64.architecture import AARCH64
 from gdbstub.aarch64.registers import PC, X
+from gdbstub.capabilities import Restartable, physical_memory
 from gdbstub.errors import MemoryFault
 from gdbstub.protocol.cooperative import CooperativeTarget
 from gdbstub.protocol.session import Session
-from gdbstub.target import physical_memory, program_counter
+from gdbstub.target import program_counter
 from tests.pure.agent import assemble, printf
 
 FAILED = "the target failed: ZeroDivisionError: of all things"
@@ -30,6 +32,7 @@ FAILED = "the target failed: ZeroDivisionError: of all things"
 class Nops(CooperativeTarget):
     """Two registers, no memory, and an endless row of instructions, the pc their count."""
 
+    architecture = AARCH64
     registers = (X[0], PC)
     slice = 10
 
@@ -121,7 +124,7 @@ async def test_who_leaves_while_it_runs_lets_it_run() -> None:
     assert not target.running
 
 
-class Anew(Nops):
+class Anew(Nops, Restartable):
     """It can start over."""
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""The documents, as far as a program can tell whether they are true."""
+"""Checks of the documents by a program: links, names, options, generated parts."""
 
 import re
 import tomllib
@@ -10,7 +10,7 @@ import pytest
 from gdbstub.cli import lab as lab_commands
 from gdbstub.cli import main as cli
 from gdbstub.monitor.commands import COMMANDS
-from tests import room_page
+from tests import layer_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,8 +54,8 @@ def test_files_that_are_named_exist(document: Path) -> None:
             assert any((place / named).exists() for place in PLACES), f"{document.name}: {named}"
 
 
-def test_the_rooms_of_the_architecture_are_those_that_there_are() -> None:
-    assert room_page.PAGE.read_text() == room_page.page()
+def test_the_components_of_the_architecture_are_up_to_date() -> None:
+    assert layer_page.PAGE.read_text() == layer_page.page()
 
 
 def options(command: click.Command, *, hidden: bool = False) -> set[str]:

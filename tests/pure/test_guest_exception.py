@@ -1,4 +1,4 @@
-"""What is written when a vCPU takes an exception, as KVM takes what is written."""
+"""The registers that are written when a vCPU takes an exception."""
 
 import pytest
 
@@ -12,9 +12,9 @@ from gdbstub.aarch64.registers import (
     SCTLR_EL1,
     SPSR_EL1,
     VBAR_EL1,
-    Register,
 )
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
+from gdbstub.architecture import Register
 from gdbstub.debug.guest_exception import take_exception
 from gdbstub.errors import NoSuchRegister
 from gdbstub.machine import Power

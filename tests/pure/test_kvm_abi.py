@@ -1,21 +1,21 @@
-"""The names of KVM's numbers, which ``monitor stats`` shows; and what was made of its header."""
+"""Names of KVM's numbers, as ``monitor stats`` shows them, and the generated declarations."""
 
 import runpy
 from pathlib import Path
 
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 
-GENERATOR = Path(__file__).parents[2] / "scripts" / "kvm_cdef.py"
+GENERATOR = Path(__file__).parents[2] / "scripts" / "generate_cdef.py"
 
 
 def test_requests_and_exits_have_their_names() -> None:
-    requests = kvm_abi.names()
+    requests = abi.names()
     assert requests[0xAE80] == "KVM_RUN"
     assert requests[0x4208_AE9B] == "KVM_SET_GUEST_DEBUG"
     assert not any(name.startswith(("KVM_CAP_", "KVM_EXIT_")) for name in requests.values())
-    assert kvm_abi.names("EXIT_")[4] == "DEBUG"
+    assert abi.names("EXIT_")[4] == "DEBUG"
 
 
 def test_the_declarations_are_those_of_the_header() -> None:
     made = runpy.run_path(str(GENERATOR))
-    assert made["PLACE"].read_text() == made["text"](), "make docs"
+    assert made["PLACE"].read_text() == made["text"](), "gdbstub/kvm/cdef.py is old: make generate"

@@ -1,4 +1,4 @@
-"""The gate on the way into the guest, with vCPUs that are threads of this process."""
+"""Exclusive sections, with vCPUs that are threads of this process."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _BOUND = 10.0  # seconds
 
 
 class Vcpu:
-    """Runs round between the gate and a guest that it stays in until it is kicked."""
+    """Enters the guest again and again, and stays in it until it is kicked."""
 
     def __init__(self, exclusive: ExclusiveSection) -> None:
         self.exclusive = exclusive
@@ -51,7 +51,7 @@ def exclusive() -> ExclusiveSection:
     return ExclusiveSection()
 
 
-def test_a_hold_waits_until_the_others_are_out_and_keeps_them_out(
+def test_a_section_starts_when_the_others_are_out_and_keeps_them_out(
     exclusive: ExclusiveSection,
 ) -> None:
     holder, sibling = Vcpu(exclusive), Vcpu(exclusive)
@@ -90,7 +90,7 @@ def test_who_waits_for_a_hold_is_let_out_to_park(exclusive: ExclusiveSection) ->
 
 
 class Observed(ExclusiveSection):
-    """Says when somebody waits: from then on until ``end_exclusive``, which needs the same lock."""
+    """Sets an event when a vCPU waits, which lasts until ``end_exclusive``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,8 +118,8 @@ def test_who_waited_is_owed_a_turn_until_it_was_in_the_guest() -> None:
     assert exclusive.owed == set()
 
 
-def _wait_out_a_hold(exclusive: Observed, waiter: Vcpu) -> None:
-    """Somebody holds it, and *waiter* comes there meanwhile."""
+def _wait_out_a_section(exclusive: Observed, waiter: Vcpu) -> None:
+    """Have *waiter* come to the guest during another vCPU's section, and end that."""
     first = Vcpu(exclusive)
     assert exclusive.start_exclusive(first, [first, waiter])
     exclusive.awaited.clear()
@@ -129,11 +129,11 @@ def _wait_out_a_hold(exclusive: Observed, waiter: Vcpu) -> None:
 
 
 def test_who_sleeps_in_the_guest_is_owed_nothing() -> None:
-    """Else who holds it again would wait in vain for its turn to be over."""
+    """Else the next section of the same vCPU would wait in vain for it to run."""
     exclusive = Observed()
     off = Vcpu(exclusive)
     off.powered_off = True
-    _wait_out_a_hold(exclusive, off)
+    _wait_out_a_section(exclusive, off)
     assert exclusive.owed == set()
     assert off.entered.acquire(timeout=_BOUND), "it goes on all the same"
     off.stop()
@@ -143,7 +143,7 @@ def test_who_sleeps_in_the_guest_is_owed_nothing() -> None:
 def test_who_parks_is_owed_nothing_and_holds_nothing() -> None:
     exclusive = Observed()
     second = Vcpu(exclusive)
-    _wait_out_a_hold(exclusive, second)
+    _wait_out_a_section(exclusive, second)
     assert exclusive.owed == {second}
     exclusive.parks(second)
     assert exclusive.owed == set()

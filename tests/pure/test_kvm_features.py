@@ -4,21 +4,21 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gdbstub.aarch64.registers import Register
 from gdbstub.aarch64.sve import VLS
+from gdbstub.architecture import Register
 from gdbstub.errors import InputError
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 from gdbstub.kvm.features import CpuOptions, Features, choose, parse_cpu, set_up_vectors
 
 if TYPE_CHECKING:
     from gdbstub.kvm.vcpu import KvmVcpu
 
 ALL = {
-    kvm_abi.CAP_ARM_SVE,
-    kvm_abi.CAP_ARM_PTRAUTH_ADDRESS,
-    kvm_abi.CAP_ARM_PTRAUTH_GENERIC,
-    kvm_abi.CAP_ARM_PMU_V3,
-    kvm_abi.CAP_ARM_EL1_32BIT,
+    abi.CAP_ARM_SVE,
+    abi.CAP_ARM_PTRAUTH_ADDRESS,
+    abi.CAP_ARM_PTRAUTH_GENERIC,
+    abi.CAP_ARM_PMU_V3,
+    abi.CAP_ARM_EL1_32BIT,
 }
 
 
@@ -72,7 +72,7 @@ def test_what_means_nothing(text: str, why: str) -> None:
 def test_a_host_gives_what_it_has() -> None:
     assert on_a_host("host", *ALL) == Features(sve=True, pauth=True, pmu=True)
     assert on_a_host("host") == Features()
-    assert on_a_host("host", kvm_abi.CAP_ARM_PTRAUTH_ADDRESS) == Features()
+    assert on_a_host("host", abi.CAP_ARM_PTRAUTH_ADDRESS) == Features()
     assert on_a_host("sve=off,pauth=off,pmu=off", *ALL) == Features()
     # AArch32 at EL1 goes without what is AArch64's.
     assert on_a_host("aarch32=on", *ALL) == Features(pmu=True, aarch32=True)
@@ -81,11 +81,11 @@ def test_a_host_gives_what_it_has() -> None:
 @pytest.mark.parametrize(
     ("cpu", "lacking", "what"),
     [
-        ("sve=on", kvm_abi.CAP_ARM_SVE, "SVE"),
-        ("sve=256", kvm_abi.CAP_ARM_SVE, "SVE"),
-        ("pauth=on", kvm_abi.CAP_ARM_PTRAUTH_GENERIC, "pointer authentication"),
-        ("pmu=on", kvm_abi.CAP_ARM_PMU_V3, "PMU"),
-        ("aarch32=on", kvm_abi.CAP_ARM_EL1_32BIT, "AArch32 at EL1"),
+        ("sve=on", abi.CAP_ARM_SVE, "SVE"),
+        ("sve=256", abi.CAP_ARM_SVE, "SVE"),
+        ("pauth=on", abi.CAP_ARM_PTRAUTH_GENERIC, "pointer authentication"),
+        ("pmu=on", abi.CAP_ARM_PMU_V3, "PMU"),
+        ("aarch32=on", abi.CAP_ARM_EL1_32BIT, "AArch32 at EL1"),
     ],
 )
 def test_what_the_host_lacks_is_said(cpu: str, lacking: int, what: str) -> None:

@@ -1,8 +1,8 @@
-"""What KVM is told of a vCPU's comparators and steps, and that it is told only of changes."""
+"""The structures for KVM with a vCPU's comparators and steps, passed only when they change."""
 
 import pytest
 
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData
 from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.machine import DebugRegisters
@@ -14,27 +14,39 @@ ALL = DebugRegisters(BREAKPOINTS, WATCHPOINTS, enabled=True)
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
+def port() -> "Port":
+    return Port()
+
+
+@pytest.fixture
+def told(port: "Port") -> list[tuple[int, list[int]]]:
     """Of each ioctl: control, and the 64 words of all slots."""
-    calls: list[tuple[int, list[int]]] = []
+    return port.told
 
-    def ioctl(_: int, request: int, debug: CData) -> int:
-        assert request == kvm_abi.SET_GUEST_DEBUG
+
+class Port:
+    """An ``IoctlPort`` to nothing."""
+
+    errno = 0
+
+    def __init__(self) -> None:
+        self.calls: dict[int, int] = {}
+        self.told: list[tuple[int, list[int]]] = []
+
+    def ioctl(self, _: int, request: int, debug: CData, /) -> int:
+        assert request == abi.SET_GUEST_DEBUG
         banks = debug.dbg_bcr, debug.dbg_bvr, debug.dbg_wcr, debug.dbg_wvr
-        calls.append((debug.control, [word for bank in banks for word in bank]))
+        self.told.append((debug.control, [word for bank in banks for word in bank]))
         return 0
-
-    monkeypatch.setattr(kvm_abi, "ioctl", ioctl)
-    return calls
 
 
 def slots(*banks: tuple[int, ...]) -> list[int]:
     return [word for bank in banks for word in (*bank, *(16 - len(bank)) * (0,))]
 
 
-def test_unused_slots_are_zero(told: list[tuple[int, list[int]]]) -> None:
+def test_unused_slots_are_zero(port: Port, told: list[tuple[int, list[int]]]) -> None:
     """Also those that held something before: fewer of a kind, none, and fewer again."""
-    debug = GuestDebug(-1)
+    debug = GuestDebug(port, -1)
     for breakpoints, watchpoints in ((2, 3), (1, 1), (0, 0), (2, 3), (0, 1)):
         armed = DebugRegisters(BREAKPOINTS[:breakpoints], WATCHPOINTS[:watchpoints], enabled=True)
         debug.set(False, armed)
@@ -55,10 +67,10 @@ def test_unused_slots_are_zero(told: list[tuple[int, list[int]]]) -> None:
     ],
 )
 def test_control(
-    told: list[tuple[int, list[int]]], step: bool, debug: DebugRegisters, control: int
+    port: Port, told: list[tuple[int, list[int]]], step: bool, debug: DebugRegisters, control: int
 ) -> None:
     """KVM replaces all of it each time: a flag that is left out is off."""
-    guest_debug = GuestDebug(-1)
+    guest_debug = GuestDebug(port, -1)
     guest_debug.set(step, debug)
     guest_debug.set(step, debug)
     guest_debug.set(False, DebugRegisters())
@@ -67,9 +79,10 @@ def test_control(
 
 
 def test_a_step_that_was_cut_short_is_forgotten_before_the_next(
+    port: Port,
     told: list[tuple[int, list[int]]],
 ) -> None:
-    guest_debug = GuestDebug(-1)
+    guest_debug = GuestDebug(port, -1)
     guest_debug.set(True, ALL)
     guest_debug.set(True, ALL, cut_short=True)
     guest_debug.set(False, ALL, cut_short=True)

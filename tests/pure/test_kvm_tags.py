@@ -1,6 +1,6 @@
 """Allocation tags by KVM's rules: whole pages only, and so many as it could.
 
-KVM_ARM_MTE_COPY_TAGS is played here: the lab's emulation has but two tags a page.
+KVM_ARM_MTE_COPY_TAGS is played here, as a port: the lab's emulation has but two tags a page.
 """
 
 import mmap
@@ -8,7 +8,7 @@ import mmap
 import pytest
 
 from gdbstub.errors import MachineError, MemoryFault
-from gdbstub.kvm import abi as kvm_abi
+from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
 from gdbstub.kvm.tags import KvmTags
 
@@ -23,18 +23,19 @@ class Kernel:
     def __init__(self) -> None:
         self.tags = bytearray(index % 16 for index in range(PAGES * EACH))
         self.broken: int | None = None
-        self.error: OSError | None = None
+        self.errno = 0
+        self.calls: dict[int, int] = {}
 
-    def ioctl(self, fd: int, request: int, argument: CData = 0) -> int:
-        assert (fd, request) == (7, kvm_abi.ARM_MTE_COPY_TAGS)
+    def ioctl(self, fd: int, request: int, argument: CData, /) -> int:
+        assert (fd, request) == (7, abi.ARM_MTE_COPY_TAGS)
         assert not (argument.guest_ipa | argument.length) % PAGE
-        if self.error:
-            raise self.error
+        if self.errno:
+            return -1
         done = 0
         while done < argument.length and argument.guest_ipa + done != self.broken:
             theirs = ffi.cast("uint8_t *", argument.addr) + done // 16
             ours = (argument.guest_ipa - BASE + done) // 16
-            if argument.flags == kvm_abi.TAGS_FROM_GUEST:
+            if argument.flags == abi.TAGS_FROM_GUEST:
                 ffi.buffer(theirs, EACH)[:] = self.tags[ours : ours + EACH]
             else:
                 self.tags[ours : ours + EACH] = ffi.buffer(theirs, EACH)[:]
@@ -43,10 +44,8 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    kernel = Kernel()
-    monkeypatch.setattr(kvm_abi, "ioctl", kernel.ioctl)
-    return kernel
+def kernel() -> Kernel:
+    return Kernel()
 
 
 RANGES = [
@@ -57,7 +56,7 @@ RANGES = [
 
 @pytest.mark.parametrize(("first", "count"), RANGES)
 def test_what_is_written_is_what_changes(kernel: Kernel, first: int, count: int) -> None:
-    tags, before = KvmTags(7, BASE, PAGES * PAGE), bytes(kernel.tags)
+    tags, before = KvmTags(kernel, 7, BASE, PAGES * PAGE), bytes(kernel.tags)
     assert tags.read_tags(BASE + 16 * first, count) == before[first : first + count]
     new = bytes((index + 7) % 16 for index in range(count))
     tags.write_tags(BASE + 16 * first, new)
@@ -70,18 +69,18 @@ def test_what_is_written_is_what_changes(kernel: Kernel, first: int, count: int)
 )
 def test_what_is_no_ram(kernel: Kernel, ipa: int, count: int) -> None:
     with pytest.raises(MemoryFault, match="no RAM"):
-        KvmTags(7, BASE, PAGES * PAGE).read_tags(ipa, count)
+        KvmTags(kernel, 7, BASE, PAGES * PAGE).read_tags(ipa, count)
 
 
 def test_a_broken_page(kernel: Kernel) -> None:
     kernel.broken, before = BASE + PAGE, bytes(kernel.tags)
-    tags = KvmTags(7, BASE, PAGES * PAGE)
+    tags = KvmTags(kernel, 7, BASE, PAGES * PAGE)
     with pytest.raises(MemoryFault, match=f"{BASE + PAGE:#x} is broken"):
         tags.write_tags(BASE, bytes(2 * EACH))
     assert kernel.tags == before
 
 
 def test_what_kvm_refuses(kernel: Kernel) -> None:
-    kernel.error = OSError(22, "Invalid argument")
+    kernel.errno = 22
     with pytest.raises(MachineError, match="KVM_ARM_MTE_COPY_TAGS: Invalid argument"):
-        KvmTags(7, BASE, PAGES * PAGE).read_tags(BASE, 1)
+        KvmTags(kernel, 7, BASE, PAGES * PAGE).read_tags(BASE, 1)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cache
-from gdbstub.lab.errors import LabError
 
 BUILDER = """
 import sys

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.errors import LabError
 from gdbstub.lab import boot, monitor, overlay, qemu, remote_run, ssh
-from gdbstub.lab.errors import LabError
 
 USERNET = """\
 Hub -1 (net):

@@ -1,4 +1,4 @@
-"""What the lab is made of, without making it: archives, modules, requirements, programs."""
+"""The parts of the lab, without building it: archives, modules, requirements, programs."""
 
 import io
 import lzma
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.errors import LabError
 from gdbstub.lab import cpio, image, kernel, progress, tools
-from gdbstub.lab.errors import LabError
 
 
 def test_archives_join_at_multiples_of_four(tmp_path: Path) -> None:

@@ -1,22 +1,30 @@
-"""What ``import gdbstub`` gives: a small surface, imported when used, and nothing of KVM's."""
+"""The names of ``import gdbstub``: few, imported when used, and without KVM."""
 
 import asyncio
+import inspect
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 import gdbstub
-from gdbstub import capabilities as program
-from gdbstub import target
+from gdbstub import capabilities
 from gdbstub.protocol import serve as library
 from tests.pure.fake_target import FakeTarget
 
-#: The rooms that a library of protocols may bring along.
-PROTOCOL = {"agent", "aarch64", "capabilities", "errors", "protocol", "rsp", "target"}
+#: The modules that a library of protocols may bring along.
+PROTOCOL = {
+    "agent",
+    "architecture",
+    "capabilities",
+    "errors",
+    "protocol",
+    "rsp",
+    "states",
+    "target",
+}
 
 
 def imported(program: str) -> set[str]:
@@ -61,21 +69,30 @@ def test_every_public_name_says_what_it_is() -> None:
 
 CAPABILITIES = [
     each
-    for each in (*vars(target).values(), *vars(program).values())
-    if getattr(each, "_is_protocol", False) and each is not Protocol
+    for each in vars(capabilities).values()
+    if isinstance(each, type) and each.__module__ == capabilities.__name__
 ]
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda each: each.__name__)
 def test_every_capability_is_public_and_on_the_page(capability: type) -> None:
     name = capability.__name__
     assert getattr(gdbstub, name) is capability
-    if capability is gdbstub.Target:
-        return
-    page = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
-    (row,) = (line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line)
-    for method in vars(capability):
-        assert method.startswith("_") or f"`{method}`" in row, method
+    if not issubclass(capability, gdbstub.Capability):
+        assert f"`{name}`" in PAGE  # a value of one
+    elif capability is not gdbstub.Capability:
+        (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |"))
+        for method in vars(capability):
+            assert method.startswith("_") or f"`{method}`" in row, method
+
+
+def test_every_argument_of_an_architecture_is_on_the_page() -> None:
+    arguments = list(inspect.signature(gdbstub.Architecture).parameters)
+    shown = [line.split("`")[1] for line in PAGE.splitlines() if line.startswith("| `")]
+    assert [each for each in shown if each in arguments] == arguments
 
 
 OUTSIDE = """
@@ -83,13 +100,13 @@ import asyncio
 from collections.abc import Sequence
 
 import gdbstub
-from gdbstub import BreakpointKind, Clauses, Command, Conditions, CooperativeTarget
-from gdbstub import Register, Report, Target
-from gdbstub.aarch64.registers import PC, X
+from gdbstub import Architecture, BreakpointKind, Clauses, Command, Conditions, CooperativeTarget
+from gdbstub import Monitor, Register, Report, Restartable, Target
 
 
-class Mine(CooperativeTarget):
-    registers = (*X, PC)
+class Mine(CooperativeTarget, Monitor, Restartable):
+    architecture = Architecture("riscv:rv64")
+    registers = (Register("pc", 64, type="code_ptr", number=32),)
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
         return bytes(sum(row.size for row in registers))

@@ -1,4 +1,4 @@
-"""Where a kernel is found, and where not: by symbols and memory that are made up."""
+"""The kernel locator, with made-up symbols and memory."""
 
 import pytest
 from hypothesis import given
@@ -89,7 +89,9 @@ def test_it_is_found_wherever_it_is(units: int, which: int) -> None:
 
 @pytest.mark.parametrize("vbar", [0, 0x4000_0800, START + 0x1_1000, START + 0x1_0800 - 0x1_0000])
 def test_a_register_that_holds_no_vectors_of_its(vbar: int) -> None:
-    with pytest.raises(NotFound, match=f"VBAR_EL1 is {vbar:#x}, where none of its vectors can be"):
+    with pytest.raises(
+        NotFound, match=f"VBAR_EL1 is {vbar:#x}, where none of the kernel's vector tables can be"
+    ):
         KERNEL.find(vbar, memory(0))
 
 
@@ -97,7 +99,7 @@ def test_it_must_be_there() -> None:
     vbar, gva = KERNEL.vectors[0] + 0x10_0000, KERNEL.banner_at + 0x10_0000
     with pytest.raises(NotFound, match=f"cannot be read: nothing is mapped at {gva:#x}"):
         KERNEL.find(vbar, memory(0))
-    with pytest.raises(NotFound, match=f"its banner is not at {gva:#x}"):
+    with pytest.raises(NotFound, match=f"the kernel's banner is not at {gva:#x}"):
         KERNEL.find(vbar, Memory(gva, bytes(100)))
     other = b"Linux version 6.5.0 (you@there) #7\n"
     with pytest.raises(NotFound, match=r"another kernel than --symbols is of: Linux version 6.5.0"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from gdbstub import rsp
-from gdbstub.aarch64.registers import Register
+from gdbstub.architecture import Register
 from gdbstub.errors import MachineError, MemoryFault, NoSuchThread, RegisterRefused
 from gdbstub.target import Resume, Signal, Stopped
 from tests.pure.able_target import AbleTarget

@@ -1,4 +1,4 @@
-"""What each packet does, as conversations in the notation of ``--record``."""
+"""Each packet's effect, as sessions in the notation of ``--record``."""
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import CPSR, FPSIMD, GENERAL, SP, SYSTEM_REGISTERS, V, X

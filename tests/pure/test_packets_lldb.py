@@ -1,4 +1,4 @@
-"""What LLDB alone says, and what it alone is told."""
+"""Packets that only LLDB sends."""
 
 import json
 

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass, field
 
+from gdbstub.capabilities import MemoryTags, TaggedTarget
 from gdbstub.protocol.packets import PACKETS
-from gdbstub.target import MemoryTags
 from tests.pure.able_target import FakeTags
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
 
 @dataclass
-class TaggedTarget(FakeTarget):
+class Tagged(FakeTarget, TaggedTarget):
     """A target that may have tags."""
 
-    tags: MemoryTags | None = field(default_factory=FakeTags)
+    stored: MemoryTags | None = field(default_factory=FakeTags)
+
+    @property
+    def tags(self) -> MemoryTags | None:
+        return self.stored
 
 
 def offers(target: FakeTarget, asked: bytes = b"qSupported") -> bool:
@@ -22,18 +26,18 @@ def offers(target: FakeTarget, asked: bytes = b"qSupported") -> bool:
 
 
 def test_the_feature_is_the_targets() -> None:
-    assert offers(TaggedTarget())
-    assert not offers(TaggedTarget(tags=None))
+    assert offers(Tagged())
+    assert not offers(Tagged(stored=None))
     assert not offers(FakeTarget())
 
 
 def test_a_gdb_that_would_fail_over_them_is_not_told() -> None:
-    assert not offers(TaggedTarget(), b"qSupported:memory-tagging+;xmlRegisters=i386")
-    assert offers(TaggedTarget(), b"qSupported:error-message+;memory-tagging+")
+    assert not offers(Tagged(), b"qSupported:memory-tagging+;xmlRegisters=i386")
+    assert offers(Tagged(), b"qSupported:error-message+;memory-tagging+")
 
 
 def test_without_tags_the_packets_are_not_known() -> None:
-    for target in (FakeTarget(), TaggedTarget(tags=None)):
+    for target in (FakeTarget(), Tagged(stored=None)):
         conversation(
             """
             <- $qMemTags:40000000,10:1
@@ -68,7 +72,7 @@ def test_tags_are_written_and_read() -> None:
         <- $qIsAddressTagged:40001000
         -> $00
         """,
-        TaggedTarget(),
+        Tagged(),
     )
 
 
@@ -90,7 +94,7 @@ def test_fewer_tags_are_repeated_and_more_are_ignored() -> None:
         <- $qMemTags:40000000,10:1
         -> $m0a
         """,
-        TaggedTarget(),
+        Tagged(),
     )
 
 
@@ -116,5 +120,5 @@ def test_what_cannot_be() -> None:
         <- $qMemTags:40000ff0,10:1
         -> $m00
         """,
-        TaggedTarget(),
+        Tagged(),
     )

@@ -3,14 +3,15 @@
 from dataclasses import dataclass, field
 
 from gdbstub import rsp
+from gdbstub.capabilities import Command, Monitor
 from gdbstub.errors import InputError
-from gdbstub.target import Command, Exited
+from gdbstub.target import Exited
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage
 
 
 @dataclass
-class Talkative(FakeTarget):
+class Talkative(FakeTarget, Monitor):
     """A target that has commands."""
 
     says: str = "two\nlines\n"

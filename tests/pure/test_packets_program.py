@@ -1,20 +1,27 @@
-"""What a client is told of the guest's program and of its machine as an operating system."""
+"""Packets on the guest's program and on its machine as an operating system."""
 
 from dataclasses import dataclass
 
 from gdbstub import rsp
-from gdbstub.capabilities import Relocation
+from gdbstub.capabilities import Capability, HasExecFile, Relocatable, Relocation
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
 
 @dataclass
-class Programmed(FakeTarget):
+class Programmed(FakeTarget, HasExecFile, Relocatable):
     """A target that knows its program, or does not."""
 
-    exec_file: str = "/tmp/the guest.elf"
+    file: str = "/tmp/the guest.elf"
     relocatable: bool = True
     place: Relocation | None = None
+
+    @property
+    def exec_file(self) -> str:
+        return self.file
+
+    def offers(self, capability: type[Capability]) -> bool:
+        return self.relocatable or capability is not Relocatable
 
     def relocation(self) -> Relocation | None:
         return self.place
@@ -32,7 +39,7 @@ def test_the_file_is_named_where_there_is_one() -> None:
         -> $mthe
         """
     )
-    nameless = Stage(Programmed(exec_file=""))
+    nameless = Stage(Programmed(file=""))
     assert b"exec-file" not in nameless.send(b"qSupported")
     nameless.forget()
     nameless.play("<- $qXfer:exec-file:read::0,1000\n-> $")
@@ -40,7 +47,7 @@ def test_the_file_is_named_where_there_is_one() -> None:
 
 def test_a_path_of_any_bytes_arrives() -> None:
     path = "/tmp/#$}*\udcff"
-    reply = Stage(Programmed(exec_file=path)).send(b"qXfer:exec-file:read::0,1000")
+    reply = Stage(Programmed(file=path)).send(b"qXfer:exec-file:read::0,1000")
     (event,) = rsp.Connection().receive(reply)
     assert isinstance(event, rsp.Packet)
     assert event.data == b"l" + path.encode("utf-8", "surrogateescape")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import rsp
+from gdbstub.capabilities import Capability, PhysicalMemory
 from gdbstub.protocol.packets.search import SLICE
 from gdbstub.protocol.session import Session
 from tests.pure.fake_target import BASE, FakeTarget
@@ -31,7 +32,7 @@ class Endless(FakeTarget):
 
 
 def crc_bit_by_bit(data: bytes) -> int:
-    """What GDB computes: CRC-32 with polynomial 0x04c11db7, most significant bit first."""
+    """Compute GDB's CRC-32: polynomial 0x04c11db7, most significant bit first."""
     crc = 0xFFFF_FFFF
     for byte in data:
         crc ^= byte << 24
@@ -282,7 +283,7 @@ async def test_a_client_is_heard_while_work_goes_on() -> None:
 async def test_a_client_that_waits_hears_that_it_is_not_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gdbstub.protocol.server.client_protocol._PATIENCE", 0.0)
+    monkeypatch.setattr("gdbstub.protocol.server.client_protocol._KEEP_ALIVE", 0.0)
     async with serving(Endless()) as served:
         peer = await connect(served)
         await peer.hello()
@@ -302,7 +303,8 @@ async def test_the_end_of_the_server_does_not_wait_for_work() -> None:
 
 def test_a_target_without_physical_addresses_has_no_mode_for_them() -> None:
     class Virtual(FakeTarget):
-        read_physical = write_physical = None  # type: ignore[assignment]
+        def offers(self, capability: type[Capability]) -> bool:
+            return capability is not PhysicalMemory
 
     conversation(
         """

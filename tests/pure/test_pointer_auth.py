@@ -1,4 +1,4 @@
-"""Where the PAC of a pointer is, against what Linux tells of its own configurations."""
+"""The bits of a pointer's PAC, compared with those of Linux configurations."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How far plain instructions go, and where they are left."""
+"""Regions of plain instructions, and their exits."""
 
 from gdbstub.aarch64.instructions import Region, keeps_code, region
 

@@ -60,12 +60,14 @@ class Peer:
 
 PEERS: list[Peer] = []
 
+#: What every server is given.
+STOP_WAIT = {"timeout": 0.0}
 
-@pytest.fixture(autouse=True, params=[0, 0.004], ids=["turns", "prompt"])
-def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test is run with a target for which the loop may be kept waiting, too."""
-    if request.param:
-        monkeypatch.setattr(FakeTarget, "patience", request.param, raising=False)
+
+@pytest.fixture(autouse=True, params=[0.0, 0.004], ids=["turns", "waits"])
+def stop_wait_timeout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is run with an event loop that waits for stops and packets, too."""
+    monkeypatch.setitem(STOP_WAIT, "timeout", request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +85,13 @@ async def serving(
     *,
     kill_on_disconnect: bool = False,
 ) -> AsyncIterator[Server]:
-    server = Server(target, endpoint, recorder=recorder, kill_on_disconnect=kill_on_disconnect)
+    server = Server(
+        target,
+        endpoint,
+        recorder=recorder,
+        kill_on_disconnect=kill_on_disconnect,
+        stop_wait_timeout=STOP_WAIT["timeout"],
+    )
     await server.start()
     try:
         yield server

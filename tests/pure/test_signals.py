@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from gdbstub.cli.run import first, until_signal
+from gdbstub.cli.serve import first, until_signal
 from gdbstub.signals import STOP_SIGNALS, Waiting, signals_wait
 
 STATUS = 128 + signal.SIGTERM

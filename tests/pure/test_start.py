@@ -1,4 +1,4 @@
-"""What a start does not wait for: modules that only some sessions use, or only a tool."""
+"""Modules that a start does not import, since few sessions or only a tool use them."""
 
 import subprocess
 import sys
@@ -20,11 +20,11 @@ import sys
 from gdbstub.cli import main as cli
 from gdbstub.cli import run
 
-async def serve(settings, signals):
+async def run_guest(settings, signals):
     print(*sys.modules)
     return 0
 
-cli.choose_host, run.serve = lambda _: "kvm", serve
+cli.choose_host, run.run_guest = lambda _: "kvm", run_guest
 sys.exit(cli.call(["run", sys.argv[1], "--gdb=127.0.0.1:0"]))
 """
 

@@ -2,6 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from gdbstub.aarch64.architecture import AARCH64
 from gdbstub.aarch64.registers import (
     CORE,
     FPSIMD,
@@ -13,13 +14,13 @@ from gdbstub.aarch64.registers import (
     SYSTEM_REGISTERS,
     TLS,
     TPIDR,
-    Register,
     V,
     X,
 )
 from gdbstub.aarch64.sve import SVE, sve_registers, vector_lengths
 from gdbstub.aarch64.sysreg import ESR, PSTATE, TCR
-from gdbstub.aarch64.target_xml import target_xml
+from gdbstub.architecture import Register
+from gdbstub.protocol.packets.target_description import target_xml
 
 LENGTHS = tuple(range(128, 2048 + 1, 128))
 
@@ -33,7 +34,7 @@ EVERY = every()
 
 
 def root(rows: tuple[Register, ...] = EVERY) -> ET.Element:
-    return ET.fromstring(target_xml(rows))
+    return ET.fromstring(target_xml(AARCH64, rows))
 
 
 def fields(flags: str) -> dict[str, tuple[int, int]]:
@@ -158,7 +159,7 @@ def test_numbers() -> None:
     assert numbers[0] == 0x200
     # A machine that lacks some leaves gaps: no other is called otherwise.
     some = [*GENERAL, SYSTEM_REGISTERS["FAR_EL1"], SYSTEM_REGISTERS["VBAR_EL1"]]
-    described = [reg.get("regnum") for reg in ET.fromstring(target_xml(some)).iter("reg")]
+    described = [reg.get("regnum") for reg in ET.fromstring(target_xml(AARCH64, some)).iter("reg")]
     assert described[-2:] == [str(row.number) for row in some[-2:]]
 
 
@@ -180,11 +181,11 @@ def test_ids_that_the_kernel_gives() -> None:
 
 
 def test_only_what_is_used_is_defined() -> None:
-    document = target_xml(X[:2])
+    document = target_xml(AARCH64, X[:2])
     assert b"flags" not in document
     assert b"union" not in document
-    assert b"union" in target_xml(V[:1])
+    assert b"union" in target_xml(AARCH64, V[:1])
 
 
 def test_it_is_made_once() -> None:
-    assert target_xml(EVERY) is target_xml(list(EVERY))
+    assert target_xml(AARCH64, EVERY) is target_xml(AARCH64, list(EVERY))

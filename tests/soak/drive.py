@@ -20,7 +20,7 @@ from gdbstub.target import (
     Stopped,
     StopReason,
 )
-from tests.contract.recorder import Recorder
+from tests.contract.recorder import StopRecorder
 from tests.soak.blocks import FAILED
 from tests.soak.case import PRINTED, Case, Request
 from tests.soak.known import KNOWN, RANGE_ENDS_EARLY, STEP_IN_SEQUENCE, sequences
@@ -47,7 +47,7 @@ class Finding(Exception):
 
 def run_undebugged(machine: Machine) -> None:
     """Run to the end, where the guest switches itself off."""
-    exits = Recorder(machine).run()
+    exits = StopRecorder(machine).run()
     assert any(isinstance(exit, SystemEvent) for exit in exits), exits
 
 

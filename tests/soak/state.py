@@ -16,10 +16,10 @@ from gdbstub.aarch64.registers import (
     SPSR_EL1,
     SYSTEM_REGISTERS,
     VBAR_EL1,
-    Register,
     V,
     X,
 )
+from gdbstub.architecture import Register
 from gdbstub.errors import NoSuchRegister
 from gdbstub.machine import Machine
 from gdbstub.swbp import BRK

@@ -1,7 +1,6 @@
-"""What every packet means, as functions over a ``Target``.
+"""Packets: a handler each, over a ``Target``.
 
-No byte is framed here and nothing is awaited: a handler returns what is to be sent, or
-what is to be set going.
+Handlers frame no bytes and await nothing: they return a reply, a resume, or work to do.
 """
 
 from gdbstub.protocol.packets import (
@@ -19,9 +18,9 @@ from gdbstub.protocol.packets import (
     search,
     threads,
 )
-from gdbstub.protocol.packets.client_state import ClientState, Reply, Work
+from gdbstub.protocol.packets.client_state import ClientState, PacketCache, Reply, Work
 from gdbstub.protocol.packets.console import console
-from gdbstub.protocol.packets.registry import PACKETS, dispatch, find
+from gdbstub.protocol.packets.registry import PACKETS, PacketDefinition, dispatch, find
 from gdbstub.protocol.packets.stop import stop_replies
 
 # Importing a subject registers its packets.
@@ -34,6 +33,8 @@ __all__ = [
     "PACKETS",
     "SUBJECTS",
     "ClientState",
+    "PacketCache",
+    "PacketDefinition",
     "Reply",
     "Work",
     "console",

@@ -1,13 +1,14 @@
 """Packets that insert and remove breakpoints and watchpoints.
 
-Conditions and commands are evaluated by targets that can; of others ``qSupported`` claims neither.
+``qSupported`` announces conditions and commands only of a target that evaluates them.
 """
 
 from gdbstub.agent import Clauses
+from gdbstub.capabilities import breakpoint_conditions
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import feature, packet
-from gdbstub.target import BreakpointKind, breakpoint_conditions
+from gdbstub.target import BreakpointKind
 
 feature("ConditionalBreakpoints+", needs=breakpoint_conditions)
 feature("BreakpointCommands+", needs=breakpoint_conditions)
@@ -20,8 +21,8 @@ def insert_breakpoint(
 ) -> bytes:
     """``Z type,addr,kind[;…]``: insert a breakpoint, perhaps with clauses (GDB manual, E.2).
 
-    Those are ``[;cond_list…][;cmds:persist,cmd_list…]``: conditions and commands. Sent
-    again for one that is there, it changes its conditions and commands.
+    Clauses are ``[;cond_list…][;cmds:persist,cmd_list…]``: conditions and commands. Sent again for
+    a breakpoint that is inserted, the packet replaces them.
     """
     insert(client, kind, gva, length)
     if target := breakpoint_conditions(client.target):
@@ -34,7 +35,7 @@ def insert_breakpoint(
 @packet("Z4", ",addr,kind[;…]", BreakpointKind.ACCESS)
 def insert(client: ClientState, kind: BreakpointKind, gva: int, length: int) -> bytes:
     """``Z type,addr,kind``: insert a breakpoint or watchpoint (GDB manual, E.2)."""
-    client.target.insert(client.general, kind, gva, _checked(kind, gva, length))
+    client.target.insert(client.general, kind, gva, _checked(client, kind, gva, length))
     return b"OK"
 
 
@@ -45,17 +46,26 @@ def insert(client: ClientState, kind: BreakpointKind, gva: int, length: int) -> 
 @packet("z4", ",addr,kind[;…]", BreakpointKind.ACCESS)
 def remove(client: ClientState, kind: BreakpointKind, gva: int, length: int) -> bytes:
     """``z type,addr,kind``: remove a breakpoint or watchpoint (GDB manual, E.2)."""
-    client.target.remove(client.general, kind, gva, _checked(kind, gva, length))
+    client.target.remove(client.general, kind, gva, _checked(client, kind, gva, length))
     return b"OK"
 
 
-def _checked(kind: BreakpointKind, gva: int, length: int) -> int:
-    """*length*, which for a breakpoint is the instruction's size; ours are A64, 4 bytes."""
+def _checked(client: ClientState, kind: BreakpointKind, gva: int, length: int) -> int:
+    """Return *length*, checked: for a breakpoint it is the kind of instruction to break at.
+
+    Raises:
+        PacketError: there can be no such instruction, or no such range to watch.
+    """
     if kind in (BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE):
-        if length != 4:
-            raise PacketError(f"breakpoints are for A64 code, whose kind is 4: not {length}")
-        if gva % 4:
-            raise PacketError(f"no A64 instruction is at {gva:#x}")
+        architecture = client.architecture
+        kinds, code = architecture.breakpoint_kinds, architecture.instruction_set
+        if kinds and length not in kinds:
+            known = " or ".join(map(str, kinds))
+            raise PacketError(
+                f"breakpoints are for {code} code, whose kind is {known}: not {length}"
+            )
+        if gva % architecture.instruction_alignment:
+            raise PacketError(f"no {code} instruction is at {gva:#x}")
     elif not length or gva + length > 1 << 64:
         raise PacketError(f"cannot watch {length} bytes at {gva:#x}")
     return length

@@ -1,6 +1,6 @@
-"""What stands behind an insertion's arguments: conditions and commands, as agent expressions.
+"""Parser of the conditions and commands at the end of a ``Z`` packet, as agent expressions.
 
-It reads them, and neither checks nor evaluates what they say.
+It neither checks nor evaluates the expressions.
 """
 
 import re
@@ -12,7 +12,7 @@ from gdbstub.errors import PacketError
 
 _HEX: Final = rb"[0-9a-fA-F]"
 _EXPRESSIONS: Final = rb"(?:X%b+,(?:%b%b)*)" % (_HEX, _HEX, _HEX)
-# Compiled when first wanted, both: few breakpoints have any, and every start would wait.
+# Both are compiled when first used: few breakpoints have any, and every start would pay for them.
 _CLAUSES: Final = rb"(?:;(%b+))?(?:;cmds:(%b+),(%b+))?" % (_EXPRESSIONS, _HEX, _EXPRESSIONS)
 _EXPRESSION: Final = rb"X(%b+),(%b*)" % (_HEX, _HEX)
 
@@ -20,10 +20,10 @@ _EXPRESSION: Final = rb"X(%b+),(%b*)" % (_HEX, _HEX)
 def clauses(text: bytes) -> Clauses:
     """Read ``[;cond_list…][;cmds:persist,cmd_list…]`` (GDB manual, E.2, ``Z0``).
 
-    A list is ``X len,expr`` once or more, one behind the other.
+    A list is one or more ``X len,expr``.
 
     Raises:
-        PacketError: it is not of that form.
+        PacketError: *text* is not of that form.
     """
     if not (match := re.fullmatch(_CLAUSES, text)):
         raise PacketError("malformed conditions or commands of a breakpoint")

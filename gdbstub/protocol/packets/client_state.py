@@ -1,126 +1,216 @@
-"""Client: what a packet handler may touch, which is the target and what one client has said.
+"""State of one client, as packet handlers see it: the target, the session's state, the options.
 
 It holds no bytes of the wire and resumes nothing.
 """
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
-from gdbstub.aarch64.registers import CORE
+from gdbstub.capabilities import PhysicalMemory, Timing
 from gdbstub.errors import NoSuchThread
-from gdbstub.protocol.packets.expedited import Expedited
-from gdbstub.target import Action, PhysicalMemory, Resume, Target, Timing
+from gdbstub.protocol.packets.expedited import Expedited, general_registers
+from gdbstub.protocol.states import (
+    ATTACHED,
+    GUEST_GONE,
+    OVER,
+    SESSION,
+    SessionEvent,
+    SessionState,
+)
+from gdbstub.target import Action, Resume, Target
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
 ANY: Final = 0
 
-#: How many packets are remembered with what they mean.
-REMEMBERED: Final = 256
-
-#: A packet that takes long, a slice for each ``next``; what it returns is the payload.
+#: Work of a packet that takes long: a slice for each ``next``. It returns the payload.
 Work = Generator[None, None, bytes]
 
-#: What a handler returns: a payload (empty: not supported) or several, what to set going, or
-#: a work to do, or None where the packet has no reply.
+#: Outcome of a packet: a payload (empty: not supported) or several, a resume, work to do, or
+#: None where the packet has no reply.
 Reply = bytes | tuple[bytes, ...] | Resume | Work | None
 
 
+_after: Final = SESSION.after  # a name of its own is found faster
+
+
+class Constant(NamedTuple):
+    """Result of a handler whose packet means this *resume* whenever it arrives."""
+
+    resume: Resume
+
+
+class CachedPacket(NamedTuple):
+    """Packet in the cache: its ``data``, the timing that counts it, and the call that it means."""
+
+    data: bytes
+    timing: Timing
+    call: Callable[[], Reply]
+
+
+class PacketCache:
+    """Cache of one client's packets, by the bytes that a packet arrived as.
+
+    Clients repeat a few short packets. A packet found here is not parsed and not looked up again.
+    """
+
+    #: Length of the longest packet that is kept, as it arrives, in bytes.
+    LONGEST: Final = 64
+
+    def __init__(self, size: int = 256) -> None:
+        """Keep *size* packets at most; with 0 the cache is off."""
+        self.size: Final = size
+        #: Number of packets that were found here.
+        self.hits = 0
+        self.packets: Final[dict[bytes, CachedPacket]] = {}
+
+    def add(self, arrived: bytes, packet: CachedPacket) -> None:
+        """Keep *packet*, unless *arrived* is too long. A full cache is emptied first."""
+        if not self.size or len(arrived) > self.LONGEST:
+            return
+        if len(self.packets) >= self.size and arrived not in self.packets:
+            self.clear()
+        self.packets[arrived] = packet
+
+    def clear(self) -> None:
+        """Forget all packets. What they mean is found again when they arrive."""
+        self.packets.clear()
+
+
 class ClientState:
-    """One client's view; ``packet_size`` is the most bytes that a packet of its may have."""
+    """State of one client: its session's state, its options, and the threads it has selected.
+
+    ``packet_size`` is the largest payload that the client may send or get, in bytes.
+    """
 
     def __init__(
-        self, target: Target, packet_size: int, *, kill_on_disconnect: bool = False
+        self,
+        target: Target,
+        packet_size: int,
+        *,
+        kill_on_disconnect: bool = False,
+        cache: PacketCache | None = None,
     ) -> None:
-        """One that has said nothing yet; with *kill_on_disconnect* its leaving ends the guest."""
+        """Begin with nothing said; with *kill_on_disconnect* the guest ends with the session."""
         self.target = target
         self.packet_size = packet_size
         self.kill_on_disconnect = kill_on_disconnect
-        #: What the client announced in ``qSupported``, without the ``+``.
+        #: State of the session. Only ``enter`` changes it.
+        self.state = SessionState.IDLE
+        #: Features that the client announced in ``qSupported``, without the ``+``.
         self.features: frozenset[bytes] = frozenset()
-        #: False once the client asked for it.
+        #: False after ``QStartNoAckMode``.
         self.acks = True
-        #: ``!``: the conversation goes on when the guest is gone or left alone.
+        #: True after ``!``: the session goes on when the guest has ended or was detached.
         self.extended = False
-        #: The conversation is over: nothing more is read from this client.
-        self.over = False
-        #: The guest is gone, killed or of itself.
-        self.guest_gone = False
-        #: Whether there is a guest for it: neither gone nor left alone.
-        self.attached = True
         #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL``.
         self.resumed = ALL
-        #: What the addresses of memory packets are of, where not of what a thread sees.
+        #: Physical memory, where memory packets address that and not a thread's.
         self.physical: PhysicalMemory | None = None
-        #: Whether an older LLDB was told that ``x`` replies carry no ``b``.
+        #: True if an older LLDB was told that ``x`` replies carry no ``b``.
         self.raw_upload = False
-        #: Whether it takes the keys of LLDB's in stop replies; it has asked for them.
+        #: True if stop replies carry LLDB's keys, because the client asked for them.
         self.lldb = False
-        #: What was resumed last; nothing yet.
+        #: The last resume; empty at first.
         self.last_resume = Resume({})
-        #: Its packets by name, unknown ones under an empty one, and the one that came last.
+        #: Timings of the client's packets by name; unknown packets have an empty one.
         self.packets: dict[bytes, Timing] = {}
+        #: Timing of the packet that arrived last.
         self.last = Timing()
-        #: The stops that it was told of.
+        #: Timing of the stops that the client was told of.
         self.stops = Timing()
+        self.cache: Final = cache or PacketCache()
 
-        #: Packets that may come again, each with what counts it and what it calls.
-        self.calls: dict[bytes, tuple[Timing, Callable[[], Reply]]] = {}
-        #: The same for what ``vCont`` asks, where it says which threads.
-        self.resumes: dict[bytes, Resume] = {}
-
-        # Threads and rows stay for the target's whole life.
+        # Threads and registers stay the same for the target's whole life.
         self.threads = tuple(thread.id for thread in target.threads())
+        self.architecture = target.architecture
         self.registers = tuple(target.registers)
-        #: The same by number, each a row of one: what ``read_registers`` takes.
+        #: Registers by number, each as a tuple of one, which ``read_registers`` takes.
         self.numbered = {row.number: (row,) for row in self.registers}
-        #: The rows that ``g`` carries, a few first ones: a client asks for the rest one by one.
-        self.general_registers = tuple(row for row in self.registers if row.feature == CORE)
-        self.expedited = Expedited(self.registers)
-        #: ``Hg``: the thread that registers and memory are read of; always one that exists.
+        #: Registers that ``g`` carries. A client asks for the others one by one.
+        self.general_registers = general_registers(self.registers)
+        #: The pc as ``read_registers`` takes it; empty if the target shows none.
+        self.pc = tuple(row for row in self.registers if row.type == "code_ptr")[:1]
+        self.expedited = Expedited(self.architecture, self.registers)
+        #: ``Hg``: the thread whose registers and memory are read; it always exists.
         self.general = self.threads[0]
 
     @property
+    def attached(self) -> bool:
+        """True while there is a guest for the client: not ended and not detached."""
+        return self.state in ATTACHED
+
+    @property
+    def guest_gone(self) -> bool:
+        """True if the guest was killed or has ended."""
+        return self.state in GUEST_GONE
+
+    @property
+    def over(self) -> bool:
+        """True if the session is over: nothing more is read from this client."""
+        return self.state in OVER
+
+    @property
     def known_threads(self) -> tuple[int, ...]:
-        """The threads that a list has: without a guest there are none."""
+        """Threads that a list shows; none without a guest."""
         return self.threads if self.attached else ()
 
-    def attach(self) -> None:
-        """There is a guest for it again."""
-        self.attached = True
-        self.guest_gone = False
+    def enter(self, event: SessionEvent) -> None:
+        """Change the session's state as the table says.
 
-    def leave(self, *, guest_gone: bool) -> None:
-        """There is no guest for it any more, and unless it said ``!``, nothing more to say."""
-        self.attached = False
-        self.guest_gone |= guest_gone
-        self.over = not self.extended
+        Raises:
+            IllegalTransition: the table has no such event in this state.
+        """
+        self.state = _after(self.state, event)
+
+    def attach(self) -> None:
+        """Note that the client has a guest at rest: attached to, or started again."""
+        self.enter(SessionEvent.ATTACH)
+
+    def detach(self) -> None:
+        """Note that the guest was detached; only in extended mode the session goes on."""
+        self.enter(SessionEvent.DETACH)
+        self._close_unless_extended()
+
+    def kill(self) -> None:
+        """Note that the client killed the guest; only in extended mode the session goes on."""
+        self.enter(SessionEvent.KILL)
+        self._close_unless_extended()
+
+    def exit(self) -> None:
+        """Note that the client is told of the guest's end; only in extended mode it goes on."""
+        if self.attached:
+            self.enter(SessionEvent.EXIT)
+        self._close_unless_extended()
+
+    def power_off(self) -> None:
+        """Note that a command has ended the guest; the session is over, in extended mode too."""
+        self.enter(SessionEvent.EXIT)
+        self.enter(SessionEvent.CLOSE)
+
+    def _close_unless_extended(self) -> None:
+        if not self.extended:
+            self.enter(SessionEvent.CLOSE)
 
     @property
     def stepped(self) -> frozenset[int]:
-        """The threads that the last resume stepped."""
+        """Threads that the last resume stepped."""
         return self.last_resume.stepped
 
     def count(self, name: bytes) -> Timing:
-        """A packet *name* has come; its timing."""
+        """Count a packet called *name*; return its timing."""
         if (timing := self.packets.get(name)) is None:
             timing = self.packets[name] = Timing()
         timing.count += 1
         self.last = timing
         return timing
 
-    def remember(self, data: bytes, timing: Timing, call: Callable[[], Reply]) -> None:
-        """*data* means *call*, however often it comes."""
-        if len(self.calls) == REMEMBERED:
-            self.calls.clear()
-        self.calls[data] = timing, call
-
     def thread(self, thread_id: int) -> int:
-        """Check that one thread is meant and exists; ``ANY`` is the current one.
+        """Return the id of one thread that exists; ``ANY`` stands for the current thread.
 
         Raises:
-            NoSuchThread: it does not.
+            NoSuchThread: *thread_id* is ``ALL``, or no thread has it.
         """
         if thread_id == ANY:
             return self.general
@@ -130,10 +220,10 @@ class ClientState:
 
     @contextmanager
     def looking_at(self, thread_id: int) -> Iterator[None]:
-        """Make *thread_id* the one that registers are read of, for a while.
+        """Make *thread_id* the current thread inside the context.
 
         Raises:
-            NoSuchThread: it does not exist.
+            NoSuchThread: no thread has this id.
         """
         before, self.general = self.general, self.thread(thread_id)
         try:
@@ -142,7 +232,7 @@ class ClientState:
             self.general = before
 
     def read_memory(self, address: int, length: int) -> bytes:
-        """Read memory, in the space that the client chose.
+        """Read memory in the address space that the client has chosen.
 
         Raises:
             MemoryFault: the first byte cannot be read.
@@ -152,7 +242,7 @@ class ClientState:
         return self.target.read_memory(self.general, address, length)
 
     def write_memory(self, address: int, data: bytes) -> None:
-        """Write memory, in the same.
+        """Write memory in the address space that the client has chosen.
 
         Raises:
             MemoryFault: some byte cannot be written; none was.
@@ -163,10 +253,10 @@ class ClientState:
             self.target.write_memory(self.general, address, data)
 
     def resume(self, action: Action) -> Resume:
-        """What ``c`` or ``s`` resumes after the last ``Hc``.
+        """Build the resume of ``c`` or ``s``, which depends on the last ``Hc``.
 
-        A step with no thread chosen steps the current one and lets the others run, as
-        gdbserver does.
+        If ``Hc`` has chosen no thread, ``s`` steps the current thread and the others run, as
+        in gdbserver.
         """
         if self.resumed != ALL:
             return Resume({self.resumed: action})

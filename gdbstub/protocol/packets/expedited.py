@@ -1,33 +1,41 @@
-"""The registers of a stop reply, spelled in one go; of none, nothing.
+"""The registers of a stop reply, all encoded at once.
 
-It reads none and does not choose them: ``registers.py`` has the rows.
+It reads none: ``thread_info`` does.
 """
 
 from binascii import hexlify
 from collections.abc import Sequence
 from struct import Struct
 
-from gdbstub.aarch64.registers import EXPEDITED, Register
+from gdbstub.architecture import Architecture, Register
+
+
+def general_registers(registers: Sequence[Register]) -> tuple[Register, ...]:
+    """Select the registers of the first one's feature."""
+    return tuple(row for row in registers if row.feature == registers[0].feature)
 
 
 class Expedited:
-    """Those of *registers* that a stop reply carries, and how: ``number:value;`` each.
+    """The expedited registers of a target, ``number:value;`` each in a stop reply.
 
     Numbers have two digits: LLDB takes no others for registers.
     """
 
-    def __init__(self, registers: Sequence[Register]) -> None:
-        """Prepare once; a client's registers never change."""
-        self.rows = tuple(row for row in EXPEDITED if row in registers)
+    def __init__(self, architecture: Architecture, registers: Sequence[Register]) -> None:
+        """Select and prepare them once; a client's registers never change."""
+        chosen = architecture.expedited or [
+            row for row in general_registers(registers) if row.type in ("code_ptr", "data_ptr")
+        ]
+        self.rows = tuple(row for row in chosen if row in registers)
         self._template = b"".join(b"%02x:%%b;" % row.number for row in self.rows)
         self._cut = Struct("".join(f"{2 * row.size}s" for row in self.rows))
 
     def spell(self, data: bytes) -> bytes:
-        """Spell the bytes of all ``rows``, one after another, as keys of a stop reply."""
+        """Encode the bytes of all ``rows`` as keys of a stop reply; no bytes give no keys."""
         return self._template % self._cut.unpack(hexlify(data)) if data else b""
 
     def by_number(self, data: bytes) -> dict[str, str]:
-        """The same as LLDB's JSON has them, by their numbers in decimal."""
+        """Encode them as LLDB's JSON has them, by their numbers in decimal."""
         if not data:
             return {}
         values = zip(self.rows, self._cut.unpack(hexlify(data)), strict=True)

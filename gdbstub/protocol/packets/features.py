@@ -1,16 +1,16 @@
 """``qXfer``: documents that a client reads piece by piece.
 
-Each document is made elsewhere; here is only how pieces are cut.
+Each document is made elsewhere; this module cuts the pieces.
 """
 
 import os
 
-from gdbstub.aarch64.target_xml import target_xml
 from gdbstub.capabilities import exec_file
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.os_data import os_data_xml
 from gdbstub.protocol.packets.registry import packet
+from gdbstub.protocol.packets.target_description import target_xml
 from gdbstub.protocol.packets.threads import threads_xml
 
 
@@ -19,7 +19,7 @@ def features(client: ClientState, annex: bytes, offset: int, length: int) -> byt
     """``qXfer:features:read:annex:offset,length``: target description (GDB manual, E.4)."""
     if annex != b"target.xml":
         raise PacketError("no such annex")
-    return _piece(client, target_xml(client.registers), offset, length)
+    return _piece(client, target_xml(client.architecture, client.registers), offset, length)
 
 
 @packet("qXfer:threads:read:", "annex:offset,length", feature="qXfer:threads:read+", idle=True)
@@ -58,6 +58,6 @@ def libraries(client: ClientState, annex: bytes, offset: int, length: int) -> by
 
 
 def _piece(client: ClientState, document: bytes, offset: int, length: int) -> bytes:
-    """``m`` and the piece, or ``l`` and the last one."""
+    """Cut a piece; ``m`` goes before it, or ``l`` before the last one."""
     end = offset + min(length, client.packet_size // 2)
     return (b"l" if end >= len(document) else b"m") + document[offset:end]

@@ -1,6 +1,6 @@
 """Packets about the conversation itself.
 
-Nothing here touches the guest.
+None of them touches the guest.
 """
 
 from gdbstub.capabilities import Relocatable, relocatable
@@ -12,8 +12,8 @@ from gdbstub.protocol.packets.registry import offered, packet
 def supported(client: ClientState, features: bytes | None) -> bytes:
     """``qSupported[:feature;…]``: learn the client's features, tell ours (GDB manual, E.4).
 
-    Ours follow from what is registered and what the target has. A client may ask again; the
-    last word counts.
+    Ours follow from the packets that are registered and from the target's capabilities. If a client
+    sends the packet again, its last features count.
     """
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
@@ -33,17 +33,17 @@ def no_ack_mode(client: ClientState) -> bytes:
 
 @packet("qSymbol", ":…", idle=True)
 def symbol(client: ClientState) -> bytes:
-    """``qSymbol::``: the client offers to look up symbols; we want none (GDB manual, E.4)."""
+    """``qSymbol::``: the client offers to look up symbols; none is wanted (GDB manual, E.4)."""
     return b"OK"
 
 
 @packet("qOffsets", needs=relocatable)
 def offsets(client: ClientState, program: Relocatable) -> bytes:
-    """``qOffsets``: how far the program is from where it was linked (GDB manual, E.4).
+    """``qOffsets``: tell the distance of the program from its link address (GDB manual, E.4).
 
-    GDB moves all of it by where the first segment is, and by sections not all. LLDB takes
-    whatever it is told for the distance. None is told as such to both: it leaves alone what a
-    client has loaded that is another program.
+    GDB is told the place of the first segment, by which it moves the whole program; told offsets of
+    sections, it would not move all of them. LLDB takes any value for the distance. A distance of 0
+    is told to either as such: another program that a client has loaded then stays where it is.
     """
     if (place := program.relocation()) is None:
         return b""

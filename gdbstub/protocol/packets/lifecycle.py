@@ -1,18 +1,19 @@
-"""Packets by which a client leaves a guest, ends it, and begins with one again.
+"""Packets that detach from the guest, kill it, attach to it, or start it again.
 
-In extended mode (``!``) the conversation outlasts the guest; else it ends with it.
+In extended mode (``!``) the session goes on without a guest; else it ends.
 """
 
+from gdbstub.capabilities import Restartable, restartable
 from gdbstub.errors import NoGuest, PacketError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
-from gdbstub.target import Exited, Restartable, restartable
+from gdbstub.target import Exited
 
 
 @packet("!", idle=True)
 def extended_mode(client: ClientState) -> bytes:
-    """``!``: the conversation outlasts the guest from now on (GDB manual, E.2)."""
+    """``!``: the session goes on without a guest from now on (GDB manual, E.2)."""
     client.extended = True
     return b"OK"
 
@@ -25,9 +26,9 @@ def attached(client: ClientState, pid: int | None) -> bytes:
 
 @packet("vAttach", ";pid", halts=True)
 def attach(client: ClientState, pid: int) -> bytes:
-    """``vAttach;pid``: halt the guest that was left alone (GDB manual, E.2).
+    """``vAttach;pid``: halt the guest that was detached (GDB manual, E.2).
 
-    There is one guest, whatever *pid* is.
+    *pid* is ignored: there is one guest.
     """
     if client.guest_gone or isinstance(client.target.report(), Exited):
         raise NoGuest("the guest has ended; run begins anew")
@@ -39,8 +40,8 @@ def attach(client: ClientState, pid: int) -> bytes:
 def run(client: ClientState, target: Restartable, program: bytes, words: bytes | None) -> bytes:
     """``vRun;filename[;argument]…``: start the guest over, halted (GDB manual, E.2).
 
-    It is the guest that the stub was started with, whatever *filename* is: that names what
-    the client has symbols of.
+    The guest is the one that the stub was started with. *filename* is ignored: it names the
+    file that the client has symbols of.
     """
     if words:
         raise PacketError("a guest has no arguments; its command line is the stub's --append")
@@ -49,13 +50,13 @@ def run(client: ClientState, target: Restartable, program: bytes, words: bytes |
 
 @packet("R", "[n]", halts=True, needs=restartable)
 def restart(client: ClientState, target: Restartable, n: int | None) -> None:
-    """``R XX``: start the guest over; nobody waits for a reply (GDB manual, E.2)."""
+    """``R XX``: start the guest over; the packet has no reply (GDB manual, E.2)."""
     _restart(client, target)
 
 
 def _restart(client: ClientState, target: Restartable) -> bytes:
-    """Start over; the stop reply, whose thread is the current one even if nobody hears it."""
-    # A client thinks none of its breakpoints inserted in what it starts.
+    """Start the guest over; return the stop reply, whose thread becomes the current one."""
+    # A client takes none of its breakpoints for inserted in a guest that it starts.
     client.target.release()
     target.reset()
     client.attach()
@@ -64,8 +65,8 @@ def _restart(client: ClientState, target: Restartable) -> bytes:
 
 @packet("D", "[;pid]", idle=True)
 def detach(client: ClientState, pid: int | None) -> bytes:
-    """``D``: leave the guest alone and let it run (GDB manual, E.2)."""
-    _leave(client)
+    """``D``: detach from the guest and let it run (GDB manual, E.2)."""
+    _detach(client)
     return b"OK"
 
 
@@ -78,26 +79,26 @@ def kill_process(client: ClientState, pid: int) -> bytes:
 
 @packet("k", always=True, idle=True)
 def quit_client(client: ClientState) -> None:
-    """``k``: the client goes; nobody waits for a reply (GDB manual, E.2).
+    """``k``: end the session, without a reply; in extended mode kill the guest (GDB manual, E.2).
 
-    No reason to end a guest: LLDB says it whenever it quits, GDB behind ``vKill``. In extended
-    mode nobody goes, and the guest ends.
+    Outside extended mode it does not end the guest: LLDB sends it whenever it quits, and GDB
+    after ``vKill``.
     """
     if client.extended:
         _kill(client)
     else:
-        _leave(client)
+        _detach(client)
 
 
-def _leave(client: ClientState) -> None:
+def _detach(client: ClientState) -> None:
     if client.kill_on_disconnect:
         _kill(client)
     elif client.attached:
         client.target.detach()
-        client.leave(guest_gone=False)
+        client.detach()
 
 
 def _kill(client: ClientState) -> None:
     if not client.guest_gone:
         client.target.kill()
-    client.leave(guest_gone=True)
+    client.kill()

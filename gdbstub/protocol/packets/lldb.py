@@ -1,10 +1,9 @@
 """Packets that LLDB alone sends (lldb/docs/resources/lldbgdbremote.md).
 
-What GDB sends too is not here, and what a client has not asked for is not said.
+Packets that GDB sends too are in the other files.
 """
 
 import errno
-from typing import Final
 
 from gdbstub.errors import MachineError
 from gdbstub.protocol.packets.client_state import ClientState
@@ -12,8 +11,6 @@ from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import thread_stop_reply
 from gdbstub.protocol.packets.thread_info import frames, reason, registers, stopped
 from gdbstub.target import Thread
-
-_TRIPLE: Final = b"triple:%b;ptrsize:8;endian:little;" % b"aarch64-unknown-none".hex().encode()
 
 
 @packet("QThreadSuffixSupported")
@@ -31,32 +28,40 @@ def list_threads(client: ClientState) -> bytes:
 
 @packet("qHostInfo")
 def host_info(client: ClientState) -> bytes:
-    """``qHostInfo``: what kind of machine this is (LLDB extension).
+    """``qHostInfo``: describe the machine (LLDB extension).
 
-    A watchpoint stops before its instruction; LLDB waits for a lab longer than its 1 second.
+    It includes a timeout of 20 seconds: LLDB's own is 1 second, too short for an emulated machine.
     """
-    return _TRIPLE + b"watchpoint_exceptions_received:before;default_packet_timeout:20;"
+    when = b"after" if client.architecture.watchpoints_stop_after else b"before"
+    timeout = b"default_packet_timeout:20;"
+    return b"%bwatchpoint_exceptions_received:%b;%b" % (_processor(client), when, timeout)
 
 
 @packet("qProcessInfo")
 def process_info(client: ClientState) -> bytes:
-    """``qProcessInfo``: the same of the guest (LLDB extension).
+    """``qProcessInfo``: describe the guest (LLDB extension).
 
     No ``pid``: LLDB would look for a process of that number on its own machine.
     """
-    return _TRIPLE
+    return _processor(client)
+
+
+def _processor(client: ClientState) -> bytes:
+    triple = client.architecture.triple
+    known = b"triple:%b;" % triple.encode().hex().encode() if triple else b""
+    return b"%bptrsize:%d;endian:little;" % (known, client.architecture.pointer_size)
 
 
 @packet("qThreadStopInfo", "thread-id")
 def thread_stop(client: ClientState, thread_id: int) -> bytes:
-    """``qThreadStopInfo thread-id``: why this one is at rest (LLDB extension)."""
+    """``qThreadStopInfo thread-id``: say why a thread is at rest (LLDB extension)."""
     return thread_stop_reply(client, client.thread(thread_id))
 
 
 @packet("jThreadsInfo")
 def threads_info(client: ClientState) -> bytes:
-    """``jThreadsInfo``: every thread's name, stop and registers, as JSON (LLDB extension)."""
-    import json  # not at the top: a start would wait for what GDB never needs
+    """``jThreadsInfo``: list threads with their stops and registers, as JSON (LLDB extension)."""
+    import json  # imported here as only LLDB needs it: a start would pay for it
 
     described = [_described(client, thread) for thread in client.target.threads()]
     return json.dumps(described, separators=(",", ":")).encode()
@@ -78,14 +83,15 @@ def _described(client: ClientState, thread: Thread) -> dict[str, object]:
 
 @packet("qWatchpointSupportInfo", "[:]")
 def watchpoints(client: ClientState) -> bytes:
-    """``qWatchpointSupportInfo:``: how many watchpoints there can be (LLDB extension)."""
+    """``qWatchpointSupportInfo:``: say how many watchpoints there can be (LLDB extension)."""
     return b"num:%d;" % client.target.watchpoint_slots
 
 
 @packet("_M", "length,…")
 def allocate(client: ClientState, length: int) -> bytes:
-    """``_M length,permissions``: give memory for an expression (LLDB extension).
+    """``_M length,permissions``: refuse memory for an expression (LLDB extension).
 
-    Not answered with "unsupported": with some triples LLDB would have the guest call ``mmap``.
+    The reply is an error, not "unsupported", after which LLDB would have a guest with some triples
+    call ``mmap``.
     """
     raise MachineError("all memory is the guest's own; none can be given away", errno.ENOMEM)

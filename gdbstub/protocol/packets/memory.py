@@ -23,9 +23,9 @@ def read(client: ClientState, address: int, length: int) -> bytes:
 
 @packet("x", "addr,length", feature="binary-upload+")
 def read_binary(client: ClientState, address: int, length: int) -> bytes:
-    """``x addr,length``: read memory, as it is, behind a ``b`` (GDB manual, E.2).
+    """``x addr,length``: read memory, as binary data after a ``b`` (GDB manual, E.2).
 
-    LLDB before 20 tries ``x0,0``; answered ``OK``, it wants no ``b`` from then on.
+    LLDB before 20 tries ``x0,0``. The reply ``OK`` tells it that no ``b`` will be sent.
     """
     if not address and not length and b"binary-upload" not in client.features:
         client.raw_upload = True
@@ -43,7 +43,10 @@ def write(client: ClientState, address: int, length: int, data: bytes) -> bytes:
 
 @packet("X", "addr,length:binary")
 def write_binary(client: ClientState, address: int, length: int, data: bytes) -> bytes:
-    """``X addr,length:XX…``: write memory; of length 0, say that we can (GDB manual, E.2)."""
+    """``X addr,length:XX…``: write memory, from binary data (GDB manual, E.2).
+
+    Clients send one of length 0 to learn that the packet is supported.
+    """
     return _write(client, address, length, data)
 
 

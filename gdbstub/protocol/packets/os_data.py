@@ -1,4 +1,4 @@
-"""What GDB's ``info os`` shows: tables, the table of tables among them.
+"""Tables for GDB's ``info os``, the table of tables among them.
 
 A machine has no processes; its vCPUs are the threads.
 """
@@ -16,7 +16,7 @@ _Row = Mapping[str, str]
 
 
 class _Table(NamedTuple):
-    """One that ``info os NAME`` shows; ``title`` is for a client that has a menu of them."""
+    """One table of ``info os NAME``; ``title`` is for a client that has a menu of them."""
 
     title: str
     description: str
@@ -24,7 +24,7 @@ class _Table(NamedTuple):
 
 
 def os_data_xml(client: ClientState, annex: str) -> bytes:
-    """The table *annex*, that of tables if empty (GDB manual, "Operating System Information").
+    """Make the table *annex*; "" is that of tables (GDB manual, "Operating System Information").
 
     Raises:
         PacketError: there is no such table.

@@ -1,22 +1,22 @@
-"""QEMU's packets for physical addresses, which its users know.
+"""QEMU's packets for physical addresses.
 
-Only memory packets obey the mode: breakpoints and watchpoints stay where the guest executes.
+Only memory packets obey the mode: breakpoints and watchpoints are always at virtual addresses.
 """
 
+from gdbstub.capabilities import PhysicalMemory, physical_memory
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
-from gdbstub.target import PhysicalMemory, physical_memory
 
 
 @packet("qqemu.Supported", needs=physical_memory)
 def supported(client: ClientState, memory: PhysicalMemory) -> bytes:
-    """``qqemu.Supported``: which of QEMU's packets there are (GDB manual, E.4, vendor prefixes)."""
+    """``qqemu.Supported``: list QEMU's known packets (GDB manual, E.4, vendor prefixes)."""
     return b"PhyMemMode"
 
 
 @packet("qqemu.PhyMemMode", needs=physical_memory)
 def physical(client: ClientState, memory: PhysicalMemory) -> bytes:
-    """``qqemu.PhyMemMode``: 1 if addresses are physical (GDB manual, E.4, vendor prefixes)."""
+    """``qqemu.PhyMemMode``: say 1 if addresses are physical (GDB manual, E.4, vendor prefixes)."""
     return b"%d" % (client.physical is not None)
 
 

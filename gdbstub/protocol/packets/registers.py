@@ -1,11 +1,11 @@
 """Packets that read and write registers, by the numbers of the target description.
 
-A register that the target lacks reads as ``xx``, which clients show as unavailable.
+A register that the target cannot read is sent as ``xx``, which clients show as unavailable.
 """
 
 from binascii import hexlify
 
-from gdbstub.aarch64.registers import Register
+from gdbstub.architecture import Register
 from gdbstub.errors import NoSuchRegister, PacketError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
@@ -13,9 +13,9 @@ from gdbstub.protocol.packets.registry import packet
 
 @packet("g", suffix=True)
 def read_all(client: ClientState) -> bytes:
-    """``g``: read the general registers, which end with cpsr (GDB manual, E.2).
+    """``g``: read the general registers, those of the first feature (GDB manual, E.2).
 
-    A client takes the rest, vectors above all, to be had by ``p``: most stops need none.
+    A client reads the others with ``p``, vectors for example: most stops need none.
     """
     rows = client.general_registers
     try:
@@ -26,10 +26,10 @@ def read_all(client: ClientState) -> bytes:
 
 @packet("G", "XX…", suffix=True)
 def write_all(client: ClientState, data: bytes) -> bytes:
-    """``G XX…``: write the general registers, from x0 as far as it goes (GDB manual, E.2).
+    """``G XX…``: write the general registers, from the first as far as it goes (GDB manual, E.2).
 
-    Only what differs is written: a client sends back all that it read, also what the
-    target would refuse, and zeros for what it has not got.
+    Only values that differ are written: a client sends back all that it read, also values that the
+    target would refuse, and zeros for registers that are unavailable.
     """
     at = 0
     changes: list[tuple[Register, bytes]] = []

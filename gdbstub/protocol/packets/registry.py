@@ -1,55 +1,54 @@
-"""The table of packets: one decorated function each, found by the longest name that fits.
+"""Table of packets: one decorated handler each, found by the longest name that fits.
 
-It holds no packet itself; those stand in this package's other files, by subject.
+It defines no packet. Packets are in this package's other files, by subject.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Concatenate, Final, NamedTuple, ParamSpec
+from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from gdbstub.errors import NoGuest
-from gdbstub.protocol.packets.client_state import ClientState, Reply
+from gdbstub.protocol.packets.client_state import CachedPacket, ClientState, Constant, Reply
 from gdbstub.protocol.packets.template import PacketTemplate, thread_id
 from gdbstub.target import Target
 
 Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result", bound=Reply | Constant)
 
-#: Where packets are described; the second is lldb/docs/resources/lldbgdbremote.md.
+#: Documents that describe packets; the second is lldb/docs/resources/lldbgdbremote.md.
 MANUALS: Final = ("GDB manual", "LLDB extension")
 
-#: Longer packets are not said twice.
-_SHORT: Final = 64
 _SUFFIX: Final = re.compile(rb";thread:([^;]*);\Z")
 
 
 class PacketDefinition(NamedTuple):
-    """One row of the table."""
+    """Row of the table: one packet."""
 
     name: bytes
     template: PacketTemplate
-    handler: Callable[..., Reply]
-    #: What the handler gets before the arguments of the packet.
+    handler: Callable[..., Reply | Constant]
+    #: Arguments of the handler before those of the packet.
     constants: tuple[object, ...]
-    #: What ``qSupported`` says because this packet is registered.
+    #: Feature that ``qSupported`` announces because this packet is registered.
     feature: bytes
-    #: Whether it is obeyed even while the target runs.
+    #: True if the packet is obeyed even while the target runs.
     always: bool
-    #: Whether it is obeyed while there is no guest for the client: it asks nothing of one.
+    #: True if the packet is obeyed without a guest, because it asks nothing of one.
     idle: bool
-    #: Whether a guest that was left running is halted before it is obeyed.
+    #: True if a guest that runs detached is halted before the packet is obeyed.
     halts: bool
-    #: What the handler gets before these: a capability that not every target has. Of a target
-    #: without, the packet is not known.
+    #: Getter of the capability that the handler gets before its constants. If the target has
+    #: none, the packet is unknown.
     needs: Callable[[Target], object | None] | None
-    #: Whether ``;thread:ID;`` at its end says which thread's registers are meant.
+    #: True if ``;thread:ID;`` at the packet's end selects the thread of its registers.
     suffix: bool
 
 
-#: Every packet by name, in order of registration.
+#: Packets by name, in order of registration.
 PACKETS: Final[dict[bytes, PacketDefinition]] = {}
 
-# The lengths that names with this first byte have, longest first.
+# Lengths of the names with this first byte, longest first.
 _LENGTHS: Final[dict[bytes, tuple[int, ...]]] = {}
 
 
@@ -64,30 +63,30 @@ def packet(
     suffix: bool = False,
     needs: Callable[[Target], object | None] | None = None,
 ) -> Callable[
-    [Callable[Concatenate[ClientState, Arguments], Reply]],
-    Callable[Concatenate[ClientState, Arguments], Reply],
+    [Callable[Concatenate[ClientState, Arguments], Result]],
+    Callable[Concatenate[ClientState, Arguments], Result],
 ]:
-    """Register a handler: it gets the client, *constants*, and what *template* matches.
+    """Register a handler: it gets the client, *constants*, and the values that *template* matches.
 
-    With *needs*, the packet is for targets of which that is not None, and the handler gets it
-    behind the client.
+    With *needs*, only targets for which it returns a capability know the packet. The handler
+    gets the capability after the client.
 
-    Without a guest, which is after ``D`` or the guest's end in extended mode, those with *idle*
-    are obeyed and no others; those with *halts* too, when a guest that runs has been halted.
+    In extended mode there is no guest after ``D`` or the guest's end. Then only packets with
+    *idle* are obeyed, and packets with *halts*, before which a guest that runs is halted.
 
     With *suffix*, a packet may name the thread for which it is obeyed (LLDB extension,
-    ``QThreadSuffixSupported``); what ``Hg`` said holds again afterwards.
+    ``QThreadSuffixSupported``). The thread that ``Hg`` selected is the current one afterwards.
 
     Raises:
-        ValueError: the name is taken, or the handler's docstring does not say where the
-            GDB manual, or LLDB's page of its extensions, describes the packet.
+        ValueError: the name is taken, or the handler's docstring cites neither the GDB manual
+            nor LLDB's page of its extensions.
     """
     key = name.encode()
     row_template = PacketTemplate(template)
 
     def register(
-        handler: Callable[Concatenate[ClientState, Arguments], Reply],
-    ) -> Callable[Concatenate[ClientState, Arguments], Reply]:
+        handler: Callable[Concatenate[ClientState, Arguments], Result],
+    ) -> Callable[Concatenate[ClientState, Arguments], Result]:
         if key in PACKETS:
             raise ValueError(f"two handlers for {name!r}")
         if not any(manual in (handler.__doc__ or "") for manual in MANUALS):
@@ -104,7 +103,7 @@ def packet(
 
 
 def find(data: bytes) -> PacketDefinition | None:
-    """The row that *data* is a packet of."""
+    """Return the row of the packet *data*, or None if the packet is unknown."""
     for end in _LENGTHS.get(data[:1], ()):
         row = PACKETS.get(data[:end])
         if row and not (row.template.closed and data[end : end + 1].isalnum()):
@@ -112,17 +111,17 @@ def find(data: bytes) -> PacketDefinition | None:
     return None
 
 
-# Features that no packet has for itself, and the capability that each needs.
+# Features of no single packet, and the capability that each needs.
 _FEATURES: Final[dict[bytes, Callable[[Target], object | None]]] = {}
 
 
 def feature(name: str, needs: Callable[[Target], object | None]) -> None:
-    """Register what ``qSupported`` says of targets with a capability, beside what packets have."""
+    """Register a feature that ``qSupported`` announces if *needs* returns a capability."""
     _FEATURES[name.encode()] = needs
 
 
 def offered(target: Target) -> Iterator[bytes]:
-    """What ``qSupported`` says of *target*, by what is registered."""
+    """Yield the features that ``qSupported`` announces for *target*."""
     for row in PACKETS.values():
         if row.feature and (row.needs is None or row.needs(target) is not None):
             yield row.feature
@@ -131,34 +130,43 @@ def offered(target: Target) -> Iterator[bytes]:
             yield name
 
 
-def dispatch(client: ClientState, data: bytes) -> Reply:
-    """Do what one packet asks; the reply to one that is not in the table is empty.
+def dispatch(client: ClientState, data: bytes, arrived: bytes = b"") -> Reply:
+    """Obey one packet and return its outcome; a packet that is not in the table gets ``b""``.
+
+    *arrived*, if given, are bytes that mean this packet whenever they arrive, by themselves and
+    between frames. The packet is then kept in the client's cache under them, if it can be.
 
     Raises:
-        NoGuest: the client has none, and the packet asks something of it.
-        StubError: it cannot be done.
+        NoGuest: the client has no guest, and the packet needs one.
+        StubError: the packet cannot be obeyed.
     """
-    if client.attached and (known := client.calls.get(data)) is not None:
-        client.last, call = known
-        client.last.count += 1
-        return call()
     row = find(data)
     timing = client.count(row.name if row else b"")
     if row is None:
         return b""
-    if not (client.attached or row.idle or row.halts):
+    if not (row.idle or row.halts or client.attached):
         raise NoGuest("no guest is attached: attach 1 halts one that was left, run begins anew")
     if row.suffix and (match := _SUFFIX.search(data)):
         with client.looking_at(thread_id(match[1])):
-            return _call(row, client, data[: match.start()])
-    if row.needs is not None or row.halts or len(data) > _SHORT:
-        return _call(row, client, data)
+            return _plain(_call(row, client, data[: match.start()]))
+    # A capability may go, and a guest may have to be halted first.
+    if not arrived or row.needs is not None or row.halts:
+        return _plain(_call(row, client, data))
     call = partial(row.handler, client, *row.constants, *row.template.parse(data, len(row.name)))
-    client.remember(data, timing, call)
-    return call()
+    if not isinstance(result := call(), Constant):
+        # A packet that means no constant never does.
+        client.cache.add(arrived, CachedPacket(data, timing, cast("Callable[[], Reply]", call)))
+        return result
+    resume = result.resume
+    client.cache.add(arrived, CachedPacket(data, timing, lambda: resume))
+    return resume
 
 
-def _call(row: PacketDefinition, client: ClientState, data: bytes) -> Reply:
+def _plain(result: Reply | Constant) -> Reply:
+    return result.resume if isinstance(result, Constant) else result
+
+
+def _call(row: PacketDefinition, client: ClientState, data: bytes) -> Reply | Constant:
     before = row.constants
     if row.needs is not None:
         if (capability := row.needs(client.target)) is None:

@@ -1,22 +1,21 @@
-"""Packets that set the guest going, or ask why it is at rest.
+"""Packets that resume the guest, or ask why it is at rest.
 
-None waits: a ``Resume`` is returned, and the stop reply comes when there is a stop. How a client
-leaves a guest, and gets one again, is in ``coming_and_going.py``.
+No handler waits: it returns a ``Resume``, and the session sends the stop reply at the next stop.
+Packets that detach from a guest, or start it again, are in ``lifecycle.py``.
 """
 
 import re
 from typing import Final
 
-from gdbstub.aarch64.registers import PC
 from gdbstub.errors import PacketError
-from gdbstub.protocol.packets.client_state import ALL, ANY, REMEMBERED, ClientState
+from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState, Constant
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
 from gdbstub.protocol.packets.template import number, thread_id
-from gdbstub.target import Action, Exited, Range, Resume
+from gdbstub.target import Action, Exited, Range, Resume, program_counter
 
-#: What vCont may ask of a thread; a signal has nowhere to go, and ``t`` keeps it at rest.
-#: ``r`` is a step for as long as its range says.
+#: Actions of ``vCont``. Signals are ignored, since a guest has none of GDB's. ``t`` keeps a
+#: thread at rest. ``r`` steps until the pc leaves a range.
 ACTIONS: Final[dict[bytes, Action | None]] = {
     b"c": Action.CONTINUE,
     b"C": Action.CONTINUE,
@@ -26,9 +25,6 @@ ACTIONS: Final[dict[bytes, Action | None]] = {
     b"r": Action.STEP,
 }
 
-#: Longer lists of actions are not remembered.
-_SHORT: Final = 64
-
 _ACTION: Final = re.compile(
     rb"[cst]|[CS][0-9a-fA-F]{2}|r0*([0-9a-fA-F]{1,16}),0*([0-9a-fA-F]{1,16})"
 )
@@ -37,7 +33,7 @@ _ACTION: Final = re.compile(
 @packet("?", idle=True)
 def why(client: ClientState) -> bytes:
     """``?``: why the target is at rest (GDB manual, E.2)."""
-    # Without a guest none may be looked at: one that was left alone runs.
+    # Without a guest the target is not asked: a guest that was detached runs.
     return stop_reply(client, client.target.report() if client.attached else Exited())
 
 
@@ -48,24 +44,23 @@ def why(client: ClientState) -> bytes:
 def resume(client: ClientState, action: Action, *arguments: int | None) -> Resume:
     """``c [addr]``, ``C sig[;addr]`` and so on: resume, from *addr* if given (GDB manual, E.2).
 
-    A guest has no signals of GDB's: *sig* is passed over.
+    *sig* is ignored: a guest has none of GDB's signals.
     """
     if (gva := arguments[-1]) is not None:
         thread = client.general if client.resumed == ALL else client.resumed
-        client.target.write_register(thread, PC, gva.to_bytes(8, "little"))
+        pc = program_counter(client.registers)
+        client.target.write_register(thread, pc, gva.to_bytes(pc.size, "little"))
     return client.resume(action)
 
 
 @packet("vCont;", "actions", feature="vContSupported+")
-def resume_threads(client: ClientState, actions: bytes) -> Resume:
+def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant:
     """``vCont;action[:thread-id];…``: resume threads, each its own way (GDB manual, E.2).
 
-    The leftmost action that names a thread is its action; a thread without one stays.
+    A thread's action is the leftmost one that names it. A thread without an action stays.
     """
-    if (known := client.resumes.get(actions)) is not None:
-        return known
     chosen: dict[int, Action | Range | None] = {}
-    lasting = len(actions) <= _SHORT
+    constant = True
     for item in actions.split(b";"):
         text, colon, where = item.partition(b":")
         if not (match := _ACTION.fullmatch(text)):
@@ -73,20 +68,15 @@ def resume_threads(client: ClientState, actions: bytes) -> Resume:
         start, end = match.groups()
         action = Range(number(start), number(end)) if start else ACTIONS[text[:1]]
         which = thread_id(where) if colon else ALL
-        lasting &= which != ANY
+        constant &= which != ANY  # another thread may be the current one next time
         for thread in client.threads if which == ALL else (client.thread(which),):
             chosen.setdefault(thread, action)
     if not (moving := {thread: action for thread, action in chosen.items() if action}):
         raise PacketError("vCont resumes no thread")
-    resume = Resume(moving)
-    if lasting:
-        if len(client.resumes) == REMEMBERED:
-            client.resumes.clear()
-        client.resumes[actions] = resume
-    return resume
+    return Constant(Resume(moving)) if constant else Resume(moving)
 
 
 @packet("vCont?", idle=True)
 def actions(client: ClientState) -> bytes:
-    """``vCont?``: which actions there are (GDB manual, E.2)."""
+    """``vCont?``: list the actions (GDB manual, E.2)."""
     return b";".join((b"vCont", *ACTIONS))

@@ -1,6 +1,6 @@
-"""Packets that look through memory on this side, so that it need not be sent.
+"""Packets that search memory on this side, so that it need not be sent.
 
-Each does a slice at a time: in between the session hears of a client that will not wait.
+Each reads a slice at a time: between two slices the session handles a client's interrupt.
 """
 
 import zlib
@@ -23,7 +23,7 @@ _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 def search(client: ClientState, address: int, length: int, pattern: bytes) -> Work:
     """``qSearch:memory:addr;length;pattern``: find bytes in memory (GDB manual, E.4).
 
-    What lies before memory that cannot be read is searched; not found there, it is an error.
+    Memory that cannot be read is an error, unless the pattern is found before it.
     """
     if not pattern:
         raise PacketError("a search for no bytes")
@@ -44,8 +44,8 @@ def search(client: ClientState, address: int, length: int, pattern: bytes) -> Wo
 def checksum(client: ClientState, address: int, length: int) -> Work:
     """``qCRC:addr,length``: the CRC of memory, all of it readable (GDB manual, E.4).
 
-    The polynomial is zlib's, the order of bits in a byte the other, and nothing is inverted
-    at the end.
+    The polynomial is zlib's. The bits of a byte are in the opposite order, and the result is not
+    inverted.
     """
     crc = 0
     for data, more in _blocks(client, address, length):
@@ -56,7 +56,7 @@ def checksum(client: ClientState, address: int, length: int) -> Work:
 
 
 def _blocks(client: ClientState, address: int, length: int) -> Iterator[tuple[bytes, bool]]:
-    """Memory, a slice at a time, and whether there is more.
+    """Read memory, a slice at a time; the flag is True if there is more.
 
     Raises:
         MemoryFault: the next byte cannot be read.

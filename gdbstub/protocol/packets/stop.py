@@ -1,12 +1,11 @@
-"""Stop replies: why the target is at rest, and what a client would ask for next.
+"""Stop replies: the reason of a stop, and values that a client would ask for next.
 
-It decides nothing about when one is due; ``session.py`` does.
+``session.py`` decides when a stop reply is due.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
-from gdbstub.aarch64.registers import PC
 from gdbstub.errors import StubError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.console import console
@@ -19,21 +18,21 @@ _KEYS: Final = {stop: stop.value.encode() for stop in StopReason}
 
 
 def stop_reply(client: ClientState, report: Report) -> bytes:
-    """Say *report* (GDB manual, E.3 "Stop Reply Packets"); the thread becomes the current one.
+    """Encode *report* (GDB manual, E.3 "Stop Reply Packets"); its thread becomes the current one.
 
-    ``swbreak`` and ``hwbreak`` go only to a client that offered to understand them, LLDB's
-    keys only to one that asked for them.
+    ``swbreak`` and ``hwbreak`` go only to a client that announced them, and LLDB's keys only to
+    a client that asked for them.
     """
     if isinstance(report, Exited):
-        client.leave(guest_gone=client.attached)
+        client.exit()
         return b"W%02x" % (report.status & 0xFF)
-    # The client takes the thread that it reads of here to be selected.
+    # A client takes the thread of a stop reply for selected.
     client.general = report.thread
     return _spell(client, report, _threads(client) if client.lldb else b"")
 
 
 def thread_stop_reply(client: ClientState, thread: int) -> bytes:
-    """The stop reply of one thread, with signal 0 for one that has nothing to say."""
+    """Encode the stop reply of one thread; its signal is 0 if another thread stopped."""
     return _spell(client, stopped(thread, client.target.report()))
 
 
@@ -55,7 +54,7 @@ def _why(client: ClientState, report: Stopped) -> bytes:
 
 
 def stop_replies(client: ClientState, report: Report) -> tuple[bytes, ...]:
-    """What is sent of its own accord when the target has stopped: perhaps a line to read first."""
+    """Encode what a client gets at a stop: *report*'s text, if any, and the stop reply."""
     reply = stop_reply(client, report)
     if isinstance(report, Stopped) and report.text:
         line = f"{report.text}\n".encode("ascii", "backslashreplace")
@@ -64,18 +63,20 @@ def stop_replies(client: ClientState, report: Report) -> tuple[bytes, ...]:
 
 
 def _threads(client: ClientState) -> bytes:
-    """Every thread, and every thread's PC (LLDB extension, "Stop reply packet extensions")."""
+    """Encode all thread ids and their PCs (LLDB extension, "Stop reply packet extensions")."""
     listed = b"threads:%b;" % b",".join(b"%x" % thread for thread in client.threads)
+    if not client.pc:
+        return listed
     try:
-        pcs = [client.target.read_registers(thread, (PC,)) for thread in client.threads]
+        pcs = [client.target.read_registers(thread, client.pc) for thread in client.threads]
     except StubError:
-        return listed  # LLDB asks
+        return listed  # LLDB asks for the PCs
     words = (b"%x" % int.from_bytes(pc, "little") for pc in pcs)
     return listed + b"thread-pcs:%b;" % b",".join(words)
 
 
 def _lldb_keys(client: ClientState, report: Stopped) -> Iterator[bytes]:
-    """Why it stopped and where its frames lie (LLDB extension, the same place)."""
+    """Yield reason, description and frames (LLDB extension, "Stop reply packet extensions")."""
     said = reason(client, report)
     if text := said.get("reason"):
         yield b"reason:%b;" % text.encode()

@@ -1,6 +1,6 @@
-"""Packet templates: the GDB manual's notation for arguments, made into a parser.
+"""Packet templates: parsers made of the GDB manual's notation for arguments.
 
-It names no packet; ``addr,length[;…]`` stands beside the handler that takes the values.
+It names no packet. A template as ``addr,length[;…]`` is beside the handler that takes the values.
 """
 
 import re
@@ -25,10 +25,10 @@ def number(text: bytes) -> int:
 
 
 def thread_id(text: bytes) -> int:
-    """Read a thread id, ``ALL`` and ``ANY`` among them; a process id is passed over.
+    """Read a thread id, which may be ``ALL`` or ``ANY``; a process id is ignored.
 
     Raises:
-        PacketError: it is not of the form (GDB manual, E.2 "thread-id syntax").
+        PacketError: *text* is no thread id (GDB manual, E.2 "thread-id syntax").
     """
     if not (match := _THREAD.fullmatch(text)):
         raise PacketError("malformed thread id")
@@ -36,10 +36,10 @@ def thread_id(text: bytes) -> int:
     return number(match[2]) if match[2] else ALL
 
 
-# No number is wider than an address: leading zeros aside, 64 bits.
+# A number has at most 64 bits, as an address has, apart from leading zeros.
 _NUMBER: Final = rb"0*(%b{1,16})" % _HEX, number
 
-#: Every word that a template may use: what it matches and what becomes of it.
+#: Words that a template may use: the pattern that a word matches, and the converter of its text.
 FIELDS: Final[dict[str, tuple[bytes, Callable[[bytes], object] | None]]] = {
     "addr": _NUMBER,
     "length": _NUMBER,
@@ -57,20 +57,20 @@ FIELDS: Final[dict[str, tuple[bytes, Callable[[bytes], object] | None]]] = {
     "features": (rb"(.*)", bytes),
     "actions": (rb"(.+)", bytes),
     "clauses": (rb"(;.*)", clauses),
-    "…": (rb".*", None),  # accepted and not looked at
+    "…": (rb".*", None),  # accepted and ignored
 }
 
 _TOKEN: Final = re.compile(r"XX…|…|[a-z-]+|.")
 
 
 class PacketTemplate:
-    """A template: the parser of what follows a packet's name."""
+    """Parser of the arguments that follow a packet's name."""
 
     def __init__(self, text: str) -> None:
-        """Compile *text*; ``[`` and ``]`` enclose what may be absent.
+        """Compile *text*; ``[`` and ``]`` enclose arguments that may be absent.
 
         Raises:
-            KeyError: a word is no field.
+            KeyError: a word is not in ``FIELDS``.
         """
         pattern = b""
         converters: list[Callable[[bytes], object]] = []
@@ -87,20 +87,20 @@ class PacketTemplate:
         self.text = text
         self._pattern = pattern
         self._converters = tuple(converters)
-        #: Whether a name must not run on: with no argument right behind it, ``qC`` is a
-        #: word, and ``qCRC`` another.
+        #: True if no letter or digit may follow the packet's name, because no argument does:
+        #: ``qCRC`` is not ``qC``.
         self.closed = text.lstrip("[")[:1] in (*",;:", "")
 
     @cached_property
     def _fullmatch(self) -> Callable[[bytes, int], re.Match[bytes] | None]:
-        # Compiled when first wanted: a session uses few packets, and every start would wait.
+        # Compiled at the first use: a session uses few packets, and compiling all delays a start.
         return re.compile(self._pattern, re.DOTALL).fullmatch
 
     def parse(self, data: bytes, start: int) -> list[object]:
-        """The arguments in *data* from *start* on, ``None`` where one is absent.
+        """Parse the arguments in *data* from *start* on; an absent one is None.
 
         Raises:
-            PacketError: they do not match.
+            PacketError: the arguments do not match, or a value is malformed.
         """
         if not (match := self._fullmatch(data, start)):
             raise PacketError(f"malformed {data[:start].decode('ascii', 'replace')} packet")

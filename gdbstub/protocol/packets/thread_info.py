@@ -1,13 +1,12 @@
-"""What a client is told of a thread before it asks: registers, and to LLDB why and where.
+"""Facts about a thread at rest that replies carry: registers, and for LLDB the reason and frames.
 
-It spells no reply: ``stop.py`` has the keys of a stop reply, ``lldb.py`` the JSON.
+It encodes no reply: ``stop.py`` has the keys of a stop reply, ``lldb.py`` the JSON.
 """
 
 import logging
 from collections.abc import Iterator
 from typing import Final
 
-from gdbstub.aarch64.registers import X
 from gdbstub.errors import StubError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.target import Report, Signal, Stopped, StopReason
@@ -21,22 +20,21 @@ _REASONS: Final = {
     StopReason.RWATCH: "watchpoint",
     StopReason.AWATCH: "watchpoint",
 }
-#: How many frame records go along: LLDB shows so many callers without reading the stack.
+#: Number of frame records that are sent: LLDB shows so many callers without reading the stack.
 _FRAMES: Final = 4
-_RECORD: Final = 16  # bytes: the caller's x29, and x30
 
 
 def stopped(thread: int, report: Report) -> Stopped:
-    """What *report* says of *thread*: nothing, if it is another's."""
+    """Return *report* if it is *thread*'s, or else a report with signal 0."""
     if isinstance(report, Stopped) and report.thread == thread:
         return report
     return Stopped(thread, Signal.NONE)
 
 
 def reason(client: ClientState, report: Stopped) -> dict[str, str]:
-    """``reason`` and ``description``, as far as there are any.
+    """Make LLDB's keys ``reason`` and ``description`` of a stop, if it has any.
 
-    A watchpoint's description is the address that was hit, in decimal.
+    A watchpoint's description is the watched address, in decimal.
     """
     if report.stop in _REASONS:
         said = {"reason": _REASONS[report.stop]}
@@ -47,31 +45,32 @@ def reason(client: ClientState, report: Stopped) -> dict[str, str]:
 
 
 def registers(client: ClientState, thread: int) -> bytes:
-    """The bytes of ``client.expedited.rows``; none where the target will not say."""
+    """Read ``client.expedited.rows``; the result is empty if the target refuses."""
     try:
         return client.target.read_registers(thread, client.expedited.rows)
     except StubError as error:
-        # A stop must be told even so; the client will ask for what it needs.
-        _log.warning("no registers in the stop reply: %s", error)
+        # The stop is reported even so; the client will ask for the registers that it needs.
+        _log.warning("the stop reply has no registers, as they cannot be read: %s", error)
         return b""
 
 
 def frames(client: ClientState, thread: int) -> Iterator[tuple[int, bytes]]:
-    """The innermost frame records, each its address and 16 bytes (AAPCS64, 6.4.6).
+    """Follow the chain of frame records from the innermost one: the address and bytes of each.
 
-    A target without x29 has none. A chain that leads nowhere ends; so does one that turns back,
-    as onto another stack.
+    It is empty for a target without a frame pointer. It ends where a record cannot be read, and
+    where it leads to a lower address, as onto another stack.
     """
-    if X[29] not in client.registers:
+    row, size = client.architecture.frame_pointer, client.architecture.pointer_size
+    if row is None or row not in client.registers:
         return
     try:
-        gva = int.from_bytes(client.target.read_registers(thread, (X[29],)), "little")
+        gva = int.from_bytes(client.target.read_registers(thread, (row,)), "little")
         for _ in range(_FRAMES):
-            record = client.target.read_memory(thread, gva, _RECORD) if gva else b""
-            if gva % 8 or len(record) < _RECORD:
+            record = client.target.read_memory(thread, gva, 2 * size) if gva else b""
+            if gva % size or len(record) < 2 * size:
                 return
             yield gva, record
-            gva, below = int.from_bytes(record[:8], "little"), gva
+            gva, below = int.from_bytes(record[:size], "little"), gva
             if gva <= below:
                 return
     except StubError:

@@ -1,10 +1,10 @@
-"""Text in an XML document. It makes no document: each stands with the packet that reads it."""
+"""Escaped text for XML documents, which the modules of their packets make."""
 
 
 def escape(text: str) -> str:
-    """*text* as it may stand between tags and in quotes."""
-    # A twentieth of what xml.sax.saxutils imports. Not at the top: a start would wait for its
-    # table of entities.
+    """Escape *text* for use between tags and in quotes."""
+    # It imports a twentieth of what xml.sax.saxutils does. Imported here, as a start would pay for
+    # its table of entities.
     import html
 
     return html.escape(text)

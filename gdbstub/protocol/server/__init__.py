@@ -1,6 +1,6 @@
-"""The server: brings bytes and stop events to a session, one client at a time.
+"""Server: bytes and stops to a session, for one client at a time.
 
-It understands no packet; what the bytes mean is ``session.py``'s to know.
+It knows no packet: ``session.py`` does.
 """
 
 from gdbstub.protocol.server.listener import Server

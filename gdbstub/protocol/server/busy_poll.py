@@ -1,32 +1,32 @@
-"""What a client sends right after a reply, taken without a turn of the event loop.
+"""Busy poll: read the packet that follows a reply without a turn of the event loop.
 
-GDB's packets come in bursts: each is sent when the reply to the one before has come. A turn of the
-loop costs more than most packets do.
+GDB's packets come in bursts: each is sent when the reply to the one before has arrived. A turn of
+the loop costs more than most packets do.
 """
 
 import os
 import select
 from typing import Final
 
-#: How long the next packet of a burst is waited for, in milliseconds.
+#: Time to wait for the next packet of a burst, in milliseconds.
 _SOON: Final = 2
-#: How many bytes are taken at once.
+#: Number of bytes that are read at once.
 _BYTES: Final = 1 << 14
-#: How many times in a row, before the loop's other business has its turn.
+#: Number of reads in a row before the event loop has its turn.
 TIMES: Final = 64
 
 
 class BusyPoll:
-    """The bytes of a socket that is read by an event loop, too; that one must wait meanwhile."""
+    """Reader of a socket that an event loop reads, too; the loop waits meanwhile."""
 
     def __init__(self, file: int) -> None:
-        """*file*: its descriptor, which does not block."""
+        """Read from the descriptor *file*, which does not block."""
         self._file = file
         self._poll = select.poll()
         self._poll.register(file, select.POLLIN)
 
     def next(self) -> bytes:
-        """What comes soon; nothing also at the end, of which the loop will hear."""
+        """Return bytes that arrive soon, or none. At the end, which the loop sees, none."""
         if not self._poll.poll(_SOON):
             return b""
         try:

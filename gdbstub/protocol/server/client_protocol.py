@@ -1,6 +1,6 @@
-"""One client's connection: its bytes to a session and back, whatever carries them.
+"""One client's connection as an ``asyncio.Protocol``: bytes to a session and back.
 
-It opens nothing and knows no packet; ``listener.py`` makes one for each client.
+It opens nothing and knows no packet. ``listener.py`` makes one for each client.
 """
 
 import asyncio
@@ -8,53 +8,57 @@ import logging
 from typing import Final, Protocol, cast
 
 from gdbstub.protocol.endpoint import Tcp
+from gdbstub.protocol.refusal import Refusal
 from gdbstub.protocol.server.busy_poll import TIMES, BusyPoll
-from gdbstub.protocol.session import Refusal, Session
+from gdbstub.protocol.session import Session
+from gdbstub.protocol.states import AWAITING_PACKET, SessionState
 
 _log = logging.getLogger("gdbstub.server")
 
-#: How long a client may take to read the last reply, in seconds.
+#: Time that a client has to read the last reply, in seconds.
 _LINGER: Final = 1.0
-#: How long a client may hear nothing of what it waits for, in seconds; GDB's is 2.
-_PATIENCE: Final = 0.5
+#: Time after which a client that waits for a reply is sent a byte, in seconds. GDB waits for 2.
+_KEEP_ALIVE: Final = 0.5
+
+_RUNNING: Final = SessionState.RUNNING
 
 
-class Host(Protocol):
-    """What a conversation asks of the server."""
+class ServerInterface(Protocol):
+    """Server as ``ClientProtocol`` uses it; ``listener.Server`` is one."""
 
     @property
     def client(self) -> str:
-        """Where the client is that is being served; empty if there is none."""
+        """Address of the client that is served; empty if there is none."""
         ...
 
     def admit(self, client: "ClientProtocol") -> bool:
-        """Whether *client* is now the one and only."""
+        """Serve *client* if no other is served; return True if it is served."""
         ...
 
     def dismiss(self, client: "ClientProtocol") -> None:
-        """*client* is over: another client may come."""
+        """Serve *client* no more, so that another client may come."""
         ...
 
-    def session(self) -> Session:
-        """Begin a client's conversation."""
+    def new_session(self) -> Session:
+        """Begin a session with the target."""
         ...
 
     @property
-    def may_wait(self) -> bool:
-        """Whether the event loop may be kept waiting: the target does not need its thread."""
+    def may_block(self) -> bool:
+        """True if the event loop's thread may wait, because the target does not need it."""
         ...
 
-    def stops_soon(self) -> bool:
-        """Whether the target, which was set going just now, has come to rest."""
+    def wait_for_stop(self) -> bool:
+        """Wait a moment for the target, just resumed; return True if it is to be asked."""
         ...
 
     def end(self) -> None:
-        """Nothing is left to serve."""
+        """End serving: the guest is gone, or no other client can come."""
         ...
 
 
 class Transport(Protocol):
-    """What a conversation writes to; ``asyncio.Transport`` is one."""
+    """Part of ``asyncio.Transport`` that is used here; standard input and output have their own."""
 
     def write(self, data: bytes) -> None:
         """Send *data*, now or later."""
@@ -69,19 +73,19 @@ class Transport(Protocol):
         ...
 
     def pause_reading(self) -> None:
-        """Take no more of the client's bytes."""
+        """Read no more bytes."""
         ...
 
     def resume_reading(self) -> None:
-        """Take them again."""
+        """Read on."""
         ...
 
 
 class ClientProtocol(asyncio.Protocol):
-    """One client's bytes, to and from a ``Session``; *only*: no other can come."""
+    """Connection of one client, with its ``Session``."""
 
-    def __init__(self, server: Host, *, only: bool = False) -> None:
-        """Of *server*'s; nothing is connected yet."""
+    def __init__(self, server: ServerInterface, *, only: bool = False) -> None:
+        """Begin unconnected; *only* says that no other client can come."""
         self.lost = asyncio.Event()
         self._server = server
         self._only = only
@@ -89,20 +93,20 @@ class ClientProtocol(asyncio.Protocol):
         self._session: Session | None = None
         self._refusal: Refusal | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._working = False  # a slice of work is due
+        self._advance_due = False  # ``_advance`` is called at the loop's next turn
         self._busy_poll: BusyPoll | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client is there (``asyncio.Protocol``)."""
-        # It need not be an instance of asyncio's class: uvloop's are none.
+        """Begin with a client that has connected (``asyncio.Protocol``)."""
+        # uvloop's transports are not instances of asyncio's class.
         transport = cast("asyncio.Transport", transport)
         address = transport.get_extra_info("peername")  # empty for a Unix socket
-        if self._server.may_wait and (opened := transport.get_extra_info("socket")):
+        if self._server.may_block and (opened := transport.get_extra_info("socket")):
             self._busy_poll = BusyPoll(opened.fileno())
         self.open(transport, str(Tcp(*address[:2])) if address else "a local process")
 
     def open(self, transport: Transport, peer: str) -> None:
-        """Begin, unless somebody else is being served."""
+        """Begin a session, unless another client is served."""
         self._transport, self.peer = transport, peer
         if not self._server.admit(self):
             _log.warning("turned %s away: one client is served at a time", peer)
@@ -113,25 +117,27 @@ class ClientProtocol(asyncio.Protocol):
             return
         _log.info("client: %s", peer)
         try:
-            self._session = self._server.session()
+            self._session = self._server.new_session()
         except Exception:
             _log.exception("cannot begin a session")
             self._server.dismiss(self)
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the client's."""
+        """Take bytes from the client (``asyncio.Protocol``)."""
         if (session := self._session) and self._transport:
             self._answer(session, data)
             if self._busy_poll:
                 for _ in range(TIMES):
                     if not (
-                        session.idle and not self._unsent() and (data := self._busy_poll.next())
+                        session.state in AWAITING_PACKET
+                        and not self._unsent()
+                        and (data := self._busy_poll.next())
                     ):
                         break
                     self._answer(session, data)
             if session.busy:
-                self._begin_work()
+                self._advance_soon()
         elif self._refusal and self._transport:
             self._transport.write(self._refusal.receive(data))
             if self._refusal.over:
@@ -139,52 +145,52 @@ class ClientProtocol(asyncio.Protocol):
 
     def _answer(self, session: Session, data: bytes) -> None:
         self._send(session.receive(data))
-        if session.awaits_stop and self._server.stops_soon():
+        if session.state is _RUNNING and self._server.wait_for_stop():
             self._send(session.target_stopped())
 
     def target_stopped(self) -> None:
-        """The target wants to be asked why it is at rest, or has printed something."""
+        """Ask the target, which has come to rest or has output."""
         if self._session:
             self._send(self._session.target_stopped())
-            self._begin_work()
+            self._advance_soon()
 
     def _unsent(self) -> bool:
-        """Whether the client has not taken all that was sent to it."""
+        """Return True if the client has not taken all bytes that were sent."""
         return bool(cast("asyncio.Transport", self._transport).get_write_buffer_size())
 
-    def _begin_work(self) -> None:
-        if self._session and self._session.busy and not self._working:
-            self._working = True
+    def _advance_soon(self) -> None:
+        if self._session and self._session.busy and not self._advance_due:
+            self._advance_due = True
             loop = asyncio.get_running_loop()
-            loop.call_soon(self._work, loop, loop.time() + _PATIENCE)
+            loop.call_soon(self._advance, loop, loop.time() + _KEEP_ALIVE)
 
-    def _work(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
-        """A slice of a packet's work, then whatever else the loop has to do."""
-        self._working = False
+    def _advance(self, loop: asyncio.AbstractEventLoop, silent_until: float) -> None:
+        """Do a slice of a packet's work; then the loop has its turn."""
+        self._advance_due = False
         if self._session is None:
             return
         data = self._session.advance()
-        if not data and loop.time() >= patience:
+        if not data and loop.time() >= silent_until:
             data = self._session.keep_alive()
         self._send(data)
         if self._session.busy:
-            self._working = True
-            loop.call_soon(self._work, loop, loop.time() + _PATIENCE if data else patience)
+            self._advance_due = True
+            silent_until = loop.time() + _KEEP_ALIVE if data else silent_until
+            loop.call_soon(self._advance, loop, silent_until)
 
-    # A client that does not read its replies is not read from either, so what is kept
-    # for it stays small.
+    # Nothing is read from a client that does not read its replies, so that few are kept.
     def pause_writing(self) -> None:
-        """The client does not take what is sent to it."""
+        """Stop reading: the client does not read (``asyncio.Protocol``)."""
         if self._transport:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Read on: the client reads again (``asyncio.Protocol``)."""
         if self._transport:
             self._transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone, or was let go."""
+        """End the session: the connection is closed (``asyncio.Protocol``)."""
         if self._session:
             _log.info("client gone%s", f": {error}" if error else "")
             self._session.close()
@@ -196,7 +202,7 @@ class ClientProtocol(asyncio.Protocol):
             self._server.end()
 
     def finish(self) -> None:
-        """End the conversation when what was written is sent, or soon."""
+        """End the session, and the connection when all bytes are sent or soon after."""
         if self._session:
             self._session.close()
         if self._transport:
@@ -204,7 +210,7 @@ class ClientProtocol(asyncio.Protocol):
             self._end_soon(self._transport)
 
     def _end_soon(self, transport: Transport) -> None:
-        """Bear with a client for a moment that does not read, or not say anything."""
+        """Close the connection in a moment, if the client does not read or send anything."""
         if not self._timer:
             self._timer = asyncio.get_running_loop().call_later(_LINGER, transport.abort)
 

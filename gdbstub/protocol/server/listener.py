@@ -1,6 +1,6 @@
-"""Listening: the endpoint, and who of those that come to it is served.
+"""Listener: the server's endpoint, and the one client that is served.
 
-It reads and writes no bytes: ``client.py`` does, one for each client.
+It reads and writes no bytes: ``client_protocol.py`` does, for each client.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
+from gdbstub.capabilities import breakpoint_conditions
 from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import stdio
@@ -17,16 +18,15 @@ from gdbstub.protocol.server.client_protocol import ClientProtocol
 from gdbstub.protocol.server.stop_notifier import StopNotifier
 from gdbstub.protocol.session import Session
 from gdbstub.rsp import encode
-from gdbstub.target import Exited, Target, breakpoint_conditions, patience
+from gdbstub.target import Exited, Target
 
 _log = logging.getLogger("gdbstub.server")
 
 
 class Server:
-    """Serves *target* on *endpoint*; all of it on the running event loop.
+    """Server of *target* on *endpoint*, on the running event loop.
 
-    ``endpoint`` names what is bound, ``remote`` is what GDB's ``target remote`` takes. As an
-    asynchronous context it is listening inside, and closed behind.
+    As an asynchronous context it listens inside and is closed afterwards.
     """
 
     def __init__(
@@ -37,10 +37,15 @@ class Server:
         recorder: Recorder | None = None,
         kill_on_disconnect: bool = False,
         encode: Callable[[bytes], bytes] = encode,
+        stop_wait_timeout: float = 0.0,
     ) -> None:
-        """Open nothing yet. *kill_on_disconnect* ends the guest with its first client.
+        """Open nothing yet. With *kill_on_disconnect* the guest ends with its first client.
 
-        *encode* does what ``rsp.encode`` does.
+        *encode* frames replies as ``rsp.encode`` does.
+
+        *stop_wait_timeout* is the time, in seconds, for which the event loop waits for the stop
+        of a target that was just resumed, and then for the next packet. It is for a target that
+        runs on threads of its own. 0 is for a target that needs the event loop's thread.
 
         Raises:
             InputError: *endpoint* is a text and none of ``HOST:PORT``, ``unix:PATH``, ``stdio``.
@@ -57,7 +62,7 @@ class Server:
         self._current: ClientProtocol | None = None
         self._ended = asyncio.Event()
         self._notifier: StopNotifier | None = None
-        self._patience = patience(target)
+        self._stop_wait_timeout = stop_wait_timeout
         self._undo: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
@@ -69,21 +74,21 @@ class Server:
 
     @property
     def endpoint(self) -> str:
-        """What is bound, as ``--gdb`` would spell it, with the port that was chosen."""
+        """Endpoint that is bound, as ``--gdb`` takes it, with the port that was chosen."""
         return str(self._bound)
 
     @property
     def remote(self) -> str:
-        """``HOST:PORT``, or the socket's path."""
+        """Endpoint as GDB's ``target remote`` takes it: ``HOST:PORT``, or the socket's path."""
         return self._bound.path if isinstance(self._bound, Unix) else str(self._bound)
 
     async def start(self) -> None:
-        """Listen, or take standard input for the client.
+        """Listen, or connect to the client at standard input and output.
 
-        ``Target.notify`` is ours from now on: set nothing going before.
+        It sets ``Target.notify``: the target must not be resumed before.
 
         Raises:
-            InputError: the endpoint cannot be had.
+            InputError: the endpoint cannot be bound.
         """
         loop = asyncio.get_running_loop()
         _log.info("event loop: %s", type(loop).__module__.partition(".")[0])
@@ -110,7 +115,7 @@ class Server:
         await self._ended.wait()
 
     async def close(self) -> None:
-        """Let the client go and leave nothing bound; more than once is no harm."""
+        """Disconnect the client and unbind the endpoint; a second call does nothing."""
         self.target.notify = lambda: None
         for listener in self._listeners:
             listener.close()
@@ -122,22 +127,22 @@ class Server:
 
     @property
     def client(self) -> str:
-        """Where the client is that is being served; empty if there is none."""
+        """Address of the client that is served; empty if there is none."""
         return self._current.peer if self._current else ""
 
     def admit(self, client: ClientProtocol) -> bool:
-        """Whether *client* is now the one and only."""
+        """Serve *client* if no other is served; return True if it is served."""
         if self._current is None:
             self._current = client
         return self._current is client
 
     def dismiss(self, client: ClientProtocol) -> None:
-        """*client* is over: another client may come."""
+        """Serve *client* no more, so that another client may come."""
         if self._current is client:
             self._current = None
 
-    def session(self) -> Session:
-        """Begin a client's conversation."""
+    def new_session(self) -> Session:
+        """Begin a session with the target."""
         return Session(
             self.target,
             self._recorder,
@@ -146,16 +151,17 @@ class Server:
         )
 
     @property
-    def may_wait(self) -> bool:
-        """Whether the event loop may be kept waiting: the target does not need its thread."""
-        return self._patience > 0
+    def may_block(self) -> bool:
+        """True if the event loop's thread may wait, because the target does not need it."""
+        return self._stop_wait_timeout > 0
 
-    def stops_soon(self) -> bool:
-        """Whether the target, which was set going just now, has come to rest."""
-        return bool(self._patience and self._notifier and self._notifier.wait(self._patience))
+    def wait_for_stop(self) -> bool:
+        """Wait a moment for the target, just resumed; return True if it is to be asked."""
+        timeout = self._stop_wait_timeout
+        return bool(timeout and self._notifier and self._notifier.wait(timeout))
 
     def end(self) -> None:
-        """Nothing is left to serve."""
+        """End serving: the guest is gone, or no other client can come."""
         self._ended.set()
 
     def _client(self) -> ClientProtocol:
@@ -167,7 +173,7 @@ class Server:
             return
         try:
             if (target := breakpoint_conditions(self.target)) and (output := target.take_output()):
-                _log.info("printed while nobody was there: %s", output.decode("ascii", "replace"))
+                _log.info("printed without a client: %s", output.decode("ascii", "replace"))
             report = self.target.take_report()
         except Exception:
             _log.exception("cannot tell why the target stopped")
@@ -177,7 +183,7 @@ class Server:
 
 
 def _remover(path: str) -> Callable[[], None]:
-    """What removes the socket at *path*, unless another has taken its place."""
+    """Return a function that removes the socket at *path*, unless it was replaced."""
     ours = os.stat(path)
 
     def remove() -> None:

@@ -1,6 +1,6 @@
-"""This process's standard input and output as a connection.
+"""Standard input and output of this process as a connection.
 
-It serves one client, the one that started the process: GDB's ``target remote | COMMAND``.
+It serves one client, which has started the process: GDB's ``target remote | COMMAND``.
 """
 
 import asyncio
@@ -16,39 +16,39 @@ from gdbstub.protocol.server.client_protocol import ClientProtocol
 
 
 async def connect(client: ClientProtocol) -> None:
-    """Let *client* have the standard streams: duplicates, which are its to close.
+    """Connect *client* to duplicates of the standard streams, which it closes.
 
-    That these do not block is shared with the originals: see ``reblocker``.
+    The originals do not block either from now on, as their duplicates: see ``reblocker``.
 
     Raises:
-        InputError: they are no pipes and no sockets.
+        InputError: a stream is no pipe, no socket and no terminal.
     """
     loop = asyncio.get_running_loop()
-    taken, given = os.fstat(0), os.fstat(1)
-    if stat.S_ISSOCK(taken.st_mode) and os.path.samestat(taken, given):
-        # GDB's way: one socket for both, which asyncio would not have as two pipes.
+    stdin, stdout = os.fstat(0), os.fstat(1)
+    if stat.S_ISSOCK(stdin.st_mode) and os.path.samestat(stdin, stdout):
+        # GDB's way: one socket for both, which asyncio does not take as two pipes.
         both = socket.socket(fileno=os.dup(0))
         await loop.connect_accepted_socket(lambda: client, both)
         return
-    # A loop of uvloop's does not survive being given a plain file.
-    if not (_carries(taken.st_mode) and _carries(given.st_mode)):
+    # uvloop's event loop ends the process if it is given a plain file.
+    if not (_connects(stdin.st_mode) and _connects(stdout.st_mode)):
         raise InputError(
             "stdio needs pipes or sockets for standard input and output; "
             "it is for GDB's: target remote | COMMAND"
         )
     pipes = [os.fdopen(os.dup(fd), mode, buffering=0) for fd, mode in ((0, "rb"), (1, "wb"))]
-    writer, _ = await loop.connect_write_pipe(lambda: _Half(client), pipes[1])
-    transport = _Pipes(writer)
-    await loop.connect_read_pipe(lambda: _Reading(client, transport), pipes[0])
+    writer, _ = await loop.connect_write_pipe(lambda: _StdoutProtocol(client), pipes[1])
+    transport = _StdioTransport(writer)
+    await loop.connect_read_pipe(lambda: _StdinProtocol(client, transport), pipes[0])
 
 
-def _carries(mode: int) -> bool:
-    """Whether a stream of this kind is a connection: a pipe, a socket, or a terminal."""
+def _connects(mode: int) -> bool:
+    """Return True if a file of this mode is a pipe, a socket, or a character device."""
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
 
 
 def reblocker(*files: int) -> Callable[[], None]:
-    """What makes these descriptors block again if they do now."""
+    """Return a function that makes the descriptors block again that block now."""
     blocking = [file for file in files if os.get_blocking(file)]
 
     def reblock() -> None:
@@ -59,8 +59,8 @@ def reblocker(*files: int) -> Callable[[], None]:
     return reblock
 
 
-class _Pipes:
-    """Standard input and output as one link."""
+class _StdioTransport:
+    """Transport of standard input and output together."""
 
     def __init__(self, writer: asyncio.WriteTransport) -> None:
         self._writer = writer
@@ -87,8 +87,8 @@ class _Pipes:
             self.reader.resume_reading()
 
 
-class _Half(asyncio.BaseProtocol):
-    """Standard output's events."""
+class _StdoutProtocol(asyncio.BaseProtocol):
+    """Protocol of standard output: its events go to *client*."""
 
     def __init__(self, client: ClientProtocol) -> None:
         self._client = client
@@ -103,10 +103,10 @@ class _Half(asyncio.BaseProtocol):
         self._client.finish()
 
 
-class _Reading(asyncio.Protocol):
-    """Standard input's events."""
+class _StdinProtocol(asyncio.Protocol):
+    """Protocol of standard input: its bytes and events go to *client*."""
 
-    def __init__(self, client: ClientProtocol, transport: _Pipes) -> None:
+    def __init__(self, client: ClientProtocol, transport: _StdioTransport) -> None:
         self._client, self._transport = client, transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

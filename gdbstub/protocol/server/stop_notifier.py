@@ -1,6 +1,6 @@
-"""Word from a target that it wants to be looked at, from whatever thread, to the event loop's.
+"""Thread-safe wake-up of the event loop when the target has stopped or has output.
 
-It looks at nothing itself.
+It does not ask the target itself.
 """
 
 import asyncio
@@ -10,50 +10,50 @@ from contextlib import suppress
 
 
 class StopNotifier:
-    """Several words in a row are one look, at the loop's next turn or by whoever waits for it.
+    """Notifier: several notifications in a row make one call, or end one ``wait``.
 
-    Waiting spares a stop that comes at once, as a step's does, the way through the loop: a byte
-    to a pipe, a wait for files, and a byte from it.
+    ``wait`` is for a stop that comes at once, as a step's does. It is faster than a call through
+    the loop, which costs a byte to a pipe, a wait for files, and a byte from the pipe.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
-        """*look* is called on the thread of *loop*."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, stopped: Callable[[], None]) -> None:
+        """Have *stopped* called on the thread of *loop*."""
         self._loop = loop
-        self._look = look
+        self._stopped = stopped
         self._lock = threading.Lock()
         self._due = False
         self._awaited = False
-        self._came = threading.Lock()  # released to whoever waits
-        self._came.acquire()
+        self._notified = threading.Lock()  # released to end a ``wait``
+        self._notified.acquire()
 
     def notify(self) -> None:
-        """There is something to look at; from any thread."""
+        """Notify the event loop's thread; callable from any thread."""
         with self._lock:
             if self._due:
                 return
             self._due = True
             if self._awaited:
-                self._came.release()
+                self._notified.release()
                 return
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._turn)
+            self._loop.call_soon_threadsafe(self._call)
 
-    def _turn(self) -> None:
-        self._due = False  # first: a stop from here on is news
-        self._look()
+    def _call(self) -> None:
+        self._due = False  # first: a stop from here on needs another call
+        self._stopped()
 
     def wait(self, seconds: float) -> bool:
-        """On the loop's thread: whether word has come, or comes soon; the caller looks, then."""
+        """Wait on the loop's thread; return True if notified, in place of the call."""
         with self._lock:
             if self._due:
-                return False  # the loop's next turn
+                return False  # the call comes at the loop's next turn
             self._awaited = True
-        self._came.acquire(timeout=seconds)
+        self._notified.acquire(timeout=seconds)
         with self._lock:
             self._awaited = False
             if not self._due:
                 return False
             self._due = False
-            if not self._came.locked():  # it came when the time was up
-                self._came.acquire()
+            if not self._notified.locked():  # notified when the time was up
+                self._notified.acquire()
         return True

@@ -13,7 +13,7 @@ def recorded_target() -> AbleTarget:
 
     Its program's file is named where a session asks for it.
     """
-    target = AbleTarget(exec_file="/guest.elf")
+    target = AbleTarget(file="/guest.elf")
     frame = BASE + 0x800
     target.write_memory(1, frame, bytes(8) + (BASE + 0x10).to_bytes(8, "little"))
     for row in target.registers:

@@ -1,4 +1,4 @@
-"""Writes the rooms of docs/architecture.md, from docstrings and the layers: ``make docs``."""
+"""Generate the part of docs/architecture.md on packages and layers: ``make docs``."""
 
 import ast
 import tomllib
@@ -15,32 +15,32 @@ END: Final = "<!-- end of what make docs makes -->\n"
 
 
 def page() -> str:
-    """The whole page, with the generated part made anew."""
+    """Return the page with its generated part renewed."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + _tree() + "\n" + _picture() + END + after
 
 
 def layers() -> list[list[str]]:
-    """The rooms by floor, from the top one down."""
+    """Return the components of each layer, from the top one down."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contract = project["tool"]["importlinter"]["contracts"][0]
-    return [floor.split(" | ") for floor in contract["layers"]]
+    return [layer.split(" | ") for layer in contract["layers"]]
 
 
 def _tree() -> str:
-    """One line a room: its name, and the first sentence of its docstring."""
-    lines = [f"{name:<22} {purpose}".rstrip() for name, purpose in _rooms(PACKAGE, "")]
+    """Format one line for each component: its name and the first line of its docstring."""
+    lines = [f"{name:<22} {purpose}".rstrip() for name, purpose in _components(PACKAGE, "")]
     return "\n".join(("```text", "gdbstub/", *lines, "```", ""))
 
 
-def _rooms(folder: Path, indent: str) -> Iterator[tuple[str, str]]:
+def _components(folder: Path, indent: str) -> Iterator[tuple[str, str]]:
     folders = [path.parent for path in folder.glob("*/__init__.py")]
     modules = [path for path in folder.glob("*.py") if not path.name.startswith("__")]
     for path in sorted([*folders, *modules], key=lambda path: (path.is_dir(), path.name)):
         if path.is_dir():
             yield f"{indent}  {path.name}/", _purpose(path / "__init__.py")
-            yield from _rooms(path, indent + "  ") if list(path.glob("*/__init__.py")) else ()
+            yield from _components(path, indent + "  ") if list(path.glob("*/__init__.py")) else ()
         elif folder == PACKAGE:
             yield f"{indent}  {path.name}", _purpose(path)
 
@@ -51,14 +51,14 @@ def _purpose(module: Path) -> str:
 
 
 def _picture() -> str:
-    """The floors as a diagram: a room imports what stands below it, never what stands above."""
+    """Draw the layers as a diagram: a component imports only from layers below its own."""
     lines = ["```mermaid", "flowchart TB"]
-    floors = layers()
-    for number, floor in enumerate(floors):
+    found = layers()
+    for number, layer in enumerate(found):
         lines.append(f'  subgraph f{number}[" "]')
-        lines += [f"    {room}" for room in floor]
+        lines += [f"    {component}" for component in layer]
         lines.append("  end")
-    lines += [f"  f{number} --> f{number + 1}" for number in range(len(floors) - 1)]
+    lines += [f"  f{number} --> f{number + 1}" for number in range(len(found) - 1)]
     return "\n".join((*lines, "```", ""))
 
 

@@ -1,0 +1,233 @@
+"""One session for any machine: debugger, server, console and script together, to its end.
+
+It makes no machine. ``gdbstub run`` makes one of its own.
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Final, NamedTuple
+
+from gdbstub.cli.script import run_script
+from gdbstub.errors import InputError
+from gdbstub.kvm import host_frame
+from gdbstub.linux.kaslr import GuestProgram
+from gdbstub.machine import Machine
+from gdbstub.monitor import monitored_debugger
+from gdbstub.protocol.endpoint import Endpoint, Stdio
+from gdbstub.protocol.record import Recorder
+from gdbstub.protocol.server import Server
+from gdbstub.signals import Waiting, signals_wait
+from gdbstub.vmm.console import keys_at_once, read_keys
+
+#: The pause before a guest that reads no keys is offered them again, in seconds.
+_ROOM_SECONDS: Final = 0.05
+#: The time that a step or a short run takes at most; vCPUs have threads of their own.
+STOP_WAIT_SECONDS: Final = 0.004
+
+
+class ServeSettings(NamedTuple):
+    """Options of a session that do not depend on the machine."""
+
+    endpoint: Endpoint
+    symbols: str = ""
+    free_run: bool = False
+    kill_on_disconnect: bool = False
+    script: str | None = None
+    timeout: float | None = None
+    #: True: print the command that attaches a client.
+    hint: bool = True
+
+
+class Console(NamedTuple):
+    """The serial line of a machine that has one in this process."""
+
+    #: Takes typed bytes, and returns how many it had room for.
+    receive: Callable[[bytes], int]
+    #: Returns when all output so far is written.
+    flush: Callable[[], None]
+    #: The descriptor that keys are read from; None: nobody types.
+    keyboard: int | None
+
+
+def run_to_end(session: Callable[[Waiting], Coroutine[None, None, int]]) -> int:
+    """Run *session* to its end, on uvloop's event loop where that is installed."""
+    with signals_wait() as signals, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(session(signals))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+async def serve(
+    machine: Machine,
+    program: GuestProgram,
+    settings: ServeSettings,
+    stopped: "asyncio.Future[int]",
+    *,
+    console: Console | None = None,
+    recorder: Recorder | None = None,
+) -> int:
+    """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
+
+    *machine* is halted; the caller closes it.
+
+    Raises:
+        InputError: the endpoint cannot be had.
+        MachineError: the machine failed.
+    """
+    debugger = monitored_debugger(machine, program)
+    if console is not None:
+        # A client may leave at once, and end the program that reads the console.
+        debugger.at_end = console.flush
+    server = Server(
+        debugger,
+        settings.endpoint,
+        recorder=recorder,
+        kill_on_disconnect=settings.kill_on_disconnect,
+        encode=host_frame.encoder(),
+        stop_wait_timeout=STOP_WAIT_SECONDS,
+    )
+    await server.start()
+    try:
+        async with _typing(console):
+            announce(server.endpoint, server.remote, settings.symbols, hint=settings.hint)
+            if settings.free_run:
+                debugger.detach()
+            return await first(stopped, _until_over(settings, server))
+    finally:
+        await server.close()
+
+
+async def _until_over(settings: ServeSettings, server: Server) -> int:
+    """Wait for the script's end where there is one, else for the guest's."""
+    if settings.script is None:
+        await server.wait_ended()
+        return 0
+    return await run_script(
+        settings.script, remote=server.remote, symbols=settings.symbols, seconds=settings.timeout
+    )
+
+
+def wants_keys(settings: ServeSettings) -> bool:
+    """Return True if standard input is free for the guest's keys."""
+    return not isinstance(settings.endpoint, Stdio) and settings.script is None
+
+
+def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
+    """Print on standard error the endpoint and, with *hint*, the command that attaches."""
+    print(f"gdbstub: listening on {endpoint}", file=sys.stderr, flush=True)
+    if hint:
+        import shlex  # not at the top: by now we listen
+
+        words = ["gdb-multiarch", *([symbols] if symbols else []), "-ex", f"target remote {remote}"]
+        print(f"  {shlex.join(words)}", file=sys.stderr, flush=True)
+
+
+async def first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]) -> int:
+    """Return the result of *work*, or of *stopped* if that comes first; cancel *work* then."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({stopped, task}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        return task.result()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return stopped.result()
+
+
+@contextlib.asynccontextmanager
+async def until_signal(signals: Waiting) -> "AsyncIterator[asyncio.Future[int]]":
+    """Give a future that the first of *signals* sets to the exit status."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+
+    def stop() -> None:
+        if not stopped.done():
+            signals.taken = True
+            stopped.set_result(128 + signals.came[0][0])
+
+    def notify() -> None:
+        loop.call_soon_threadsafe(stop)
+
+    # A loop with a handler of its own is woken by any signal. It gets one that nobody sends and
+    # that is ignored by default: when a handler of a loop goes, the default is in force for a
+    # moment, and that of a SIGTERM would be the end of us.
+    loop.add_signal_handler(signal.SIGURG, lambda: None)
+    signals.told = notify
+    if signals.came:
+        stop()
+    try:
+        yield stopped
+    finally:
+        signals.told = None
+        loop.remove_signal_handler(signal.SIGURG)
+
+
+@contextlib.asynccontextmanager
+async def _typing(console: Console | None) -> AsyncIterator[None]:
+    """Bring typed keys to *console*."""
+    if console is None or (fd := console.keyboard) is None:
+        yield
+        return
+    with keys_at_once(fd):
+        task = asyncio.ensure_future(pass_keys(fd, console.receive))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def pass_keys(fd: int, receive: Callable[[bytes], int]) -> None:
+    """Pass all input from *fd* to *receive*, which returns how many bytes it has taken.
+
+    Nothing more is read until all is taken: pasted text waits in the terminal.
+    """
+    while data := await _keys(fd):
+        while data := data[receive(data) :]:  # noqa: ASYNC110 - nothing sets an event
+            # The UART does not say when it has room; a person does not see the difference.
+            await asyncio.sleep(_ROOM_SECONDS)
+
+
+async def _keys(fd: int) -> bytes:
+    """Read the next bytes from *fd*; empty at its end."""
+    loop = asyncio.get_running_loop()
+    while True:
+        ready = asyncio.Event()
+        try:
+            loop.add_reader(fd, ready.set)
+        except OSError:  # a plain file, which never lets anybody wait
+            return read_keys(fd) or b""
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(fd)
+        if (data := read_keys(fd)) is not None:
+            return data
+
+
+@contextlib.contextmanager
+def recording(path: str | None) -> Iterator[Recorder | None]:
+    """Open the recorder for ``--record``, if it was given.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        file = open(path, "w", encoding="ascii")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(f"--record {path}: {error.strerror}") from None
+    with file:
+        yield Recorder(file)

@@ -1,0 +1,274 @@
+"""Locations of software breakpoints: where their addresses lie now, and what may be there.
+
+A request remembers its address and the address spaces that it was asked for in, and no physical
+address. ``Locator.find`` translates it anew when a descriptor that led there has changed, or a
+register that chose the tables; it knows by one comparison of RAM that none has.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from gdbstub.aarch64.mmu import Regime, walk
+from gdbstub.aarch64.permissions import Permissions, permissions
+from gdbstub.aarch64.registers import CPSR, SPSR_EL1
+from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.debug.address_spaces import AddressSpace, is_upper, space_of
+from gdbstub.debug.caches import Cache, Caches, Content
+from gdbstub.debug.patch_sites import AROUND, BEFORE, is_patch_site
+from gdbstub.errors import MemoryFault
+from gdbstub.machine import Machine, unchanged
+
+if TYPE_CHECKING:
+    from gdbstub.debug.guest_exception import SavedState
+
+_TOP: Final = 1 << 64
+#: In place of registers: locations are known to be old.
+_STALE: Final = ("stale",)
+#: The end of the addresses that AArch32 code can be at.
+_AARCH32_END: Final = 1 << 32
+
+
+class BreakpointRequest:
+    """A software breakpoint that a client asked for.
+
+    ``spaces`` are those that it was asked for in, while its address was mapped there. One that
+    was asked for in none belongs to whichever space has its address; ``flat`` says that it was
+    asked for with the MMU off, by an address in RAM.
+    """
+
+    def __init__(self, gva: int, vcpu: int, vector: int | None = None) -> None:
+        """Make a request for *gva* by a client whose current thread is that of *vcpu*."""
+        self.gva = gva
+        self.vcpu = vcpu
+        self.spaces: set[AddressSpace] = set()
+        self.flat = False
+        self.aarch32 = False
+        #: The exception level of the vCPU that it was asked for on.
+        self.el = 1
+        #: The exception vector that a return to ``gva`` leads to, where nothing can execute there.
+        self.vector = vector
+        #: The registers that the abort at ``vector`` overwrites, as they were at the last resume.
+        self.before: SavedState | None = None
+        #: The physical addresses that were found last.
+        self.ipas: frozenset[int] = frozenset()
+        #: True if a BRK could not serve it when that was looked at last.
+        self.needs_comparator = False
+        #: True after z0, until the next resume: a client that asks again means the same request.
+        self.removed = False
+
+    def forget(self) -> None:
+        """Forget all but the address: the guest starts over."""
+        self.spaces = set()
+        self.flat = self.aarch32 = False
+        self.vector = None
+        self.ipas = frozenset()
+
+
+class Location(NamedTuple):
+    """One place of a request's address, by one set of tables.
+
+    ``obstacle`` says why no BRK may be there; it is empty where one may. ``low`` is true of an
+    address of the lower half while the MMU is on: a process has it.
+    """
+
+    space: AddressSpace | None
+    ipa: int | None
+    permissions: Permissions
+    obstacle: str = ""
+    patch_site: bool = False
+    low: bool = False
+
+
+class Translations(Protocol):
+    """Sources of translation regimes: ``VirtualMemory``."""
+
+    def regime(self, vcpu: int) -> Regime:
+        """Return the regime that a vCPU is in now."""
+        ...
+
+    def kernels(self) -> Sequence[int]:
+        """Return the values of TTBR1_EL1 that were seen at EL1, the latest first."""
+        ...
+
+
+class Locator:
+    """Finds the locations of requests; every vCPU is parked."""
+
+    def __init__(self, machine: Machine, translations: Translations, caches: Caches) -> None:
+        self._machine = machine
+        self._translations = translations
+        # The last regime in which a space of the lower half was current.
+        self._regimes: dict[AddressSpace, Regime] = {}
+        self._words: dict[int, bytes] = {}  # descriptors that were read, by physical address
+        # The registers that all locations were found by, and a comparison of the descriptors.
+        self._looked: tuple[object, ...] | None = None
+        self._low = False  # True if one of the addresses may be that of A32 code
+        self._comparison: Cache[int, Callable[[], bool]] = caches.add(
+            "placement", Content.CHECKED, Cache(1)
+        )
+
+    def reset(self) -> None:
+        """Forget all spaces and locations: the guest starts over."""
+        self._regimes.clear()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew: what ``current`` compares is what ``find`` reads from now on."""
+        self._words = {}
+        self._looked = None
+        self._low = False
+        self._comparison.clear()
+
+    def current(self) -> bool:
+        """Return True if all that ``find`` has returned since ``begin`` still holds."""
+        if self._looked is None or self._looked != self._look():
+            return False
+        holds = self._comparison.get(0)
+        if holds is None:
+            holds = unchanged(self._machine, tuple(self._words.items()))
+            self._comparison.put(0, holds)
+            if 0 not in self._comparison:
+                return False  # nothing may be kept
+        return holds()
+
+    def _look(self) -> tuple[object, ...]:
+        """Read all registers that choose tables, and the state that code is executed in."""
+        vcpus = range(len(self._machine.vcpus))
+        regimes = tuple(self._translations.regime(vcpu) for vcpu in vcpus)
+        states = tuple(self._executes_aarch32(vcpu) for vcpu in vcpus) if self._low else ()
+        return regimes, tuple(self._translations.kernels()), states
+
+    def bind(self, request: BreakpointRequest, vcpu: int) -> None:
+        """Note the address space that *request* is asked for in, by a vCPU's registers now."""
+        regime = self._translations.regime(vcpu)
+        request.vcpu = vcpu
+        space = space_of(regime, request.gva)
+        if space is not None and is_upper(request.gva):
+            request.spaces.add(space)
+        elif self._walk(request, regime).ipa is not None:
+            if space is None:
+                request.flat = True
+            else:
+                request.spaces.add(space)
+                self._regimes[space] = regime
+        request.el = PSTATE(self._machine.vcpus[vcpu].get(CPSR)).EL
+
+    def _executes_aarch32(self, vcpu: int) -> bool:
+        """Return True if the process that a vCPU is in executes A32 code."""
+        own = self._machine.vcpus[vcpu]
+        pstate = PSTATE(own.get(CPSR))
+        if pstate.nRW:
+            return True
+        # At EL1, the saved state is that of the process which the kernel was entered from.
+        return pstate.EL == 1 and bool(PSTATE(own.get(SPSR_EL1)).nRW)
+
+    def find(self, request: BreakpointRequest) -> list[Location]:
+        """Find the locations of *request* now: none where its address is not mapped."""
+        if self._looked is None:
+            self._looked = self._look()
+        looked = self._find_upper if is_upper(request.gva) else self._find_lower
+        found = [location for location in looked(request) if location.ipa is not None]
+        request.ipas = frozenset(location.ipa for location in found if location.ipa is not None)
+        return found
+
+    def executes(self, request: BreakpointRequest, vcpu: int, el: int) -> bool:
+        """Return True if a vCPU at exception level *el* can execute at *request* now."""
+        may = self._walk(request, self._translations.regime(vcpu))
+        return may.ipa is not None and (
+            may.permissions.el1_executes if el else may.permissions.el0_executes
+        )
+
+    def _find_upper(self, request: BreakpointRequest) -> Iterator[Location]:
+        """Look in the kernels' tables that it was asked for in, or else in those of now."""
+        found: dict[AddressSpace, Location] = {}
+        for regime in self._kernel_regimes(request.vcpu):
+            space = space_of(regime, request.gva)
+            if space is None or space in found:
+                continue
+            location = self._walk(request, regime)
+            if location.ipa is not None:
+                found[space] = location
+        asked = [location for space, location in found.items() if space in request.spaces]
+        if not asked and found:  # the kernel has other tables now
+            space, location = next(iter(found.items()))
+            request.spaces = {space}
+            asked = [location]
+        yield from asked
+
+    def _kernel_regimes(self, vcpu: int) -> Iterator[Regime]:
+        """List the regimes that the kernel may be in, that of *vcpu* first."""
+        vcpus = [vcpu, *(each for each in range(len(self._machine.vcpus)) if each != vcpu)]
+        regimes = [self._translations.regime(each) for each in vcpus if each < len(vcpus)]
+        mapped = [regime for regime in regimes if regime.sctlr.M and not regime.tcr.EPD1]
+        yield from mapped
+        for regime in mapped[:1]:
+            for ttbr1 in self._translations.kernels():
+                yield regime._replace(ttbr1=ttbr1)
+
+    def _find_lower(self, request: BreakpointRequest) -> Iterator[Location]:
+        vcpus = range(len(self._machine.vcpus))
+        regimes = [self._translations.regime(each) for each in vcpus]
+        now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
+        if request.gva < _AARCH32_END and not self._low:
+            self._low, self._looked = True, self._look()
+        for space in request.spaces:
+            if space in now:
+                self._regimes[space] = regimes[now[space]]
+                if request.gva < _AARCH32_END:
+                    request.aarch32 = self._executes_aarch32(now[space])
+            # Tables of a process that no vCPU is in: its end would have cleared the way there.
+            if regime := self._regimes.get(space):
+                yield self._lower(request, regime)
+        if request.spaces:
+            return
+        regime = regimes[request.vcpu]
+        if not regime.sctlr.M:
+            location = self._walk(request, regime)
+            request.flat = request.flat or location.ipa is not None
+            yield location
+            return
+        location = self._walk(request, regime)
+        if request.flat and location.ipa == request.gva:
+            yield location  # mapped one to one: it is the place that was meant
+        elif location.ipa is not None:
+            yield location._replace(obstacle="asked for in no address space")
+
+    def _lower(self, request: BreakpointRequest, regime: Regime) -> Location:
+        location = self._walk(request, regime)
+        return location._replace(obstacle="AArch32 code") if request.aarch32 else location
+
+    def _walk(self, request: BreakpointRequest, regime: Regime) -> Location:
+        """Translate the address of *request*, and note each descriptor that was read."""
+        gva = request.gva % _TOP
+        found = walk(regime, gva, self._read)
+        may = permissions(found)
+        space, low = space_of(regime, gva), bool(regime.sctlr.M) and not is_upper(gva)
+        if found.mapping is None:
+            return Location(space, None, may, "not mapped", low=low)
+        ipa = found.mapping.ipa
+        around = self._text(ipa)
+        if not around:
+            return Location(space, None, may, "not in RAM", low=low)
+        # A kernel's half is executed by the kernel; the other one by whoever has it.
+        executes = may.el1_executes if is_upper(gva) and request.el else may.executes
+        obstacle = "" if executes else "not executable"
+        return Location(space, ipa, may, obstacle, is_patch_site(around), low)
+
+    def _read(self, ipa: int, length: int) -> bytes:
+        data = self._machine.read_memory(ipa, length)
+        if length == 8 and (known := self._words.setdefault(ipa, data)) is data:
+            self._comparison.clear()
+        elif length == 8 and known != data:
+            self._looked = _STALE  # what was found by it holds no more
+        return data
+
+    def _text(self, ipa: int) -> bytes:
+        """Read the word at *ipa* and those beside it; nothing where *ipa* is not in RAM."""
+        try:
+            return self._machine.read_memory(ipa - BEFORE, AROUND)
+        except MemoryFault:
+            try:
+                here = self._machine.read_memory(ipa, AROUND - BEFORE)
+            except MemoryFault:
+                return b""
+            return bytes(BEFORE) + here

@@ -1,0 +1,60 @@
+"""Extension points of a debugger: who follows what it does, and what is known of its program."""
+
+from typing import Protocol
+
+from gdbstub.capabilities import Relocation
+from gdbstub.target import BreakpointKind, Stopped
+
+
+class Observer:
+    """Base of objects that follow a debugger. Each method does nothing.
+
+    All are called on the server's thread, after what they are named for has been done.
+    """
+
+    def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
+        """Follow ``insert``."""
+
+    def removed(self, kind: BreakpointKind, gva: int, length: int) -> None:
+        """Follow ``remove``."""
+
+    def resumed(self) -> None:
+        """Follow each start of the guest, for a client or for none."""
+
+    def stopped(self, stop: Stopped) -> None:
+        """Follow a stop that a client is told of."""
+
+    def client_left(self) -> None:
+        """Follow ``detach`` and ``release``. A guest that goes on is resumed after that."""
+
+    def killed(self) -> None:
+        """Follow ``kill``."""
+
+
+class Program(Protocol):
+    """Facts about the program that the guest runs."""
+
+    @property
+    def exec_file(self) -> str:
+        """File of the program, as clients open it; empty if none is known."""
+        ...
+
+    @property
+    def relocatable(self) -> bool:
+        """True if ``relocation`` can find the program. The answer never changes."""
+        ...
+
+    def relocation(self) -> Relocation | None:
+        """Return the program's place; None if it is not known yet."""
+        ...
+
+
+class NoProgram:
+    """``Program`` of which nothing is known."""
+
+    exec_file = ""
+    relocatable = False
+
+    def relocation(self) -> Relocation | None:
+        """Return None: the place of the program is not known."""
+        return None

@@ -1,0 +1,73 @@
+"""Monitor: gives a debugger its ``monitor`` commands, and the program that it locates.
+
+``table`` parses what was typed; ``commands`` has the commands.
+"""
+
+from gdbstub.aarch64.registers import PC
+from gdbstub.capabilities import Command
+from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.observer import Observer
+from gdbstub.errors import NoSuchThread
+from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
+from gdbstub.linux.locator import KernelLocator
+from gdbstub.machine import Machine
+from gdbstub.monitor.breakpoint_history import BreakpointHistory
+from gdbstub.target import BreakpointKind, Stopped, StopReason
+
+
+def monitored_debugger(machine: Machine, program: GuestProgram = NO_PROGRAM) -> Debugger:
+    """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*."""
+    debugger = Debugger(machine)
+    monitor = CommandMonitor(debugger, program)
+    debugger.commands = monitor.execute
+    debugger.program = monitor.locator
+    debugger.observers.append(monitor)
+    return debugger
+
+
+class CommandMonitor(Observer):
+    """Commands over a debugger and the program of its guest.
+
+    It observes the debugger for the history of breakpoints that ``break list`` shows.
+    """
+
+    def __init__(self, debugger: Debugger, program: GuestProgram) -> None:
+        """Begin with an empty history."""
+        self._debugger = debugger
+        self._history = BreakpointHistory()
+        self.locator = KernelLocator(program, debugger.machine, debugger.memory)
+
+    def execute(self, command: Command) -> str:
+        """Execute what was typed; return the text to show (``capabilities.Monitor``).
+
+        Raises:
+            StubError: it cannot be done.
+        """
+        # Not at the top: every start would wait for what few sessions use.
+        from gdbstub.monitor.commands import COMMANDS, CommandContext
+
+        if not 0 < command.thread <= len(self._debugger.machine.vcpus):
+            raise NoSuchThread(f"there is no thread {command.thread}")
+        context = CommandContext(command, self._debugger, self._history, self.locator)
+        return COMMANDS.execute(context, command.line)
+
+    def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
+        """Note the request."""
+        self._history.insert(kind, gva, length)
+
+    def removed(self, kind: BreakpointKind, gva: int, length: int) -> None:
+        """Note the removal."""
+        self._history.remove(kind, gva, length)
+
+    def resumed(self) -> None:
+        """Count the run."""
+        self._history.runs += 1
+
+    def stopped(self, stop: Stopped) -> None:
+        """Count the hit."""
+        if stop.stop is not StopReason.PLAIN:
+            self._history.hit(stop, self._debugger.machine.vcpus[stop.thread - 1].get(PC))
+
+    def client_left(self) -> None:
+        """Begin with an empty history for the next client."""
+        self._history = BreakpointHistory()

@@ -1,0 +1,34 @@
+"""The first words of the docstrings in gdbstub/, by the rules of docs/terminology.md."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+
+#: A question word or a pronoun, which does not name the object.
+RIDDLE: Final = re.compile(
+    r"(?:What|Whether|Where|How|Who|Whose|Which|That|It|They|Those|One that|Such|When|Why)\b"
+)
+
+
+def docstrings(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield line number and docstring of the module, and of each public class and function."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+            name = "" if isinstance(node, ast.Module) else node.name
+            if not name.startswith("_") or name == "__init__":
+                yield 1 if isinstance(node, ast.Module) else node.lineno, text
+
+
+def test_public_docstrings_open_with_a_verb_or_a_noun() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
+        for file in sorted((ROOT / "gdbstub").rglob("*.py"))
+        for line, text in docstrings(file)
+        if RIDDLE.match(text)
+    ]
+    assert not found, "see docs/terminology.md, Prose:\n" + "\n".join(found)
