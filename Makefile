@@ -2,6 +2,7 @@
 #   make run [ARGS='…']   a real Linux arm64 guest, halted, waiting for gdb
 #   make test [ARGS='…']  every test: pure, contract, gdb, lldb, kvm
 #   make matrix           the tests on KVM, on one kind of hardware after another
+#   make soak [MINUTES=n] random programs, on the fake machine and on KVM, for n minutes (60)
 #   make check            ruff, mypy, layers of imports, first words of docstrings, lengths of files
 #   make bench [QUICK=1]  measurements beside QEMU's stub: docs/benchmarks.md
 #   make docs             the generated pages: docs/packets.md, docs/states.md, docs/architecture.md
@@ -15,7 +16,7 @@ RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
 TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb \
               x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu
 
-.PHONY: run test matrix bench check docs generate format clean
+.PHONY: run test matrix soak bench check docs generate format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -29,6 +30,10 @@ test: .venv/ready-to-develop
 matrix: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)
 	@exec $(BIN)/python -m tests.matrix $(ARGS)
+
+soak: .venv/ready-to-develop
+	@scripts/ensure.sh $(TEST_NEEDS)
+	@exec $(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(ARGS)
 
 bench: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)

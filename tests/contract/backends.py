@@ -15,16 +15,24 @@ from typing import Final, Protocol
 import pytest
 
 from gdbstub.machine import Machine
+from tests.fakes.device import Device
 
 
 class Factory(Protocol):
     """Makes a machine that is halted at its first instruction.
 
     *program* lies at 0x4000_0000, where RAM begins. vCPU 0 starts there at EL1h with the MMU
-    off and D, A, I and F masked; the others are powered off.
+    off and D, A, I and F masked; the others are powered off. *device* answers where no RAM is.
     """
 
-    def __call__(self, program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Machine: ...
+    def __call__(
+        self,
+        program: bytes,
+        *,
+        vcpus: int = 1,
+        memory: int = 2 << 20,
+        device: Device | None = None,
+    ) -> Machine: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,9 @@ class Backend:
         factory: Factory = getattr(import_module(module), function)
         return factory
 
-    def pend_irq(self, machine: Machine, level: bool) -> None:
-        """Have an IRQ pend at vCPU 0, or pend no more; no part of ``Machine``."""
-        import_module(self.factory.split(":")[0]).pend_irq(machine, level)
+    def pend_irq(self, machine: Machine, level: bool, vcpu: int = 0) -> None:
+        """Have an IRQ pend at a vCPU, or pend no more; no part of ``Machine``."""
+        import_module(self.factory.split(":")[0]).pend_irq(machine, level, vcpu)
 
     def pend_serror(self, machine: Machine) -> None:
         """Have an SError pend at vCPU 0, once; no part of ``Machine``."""

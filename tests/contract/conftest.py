@@ -9,6 +9,7 @@ from gdbstub.machine import Capabilities, Machine
 from tests.contract.backends import BACKENDS, KVM, Backend, Factory
 from tests.contract.programs import Program
 from tests.contract.recorder import StopRecorder
+from tests.fakes.device import Device
 
 Capability = TypeVar("Capability")
 
@@ -58,8 +59,14 @@ def machine_factory(backend: Backend) -> Iterator[Factory]:
     factory = backend.load()
     made: list[Machine] = []
 
-    def make(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Machine:
-        machine = factory(program, vcpus=vcpus, memory=memory)
+    def make(
+        program: bytes,
+        *,
+        vcpus: int = 1,
+        memory: int = 2 << 20,
+        device: Device | None = None,
+    ) -> Machine:
+        machine = factory(program, vcpus=vcpus, memory=memory, device=device)
         made.append(machine)
         return machine
 

@@ -10,18 +10,9 @@ from gdbstub.kvm.features import CpuOptions
 from gdbstub.kvm.port import LOCAL, IoctlPort, ioctl
 from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from tests.contract.programs import BASE
+from tests.fakes.device import Device, Nothing
 
 _PSTATE = 0x3C5
-
-
-class Nothing:
-    """No device: reads are 0, writes are lost."""
-
-    def read(self, ipa: int, size: int) -> int:
-        return 0
-
-    def write(self, ipa: int, size: int, value: int) -> None:
-        pass
 
 
 class BareBoard:
@@ -30,10 +21,12 @@ class BareBoard:
     about: Mapping[str, str] = MappingProxyType({})
     pmu_intid: int | None = None
 
-    def __init__(self, program: bytes, *, pstate: int | None = _PSTATE) -> None:
+    def __init__(
+        self, program: bytes, *, pstate: int | None = _PSTATE, device: Device | None = None
+    ) -> None:
         self._program = program
         self._pstate = pstate
-        self.mmio = Nothing()
+        self.mmio = device or Nothing()
 
     def build(self, vm: BoardVm) -> None:
         pass
@@ -52,18 +45,20 @@ def kvm_machine(
     memory: int = 2 << 20,
     cpu: CpuOptions = CpuOptions(),  # noqa: B008 - frozen
     port: IoctlPort = LOCAL,
+    device: Device | None = None,
 ) -> KvmMachine:
-    board = BareBoard(program, pstate=None if cpu.aarch32 else _PSTATE)
+    board = BareBoard(program, pstate=None if cpu.aarch32 else _PSTATE, device=device)
     return KvmMachine(KvmConfig(vcpus, BASE, memory, cpu), board, port)
 
 
-def pend_irq(machine: KvmMachine, level: bool) -> None:
-    """Have an IRQ pend at vCPU 0, or pend no more: its input line, for there is no GIC.
+def pend_irq(machine: KvmMachine, level: bool, vcpu: int = 0) -> None:
+    """Have an IRQ pend at a vCPU, or pend no more: its input line, for there is no GIC.
 
-    linux/Documentation/virt/kvm/api.rst, 4.25: type 0 is a CPU's line, number 0 its IRQ.
+    linux/Documentation/virt/kvm/api.rst, 4.25: type 0 is a CPU's line, number 0 its IRQ;
+    bits 16 and up are the vCPU.
     """
     line = abi.ffi.new("struct kvm_irq_level *")
-    line.level = level
+    line.irq, line.level = vcpu << 16, level
     ioctl(LOCAL, machine.vm, abi.IRQ_LINE, line)
 
 

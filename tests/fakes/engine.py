@@ -19,6 +19,7 @@ from gdbstub.errors import MemoryFault
 from tests.fakes import registers
 from tests.fakes.clock import Clock
 from tests.fakes.debug import Access
+from tests.fakes.device import Device, Nothing
 from tests.fakes.ram import BASE, Ram
 from tests.fakes.registers import RegisterFile
 
@@ -67,7 +68,7 @@ class EngineError(Exception):
 class Engine:
     """Executes; between two calls its registers may be read and written."""
 
-    def __init__(self, ram: Ram, mpidr: int, clock: Clock) -> None:
+    def __init__(self, ram: Ram, mpidr: int, clock: Clock, device: Device | None = None) -> None:
         self._ram = ram
         self._clock = clock
         self._mpidr = mpidr
@@ -79,8 +80,16 @@ class Engine:
         self.accesses: list[Access] = []
         self._uc = uc = UcAArch64(uc_const.UC_ARCH_ARM64, uc_const.UC_MODE_ARM)
         uc.mem_map_ptr(BASE, ram.size, uc_const.UC_PROT_ALL, ram.hva)
+        answers = device or Nothing()
+
+        def read(_uc: Uc, offset: int, size: int, start: int) -> int:
+            return answers.read(start + offset, size)
+
+        def write(_uc: Uc, offset: int, size: int, value: int, start: int) -> None:
+            answers.write(start + offset, size, value)
+
         for start, end in (0, BASE), (ram.end, _PHYSICAL_END):
-            uc.mmio_map(start, end - start, lambda *_: 0, None, lambda *_: None, None)
+            uc.mmio_map(start, end - start, read, start, write, start)
         uc.hook_add(uc_const.UC_HOOK_INTR, self._on_exception)
         uc.hook_add(uc_const.UC_HOOK_MEM_UNMAPPED, self._on_invalid)
         uc.hook_add(uc_const.UC_HOOK_INSN, self._on_mrs, aux1=UC_ARM64_INS_MRS)

@@ -1,7 +1,7 @@
 """A ``Machine`` that needs no KVM: real A64 code under Unicorn, debugged as KVM would.
 
 One executor thread is every vCPU's thread: it gives each its turn, so a run is the same
-each time. It models no MMU faults, no timer and no device: reads of those are 0.
+each time. It models no MMU faults and no timer. Without a device, reads where no RAM is are 0.
 """
 
 import threading
@@ -26,6 +26,7 @@ from gdbstub.machine import (
 )
 from tests.fakes import psci, registers
 from tests.fakes.clock import Clock
+from tests.fakes.device import Device
 from tests.fakes.ram import BASE, Ram
 from tests.fakes.vcpu import FakeVcpu
 
@@ -66,6 +67,7 @@ class FakeMachine:
         memory: int = 2 << 20,
         breakpoint_slots: int = BREAKPOINT_SLOTS,
         watchpoint_slots: int = WATCHPOINT_SLOTS,
+        device: Device | None = None,
     ) -> None:
         self.listener: Listener = Unattended()
         self.breakpoint_slots = breakpoint_slots
@@ -78,6 +80,7 @@ class FakeMachine:
         self._clock = Clock()
         self._exits: Counter[str] = Counter()
         self._load = load
+        self._device = device
         self._count = vcpus
         self._ram = Ram(memory)
         self._state = threading.Condition()
@@ -120,7 +123,7 @@ class FakeMachine:
 
     def _populate(self) -> None:
         self._vcpus = tuple(
-            FakeVcpu(n, self._ram, self._clock, self._hvc) for n in range(self._count)
+            FakeVcpu(n, self._ram, self._clock, self._hvc, self._device) for n in range(self._count)
         )
         self._vcpus[0].set(PC, BASE)
         self._load(self)
@@ -260,14 +263,18 @@ class FakeMachine:
         return event
 
 
-def fake_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> FakeMachine:
+def fake_machine(
+    program: bytes, *, vcpus: int = 1, memory: int = 2 << 20, device: Device | None = None
+) -> FakeMachine:
     """A machine with *program* at ``BASE``, halted there at EL1 with the MMU off."""
-    return FakeMachine(lambda m: m.write_memory(BASE, program), vcpus=vcpus, memory=memory)
+    return FakeMachine(
+        lambda m: m.write_memory(BASE, program), vcpus=vcpus, memory=memory, device=device
+    )
 
 
-def pend_irq(machine: FakeMachine, level: bool) -> None:
-    """Have an IRQ pend at vCPU 0, or pend no more."""
-    machine.vcpus[0].irq = level
+def pend_irq(machine: FakeMachine, level: bool, vcpu: int = 0) -> None:
+    """Have an IRQ pend at a vCPU, or pend no more."""
+    machine.vcpus[vcpu].irq = level
 
 
 def pend_serror(machine: FakeMachine) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from gdbstub.architecture import Register
 from gdbstub.machine import Capabilities, DebugRegisters, Listener, Machine, RunMode
 from tests.fakes import machine as fake
+from tests.fakes.device import Device
 from tests.fakes.machine import FakeMachine
 from tests.fakes.vcpu import FakeVcpu
 
@@ -77,11 +78,13 @@ class MinimalMachine:
         self._machine.close()
 
 
-def minimal_machine(program: bytes, *, vcpus: int = 1, memory: int = 2 << 20) -> Machine:
+def minimal_machine(
+    program: bytes, *, vcpus: int = 1, memory: int = 2 << 20, device: Device | None = None
+) -> Machine:
     """A machine with *program* at ``BASE``, halted there at EL1 with the MMU off."""
-    return MinimalMachine(fake.fake_machine(program, vcpus=vcpus, memory=memory))
+    return MinimalMachine(fake.fake_machine(program, vcpus=vcpus, memory=memory, device=device))
 
 
-def pend_irq(machine: MinimalMachine, level: bool) -> None:
-    """Have an IRQ pend at vCPU 0, or pend no more."""
-    machine.vcpus[0].irq = level
+def pend_irq(machine: MinimalMachine, level: bool, vcpu: int = 0) -> None:
+    """Have an IRQ pend at a vCPU, or pend no more."""
+    machine.vcpus[vcpu].irq = level

@@ -22,6 +22,7 @@ from gdbstub.machine import (
 from tests.fakes import exceptions
 from tests.fakes.clock import Clock
 from tests.fakes.debug import Access, Comparators, at_breakpoint, stepped
+from tests.fakes.device import Device
 from tests.fakes.engine import Cause, Engine, EngineError, Trap
 from tests.fakes.ram import Ram
 
@@ -39,7 +40,9 @@ Hvc = Callable[["FakeVcpu"], SystemEventKind | None]
 class FakeVcpu:
     """A ``gdbstub.machine.Vcpu`` that executes for real."""
 
-    def __init__(self, index: int, ram: Ram, clock: Clock, hvc: Hvc) -> None:
+    def __init__(
+        self, index: int, ram: Ram, clock: Clock, hvc: Hvc, device: Device | None = None
+    ) -> None:
         self.index = index
         self.power = Power.OFF if index else Power.ON
         #: An interrupt that stays pending; taken when PSTATE.I lets it.
@@ -50,12 +53,13 @@ class FakeVcpu:
         self._hvc = hvc
         self._ram = ram
         self._clock = clock
+        self._device = device
         self._comparators = Comparators()
         self.reset()
 
     def reset(self) -> None:
         """All registers as they are after VCPU_INIT; comparators stay, as KVM's do."""
-        self._engine = Engine(self._ram, 1 << 31 | self.index, self._clock)
+        self._engine = Engine(self._ram, 1 << 31 | self.index, self._clock, self._device)
         self._engine.watch(self._comparators.watching)
 
     def get(self, register: Register) -> int:
@@ -87,7 +91,9 @@ class FakeVcpu:
         try:
             if step:
                 return self._instruction(step=True)
-            if not (self._comparators.armed or self.irq or self.serror or self._illegal()):
+            # A device may have an interrupt pend at any instruction.
+            looked_at = self._comparators.armed or self._device is not None
+            if not (looked_at or self.irq or self.serror or self._illegal()):
                 return self._handle(self._engine.execute(_TURN), exits=self._comparators.exits)
             for _ in range(_SLOW_TURN):
                 if (exit := self._instruction(step=False)) or self.power is Power.OFF:

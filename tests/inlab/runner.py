@@ -23,7 +23,7 @@ def run_in_lab(
     lab: Lab, config: pytest.Config, nodeids: Sequence[str]
 ) -> dict[str, list[pytest.TestReport]]:
     """Run the tests there; every report of theirs, by node id."""
-    lab.run(["tar", "-x", "-m", "-C", "/root"], data=_project(nodeids))
+    lab.run(["tar", "-x", "-m", "-C", "/root"], data=project(nodeids))
     process = lab.popen(
         ["python3", "-m", "pytest", "-p", "tests.inlab.reporter", "-p", "no:cacheprovider",
          "-q", "--capture=fd", f"@{LIST}"],
@@ -51,8 +51,8 @@ def run_in_lab(
     return reports
 
 
-def _project(nodeids: Sequence[str]) -> bytes:
-    """The sources and the list of tests as a tar archive, below ``project/``."""
+def project(nodeids: Sequence[str]) -> bytes:
+    """Archive the sources and the list of tests with tar, below ``project/``."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         names = "\n".join(nodeids).encode()

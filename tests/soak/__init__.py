@@ -1,0 +1,1 @@
+"""Random guest programs, run undebugged and debugged, whose end must be the same."""

@@ -1,0 +1,75 @@
+"""One case in every way: undebugged, continued, stepped and mixed; all must end alike."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from gdbstub.aarch64.registers import SYSTEM_REGISTERS
+from gdbstub.machine import Machine
+from tests.contract.backends import Backend
+from tests.soak.case import Case
+from tests.soak.drive import Driver, Finding, Trace, check_hits, run_undebugged
+from tests.soak.known import KNOWN, without
+from tests.soak.state import State, load
+
+#: Seconds in which a stop must come; a case takes far less.
+_BOUND: Final = {"fake": 10.0}
+_BOUND_ON_KVM: Final = 20.0
+
+
+def fitting(case: Case, backend: Backend) -> Case:
+    """The case less what is known to fail, and what the CPU does not have."""
+    kinds = [*KNOWN]
+    with _machine(backend, case) as machine:
+        if not _has_lse(machine):
+            kinds.append("atomics")
+    return without(case, kinds)
+
+
+def _has_lse(machine: Machine) -> bool:
+    """Return True if the vCPUs have FEAT_LSE: ID_AA64ISAR0_EL1.Atomic."""
+    isar0 = machine.vcpus[0].get(SYSTEM_REGISTERS["ID_AA64ISAR0_EL1"])
+    return isar0 >> 20 & 15 >= 2
+
+
+@contextmanager
+def _machine(backend: Backend, case: Case) -> Iterator[Machine]:
+    machine = load(backend, case.program)
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+def check(case: Case, backend: Backend) -> None:
+    """Run the case in every way.
+
+    Raises:
+        Finding: the debugger did something wrong.
+    """
+    with _machine(backend, case) as machine:
+        run_undebugged(machine)
+        right = State.of(machine)
+    trace = Trace()
+    for way, go in _WAYS:
+        with _machine(backend, case) as machine:
+            bound = _BOUND.get(backend.name, _BOUND_ON_KVM)
+            driver = Driver(case, machine, bound, exact=backend.name == "fake")
+            try:
+                driver.to_the_bodies()
+                go(driver, trace)
+                driver.target.release()
+                end = State.of(machine)
+                if wrong := end.own_brks() + end.differences(right):
+                    raise Finding("; ".join(wrong[:6]))
+                if way != "steps":
+                    check_hits(driver, case, trace)
+            except Finding as finding:
+                raise Finding(f"{way}: {finding}") from None
+
+
+_WAYS: Final[tuple[tuple[str, Callable[[Driver, Trace], None]], ...]] = (
+    ("steps", Driver.step),
+    ("continue", lambda driver, _: driver.continue_()),
+    ("mix", lambda driver, _: driver.mix()),
+)
