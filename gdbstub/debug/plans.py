@@ -129,12 +129,14 @@ class VcpuPlans:
         hides = bool(armed.breakpoints or armed.watchpoints) and self._guests.enabled()
         while True:
             own = self._guests.comparators() if hides else _NONE
+            loads = self._step_over.loads
             place = () if until is None else (until.pc,)
-            places = (*place, *self._step_over.loads, *missing)
             mode = RUN
-            if places or own is not _NONE:
-                more = self._steps.beside(armed, places, own)
-                mode = RunMode(more=more, limit=wait if missing else None)
+            if place or loads or missing or own is not _NONE:
+                used = self._with_room(armed, len(place) + len(loads))
+                more = self._steps.beside(used, (*place, *loads, *missing), own)
+                debug = None if used is armed else used
+                mode = RunMode(debug=debug, more=more, limit=wait if missing else None)
             exit = yield from self._steps.run(mode)
             if timed_out(exit):
                 missing = self._steps.guard.places()
@@ -163,8 +165,30 @@ class VcpuPlans:
                         break
                     case Disposition.STEP_OVER:
                         exit = yield from self._step_over.breakpoint(exit)
+                        if exit.esr.EC == EC.STEP_LOWER and self._is_full(armed, until):
+                            exit = yield from self._step_over.follow()
                     case stopped:
                         return stopped
+
+    def _with_room(self, armed: DebugRegisters, places: int) -> DebugRegisters:
+        """Return *armed*, less comparators within exclusive sequences if there is no room else.
+
+        A vCPU comes to them by their load, which is among the *places* to have one.
+        """
+        if len(armed.breakpoints) + places <= self._steps.breakpoint_slots:
+            return armed
+        sequences = self._step_over.loads.values()
+        spared = {breakpoint_at(at) for each in sequences for at in each.inside[1:]}
+        kept = tuple(pair for pair in armed.breakpoints if pair not in spared)
+        return armed._replace(breakpoints=kept)
+
+    def _is_full(self, armed: DebugRegisters, until: Place | None) -> bool:
+        """Return True if there is no room for a comparator on the load of each failed sequence."""
+        places = len(self._step_over.loads) + (until is not None)
+        if not self._step_over.loads:
+            return False
+        used = self._with_room(armed, places)
+        return len(used.breakpoints) + places > self._steps.breakpoint_slots
 
     def _here(self) -> Place:
         """Return the place of the vCPU."""

@@ -63,8 +63,9 @@ class StepOver:
         self._guests = GuestsOwn(machine, index)
         # Address of the breakpoint that was classified last.
         self._classified: int | None = None
-        #: Load-exclusives to be met with a comparator: a store of theirs has failed.
-        self.loads: dict[int, None] = {}
+        #: By their loads: sequences whose load is to be met with a comparator, for their store has
+        #: failed.
+        self.loads: dict[int, ExclusiveSequence] = {}
 
     def breakpoint(self, exit: DebugExit) -> SubPlan:
         """Execute the instruction whose breakpoint or watchpoint caused *exit*.
@@ -101,7 +102,7 @@ class StepOver:
         if sequence is not None and sequence.load == pc:
             return (yield from self.sequence(sequence))
         if sequence is not None:
-            self.loads[sequence.load] = None
+            self.loads[sequence.load] = sequence
         word = word_at(pc)
         if sequence is None and exit.esr.EC != EC.WATCHPOINT_LOWER:
             if self._simulate(pc, word):
@@ -196,6 +197,21 @@ class StepOver:
             run = self._run(sequence, ipas, {sequence.load})
             return (yield from self._alone(run) if ipas else run)
         return (yield from self._alone(self._laps(sequence, places)))
+
+    def follow(self) -> SubPlan:
+        """Step to the load of a sequence whose store has failed, if it is near, and run it.
+
+        It is for a load that no comparator is left for.
+        """
+        done = self._steps.done
+        for _ in range(_LAP):
+            sequence = self.loads.get(self._vcpu.get(PC))
+            if sequence is not None and not self._is_breakpoint(sequence.load):
+                return (yield from self.sequence(sequence))
+            done = yield from self._steps.instruction(STEP)
+            if done.esr.EC != EC.STEP_LOWER:
+                break
+        return done
 
     def _is_breakpoint(self, gva: int) -> bool:
         """Return True if a comparator or BRK of ours is at *gva*."""
