@@ -165,8 +165,10 @@ class VcpuPlans:
                         break
                     case Disposition.STEP_OVER:
                         exit = yield from self._step_over.breakpoint(exit)
-                        if exit.esr.EC == EC.STEP_LOWER and self._is_full(armed, until):
-                            exit = yield from self._step_over.follow()
+                        failed = self._step_over.failed
+                        stepped = failed is not None and exit.esr.EC == EC.STEP_LOWER
+                        if failed is not None and stepped and self._is_full(armed, until):
+                            exit = yield from self._step_over.follow(failed)
                     case stopped:
                         return stopped
 
@@ -185,8 +187,6 @@ class VcpuPlans:
     def _is_full(self, armed: DebugRegisters, until: Place | None) -> bool:
         """Return True if there is no room for a comparator on the load of each failed sequence."""
         places = len(self._step_over.loads) + (until is not None)
-        if not self._step_over.loads:
-            return False
         used = self._with_room(armed, places)
         return len(used.breakpoints) + places > self._steps.breakpoint_slots
 

@@ -31,7 +31,15 @@ from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.debug.guests_own import GuestsOwn
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
-from gdbstub.debug.vcpu_steps import RUN, STEP, CutShort, Pairs, SubPlan, VcpuSteps
+from gdbstub.debug.vcpu_steps import (
+    RUN,
+    STEP,
+    CutShort,
+    Pairs,
+    SubPlan,
+    VcpuSteps,
+    timed_out,
+)
 from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
 from gdbstub.target import Stopped
 
@@ -66,6 +74,8 @@ class StepOver:
         #: By their loads: sequences whose load is to be met with a comparator, for their store has
         #: failed.
         self.loads: dict[int, ExclusiveSequence] = {}
+        #: Load of the sequence that the breakpoint was in that was stepped over last.
+        self.failed: int | None = None
 
     def breakpoint(self, exit: DebugExit, *, alone: bool = False) -> SubPlan:
         """Execute the instruction whose breakpoint or watchpoint caused *exit*.
@@ -77,6 +87,7 @@ class StepOver:
             Met: a breakpoint further on in an exclusive sequence stops.
         """
         pc = self._classified = self._vcpu.get(PC)
+        self.failed = None
         try:
             done = yield from self._execute(exit, pc, alone)
         except CutShort:
@@ -104,6 +115,7 @@ class StepOver:
             return (yield from self.sequence(sequence))
         if sequence is not None:
             self.loads[sequence.load] = sequence
+            self.failed = sequence.load
         word = word_at(pc)
         if sequence is None and exit.esr.EC != EC.WATCHPOINT_LOWER:
             if self._simulate(pc, word):
@@ -199,18 +211,34 @@ class StepOver:
             return (yield from self._alone(run) if ipas else run)
         return (yield from self._alone(self._laps(sequence, places)))
 
-    def follow(self) -> SubPlan:
-        """Step to the load of a sequence whose store has failed, if it is near, and run it.
+    def follow(self, load: int) -> SubPlan:
+        """Step to the *load* of a sequence whose store has failed, if it is near, and run that.
 
-        It is for a load that no comparator is left for.
+        It is for a load that no comparator is left for. Breakpoints on the way are classified.
+
+        Raises:
+            Met: one of them stops.
         """
         done = self._steps.done
         for _ in range(_LAP):
-            sequence = self.loads.get(self._vcpu.get(PC))
-            if sequence is not None and not self._is_breakpoint(sequence.load):
-                return (yield from self.sequence(sequence))
-            done = yield from self._steps.instruction(STEP)
+            if timed_out(done):
+                break
             if done.esr.EC != EC.STEP_LOWER:
+                match self._classifier.classify(done):
+                    case Disposition.STEP_OVER:
+                        done = yield from self._execute(done, self._vcpu.get(PC), alone=True)
+                        continue
+                    case Disposition.REINJECT:
+                        break
+                    case stop:
+                        raise Met(stop)
+            pc = self._vcpu.get(PC)
+            sequence = exclusive_sequence(pc, self._steps.words_around(pc))
+            if sequence is None or sequence.load != pc or self._is_breakpoint(pc):
+                done = yield from self._steps.instruction(STEP)
+            else:
+                done = yield from self.sequence(sequence)
+            if pc == load:
                 break
         return done
 

@@ -79,6 +79,9 @@ class StopClassifier:
         # classified and the instruction has not been executed. A vCPU that has been elsewhere
         # meanwhile hits it again. So does a handler that comes by first: its stack pointer differs.
         self._still_at: dict[int, tuple[int, int]] = {}
+        # By vCPU: where commands have been obeyed at a hit that another breakpoint there stops for.
+        # It is hit again if the client is told of another vCPU's stop first.
+        self._obeyed_at: dict[int, tuple[int, int]] = {}
         # By vCPU: PC of the watchpoint hit that was its last exit to be classified.
         self._watched_at: dict[int, int] = {}
         self._printed = printed
@@ -86,6 +89,7 @@ class StopClassifier:
 
     def reported(self, vcpu: int) -> None:
         """Note that a client was told of this vCPU's last stop."""
+        self._obeyed_at.pop(vcpu, None)
         if vcpu in self._at_alias:
             self.set_still_at(vcpu, self._at_alias.pop(vcpu))
 
@@ -129,6 +133,7 @@ class StopClassifier:
         self._still_at.clear()
         self._at_alias.clear()
         self._watched_at.clear()
+        self._obeyed_at.clear()
 
     def reset(self) -> None:
         """Forget everything about the guest, because it starts over."""
@@ -212,13 +217,19 @@ class StopClassifier:
         Of several *kinds* that stop, the first is reported.
         """
         context = _Context(self, index)
+        here = pc, self._stack(index)
+        obeyed = self._obeyed_at.pop(index, None) == here
+        printed = b""
         stop: Stopped | Disposition = Disposition.STEP_OVER
         for kind in kinds:
             stops, output = self.breakpoints.conditions.evaluate(kind, pc, context)
             if stops and stop is Disposition.STEP_OVER:
                 stop = Stopped(index + 1, stop=_STOPS[kind])
-            if output:
-                self._printed(output)
+            printed += output
+        if printed and not obeyed:
+            self._printed(printed)
+        if printed and stop is not Disposition.STEP_OVER:
+            self._obeyed_at[index] = here
         return stop
 
     def accessed(self, index: int) -> range | None:

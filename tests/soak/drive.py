@@ -23,7 +23,7 @@ from gdbstub.target import (
 from tests.contract.recorder import StopRecorder
 from tests.soak.blocks import FAILED
 from tests.soak.case import PRINTED, Case, Request
-from tests.soak.known import KNOWN, RANGE_ENDS_EARLY, STEP_IN_SEQUENCE, sequences
+from tests.soak.known import KNOWN, STEP_IN_SEQUENCE, sequences
 from tests.soak.program import TEMPORARY, Place, groups
 from tests.soak.state import unseen
 from tests.soak.words import ZR, Access, Flow, Line, is_load_exclusive, is_store_exclusive
@@ -321,6 +321,7 @@ class Driver:
         if pc < rest.start < end:
             end = rest.start  # where it would wait for others, at rest, for ever
         failed = unseen(self._machine, thread - 1, FAILED)
+        finished = thread in self._origin  # perhaps, and that is told first
         report = self._resume({**others, thread: Range(start, end)})
         if self._exact and not others and pc not in self._begun:
             now = unseen(self._machine, thread - 1, FAILED)
@@ -330,7 +331,7 @@ class Driver:
             self._origin[thread] = _UNKNOWN  # it may have finished, and that is yet to be told
         plain = isinstance(report, Stopped) and report.stop is StopReason.PLAIN
         inside = start <= self._pc(thread) < end
-        if plain and inside and not others and RANGE_ENDS_EARLY not in KNOWN:
+        if plain and inside and not others and not finished:
             where = self._where(thread)
             raise Finding(f"a range {start:#x} to {end:#x} from {pc:#x} ends at {where}")
         self._settle(report)
