@@ -155,7 +155,7 @@ class VirtualMemory:
 
     def _note_kernel(self, vcpu: Vcpu, regime: Regime) -> None:
         ttbr1 = regime.ttbr1 & _BADDR
-        if self._kernels and self._kernels[-1] == ttbr1:
+        if len(self._kernels) == 1 and self._kernels[0] == ttbr1:
             return
         pstate = PSTATE(vcpu.get(CPSR))
         if pstate.EL != 1:
