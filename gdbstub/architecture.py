@@ -23,7 +23,7 @@ class Register:
     the first register of type ``code_ptr``. ``id`` is for the target alone: clients never see it.
     """
 
-    __slots__ = ("bits", "feature", "id", "moving", "name", "number", "type")
+    __slots__ = ("bits", "feature", "id", "leads", "moving", "name", "number", "type")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Register:
         feature: str | None = None,
         number: int = -1,
         moving: int = 0,
+        leads: bool = False,
     ) -> None:
         self.name: Final = name
         self.bits: Final = bits
@@ -43,6 +44,8 @@ class Register:
         self.number: Final = number
         #: Mask of the bits that change by themselves, so that they need not read as written.
         self.moving: Final = moving
+        #: True if other rows' meaning depends on it: of several, it is written first.
+        self.leads: Final = leads
 
     @property
     def size(self) -> int:

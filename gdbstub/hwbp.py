@@ -67,6 +67,11 @@ class Watchpoint(NamedTuple):
         """
         return _gap(self.watched, far & ~_TAG)
 
+    def touches(self, accessed: range) -> bool:
+        """Return True if an access to the addresses *accessed*, which may be tagged, is a hit."""
+        start = accessed.start & ~_TAG
+        return _meet(self.watched, range(start, start + len(accessed)))
+
     def clamp(self, far: int) -> int:
         """Return the watched byte nearest to *far*: a client drops an address outside its range."""
         watched = self.watched
@@ -213,6 +218,21 @@ def find_hit(
     return Elsewhere.NOBODY
 
 
+def idle_slots(plan: WatchpointPlan, accessed: range) -> frozenset[tuple[int, int]]:
+    """Return the comparators that watch some of *accessed* for watchpoints that it does not touch.
+
+    They are pairs of DBGWCR and DBGWVR. An access to *accessed* is no hit of theirs.
+    """
+    start = accessed.start & ~_TAG
+    bytes_ = range(start, start + len(accessed))
+    touched: set[tuple[int, int]] = set()
+    idle: set[tuple[int, int]] = set()
+    for watchpoint, slots in plan.items():
+        found = touched if _meet(watchpoint.watched, bytes_) else idle
+        found.update(s.registers(watchpoint.kind) for s in slots if _covered((s,), bytes_))
+    return frozenset(idle - touched)
+
+
 def _covered(slots: Slots, accessed: range) -> bool:
     return any(_meet(range(s.gva & ~_TAG, (s.gva & ~_TAG) + s.size), accessed) for s in slots)
 
@@ -315,3 +335,7 @@ class HardwareBreakpoints:
     def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
         """Find the watchpoint that an exception belongs to: see ``find_hit``."""
         return find_hit(self._watchpoints, far, accessed, write=write)
+
+    def idle(self, accessed: range) -> frozenset[tuple[int, int]]:
+        """Return the comparators of which an access is no hit: see ``idle_slots``."""
+        return idle_slots(self._watchpoints, accessed)

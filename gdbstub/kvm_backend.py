@@ -25,6 +25,7 @@ from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.port import LOCAL, IoctlPort, ioctl
 from gdbstub.kvm.tags import KvmTags
 from gdbstub.kvm.vcpu import KICK, KvmVcpu
+from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import (
     Capabilities,
     DebugExit,
@@ -82,6 +83,7 @@ class KvmMachine:
         self._clock = VirtualClock()
         self._time_stands_still = True
         self._counts = [Counts() for _ in range(config.vcpus)]
+        self._watchdog = Watchdog()
         self._exclusive = ExclusiveSection()
         self.vm = -1
         try:
@@ -152,6 +154,7 @@ class KvmMachine:
 
     def _create(self) -> None:
         config, board, port = self._config, self._board, self.port
+        self._watchdog = Watchdog()
         self.vm = ioctl(port, self._kvm, abi.CREATE_VM, self._vm_type())
         ioctl(port, self.vm, abi.SET_USER_MEMORY_REGION, self.ram.region)
         self._report_undecoded_accesses()
@@ -169,6 +172,7 @@ class KvmMachine:
                 self._clock,
                 self._counts[index],
                 self._exclusive,
+                self._watchdog,
             )
             self._vcpus = *self._vcpus, vcpu
         self.vector_length = features.initialise(
@@ -231,6 +235,7 @@ class KvmMachine:
     def _destroy(self) -> None:
         for vcpu in self._vcpus:
             vcpu.stop()
+        self._watchdog.close()
         for vcpu in self._vcpus:
             vcpu.close()
         self._vcpus = ()

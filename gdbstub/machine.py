@@ -9,7 +9,7 @@ fit. Addresses are intermediate physical ones (``ipa``), which a guest calls phy
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from gdbstub.aarch64.sysreg import ESR
 from gdbstub.architecture import Register
@@ -41,6 +41,10 @@ class DebugExit(NamedTuple):
     vcpu: int
     esr: ESR
     far: int = 0
+
+
+#: Syndrome of an exit that no exception caused: the time is up that ``RunMode.limit`` gave.
+TIMED_OUT: Final = ESR(0)
 
 
 class SystemEvent(NamedTuple):
@@ -98,10 +102,26 @@ class RunMode(NamedTuple):
     """The way that a vCPU goes on: it steps one instruction, or runs.
 
     ``debug`` are comparators of its own, until its next exit; None: those that ``arm`` set.
+    ``more`` are comparators beside these. All together are no more than there are slots.
+    ``limit`` is a time in seconds: a vCPU that has no exit for so long, by and large, comes out
+    with the syndrome ``TIMED_OUT``. None: it may run for ever.
     """
 
     step: bool = False
     debug: DebugRegisters | None = None
+    more: DebugRegisters | None = None
+    limit: float | None = None
+
+    def comparators(self, armed: DebugRegisters) -> DebugRegisters:
+        """Return the comparators to run with, where ``arm`` has set *armed*."""
+        debug = armed if self.debug is None else self.debug
+        if (more := self.more) is None:
+            return debug
+        return DebugRegisters(
+            debug.breakpoints + more.breakpoints,
+            debug.watchpoints + more.watchpoints,
+            debug.enabled or more.enabled,
+        )
 
 
 class Vcpu(Protocol):

@@ -15,6 +15,42 @@ _TWO_CLASSES: Final = {EC.BREAKPOINT_LOWER, EC.STEP_LOWER, EC.WATCHPOINT_LOWER}
 _WITH_FAR: Final = {EC.WATCHPOINT_LOWER, EC.WATCHPOINT_SAME}
 
 
+#: Names of exception classes (Arm ARM D19.2.37 "ESR_EL1", EC), from EL0 and from EL1 alike.
+CLASSES: Final = {
+    0x00: "unknown reason",
+    0x01: "WFI or WFE",
+    0x07: "SVE, SIMD or floating point",
+    0x09: "pointer authentication",
+    0x0D: "Branch Target exception",
+    0x0E: "Illegal Execution state",
+    0x11: "SVC of AArch32",
+    0x15: "SVC",
+    0x16: "HVC",
+    0x18: "MSR, MRS or system instruction",
+    0x19: "SVE",
+    0x1C: "pointer authentication failure",
+    0x20: "instruction abort from EL0",
+    0x21: "instruction abort",
+    0x22: "PC alignment fault",
+    0x24: "data abort from EL0",
+    0x25: "data abort",
+    0x26: "SP alignment fault",
+    0x27: "memory copy or set",
+    0x2C: "floating point exception",
+    0x2F: "SError",
+    0x30: "breakpoint from EL0",
+    0x31: "breakpoint",
+    0x32: "software step from EL0",
+    0x33: "software step",
+    0x34: "watchpoint from EL0",
+    0x35: "watchpoint",
+    0x38: "BKPT of AArch32",
+    0x3C: "BRK",
+}
+#: Those that write FAR_EL1.
+CLASSES_WITH_FAR: Final = frozenset({0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35})
+
+
 class Before(NamedTuple):
     """State that entry depends on.
 

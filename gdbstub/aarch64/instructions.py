@@ -11,7 +11,10 @@ from typing import Final, NamedTuple
 from gdbstub.aarch64.a64 import (
     AuthenticatedBranch,
     Branch,
+    BranchOnBit,
+    BranchOnZero,
     ClearDaif,
+    Computation,
     ConditionalBranch,
     ExceptionReturn,
     Idle,
@@ -23,6 +26,7 @@ from gdbstub.aarch64.a64 import (
     WriteDaif,
 )
 from gdbstub.aarch64.decoder import decode
+from gdbstub.aarch64.loads_stores import StoreExclusive, Synchronizing
 from gdbstub.aarch64.sysreg import PSTATE
 
 #: The instruction at an address; 0, which is none, where nothing can be read.
@@ -154,6 +158,91 @@ def exclusive_exits(gva: int, word_at: WordAt) -> tuple[int, ...]:
         elif not instruction.in_sequence:
             return ()
     return ()
+
+
+class ExclusiveSequence(NamedTuple):
+    """A load-exclusive at ``load`` and its store; ``exits``: see ``exclusive_exits``."""
+
+    load: int
+    exits: tuple[int, ...]
+
+    @property
+    def inside(self) -> range:
+        """Return the addresses of its instructions."""
+        return range(self.load, self.exits[0], 4)
+
+    @property
+    def store(self) -> int:
+        """Return the address of its store-exclusive."""
+        return self.exits[0] - 4
+
+
+def exclusive_sequence(gva: int, word_at: WordAt) -> ExclusiveSequence | None:
+    """Return the exclusive sequence that the instruction at *gva* is part of; None if of none."""
+    for load in range(gva, gva - 4 * SEQUENCE - 4, -4):
+        if loads_exclusive(word_at(load)):
+            exits = exclusive_exits(load, word_at)
+            return ExclusiveSequence(load, exits) if exits and gva < exits[0] else None
+    return None
+
+
+# Bits 28 to 25 of data processing with an immediate and with registers (Arm ARM C4.1).
+_GENERAL: Final = frozenset({0b1000, 0b1001, 0b0101, 0b1101})
+
+
+def is_repeatable(word: int) -> bool:
+    """Return True if all that *word* changes in an exclusive sequence is X registers, flags, PC."""
+    instruction = decode(word)
+    if isinstance(instruction, Computation):
+        return word >> 25 & 0xF in _GENERAL
+    if isinstance(instruction, Synchronizing):
+        return False
+    return instruction.in_sequence or isinstance(instruction, ConditionalBranch)
+
+
+#: MRS Xt, VBAR_EL1 and MSR VBAR_EL1, Xt.
+_VBAR: Final = 0xD518_C000
+_READS: Final = 1 << 21
+_RT: Final = 0x1F
+
+
+def takes_exception(word: int) -> bool:
+    """Return True if *word* may be an exception, and is no access to VBAR_EL1.
+
+    It is none if it neither accesses memory nor the system, in a PSTATE that permits it.
+    """
+    if is_repeatable(word) or isinstance(decode(word), RelativeBranch | RegisterBranch):
+        return False
+    return word & ~(_READS | _RT) != _VBAR
+
+
+#: The most instructions from a failed store-exclusive to its load.
+_BACK: Final = 8
+
+
+def is_retried(sequence: ExclusiveSequence, word_at: WordAt) -> bool:
+    """Return True if the code behind a store-exclusive that has failed goes straight to its load.
+
+    A branch there may depend on the store's status, which is 1, and on nothing else.
+    """
+    status = StoreExclusive(word_at(sequence.store)).Rs
+    at = sequence.exits[0]
+    for _ in range(_BACK):
+        if at == sequence.load:
+            return True
+        match decode(word_at(at)):
+            case Branch() as branch:
+                at = branch.target(at)
+            case BranchOnZero() as branch if branch.Rt == status:
+                at = branch.target(at) if branch.op else at + 4
+            case BranchOnBit() as branch if branch.Rt == status:
+                is_set = branch.b40 == branch.b5 == 0
+                at = branch.target(at) if branch.op == is_set else at + 4
+            case instruction if instruction.linear:
+                at += 4
+            case _:
+                return False
+    return False
 
 
 #: The most instructions in a region.

@@ -73,7 +73,8 @@ SP_EL1: Final = _banked("SP_EL1", 0x201, 0x110, "data_ptr")
 
 PC: Final = Register("pc", 64, core_id(0x100), "code_ptr", CORE, 32)
 # KVM's member is 64 bits wide; no bit above 31 is defined, and GDB wants 32.
-CPSR: Final = Register("cpsr", 32, core_id(0x108), "cpsr_flags", CORE, 33)
+# It says which stack pointer ``sp`` is, and KVM cuts PC to 32 bits in AArch32.
+CPSR: Final = Register("cpsr", 32, core_id(0x108), "cpsr_flags", CORE, 33, leads=True)
 FPSR: Final = Register("fpsr", 32, core_id(0x350, 32), "int", FPU, 66)
 FPCR: Final = Register("fpcr", 32, core_id(0x354, 32), "int", FPU, 67)
 

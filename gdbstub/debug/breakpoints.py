@@ -354,6 +354,10 @@ class Breakpoints:
         """Find the watchpoint that an exception belongs to: see ``hwbp.find_hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
+    def idle(self, accessed: range) -> frozenset[tuple[int, int]]:
+        """Return the watchpoint comparators of which an access is no hit (``hwbp.idle_slots``)."""
+        return self._hardware.idle(accessed)
+
     def original_word(self, ipa: int) -> int:
         """Return the instruction that our BRK at *ipa* replaces."""
         return int.from_bytes(self._software.original_word(ipa), "little")

@@ -168,6 +168,7 @@ class Debugger(
         vcpu = self.machine.vcpus[self._index(thread)]
         self.caches.invalidate(Content.REGISTER_WRITTEN)
         self._registers.write(vcpu, register, int.from_bytes(data, "little"))
+        self._control.written(thread - 1)
         if register is PC:
             self._control.moved(thread - 1)
 

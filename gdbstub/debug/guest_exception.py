@@ -2,6 +2,7 @@
 
 KVM cannot inject debug exceptions, so the registers are written as hardware would have written
 them. ``aarch64/exceptions.py`` computes their values.
+A guest whose EL1 is AArch32 takes exceptions in another way, which is not known here.
 """
 
 from typing import Final, NamedTuple, Self
@@ -20,7 +21,7 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import EC, ESR, ID_AA64PFR1, MDSCR, PSTATE, SCTLR
-from gdbstub.errors import NoSuchRegister
+from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Vcpu
 
 _MTE2: Final = 2
@@ -28,8 +29,11 @@ _FETCH_ABORTS: Final = {EC.INSTRUCTION_ABORT_LOWER, EC.INSTRUCTION_ABORT_SAME}
 _SAVED: Final = (ELR_EL1, SPSR_EL1, ESR_EL1, FAR_EL1)
 
 
-def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
-    """Make *vcpu*, which is not running, take the exception to EL1."""
+def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> bool:
+    """Make *vcpu*, which is not running, take the exception to EL1.
+
+    Returns False, with nothing written, if its EL1 is AArch32.
+    """
     before = Before(
         pc=vcpu.get(PC),
         pstate=PSTATE(vcpu.get(CPSR)),
@@ -39,14 +43,19 @@ def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> None:
         tagged=_tagged(vcpu),
     )
     after = enter(before, syndrome, far)
+    # First: KVM refuses a PSTATE of AArch64 at EL1 where that is AArch32, and cuts PC to 32 bits
+    # while PSTATE is that of AArch32.
+    try:
+        vcpu.set(CPSR, after.pstate)
+    except RegisterRefused:
+        return False
     vcpu.set(ELR_EL1, after.elr)
     vcpu.set(SPSR_EL1, after.spsr)
     vcpu.set(ESR_EL1, after.esr)
     if after.far is not None:
         vcpu.set(FAR_EL1, after.far)
-    # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
-    vcpu.set(CPSR, after.pstate)
     vcpu.set(PC, after.pc)
+    return True
 
 
 def _tagged(vcpu: Vcpu) -> bool:

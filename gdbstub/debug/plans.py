@@ -4,26 +4,66 @@
 told of.
 """
 
-from typing import Final
+from collections.abc import Generator
+from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
-from gdbstub.aarch64.instructions import Region, exclusive_exits, keeps_code, plain, region
-from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, VBAR_EL1
+from gdbstub.aarch64.instructions import (
+    Region,
+    exclusive_sequence,
+    keeps_code,
+    loads_exclusive,
+    plain,
+    region,
+)
+from gdbstub.aarch64.registers import (
+    CPSR,
+    ELR_EL1,
+    MDSCR_EL1,
+    PC,
+    SPSR_EL1,
+    VBAR_EL1,
+    stack_pointer,
+)
 from gdbstub.aarch64.sysreg import EC, MDSCR, PSTATE
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.guest_exception import take_exception
-from gdbstub.debug.step_over import StepOver
+from gdbstub.debug.guests_own import GuestsOwn
+from gdbstub.debug.step_over import Met, StepOver
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
-from gdbstub.debug.vcpu_steps import RUN, STEP, ThreadPlan, VcpuSteps
-from gdbstub.machine import DebugExit, Machine
+from gdbstub.debug.vcpu_steps import (
+    PATIENCE,
+    RUN,
+    STEP,
+    Interlude,
+    SubPlan,
+    ThreadPlan,
+    VcpuSteps,
+    timed_out,
+)
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
 from gdbstub.target import Action, Range, Stopped
 
 #: Up to so many instructions are stepped as fast as run.
 _FEW: Final = 6
 _REGIONS: Final = 4096
+#: Up to so many pieces of a range are executed with interrupts masked before they are let in.
+_MASKED: Final = 100
 #: In place of a region that is not to be run.
 _STEPPED: Final = Region(frozenset(), (), loops=False)
+#: Seconds between two looks for exception vectors, at most.
+_SELDOM: Final = 1.0
+_MODE: Final = 0x1F  # PSTATE.M
+_NONE: Final = DebugRegisters()
+
+
+class Place(NamedTuple):
+    """A point in the guest's execution: the same PC in a handler or another task is not it."""
+
+    pc: int
+    mode: int
+    stack: int
 
 
 class VcpuPlans:
@@ -38,9 +78,9 @@ class VcpuPlans:
         self._vcpu = machine.vcpus[index]
         self._breakpoints = classifier.breakpoints
         self._classifier = classifier
-        self._caches = caches
         self._steps = VcpuSteps(machine, index, classifier.breakpoints, caches)
-        self._step_over = StepOver(machine, index, classifier, self._steps, caches)
+        self._step_over = StepOver(machine, index, classifier, self._steps)
+        self._guests = GuestsOwn(machine, index)
         # By their first address, or _STEPPED. They depend on VBAR_EL1, MDSCR_EL1 and the
         # comparators as well, which do not change while a range is stepped.
         self._regions: Cache[int, Region] = caches.add(
@@ -53,67 +93,247 @@ class VcpuPlans:
     def plan(self, action: Action | Range, *, step_irqs: bool) -> ThreadPlan:
         """Return the plan for *action*; *step_irqs*: a step may end at an interrupt's vector."""
         self._steps.step_irqs = step_irqs
-        if isinstance(action, Range):
-            return self.step_range(action)
-        return self.step() if action is Action.STEP else self.continue_()
+        self._steps.guard.look()
+        self._step_over.loads.clear()
+        return self._follow(action)
+
+    def written(self) -> None:
+        """Note that a client has written a register."""
+        self._steps.guard.forget()
+
+    def _follow(self, action: Action | Range) -> ThreadPlan:
+        try:
+            if isinstance(action, Range):
+                return (yield from self.step_range(action))
+            return (yield from self.step() if action is Action.STEP else self.continue_())
+        except Met as met:
+            return met.stop
+
+    # Running.
 
     def continue_(self) -> ThreadPlan:
         """Run until there is a stop to report."""
-        exit = yield RUN
+        stop = None
+        while stop is None:
+            stop = yield from self._run(None)
+        return stop
+
+    def _run(self, until: Place | None) -> Interlude:
+        """Run until there is a stop to report, or the vCPU has come to the place *until*.
+
+        Beside what is armed there are comparators for that, for load-exclusives, and for missing
+        exception vectors, with which the vCPU comes out again and again to see if they still are;
+        then those of the guest's own that ours would hide, as far as slots last.
+        """
+        wait, armed, missing = PATIENCE, self._breakpoints.armed, self._steps.guard.places()
+        hides = bool(armed.breakpoints or armed.watchpoints) and self._guests.enabled()
         while True:
-            match self._classifier.classify(exit):
-                case Disposition.REINJECT:
-                    take_exception(self._vcpu, exit.esr, exit.far)
-                    exit = yield RUN
-                case Disposition.STEP_OVER:
-                    exit = yield from self._step_over.breakpoint(exit)
-                    if exit.esr.EC == EC.STEP_LOWER:
-                        exit = yield RUN
-                case stopped:
-                    return stopped
+            own = self._guests.comparators() if hides else _NONE
+            loads = self._step_over.loads
+            place = () if until is None else (until.pc,)
+            mode = RUN
+            if place or loads or missing or own is not _NONE:
+                used = self._with_room(armed, len(place) + len(loads))
+                more = self._steps.beside(used, (*place, *loads, *missing), own)
+                debug = None if used is armed else used
+                mode = RunMode(debug=debug, more=more, limit=wait if missing else None)
+            exit = yield from self._steps.run(mode)
+            if timed_out(exit):
+                missing = self._steps.guard.places()
+                # There are no exception vectors yet, and no need to look again so soon.
+                if (stop := self._steps.guard.stop()) is not None:
+                    return stop
+                wait = min(2 * wait, _SELDOM)
+            while exit.esr.EC != EC.STEP_LOWER and not timed_out(exit):
+                if exit.esr.EC == EC.BREAKPOINT_LOWER:
+                    pc = self._vcpu.get(PC)
+                    if until is not None and pc == until.pc and self._here() == until:
+                        return None
+                    if not self._breakpoints.comparator_at(pc):
+                        if (stop := self._steps.guard.stop()) is not None:
+                            return stop
+                        if pc in self._step_over.loads:
+                            exit = yield from self._load(pc)
+                            continue
+                        if until is not None and pc == until.pc:
+                            exit = yield from self._step_over.comparator(pc)
+                            continue
+                match self._classifier.classify(exit):
+                    case Disposition.REINJECT:
+                        if (stop := self._reinject(exit)) is not None:
+                            return stop
+                        break
+                    case Disposition.STEP_OVER:
+                        exit = yield from self._step_over.breakpoint(exit)
+                        if exit.esr.EC == EC.STEP_LOWER and self._is_full(armed, until):
+                            exit = yield from self._step_over.follow()
+                    case stopped:
+                        return stopped
+
+    def _with_room(self, armed: DebugRegisters, places: int) -> DebugRegisters:
+        """Return *armed*, less comparators within exclusive sequences if there is no room else.
+
+        A vCPU comes to them by their load, which is among the *places* to have one.
+        """
+        if len(armed.breakpoints) + places <= self._steps.breakpoint_slots:
+            return armed
+        sequences = self._step_over.loads.values()
+        spared = {breakpoint_at(at) for each in sequences for at in each.inside[1:]}
+        kept = tuple(pair for pair in armed.breakpoints if pair not in spared)
+        return armed._replace(breakpoints=kept)
+
+    def _is_full(self, armed: DebugRegisters, until: Place | None) -> bool:
+        """Return True if there is no room for a comparator on the load of each failed sequence."""
+        places = len(self._step_over.loads) + (until is not None)
+        if not self._step_over.loads:
+            return False
+        used = self._with_room(armed, places)
+        return len(used.breakpoints) + places > self._steps.breakpoint_slots
+
+    def _here(self) -> Place:
+        """Return the place of the vCPU."""
+        pstate = PSTATE(self._vcpu.get(CPSR))
+        stack = self._vcpu.get(stack_pointer(pstate))
+        return Place(self._vcpu.get(PC), pstate & _MODE, stack)
+
+    def _load(self, pc: int) -> SubPlan:
+        """Run the exclusive sequence whose load is at *pc*, met by a comparator of its own.
+
+        Raises:
+            Met: a breakpoint there, or in the sequence, stops.
+        """
+        if (stop := self._classifier.arrived(self._index, pc)) is not None:
+            raise Met(stop)
+        return (yield from self._sequence_at(pc))
+
+    def _sequence_at(self, pc: int) -> SubPlan:
+        """Run the exclusive sequence that begins at *pc*, or step where none does any more."""
+        sequence = exclusive_sequence(pc, self._steps.words_around(pc))
+        if sequence is None or sequence.load != pc:
+            self._step_over.loads.pop(pc, None)
+            return (yield from self._step_over.comparator(pc))
+        return (yield from self._step_over.sequence(sequence))
+
+    def _reinject(self, exit: DebugExit) -> Stopped | None:
+        """Give the guest its own exception; a stop where it cannot be given."""
+        if take_exception(self._vcpu, exit.esr, exit.far):
+            return None
+        text = (
+            f"vCPU {self._index}: the guest's own debug exception (ESR_EL2 {exit.esr:#x}) cannot "
+            "be given back to it, because its EL1 is AArch32: write pc to get past the instruction"
+        )
+        return Stopped(self._index + 1, text=text)
+
+    # Stepping.
 
     def step(self) -> ThreadPlan:
         """Execute one instruction.
 
-        A store-exclusive that failed because of the stop before it is retried until it is done.
-        Otherwise the guest would not get past a watchpoint on its word.
+        A store-exclusive fails after the stop before it, as in any debugger. Where that was a
+        stop of a watchpoint on its word, it is retried until it is done: the guest would not
+        get past a watchpoint otherwise.
         """
+        if (stop := self._steps.guard.stop()) is not None:
+            return stop  # nothing can be executed there
+        watched = self._classifier.take_watched(self._index)
         pc = self._vcpu.get(PC)
         word = self._steps.icache(pc)
         exit = yield from self._steps.instruction(STEP)
         if not plain(word):
-            if exit.esr.EC == EC.STEP_LOWER and self._step_over.is_failed_store(pc):
-                exit = yield from self._step_over.retry_store()
-                self._code_may_have_changed()
-            elif not keeps_code(word):
-                self._code_may_have_changed()
-        stop = self._classifier.classify(exit)
-        return stop if isinstance(stop, Stopped) else (yield from self._finish_step(exit, stop))
+            if watched and exit.esr.EC == EC.STEP_LOWER:
+                rest = self._step_over.retry_store(pc)
+                if rest is not None:
+                    exit = yield from rest
+                    self._steps.code_may_have_changed()
+            if not keeps_code(word):
+                self._steps.code_may_have_changed()
+        stop = None
+        while stop is None:
+            stop, exit = yield from self._classified(exit)
+        return stop
 
     def step_range(self, range_: Range) -> ThreadPlan:
         """Step until PC is outside *range_* or there is a stop to report."""
         vcpu, steps = self._vcpu, self._steps
+        if (stop := steps.guard.stop()) is not None:
+            return stop
+        steps.masked = 0
         pc = vcpu.get(PC)
-        load = None  # a load-exclusive that was stepped: its store must fail
         while True:
-            exits = exclusive_exits(pc, steps.word_at) if pc == load else ()
-            watchpoints = self._breakpoints.armed.watchpoints
-            if exits:
-                exit = yield from steps.exclusive(exits, watchpoints, pc)
+            word = steps.icache(pc)
+            if loads_exclusive(word) and not self._is_compared(pc):
+                exit = yield from self._sequence_at(pc)
             elif (ahead := self._region_at(pc, range_)) is not _STEPPED:
+                watchpoints = self._breakpoints.armed.watchpoints
                 exit = yield from steps.sequence(ahead.inside, ahead.exits, watchpoints)
             else:
-                word = steps.icache(pc)
                 exit = yield from steps.instruction(STEP)
                 if not keeps_code(word):
-                    self._code_may_have_changed()
-            if exit.esr.EC != EC.STEP_LOWER:
-                return (yield from self._finish_step(exit, self._classifier.classify(exit)))
-            if exit.esr.EX:
-                load = pc
+                    self._steps.code_may_have_changed()
+            while exit.esr.EC != EC.STEP_LOWER:
+                if timed_out(exit):
+                    stop = yield from self._let_interrupts_in()
+                    exit = steps.done
+                else:
+                    stop, exit = yield from self._classified(exit)
+                if stop is not None:
+                    return stop
+            if steps.masked > _MASKED and range_.start <= vcpu.get(PC) < range_.end:
+                stop = yield from self._let_interrupts_in()
+            else:
+                stop = steps.guard.stop()
+            if stop is not None:
+                return stop
             pc = vcpu.get(PC)
             if not range_.start <= pc < range_.end:
                 return Stopped(self._index + 1)
+
+    def _classified(
+        self, exit: DebugExit
+    ) -> Generator[RunMode, DebugExit, tuple[Stopped | None, DebugExit]]:
+        """Return the stop that *exit* comes to, or None and the exit of what was stepped over."""
+        pc = self._vcpu.get(PC)
+        unasked = exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc)
+        if unasked or timed_out(exit) or exit.esr.EC == EC.STEP_LOWER:
+            stop = self._steps.guard.stop()
+            if stop is not None or timed_out(exit):
+                return stop or Stopped(self._index + 1), exit
+        match self._classifier.classify(exit):
+            case Disposition.REINJECT:
+                # The step ends where hardware ends it: at the exception's vector.
+                stop = self._reinject(exit) or self._steps.guard.stop()
+                return stop or Stopped(self._index + 1), exit
+            case Disposition.STEP_OVER:
+                word = self._steps.word_at(pc)
+                exit = yield from self._step_over.breakpoint(exit)
+                if not keeps_code(word):
+                    self._steps.code_may_have_changed()
+                return None, exit
+            case stopped:
+                return stopped, exit
+
+    def _let_interrupts_in(self) -> Interlude:
+        """Let the vCPU take an interrupt that pends, and run it until the handler goes back.
+
+        The range that it is in is executed with interrupts masked, and takes long: it may wait for
+        another vCPU, which waits for this one's handler. A stop in the handler
+        is one; None: the vCPU is where it was, or one instruction further.
+        """
+        if (stop := self._steps.guard.stop()) is not None:
+            return stop  # it goes round there
+        self._steps.masked = 0
+        exit, taken = yield from self._steps.let_interrupt_in()
+        if taken:
+            spsr = PSTATE(self._vcpu.get(SPSR_EL1))
+            stack = self._vcpu.get(stack_pointer(spsr))
+            return (yield from self._run(Place(self._vcpu.get(ELR_EL1), spsr & _MODE, stack)))
+        stop = None
+        while stop is None and exit.esr.EC != EC.STEP_LOWER:
+            stop, exit = yield from self._classified(exit)
+        return stop
+
+    def _is_compared(self, pc: int) -> bool:
+        return breakpoint_at(pc) in self._breakpoints.armed.breakpoints
 
     def _region_at(self, pc: int, range_: Range) -> Region:
         """Return the region to run from *pc*, or _STEPPED if the instruction is to be stepped."""
@@ -133,7 +353,7 @@ class VcpuPlans:
         """Return the region at *pc*, and True if running it shows no more than stepping it.
 
         Our comparators would take the place of the guest's own, so it is not run if the guest
-        uses any.
+        uses any. Nor is one that leads to where the vector of its faults is.
         """
         vcpu, armed = self._vcpu, self._breakpoints.armed.breakpoints
         room = self._machine.breakpoint_slots - len(armed) - 1  # one for a fault
@@ -141,23 +361,7 @@ class VcpuPlans:
         if self._steps.step_irqs or room < 1 or not (ahead.loops or len(ahead.inside) > _FEW):
             return ahead, False
         pstate, mdscr = PSTATE(vcpu.get(CPSR)), MDSCR(vcpu.get(MDSCR_EL1))
-        if pstate.nRW or mdscr.MDE or mdscr.SS or breakpoint_at(pc) in armed:
+        if pstate.nRW or mdscr.MDE or mdscr.SS or self._is_compared(pc):
             return ahead, False
-        return ahead, vcpu.get(VBAR_EL1) + vector(pstate) not in ahead.inside
-
-    def _finish_step(self, exit: DebugExit, stop: Stopped | Disposition) -> ThreadPlan:
-        """Finish a step that ended with *exit*, which was classified as *stop*."""
-        while stop is Disposition.STEP_OVER:
-            word = self._steps.word_at(self._vcpu.get(PC))
-            exit = yield from self._step_over.breakpoint(exit)
-            if not keeps_code(word):
-                self._code_may_have_changed()
-            stop = self._classifier.classify(exit)
-        if stop is Disposition.REINJECT:
-            # The step ends where hardware ends it: at the exception's vector.
-            take_exception(self._vcpu, exit.esr, exit.far)
-            return Stopped(self._index + 1)
-        return stop
-
-    def _code_may_have_changed(self) -> None:
-        self._caches.invalidate(Content.CODE, self._index)
+        fault = vcpu.get(VBAR_EL1) + vector(pstate)
+        return ahead, fault not in ahead.inside and fault not in ahead.exits

@@ -93,6 +93,10 @@ class RunControl:
     def _happened(self, event: RunEvent) -> None:
         self.state = _after(self.state, event)
 
+    def written(self, vcpu: int) -> None:
+        """Note that a client has written a register of a vCPU."""
+        self._plans[vcpu].written()
+
     def moved(self, vcpu: int) -> None:
         """Note that a client has written the PC of a vCPU."""
         self._pending.moved(vcpu)

@@ -1,50 +1,57 @@
 """Stepping over: the plan that executes an instruction in spite of the breakpoint on it.
 
 It is for hits that no client is told of: a condition does not hold, the breakpoint is reported
-already, or a comparator watches more than was asked for. An exclusive sequence is run to its end
-in one go, because a debug exit clears the exclusive monitor.
+already, a comparator watches more than was asked for, or the guest has its own masked. What is
+stepped over is left out, that is all breakpoints at that one address, or the watchpoint
+comparators of which the access is no hit. All else stays armed.
+
+A debug exit clears the exclusive monitor, so an exclusive sequence is run to its end in one go,
+from its load. Where there are several breakpoints in it, a first lap is stepped: each condition is
+evaluated where it is met, with the registers that it is met with, up to the store. If none of
+them stops, the registers are put back to what they were at the load, and the sequence is run
+without them. No other vCPU executes from the first lap to the end, so both laps are the same. A
+breakpoint that is met within a sequence fails that sequence's store, as hardware may; its load is
+then met with a comparator, and the next try begins there.
 """
 
+from collections.abc import Collection, Iterable
 from typing import Final
 
+from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.instructions import (
-    SEQUENCE,
+    ExclusiveSequence,
     does_nothing,
-    exclusive_exits,
-    loads_exclusive,
+    exclusive_sequence,
+    is_repeatable,
+    is_retried,
     stores_exclusive,
 )
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
 from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import EC, PSTATE
-from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.stop_reasons import StopClassifier
-from gdbstub.debug.vcpu_steps import (
-    RUN,
-    STEP,
-    STEP_WITHOUT_COMPARATORS,
-    CutShort,
-    SubPlan,
-    VcpuSteps,
-)
-from gdbstub.machine import DebugExit, Machine
+from gdbstub.debug.guests_own import GuestsOwn
+from gdbstub.debug.stop_reasons import Disposition, StopClassifier
+from gdbstub.debug.vcpu_steps import RUN, STEP, CutShort, Pairs, SubPlan, VcpuSteps
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
+from gdbstub.target import Stopped
 
-#: The most instructions from a failed store-exclusive to its next try.
-_RETRY: Final = 64
-_SEQUENCES: Final = 4096
-_NO_SEQUENCE: Final = -1
+#: The most instructions of a first lap through a sequence, which may loop in itself.
+_LAP: Final = 64
+
+
+class Met(Exception):
+    """Thrown out of a plan's part by a breakpoint that stops, met without a debug exit."""
+
+    def __init__(self, stop: Stopped) -> None:
+        super().__init__(stop.text)
+        self.stop = stop
 
 
 class StepOver:
-    """Sub-plans of one vCPU that step over breakpoints and retry exclusive sequences."""
+    """Sub-plans of one vCPU that step over breakpoints and run exclusive sequences."""
 
     def __init__(
-        self,
-        machine: Machine,
-        index: int,
-        classifier: StopClassifier,
-        steps: VcpuSteps,
-        caches: Caches,
+        self, machine: Machine, index: int, classifier: StopClassifier, steps: VcpuSteps
     ) -> None:
         """Serve the vCPU with this *index* until the machine is reset."""
         self._machine = machine
@@ -53,49 +60,108 @@ class StepOver:
         self._breakpoints = classifier.breakpoints
         self._classifier = classifier
         self._steps = steps
-        # By PC: the load-exclusive that begins the sequence it is in, or _NO_SEQUENCE.
-        self._loads: Cache[int, int] = caches.add(
-            "exclusive sequences", Content.CODE, Cache(_SEQUENCES), vcpu=index
-        )
+        self._guests = GuestsOwn(machine, index)
+        # Address of the breakpoint that was classified last.
+        self._classified: int | None = None
+        #: By their loads: sequences whose load is to be met with a comparator, for their store has
+        #: failed.
+        self.loads: dict[int, ExclusiveSequence] = {}
 
     def breakpoint(self, exit: DebugExit) -> SubPlan:
         """Execute the instruction whose breakpoint or watchpoint caused *exit*.
 
         Where that is cut short, the vCPU is still at the breakpoint.
-        """
-        pc = self._vcpu.get(PC)
-        ipa = self._classifier.hit_at[self._index] if exit.esr.EC == EC.BRK64 else None
-        try:
-            return (yield from self._execute(exit, pc, ipa))
-        except CutShort:
-            if self._vcpu.get(PC) == pc:
-                self._classifier.set_still_at(self._index, pc)
-            raise
 
-    def _execute(self, exit: DebugExit, pc: int, ipa: int | None) -> SubPlan:
-        """Execute the instruction at *pc*. *ipa* is the address of the BRK that caused *exit*."""
-        ec = exit.esr.EC
-        steps = self._steps
-        load = self._load_of(pc)
-        if load == pc:
-            return (yield from self._sequence(pc, ec))
-        if load is None and ec != EC.WATCHPOINT_LOWER:
-            word = steps.word_at(pc) if ipa is None else self._breakpoints.original_word(ipa)
+        Raises:
+            Met: a breakpoint further on in an exclusive sequence stops.
+        """
+        pc = self._classified = self._vcpu.get(PC)
+        try:
+            done = yield from self._execute(exit, pc)
+        except CutShort:
+            if (here := self._vcpu.get(PC)) in (pc, self._classified):
+                self._classifier.set_still_at(self._index, here)
+            raise
+        if done.esr.EC == EC.WATCHPOINT_LOWER:
+            # The instruction is still to come, and a breakpoint on it has been classified.
+            self._classifier.set_still_at(self._index, self._vcpu.get(PC))
+        return done
+
+    def comparator(self, pc: int) -> SubPlan:
+        """Execute the instruction at *pc* in spite of a comparator there that nobody asked for."""
+        return (yield from self._steps.instruction(self._mode(pc, None, hidden=False)))
+
+    def _execute(self, exit: DebugExit, pc: int) -> SubPlan:
+        """Execute the instruction at *pc*."""
+        steps, ipa = self._steps, self._classifier.patch(self._index, pc)
+        if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc):
+            # The guest's own, masked. A BRK of ours there is still to be met.
+            return (yield from steps.instruction(self._mode(pc, exit, hidden=True)))
+        word_at = steps.words_around(pc)
+        sequence = exclusive_sequence(pc, word_at)
+        if sequence is not None and sequence.load == pc:
+            return (yield from self.sequence(sequence))
+        if sequence is not None:
+            self.loads[sequence.load] = sequence
+        word = word_at(pc)
+        if sequence is None and exit.esr.EC != EC.WATCHPOINT_LOWER:
             if self._simulate(pc, word):
                 return steps.done
-        done = yield from (
-            steps.instruction(STEP_WITHOUT_COMPARATORS)
-            if ec != EC.BRK64
-            else self._without_brk(ipa, pc, ())
-        )
-        # That exit has cleared the exclusive monitor, and would each time.
-        for _ in range(_RETRY if load is not None else 0):
-            if done.esr.EC != EC.STEP_LOWER:
-                break
-            if self._vcpu.get(PC) == load:
-                return (yield from self._sequence(pc, ec))
-            done = yield from steps.instruction(STEP)
-        return done
+            if steps.is_skipped(word):
+                return steps.do_nothing(pc)
+        return (yield from self._without(ipa, self._instruction(pc, word, exit)))
+
+    def _instruction(self, pc: int, word: int, exit: DebugExit | None) -> SubPlan:
+        """Step the instruction *word* at *pc*, our BRK there being out, and no comparator set."""
+        hidden = False
+        while True:
+            exit = yield from self._steps.instruction(self._mode(pc, exit, hidden=hidden), word)
+            if self._vcpu.get(PC) != pc or hidden:
+                return exit
+            if exit.esr.EC == EC.BREAKPOINT_LOWER:
+                hidden = True  # the guest's own, which had its turn before ours
+            elif (
+                exit.esr.EC != EC.WATCHPOINT_LOWER
+                or self._classifier.classify(exit) is not Disposition.STEP_OVER
+            ):
+                return exit
+
+    def _mode(self, pc: int, exit: DebugExit | None, *, hidden: bool) -> RunMode:
+        """Return the mode of a step without a breakpoint at *pc*, and with everything else.
+
+        *exit* tells of a watchpoint exit that is no hit. *hidden*: none of the guest's own
+        comparators at *pc* either.
+        """
+        armed = self._breakpoints.armed
+        watched = exit if exit is not None and exit.esr.EC == EC.WATCHPOINT_LOWER else None
+        if not (armed.breakpoints or armed.watchpoints or hidden or watched):
+            return STEP
+        here = breakpoint_at(pc)
+        breakpoints = tuple(pair for pair in armed.breakpoints if pair != here)
+        watchpoints = self._watchpoints(watched)
+        if hidden or (watched and watchpoints == armed.watchpoints):
+            more = self._guests.comparators()
+            room = self._machine.breakpoint_slots - len(breakpoints)
+            own = [pair for pair in more.breakpoints if pair[1] != here[1]]
+            # With any comparator in use KVM hides the guest's; this one is off.
+            breakpoints = (*breakpoints, *own[:room]) or ((0, 0),)
+            if not watched:
+                room = self._machine.watchpoint_slots - len(watchpoints)
+                watchpoints = (*watchpoints, *more.watchpoints[:room])
+        return RunMode(step=True, debug=DebugRegisters(breakpoints, watchpoints, enabled=True))
+
+    def _watchpoints(self, watched: DebugExit | None = None) -> Pairs:
+        """Return our watchpoint comparators, but those of which the access at PC is no hit."""
+        armed = self._breakpoints.armed.watchpoints
+        if not armed:
+            return ()
+        accessed = self._classifier.accessed(self._index)
+        if accessed is None:
+            if watched is None:
+                return armed
+            accessed = range(watched.far, watched.far + 1)
+        idle = self._breakpoints.idle(accessed)
+        return tuple(pair for pair in armed if pair not in idle)
 
     def _simulate(self, pc: int, word: int) -> bool:
         """Write the effect of the instruction *word* at *pc* into the vCPU; False if unknown."""
@@ -115,77 +181,135 @@ class StepOver:
         vcpu.set(PC, found.pc)
         return True
 
-    def _load_of(self, pc: int) -> int | None:
-        """Return the address of the load-exclusive whose sequence *pc* is in, None if in none."""
-        load = self._loads.get(pc)
-        if load is None:
-            word_at, at = self._steps.word_at, pc
-            while not loads_exclusive(word_at(at)) and pc - at < 4 * SEQUENCE:
-                at -= 4
-            exits = exclusive_exits(at, word_at) if loads_exclusive(word_at(at)) else ()
-            load = at if exits and pc < exits[0] else _NO_SEQUENCE
-            self._loads.put(pc, load)
-        return None if load == _NO_SEQUENCE else load
+    # Exclusive sequences.
 
-    def _sequence(self, stepped_over: int, ec: int) -> SubPlan:
-        """Run the exclusive sequence that begins at PC, over what is at *stepped_over*.
+    def sequence(self, sequence: ExclusiveSequence) -> SubPlan:
+        """Run the *sequence* that begins at PC, where no breakpoint is to be classified.
 
-        *ec* is the exception class of the exit there. A watchpoint's turns all watchpoints off:
-        a sequence accesses one word.
+        Raises:
+            Met: a breakpoint in it stops.
         """
-        exits = exclusive_exits(self._vcpu.get(PC), self._steps.word_at)
-        if ec == EC.BRK64:
-            ipa = self._classifier.patch(self._index, stepped_over)
-            return (yield from self._without_brk(ipa, stepped_over, exits))
-        watched = ec == EC.WATCHPOINT_LOWER
-        watchpoints = () if watched else self._breakpoints.armed.watchpoints
-        return (yield from self._steps.exclusive(exits, watchpoints, stepped_over))
+        places = [at for at in sequence.inside if self._is_breakpoint(at)]
+        words = map(self._steps.word_at, sequence.inside[1:-1])
+        if not any(at != sequence.load for at in places) or not all(map(is_repeatable, words)):
+            ipa = self._classifier.patch(self._index, sequence.load)
+            ipas = () if ipa is None else (ipa,)
+            run = self._run(sequence, ipas, {sequence.load})
+            return (yield from self._alone(run) if ipas else run)
+        return (yield from self._alone(self._laps(sequence, places)))
 
-    def _without_brk(self, ipa: int | None, gva: int, exits: tuple[int, ...]) -> SubPlan:
-        """Execute the instruction at PC with our BRK at *gva*, *ipa*, temporarily removed.
+    def follow(self) -> SubPlan:
+        """Step to the load of a sequence whose store has failed, if it is near, and run it.
 
-        Run the sequence at PC if that has *exits*. No other vCPU executes meanwhile.
+        It is for a load that no comparator is left for.
         """
-        if ipa is None or not self._machine.start_exclusive(self._index):
-            # The BRK is gone. Or all vCPUs are being parked, and the BRK will be hit again.
-            return (yield RUN)
-        watchpoints = self._breakpoints.armed.watchpoints
-        try:
-            self._breakpoints.remove_temporarily(ipa)
-            done = yield from (
-                self._steps.exclusive(exits, watchpoints, gva)
-                if exits
-                else self._steps.instruction(STEP_WITHOUT_COMPARATORS)
-            )
-        except Exception:  # cut short, or the machine failed
-            self._reinsert(ipa)
-            raise
-        self._reinsert(ipa)
-        return done
-
-    def _reinsert(self, ipa: int) -> None:
-        """Put our BRK back and let the other vCPUs execute."""
-        try:
-            self._breakpoints.reinsert(ipa)
-        finally:
-            self._machine.end_exclusive(self._index)
-
-    def is_failed_store(self, pc: int) -> bool:
-        """Return True if the instruction just stepped at *pc* is a failed store-exclusive."""
-        word = self._steps.icache(pc)
-        if not stores_exclusive(word) or word != self._steps.word_at(pc):
-            return False
-        status = word >> 16 & 0x1F
-        return status < len(X) and self._vcpu.get(X[status]) == 1
-
-    def retry_store(self) -> SubPlan:
-        """Follow a failed store-exclusive to where the guest tries again, and run that sequence."""
         done = self._steps.done
-        for _ in range(_RETRY):
-            pc = self._vcpu.get(PC)
-            if self._load_of(pc) == pc:
-                return (yield from self._sequence(pc, EC.WATCHPOINT_LOWER))
+        for _ in range(_LAP):
+            sequence = self.loads.get(self._vcpu.get(PC))
+            if sequence is not None and not self._is_breakpoint(sequence.load):
+                return (yield from self.sequence(sequence))
             done = yield from self._steps.instruction(STEP)
             if done.esr.EC != EC.STEP_LOWER:
                 break
         return done
+
+    def _is_breakpoint(self, gva: int) -> bool:
+        """Return True if a comparator or BRK of ours is at *gva*."""
+        armed = self._breakpoints.armed.breakpoints
+        return breakpoint_at(gva) in armed or self._classifier.patch(self._index, gva) is not None
+
+    def _laps(self, sequence: ExclusiveSequence, places: Collection[int]) -> SubPlan:
+        """Go through the *sequence* by steps, up to its store, and run it if nothing stops."""
+        vcpu, rows = self._vcpu, (*X, CPSR)
+        before = [vcpu.get(row) for row in rows]
+        done = yield from self._first_lap(sequence, places)
+        if vcpu.get(PC) != sequence.store or done.esr.EC != EC.STEP_LOWER:
+            return done  # it was left by another way, or goes round before its store
+        for row, value in zip(rows, before, strict=True):
+            if vcpu.get(row) != value:
+                vcpu.set(row, value)
+        vcpu.set(PC, sequence.load)
+        ipas = [self._classifier.patch(self._index, at) for at in places]
+        found = tuple(ipa for ipa in ipas if ipa is not None)
+        return (yield from self._run(sequence, found, places))
+
+    def _first_lap(self, sequence: ExclusiveSequence, places: Collection[int]) -> SubPlan:
+        """Step from the load to where the sequence is left, or to its store or load again."""
+        done = self._steps.done
+        for _ in range(_LAP):
+            pc = self._vcpu.get(PC)
+            ipa = self._classifier.patch(self._index, pc) if pc in places else None
+            word = self._steps.word_at(pc)
+            done = yield from self._out((ipa,), self._instruction(pc, word, None))
+            pc = self._vcpu.get(PC)
+            if done.esr.EC != EC.STEP_LOWER or pc not in sequence.inside or pc == sequence.load:
+                break
+            if pc in places:
+                self._classified = pc
+                if (stop := self._classifier.arrived(self._index, pc)) is not None:
+                    raise Met(stop)
+            if pc == sequence.store:
+                break
+        return done
+
+    def _run(
+        self, sequence: ExclusiveSequence, ipas: Iterable[int], without: Collection[int]
+    ) -> SubPlan:
+        """Run the *sequence* at PC in one go, *without* breakpoints there and BRKs at *ipas*."""
+        inside, exits = sequence.inside, sequence.exits
+        watchpoints = self._watchpoints()
+        body = self._steps.sequence(inside, exits, watchpoints, without)
+        return (yield from self._out(ipas, body))
+
+    # BRKs of ours.
+
+    def _without(self, ipa: int | None, body: SubPlan) -> SubPlan:
+        """Follow *body* with our BRK at *ipa*, if there is one, temporarily removed."""
+        return (yield from body if ipa is None else self._alone(self._out((ipa,), body)))
+
+    def _alone(self, body: SubPlan) -> SubPlan:
+        """Follow *body* while no other vCPU executes."""
+        if not self._machine.start_exclusive(self._index):
+            body.close()
+            return (yield RUN)  # all vCPUs are being parked, and the breakpoint will be hit again
+        try:
+            return (yield from body)
+        finally:
+            self._machine.end_exclusive(self._index)
+
+    def _out(self, ipas: Iterable[int | None], body: SubPlan) -> SubPlan:
+        """Follow *body* with our BRKs at *ipas* temporarily removed."""
+        removed: list[int] = []
+        try:
+            for ipa in ipas:
+                if ipa is not None:
+                    removed.append(ipa)
+                    self._breakpoints.remove_temporarily(ipa)
+            return (yield from body)
+        finally:
+            for ipa in removed:
+                self._breakpoints.reinsert(ipa)
+
+    # Stores that have failed.
+
+    def retry_store(self, pc: int) -> SubPlan | None:
+        """Return the rest of a step of the store-exclusive at *pc*, if it failed and is retried.
+
+        It goes on to where the guest tries again, and runs that sequence. None if there is
+        nothing to go on with.
+        """
+        word = self._steps.word_at(pc)
+        status = word >> 16 & 0x1F
+        if not stores_exclusive(word) or status >= len(X) or self._vcpu.get(X[status]) != 1:
+            return None
+        sequence = exclusive_sequence(pc, self._steps.word_at)
+        if sequence is None or not is_retried(sequence, self._steps.word_at):
+            return None
+        return self._retry(sequence)
+
+    def _retry(self, sequence: ExclusiveSequence) -> SubPlan:
+        while self._vcpu.get(PC) != sequence.load:
+            done = yield from self._steps.instruction(STEP)
+            if done.esr.EC != EC.STEP_LOWER:
+                return done
+        return (yield from self.sequence(sequence))

@@ -2,10 +2,12 @@
 
 A plan calls ``begin`` before a step, and ``again`` or ``abandon`` after each exit. The step is
 optimistic: only if an interrupt came first, its entry is undone and the step repeated with it
-masked.
+masked. An exception is known by what its entry writes, not by PC: code may lie at a vector's
+address.
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 """
 
+from collections.abc import Container
 from typing import Final
 
 from gdbstub.aarch64.instructions import (
@@ -22,7 +24,10 @@ from gdbstub.machine import Vcpu
 _VECTOR_SIZE: Final = 0x80
 _TABLE_SIZE: Final = 0x800
 _KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each of four origins
-_SYNCHRONOUS, _IRQ, _FIQ = 0x000, 0x080, 0x100
+SYNCHRONOUS, _IRQ, _FIQ, SERROR = 0x000, 0x080, 0x100, 0x180
+_ALL_MASKED: Final = 0b1111
+#: PSTATE's fields that say where an exception came from.
+_ORIGIN: Final = PSTATE(nRW=1, EL=0b11, SP=1)
 
 
 class SingleStep:
@@ -40,12 +45,6 @@ class SingleStep:
         self.word = 0
 
 
-def _vectors(vcpu: Vcpu) -> range:
-    """Return the addresses of this vCPU's exception vectors."""
-    base = vcpu.get(VBAR_EL1)
-    return range(base, base + _TABLE_SIZE, _VECTOR_SIZE)
-
-
 def begin(vcpu: Vcpu, pc: int) -> SingleStep:
     """Return a step of the vCPU, which is at *pc* and not yet resumed."""
     return SingleStep(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
@@ -56,15 +55,25 @@ def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
 
     Otherwise the step is done, and the guest does not see how it was done.
     """
-    pc = vcpu.get(PC)
-    vector = _entered(vcpu, step, pc, word_at)
-    if vector in (_IRQ, _FIQ) and step.unmasked is None:
+    kind = _entered(vcpu, step, word_at)
+    if kind in (_IRQ, _FIQ) and step.unmasked is None:
         return _undo_interrupt(vcpu, step, word_at)
-    if vector is not None:
-        _repair_saved_state(vcpu, step, synchronous=vector == _SYNCHRONOUS)
+    if kind is not None:
+        _repair_saved_state(vcpu, step, synchronous=kind == SYNCHRONOUS)
     elif step.unmasked is not None and not returns_from_exception(step.word):
         _unmask(vcpu, step.unmasked, step.word)
     return False
+
+
+def let_interrupt_in(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
+    """Return True if a step whose entries are not undone has ended at an interrupt's vector.
+
+    The vCPU is then as it would be without a debugger.
+    """
+    kind = _entered(vcpu, step, word_at)
+    if kind is not None:
+        _repair_saved_state(vcpu, step, synchronous=kind == SYNCHRONOUS)
+    return kind in (_IRQ, _FIQ)
 
 
 def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
@@ -81,18 +90,58 @@ def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
             again(vcpu, step, word_at)
 
 
-def _entered(vcpu: Vcpu, step: SingleStep, pc: int, word_at: WordAt) -> int | None:
-    """Return the offset of the vector that an exception has led to; None if there was none.
+def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | None:
+    """Return the kind of the exception that ended a run of *places* in PSTATE *running*.
 
-    A branch to a vector's address does not change ELR_EL1 and SPSR_EL1. Nor does an exception if
-    they already hold what it saves: from the same exception before, for example.
+    None if PC is at no vector, or is there without an exception. An entry masks everything, and
+    saves where it came from and what PSTATE said there of the exception level and of the masks.
     """
-    if pc % _VECTOR_SIZE or pc not in (table := _vectors(vcpu)):
+    kind = _kind(vcpu, vcpu.get(PC))
+    if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
         return None
-    unchanged = _saved(vcpu) == (step.elr, step.spsr)
-    if unchanged and leads_to(word_at(step.pc), step.pc, pc, lambda n: vcpu.get(X[n])):
+    elr, spsr = _saved(vcpu)
+    same = _ORIGIN | PSTATE(I=1, F=1)
+    return kind if elr in places and not (spsr ^ running) & same else None
+
+
+def _kind(vcpu: Vcpu, pc: int) -> int | None:
+    """Return the kind of exception that *pc* is the vector of; None if it is no vector."""
+    if pc % _VECTOR_SIZE:
         return None
-    return (pc - table.start) % _KINDS
+    offset = pc - vcpu.get(VBAR_EL1)
+    return offset % _KINDS if 0 <= offset < _TABLE_SIZE else None
+
+
+def _is_entered(pstate: PSTATE) -> bool:
+    """Return True if *pstate* may be that of an exception taken to AArch64 at EL1."""
+    return pstate & _ORIGIN == PSTATE(EL=1, SP=1) and pstate.DAIF == _ALL_MASKED
+
+
+def _entered(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> int | None:
+    """Return the kind of exception that a step ended with; None if there was none.
+
+    It saves the address of the instruction, or of the one behind it: SVC, or an interrupt that
+    came after it. An instruction may write ELR_EL1 and SPSR_EL1 itself, and one that leads to a
+    vector's address leaves them alone. So may an exception, if they hold already what it saves:
+    the same one from the same place before, for example.
+    """
+    kind = _kind(vcpu, pc := vcpu.get(PC))
+    if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
+        return None
+    elr, spsr = _saved(vcpu)
+    if PSTATE(spsr).nRW:
+        return kind  # nothing of AArch32 writes what is saved, or leads here
+    word = word_at(step.pc)
+    if elr != step.pc and not _leads_to(vcpu, step, word, elr):
+        return None
+    if (elr, spsr) == (step.elr, step.spsr) and _leads_to(vcpu, step, word, pc):
+        return None
+    return kind
+
+
+def _leads_to(vcpu: Vcpu, step: SingleStep, word: int, gva: int) -> bool:
+    """Return True if the stepped instruction *word* may go on at *gva* without an exception."""
+    return leads_to(word, step.pc, gva, lambda n: vcpu.get(X[n]))
 
 
 def _saved(vcpu: Vcpu) -> tuple[int, int]:
@@ -107,23 +156,31 @@ def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
     """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     pstate, pc = PSTATE(spsr, SS=0), vcpu.get(ELR_EL1)
+    # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
     vcpu.set(PC, pc)
     vcpu.set(ELR_EL1, step.elr)
     vcpu.set(SPSR_EL1, step.spsr)
     if not spsr.SS:
         vcpu.set(CPSR, pstate)
         return False
-    step.unmasked, step.pc, step.word = pstate, pc, word_at(pc)
+    # Words of AArch32 are other instructions.
+    step.unmasked, step.pc, step.word = pstate, pc, 0 if pstate.nRW else word_at(pc)
     vcpu.set(CPSR, PSTATE(pstate, I=1, F=1))
     return True
 
 
 def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> None:
-    """Correct SPSR_EL1, after an exception of the instruction, to its value without a debugger."""
+    """Correct SPSR_EL1, after an exception that ended the step, to its value without a debugger.
+
+    The instruction was executed if that was an SError which came after it: SPSR_EL1.SS is 0.
+    """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
     right = spsr if MDSCR(vcpu.get(MDSCR_EL1)).SS else PSTATE(spsr, SS=0)
-    if synchronous and step.unmasked is not None:
-        right = PSTATE(right, I=step.unmasked.I, F=step.unmasked.F)
+    if step.unmasked is not None:
+        if synchronous or spsr.SS:
+            right = PSTATE(right, I=step.unmasked.I, F=step.unmasked.F)
+        elif not returns_from_exception(step.word):
+            right = PSTATE(right, DAIF=_daif(spsr, step.unmasked, step.word))
     if right != spsr:
         vcpu.set(SPSR_EL1, right)
 
@@ -131,15 +188,20 @@ def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> N
 def _unmask(vcpu: Vcpu, unmasked: PSTATE, word: int) -> None:
     """Correct DAIF, and a register that *word* read it into, to their values without the mask."""
     now = PSTATE(vcpu.get(CPSR))
-    daif = now.DAIF & 0b1100 | unmasked.DAIF & 0b0011
     match daif_access(word):
         case Daif.READ, number if number < len(X):
             value = PSTATE(vcpu.get(X[number]), I=unmasked.I, F=unmasked.F)
             vcpu.set(X[number], value)
+    vcpu.set(CPSR, PSTATE(now, DAIF=_daif(now, unmasked, word)))
+
+
+def _daif(now: PSTATE, unmasked: PSTATE, word: int) -> int:
+    """Return DAIF after *word*, which was executed with I and F masked, as *unmasked* has it."""
+    match daif_access(word):
         case Daif.WRITE, _:
-            daif = now.DAIF
+            return now.DAIF
         case Daif.SET, immediate:
-            daif = unmasked.DAIF | immediate
+            return unmasked.DAIF | immediate
         case Daif.CLEAR, immediate:
-            daif = unmasked.DAIF & ~immediate
-    vcpu.set(CPSR, PSTATE(now, DAIF=daif))
+            return unmasked.DAIF & ~immediate
+    return now.DAIF & 0b1100 | unmasked.DAIF & 0b0011

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Final
 
 from gdbstub.aarch64.accesses import accessed
+from gdbstub.aarch64.comparators import breakpoint_at, canonical
 from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, X, stack_pointer
 from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
 from gdbstub.architecture import Register
@@ -16,7 +17,7 @@ from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
 from gdbstub.hwbp import Elsewhere
-from gdbstub.machine import DebugExit, Machine
+from gdbstub.machine import DebugExit, Machine, Vcpu
 from gdbstub.swbp import BRK_COMMENT
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
@@ -42,11 +43,17 @@ _CONTROLS: Final = {
 }
 
 
+_VALUES: Final = _numbered("DBGBVR")
+_OSLSR_EL1: Final = SYSTEM_REGISTERS["OSLSR_EL1"]
+_OSLK: Final = 1 << 1  # OSLSR_EL1.OSLK: the OS lock is set
+_MODE: Final = 0xF  # PSTATE.M[3:0], 0 at EL0 of either state
+
+
 class Disposition(Enum):
     """Treatment of a debug exit that is not reported to a client."""
 
     REINJECT = auto()  # the guest's own exception: the guest gets it
-    STEP_OVER = auto()  # ours, but not to be reported: its instruction is executed silently
+    STEP_OVER = auto()  # not to be reported: its instruction is executed silently
 
 
 class StopClassifier:
@@ -66,14 +73,14 @@ class StopClassifier:
         self.machine = machine
         self.registers = registers
         self.breakpoints = breakpoints
-        #: By vCPU: physical address of the BRK of ours that it hit last.
-        self.hit_at: dict[int, int] = {}
         # By vCPU: PC of a hit of our BRK through a mapping that no request names.
         self._at_alias: dict[int, int] = {}
         # By vCPU: PC and stack pointer where it is still at a breakpoint, that is, the hit was
         # classified and the instruction has not been executed. A vCPU that has been elsewhere
         # meanwhile hits it again. So does a handler that comes by first: its stack pointer differs.
         self._still_at: dict[int, tuple[int, int]] = {}
+        # By vCPU: PC of the watchpoint hit that was its last exit to be classified.
+        self._watched_at: dict[int, int] = {}
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
@@ -108,6 +115,11 @@ class StopClassifier:
         own = self.machine.vcpus[vcpu]
         return own.get(stack_pointer(PSTATE(own.get(CPSR))))
 
+    def take_watched(self, vcpu: int) -> bool:
+        """Return True, once, if the vCPU is where its last stop was a watchpoint's."""
+        at = self._watched_at.pop(vcpu, None)
+        return at is not None and at == self.machine.vcpus[vcpu].get(PC)
+
     def moved(self, vcpu: int) -> None:
         """Note that the vCPU is no longer at a breakpoint whose hit was classified."""
         self._still_at.pop(vcpu, None)
@@ -116,6 +128,7 @@ class StopClassifier:
         """Forget which vCPUs are still at a breakpoint, because all breakpoints are removed."""
         self._still_at.clear()
         self._at_alias.clear()
+        self._watched_at.clear()
 
     def reset(self) -> None:
         """Forget everything about the guest, because it starts over."""
@@ -130,18 +143,20 @@ class StopClassifier:
         ec = exit.esr.EC
         if ec == EC.STEP_LOWER:
             return self._stepped[exit.vcpu]
-        thread = exit.vcpu + 1
         match ec:
             case EC.BRK64 | EC.BREAKPOINT_LOWER:
                 return self._breakpoint(exit)
             case EC.WATCHPOINT_LOWER:
-                write = bool(exit.esr.WnR)
-                hit = self.breakpoints.hit(exit.far, self._accessed(exit.vcpu), write=write)
+                accessed = self.accessed(exit.vcpu)
+                hit = self.breakpoints.hit(exit.far, accessed, write=bool(exit.esr.WnR))
                 if hit is Elsewhere.OUTSIDE:
                     return Disposition.STEP_OVER
                 if hit is Elsewhere.NOBODY:
                     return self._unclaimed(exit)
-                return Stopped(thread, stop=_STOPS[hit.kind], gva=hit.clamp(exit.far))
+                if accessed and not hit.touches(accessed) and self._guest_uses(exit):
+                    return self._unclaimed(exit)  # near ours, but not to it
+                self._watched_at[exit.vcpu] = self.machine.vcpus[exit.vcpu].get(PC)
+                return Stopped(exit.vcpu + 1, stop=_STOPS[hit.kind], gva=hit.clamp(exit.far))
             case EC.BKPT32:
                 return Disposition.REINJECT
         return _unexplained(exit)
@@ -151,10 +166,8 @@ class StopClassifier:
         pc = self.machine.vcpus[index].get(PC)
         brk = exit.esr.EC == EC.BRK64
         if brk:
-            ipa = self.patch(index, pc) if exit.esr.comment == BRK_COMMENT else None
-            if ipa is None:
+            if exit.esr.comment != BRK_COMMENT or self.patch(index, pc) is None:
                 return Disposition.REINJECT
-            self.hit_at[index] = ipa
         elif not self.breakpoints.comparator_at(pc):
             return self._unclaimed(exit)
         if self.breakpoints.returned(index, pc):
@@ -162,7 +175,7 @@ class StopClassifier:
         if self._still_at.pop(index, None) is not None:
             return Disposition.STEP_OVER
         if kinds := self.breakpoints.kinds_at(index, pc):
-            return self._asked_for(exit, pc, kinds)
+            return self._asked_for(index, pc, kinds)
         if not brk:
             return Disposition.STEP_OVER  # of another process
         # Another mapping of the page. GDB ignores a ``swbreak`` where it has inserted none and
@@ -182,23 +195,33 @@ class StopClassifier:
         except MemoryFault:
             return None
 
+    def arrived(self, index: int, pc: int) -> Stopped | None:
+        """Classify a vCPU that has come to *pc* without a debug exit; None for no stop.
+
+        Conditions are evaluated and commands obeyed as at an exit of the breakpoints there.
+        """
+        kinds = self.breakpoints.kinds_at(index, pc)
+        stop = self._asked_for(index, pc, kinds) if kinds else None
+        return stop if isinstance(stop, Stopped) else None
+
     def _asked_for(
-        self, exit: DebugExit, pc: int, kinds: tuple[BreakpointKind, ...]
+        self, index: int, pc: int, kinds: tuple[BreakpointKind, ...]
     ) -> Stopped | Disposition:
-        """Classify a hit at *pc* by the conditions and commands of the breakpoints there.
+        """Classify a hit at *pc* by the conditions and commands of all breakpoints there.
 
         Of several *kinds* that stop, the first is reported.
         """
-        context = _Context(self, exit.vcpu)
+        context = _Context(self, index)
+        stop: Stopped | Disposition = Disposition.STEP_OVER
         for kind in kinds:
             stops, output = self.breakpoints.conditions.evaluate(kind, pc, context)
-            if stops:
-                return Stopped(exit.vcpu + 1, stop=_STOPS[kind])
+            if stops and stop is Disposition.STEP_OVER:
+                stop = Stopped(index + 1, stop=_STOPS[kind])
             if output:
                 self._printed(output)
-        return Disposition.STEP_OVER
+        return stop
 
-    def _accessed(self, index: int) -> range | None:
+    def accessed(self, index: int) -> range | None:
         """Return the addresses that the instruction at PC accesses, None if that is not known."""
         vcpu = self.machine.vcpus[index]
         pc = vcpu.get(PC)
@@ -210,12 +233,43 @@ class StopClassifier:
         return accessed(self.breakpoints.words(index)(pc), pc, x)
 
     def _unclaimed(self, exit: DebugExit) -> Stopped | Disposition:
-        """Classify a comparator's exit that no request explains: the guest's if it uses any."""
+        """Classify a comparator's exit that no request explains: the guest's if it uses any.
+
+        EL2 takes these exceptions from EL1 even where EL1 has them masked. Then the guest would
+        not have taken it, and gets on (Arm ARM D2.4 "Enabling debug exceptions").
+        """
+        if not self._guest_uses(exit):
+            return _unexplained(exit)
+        if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._is_guests(exit.vcpu):
+            return Disposition.STEP_OVER  # it has been taken back since it was armed beside ours
+        enabled = self._enabled(self.machine.vcpus[exit.vcpu])
+        return Disposition.REINJECT if enabled else Disposition.STEP_OVER
+
+    def _guest_uses(self, exit: DebugExit) -> bool:
+        """Return True if the guest has set a comparator of its own of the kind of *exit*."""
         vcpu, had = self.machine.vcpus[exit.vcpu], self.machine.system_registers
         own = (row for row in _CONTROLS[EC(exit.esr.EC)] if row in had)
-        if MDSCR(vcpu.get(MDSCR_EL1)).MDE and any(DBGBCR(vcpu.get(row)).E for row in own):
-            return Disposition.REINJECT
-        return _unexplained(exit)
+        return any(DBGBCR(vcpu.get(row)).E for row in own)
+
+    def _is_guests(self, index: int) -> bool:
+        """Return True if a breakpoint of the guest's own may be at PC."""
+        vcpu, had = self.machine.vcpus[index], self.machine.system_registers
+        here = breakpoint_at(vcpu.get(PC))[1]
+        for control, value in zip(_CONTROLS[EC.BREAKPOINT_LOWER], _VALUES, strict=True):
+            row = DBGBCR(vcpu.get(control) if control in had else 0)
+            # Others than those of an address depend on the context.
+            if row.E and (row.BT or canonical(vcpu.get(value)) & -4 == here):
+                return True
+        return False
+
+    def _enabled(self, vcpu: Vcpu) -> bool:
+        """Return True if a breakpoint or watchpoint exception is enabled where the guest is."""
+        mdscr, pstate = MDSCR(vcpu.get(MDSCR_EL1)), PSTATE(vcpu.get(CPSR))
+        if not mdscr.MDE:
+            return False
+        if _OSLSR_EL1 in self.machine.system_registers and vcpu.get(_OSLSR_EL1) & _OSLK:
+            return False
+        return not pstate & _MODE or bool(mdscr.KDE and not pstate.D)
 
 
 class _Context:

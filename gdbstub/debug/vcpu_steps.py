@@ -5,14 +5,22 @@ returns its result. It runs where the vCPU may be touched: on the vCPU's thread,
 after that on the server's.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator
 from typing import Final
 
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
-from gdbstub.aarch64.instructions import WordAt, wait_is_nop, waits, waits_until
+from gdbstub.aarch64.instructions import (
+    SEQUENCE,
+    WordAt,
+    takes_exception,
+    wait_is_nop,
+    waits,
+    waits_until,
+)
 from gdbstub.aarch64.registers import (
     CPSR,
+    ELR_EL1,
     ID_AA64ISAR2_EL1,
     PC,
     SCTLR_EL1,
@@ -22,23 +30,34 @@ from gdbstub.aarch64.registers import (
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE, SCTLR
 from gdbstub.debug import stepping
 from gdbstub.debug.breakpoints import Breakpoints
-from gdbstub.debug.caches import Caches
+from gdbstub.debug.caches import Caches, Content
 from gdbstub.debug.instruction_cache import InstructionCache
-from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
+from gdbstub.debug.vectors import VectorGuard
+from gdbstub.errors import MemoryFault
+from gdbstub.machine import TIMED_OUT, DebugExit, DebugRegisters, Machine, RunMode
 from gdbstub.target import Stopped
 
+#: Controls and values of comparators.
+Pairs = tuple[tuple[int, int], ...]
 #: A plan from one stop to the next. It returns the stop.
 ThreadPlan = Generator[RunMode, DebugExit, Stopped]
 #: A part of a plan. It returns the debug exit that ended it.
 SubPlan = Generator[RunMode, DebugExit, DebugExit]
+#: A part of a plan that returns a stop, or None if there is none yet.
+Interlude = Generator[RunMode, DebugExit, Stopped | None]
 
 RUN: Final = RunMode()
 STEP: Final = RunMode(step=True)
-#: A step that no comparator ends. BRK exits as always.
-STEP_WITHOUT_COMPARATORS: Final = RunMode(step=True, debug=DebugRegisters(enabled=True))
+
+#: Seconds that a sequence is run with interrupts masked before they are let in: a vCPU may wait
+#: in it for another one, and that for this one's interrupt handler.
+PATIENCE: Final = 0.02
 
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
+_MODE: Final = 0xF  # PSTATE.M[3:0], 0 at EL0
+_PAGE: Final = 4096  # the smallest granule
+_AROUND: Final = 4 * SEQUENCE + 8  # bytes
 
 
 class CutShort(Exception):
@@ -52,104 +71,238 @@ class VcpuSteps:
         self, machine: Machine, index: int, breakpoints: Breakpoints, caches: Caches
     ) -> None:
         """Serve the vCPU with this *index* until the machine is reset."""
-        self._machine = machine
-        self._vcpu = machine.vcpus[index]
+        self.breakpoint_slots: Final = machine.breakpoint_slots
+        self.watchpoint_slots: Final = machine.watchpoint_slots
+        self._index = index
+        self._vcpu = vcpu = machine.vcpus[index]
         self._breakpoints = breakpoints
+        self._caches = caches
         #: Let a step end at an interrupt's vector, as KVM's steps do.
         self.step_irqs = False
+        #: Number of sequences run and instructions stepped with interrupts masked.
+        self.masked = 0
         #: Exit of a finished step, for an instruction whose effect was computed instead.
         self.done: Final = DebugExit(index, ESR(EC=EC.STEP_LOWER, IL=1))
         #: Words as RAM holds them, cached.
         self.icache: Final = InstructionCache(machine, breakpoints.memory, caches, index)
         #: Words as they are now, our BRKs hidden.
         self.word_at: Final[WordAt] = breakpoints.words(index)
+        pstate = PSTATE(vcpu.get(CPSR))
+        #: True if EL1 is AArch32, as a vCPU shows while it is new: it takes exceptions in
+        #: another way.
+        self.aarch32_el1: Final = bool(pstate.nRW and pstate & _MODE)
+        #: The comparators for exception vectors that are not there.
+        self.guard: Final = VectorGuard(machine, index, breakpoints, self.aarch32_el1)
 
-    def instruction(self, mode: RunMode) -> SubPlan:
-        """Execute one instruction. The exit may come before it."""
+    def words_around(self, gva: int) -> WordAt:
+        """Return ``word_at``, with the words of an exclusive sequence about *gva* read at once."""
+        memory, page = self._breakpoints.memory.live, gva & -_PAGE
+        start = max(page, gva - _AROUND)
+        try:
+            ipa = memory.translate(self._index, gva).ipa
+            length = min(page + _PAGE, gva + _AROUND) - start
+            data = memory.read_physical(ipa - (gva - start), length)
+        except MemoryFault:
+            return self.word_at
+        if PSTATE(self._vcpu.get(CPSR)).nRW:
+            return self.word_at
+
+        def word_at(at: int) -> int:
+            if start <= at <= start + len(data) - 4:
+                return int.from_bytes(data[at - start : at - start + 4], "little")
+            return self.word_at(at)
+
+        return word_at
+
+    def run(self, mode: RunMode) -> SubPlan:
+        """Run freely; the guest may change its code and its vectors meanwhile."""
+        try:
+            return (yield mode)
+        finally:
+            self.code_may_have_changed()
+
+    def code_may_have_changed(self) -> None:
+        """Look instructions and vectors up again."""
+        self._caches.invalidate(Content.CODE, self._index)
+        self.guard.forget()
+
+    def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
+        """Execute one instruction, *word* if that is known. The exit may come before it."""
+        pc = self._vcpu.get(PC)
+        seen = self.icache(pc) if word is None else word
+        if waits(seen) and self._is_nop(pc, mode, word):
+            return self.do_nothing(pc)
+        if missing := self.guard.places():
+            if takes_exception(seen):
+                return (yield from self._without_vectors(mode, pc, missing[:1]))
+            self.guard.near = pc
+        return (yield from self._step(mode, pc))
+
+    def _without_vectors(self, mode: RunMode, pc: int, missing: tuple[int, ...]) -> SubPlan:
+        """Step the instruction at *pc*, which may take an exception to a vector that is *missing*.
+
+        Meanwhile VBAR_EL1 leads to code, of which nothing is executed. KVM would go on into the
+        handler of an exception that it makes itself, so a comparator is set on that.
+        """
         vcpu = self._vcpu
-        pc = vcpu.get(PC)
-        if waits(self.icache(pc)) and self._is_nop(pc, mode):
-            # KVM may wait inside for what would end the wait; a NOP it may be as well.
-            vcpu.set(PC, pc + 4)
-            vcpu.set(CPSR, PSTATE(vcpu.get(CPSR), BTYPE=0))
-            return self.done
-        if self.step_irqs:
+        used = self._breakpoints.armed if mode.debug is None else mode.debug
+        if (table := self.guard.table(pc)) is None:
+            mode = mode._replace(more=self.beside(used, missing), limit=PATIENCE)
+            return (yield from self._step(mode, pc))
+        pstate, vbar = PSTATE(vcpu.get(CPSR)), vcpu.get(VBAR_EL1)
+        more = self.beside(used, (table + vector(pstate),))
+        entered = False
+        vcpu.set(VBAR_EL1, table)
+        try:
+            exit = yield from self._step(mode._replace(more=more), pc)
+        finally:
+            entered = stepping.entered_from(vcpu, (pc, pc + 4), pstate) is not None
+            if entered:
+                vcpu.set(PC, vcpu.get(PC) - table + vbar)
+            vcpu.set(VBAR_EL1, vbar)
+        return self.done if entered else exit
+
+    def _step(self, mode: RunMode, pc: int) -> SubPlan:
+        """Step the instruction at *pc*."""
+        vcpu = self._vcpu
+        if self.step_irqs or self.aarch32_el1:
             return (yield mode)
         step = stepping.begin(vcpu, pc)
         try:
             while True:
                 exit = yield mode
+                if timed_out(exit) and self.guard.stop() is None:
+                    continue
                 if exit.esr.EC != EC.STEP_LOWER:
                     stepping.abandon(vcpu, step, self.word_at)
                     return exit
                 if not stepping.again(vcpu, step, self.word_at):
                     return exit
+                self.masked += 1
         except CutShort:
             stepping.abandon(vcpu, step, self.word_at)
             raise
 
-    def _is_nop(self, pc: int, mode: RunMode) -> bool:
+    def do_nothing(self, pc: int) -> DebugExit:
+        """Be done with the instruction at *pc*, whose only effect is to clear PSTATE.BTYPE."""
+        # KVM may wait in a WFI for what would end the wait; a NOP it may be as well.
+        self._vcpu.set(PC, pc + 4)
+        self._vcpu.set(CPSR, PSTATE(self._vcpu.get(CPSR), BTYPE=0))
+        return self.done
+
+    def beside(
+        self,
+        used: DebugRegisters,
+        places: Collection[int],
+        others: DebugRegisters = DebugRegisters(),  # noqa: B008 - immutable
+    ) -> DebugRegisters:
+        """Return comparators at *places*, and *others*, as far as slots last that are not *used*.
+
+        There is none for an address that *used* has one for.
+        """
+        pairs = dict.fromkeys((*map(breakpoint_at, places), *others.breakpoints))
+        breakpoints = [pair for pair in pairs if pair not in used.breakpoints]
+        return DebugRegisters(
+            tuple(breakpoints[: max(0, self.breakpoint_slots - len(used.breakpoints))]),
+            others.watchpoints[: max(0, self.watchpoint_slots - len(used.watchpoints))],
+        )
+
+    def let_interrupt_in(self) -> Generator[RunMode, DebugExit, tuple[DebugExit, bool]]:
+        """Execute one instruction, or take an interrupt that pends: the exit, and True for that."""
+        step = stepping.begin(self._vcpu, self._vcpu.get(PC))
+        exit = yield STEP
+        if exit.esr.EC != EC.STEP_LOWER:
+            return exit, False
+        return exit, stepping.let_interrupt_in(self._vcpu, step, self.word_at)
+
+    def is_skipped(self, word: int) -> bool:
+        """Return True if the instruction *word* is a WFI or WFE to be done as a NOP."""
+        return waits(word) and self._may_skip(word)
+
+    def _is_nop(self, pc: int, mode: RunMode, word: int | None) -> bool:
         """Return True if the WFI or WFE seen at *pc* is still there and may be stepped as a NOP."""
-        vcpu, word = self._vcpu, self.icache.now(pc)
+        if not self._may_skip(self.icache.now(pc) if word is None else word):
+            return False
+        armed = self._breakpoints.armed if mode.debug is None else mode.debug
+        return breakpoint_at(pc) not in armed.breakpoints
+
+    def _may_skip(self, word: int) -> bool:
+        """Return True if *word* is a WFI or WFE that is no exception now."""
+        vcpu = self._vcpu
         pstate = PSTATE(vcpu.get(CPSR))
         if not wait_is_nop(word, pstate):
             return False
         if not pstate.EL and SCTLR(vcpu.get(SCTLR_EL1), nTWE=1, nTWI=1) != vcpu.get(SCTLR_EL1):
             return False  # the guest's kernel may have it trapped
-        if waits_until(word) and vcpu.get(ID_AA64ISAR2_EL1) & _WFXT != _HAS_WFXT:
-            return False
-        armed = self._breakpoints.armed if mode.debug is None else mode.debug
-        return breakpoint_at(pc) not in armed.breakpoints
-
-    def exclusive(
-        self,
-        exits: tuple[int, ...],
-        watchpoints: tuple[tuple[int, int], ...],
-        stepped_over: int,
-    ) -> SubPlan:
-        """Run from the load-exclusive at PC to one of the *exits* of its sequence."""
-        inside = range(self._vcpu.get(PC) + 4, exits[0], 4)
-        return (yield from self.sequence(inside, exits, watchpoints, stepped_over))
+        return not waits_until(word) or vcpu.get(ID_AA64ISAR2_EL1) & _WFXT == _HAS_WFXT
 
     def sequence(
         self,
-        inside: Iterable[int],
+        inside: Collection[int],
         exits: tuple[int, ...],
-        watchpoints: tuple[tuple[int, int], ...],
-        stepped_over: int | None = None,
+        watchpoints: Pairs,
+        without: Collection[int] = (),
     ) -> SubPlan:
         """Run the instructions *inside* to one of the *exits* with no debug exit between them.
 
-        No comparator is set at the address *stepped_over*, whose breakpoint was classified.
+        PC is at one of them. No comparator is set at the addresses *without*, whose breakpoints
+        were classified.
 
         Interrupts are masked meanwhile: a store-exclusive would fail after a handler. An
-        exception that the sequence itself takes ends it, too.
+        exception that the sequence itself takes ends it, too, and so does an SError. The exit
+        is ``TIMED_OUT`` where it takes longer than ``PATIENCE``.
         """
         vcpu = self._vcpu
         pstate = PSTATE(vcpu.get(CPSR))
         fault = vcpu.get(VBAR_EL1) + vector(pstate)
         armed = self._breakpoints.armed.breakpoints
         # The vCPU executes nothing outside, so comparators of a client are needed inside only.
-        places = {breakpoint_at(gva) for gva in inside if gva != stepped_over} if armed else ()
+        places = {breakpoint_at(at) for at in inside if at not in without} if armed else ()
         ends = dict.fromkeys(breakpoint_at(gva) for gva in (*exits, fault))
         requested = [pair for pair in armed if pair in places]
-        if len(ends) + len(requested) > self._machine.breakpoint_slots:
+        spare = self.breakpoint_slots - len(ends) - len(requested)
+        if spare < 0:
             return (yield from self.instruction(STEP))
-        vcpu.set(CPSR, PSTATE(pstate, I=1, F=1))
+        masked = PSTATE(pstate, I=1, F=1)
+        if not pstate.A:
+            if spare:
+                ends[breakpoint_at(fault + stepping.SERROR)] = None
+            else:
+                masked = PSTATE(masked, A=1)
+        ways = {*inside, *exits}
+        before = None
+        if not {fault, fault + stepping.SERROR}.isdisjoint(exits):
+            before = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
+        vcpu.set(CPSR, masked)
+        self.masked += 1
         debug = DebugRegisters((*ends, *requested), watchpoints, enabled=True)
         try:
-            exit = yield RunMode(debug=debug)
+            exit = yield RunMode(debug=debug, limit=PATIENCE)
         except CutShort:
-            self._unmask(pstate, fault)
+            self._unmask(ways, pstate, masked, before)
             raise
-        self._unmask(pstate, fault)
+        self._unmask(ways, pstate, masked, before)
         at = vcpu.get(PC)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and breakpoint_at(at) in ends:
             return self.done
         return exit
 
-    def _unmask(self, before: PSTATE, fault: int) -> None:
-        """Restore I and F in PSTATE, or in SPSR_EL1 where a fault has saved them."""
+    def _unmask(
+        self,
+        ways: Collection[int],
+        pstate: PSTATE,
+        masked: PSTATE,
+        before: tuple[int, int] | None,
+    ) -> None:
+        """Restore A, I and F in PSTATE, or in SPSR_EL1 where an exception has saved them."""
         vcpu = self._vcpu
-        masked = SPSR_EL1 if vcpu.get(PC) == fault else CPSR
-        vcpu.set(masked, PSTATE(vcpu.get(masked), I=before.I, F=before.F))
+        row = CPSR
+        if stepping.entered_from(vcpu, ways, masked) is not None:
+            saved = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
+            row = SPSR_EL1 if saved != before else CPSR
+        vcpu.set(row, PSTATE(vcpu.get(row), A=pstate.A, I=pstate.I, F=pstate.F))
+
+
+def timed_out(exit: DebugExit) -> bool:
+    """Return True if *exit* came of ``RunMode.limit`` alone."""
+    return exit.esr == TIMED_OUT

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from time import clock_gettime, monotonic, pthread_getcpuclockid
 from typing import Final
 
 from gdbstub.aarch64.sysreg import EC, ESR
@@ -23,7 +24,9 @@ from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.port import IoctlPort
 from gdbstub.kvm.vcpu_state import VcpuState
+from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import (
+    TIMED_OUT,
     DebugExit,
     DebugRegisters,
     Exit,
@@ -65,8 +68,13 @@ class KvmVcpu(VcpuState):
         clock: VirtualClock,
         counts: Counts,
         exclusive: ExclusiveSection,
+        watchdog: Watchdog,
     ) -> None:
         self.index = index
+        self._watchdog = watchdog
+        # The time by ``_cpu_time`` at which a run is to end, and whether the watchdog knows one.
+        self._deadline: float | None = None
+        self._watched = False
         super().__init__(port, fd, clock, counts)
         self._exclusive = exclusive
         self._mmio = mmio
@@ -111,9 +119,9 @@ class KvmVcpu(VcpuState):
         Raises:
             MachineError: KVM_SET_GUEST_DEBUG failed.
         """
-        own = debug if go.debug is None else go.debug
-        self._guest_debug.set(go.step, own, cut_short=self._cut_short)
+        self._guest_debug.set(go.step, go.comparators(debug), cut_short=self._cut_short)
         self._armed = debug
+        self._limit(go.limit)
 
     def ready(self) -> None:
         """Forget earlier kicks; call it for all that will run, before any does (``stop``)."""
@@ -169,6 +177,7 @@ class KvmVcpu(VcpuState):
                 _log.exception("vCPU %d", self.index)
                 exit = RunFailure(self.index, f"internal error: {error!r}")
             self._cut_short = exit is None
+            self._limit(None)
             if self._exclusive.holder is self or self._exclusive.owed:
                 self._exclusive.parks(self)
             self._parked(exit)
@@ -202,6 +211,10 @@ class KvmVcpu(VcpuState):
                 run.immediate_exit = 0  # first: a kick says that it was one, and then sets this
                 if self.stopping:
                     return None
+                if self._deadline is not None and self._cpu_time() >= self._deadline:
+                    exit = DebugExit(self.index, TIMED_OUT)
+                    if not self._ask(exit):
+                        return exit
                 continue
             reason = run.exit_reason
             exits[reason] += 1
@@ -245,8 +258,28 @@ class KvmVcpu(VcpuState):
         """Return True if the vCPU goes on from *exit*; KVM has been told how."""
         if (go := self._debug_exit(exit)) is None:
             return False
-        self._guest_debug.set(go.step, self._armed if go.debug is None else go.debug)
+        cut_short = exit.esr == TIMED_OUT
+        self._guest_debug.set(go.step, go.comparators(self._armed), cut_short=cut_short)
+        self._limit(go.limit)
         return True
+
+    def _cpu_time(self) -> float:
+        """Return the seconds that its thread has executed, the guest's among them."""
+        assert self._thread.ident is not None
+        return clock_gettime(pthread_getcpuclockid(self._thread.ident))
+
+    def _limit(self, seconds: float | None) -> None:
+        """Have the next run ended after so many *seconds*, if it has no exit before."""
+        if seconds is None:
+            self._deadline = None
+            if self._watched:
+                self._watched = False
+                self._watchdog.watch(self, None)
+        else:
+            # The time that it executes counts, however busy the host is.
+            self._deadline = self._cpu_time() + seconds
+            self._watched = True
+            self._watchdog.watch(self, monotonic() + seconds)
 
     def _take_abort(self) -> DebugExit:
         """End a step by the injected abort: newer kernels would go on into its handler."""

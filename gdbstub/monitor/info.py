@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, CPSR, PC, SCTLR_EL1, TCR_EL1
-from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
+from gdbstub.aarch64.registers import CNTVCT_EL0, CPSR, MDSCR_EL1, PC, SCTLR_EL1, TCR_EL1
+from gdbstub.aarch64.sysreg import MDSCR, PSTATE, SCTLR, TCR
 from gdbstub.machine import Power, Vcpu, described
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.control import step_irqs, time
@@ -24,6 +24,7 @@ def info(context: CommandContext) -> str:
     rows += [
         ("slots", f"{count(machine.breakpoint_slots, 'breakpoint')} and "
                   f"{count(machine.watchpoint_slots, 'watchpoint')} in hardware"),
+        ("guest's debug", _own_debug(context)),
         ("registers", f"{len(machine.system_registers)} system registers"),
         ("counter", f"CNTVCT_EL0 is {context.vcpu.get(CNTVCT_EL0)}"),
         ("time", time(context, None).rstrip()),
@@ -49,3 +50,22 @@ def _mmu(vcpu: Vcpu) -> str:
         return "MMU off"
     tcr = TCR(vcpu.get(TCR_EL1))
     return f"MMU on, {_GRANULE.get(tcr.TG0, '?')} KiB granule, {64 - tcr.T0SZ} bits"
+
+
+def _own_debug(context: CommandContext) -> str:
+    """Describe the debug features that the guest uses itself and KVM may hide from it."""
+    uses: list[str] = []
+    for index, vcpu in enumerate(context.machine.vcpus):
+        mdscr = MDSCR(vcpu.get(MDSCR_EL1))
+        if mdscr.MDE:
+            uses.append(
+                f"vCPU {index} uses hardware breakpoints or watchpoints (MDSCR_EL1.MDE), which do "
+                "not fire while KVM has any of the debugger's, but for those set before the last "
+                "stop, as far as slots last"
+            )
+        if mdscr.SS:
+            uses.append(
+                f"vCPU {index} steps itself (MDSCR_EL1.SS), which KVM does not do while anything "
+                "of the debugger's is armed"
+            )
+    return "; ".join(uses) or "not used"

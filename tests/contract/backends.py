@@ -59,6 +59,10 @@ class Backend:
         """Have an IRQ pend at a vCPU, or pend no more; no part of ``Machine``."""
         import_module(self.factory.split(":")[0]).pend_irq(machine, level, vcpu)
 
+    def pend_serror(self, machine: Machine) -> None:
+        """Have an SError pend at vCPU 0, once; no part of ``Machine``."""
+        import_module(self.factory.split(":")[0]).pend_serror(machine)
+
 
 def _has_unicorn() -> bool:
     return find_spec("unicorn") is not None

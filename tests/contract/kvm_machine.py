@@ -60,3 +60,11 @@ def pend_irq(machine: KvmMachine, level: bool, vcpu: int = 0) -> None:
     line = abi.ffi.new("struct kvm_irq_level *")
     line.irq, line.level = vcpu << 16, level
     ioctl(LOCAL, machine.vm, abi.IRQ_LINE, line)
+
+
+def pend_serror(machine: KvmMachine) -> None:
+    """Have an SError pend at vCPU 0, once (api.rst, 4.32 KVM_SET_VCPU_EVENTS)."""
+    events = abi.ffi.new("struct kvm_vcpu_events *")
+    ioctl(LOCAL, machine.vcpus[0].fd, abi.GET_VCPU_EVENTS, events)
+    events.serror_pending = 1
+    ioctl(LOCAL, machine.vcpus[0].fd, abi.SET_VCPU_EVENTS, events)

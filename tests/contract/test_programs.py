@@ -2,8 +2,10 @@
 
 import pytest
 
-from tests.contract.programs import ALL
+from tests.contract import programs, run_control
 from tests.fakes.assembler import assemble
+
+ALL = programs.ALL | run_control.ALL
 
 
 @pytest.mark.parametrize("name", ALL)

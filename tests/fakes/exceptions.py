@@ -22,9 +22,13 @@ IL: Final = 1 << 25
 UNKNOWN: Final = 0x00 << 26 | IL
 SVC: Final = 0x15 << 26 | IL
 BRK: Final = 0x3C << 26 | IL
+ILLEGAL: Final = 0x0E << 26 | IL
+SERROR: Final = 0x2F << 26 | IL
 _LOWER_IABT: Final = 0x20
 _LOWER_DABT: Final = 0x24
 _EXTERNAL: Final = 0x10
+_IRQ_VECTOR: Final = 0x80
+SERROR_VECTOR: Final = 0x180
 _SPSR_SS: Final = 1 << 21
 
 _KEPT: Final = 0xF140_0000  # NZCV, DIT, PAN
@@ -38,8 +42,18 @@ def _offset(pstate: PSTATE) -> int:
     return 0x200 if pstate.SP else 0x000
 
 
-def enter(registers: RegisterFile, *, back: int, esr: int | None, far: int | None = None) -> None:
-    """Take an exception that returns to *back*; without an ESR it is an IRQ."""
+def enter(
+    registers: RegisterFile,
+    *,
+    back: int,
+    esr: int | None,
+    far: int | None = None,
+    vector: int = 0,
+) -> None:
+    """Take an exception that returns to *back*; without an ESR it is an IRQ.
+
+    *vector* is the offset of its kind among the four of its origin; 0 is a synchronous one.
+    """
     old = registers.pstate
     sctlr = SCTLR(registers.get(SCTLR_EL1))
     new = old & _KEPT | _MASKED_EL1H
@@ -53,7 +67,8 @@ def enter(registers: RegisterFile, *, back: int, esr: int | None, far: int | Non
         registers.set(ESR_EL1, esr)
     if far is not None:
         registers.set(FAR_EL1, far)
-    registers.set(PC, registers.get(VBAR_EL1) + _offset(old) + (0x80 if esr is None else 0))
+    kind = _IRQ_VECTOR if esr is None else vector
+    registers.set(PC, registers.get(VBAR_EL1) + _offset(old) + kind)
     registers.set(CPSR, new)
 
 

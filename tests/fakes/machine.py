@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gdbstub.aarch64.registers import PC
 from gdbstub.errors import MachineError
 from gdbstub.machine import (
+    TIMED_OUT,
     Capabilities,
     DebugExit,
     DebugRegisters,
@@ -36,6 +37,9 @@ Load = Callable[["FakeMachine"], None]
 
 BREAKPOINT_SLOTS: Final = 6
 WATCHPOINT_SLOTS: Final = 4
+
+#: Turns that stand for ``RunMode.limit``, whatever it is: a run is the same each time.
+LIMIT: Final = 160
 
 
 class Unattended:
@@ -219,8 +223,9 @@ class FakeMachine:
         exits: list[Exit] = []
         courses = dict(modes)
         for index, course in courses.items():
-            self._vcpus[index].arm(course.debug or self.armed)
+            self._vcpus[index].arm(course.comparators(self.armed))
         self._holder = None
+        turns = dict.fromkeys(courses, 0)
         while not exits and not self._stopping:
             idle = True
             for index in courses:
@@ -229,13 +234,16 @@ class FakeMachine:
                     continue
                 idle = False
                 exit = vcpu.turn(step=courses[index].step)
+                turns[index] = 0 if exit else turns[index] + 1
+                if courses[index].limit is not None and turns[index] == LIMIT:
+                    exit, turns[index] = DebugExit(index, TIMED_OUT), 0
                 if exit is not None:
                     self._exits[type(exit).__name__] += 1
                 if isinstance(exit, SystemEvent):
                     return [*exits, exit]
                 if isinstance(exit, DebugExit) and (go := self.listener.debug_exit(exit)):
-                    if go.debug != courses[index].debug:
-                        vcpu.arm(go.debug or self.armed)
+                    if go[1:3] != courses[index][1:3]:
+                        vcpu.arm(go.comparators(self.armed))
                     courses[index] = go
                 elif exit is not None:
                     exits.append(exit)
@@ -243,7 +251,7 @@ class FakeMachine:
                 with self._state:
                     self._state.wait_for(lambda: self._stopping)
         for index, course in courses.items():
-            if course.debug is not None:
+            if course[1:3] != (None, None):
                 self._vcpus[index].arm(self.armed)
         return exits
 
@@ -267,3 +275,8 @@ def fake_machine(
 def pend_irq(machine: FakeMachine, level: bool, vcpu: int = 0) -> None:
     """Have an IRQ pend at a vCPU, or pend no more."""
     machine.vcpus[vcpu].irq = level
+
+
+def pend_serror(machine: FakeMachine) -> None:
+    """Have an SError pend at vCPU 0, once."""
+    machine.vcpus[0].serror = True

@@ -47,6 +47,9 @@ class FakeVcpu:
         self.power = Power.OFF if index else Power.ON
         #: An interrupt that stays pending; taken when PSTATE.I lets it.
         self.irq = False
+        #: An SError that pends once; taken when PSTATE.A lets it.
+        self.serror = False
+        self._called = False
         self._hvc = hvc
         self._ram = ram
         self._clock = clock
@@ -84,15 +87,19 @@ class FakeVcpu:
 
     def turn(self, *, step: bool) -> Exit | None:
         """Execute for a while, or one instruction: the exit that ended it, if one did."""
+        self._called = False
         try:
             if step:
                 return self._instruction(step=True)
             # A device may have an interrupt pend at any instruction.
-            if not self._comparators.armed and not self.irq and self._device is None:
+            looked_at = self._comparators.armed or self._device is not None
+            if not (looked_at or self.irq or self.serror or self._illegal()):
                 return self._handle(self._engine.execute(_TURN), exits=self._comparators.exits)
             for _ in range(_SLOW_TURN):
                 if (exit := self._instruction(step=False)) or self.power is Power.OFF:
                     return exit
+                if self._called:
+                    break  # a call of the hypervisor ends a turn, whatever is armed
         except EngineError as error:
             return RunFailure(self.index, str(error))
         return None
@@ -107,8 +114,21 @@ class FakeVcpu:
                 return None
             exceptions.leak_step(engine.registers)
             return self._debug_exit(stepped(trapped=False, exclusive=False))
+        if self.serror and not pstate.A:
+            self.serror = False
+            vector = exceptions.SERROR_VECTOR
+            exceptions.enter(engine.registers, back=pc, esr=exceptions.SERROR, vector=vector)
+            if not step:
+                return None
+            exceptions.leak_step(engine.registers)
+            return self._debug_exit(stepped(trapped=False, exclusive=False))
         if comparators.breaks_at(pc, pstate.EL):
             return self._debug_exit(at_breakpoint())
+        if pstate.IL:
+            exceptions.enter(engine.registers, back=pc, esr=exceptions.ILLEGAL)
+            if not step:
+                return None
+            return self._debug_exit(stepped(trapped=False, exclusive=False))
         word = engine.word()
         exclusive = word & _EXCLUSIVE[0] == _EXCLUSIVE[1] and not word & _ORDERED_ONLY
         if comparators.watching:
@@ -127,6 +147,10 @@ class FakeVcpu:
             loaded = exclusive and bool(word & _LOAD)
             return self._debug_exit(stepped(trapped=trapped, exclusive=loaded))
         return exit
+
+    def _illegal(self) -> bool:
+        """Return True if PSTATE.IL is set, which Unicorn does not know."""
+        return bool(self._engine.registers.pstate.IL)
 
     def _debug_exit(self, esr: ESR, far: int = 0) -> DebugExit:
         return DebugExit(self.index, esr, far)
@@ -154,6 +178,7 @@ class FakeVcpu:
                 exceptions.enter(registers, back=registers.pc, esr=exceptions.UNKNOWN)
             case Cause.HVC:
                 registers.set(PC, registers.pc + 4)
+                self._called = True
                 if (event := self._hvc(self)) is not None:
                     return SystemEvent(self.index, event)
             case Cause.FETCH:

@@ -140,9 +140,10 @@ def test_all_registers_at_once() -> None:
     assert len(whole) == 2 * sum(row.size for row in GENERAL)
     changed = b"11" * 8 + whole[16:-8] + b"22222222"
     assert stage.send(b"G" + changed) == b"$OK#9a"
+    # What the others stand for depends on it.
     assert stage.target.calls == [
-        ("write", 1, "x0", b"\x11" * 8),
         ("write", 1, "cpsr", b"\x22" * 4),
+        ("write", 1, "x0", b"\x11" * 8),
     ]
     assert stage.send(b"g")[1:-3] == changed
     # A short one ends where a register does.

@@ -17,5 +17,6 @@ FOUND: Final[Mapping[int, str]] = {
     132: "breakpoint-on-watched-access: the watchpoint's hit is lost",
     373: "breakpoint-in-patched-sequence: IndexError on the vCPU's thread",
     435: "watch-on-store-exclusive: a step over the store loses the watchpoint's hit",
+    2849: "two-kinds-at-one-address: a hit prints again as another vCPU's stop is told first",
     1247: "breakpoint-in-patched-sequence: IndexError on the vCPU's thread",
 }

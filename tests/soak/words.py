@@ -246,6 +246,11 @@ def store_exclusive(
     return Line(word, f"{name} w{status}, {registers}, [{x(rn)}]", access=access)
 
 
+def is_store_exclusive(line: Line) -> bool:
+    """Return True if the line is one that ``store_exclusive`` makes."""
+    return line.word & 0x3FC0_0000 == 0x0800_0000
+
+
 def is_load_exclusive(line: Line) -> bool:
     """Whether the line is one that ``load_exclusive`` makes."""
     return line.word & 0x3FC0_0000 == 0x0840_0000

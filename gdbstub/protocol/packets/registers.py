@@ -29,22 +29,24 @@ def write_all(client: ClientState, data: bytes) -> bytes:
     """``G XX…``: write the general registers, from the first as far as it goes (GDB manual, E.2).
 
     Only values that differ are written: a client sends back all that it read, also values that the
-    target would refuse, and zeros for registers that are unavailable.
+    target would refuse, and zeros for registers that are unavailable. Registers that others depend
+    on are written first.
     """
     at = 0
-    changes: list[tuple[Register, bytes]] = []
+    values: list[tuple[Register, bytes]] = []
     for row in client.general_registers:
         if at == len(data):
             break
         value = data[at : (at := at + row.size)]
         if len(value) != row.size:
             raise PacketError("register data ends within a register")
-        if _read(client, (row,)) not in (value.hex().encode(), b"xx" * row.size):
-            changes.append((row, value))
+        values.append((row, value))
     if at < len(data):
         raise PacketError("more register data than registers")
-    for row, value in changes:
-        client.target.write_register(client.general, row, value)
+    values.sort(key=lambda each: not each[0].leads)
+    for row, value in values:
+        if _read(client, (row,)) not in (value.hex().encode(), b"xx" * row.size):
+            client.target.write_register(client.general, row, value)
     return b"OK"
 
 

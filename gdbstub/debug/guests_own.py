@@ -1,0 +1,45 @@
+"""Comparators of the guest's own, which KVM hides while any of a debugger's are in use.
+
+It reads registers. Source: Arm ARM D2.8 "Breakpoint exceptions", D2.9 "Watchpoint exceptions".
+"""
+
+from typing import Final
+
+from gdbstub.aarch64.registers import MDSCR_EL1, SYSTEM_REGISTERS
+from gdbstub.aarch64.sysreg import DBGBCR, DBGWCR, MDSCR
+from gdbstub.machine import DebugRegisters, Machine
+
+_SLOTS: Final = 16
+
+
+class GuestsOwn:
+    """Comparators that the guest of one vCPU has set up for itself."""
+
+    def __init__(self, machine: Machine, index: int) -> None:
+        """Serve the vCPU with this *index* until the machine is reset."""
+        self._vcpu = machine.vcpus[index]
+        had = machine.system_registers
+        rows = SYSTEM_REGISTERS
+        pairs = [
+            [(rows[f"DBG{kind}CR{n}_EL1"], rows[f"DBG{kind}VR{n}_EL1"]) for n in range(_SLOTS)]
+            for kind in "BW"
+        ]
+        self._breakpoints, self._watchpoints = (
+            [(control, value) for control, value in kind if control in had] for kind in pairs
+        )
+
+    def enabled(self) -> bool:
+        """Return True if the guest has its comparators switched on (MDSCR_EL1.MDE)."""
+        return bool(MDSCR(self._vcpu.get(MDSCR_EL1)).MDE)
+
+    def comparators(self) -> DebugRegisters:
+        """Return those that are set, but for linked ones, which depend on their slots."""
+        if not self.enabled():
+            return DebugRegisters()
+        get = self._vcpu.get
+        breakpoints = ((DBGBCR(get(control)), value) for control, value in self._breakpoints)
+        watchpoints = ((DBGWCR(get(control)), value) for control, value in self._watchpoints)
+        return DebugRegisters(
+            tuple((row, get(value)) for row, value in breakpoints if row.E and not row.BT),
+            tuple((row, get(value)) for row, value in watchpoints if row.E and not row.WT),
+        )

@@ -1,0 +1,143 @@
+"""Exception vectors that are not there: comparators for them, and the stop where one is hit.
+
+A fault whose vector cannot be fetched is followed by the fault of that fetch, at the same vector,
+for ever, and each overwrites what the first one has saved. Bare metal has no vectors at first,
+and VBAR_EL1 is 0; a kernel that boots has none for its first instructions.
+
+A comparator that is set on such a vector stops the vCPU there. A CPU need not compare before it
+fetches (Arm ARM D1.3.5.5 puts the Instruction Abort first): what comes round is then found by the
+time that it takes, by its last fault. A single step that may be an exception has VBAR_EL1 set to
+where there is code, for as long as it takes.
+"""
+
+from typing import Final
+
+from gdbstub.aarch64.exceptions import CLASSES, CLASSES_WITH_FAR, vector
+from gdbstub.aarch64.permissions import permissions
+from gdbstub.aarch64.registers import (
+    CPSR,
+    ELR_EL1,
+    ESR_EL1,
+    FAR_EL1,
+    PC,
+    SP_EL1,
+    VBAR_EL1,
+    X,
+)
+from gdbstub.aarch64.sysreg import ESR, PSTATE
+from gdbstub.debug.breakpoints import Breakpoints
+from gdbstub.errors import MemoryFault
+from gdbstub.machine import Machine
+from gdbstub.target import Stopped
+
+_WORD: Final = 4
+_TABLE: Final = 0x800  # size and alignment of the vectors
+_EL1H: Final = 0x200
+#: Offsets of the synchronous vectors for EL1h and for 64-bit EL0.
+_SYNCHRONOUS: Final = (_EL1H, 0x400)
+_IRQ: Final = 0x080
+#: Names of an origin's other kinds, by their distance from its synchronous one.
+_OTHERS: Final = {_IRQ: "an IRQ", 0x180: "an SError", 0x100: "an FIQ"}
+_KINDS: Final = 0x200
+#: The most values of VBAR_EL1 that are known to be good. Linux has a few.
+_GOOD: Final = 8
+
+
+class VectorGuard:
+    """The exception vectors of one vCPU, as far as they are not there."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        index: int,
+        breakpoints: Breakpoints,
+        aarch32_el1: bool,
+    ) -> None:
+        """Serve the vCPU with this *index* until the machine is reset."""
+        self._machine = machine
+        self._index = index
+        self._vcpu = machine.vcpus[index]
+        self._memory = breakpoints.memory.live
+        self._aarch32_el1 = aarch32_el1
+        # Values of VBAR_EL1 with vectors. They are looked at once: a guest keeps them.
+        self._good: set[int] = set()
+        #: Address of an instruction that was stepped last, while there were no vectors.
+        self.near = 0
+        # None: not known.
+        self._places: tuple[int, ...] | None = None
+
+    def forget(self) -> None:
+        """Look again, where VBAR_EL1 may have changed: the vCPU has run, or written it."""
+        self._places = None
+
+    def look(self) -> None:
+        """Look again for vectors that were missing: the client may have put them there."""
+        if self._places:
+            self._places = None
+
+    def places(self) -> tuple[int, ...]:
+        """Return the vectors that cannot be fetched, the likeliest first; none if all can."""
+        if self._places is None:
+            self._places = self._find()
+        return self._places
+
+    def _find(self) -> tuple[int, ...]:
+        if self._aarch32_el1:
+            return ()
+        vbar = self._vcpu.get(VBAR_EL1)
+        if vbar in self._good:
+            return ()
+        if self._executes(vbar + _EL1H):
+            if len(self._good) >= _GOOD:
+                self._good.clear()
+            self._good.add(vbar)
+            return ()
+        here = vector(PSTATE(self._vcpu.get(CPSR)))
+        offsets = (here, *_SYNCHRONOUS, here + _IRQ)
+        return tuple(dict.fromkeys(vbar + offset for offset in offsets))
+
+    def table(self, pc: int) -> int | None:
+        """Return a value for VBAR_EL1 during a step at *pc*; None if none is found.
+
+        There is code at it, which is not to be executed, and not that which is stepped.
+        """
+        get = self._vcpu.get
+        for near in (pc, self.near, get(X[30]), get(SP_EL1), get(ELR_EL1)):
+            table = near & -_TABLE
+            if table == pc & -_TABLE:
+                table ^= _TABLE
+            if self._executes(table + _EL1H):
+                self.near = near
+                return table
+        return None
+
+    def _executes(self, gva: int) -> bool:
+        """Return True if EL1 can fetch an instruction at *gva*."""
+        walk = self._memory.walk(self._index, gva)
+        if walk.mapping is None or not permissions(walk).el1_executes:
+            return False
+        try:
+            return len(self._machine.read_memory(walk.mapping.ipa, _WORD)) == _WORD
+        except MemoryFault:
+            return False
+
+    def stop(self) -> Stopped | None:
+        """Return the stop of a vCPU that is at a vector that is not there; None if it is at none.
+
+        Nothing is executed there, so what the exception has saved is still there to be read.
+        """
+        places = self.places()
+        if not places or (pc := self._vcpu.get(PC)) not in places:
+            return None
+        get = self._vcpu.get
+        offset = (pc - get(VBAR_EL1)) % _KINDS
+        text = f"vCPU {self._index} took an exception that has no vector: "
+        if offset in _OTHERS:
+            text += _OTHERS[offset]
+        else:
+            esr = ESR(get(ESR_EL1))
+            text += f"{CLASSES.get(esr.EC, f'class {esr.EC:#x}')}, ESR_EL1 {esr:#x}"
+            if esr.EC in CLASSES_WITH_FAR:
+                text += f", FAR_EL1 {get(FAR_EL1):#x}"
+        text += f", ELR_EL1 {get(ELR_EL1):#x}. Nothing can be executed at {pc:#x}: "
+        return Stopped(self._index + 1, text=text + "set VBAR_EL1, or map what it names")

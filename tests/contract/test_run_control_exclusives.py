@@ -1,0 +1,266 @@
+"""Load-exclusive and store-exclusive: sequences get on whatever is in them, a step is a step."""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from gdbstub.aarch64.registers import PC, X
+from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
+from tests.contract.client import Client
+from tests.contract.conftest import Start
+from tests.contract.programs import ADDS, DATA, Program, at
+from tests.contract.run_control import (
+    ADDS_AND_PATCHES_IT,
+    ADDS_FIVE_TIMES,
+    ADDS_ONCE,
+    HW,
+    NEVER,
+    SAYS_HI,
+    STOPS,
+    SW,
+    TAKES_ONCE,
+    TRIES_FROM_AFAR,
+    X1_IS_3,
+    put,
+)
+
+Begin = Callable[[Program], Client]
+NOP = 0xD503201F
+LDR = 0xB9400001  # ldr w1, [x0]
+
+
+@pytest.fixture
+def begin(start: Start) -> Begin:
+    def make(program: Program) -> Client:
+        client = Client(start(program).machine)
+        # A store to a page that was only read is a fault to the hypervisor: it fails for that.
+        client.machine.write_memory(DATA, bytes(8))
+        return client
+
+    return make
+
+
+def word(client: Client) -> int:
+    return int.from_bytes(client.machine.read_memory(DATA, 4), "little")
+
+
+# Several breakpoints in one sequence, none of which is to stop.
+
+
+@pytest.mark.parametrize("kinds", [*itertools.product((SW, HW), repeat=2)], ids=str)
+@pytest.mark.parametrize("lines", [*itertools.combinations(range(1, 6), 2)], ids=str)
+def test_two_breakpoints_that_do_not_stop_let_a_sequence_get_to_its_end(
+    begin: Begin,
+    lines: tuple[int, int],
+    kinds: tuple[BreakpointKind, BreakpointKind],
+) -> None:
+    client = begin(ADDS)
+    for line, kind in zip(lines, kinds, strict=True):
+        put(client, kind, at(line), NEVER)
+    put(client, HW, at(6))
+    assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+    assert (client.pc(1), word(client)) == (at(6), 1)
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+@pytest.mark.parametrize(
+    "action", [Action.CONTINUE, Range(at(0), at(6))], ids=["continue", "range"]
+)
+def test_a_breakpoint_on_each_instruction_lets_a_sequence_get_to_its_end(
+    begin: Begin, kind: BreakpointKind, action: Action | Range
+) -> None:
+    client = begin(ADDS)
+    for line in range(1, 5):
+        put(client, kind, at(line), NEVER)
+    put(client, SW, at(6))
+    client.resume({1: action})
+    assert (client.pc(1), word(client)) == (at(6), 1)
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+@pytest.mark.parametrize("line", [3, 4, 5])
+def test_a_condition_in_a_sequence_is_asked_of_the_registers_at_its_place(
+    begin: Begin, kind: BreakpointKind, line: int
+) -> None:
+    """Beside others that do not stop; what is told is as if they were not there."""
+    client = begin(ADDS_FIVE_TIMES)
+    for other in {2, 3, 4} - {line}:
+        put(client, SW, at(other), NEVER)
+    put(client, kind, at(line), X1_IS_3)
+    assert client.go() == Stopped(1, stop=STOPS[kind])
+    # Line 3 makes it 3 of the 2 that was loaded.
+    assert (client.pc(1), client.x(1, 1)) == (at(line), 3)
+    assert client.x(1, 5) == (2 if line == 3 else 3)
+    assert word(client) == (3 if line == 3 or line == 5 else 2)
+
+
+@pytest.mark.parametrize("kinds", [(SW, SW), (HW, SW), (SW, HW), (HW, HW)], ids=str)
+def test_commands_in_a_sequence_print_and_the_guest_gets_on(
+    begin: Begin, kinds: tuple[BreakpointKind, BreakpointKind]
+) -> None:
+    client = begin(ADDS_FIVE_TIMES)
+    put(client, kinds[0], at(2), SAYS_HI)
+    put(client, kinds[1], at(4), NEVER)
+    put(client, HW, at(8))
+    assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+    assert (client.pc(1), word(client)) == (at(8), 5)
+    # Each try prints: hardware may let a store fail without a reason, and a host's interrupt does.
+    printed = client.target.take_output()
+    assert printed == b"hi\n" * (printed.count(b"\n"))
+    assert 5 <= printed.count(b"\n") < 10
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+def test_a_sequence_that_is_left_before_its_store_goes_on_there(
+    begin: Begin, kind: BreakpointKind
+) -> None:
+    for free in True, False:
+        client = begin(TAKES_ONCE)
+        client.machine.write_memory(DATA, bytes([0 if free else 7, 0, 0, 0]))
+        for line in range(2, 5):
+            put(client, kind, at(line), NEVER)
+        put(client, SW, at(6))
+        assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+        assert (client.pc(1), word(client)) == (at(6), 1 if free else 7)
+        if free:
+            assert client.x(1, 2) == 0
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+@pytest.mark.parametrize("lines", [(2,), (2, 3)], ids=str)
+def test_a_sequence_is_tried_again_from_anywhere(
+    begin: Begin, kind: BreakpointKind, lines: tuple[int, ...]
+) -> None:
+    client = begin(TRIES_FROM_AFAR)
+    for line in lines:
+        put(client, kind, at(line), NEVER)
+    put(client, SW, at(9))
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+    assert (client.pc(1), word(client)) == (at(9), 1)
+
+
+# One instruction.
+
+
+def test_a_step_of_a_store_exclusive_that_fails_ends_behind_it(begin: Begin) -> None:
+    client = begin(ADDS_ONCE)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(X[0], DATA)
+    vcpu.set(PC, at(3))
+    assert client.resume({1: Action.STEP}) == Stopped(1)
+    assert (client.pc(1), client.x(1, 2), client.x(1, 4)) == (at(4), 1, 0)
+    assert word(client) == 0
+
+
+def test_a_step_of_a_store_exclusive_that_is_tried_again_ends_behind_it(begin: Begin) -> None:
+    client = begin(ADDS)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(X[0], DATA)
+    vcpu.set(PC, at(3))
+    assert client.resume({1: Action.STEP}) == Stopped(1)
+    assert (client.pc(1), client.x(1, 2), word(client)) == (at(4), 1, 0)
+    assert client.x(1, 1) == 0, "nothing else was executed"
+
+
+@pytest.mark.parametrize("program", [ADDS, ADDS_ONCE], ids=["loop", "once"])
+def test_a_step_of_a_store_exclusive_to_a_watched_word_ends_behind_it_or_at_the_watchpoint(
+    begin: Begin, program: Program
+) -> None:
+    """Hardware may check the watchpoint of a store that fails, and need not."""
+    client = begin(program)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(X[0], DATA)
+    vcpu.set(PC, at(3))
+    client.target.insert(1, BreakpointKind.WRITE, DATA, 4)
+    report = client.resume({1: Action.STEP})
+    assert (client.pc(1), report.stop) in (
+        (at(4), StopReason.PLAIN),
+        (at(3), StopReason.WATCH),
+    )
+    assert (client.x(1, 4), word(client)) == (0, 0)
+
+
+def test_a_step_of_a_load_exclusive_is_one(begin: Begin) -> None:
+    client = begin(ADDS)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(X[0], DATA)
+    vcpu.set(PC, at(1))
+    for line in 2, 3, 4:
+        assert client.resume({1: Action.STEP}) == Stopped(1)
+        assert client.pc(1) == at(line)
+    assert word(client) == 0
+
+
+def test_a_client_that_steps_over_a_watchpoint_on_a_lock_sees_its_change_and_no_more(
+    begin: Begin,
+) -> None:
+    client = begin(ADDS_ONCE)
+    client.target.insert(1, BreakpointKind.WRITE, DATA, 4)
+    report = client.go()
+    assert (report.stop, client.pc(1)) == (StopReason.WATCH, at(3))
+    client.step_over(1, BreakpointKind.WRITE, DATA, 4)
+    assert client.x(1, 4) == 0
+
+
+# Ranges.
+
+
+@pytest.mark.parametrize("line", [0, 1])
+@pytest.mark.parametrize("end", [4, 5, 7])
+def test_a_range_over_a_sequence_that_is_tried_once_succeeds(
+    begin: Begin, line: int, end: int
+) -> None:
+    client = begin(ADDS_ONCE)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(X[0], DATA)
+    vcpu.set(PC, at(line))
+    assert client.resume({1: Range(at(0), at(end))}) == Stopped(1)
+    assert (client.pc(1), client.x(1, 2), word(client)) == (at(end), 0, 1)
+
+
+def test_a_range_over_a_lock_takes_it(begin: Begin) -> None:
+    client = begin(TAKES_ONCE)
+    assert client.resume({1: Range(at(0), at(6))}) == Stopped(1)
+    assert (client.pc(1), client.x(1, 2), word(client)) == (at(6), 0, 1)
+
+
+def test_a_range_that_ends_within_a_sequence_ends_there(begin: Begin) -> None:
+    client = begin(ADDS_ONCE)
+    assert client.resume({1: Range(at(0), at(2))}) == Stopped(1)
+    assert client.pc(1) in (at(2), at(4)), "as the client asked, or behind what cannot be broken"
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+def test_a_breakpoint_in_a_sequence_stops_a_range_at_its_first_lap(
+    begin: Begin, kind: BreakpointKind
+) -> None:
+    client = begin(ADDS_ONCE)
+    put(client, kind, at(2))
+    assert client.resume({1: Range(at(0), at(7))}) == Stopped(1, stop=STOPS[kind])
+    assert client.pc(1) == at(2)
+
+
+# Text that changes.
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+@pytest.mark.parametrize(
+    ("line", "new"), [(3, NOP), (1, LDR)], ids=["the store goes", "the load goes"]
+)
+def test_a_sequence_that_is_changed_under_a_breakpoint_is_one_no_more(
+    begin: Begin, kind: BreakpointKind, line: int, new: int
+) -> None:
+    client = begin(ADDS_AND_PATCHES_IT)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(X[3], at(line))
+    vcpu.set(X[4], new)
+    put(client, kind, at(2), NEVER)
+    put(client, SW, at(14))
+    if line == 1:
+        # Without its load, its store fails: it must not be tried again. So may the first one.
+        client.machine.write_memory(at(4), NOP.to_bytes(4, "little"))
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+    assert client.pc(1) == at(14)
+    assert word(client) == 1 or (line == 1 and word(client) == 0)
+    assert client.x(1, 1) == word(client) + 1
