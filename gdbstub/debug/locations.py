@@ -16,8 +16,9 @@ from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.debug.address_spaces import AddressSpace, is_upper, space_of
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.patch_sites import AROUND, BEFORE, is_patch_site
+from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine, unchanged
+from gdbstub.machine import Machine
 
 if TYPE_CHECKING:
     from gdbstub.debug.guest_exception import SavedState

@@ -20,8 +20,9 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR, TCR
 from gdbstub.debug.caches import Cache, Caches, Content
+from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine, Vcpu, unchanged
+from gdbstub.machine import Machine, Vcpu
 from gdbstub.swbp import SoftwareBreakpoints
 
 _TOP: Final = 1 << 64
