@@ -1,7 +1,9 @@
 """Software breakpoints: BRK patches in guest RAM, keyed by physical address.
 
-A request is a record. RAM changes only in ``apply`` and ``withdraw``, so that the removing
-and inserting that GDB does around every stop costs nothing. Addresses are not translated here.
+``debug/placement.py`` decides at each resume where a BRK may be, by the translations that
+``debug/locations.py`` finds; this module writes them, and the original words back. RAM changes in
+``apply`` and ``withdraw``, and for one BRK in ``remove_temporarily`` and ``reinsert``. Reads and
+writes of a client pass through ``mask`` and ``write_through``, which hide the BRKs.
 """
 
 import logging
@@ -36,11 +38,7 @@ class PatchableMemory(Protocol):
 
 
 class SoftwareBreakpoints:
-    """Requests of a client, and the BRKs in RAM that serve them.
-
-    One virtual address (``gva``) may stand for several physical ones (``ipa``): requested again
-    after the guest has switched its tables, it has a BRK at both. Removing it removes both.
-    """
+    """BRKs that are wanted, by address and physical place, and those that are in RAM."""
 
     def __init__(self, ram: PatchableMemory) -> None:
         """Begin without requests."""

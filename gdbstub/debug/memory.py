@@ -147,7 +147,7 @@ class VirtualMemory:
         return decoded[1]
 
     def regime(self, index: int) -> Regime:
-        """Return the translation regime that a vCPU is in, read once until ``forget``."""
+        """Return the translation regime that a vCPU is in, read once until that runs."""
         return self._regime(index)
 
     def kernels(self) -> list[int]:

@@ -1,6 +1,7 @@
 """Classification of debug exits: a stop to report, the guest's own exception, or to step over.
 
-It runs on the thread of the vCPU that exits. It reads that vCPU and RAM, and writes neither.
+It runs on the thread of the vCPU that exits. It reads that vCPU and RAM. It
+writes the vCPU only to undo the abort of a return to a breakpoint.
 """
 
 import logging
