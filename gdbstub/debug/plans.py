@@ -249,7 +249,7 @@ class VcpuPlans:
                 self._steps.code_may_have_changed()
         stop = None
         while stop is None:
-            stop, exit = yield from self._classified(exit)
+            stop, exit = yield from self._classified(exit, alone=True)
         return stop
 
     def step_range(self, range_: Range) -> ThreadPlan:
@@ -289,9 +289,12 @@ class VcpuPlans:
                 return Stopped(self._index + 1)
 
     def _classified(
-        self, exit: DebugExit
+        self, exit: DebugExit, *, alone: bool = False
     ) -> Generator[RunMode, DebugExit, tuple[Stopped | None, DebugExit]]:
-        """Return the stop that *exit* comes to, or None and the exit of what was stepped over."""
+        """Return the stop that *exit* comes to, or None and the exit of what was stepped over.
+
+        *alone*: that is one instruction, even if it begins an exclusive sequence.
+        """
         pc = self._vcpu.get(PC)
         unasked = exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc)
         if unasked or timed_out(exit) or exit.esr.EC == EC.STEP_LOWER:
@@ -305,7 +308,7 @@ class VcpuPlans:
                 return stop or Stopped(self._index + 1), exit
             case Disposition.STEP_OVER:
                 word = self._steps.word_at(pc)
-                exit = yield from self._step_over.breakpoint(exit)
+                exit = yield from self._step_over.breakpoint(exit, alone=alone)
                 if not keeps_code(word):
                     self._steps.code_may_have_changed()
                 return None, exit

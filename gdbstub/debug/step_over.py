@@ -67,17 +67,18 @@ class StepOver:
         #: failed.
         self.loads: dict[int, ExclusiveSequence] = {}
 
-    def breakpoint(self, exit: DebugExit) -> SubPlan:
+    def breakpoint(self, exit: DebugExit, *, alone: bool = False) -> SubPlan:
         """Execute the instruction whose breakpoint or watchpoint caused *exit*.
 
-        Where that is cut short, the vCPU is still at the breakpoint.
+        If that begins an exclusive sequence, run all of it, unless the instruction is asked for
+        *alone*. Where that is cut short, the vCPU is still at the breakpoint.
 
         Raises:
             Met: a breakpoint further on in an exclusive sequence stops.
         """
         pc = self._classified = self._vcpu.get(PC)
         try:
-            done = yield from self._execute(exit, pc)
+            done = yield from self._execute(exit, pc, alone)
         except CutShort:
             if (here := self._vcpu.get(PC)) in (pc, self._classified):
                 self._classifier.set_still_at(self._index, here)
@@ -91,7 +92,7 @@ class StepOver:
         """Execute the instruction at *pc* in spite of a comparator there that nobody asked for."""
         return (yield from self._steps.instruction(self._mode(pc, None, hidden=False)))
 
-    def _execute(self, exit: DebugExit, pc: int) -> SubPlan:
+    def _execute(self, exit: DebugExit, pc: int, alone: bool) -> SubPlan:
         """Execute the instruction at *pc*."""
         steps, ipa = self._steps, self._classifier.patch(self._index, pc)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc):
@@ -99,7 +100,7 @@ class StepOver:
             return (yield from steps.instruction(self._mode(pc, exit, hidden=True)))
         word_at = steps.words_around(pc)
         sequence = exclusive_sequence(pc, word_at)
-        if sequence is not None and sequence.load == pc:
+        if sequence is not None and sequence.load == pc and not alone:
             return (yield from self.sequence(sequence))
         if sequence is not None:
             self.loads[sequence.load] = sequence

@@ -258,14 +258,18 @@ class VcpuSteps:
         armed = self._breakpoints.armed.breakpoints
         # The vCPU executes nothing outside, so comparators of a client are needed inside only.
         places = {breakpoint_at(at) for at in inside if at not in without} if armed else ()
-        ends = dict.fromkeys(breakpoint_at(gva) for gva in (*exits, fault))
+        # Not where the sequence's own code lies at the vector's address: it would end there.
+        vectors = [at for at in (fault, fault + stepping.SERROR) if at not in inside]
+        ends = dict.fromkeys(map(breakpoint_at, exits))
+        if fault in vectors:
+            ends[breakpoint_at(fault)] = None
         requested = [pair for pair in armed if pair in places]
         spare = self.breakpoint_slots - len(ends) - len(requested)
         if spare < 0:
             return (yield from self.instruction(STEP))
         masked = PSTATE(pstate, I=1, F=1)
         if not pstate.A:
-            if spare:
+            if spare and fault + stepping.SERROR in vectors:
                 ends[breakpoint_at(fault + stepping.SERROR)] = None
             else:
                 masked = PSTATE(masked, A=1)

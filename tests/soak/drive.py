@@ -24,7 +24,7 @@ from tests.contract.recorder import StopRecorder
 from tests.soak.blocks import FAILED
 from tests.soak.case import Case, Request
 from tests.soak.known import KNOWN, RANGE_ENDS_EARLY, STEP_IN_SEQUENCE, sequences
-from tests.soak.program import TEMPORARY
+from tests.soak.program import TEMPORARY, Place, groups
 from tests.soak.state import unseen
 from tests.soak.words import ZR, Access, Flow, Line, is_load_exclusive, is_store_exclusive
 
@@ -107,6 +107,14 @@ class Driver:
         # Behind a load-exclusive, and not behind its store.
         self._begun = {self._program.addresses[place] for place in inside} - {
             gva for gva, placed in self._program.lines.items() if is_load_exclusive(placed.line)
+        }
+        # What a failed one leads to tells of it later.
+        self._begun |= {
+            self._program.addresses[Place(vcpu, group.number, number)]
+            for vcpu, body in enumerate(case.program.bodies)
+            for group in groups(body)
+            if group.kind == "exclusive_once"
+            for number in range(2, len(group.lines))
         }
         judged = {inside[r.place] for r in case.requests if r.place and r.place in inside}
         addresses = case.program.addresses

@@ -18,17 +18,7 @@ RANGE_ENDS_EARLY: Final = "range-ends-behind-a-false-condition"
 #: So does a step in an exclusive sequence with one in it or behind it, but anywhere.
 STEP_IN_SEQUENCE: Final = "step-from-a-false-condition-in-a-sequence"
 
-KNOWN: Final[Mapping[str, str]] = {
-    "breakpoint-on-watched-access": "B1",
-    "two-kinds-at-one-address": "B2",
-    "two-breakpoints-in-one-sequence": "B3",
-    "store-exclusive-without-retry": "B4, B5",
-    "watch-on-store-exclusive": "B4",
-    "breakpoint-in-patched-sequence": "B7",
-    "vectors-in-text": "B9",
-    STEP_IN_SEQUENCE: "B4",
-    RANGE_ENDS_EARLY: "none: a client asks for the rest of the range again",
-}
+KNOWN: Final[Mapping[str, str]] = {}
 
 
 def without(case: Case, kinds: Iterable[str]) -> Case:
