@@ -82,11 +82,15 @@ class StopClassifier:
         self._still_at: dict[int, tuple[int, int]] = {}
         # By vCPU: PC of the watchpoint hit that was its last exit to be classified.
         self._watched_at: dict[int, int] = {}
+        # By vCPU: PC and stack pointer of a hit whose commands have printed, and whose stop is not
+        # reported yet. It is hit again if another vCPU's stop is reported first.
+        self._printed_at: dict[int, tuple[int, int]] = {}
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
     def reported(self, vcpu: int) -> None:
         """Note that a client was told of this vCPU's last stop."""
+        self._printed_at.pop(vcpu, None)
         if vcpu in self._at_alias:
             self.set_still_at(vcpu, self._at_alias.pop(vcpu))
 
@@ -128,6 +132,7 @@ class StopClassifier:
     def breakpoints_removed(self) -> None:
         """Forget which vCPUs are still at a breakpoint, because all breakpoints are removed."""
         self._still_at.clear()
+        self._printed_at.clear()
         self._at_alias.clear()
         self._watched_at.clear()
 
@@ -213,13 +218,20 @@ class StopClassifier:
         Of several *kinds* that stop, the first is reported.
         """
         context = _Context(self, index)
+        # Only one of several can print where another one stops.
+        here = (pc, self._stack(index)) if len(kinds) > 1 else None
+        prints = here is None or self._printed_at.pop(index, None) != here
+        printed = not prints
         stop: Stopped | Disposition = Disposition.STEP_OVER
         for kind in kinds:
             stops, output = self.breakpoints.conditions.evaluate(kind, pc, context)
             if stops and stop is Disposition.STEP_OVER:
                 stop = Stopped(index + 1, stop=_STOPS[kind])
-            if output:
+            if output and prints:
                 self._printed(output)
+                printed = True
+        if printed and here and isinstance(stop, Stopped):
+            self._printed_at[index] = here
         return stop
 
     def accessed(self, index: int) -> range | None:
