@@ -18,7 +18,7 @@ from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
 from gdbstub.hwbp import Elsewhere
-from gdbstub.machine import DebugExit, Machine, Vcpu
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, Vcpu
 from gdbstub.swbp import BRK_COMMENT
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
@@ -85,6 +85,8 @@ class StopClassifier:
         # By vCPU: PC and stack pointer of a hit whose commands have printed, and whose stop is not
         # reported yet. It is hit again if another vCPU's stop is reported first.
         self._printed_at: dict[int, tuple[int, int]] = {}
+        # vCPUs on which comparators of the guest's own have been armed beside ours.
+        self._copied: set[int] = set()
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
@@ -119,6 +121,11 @@ class StopClassifier:
     def _stack(self, vcpu: int) -> int:
         own = self.machine.vcpus[vcpu]
         return own.get(stack_pointer(PSTATE(own.get(CPSR))))
+
+    def copy_guests(self, vcpu: int, own: DebugRegisters) -> None:
+        """Note that comparators of the guest's *own* are armed on the vCPU beside ours."""
+        if own.breakpoints or own.watchpoints:
+            self._copied.add(vcpu)
 
     def take_watched(self, vcpu: int) -> bool:
         """Return True, once, if the vCPU is where its last stop was a watchpoint's."""
@@ -252,7 +259,8 @@ class StopClassifier:
         not have taken it, and gets on (Arm ARM D2.4 "Enabling debug exceptions").
         """
         if not self._guest_uses(exit):
-            return _unexplained(exit)
+            # A copy of the guest's that was armed beside ours, and that it has taken back since.
+            return Disposition.STEP_OVER if exit.vcpu in self._copied else _unexplained(exit)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._is_guests(exit.vcpu):
             return Disposition.STEP_OVER  # it has been taken back since it was armed beside ours
         enabled = self._enabled(self.machine.vcpus[exit.vcpu])
