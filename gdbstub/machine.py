@@ -9,11 +9,12 @@ fit. Addresses are intermediate physical ones (``ipa``), which a guest calls phy
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from gdbstub.aarch64.sysreg import ESR
 from gdbstub.architecture import Register
-from gdbstub.errors import MemoryFault
+
+Value = TypeVar("Value", bound=tuple[object, ...])
 
 
 class Power(Enum):
@@ -47,42 +48,36 @@ class DebugExit(NamedTuple):
 TIMED_OUT: Final = ESR(0)
 
 
+def _distinct(cls: type[Value]) -> type[Value]:
+    """Make a value of *cls* differ from one of another class with the same members."""
+
+    def equal(self: Value, other: object) -> bool:
+        return type(self) is type(other) and tuple.__eq__(self, other)
+
+    methods = {
+        "__eq__": equal,
+        "__ne__": lambda *both: not equal(*both),
+        "__hash__": tuple.__hash__,
+    }
+    for name, method in methods.items():
+        setattr(cls, name, method)
+    return cls
+
+
+@_distinct
 class SystemEvent(NamedTuple):
     """A guest's request to the whole machine; no vCPU can run until a reset."""
 
     vcpu: int
     kind: SystemEventKind
 
-    def __eq__(self, other: object) -> bool:
-        """Return True for an equal value of this class: a tuple would equal any other."""
-        return isinstance(other, SystemEvent) and tuple(self) == tuple(other)
 
-    def __ne__(self, other: object) -> bool:
-        """Return the opposite of ``==``."""
-        return not self == other
-
-    def __hash__(self) -> int:
-        """Return a hash that fits ``==``."""
-        return hash(tuple(self))
-
-
+@_distinct
 class RunFailure(NamedTuple):
     """A vCPU that cannot run; ``why`` is for a person."""
 
     vcpu: int
     why: str
-
-    def __eq__(self, other: object) -> bool:
-        """Return True for an equal value of this class: a tuple would equal any other."""
-        return isinstance(other, RunFailure) and tuple(self) == tuple(other)
-
-    def __ne__(self, other: object) -> bool:
-        """Return the opposite of ``==``."""
-        return not self == other
-
-    def __hash__(self) -> int:
-        """Return a hash that fits ``==``."""
-        return hash(tuple(self))
 
 
 Exit = DebugExit | SystemEvent | RunFailure
@@ -391,27 +386,3 @@ def described(machine: Machine) -> Described | None:
 def counted(machine: Machine) -> Counted | None:
     """Return the counters of *machine*, if it offers any."""
     return machine.capabilities.counts
-
-
-def unchanged(machine: Machine, words: Sequence[tuple[int, bytes]]) -> Callable[[], bool]:
-    """Return a function that is True while RAM holds all *words*: an ``ipa`` and 8 bytes each.
-
-    It uses the machine's own comparison, or else reads each word.
-
-    Raises:
-        MemoryFault: no RAM at one of them.
-    """
-    if (comparison := machine.capabilities.comparison) is not None:
-        return comparison.unchanged(words)
-
-    read = machine.read_memory
-    for ipa, data in words:
-        read(ipa, len(data))  # raises where there is no RAM
-
-    def compare() -> bool:
-        try:
-            return all(read(ipa, len(data)) == data for ipa, data in words)
-        except MemoryFault:  # a memory error of the host
-            return False
-
-    return compare

@@ -1,14 +1,21 @@
 """Software breakpoints: BRK patches in guest RAM, keyed by physical address.
 
-A request is a record. RAM changes only in ``apply`` and ``withdraw``, so that the removing
-and inserting that GDB does around every stop costs nothing. Addresses are not translated here.
+``debug/placement.py`` decides at each resume where a BRK may be, by the translations that
+``debug/locations.py`` finds; this module writes them, and the original words back. RAM changes in
+``apply`` and ``withdraw``, and for one BRK in ``remove_temporarily`` and ``reinsert``. Reads and
+writes of a client pass through ``mask`` and ``write_through``, which hide the BRKs.
 """
 
+import logging
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Collection
 from itertools import islice
 from typing import Final, Protocol
+
+from gdbstub.errors import MemoryFault
+
+_log = logging.getLogger(__name__)
 
 #: ``BRK #0xdb9``: an immediate that no kernel uses (arch/arm64/include/asm/brk-imm.h).
 BRK_COMMENT: Final = 0xDB9
@@ -31,11 +38,7 @@ class PatchableMemory(Protocol):
 
 
 class SoftwareBreakpoints:
-    """Requests of a client, and the BRKs in RAM that serve them.
-
-    One virtual address (``gva``) may stand for several physical ones (``ipa``): requested again
-    after the guest has switched its tables, it has a BRK at both. Removing it removes both.
-    """
+    """BRKs that are wanted, by address and physical place, and those that are in RAM."""
 
     def __init__(self, ram: PatchableMemory) -> None:
         """Begin without requests."""
@@ -90,10 +93,8 @@ class SoftwareBreakpoints:
         for ipa in self._due.union(oldest):
             if ipa not in self._wanted:
                 changed |= self._restore(ipa)
-            elif not self.owns(ipa):
-                self._keep_original(ipa, self._ram.read_memory(ipa, 4))
-                self._ram.write_memory(ipa, BRK)
-                changed = True
+            else:
+                changed |= self._insert(ipa)
         self._due.clear()
         return changed
 
@@ -178,6 +179,19 @@ class SoftwareBreakpoints:
             insort(self._ordered, ipa)
         self._patches[ipa] = word
 
+    def _insert(self, ipa: int) -> bool:
+        """Make RAM hold a BRK at *ipa*; True if it did not. A page that is broken has none."""
+        try:
+            if self.owns(ipa):
+                return False
+            original = self._ram.read_memory(ipa, 4)
+            self._ram.write_memory(ipa, BRK)
+        except MemoryFault as fault:
+            _log.warning("no breakpoint can be inserted at physical %#x: %s", ipa, fault)
+            return False
+        self._keep_original(ipa, original)
+        return True
+
     def _restore(self, ipa: int) -> bool:
         """Drop the patch at *ipa*; True if its original word had to be written."""
         original = self._patches.pop(ipa, None)
@@ -185,9 +199,12 @@ class SoftwareBreakpoints:
         if original is None:
             return False
         del self._ordered[bisect_left(self._ordered, ipa)]
-        if self._ram.read_memory(ipa, 4) != BRK:
-            return False  # the guest has written over it: its word stands
-        self._ram.write_memory(ipa, original)
+        try:
+            if self._ram.read_memory(ipa, 4) != BRK:
+                return False  # the guest has written over it: its word stands
+            self._ram.write_memory(ipa, original)
+        except MemoryFault as fault:  # the other BRKs must go all the same
+            _log.warning("the breakpoint at physical %#x is lost: %s", ipa, fault)
         return True
 
 

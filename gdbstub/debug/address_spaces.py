@@ -51,8 +51,7 @@ def unreachable(regime: Regime, gva: int) -> str:
         return "it is in the first page, which a kernel never maps"
     upper, tcr = is_upper(gva), regime.tcr
     bits = 64 - (tcr.T1SZ if upper else tcr.T0SZ)
-    top = 56 if (tcr.TBI1 if upper else tcr.TBI0) else 64  # a branch drops a tag
-    ones = (1 << max(0, top - bits)) - 1
+    ones = (1 << 64 - bits) - 1  # also with TBI: a program counter has no tag
     if gva >> bits & ones != (ones if upper else 0):
         return f"it is no address of {bits} bits: a program counter cannot hold it"
     return ""

@@ -9,17 +9,25 @@ from collections.abc import Iterable
 from typing import Final
 
 from gdbstub.aarch64.comparators import canonical
-from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import WordAt
-from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, VBAR_EL1, X
+from gdbstub.aarch64.registers import CPSR, MDSCR_EL1
 from gdbstub.aarch64.sysreg import MDSCR, PSTATE
 from gdbstub.agent import Clauses, ConditionTable
 from gdbstub.debug.address_spaces import is_upper, space_of, unreachable
 from gdbstub.debug.caches import Caches, Content
-from gdbstub.debug.guest_exception import SavedState, undo_fetch_abort
 from gdbstub.debug.locations import BreakpointRequest, Location, Locator
 from gdbstub.debug.memory import VirtualMemory
-from gdbstub.debug.placement import EMPTY, Placement, Preference, Served, Service, obstacle, place
+from gdbstub.debug.placement import (
+    EMPTY,
+    NOT_SERVED,
+    Placement,
+    Preference,
+    Served,
+    Service,
+    obstacle,
+    place,
+)
+from gdbstub.debug.return_vectors import ReturnVectors
 from gdbstub.errors import MemoryFault, NoSlot, PacketError
 from gdbstub.hwbp import Elsewhere, HardwareBreakpoints, Watchpoint
 from gdbstub.machine import DebugRegisters, Machine
@@ -29,7 +37,6 @@ from gdbstub.target import BreakpointKind
 _log = logging.getLogger(__name__)
 
 _TOP: Final = 1 << 64
-_LINK: Final = X[30]
 SOFTWARE, HARDWARE = BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE
 
 #: A request that no resume has come for yet.
@@ -51,6 +58,7 @@ class Breakpoints:
         self.armed = DebugRegisters()
         self.memory = VirtualMemory(machine, self._software, caches)
         self._locator = Locator(machine, self.memory, caches)
+        self._returns = ReturnVectors(machine, self._locator)
         self._requests: dict[int, BreakpointRequest] = {}  # software breakpoints, by address
         self._locations: dict[int, list[Location]] = {}  # those that are known, by address
         self._placement = EMPTY
@@ -73,9 +81,10 @@ class Breakpoints:
         if kind is SOFTWARE:
             self._insert_software(vcpu, gva)
         else:
+            stood = kind is HARDWARE and HARDWARE in self._hardware.kinds_at(gva)
             self._hardware.insert(kind, gva, length)
             self._changed = True
-            if kind is HARDWARE and len(self._needed()) > self._machine.breakpoint_slots:
+            if kind is HARDWARE and not stood and self._too_many():
                 self._hardware.remove(kind, gva, length)
                 raise self._no_slot()
 
@@ -83,10 +92,12 @@ class Breakpoints:
         if gva & 3:
             raise PacketError(f"{gva:#x} is no place for an instruction")
         gva %= _TOP
-        if why := unreachable(self.memory.regime(vcpu), gva):
-            raise MemoryFault(f"no breakpoint at {gva:#x}: {why}")
         request = self._requests.get(gva) or BreakpointRequest(gva, vcpu)
-        returned_to = self._vector(request, vcpu)
+        why = unreachable(self.memory.regime(vcpu), gva)
+        if why and not self._locator.permissions(request, vcpu).executes:
+            raise MemoryFault(f"no breakpoint at {gva:#x}: {why}")
+        self._refresh()
+        returned_to = self._returns.find(request, vcpu)
         # A client that takes it back and asks again, all at one stop, means the same request.
         if not request.removed:
             self._locator.bind(request, vcpu)
@@ -94,36 +105,11 @@ class Breakpoints:
         if not request.removed or request.vector != returned_to:
             self._changed = True
         request.vector = returned_to
-        if self.served(gva).service is not Service.BRK:
-            self._locations.pop(gva, None)
-            self._admit(request)
+        self._admit(request)
         request.removed = False
+        for ipa in self.served(gva).ipas:
+            self._software.insert(gva, ipa)  # the guest may have written over it meanwhile
         self._requests[gva] = request
-
-    def _vector(self, request: BreakpointRequest, vcpu: int) -> int | None:
-        """Find the exception vector that a return to *request* leads to, if one is expected.
-
-        A client that calls a function of the guest has it return to a breakpoint (GDB: to the
-        entry point of the program), where nothing may be that can be executed. The return is
-        met at the vector of the Instruction Abort then.
-
-        Raises:
-            MemoryFault: there is no vector that could be executed, either.
-        """
-        own = self._machine.vcpus[vcpu]
-        pstate = PSTATE(own.get(CPSR))
-        if pstate.nRW or own.get(_LINK) != request.gva:
-            return None
-        may = self._locator.executes(request, vcpu, pstate.EL)
-        if may:
-            return None
-        at = own.get(VBAR_EL1) + vector(pstate)
-        if not self._locator.executes(BreakpointRequest(at, vcpu), vcpu, 1):
-            raise MemoryFault(
-                f"no breakpoint at {request.gva:#x}: nothing can execute there, and the guest has "
-                f"no exception vector at {at:#x} where its return could be met"
-            )
-        return at
 
     def _admit(self, request: BreakpointRequest) -> None:
         """Make sure that *request*, if a BRK cannot serve it, gets a comparator.
@@ -134,7 +120,7 @@ class Breakpoints:
         request.needs_comparator = bool(obstacle(request, self._find(request)))
         if not request.needs_comparator:
             return
-        if len(self._needed(request)) > self._machine.breakpoint_slots:
+        if self._too_many(request):
             raise self._no_slot()
 
     def _find(self, request: BreakpointRequest) -> list[Location]:
@@ -144,14 +130,18 @@ class Breakpoints:
             found = self._locations[request.gva] = self._locator.find(request)
         return found
 
-    def _needed(self, *more: BreakpointRequest) -> set[int]:
-        """List the addresses that must have a comparator: no BRK can serve them."""
-        requests = [each for each in self._requests.values() if not each.removed]
-        return self._hardware.addresses | {
-            canonical(each.gva if each.vector is None else each.vector)
-            for each in (*requests, *more)
-            if each.needs_comparator
-        }
+    def _too_many(self, *more: BreakpointRequest) -> bool:
+        """Return True if more comparators are needed than there are.
+
+        Requests that have none now, since others took all, do not count again.
+        """
+        standing = [
+            each
+            for each in self._requests.values()
+            if not each.removed and self.served(each.gva).why != NOT_SERVED
+        ]
+        needed = {each.comparator for each in (*standing, *more) if each.needs_comparator}
+        return len(self._hardware.addresses | needed) > self._machine.breakpoint_slots
 
     def _no_slot(self) -> NoSlot:
         slots = self._machine.breakpoint_slots
@@ -187,20 +177,26 @@ class Breakpoints:
             del self._requests[request.gva]
             self._locations.pop(request.gva, None)
             self._changed = True
-        if self._requests and not self._locator.current():
-            self._locator.begin()
-            self._locations.clear()
-            self._changed = True
+        if self._requests:
+            self._refresh()
         if self._changed:
             self._place()
-        for request in self._compared.values():
-            if request.vector is not None:
-                request.before = SavedState.of(self._machine.vcpus[request.vcpu])
+        self._returns.resuming()
         if self._software.apply():
             self._caches.invalidate(Content.BREAKPOINTS)
         self._arm(
             self._hardware.registers(enabled=bool(self._software), more=self._placement.comparators)
         )
+
+    def _refresh(self) -> None:
+        """Forget the locations if something that they were found by has changed."""
+        preferred = self._placement.preferred
+        if preferred and self._preference is Preference.AUTO and self._guest_uses_comparators():
+            self._changed = True
+        if self._locations and not self._locator.current():
+            self._locator.begin()
+            self._locations.clear()
+            self._changed = True
 
     def _place(self) -> None:
         """Decide anew what serves each software breakpoint."""
@@ -231,11 +227,11 @@ class Breakpoints:
             self._warn(gva, served)
         self._placement = placement
         self._compared = {
-            canonical(gva if request.vector is None else request.vector): request
+            canonical(gva): self._requests[gva]
             for gva, served in placement.served.items()
-            if served.service in (Service.COMPARATOR, Service.VECTOR)
-            for request in (self._requests[gva],)
+            if served.service is Service.COMPARATOR
         }
+        self._returns.use(placement.vectors, self._requests)
 
     def _warn(self, gva: int, served: Served) -> None:
         if served.service is not Service.NONE:
@@ -298,7 +294,8 @@ class Breakpoints:
 
     def comparator_at(self, pc: int) -> bool:
         """Return True if a breakpoint comparator of ours is armed at *pc*."""
-        return bool(self._hardware.kinds_at(pc)) or canonical(pc) in self._compared
+        at = canonical(pc)
+        return bool(self._hardware.kinds_at(pc)) or at in self._compared or pc in self._returns
 
     def kinds_at(self, vcpu: int, pc: int) -> tuple[BreakpointKind, ...]:
         """Return the kinds of breakpoint that a vCPU at *pc* is at, whatever serves them.
@@ -306,9 +303,18 @@ class Breakpoints:
         SOFTWARE comes first: a client drops a hardware stop where it knows of none.
         """
         kinds = set(self._hardware.kinds_at(pc))
-        if self.places(pc) or self._is_at(vcpu, pc):
+        if self._is_at_brk(vcpu, pc) or self._is_at(vcpu, pc):
             kinds.add(SOFTWARE)
         return tuple(sorted(kinds))
+
+    def _is_at_brk(self, vcpu: int, pc: int) -> bool:
+        """Return True if a vCPU at *pc* is at the place of a BRK that was asked for there."""
+        if not (places := self.places(pc)):
+            return False
+        try:
+            return self.memory.live.translate(vcpu, pc).ipa in places
+        except MemoryFault:
+            return False
 
     def _is_at(self, vcpu: int, pc: int) -> bool:
         """Return True if a comparator at *pc* serves a request of the space that a vCPU is in.
@@ -316,7 +322,7 @@ class Breakpoints:
         A request of one process is met in another that has the same page there.
         """
         request = self._compared.get(canonical(pc))
-        if request is None or request.vector is not None or request.removed:
+        if request is None or request.removed:
             return False
         if is_upper(pc) or not request.spaces:
             return True
@@ -329,16 +335,8 @@ class Breakpoints:
             return False
 
     def returned(self, vcpu: int, pc: int) -> bool:
-        """Undo the abort that a vCPU has taken to the vector *pc* by returning to a breakpoint.
-
-        Returns False if there is none: ``undo_fetch_abort``.
-        """
-        request = self._compared.get(canonical(pc))
-        if request is None or request.vector is None:
-            return False
-        # A kernel may have gone on with the call on another vCPU, of which nothing was noted.
-        before = request.before if vcpu == request.vcpu else None
-        return undo_fetch_abort(self._machine.vcpus[vcpu], request.gva, before)
+        """Undo the abort of a return to a breakpoint: see ``ReturnVectors.undo``."""
+        return self._returns.undo(vcpu, pc)
 
     def compared(self, gva: int) -> tuple[BreakpointKind, ...]:
         """Return the kinds of breakpoint at *gva* that a comparator serves."""

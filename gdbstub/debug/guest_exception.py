@@ -1,4 +1,4 @@
-"""Reinjection of a debug exception that is the guest's own.
+"""Reinjection of a debug exception that is the guest's own, and the undoing of a fetch abort.
 
 KVM cannot inject debug exceptions, so the registers are written as hardware would have written
 them. ``aarch64/exceptions.py`` computes their values.

@@ -8,15 +8,17 @@ register that chose the tables; it knows by one comparison of RAM that none has.
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from gdbstub.aarch64.comparators import canonical
 from gdbstub.aarch64.mmu import Regime, walk
-from gdbstub.aarch64.permissions import Permissions, permissions
+from gdbstub.aarch64.permissions import NONE, Permissions, permissions
 from gdbstub.aarch64.registers import CPSR, SPSR_EL1
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.debug.address_spaces import AddressSpace, is_upper, space_of
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.patch_sites import AROUND, BEFORE, is_patch_site
+from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine, unchanged
+from gdbstub.machine import Machine
 
 if TYPE_CHECKING:
     from gdbstub.debug.guest_exception import SavedState
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _TOP: Final = 1 << 64
 #: In place of registers: locations are known to be old.
 _STALE: Final = ("stale",)
+_NO_SPACE: Final = "asked for in no address space"
+_NOT_RUNNING: Final = "its process does not run"
 #: The end of the addresses that AArch32 code can be at.
 _AARCH32_END: Final = 1 << 32
 
@@ -47,6 +51,8 @@ class BreakpointRequest:
         self.el = 1
         #: The exception vector that a return to ``gva`` leads to, where nothing can execute there.
         self.vector = vector
+        #: True if another level can execute at ``gva``, so that it is to be served there, too.
+        self.executable = False
         #: The registers that the abort at ``vector`` overwrites, as they were at the last resume.
         self.before: SavedState | None = None
         #: The physical addresses that were found last.
@@ -56,10 +62,16 @@ class BreakpointRequest:
         #: True after z0, until the next resume: a client that asks again means the same request.
         self.removed = False
 
+    @property
+    def comparator(self) -> int:
+        """Canonical address of the comparator that serves it where no BRK can."""
+        returned = self.vector is not None and not self.executable
+        return canonical(self.vector if self.vector is not None and returned else self.gva)
+
     def forget(self) -> None:
-        """Forget all but the address: the guest starts over."""
+        """Forget all but the address, and that it was a physical one: the guest starts over."""
         self.spaces = set()
-        self.flat = self.aarch32 = False
+        self.aarch32 = False
         self.vector = None
         self.ipas = frozenset()
 
@@ -84,6 +96,10 @@ class Translations(Protocol):
 
     def regime(self, vcpu: int) -> Regime:
         """Return the regime that a vCPU is in now."""
+        ...
+
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        """Read RAM with our BRKs hidden, short at its end."""
         ...
 
     def kernels(self) -> Sequence[int]:
@@ -153,14 +169,16 @@ class Locator:
                 self._regimes[space] = regime
         request.el = PSTATE(self._machine.vcpus[vcpu].get(CPSR)).EL
 
-    def _executes_aarch32(self, vcpu: int) -> bool:
-        """Return True if the process that a vCPU is in executes A32 code."""
+    def _executes_aarch32(self, vcpu: int) -> bool | None:
+        """Return True if the process that a vCPU is in executes A32 code; None if unknown."""
         own = self._machine.vcpus[vcpu]
         pstate = PSTATE(own.get(CPSR))
+        if not pstate.nRW and pstate.EL == 1:
+            # The saved state is the process's, unless the kernel itself was interrupted since.
+            pstate = PSTATE(own.get(SPSR_EL1))
         if pstate.nRW:
             return True
-        # At EL1, the saved state is that of the process which the kernel was entered from.
-        return pstate.EL == 1 and bool(PSTATE(own.get(SPSR_EL1)).nRW)
+        return None if pstate.EL else False
 
     def find(self, request: BreakpointRequest) -> list[Location]:
         """Find the locations of *request* now: none where its address is not mapped."""
@@ -168,15 +186,15 @@ class Locator:
             self._looked = self._look()
         looked = self._find_upper if is_upper(request.gva) else self._find_lower
         found = [location for location in looked(request) if location.ipa is not None]
-        request.ipas = frozenset(location.ipa for location in found if location.ipa is not None)
+        known = [each for each in found if each.obstacle not in (_NO_SPACE, _NOT_RUNNING)]
+        if known:  # else it keeps those of before: another run of a program has the same pages
+            request.ipas = frozenset(each.ipa for each in known if each.ipa is not None)
         return found
 
-    def executes(self, request: BreakpointRequest, vcpu: int, el: int) -> bool:
-        """Return True if a vCPU at exception level *el* can execute at *request* now."""
-        may = self._walk(request, self._translations.regime(vcpu))
-        return may.ipa is not None and (
-            may.permissions.el1_executes if el else may.permissions.el0_executes
-        )
+    def permissions(self, request: BreakpointRequest, vcpu: int) -> Permissions:
+        """Return the permissions at *request* by a vCPU's tables; none where no RAM is mapped."""
+        found = self._walk(request, self._translations.regime(vcpu))
+        return NONE if found.ipa is None else found.permissions
 
     def _find_upper(self, request: BreakpointRequest) -> Iterator[Location]:
         """Look in the kernels' tables that it was asked for in, or else in those of now."""
@@ -209,29 +227,31 @@ class Locator:
         vcpus = range(len(self._machine.vcpus))
         regimes = [self._translations.regime(each) for each in vcpus]
         now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
+        tables = {space.table for space in now}
         if request.gva < _AARCH32_END and not self._low:
             self._low, self._looked = True, self._look()
         for space in request.spaces:
             if space in now:
                 self._regimes[space] = regimes[now[space]]
                 if request.gva < _AARCH32_END:
-                    request.aarch32 = self._executes_aarch32(now[space])
-            # Tables of a process that no vCPU is in: its end would have cleared the way there.
-            if regime := self._regimes.get(space):
-                yield self._lower(request, regime)
+                    known = self._executes_aarch32(now[space])
+                    request.aarch32 = request.aarch32 if known is None else known
+                yield self._lower(request, regimes[now[space]])
+            elif (regime := self._regimes.get(space)) and space.table not in tables:
+                # It may have ended, and its tables be those of another process.
+                yield self._lower(request, regime)._replace(obstacle=_NOT_RUNNING)
         if request.spaces:
             return
         regime = regimes[request.vcpu]
         if not regime.sctlr.M:
             location = self._walk(request, regime)
-            request.flat = request.flat or location.ipa is not None
-            yield location
+            yield location if request.flat else location._replace(obstacle=_NO_SPACE)
             return
         location = self._walk(request, regime)
         if request.flat and location.ipa == request.gva:
             yield location  # mapped one to one: it is the place that was meant
         elif location.ipa is not None:
-            yield location._replace(obstacle="asked for in no address space")
+            yield location._replace(obstacle=_NO_SPACE)
 
     def _lower(self, request: BreakpointRequest, regime: Regime) -> Location:
         location = self._walk(request, regime)
@@ -264,11 +284,12 @@ class Locator:
 
     def _text(self, ipa: int) -> bytes:
         """Read the word at *ipa* and those beside it; nothing where *ipa* is not in RAM."""
+        read = self._translations.read_physical
         try:
-            return self._machine.read_memory(ipa - BEFORE, AROUND)
+            around = read(ipa - BEFORE, AROUND)
         except MemoryFault:
             try:
-                here = self._machine.read_memory(ipa, AROUND - BEFORE)
+                around = bytes(BEFORE) + read(ipa, AROUND - BEFORE)
             except MemoryFault:
                 return b""
-            return bytes(BEFORE) + here
+        return around if len(around) >= BEFORE + 4 else b""

@@ -20,8 +20,9 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR, TCR
 from gdbstub.debug.caches import Cache, Caches, Content
+from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine, Vcpu, unchanged
+from gdbstub.machine import Machine, Vcpu
 from gdbstub.swbp import SoftwareBreakpoints
 
 _TOP: Final = 1 << 64
@@ -146,7 +147,7 @@ class VirtualMemory:
         return decoded[1]
 
     def regime(self, index: int) -> Regime:
-        """Return the translation regime that a vCPU is in, read once until ``forget``."""
+        """Return the translation regime that a vCPU is in, read once until that runs."""
         return self._regime(index)
 
     def kernels(self) -> list[int]:
@@ -155,7 +156,7 @@ class VirtualMemory:
 
     def _note_kernel(self, vcpu: Vcpu, regime: Regime) -> None:
         ttbr1 = regime.ttbr1 & _BADDR
-        if self._kernels and self._kernels[-1] == ttbr1:
+        if len(self._kernels) == 1 and self._kernels[0] == ttbr1:
             return
         pstate = PSTATE(vcpu.get(CPSR))
         if pstate.EL != 1:

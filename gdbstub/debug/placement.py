@@ -44,9 +44,15 @@ class Placement(NamedTuple):
 
     served: dict[int, Served]
     comparators: tuple[int, ...]
+    #: Pairs of an exception vector that has a comparator, and the request that returns lead from.
+    vectors: tuple[tuple[int, int], ...] = ()
+    #: True if a request has a comparator that a BRK could serve as well.
+    preferred: bool = False
 
 
 EMPTY: Final = Placement({}, ())
+#: The end of the reason why nothing serves a request.
+NOT_SERVED: Final = "and no comparator is free"
 
 
 def place(
@@ -66,34 +72,48 @@ def place(
     served: dict[int, Served] = {}
     comparators: list[int] = []
 
-    def compare(gva: int, why: str, vector: int | None = None) -> bool:
-        at = gva if vector is None else vector
-        if at not in comparators and canonical(at) not in taken:
+    def extra(at: int) -> bool:
+        at = canonical(at)
+        if at not in comparators and at not in taken:
             if len(comparators) + len(taken) >= slots:
                 return False
             comparators.append(at)
+        return True
+
+    def compare(gva: int, why: str, vector: int | None = None) -> bool:
+        if not extra(gva if vector is None else vector):
+            return False
         served[gva] = Served(Service.COMPARATOR if vector is None else Service.VECTOR, why)
         return True
 
+    preferred = False
     rest: list[tuple[int, BreakpointRequest]] = []
     for number, request in enumerate(requests):
         if why := obstacle(request, locations[request.gva]):
-            if not compare(request.gva, why, request.vector):
-                served[request.gva] = Served(Service.NONE, f"{why}, and no comparator is free")
+            if not compare(request.gva, why, None if request.executable else request.vector):
+                served[request.gva] = Served(Service.NONE, f"{why}, {NOT_SERVED}")
         else:
             rest.append((number, request))
     for _, request in sorted(rest, key=lambda each: (_rank(locations[each[1].gva]), each[0])):
         found = locations[request.gva]
         why = _better(found, preference)
-        if not (why and compare(request.gva, why)):
+        if why and compare(request.gva, why):
+            preferred = True
+        else:
             ipas = frozenset(location.ipa for location in found if location.ipa is not None)
             served[request.gva] = Served(Service.BRK, why and f"{why}, no comparator free", ipas)
-    return Placement(served, tuple(comparators))
+    vectors = [
+        (request.vector, request.gva)
+        for request in requests
+        if request.vector is not None and (not request.executable or extra(request.vector))
+        if served[request.gva].service is not Service.NONE
+    ]
+    return Placement(served, tuple(comparators), tuple(vectors), preferred)
 
 
 def obstacle(request: BreakpointRequest, found: Sequence[Location]) -> str:
     """Say why a BRK cannot serve *request*; empty if it can."""
-    if request.vector is not None:
+    if request.vector is not None and not request.executable:
         return "returned to, and not executable"
     if not found:
         return "not mapped"

@@ -129,6 +129,7 @@ class VcpuPlans:
         hides = bool(armed.breakpoints or armed.watchpoints) and self._guests.enabled()
         while True:
             own = self._guests.comparators() if hides else _NONE
+            self._classifier.copy_guests(self._index, own)
             loads = self._step_over.loads
             place = () if until is None else (until.pc,)
             mode = RUN

@@ -258,9 +258,12 @@ class RunControl:
         event = RunEvent.STOPPED
         if self.state is not RunState.ENDING:
             self.report, event = self._conclude(exits)
-        self.state = _after(self.state, event)
         if left:
-            self._strip()
+            try:
+                self._strip()
+            except StubError as error:  # the guest must go on, or be there for the next client
+                _log.error("breakpoints may be left in the guest: %s", error)
+        self.state = _after(self.state, event)
         if self.state is RunState.ALONE:
             self._run_alone()
             return None
@@ -298,7 +301,12 @@ class RunControl:
     def _system_event(self, event: SystemEvent) -> tuple[Report, RunEvent]:
         match event.kind:
             case SystemEventKind.RESET if machine := resettable(self._machine):
-                self._start_over(machine)
+                try:
+                    self._start_over(machine)
+                except StubError as error:
+                    _log.error("the guest has reset itself and cannot be started over: %s", error)
+                    self._owner.at_end()
+                    return Exited(1), RunEvent.ENDED
                 return self.report, RunEvent.REBOOTED
             case SystemEventKind.SHUTDOWN | SystemEventKind.RESET:
                 self._owner.at_end()

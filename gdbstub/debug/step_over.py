@@ -154,6 +154,7 @@ class StepOver:
         watchpoints = self._watchpoints(watched)
         if hidden or (watched and watchpoints == armed.watchpoints):
             more = self._guests.comparators()
+            self._classifier.copy_guests(self._index, more)
             room = self._machine.breakpoint_slots - len(breakpoints)
             own = [pair for pair in more.breakpoints if pair[1] != here[1]]
             # With any comparator in use KVM hides the guest's; this one is off.

@@ -1,6 +1,7 @@
 """Classification of debug exits: a stop to report, the guest's own exception, or to step over.
 
-It runs on the thread of the vCPU that exits. It reads that vCPU and RAM, and writes neither.
+It runs on the thread of the vCPU that exits. It reads that vCPU and RAM. It
+writes the vCPU only to undo the abort of a return to a breakpoint.
 """
 
 import logging
@@ -17,7 +18,7 @@ from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
 from gdbstub.hwbp import Elsewhere
-from gdbstub.machine import DebugExit, Machine, Vcpu
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, Vcpu
 from gdbstub.swbp import BRK_COMMENT
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
@@ -79,17 +80,19 @@ class StopClassifier:
         # classified and the instruction has not been executed. A vCPU that has been elsewhere
         # meanwhile hits it again. So does a handler that comes by first: its stack pointer differs.
         self._still_at: dict[int, tuple[int, int]] = {}
-        # By vCPU: where commands have been obeyed at a hit that another breakpoint there stops for.
-        # It is hit again if the client is told of another vCPU's stop first.
-        self._obeyed_at: dict[int, tuple[int, int]] = {}
         # By vCPU: PC of the watchpoint hit that was its last exit to be classified.
         self._watched_at: dict[int, int] = {}
+        # By vCPU: PC and stack pointer of a hit whose commands have printed, and whose stop is not
+        # reported yet. It is hit again if another vCPU's stop is reported first.
+        self._printed_at: dict[int, tuple[int, int]] = {}
+        # vCPUs on which comparators of the guest's own have been armed beside ours.
+        self._copied: set[int] = set()
         self._printed = printed
         self._stepped = [Stopped(index + 1) for index in range(len(machine.vcpus))]
 
     def reported(self, vcpu: int) -> None:
         """Note that a client was told of this vCPU's last stop."""
-        self._obeyed_at.pop(vcpu, None)
+        self._printed_at.pop(vcpu, None)
         if vcpu in self._at_alias:
             self.set_still_at(vcpu, self._at_alias.pop(vcpu))
 
@@ -119,6 +122,11 @@ class StopClassifier:
         own = self.machine.vcpus[vcpu]
         return own.get(stack_pointer(PSTATE(own.get(CPSR))))
 
+    def copy_guests(self, vcpu: int, own: DebugRegisters) -> None:
+        """Note that comparators of the guest's *own* are armed on the vCPU beside ours."""
+        if own.breakpoints or own.watchpoints:
+            self._copied.add(vcpu)
+
     def take_watched(self, vcpu: int) -> bool:
         """Return True, once, if the vCPU is where its last stop was a watchpoint's."""
         at = self._watched_at.pop(vcpu, None)
@@ -131,9 +139,9 @@ class StopClassifier:
     def breakpoints_removed(self) -> None:
         """Forget which vCPUs are still at a breakpoint, because all breakpoints are removed."""
         self._still_at.clear()
+        self._printed_at.clear()
         self._at_alias.clear()
         self._watched_at.clear()
-        self._obeyed_at.clear()
 
     def reset(self) -> None:
         """Forget everything about the guest, because it starts over."""
@@ -217,19 +225,20 @@ class StopClassifier:
         Of several *kinds* that stop, the first is reported.
         """
         context = _Context(self, index)
-        here = pc, self._stack(index)
-        obeyed = self._obeyed_at.pop(index, None) == here
-        printed = b""
+        # Only one of several can print where another one stops.
+        here = (pc, self._stack(index)) if len(kinds) > 1 else None
+        prints = here is None or self._printed_at.pop(index, None) != here
+        printed = not prints
         stop: Stopped | Disposition = Disposition.STEP_OVER
         for kind in kinds:
             stops, output = self.breakpoints.conditions.evaluate(kind, pc, context)
             if stops and stop is Disposition.STEP_OVER:
                 stop = Stopped(index + 1, stop=_STOPS[kind])
-            printed += output
-        if printed and not obeyed:
-            self._printed(printed)
-        if printed and stop is not Disposition.STEP_OVER:
-            self._obeyed_at[index] = here
+            if output and prints:
+                self._printed(output)
+                printed = True
+        if printed and here and isinstance(stop, Stopped):
+            self._printed_at[index] = here
         return stop
 
     def accessed(self, index: int) -> range | None:
@@ -250,7 +259,8 @@ class StopClassifier:
         not have taken it, and gets on (Arm ARM D2.4 "Enabling debug exceptions").
         """
         if not self._guest_uses(exit):
-            return _unexplained(exit)
+            # A copy of the guest's that was armed beside ours, and that it has taken back since.
+            return Disposition.STEP_OVER if exit.vcpu in self._copied else _unexplained(exit)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._is_guests(exit.vcpu):
             return Disposition.STEP_OVER  # it has been taken back since it was armed beside ours
         enabled = self._enabled(self.machine.vcpus[exit.vcpu])

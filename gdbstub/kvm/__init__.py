@@ -1,1 +1,1 @@
-"""The Linux KVM interface, driven by its ioctls. Its front door is ``gdbstub.kvm_backend``."""
+"""The Linux KVM interface, driven by its ioctls. ``gdbstub.kvm_backend`` makes a machine of it."""

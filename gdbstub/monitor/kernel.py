@@ -14,7 +14,8 @@ from gdbstub.monitor.context import CommandContext, command
 
 _EARLY: Final = """\
 It can be located once it has set VBAR_EL1. To stop soon after, break where start_kernel is while
-the MMU is off, delete that breakpoint there, and ask again:
+the MMU is off, by a BRK, delete that breakpoint there, and ask again:
+  monitor break prefer software
   break *{start_kernel:#x}
 """
 _UNMAPPED: Final = """\

@@ -17,6 +17,7 @@ Capability = TypeVar("Capability")
 Start = Callable[..., StopRecorder]
 
 
+@pytest.hookimpl(tryfirst=True)  # else ids have their parts in another order inside the lab
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test on each backend that this place can run and that is as the test's marks say.
 

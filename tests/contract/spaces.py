@@ -100,10 +100,10 @@ class Spaces:
         """Have a vCPU be at *pc* of a process, or of the kernel on its behalf.
 
         Each space has an ASID of its own, so that nothing is found in a TLB that was put there
-        in another.
+        in another. A process has two that differ in bit 0, as Linux gives it.
         """
         kernel = self.trampoline if kpti and not el else self.kernel
-        asid = 2 * [self.a, self.b].index(user) + (1 if el else 2)
+        asid = 2 * [self.a, self.b].index(user) + (2 if el else 3)
         registers = self.machine.vcpus[vcpu]
         registers.set(TTBR0_EL1, user.ttbr | asid << 48)
         registers.set(TTBR1_EL1, kernel.ttbr)

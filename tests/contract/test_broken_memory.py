@@ -6,9 +6,10 @@ import pytest
 
 from gdbstub.aarch64.registers import ELR_EL1, ESR_EL1, FAR_EL1, PC, SCTLR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import EC, ESR, SCTLR
+from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
 from gdbstub.kvm_backend import KvmMachine
-from gdbstub.machine import Capabilities, RunMode, SystemEvent, SystemEventKind, unchanged
+from gdbstub.machine import Capabilities, RunMode, SystemEvent, SystemEventKind
 from tests.contract.broken import break_ram
 from tests.contract.conftest import Start
 from tests.contract.programs import (

@@ -3,8 +3,9 @@
 import pytest
 
 from gdbstub.aarch64.registers import PC, X
+from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import DebugRegisters, RunMode, unchanged
+from gdbstub.machine import DebugRegisters, RunMode
 from tests.contract.backends import Factory
 from tests.contract.conftest import Start
 from tests.contract.programs import (

@@ -156,8 +156,8 @@ def test_another_address_of_a_breakpoint_is_told_each_time_that_it_is_met(
     machine_factory: Factory,
 ) -> None:
     spaces = Spaces(machine_factory(ROUND.image))
-    spaces.insert(USER_GVA + 8)
     spaces.enter(ALIAS_GVA, spaces.a)
+    spaces.insert(USER_GVA + 8)
     for times in range(1, 4):
         spaces.stops_at(ALIAS_GVA + 8, known=False)
         assert spaces.machine.vcpus[0].get(X[0]) == times
@@ -168,8 +168,8 @@ def test_another_address_of_a_breakpoint_is_told_each_time_that_it_is_met(
 
 def test_another_address_that_was_told_of_is_passed_once(machine_factory: Factory) -> None:
     spaces = Spaces(machine_factory(ROUND.image))
-    spaces.insert(USER_GVA + 8)
     spaces.enter(ALIAS_GVA, spaces.a)
+    spaces.insert(USER_GVA + 8)
     for times in range(1, 4):
         spaces.stops_at(ALIAS_GVA + 8, known=False)
         assert spaces.machine.vcpus[0].get(X[0]) == times

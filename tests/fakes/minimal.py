@@ -88,3 +88,8 @@ def minimal_machine(
 def pend_irq(machine: MinimalMachine, level: bool, vcpu: int = 0) -> None:
     """Have an IRQ pend at a vCPU, or pend no more."""
     machine.vcpus[vcpu].irq = level
+
+
+def pend_serror(machine: MinimalMachine) -> None:
+    """Have an SError pend at vCPU 0, once."""
+    machine.vcpus[0].serror = True

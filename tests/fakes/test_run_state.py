@@ -135,6 +135,28 @@ def test_a_run_that_fails_leaves_the_guest_halted(driver: Driver, state: RunStat
     assert driver.drive(RunEvent.STOPPED) == Stopped(1, Signal.INT)
 
 
+def test_a_reset_that_fails_ends_the_guest(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left that could run: whoever asks for more must not wait for ever."""
+    driver.reach(RunState.RUNNING)
+    monkeypatch.setattr(driver.debugger._control, "_start_over", _refuse)
+    assert driver.drive(RunEvent.REBOOTED) == Exited(1)
+    assert driver.debugger.state is RunState.EXITED
+
+
+def test_breakpoints_that_cannot_be_removed_do_not_keep_a_guest_from_running(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.reach(RunState.LEAVING)
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.debugger.breakpoints, "strip", _refuse)
+        assert driver.drive(RunEvent.STOPPED) is None
+    assert driver.debugger.state is RunState.ALONE
+
+
+def _refuse(*_: object) -> None:
+    raise MachineError("broken")
+
+
 def test_a_guest_that_stopped_by_itself_while_alone_is_the_next_clients(driver: Driver) -> None:
     """Also where it resets itself then: the client hears of it."""
     driver.reach(RunState.ALONE)

@@ -26,12 +26,13 @@ def test_a_kernel_with_kaslr_is_found(vmlinux: Path, kernel: Built) -> None:
             stub, vmlinux,
             "monitor kaslr",
             # As it says, to stop early where symbols do not fit yet.
-            f"break *{start:#x}", "continue", "delete", "output/x $pc", "echo \\n", "monitor kaslr",
+            "monitor break prefer software", f"break *{start:#x}", "continue", "delete",
+            "monitor break prefer auto", "output/x $pc", "echo \\n", "monitor kaslr",
             "detach",
         )  # fmt: skip
         first, second = said.split("SIGTRAP")
         assert "VBAR_EL1 is 0x0, where none of the kernel's vector tables can be" in first
-        assert f"\n  break *{start:#x}\n" in first
+        assert f"\n  monitor break prefer software\n  break *{start:#x}\n" in first
         found = _FOUND.search(second)
         assert found, said
         offset = int(found[1], 16)

@@ -7,8 +7,8 @@ from typing import Final
 from gdbstub.aarch64.registers import SYSTEM_REGISTERS
 from gdbstub.machine import Machine
 from tests.contract.backends import Backend
-from tests.soak.case import Case
-from tests.soak.drive import Driver, Finding, Trace, check_hits, run_undebugged
+from tests.soak.case import PRINTED, Case, Request
+from tests.soak.drive import Driver, Finding, Trace, run_undebugged
 from tests.soak.known import KNOWN, without
 from tests.soak.state import State, load
 
@@ -73,3 +73,34 @@ _WAYS: Final[tuple[tuple[str, Callable[[Driver, Trace], None]], ...]] = (
     ("continue", lambda driver, _: driver.continue_()),
     ("mix", lambda driver, _: driver.mix()),
 )
+
+
+def check_hits(driver: Driver, case: Case, trace: Trace) -> None:
+    """Compare the stops that were told with what was executed.
+
+    Raises:
+        Finding: one was lost, or told too often.
+    """
+    addresses = case.program.addresses
+    least = most = 0  # lines printed
+    by_place: dict[int, list[Request]] = {}
+    for request in case.requests:
+        if request.place:
+            by_place.setdefault(addresses[request.place], []).append(request)
+    for gva, requests in by_place.items():
+        count = trace.places[gva]
+        text = case.program.lines[gva].line.text
+        lines = count * sum(r.prints for r in requests)
+        most += lines
+        # Where another one stops at the same place, either may be asked first.
+        least += 0 if any(r.stops for r in requests) else lines
+        told = sum(driver.hits[r.kind, gva] for r in requests)
+        right = count if any(r.stops for r in requests) else 0
+        if told != right:
+            raise Finding(f"{told} stops at {gva:#x} {text!r}, which was executed {right} times")
+    printed = driver.printed.count(PRINTED)
+    if driver.printed != PRINTED * printed or not least <= printed <= most:
+        raise Finding(f"{printed} lines printed instead of {least} to {most}")
+    watches = [request for request in case.requests if not request.place]
+    if driver.watched != (right := trace.hits(watches)):
+        raise Finding(f"{driver.watched} watch stops instead of {right}")

@@ -22,7 +22,7 @@ from gdbstub.target import (
 )
 from tests.contract.recorder import StopRecorder
 from tests.soak.blocks import FAILED
-from tests.soak.case import PRINTED, Case, Request
+from tests.soak.case import Case, Request
 from tests.soak.known import KNOWN, STEP_IN_SEQUENCE, sequences
 from tests.soak.program import TEMPORARY, Place, groups
 from tests.soak.state import unseen
@@ -380,37 +380,6 @@ class Driver:
         finally:
             for request in here:
                 self._insert(request)
-
-
-def check_hits(driver: Driver, case: Case, trace: Trace) -> None:
-    """Compare the stops that were told with what was executed.
-
-    Raises:
-        Finding: one was lost, or told too often.
-    """
-    addresses = case.program.addresses
-    least = most = 0  # lines printed
-    by_place: dict[int, list[Request]] = {}
-    for request in case.requests:
-        if request.place:
-            by_place.setdefault(addresses[request.place], []).append(request)
-    for gva, requests in by_place.items():
-        count = trace.places[gva]
-        text = case.program.lines[gva].line.text
-        lines = count * sum(r.prints for r in requests)
-        most += lines
-        # Where another one stops at the same place, either may be asked first.
-        least += 0 if any(r.stops for r in requests) else lines
-        told = sum(driver.hits[r.kind, gva] for r in requests)
-        right = count if any(r.stops for r in requests) else 0
-        if told != right:
-            raise Finding(f"{told} stops at {gva:#x} {text!r}, which was executed {right} times")
-    printed = driver.printed.count(PRINTED)
-    if driver.printed != PRINTED * printed or not least <= printed <= most:
-        raise Finding(f"{printed} lines printed instead of {least} to {most}")
-    watches = [request for request in case.requests if not request.place]
-    if driver.watched != (right := trace.hits(watches)):
-        raise Finding(f"{driver.watched} watch stops instead of {right}")
 
 
 def _said(actions: Mapping[int, Action | Range]) -> str:
