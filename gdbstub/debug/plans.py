@@ -93,7 +93,6 @@ class VcpuPlans:
     def plan(self, action: Action | Range, *, step_irqs: bool) -> ThreadPlan:
         """Return the plan for *action*; *step_irqs*: a step may end at an interrupt's vector."""
         self._steps.step_irqs = step_irqs
-        self._steps.guard.look()
         self._step_over.loads.clear()
         return self._follow(action)
 

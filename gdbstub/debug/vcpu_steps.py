@@ -92,7 +92,7 @@ class VcpuSteps:
         #: another way.
         self.aarch32_el1: Final = bool(pstate.nRW and pstate & _MODE)
         #: The comparators for exception vectors that are not there.
-        self.guard: Final = VectorGuard(machine, index, breakpoints, self.aarch32_el1)
+        self.guard: Final = VectorGuard(machine, index, breakpoints, caches, self.aarch32_el1)
 
     def words_around(self, gva: int) -> WordAt:
         """Return ``word_at``, with the words of an exclusive sequence about *gva* read at once."""
@@ -132,10 +132,10 @@ class VcpuSteps:
         seen = self.icache(pc) if word is None else word
         if waits(seen) and self._is_nop(pc, mode, word):
             return self.do_nothing(pc)
-        if missing := self.guard.places():
-            if takes_exception(seen):
-                return (yield from self._without_vectors(mode, pc, missing[:1]))
+        if not takes_exception(seen):
             self.guard.near = pc
+        elif missing := self.guard.places():
+            return (yield from self._without_vectors(mode, pc, missing[:1]))
         return (yield from self._step(mode, pc))
 
     def _without_vectors(self, mode: RunMode, pc: int, missing: tuple[int, ...]) -> SubPlan:

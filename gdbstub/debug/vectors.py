@@ -26,12 +26,15 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import ESR, PSTATE
 from gdbstub.debug.breakpoints import Breakpoints
+from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
 from gdbstub.target import Stopped
 
 _WORD: Final = 4
-_TABLE: Final = 0x800  # size and alignment of the vectors
+_TABLE: Final = 0x800  # size and alignment of all vectors
+_SIZE: Final = 0x80  # of one
+_ADDRESSES: Final = 16
 _EL1H: Final = 0x200
 #: Offsets of the synchronous vectors for EL1h and for 64-bit EL0.
 _SYNCHRONOUS: Final = (_EL1H, 0x400)
@@ -51,6 +54,7 @@ class VectorGuard:
         machine: Machine,
         index: int,
         breakpoints: Breakpoints,
+        caches: Caches,
         aarch32_el1: bool,
     ) -> None:
         """Serve the vCPU with this *index* until the machine is reset."""
@@ -61,25 +65,34 @@ class VectorGuard:
         self._aarch32_el1 = aarch32_el1
         # Values of VBAR_EL1 with vectors. They are looked at once: a guest keeps them.
         self._good: set[int] = set()
-        #: Address of an instruction that was stepped last, while there were no vectors.
+        #: Address of the last instruction that was stepped and takes no exception.
         self.near = 0
-        # None: not known.
-        self._places: tuple[int, ...] | None = None
+        # True while VBAR_EL1 is known to be one of them.
+        self._is_good = False
+        # Under its only key.
+        self._missing: Cache[None, tuple[int, ...]] = caches.add(
+            "missing vectors", Content.CODE, Cache(1), vcpu=index
+        )
+        # Addresses where EL1 can fetch.
+        self._executable: Cache[int, bool] = caches.add(
+            "executable addresses", Content.CODE, Cache(_ADDRESSES), vcpu=index
+        )
 
     def forget(self) -> None:
         """Look again, where VBAR_EL1 may have changed: the vCPU has run, or written it."""
-        self._places = None
-
-    def look(self) -> None:
-        """Look again for vectors that were missing: the client may have put them there."""
-        if self._places:
-            self._places = None
+        self._is_good = False
 
     def places(self) -> tuple[int, ...]:
         """Return the vectors that cannot be fetched, the likeliest first; none if all can."""
-        if self._places is None:
-            self._places = self._find()
-        return self._places
+        if self._is_good:
+            return ()
+        places = self._missing.get(None)
+        if places is None:
+            places = self._find()
+            self._is_good = not places
+            if places:
+                self._missing.put(None, places)
+        return places
 
     def _find(self) -> tuple[int, ...]:
         if self._aarch32_el1:
@@ -113,6 +126,14 @@ class VectorGuard:
 
     def _executes(self, gva: int) -> bool:
         """Return True if EL1 can fetch an instruction at *gva*."""
+        if gva in self._executable:
+            return True
+        found = self._has_memory(gva)
+        if found:
+            self._executable.put(gva, True)
+        return found
+
+    def _has_memory(self, gva: int) -> bool:
         walk = self._memory.walk(self._index, gva)
         if walk.mapping is None or not permissions(walk).el1_executes:
             return False
@@ -126,8 +147,8 @@ class VectorGuard:
 
         Nothing is executed there, so what the exception has saved is still there to be read.
         """
-        places = self.places()
-        if not places or (pc := self._vcpu.get(PC)) not in places:
+        pc = self._vcpu.get(PC)
+        if pc % _SIZE or pc not in self.places():
             return None
         get = self._vcpu.get
         offset = (pc - get(VBAR_EL1)) % _KINDS

@@ -1,6 +1,6 @@
 """A fault of a guest whose exception vectors are not there: one stop that says which it was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -15,10 +15,12 @@ from gdbstub.aarch64.registers import (
     X,
 )
 from gdbstub.aarch64.sysreg import ESR, SCTLR
+from gdbstub.kvm_backend import KvmMachine
+from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import DATA, STRAIGHT, Program, at
+from tests.contract.programs import COUNT, DATA, STRAIGHT, VECTORS, Program, at
 from tests.contract.run_control import FAULTS, SW, put
 
 Begin = Callable[[Program], Client]
@@ -151,3 +153,26 @@ def test_an_access_beyond_all_memory_is_told(start_kvm: Start) -> None:
     report = client.go()
     assert "data abort" in report.text
     assert f"FAR_EL1 {1 << 45:#x}" in report.text
+
+
+@pytest.mark.own_kvm
+def test_plain_steps_cost_nothing_for_it(start_kvm: Start) -> None:
+    """System calls of a step that cannot take an exception, with vectors and without."""
+    costs = []
+    for vbar in 0, VECTORS:
+        client = Client(start_kvm(COUNT).machine)
+        client.machine.vcpus[0].set(VBAR_EL1, vbar)
+        client.resume({1: Action.STEP})
+        before = dict(counts(client.machine))
+        for _ in range(20):
+            client.resume({1: Action.STEP})
+        costs.append({name: n - before[name] for name, n in counts(client.machine).items()})
+    assert costs[0] == costs[1]
+    assert costs[0]["KVM_RUN"] == costs[0]["KVM_SET_ONE_REG"] == 20
+    assert costs[0]["KVM_GET_ONE_REG"] <= 90
+    assert costs[0]["KVM_SET_GUEST_DEBUG"] == 0
+
+
+def counts(machine: Machine) -> Mapping[str, int]:
+    assert isinstance(machine, KvmMachine)
+    return machine.counts["ioctls"]
