@@ -143,6 +143,101 @@ WAITS_FOR_SIBLING: Final = program(
     (0x14000000, "b ."),
 )
 
+# As WAITS_FOR_SIBLING, but vCPU 1 sends the interrupt, an SGI, when DATA + 16 says so. Lines 24
+# and 25 wait.
+RINGS_BY_GICV3: Final = program(
+    (0x52800060, "mov w0, #3"),
+    (0x72B88000, "movk w0, #0xc400, lsl #16"),
+    (0xD2800021, "mov x1, #1"),
+    (0x10000322, "adr x2, . + 100"),
+    (0xD2A80023, "mov x3, #0x40010000"),
+    (0xD4000002, "hvc #0"),
+    (0xD2A8002A, "mov x10, #0x40010000"),
+    (0xD2A1000C, "mov x12, #0x08000000"),
+    (0x5280024D, "mov w13, #0x12"),
+    (0xB900018D, "str w13, [x12]"),
+    (0xF2A1016C, "movk x12, #0x080b, lsl #16"),
+    (0x5280004D, "mov w13, #2"),
+    (0x1280000E, "mov w14, #-1"),
+    (0xB900818E, "str w14, [x12, #0x80]"),
+    (0xB901018D, "str w13, [x12, #0x100]"),
+    (0xD280002D, "mov x13, #1"),
+    (0xD518CCAD, "msr s3_0_c12_c12_5, x13"),
+    (0xD5033FDF, "isb"),
+    (0xD2801FED, "mov x13, #0xff"),
+    (0xD518460D, "msr s3_0_c4_c6_0, x13"),
+    (0xD280002D, "mov x13, #1"),
+    (0xD518CCED, "msr s3_0_c12_c12_7, x13"),
+    (0xD5033FDF, "isb"),
+    (0xD50342FF, "msr daifclr, #2"),
+    (0xF9400141, "ldr x1, [x10]"),
+    (0xB4FFFFE1, "cbz x1, . - 4"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+    (0xF9400804, "ldr x4, [x0, #16]"),
+    (0xB4FFFFE4, "cbz x4, . - 4"),
+    (0xD2800025, "mov x5, #1"),
+    (0xF2A02005, "movk x5, #0x0100, lsl #16"),
+    (0xD518CBA5, "msr s3_0_c12_c11_5, x5"),
+    (0xD5033FDF, "isb"),
+    (0xF9400404, "ldr x4, [x0, #8]"),
+    (0xB4FFFFE4, "cbz x4, . - 4"),
+    (0xF9000004, "str x4, [x0]"),
+    (0x14000000, "b ."),
+)
+
+# The same with the older interrupt controller. Lines 16 and 17 wait.
+RINGS_BY_GICV2: Final = program(
+    (0x52800060, "mov w0, #3"),
+    (0x72B88000, "movk w0, #0xc400, lsl #16"),
+    (0xD2800021, "mov x1, #1"),
+    (0x10000222, "adr x2, . + 68"),
+    (0xD2A80023, "mov x3, #0x40010000"),
+    (0xD4000002, "hvc #0"),
+    (0xD2A8002A, "mov x10, #0x40010000"),
+    (0xD2A1000C, "mov x12, #0x08000000"),
+    (0x5280002D, "mov w13, #1"),
+    (0xB900018D, "str w13, [x12]"),
+    (0xF2A1002C, "movk x12, #0x0801, lsl #16"),
+    (0x52801FED, "mov w13, #0xff"),
+    (0xB900058D, "str w13, [x12, #4]"),
+    (0x5280002D, "mov w13, #1"),
+    (0xB900018D, "str w13, [x12]"),
+    (0xD50342FF, "msr daifclr, #2"),
+    (0xF9400141, "ldr x1, [x10]"),
+    (0xB4FFFFE1, "cbz x1, . - 4"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+    (0xF9400804, "ldr x4, [x0, #16]"),
+    (0xB4FFFFE4, "cbz x4, . - 4"),
+    (0xD2A10006, "mov x6, #0x08000000"),
+    (0x52800025, "mov w5, #1"),
+    (0x72A00025, "movk w5, #1, lsl #16"),
+    (0xB90F00C5, "str w5, [x6, #0xf00]"),
+    (0xF9400404, "ldr x4, [x0, #8]"),
+    (0xB4FFFFE4, "cbz x4, . - 4"),
+    (0xF9000004, "str x4, [x0]"),
+    (0x14000000, "b ."),
+)
+
+# Their handlers: say that they were there, and end the interrupt.
+ACKNOWLEDGES_GICV3: Final = program(
+    (0xD538CC0B, "mrs x11, s3_0_c12_c12_0"),
+    (0xD280002C, "mov x12, #1"),
+    (0xF900054C, "str x12, [x10, #8]"),
+    (0xD518CC2B, "msr s3_0_c12_c12_1, x11"),
+    (0xD69F03E0, "eret"),
+)
+
+ACKNOWLEDGES_GICV2: Final = program(
+    (0xD2A1002C, "mov x12, #0x08010000"),
+    (0xB9400D8B, "ldr w11, [x12, #0xc]"),
+    (0xD280002D, "mov x13, #1"),
+    (0xF900054D, "str x13, [x10, #8]"),
+    (0xB900118B, "str w11, [x12, #0x10]"),
+    (0xD69F03E0, "eret"),
+)
+
 # A guest with a breakpoint of its own at line 10, whose handler comes back with it masked.
 OWN_BREAKPOINT: Final = program(
     (0xD510109F, "msr oslar_el1, xzr"),
