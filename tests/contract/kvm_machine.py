@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gdbstub.aarch64.registers import CPSR, PC
+from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.kvm import abi
 from gdbstub.kvm.board import BoardVm
 from gdbstub.kvm.features import CpuOptions
@@ -63,8 +64,15 @@ def pend_irq(machine: KvmMachine, level: bool, vcpu: int = 0) -> None:
 
 
 def pend_serror(machine: KvmMachine) -> None:
-    """Have an SError pend at vCPU 0, once (api.rst, 4.32 KVM_SET_VCPU_EVENTS)."""
+    """Have an SError pend at vCPU 0, once (api.rst, 4.32 KVM_SET_VCPU_EVENTS).
+
+    Newer kernels take one that is not masked themselves, at once: so it pends under a mask.
+    """
+    vcpu = machine.vcpus[0]
+    pstate = vcpu.get(CPSR)
+    vcpu.set(CPSR, PSTATE(pstate, A=1))
     events = abi.ffi.new("struct kvm_vcpu_events *")
-    ioctl(LOCAL, machine.vcpus[0].fd, abi.GET_VCPU_EVENTS, events)
+    ioctl(LOCAL, vcpu.fd, abi.GET_VCPU_EVENTS, events)
     events.serror_pending = 1
-    ioctl(LOCAL, machine.vcpus[0].fd, abi.SET_VCPU_EVENTS, events)
+    ioctl(LOCAL, vcpu.fd, abi.SET_VCPU_EVENTS, events)
+    vcpu.set(CPSR, pstate)
