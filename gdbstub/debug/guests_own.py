@@ -3,6 +3,7 @@
 It reads registers. Source: Arm ARM D2.8 "Breakpoint exceptions", D2.9 "Watchpoint exceptions".
 """
 
+import re
 from typing import Final
 
 from gdbstub.aarch64.registers import MDSCR_EL1, SYSTEM_REGISTERS
@@ -10,6 +11,13 @@ from gdbstub.aarch64.sysreg import DBGBCR, DBGWCR, MDSCR
 from gdbstub.machine import DebugRegisters, Machine
 
 _SLOTS: Final = 16
+#: ``MSR MDSCR_EL1, Xt``, of any Xt.
+_MSR_MDSCR: Final = re.compile(rb"[\x40-\x5f]\x02\x10\xd5")
+
+
+def sets_mdscr(text: bytes) -> bool:
+    """Return True if *text*, A64 code from a word on, has an ``MSR`` of MDSCR_EL1."""
+    return any(match.start() % 4 == 0 for match in _MSR_MDSCR.finditer(text))
 
 
 class GuestsOwn:

@@ -15,6 +15,7 @@ from gdbstub.aarch64.registers import CPSR, SPSR_EL1
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.debug.address_spaces import AddressSpace, is_upper, space_of
 from gdbstub.debug.caches import Cache, Caches, Content
+from gdbstub.debug.guests_own import sets_mdscr
 from gdbstub.debug.patch_sites import AROUND, BEFORE, is_patch_site
 from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
@@ -28,6 +29,9 @@ _TOP: Final = 1 << 64
 _STALE: Final = ("stale",)
 _NO_SPACE: Final = "asked for in no address space"
 _NOT_RUNNING: Final = "its process does not run"
+#: Size and alignment of a piece of text, and how many are remembered.
+_PIECE: Final = 64 << 10
+_PIECES: Final = 64
 #: The end of the addresses that AArch32 code can be at.
 _AARCH32_END: Final = 1 << 32
 
@@ -80,7 +84,8 @@ class Location(NamedTuple):
     """One place of a request's address, by one set of tables.
 
     ``obstacle`` says why no BRK may be there; it is empty where one may. ``low`` is true of an
-    address of the lower half while the MMU is on: a process has it.
+    address of the lower half while the MMU is on: a process has it. ``debugs_itself`` is true of
+    text that sets MDSCR_EL1: it may use comparators of its own at any moment.
     """
 
     space: AddressSpace | None
@@ -89,6 +94,7 @@ class Location(NamedTuple):
     obstacle: str = ""
     patch_site: bool = False
     low: bool = False
+    debugs_itself: bool = False
 
 
 class Translations(Protocol):
@@ -119,6 +125,10 @@ class Locator:
         # The registers that all locations were found by, and a comparison of the descriptors.
         self._looked: tuple[object, ...] | None = None
         self._low = False  # True if one of the addresses may be that of A32 code
+        # By a piece's physical address: True if it sets MDSCR_EL1.
+        self._sets_mdscr: Cache[int, bool] = caches.add(
+            "text that sets MDSCR_EL1", Content.CODE, Cache(_PIECES)
+        )
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
         )
@@ -272,7 +282,10 @@ class Locator:
         # A kernel's half is executed by the kernel; the other one by whoever has it.
         executes = may.el1_executes if is_upper(gva) and request.el else may.executes
         obstacle = "" if executes else "not executable"
-        return Location(space, ipa, may, obstacle, is_patch_site(around), low)
+        own = may.el1_executes and may.writes and self._debugs_itself(ipa)
+        # Kernels that patch their text have it in the upper half.
+        site = is_patch_site(around) and not (own and not is_upper(gva))
+        return Location(space, ipa, may, obstacle, site, low, own)
 
     def _read(self, ipa: int, length: int) -> bytes:
         data = self._machine.read_memory(ipa, length)
@@ -281,6 +294,22 @@ class Locator:
         elif length == 8 and known != data:
             self._looked = _STALE  # what was found by it holds no more
         return data
+
+    def _debugs_itself(self, ipa: int) -> bool:
+        """Return True if the text about *ipa* sets MDSCR_EL1: in its piece or one beside it."""
+        piece = ipa - ipa % _PIECE
+        return any(map(self._piece_sets_mdscr, (piece, piece - _PIECE, piece + _PIECE)))
+
+    def _piece_sets_mdscr(self, piece: int) -> bool:
+        known = self._sets_mdscr.get(piece)
+        if known is None:
+            try:
+                text = self._translations.read_physical(piece, _PIECE)
+            except MemoryFault:
+                text = b""
+            known = sets_mdscr(text)
+            self._sets_mdscr.put(piece, known)
+        return known
 
     def _text(self, ipa: int) -> bytes:
         """Read the word at *ipa* and those beside it; nothing where *ipa* is not in RAM."""

@@ -127,6 +127,8 @@ def _reasons(found: Iterable[Location]) -> Iterator[str]:
     for location in found:
         if location.patch_site:
             yield "patch site"
+        if location.debugs_itself:
+            continue  # a comparator of ours would hide those of the guest
         if location.low:
             yield "low half"
         if location.permissions.writes:

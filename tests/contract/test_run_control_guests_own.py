@@ -11,6 +11,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import EC, ESR, MDSCR, PSTATE
+from gdbstub.debug.placement import Preference
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
@@ -70,6 +71,17 @@ def test_it_comes_once_though_its_handler_goes_back_with_it_masked(
     if not HIDDEN:
         assert (ESR(client.x(1, 19)).EC, client.x(1, 20)) == (ec, at(10))
         assert PSTATE(client.machine.vcpus[0].get(CPSR)).D == 1
+
+
+@PROGRAMS
+def test_it_comes_though_nothing_has_shown_it_before(begin: Begin, program: Program, ec: EC) -> None:
+    """A comparator would serve the breakpoint better, and hide those of the guest."""
+    client = begin(program)
+    client.target.breakpoints.preference = Preference.AUTO
+    put(client, SW, at(END))
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+    assert (client.pc(1), handled(client)) == (at(END), 0 if HIDDEN else 1)
+    assert ec
 
 
 @PROGRAMS
