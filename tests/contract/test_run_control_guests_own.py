@@ -74,7 +74,7 @@ def test_it_comes_once_though_its_handler_goes_back_with_it_masked(
 
 
 @PROGRAMS
-def test_it_comes_though_nothing_has_shown_it_before(begin: Begin, program: Program, ec: EC) -> None:
+def test_it_comes_though_nothing_has_shown_it(begin: Begin, program: Program, ec: EC) -> None:
     """A comparator would serve the breakpoint better, and hide those of the guest."""
     client = begin(program)
     client.target.breakpoints.preference = Preference.AUTO
