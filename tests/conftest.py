@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 from gdbstub.lab.host import VARIABLE, Lab
+from gdbstub.lab.opening import open_lab
 from gdbstub.lab.qemu import Options
 from gdbstub.states import IllegalTransition
 from tests import hardware, programs
@@ -65,7 +66,7 @@ def shared_lab(config: pytest.Config, options: Options | None = None) -> Lab:
     usual = chosen(config)
     options, labs, stack = options or usual, config.stash[_LABS], config.stash[_STACK]
     if options not in labs:
-        opened = Lab.open(options) if options == usual else Lab.boot(options)
+        opened = open_lab(options) if options == usual else Lab.boot(options)
         labs[options] = stack.enter_context(opened)
         if options == usual:
             patch = stack.enter_context(pytest.MonkeyPatch.context())

@@ -13,6 +13,7 @@ import click
 
 from gdbstub.errors import LabError
 from gdbstub.lab.host import Lab
+from gdbstub.lab.opening import open_lab
 from gdbstub.lab.qemu import Options
 
 BAD_INPUT: Final = 2
@@ -101,7 +102,7 @@ def with_lab(
     if suite:
         given = replace(given, suite=suite)
     try:
-        with Lab.boot(given) if cpu or cpus or gic or suite else Lab.open() as host:
+        with open_lab(given) as host:
             return use(host)
     except LabError as error:
         fail(str(error), CANNOT)

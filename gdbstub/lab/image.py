@@ -46,6 +46,7 @@ UNUSED_BACKEND: Final = "zstandard/_cffi*.so"
 """A backend for other Pythons than CPython, 11 MB; each megabyte adds 20 ms to a boot."""
 
 ROOTFS: Final = Path(__file__).parent / "rootfs"
+EXECUTABLE: Final = ("init", "lab/connection", "lab/gdbstub", "lab/prepare", "usr/bin/gdbstub")
 DIST_PACKAGES: Final = "usr/lib/python3/dist-packages"
 DIRECTORIES: Final = ("dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/lib")
 LINKS: Final = (("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib"), ("usr/sbin", "bin"))
@@ -125,7 +126,7 @@ def _build(directory: Path, base: kernel.HostKernel, wheels: list[str]) -> None:
         steps.step("packing the image")
         shutil.copytree(base.modules, tree / "lab/modules")
         shutil.copytree(ROOTFS, tree, dirs_exist_ok=True)
-        for script in ("init", "lab/connection"):
+        for script in EXECUTABLE:
             (tree / script).chmod(0o755)
         cpio.pack(tree, directory / "initrd.cpio")
         shutil.rmtree(tree)

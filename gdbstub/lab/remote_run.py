@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab.host import Lab, Stream
+from gdbstub.lab.host import Stream
+from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.qemu import ADDRESS, Options
 
@@ -50,7 +51,7 @@ class RemoteRun:
     """A stub that is running in the lab; use as a context manager, or ``close`` it."""
 
     def __init__(self, request: RunRequest, on_listening: OnListening) -> None:
-        """Boot or join a lab and start the command there (about 7 s).
+        """Start or join a lab and start the command there (about 1 s).
 
         *on_listening* is called once, on another thread, with the address as a user writes it
         (``localhost:1234``) and the TCP port, or 0.
@@ -66,7 +67,7 @@ class RemoteRun:
         request.forward.check()
         with ExitStack() as stack:
             record = stack.enter_context(open_record(request.record)) if request.record else None
-            self._lab = stack.enter_context(Lab.open(request.options))
+            self._lab = stack.enter_context(open_lab(request.options))
             self._process = self._start()
             if record:
                 reader = self._lab.popen(

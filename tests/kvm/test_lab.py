@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab.boot import PREFIX
+from gdbstub.lab.directories import PREFIX
 from gdbstub.lab.host import VARIABLE, Lab
+from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, TcpForward, UnixForward
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
 
@@ -277,4 +278,4 @@ def test_a_lab_that_is_gone_is_one_clear_line(
 ) -> None:
     monkeypatch.setenv(VARIABLE, os.fspath(tmp_path))
     with pytest.raises(LabError, match="no lab is running"):
-        Lab.open()
+        open_lab()
