@@ -14,9 +14,10 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, monitor, ssh
+from gdbstub.lab import boot, monitor, ssh, tools
 from gdbstub.lab.processes import Files, LabProcesses
-from gdbstub.lab.qemu import FILES_ADDRESS, FILES_PORT, Options
+from gdbstub.lab.qemu import Options
+from gdbstub.lab.transfer import offer
 
 VARIABLE: Final = "GDBSTUB_LAB"
 """Environment variable with the directory of a running lab, which is then used."""
@@ -139,31 +140,16 @@ class Lab:
         Raises:
             LabError: there is no such file, or it cannot be copied.
         """
-        if not path.is_file():
-            raise LabError(f"no such file: {path}")
-        status = path.stat()
-        name = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-        target = f"{directory or f'/put/{name}'}/{path.name}"
-        if directory is None and self._script(f"test -e {shlex.quote(target)}", check=False) == "0":
-            return target
-        link = Files(self.directory).outbox / f"{name}.{secrets.token_hex(4)}"
-        link.symlink_to(path.resolve())
-        part, place = shlex.quote(f"{target}.{link.name}"), shlex.quote(target)
+        offered = offer(self.directory, path, directory)
         try:
-            self._script(
-                f"set -e; mkdir -p {shlex.quote(str(Path(target).parent))}; "
-                f"echo {link.name} | "
-                f"socat -b 1048576 -t 600 - TCP:{FILES_ADDRESS}:{FILES_PORT} >{part}; "
-                f"test $(stat -c %s {part}) = {status.st_size}; "
-                f"chmod {status.st_mode & 0o777:o} {part}; mv {part} {place}"
-            )
+            self._script(shlex.join(offered.command))
         except subprocess.CalledProcessError as error:
             raise LabError(
-                f"cannot copy {path} ({status.st_size} bytes) into the lab: its memory may be full"
+                f"cannot copy {path} into the lab: {tools.last_words(error.stderr)}"
             ) from error
         finally:
-            link.unlink()
-        return target
+            offered.link.unlink()
+        return offered.target
 
     def forward(self, port: int, address: str = "127.0.0.1", local_port: int = 0) -> int:
         """Forward a TCP port of this machine (0: any free one) to *port* in the lab; return it.
@@ -188,7 +174,6 @@ class Lab:
                 self._owned.connect()
         return ssh.client(self.directory, shared=True)
 
-    def _script(self, text: str, *, check: bool = True) -> str:
+    def _script(self, text: str) -> None:
         line = [*self._shared(), text]
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=check)
-        return str(done.returncode)
+        subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=True)

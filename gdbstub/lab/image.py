@@ -46,7 +46,15 @@ UNUSED_BACKEND: Final = "zstandard/_cffi*.so"
 """A backend for other Pythons than CPython, 11 MB; each megabyte adds 20 ms to a boot."""
 
 ROOTFS: Final = Path(__file__).parent / "rootfs"
-EXECUTABLE: Final = ("init", "lab/connection", "lab/gdbstub", "lab/prepare", "usr/bin/gdbstub")
+EXECUTABLE: Final = (
+    "init",
+    "lab/connection",
+    "lab/fetch",
+    "lab/gdbstub",
+    "lab/prepare",
+    "usr/bin/gdbstub",
+)
+"""Scripts of ``ROOTFS`` that are run by their names."""
 DIST_PACKAGES: Final = "usr/lib/python3/dist-packages"
 DIRECTORIES: Final = ("dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/lib")
 LINKS: Final = (("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib"), ("usr/sbin", "bin"))

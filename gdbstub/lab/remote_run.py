@@ -6,6 +6,7 @@ address that it listens on, its end by SIGTERM, and its exit status.
 
 import re
 import secrets
+import shlex
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from gdbstub.lab.host import Stream
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.qemu import ADDRESS, Options
+from gdbstub.lab.transfer import offer
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
 STOP_SECONDS: Final = 10.0
@@ -68,7 +70,7 @@ class RemoteRun:
         with ExitStack() as stack:
             record = stack.enter_context(open_record(request.record)) if request.record else None
             self._lab = stack.enter_context(open_lab(request.options))
-            self._process = self._start()
+            self._process = self._start(stack)
             if record:
                 reader = self._lab.popen(
                     ["cat", f"{self._name}.record"],
@@ -82,18 +84,25 @@ class RemoteRun:
             self._messages.start()
             self._stack = stack.pop_all()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        argv = [
-            self._lab.put(item) if isinstance(item, Path) else item for item in self._request.argv
-        ]
-        setup = f"echo $$ >{self._name}.pid"
+    def _start(self, stack: ExitStack) -> subprocess.Popen[bytes]:
+        # All in one connection: each takes a third of a second.
+        setup, argv = ["set -e"], list[str]()
+        for item in self._request.argv:
+            if isinstance(item, Path):
+                offered = offer(self._lab.directory, item)
+                stack.callback(offered.link.unlink)
+                setup.append(shlex.join(offered.command))
+                argv.append(offered.target)
+            else:
+                argv.append(item)
+        setup.append(f"echo $$ >{self._name}.pid")
         if self._request.record:
             fifo = f"{self._name}.record"
             self._lab.run(["mkfifo", fifo])
             argv += ["--record", fifo]
             # Held open from here, the pipe ends when the command does, used or not.
-            setup += f"; exec 3>{fifo}"
-        command = ["sh", "-c", f'{setup}; exec "$@"', "sh", *self._request.command]
+            setup.append(f"exec 3>{fifo}")
+        command = ["sh", "-c", "; ".join([*setup, 'exec "$@"']), "sh", *self._request.command]
         stdin, stdout = self._request.stdin, self._request.stdout
         if isinstance(self._request.forward, StdioForward):  # the client uses this process's own
             stdin = subprocess.DEVNULL

@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, cache, directories, image, migration, prepared, qemu, tools
+from gdbstub.lab import (
+    boot,
+    cache,
+    demo,
+    directories,
+    image,
+    kernel,
+    migration,
+    prepared,
+    qemu,
+    tools,
+)
 from gdbstub.lab.host import Lab
 from gdbstub.lab.processes import Files
 from gdbstub.lab.progress import Steps
@@ -196,6 +207,8 @@ def _save(lab: Lab) -> bytes:
     with Steps("saving the lab, for faster starts", 2) as steps:
         steps.step("preparing a process (about 4 s)")
         lab.run([prepared.START])
+        for path in (kernel.prepare().image, demo.initrd()):
+            lab.put(path)  # for the default guest, which then need not be copied
         steps.step("writing it to the cache")
         lab.run(["sh", "-c", f"echo 3 >/proc/sys/vm/drop_caches; touch {prepared.SAVED}"])
         return migration.save(monitor, lab.directory)
