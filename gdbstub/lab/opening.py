@@ -30,7 +30,18 @@ def open_lab(options: Options | None = None) -> Lab:
         note(f"using the lab that is up ({found.name}); gdbstub lab down ends it")
         lab = Lab.attach(found)
     else:
-        lab = Lab.of(restore.start(wanted))
+        return start_lab(wanted)
+    renew_source(lab)
+    return lab
+
+
+def start_lab(options: Options) -> Lab:
+    """Start a lab, from a snapshot where *options* allow.
+
+    Raises:
+        LabError: it cannot be started.
+    """
+    lab = Lab.of(restore.start(options))
     try:
         renew_source(lab)
     except BaseException:

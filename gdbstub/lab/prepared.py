@@ -17,6 +17,7 @@ import gc
 import importlib
 import os
 import pkgutil
+import re
 import select
 import signal
 import socket
@@ -34,6 +35,9 @@ ENTRY: Final = "entry"
 """File of the outbox with the time in nanoseconds, 8 bytes, and random bytes."""
 
 PROJECT: Final = "gdbstub"
+OUTSIDE: Final = re.compile(r"lab\b|__main__$")
+"""Names of modules that are not imported: those that start labs, and one that runs the program."""
+
 LINK: Final = f"/usr/lib/python3/dist-packages/{PROJECT}"
 REQUESTS: Final = "/run/lab/requests"
 READY: Final = "/run/lab/prepared.pid"
@@ -102,9 +106,8 @@ def load(loaded: str) -> str:
         importlib.invalidate_caches()
         package = importlib.import_module(PROJECT)
         for module in pkgutil.walk_packages(package.__path__, f"{PROJECT}."):
-            if not module.name.endswith("__main__"):  # importing that one runs the program
-                with contextlib.suppress(ImportError):  # of what only users' machines have
-                    importlib.import_module(module.name)
+            if not OUTSIDE.search(module.name):
+                importlib.import_module(module.name)
         gc.collect()
         gc.freeze()  # so that no child's collector writes to these pages
     return place

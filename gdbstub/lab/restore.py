@@ -3,13 +3,14 @@
 import os
 import shutil
 import time
+from typing import Final
 
 from gdbstub.errors import LabError
 from gdbstub.lab import boot, cache, image, migration, prepared, qemu, snapshot, tools
 from gdbstub.lab.processes import Files, LabProcesses
 from gdbstub.lab.progress import note
 
-SEED_BYTES = 64
+SEED_BYTES: Final = 64
 
 
 def start(options: qemu.Options) -> LabProcesses:
@@ -24,7 +25,7 @@ def start(options: qemu.Options) -> LabProcesses:
         return boot.start(options)
     try:
         return _restored(options)
-    except snapshot.SnapshotError as error:
+    except LabError as error:
         note(f"the lab boots without a snapshot: {error}")
         return boot.start(options)
 
@@ -33,7 +34,7 @@ def _restored(options: qemu.Options) -> LabProcesses:
     """Restore the lab; make its snapshot anew, once, if QEMU cannot use it.
 
     Raises:
-        SnapshotError: no snapshot can be made or used.
+        LabError: no snapshot can be made or used.
     """
     saved = snapshot.prepare(options)
     try:
@@ -41,11 +42,7 @@ def _restored(options: qemu.Options) -> LabProcesses:
     except LabError as error:
         note(f"the lab's snapshot cannot be used ({error}): it is made anew")
         cache.discard(saved.directory)
-    saved = snapshot.prepare(options)
-    try:
-        return restore(options, saved)
-    except LabError as error:
-        raise snapshot.SnapshotError(str(error)) from error
+    return restore(options, snapshot.prepare(options))
 
 
 def restore(options: qemu.Options, saved: snapshot.Snapshot) -> LabProcesses:

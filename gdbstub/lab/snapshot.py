@@ -36,15 +36,8 @@ KIND: Final = "snapshot"
 NEEDED_BYTES: Final = 1 << 30
 """Free space without which no snapshot is begun; one takes about 400 MB."""
 
-LEFT_BYTES: Final = 16 << 20
-"""Free space below which a failure is put down to a full disk."""
-
 MANIFEST: Final = "manifest.json"
 PRIVATE: Final = 0o700
-
-
-class SnapshotError(LabError):
-    """No snapshot can be made or used here; a lab can still be booted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +119,7 @@ def prepare(options: qemu.Options) -> Snapshot:
     """Return the snapshot of a lab with *options*; the first call makes it in a quarter minute.
 
     Raises:
-        SnapshotError: the lab cannot be saved.
-        LabError: it cannot be booted.
+        LabError: it cannot be made.
     """
     parts = list(key_parts(options))
     made = cache.entry(KIND, parts, lambda work: _make(options, work), fault=fault, mode=PRIVATE)
@@ -159,20 +151,17 @@ def key_parts(options: qemu.Options) -> Iterator[str | bytes]:
 
 
 def _make(options: qemu.Options, work: Path) -> None:
-    room(work, NEEDED_BYTES)
+    if (free := shutil.disk_usage(work).free) < NEEDED_BYTES:
+        raise LabError(
+            f"{work.parent} has {free >> 20} MB left, and a snapshot takes {NEEDED_BYTES >> 20}"
+        )
     ram = work / "ram"
     ram.touch(0o600)
-    try:
-        processes = boot.start(options, qemu.Ram(ram, shared=True))
-    except LabError:
-        room(work, LEFT_BYTES)  # QEMU is killed where its memory's file cannot grow
-        raise
-    with Lab.of(processes) as lab:
+    with Lab.of(boot.start(options, qemu.Ram(ram, shared=True))) as lab:
         try:
             state = _save(lab)
-        except (LabError, OSError, subprocess.SubprocessError) as error:
-            room(work, LEFT_BYTES)
-            raise SnapshotError(f"it cannot be saved: {error}") from error
+        except subprocess.SubprocessError as error:
+            raise LabError(f"a command in the lab failed: {error}") from error
         source = Files(lab.directory).source.read_text()
         shutil.copy(lab.directory / "key", work / "key")
     _write(work / "state", state)
@@ -186,18 +175,6 @@ def _make(options: qemu.Options, work: Path) -> None:
         "source": source,
     }
     _write(work / MANIFEST, json.dumps(fields).encode())
-
-
-def room(directory: Path, needed: int) -> None:
-    """Check that *needed* bytes are free for *directory*.
-
-    Raises:
-        SnapshotError: they are not.
-    """
-    if (free := shutil.disk_usage(directory).free) < needed:
-        raise SnapshotError(
-            f"{directory.parent} has {free >> 20} MB left, and it takes {NEEDED_BYTES >> 20}"
-        )
 
 
 def _save(lab: Lab) -> bytes:
