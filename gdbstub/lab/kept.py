@@ -39,12 +39,17 @@ def up(options: Options) -> Path:
     processes = restore.start(options)
     try:
         processes.connect()
-        (processes.directory / FILE).write_text(json.dumps(asdict(options)))
+        (processes.directory / FILE).write_text(json.dumps(fields_of(options)))
         processes.keep()
     except BaseException:
         processes.stop()
         raise
     return processes.directory
+
+
+def fields_of(options: Options) -> dict[str, object]:
+    """Return *options* as they are written, the same for the same hardware."""
+    return {**asdict(options), "cpu": options.full_cpu}
 
 
 def running() -> Iterator[Kept]:
@@ -62,7 +67,7 @@ def running() -> Iterator[Kept]:
 
 def find(options: Options) -> Path | None:
     """Return the directory of a lab with *options* that is up."""
-    wanted = asdict(options)
+    wanted = fields_of(options)
     return next((lab.directory for lab in running() if lab.options == wanted), None)
 
 

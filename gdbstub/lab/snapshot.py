@@ -139,11 +139,11 @@ def key_parts(options: qemu.Options) -> Iterator[str | bytes]:
     """Yield all that a snapshot depends on: QEMU, its command line, image, kernel, and our code."""
     built = image.prepare(options.suite)
     yield tools.run([qemu.PROGRAM, "--version"])
-    yield str(built.kernel)
-    yield str(built.initrd)
-    # Each place where the lab's directory would stand is the same in all.
+    # The entries' names are their keys. Where the cache or a lab is makes no difference.
+    yield built.kernel.parent.name
+    yield built.initrd.parent.name
     wiring = qemu.Wiring(Path("/"), 0, 0)
-    start = qemu.boot_arguments(options, built.kernel, built.initrd)
+    start = qemu.boot_arguments(options, Path("/"), Path("/"))
     yield from qemu.command_line(options, wiring, start, qemu.Ram(Path("/"), shared=True))
     for module in (prepared, boot, migration):
         yield Path(module.__file__ or "").read_bytes()
