@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -124,7 +125,9 @@ class Lab:
         except subprocess.CalledProcessError:
             raise
         except BaseException:
-            self._script(f"echo 1 >$(echo /sys/fs/cgroup/*/{name})/cgroup.kill")
+            # Its group is absent if the command has not begun; that must not hide the reason.
+            with suppress(subprocess.CalledProcessError):
+                self._script(f"echo 1 >$(echo /sys/fs/cgroup/*/{name})/cgroup.kill")
             raise
 
     def shell(self) -> int:

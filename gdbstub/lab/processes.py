@@ -121,6 +121,9 @@ def launch(
     return subprocess.Popen(
         [sys.executable, "-I", "-S", guard.__file__, *guarded],
         stdin=subprocess.PIPE,
+        # Not the owner's, which may be pipes whose readers wait for an end.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         pass_fds=(lock, *inherited),
         start_new_session=True,
     )

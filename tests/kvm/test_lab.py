@@ -164,9 +164,20 @@ def short_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_however_the_owner_ends(how: signal.Signals, short_tmp: Path) -> None:
-    argv = [*LAB, "run", "--", "sh", "-c", "echo up; exec sleep 4714"]
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        (signal.SIGINT, ["--vhe"]),
+        (signal.SIGTERM, []),
+        (signal.SIGKILL, ["--vhe"]),
+        (signal.SIGKILL, []),
+    ],
+)
+def test_nothing_is_left_however_the_owner_ends(
+    how: signal.Signals, kind: list[str], short_tmp: Path
+) -> None:
+    """Of a lab that was booted, and of one that was restored."""
+    argv = [*LAB, "run", *kind, "--", "sh", "-c", "echo up; exec sleep 4714"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as owner:
         assert owner.stdout
         assert owner.stdout.readline() == b"up\n"

@@ -1,5 +1,6 @@
 """Labs restored from a snapshot, and snapshots that cannot be used or made."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Final
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab import migration, opening, overlay, prepared, snapshot
+from gdbstub.lab import migration, monitor, opening, overlay, prepared, snapshot
 from gdbstub.lab.directories import PREFIX
 from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.processes import Files
@@ -42,7 +43,11 @@ def place(tmp_path: Path) -> Iterator[Path]:
     """A short directory for labs, empty in the end."""
     with tempfile.TemporaryDirectory(prefix="lab") as name:
         yield Path(name)
-        assert os.listdir(name) == []
+        left = os.listdir(name)
+        for lab in left:  # of a test that failed while one was up
+            with contextlib.suppress(LabError):
+                monitor.quit_qemu(Files(Path(name, lab)).monitor)
+        assert left == []
 
 
 @pytest.fixture
