@@ -24,6 +24,7 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,11 @@ REQUESTS: Final = "/run/lab/requests"
 READY: Final = "/run/lab/prepared.pid"
 FILE_SERVER: Final = ("10.0.2.100", 9)
 FILE_SECONDS: Final = 5.0
+
+SOURCES: Final = "/lab/source/"
+
+UNABLE: Final = -1
+"""Answer to a client that must do without."""
 
 ANSWER_FD: Final = 9
 """Descriptor by which a client gets its answer; those below are its command's."""
@@ -78,28 +84,39 @@ def main() -> None:
         *lines, unread = (unread + os.read(requests, 4096)).split(b"\n")
         for line in lines:
             client, _, wish = line.decode().partition(" ")
-            with contextlib.suppress(OSError):  # of a client that has gone
+            try:
                 peer = os.pidfd_open(int(client))
                 answer = descriptor(peer, ANSWER_FD)
+            except OSError:  # it has gone
+                continue
+            try:
                 if wish:
                     enter()
-                    os.write(answer, b"entered\n")
-                    os.close(answer)
+                    child = 0
                 else:
                     loaded = load(loaded)
-                    if (child := os.fork()) == 0:
-                        return become(int(client), peer)
-                    answers[child] = answer
-                    os.write(answer, b"%d\n" % child)
-                os.close(peer)
+                    child = os.fork()
+            except Exception:  # of this source, or for want of memory; the client runs Python
+                traceback.print_exc()
+                loaded, child = "", UNABLE
+            if child == 0 and not wish:
+                try:
+                    return become(int(client), peer)
+                except OSError:  # the client has gone
+                    os._exit(1)
+            os.write(answer, b"%d\n" % child)
+            if child > 0:
+                answers[child] = answer
+            else:
+                os.close(answer)
+            os.close(peer)
 
 
 def load(loaded: str) -> str:
     """Import the lab's source unless it is the one *loaded*; return its directory."""
     place = os.path.dirname(os.path.realpath(LINK))
     if place != loaded:
-        if loaded:
-            sys.path.remove(loaded)
+        sys.path[:] = [path for path in sys.path if not path.startswith(SOURCES)]
         for name in [name for name in sys.modules if name.partition(".")[0] == PROJECT]:
             del sys.modules[name]
         sys.path.insert(0, place)

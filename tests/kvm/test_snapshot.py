@@ -95,6 +95,26 @@ def test_a_changed_source_is_what_runs(
         assert output(own, "gdbstub", "--version") == usual
 
 
+def test_a_source_that_cannot_be_prepared(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python then runs the program in a process of its own; as without a prepared process."""
+    project = tmp_path / "gdbstub"
+    shutil.copytree(overlay.PROJECT, project, ignore=overlay.SKIPPED)
+    with opening.start_lab(Options()) as own:
+        usual = output(own, "gdbstub", "--version")
+        (project / "unfinished.py").write_text('"""Unfinished."""\nraise ValueError\n')
+        monkeypatch.setattr(overlay, "PROJECT", project)
+        opening.renew_source(own)
+        assert output(own, "gdbstub", "--version") == usual
+        assert b"ValueError" in output(own, "cat", "/run/lab/prepared.log")
+        (project / "unfinished.py").unlink()
+        opening.renew_source(own)
+        assert output(own, "gdbstub", "--version") == usual
+        output(own, "sh", "-c", "kill -9 $(cat /run/lab/prepared.pid)")
+        assert output(own, "gdbstub", "--version") == usual
+
+
 def test_a_qemu_that_is_too_old(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monitor = Files(lab.directory).monitor
     migration.check(monitor)
