@@ -19,6 +19,7 @@ from bench.rows import ROWS, Measurement, Row
 from bench.stubs import OURS, OURS_UVLOOP, QEMU, Place, Serving, Stub
 from gdbstub.lab.host import Lab
 from gdbstub.lab.qemu import PROGRAM as LAB_PROGRAM
+from gdbstub.lab.qemu import Options
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
@@ -50,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         programs = build(Path(work), tree)
         load = os.getloadavg()[0]
-        with Lab.boot() as lab:
+        with Lab.boot(Options(vhe=True)) as lab:
             bench = Bench(Place(lab, tree, programs.files), programs, quick=asked.quick)
             for number in range(passes if rows else 0):
                 print(f"pass {number + 1} of {passes}", flush=True)

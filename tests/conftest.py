@@ -6,16 +6,19 @@ here under their own names.
 """
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from gdbstub.lab.host import VARIABLE, Lab
+from gdbstub.lab.opening import open_lab, start_lab
 from gdbstub.lab.qemu import Options
 from gdbstub.states import IllegalTransition
 from tests import hardware, programs
@@ -49,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     config.stash[_STACK] = ExitStack()
     programs.put_on_path(config, config.stash[_STACK])
+    config.stash[hardware.GIVEN] = VARIABLE in os.environ
     config.stash[_LABS] = {}
     config.stash[_REMOTE] = {}
 
@@ -58,14 +62,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def shared_lab(config: pytest.Config, options: Options | None = None) -> Lab:
-    """The lab of this run, or the one of *options*, booted when it is first asked for.
+    """The lab of this run, or the one of *options*, started when it is first asked for.
 
     A lab that is there already (``GDBSTUB_LAB``) serves as the one of the run.
     """
     usual = chosen(config)
     options, labs, stack = options or usual, config.stash[_LABS], config.stash[_STACK]
     if options not in labs:
-        opened = Lab.open(options) if options == usual else Lab.boot(options)
+        opened = open_lab(options) if options == usual else start_lab(options)
         labs[options] = stack.enter_context(opened)
         if options == usual:
             patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -73,9 +77,10 @@ def shared_lab(config: pytest.Config, options: Options | None = None) -> Lab:
     return labs[options]
 
 
-def lab_alone(config: pytest.Config) -> Lab:
-    """The lab of this run, when nothing else goes on in it or in another."""
-    wait(config.stash[_REMOTE].values())
+def lab_for_stubs(config: pytest.Config) -> Lab:
+    """The lab of this run, when no more than one other is busy: there may be two cores."""
+    while len(busy := [each for each in config.stash[_REMOTE].values() if not each.done()]) > 1:
+        wait(busy, return_when=FIRST_COMPLETED)
     return shared_lab(config)
 
 
@@ -138,7 +143,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Have labs begin with what is theirs, one after the other."""
+    """Have the labs begin with what is theirs."""
     config, tests = session.config, dict[Options, list[str]]()
     for item in session.items:
         if (options := elsewhere(item)) is not None:
@@ -146,12 +151,13 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if not tests or session.testsfailed or config.option.collectonly:
         return
     # Left last, when the labs are gone and nothing there goes on.
-    beside = config.stash[_STACK].enter_context(ThreadPoolExecutor(1))
+    beside = config.stash[_STACK].enter_context(ThreadPoolExecutor())
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        for options, nodeids in tests.items():
-            lab = shared_lab(config, options)
-            config.stash[_REMOTE][options] = beside.submit(run_in_lab, lab, config, nodeids)
+        labs = dict(zip(tests, beside.map(partial(shared_lab, config), tests), strict=True))
+    for options, nodeids in tests.items():
+        task = beside.submit(run_in_lab, labs[options], config, nodeids)
+        config.stash[_REMOTE][options] = task
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,6 +3,7 @@
 It boots none; ``tests/conftest.py`` does.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -12,6 +13,9 @@ from tests.contract.backends import NATIVE_KVM
 
 #: A small board's kind: a host kernel outside EL2 (nVHE), no SVE, PAuth or PAN, a GICv2.
 OTHER: Final = Options(cpu="cortex-a57", gic=2)
+
+#: True if a lab was up before the run, by GDBSTUB_LAB: it serves for all but ``OTHER``.
+GIVEN: Final = pytest.StashKey[bool]()
 
 _INSIDE: Final = "tests.inlab.reporter"
 
@@ -25,13 +29,21 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--lab-kernel", default=usual.suite, metavar="SUITE", help="kernel of this Debian suite"
     )
+    group.addoption(
+        "--lab-vhe", action="store_true", help="its kernel at EL2, also for tests of whole stubs"
+    )
     group.addoption("--long", action="store_true", help="make the tests that can take longer do so")
 
 
 def chosen(config: pytest.Config) -> Options:
-    """The hardware of the run's lab."""
+    """The hardware of the run's lab, which is restored from a snapshot unless it has VHE."""
     option = config.getoption
-    return Options(option("--lab-cpu"), gic=option("--lab-gic"), suite=option("--lab-kernel"))
+    return Options(
+        option("--lab-cpu"),
+        gic=option("--lab-gic"),
+        suite=option("--lab-kernel"),
+        vhe=option("--lab-vhe"),
+    )
 
 
 def elsewhere(item: pytest.Item) -> Options | None:
@@ -41,4 +53,8 @@ def elsewhere(item: pytest.Item) -> Options | None:
         return None
     if marked("other_hardware"):
         return OTHER
-    return None if NATIVE_KVM else chosen(item.config)
+    if NATIVE_KVM:
+        return None
+    # In a lab that was booted, since only such a one can have VHE.
+    usual = chosen(item.config)
+    return usual if item.config.stash[GIVEN] else replace(usual, vhe=True)

@@ -30,11 +30,11 @@ class Hardware:
 
 
 MATRIX: Final = (
-    Hardware("max (VHE), GICv3"),
+    Hardware("max (VHE), GICv3", ["--lab-vhe"]),
     Hardware("cortex-a57 (nVHE), GICv3", ["--lab-cpu=cortex-a57"], ["sve"]),
-    Hardware("max (VHE), GICv2", ["--lab-gic=2"]),
+    Hardware("max (VHE), GICv2", ["--lab-gic=2", "--lab-vhe"]),
     # Its KVM has other debug code than kernels before 6.14.
-    Hardware("max (VHE), GICv3, newest kernel", ["--lab-kernel=trixie-backports"]),
+    Hardware("max (VHE), GICv3, newest kernel", ["--lab-kernel=trixie-backports", "--lab-vhe"]),
 )
 #: What depends on the hardware: not the lab itself, nor how scripts end, nor what boots its own.
 TESTS: Final = (

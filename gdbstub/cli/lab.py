@@ -1,23 +1,27 @@
-"""``gdbstub lab``: a shell or one command in the lab host.
+"""``gdbstub lab``: a shell or one command in the lab host, and labs that stay up for many runs.
 
 Options are parsed here; ``lab/`` does the work.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, NoReturn, ParamSpec
 
 import click
 
 from gdbstub.errors import LabError
-from gdbstub.lab.host import Lab
+from gdbstub.lab import kept
+from gdbstub.lab.opening import open_lab
 from gdbstub.lab.qemu import Options
 
 BAD_INPUT: Final = 2
 CANNOT: Final = 1
 HOME: Final = "/root"
+
+Arguments = ParamSpec("Arguments")
 
 
 @click.group()
@@ -26,7 +30,28 @@ def lab() -> None:
 
 
 def hardware(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options for the lab's hardware and kernel to *command*."""
+    """Add the options for the lab's hardware and kernel; *command* gets them as ``options``."""
+
+    @functools.wraps(command)
+    def call(
+        *arguments: object,
+        cpu: str | None,
+        cpus: int | None,
+        gic: Literal["2", "3"] | None,
+        suite: str | None,
+        vhe: bool,
+        **others: object,
+    ) -> None:
+        usual = Options()
+        options = Options(
+            cpu=cpu or usual.cpu,
+            cpus=cpus or usual.cpus,
+            gic=2 if gic == "2" else usual.gic,
+            suite=suite or usual.suite,
+            vhe=vhe,
+        )
+        command(*arguments, options=options, **others)
+
     for option in (
         click.option(
             "--kernel",
@@ -37,18 +62,37 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
         click.option("--cpus", type=click.IntRange(1, 8), help="Emulated CPUs (default: 1)."),
         click.option("--cpu", metavar="MODEL", help="QEMU's CPU model (default: max)."),
+        click.option(
+            "--vhe", is_flag=True, help="Run its kernel at EL2; such a lab boots anew each time."
+        ),
     ):
-        command = option(command)
-    return command
+        call = option(call)
+    return call
+
+
+def reported(command: Callable[Arguments, int]) -> Callable[Arguments, NoReturn]:
+    """Make *command* end the program: by its result, or by one line for an error of the lab."""
+
+    @functools.wraps(command)
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> NoReturn:
+        try:
+            status = command(*arguments, **named)
+        except LabError as error:
+            fail(str(error), CANNOT)
+        except KeyboardInterrupt:
+            status = 130
+        sys.exit(status)
+
+    return call
 
 
 @lab.command()
 @hardware
-def shell(
-    cpu: str | None, cpus: int | None, gic: Literal["2", "3"] | None, suite: str | None
-) -> None:
+@reported
+def shell(options: Options) -> int:
     """Open a root shell in the lab's host."""
-    sys.exit(with_lab(Lab.shell, cpu, cpus, gic, suite))
+    with open_lab(options) as host:
+        return host.shell()
 
 
 @lab.command(context_settings={"allow_interspersed_args": False})
@@ -62,51 +106,60 @@ def shell(
 )
 @hardware
 @click.argument("argv", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(
-    files: Sequence[Path],
-    cpu: str | None,
-    cpus: int | None,
-    gic: Literal["2", "3"] | None,
-    suite: str | None,
-    argv: Sequence[str],
-) -> None:
+@reported
+def run(files: Sequence[Path], options: Options, argv: Sequence[str]) -> int:
     """Run CMD as root in the lab's host; its exit status is this command's."""
     for path in files:
         if not path.is_file():
             fail(f"--put {path}: no such file", BAD_INPUT)
-
-    def use(host: Lab) -> int:
+    with open_lab(options) as host:
         for path in files:
             host.put(path, HOME)
         return host.popen(argv, cwd=HOME).wait()
 
-    sys.exit(with_lab(use, cpu, cpus, gic, suite))
+
+@lab.command()
+@hardware
+@reported
+def up(options: Options) -> int:
+    """Start a lab that stays up: every gdbstub that wants such a lab uses it."""
+    if found := kept.find(options):
+        fail(f"such a lab is up already: {found.name}", CANNOT)
+    print(kept.up(options).name)
+    return 0
 
 
-def with_lab(
-    use: Callable[[Lab], int],
-    cpu: str | None,
-    cpus: int | None,
-    gic: Literal["2", "3"] | None,
-    suite: str | None,
-) -> int:
-    """Call *use* with a lab: a new one if an option is given, else the one of ``Lab.open``."""
-    given = Options()
-    if cpu:
-        given = replace(given, cpu=cpu)
-    if cpus:
-        given = replace(given, cpus=cpus)
-    if gic == "2":
-        given = replace(given, gic=2)
-    if suite:
-        given = replace(given, suite=suite)
-    try:
-        with Lab.boot(given) if cpu or cpus or gic or suite else Lab.open() as host:
-            return use(host)
-    except LabError as error:
-        fail(str(error), CANNOT)
-    except KeyboardInterrupt:
-        return 130
+@lab.command(name="list")
+@reported
+def list_labs() -> int:
+    """List the labs that are up."""
+    for each in kept.running():
+        print(f"{each.directory.name}  {each.seconds:.0f} s  {described(each)}")
+    return 0
+
+
+@lab.command()
+@click.argument("name", required=False)
+@reported
+def down(name: str | None) -> int:
+    """End the lab NAME, by default every lab that is up."""
+    ended = [each for each in kept.running() if name in (None, each.directory.name)]
+    if not ended:
+        fail(f"no lab {name} is up" if name else "no lab is up", CANNOT)
+    for each in ended:
+        kept.down(each)
+    return 0
+
+
+def described(lab: kept.Kept) -> str:
+    """Describe a lab by those of its options that are not the usual ones."""
+    usual = Options()
+    different = [
+        f"{field.name}={lab.options.get(field.name)}"
+        for field in fields(Options)
+        if lab.options.get(field.name) != getattr(usual, field.name)
+    ]
+    return " ".join(different) or "the usual hardware"
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -41,33 +41,51 @@ def key_of(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def entry(kind: str, parts: Iterable[str | bytes], build: Callable[[Path], None]) -> Path:
+def entry(
+    kind: str,
+    parts: Iterable[str | bytes],
+    build: Callable[[Path], None],
+    *,
+    fault: Callable[[Path], str] = lambda _: "",
+    mode: int = 0o755,
+) -> Path:
     """Return the directory *kind*-KEY; if it is absent, call *build* with an empty directory.
 
     If two processes ask at once, one builds and the other waits with a message. A builder that
-    is killed leaves a directory with another name, which the next builder removes.
+    is killed leaves a directory with another name, which the next builder removes. An entry with
+    a *fault*, in a few words, is removed and built anew.
 
     Raises:
         LabError: the cache cannot be written, or *build* failed.
     """
     final = root() / f"{kind}-{key_of(parts)}"
-    if final.is_dir():
+    if final.is_dir() and not fault(final):
         with suppress(OSError):  # a read-only cache serves just as well
             os.utime(final)
         return final
     with explained(final), locked(root() / f"{kind}.lock"):
+        if final.is_dir() and (why := fault(final)):
+            note(f"the {kind} in the cache cannot be used ({why}): it is made anew")
+            shutil.rmtree(final)
         if not final.is_dir():
             sweep(kind, keep=final)
-            _build(kind, final, build)
+            _build(kind, final, build, mode)
             sweep(kind, keep=final)  # a killed builder's programs may have written on
     return final
 
 
-def _build(kind: str, final: Path, build: Callable[[Path], None]) -> None:
+def discard(path: Path) -> None:
+    """Remove an entry that its user has found to be unusable."""
+    kind = path.name.rpartition("-")[0]
+    with explained(path), locked(root() / f"{kind}.lock"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _build(kind: str, final: Path, build: Callable[[Path], None], mode: int) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=final.parent))
     try:
         build(work)
-        work.chmod(0o755)
+        work.chmod(mode)
         work.rename(final)
     finally:
         shutil.rmtree(work, ignore_errors=True)

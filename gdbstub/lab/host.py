@@ -4,18 +4,21 @@ Nothing here is about guests and debuggers; ``remote_run.py`` adds that.
 """
 
 import fcntl
-import os
 import secrets
 import shlex
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, monitor, ssh
-from gdbstub.lab.qemu import FILES_ADDRESS, FILES_PORT, Options
+from gdbstub.lab import boot, monitor, ssh, tools
+from gdbstub.lab.processes import Files, LabProcesses
+from gdbstub.lab.qemu import Options
+from gdbstub.lab.transfer import offer
 
 VARIABLE: Final = "GDBSTUB_LAB"
 """Environment variable with the directory of a running lab, which is then used."""
@@ -26,20 +29,27 @@ Stream = int | IO[bytes] | None
 class Lab:
     """A lab host that is up; use as a context manager, or ``close`` it."""
 
-    def __init__(self, directory: Path, owned: "boot.LabProcesses | None" = None) -> None:
-        """Use the lab in *directory*; ``close`` ends the processes of *owned*, if given."""
+    def __init__(self, directory: Path) -> None:
+        """Use the lab in *directory*, which ``close`` leaves running."""
         self.directory = directory
-        self._owned = owned
+        self._owned: LabProcesses | None = None
+        self._connecting = threading.Lock()
 
     @classmethod
-    def boot(cls, options: Options | None = None, include: Sequence[Path] = ()) -> Self:
-        """Boot a lab (about 6 s) with the files *include* in root's home directory.
+    def of(cls, processes: LabProcesses) -> Self:
+        """Use the lab of *processes*, which ``close`` ends."""
+        lab = cls(processes.directory)
+        lab._owned = processes
+        return lab
+
+    @classmethod
+    def boot(cls, options: Options | None = None) -> Self:
+        """Boot a lab (about 6 s), without a snapshot.
 
         Raises:
             LabError: the image cannot be built, or the boot fails.
         """
-        machine = boot.start(options or Options(), include)
-        return cls(machine.directory, machine)
+        return cls.of(boot.start(options or Options()))
 
     @classmethod
     def attach(cls, directory: Path) -> Self:
@@ -49,15 +59,8 @@ class Lab:
             LabError: no lab is running in *directory*.
         """
         if not (directory / "ssh_config").exists():
-            raise LabError(f"no lab is running in {directory}: unset {VARIABLE} to boot one")
+            raise LabError(f"no lab is running in {directory}: unset {VARIABLE} to start one")
         return cls(directory)
-
-    @classmethod
-    def open(cls, options: Options | None = None, include: Sequence[Path] = ()) -> Self:
-        """Use the lab that ``GDBSTUB_LAB`` names, or boot one; raises as these two do."""
-        if directory := os.environ.get(VARIABLE):
-            return cls.attach(Path(directory))
-        return cls.boot(options, include)
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +117,7 @@ class Lab:
         """
         name = f"run.{secrets.token_hex(8)}"
         command = f". /lab/run {name}; {ssh.script(argv, env, cwd)}"
-        line = [*ssh.client(self.directory, shared=True), command]
+        line = [*self._shared(), command]
         try:
             return subprocess.run(
                 line, input=data, capture_output=True, check=check, timeout=timeout
@@ -122,7 +125,9 @@ class Lab:
         except subprocess.CalledProcessError:
             raise
         except BaseException:
-            self._script(f"echo 1 >$(echo /sys/fs/cgroup/*/{name})/cgroup.kill")
+            # Its group is absent if the command has not begun; that must not hide the reason.
+            with suppress(subprocess.CalledProcessError):
+                self._script(f"echo 1 >$(echo /sys/fs/cgroup/*/{name})/cgroup.kill")
             raise
 
     def shell(self) -> int:
@@ -138,31 +143,16 @@ class Lab:
         Raises:
             LabError: there is no such file, or it cannot be copied.
         """
-        if not path.is_file():
-            raise LabError(f"no such file: {path}")
-        status = path.stat()
-        name = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-        target = f"{directory or f'/put/{name}'}/{path.name}"
-        if directory is None and self._script(f"test -e {shlex.quote(target)}", check=False) == "0":
-            return target
-        link = self.directory / "outbox" / f"{name}.{secrets.token_hex(4)}"
-        link.symlink_to(path.resolve())
-        part, place = shlex.quote(f"{target}.{link.name}"), shlex.quote(target)
+        offered = offer(self.directory, path, directory)
         try:
-            self._script(
-                f"set -e; mkdir -p {shlex.quote(str(Path(target).parent))}; "
-                f"echo {link.name} | "
-                f"socat -b 1048576 -t 600 - TCP:{FILES_ADDRESS}:{FILES_PORT} >{part}; "
-                f"test $(stat -c %s {part}) = {status.st_size}; "
-                f"chmod {status.st_mode & 0o777:o} {part}; mv {part} {place}"
-            )
+            self._script(shlex.join(offered.command))
         except subprocess.CalledProcessError as error:
             raise LabError(
-                f"cannot copy {path} ({status.st_size} bytes) into the lab: its memory may be full"
+                f"cannot copy {path} into the lab: {tools.last_words(error.stderr)}"
             ) from error
         finally:
-            link.unlink()
-        return target
+            offered.link.unlink()
+        return offered.target
 
     def forward(self, port: int, address: str = "127.0.0.1", local_port: int = 0) -> int:
         """Forward a TCP port of this machine (0: any free one) to *port* in the lab; return it.
@@ -174,13 +164,19 @@ class Lab:
         """
         with (self.directory / "forwards").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a free port is found by comparing two listings
-            return monitor.add(self.directory / "qmp", address, local_port, port)
+            return monitor.add(Files(self.directory).monitor, address, local_port, port)
 
     def unforward(self, local_port: int, address: str = "127.0.0.1") -> None:
         """Remove a port forward of this machine."""
-        monitor.remove(self.directory / "qmp", address, local_port)
+        monitor.remove(Files(self.directory).monitor, address, local_port)
 
-    def _script(self, text: str, *, check: bool = True) -> str:
-        line = [*ssh.client(self.directory, shared=True), text]
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=check)
-        return str(done.returncode)
+    def _shared(self) -> list[str]:
+        """Return the start of an ssh command line for the shared connection; open it first."""
+        if self._owned:
+            with self._connecting:
+                self._owned.connect()
+        return ssh.client(self.directory, shared=True)
+
+    def _script(self, text: str) -> None:
+        line = [*self._shared(), text]
+        subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=True)

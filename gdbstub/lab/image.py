@@ -46,6 +46,15 @@ UNUSED_BACKEND: Final = "zstandard/_cffi*.so"
 """A backend for other Pythons than CPython, 11 MB; each megabyte adds 20 ms to a boot."""
 
 ROOTFS: Final = Path(__file__).parent / "rootfs"
+EXECUTABLE: Final = (
+    "init",
+    "lab/connection",
+    "lab/fetch",
+    "lab/gdbstub",
+    "lab/prepare",
+    "usr/bin/gdbstub",
+)
+"""Scripts of ``ROOTFS`` that are run by their names."""
 DIST_PACKAGES: Final = "usr/lib/python3/dist-packages"
 DIRECTORIES: Final = ("dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/lib")
 LINKS: Final = (("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib"), ("usr/sbin", "bin"))
@@ -125,7 +134,7 @@ def _build(directory: Path, base: kernel.HostKernel, wheels: list[str]) -> None:
         steps.step("packing the image")
         shutil.copytree(base.modules, tree / "lab/modules")
         shutil.copytree(ROOTFS, tree, dirs_exist_ok=True)
-        for script in ("init", "lab/connection"):
+        for script in EXECUTABLE:
             (tree / script).chmod(0o755)
         cpio.pack(tree, directory / "initrd.cpio")
         shutil.rmtree(tree)

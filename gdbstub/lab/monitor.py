@@ -1,4 +1,4 @@
-"""Port forwards of the lab's QEMU: listed, added and removed by its monitor.
+"""QEMU's monitor: its commands, the lab's port forwards, and saving and loading of its state.
 
 Each request has a short QMP connection of its own, by QEMU's own Python package: QEMU serves one
 client at a time, and several processes may share a lab.
@@ -7,11 +7,27 @@ client at a time, and several processes may share a lab.
 import asyncio
 import logging
 import re
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Protocol, TypeVar
 
 from gdbstub.errors import LabError
+
+Result = TypeVar("Result")
+
+TABLE: Final = "info usernet"
+ANSWER_SECONDS: Final = 60.0
+"""Longest wait for QEMU, also where it saves or loads a state; a thousand times its usual time."""
+
+
+class Client(Protocol):
+    """The part of ``qemu.qmp.QMPClient`` that is used here."""
+
+    async def execute(self, cmd: str, arguments: Mapping[str, object] | None = None) -> object:
+        """Run a QMP command; return its reply."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,32 +39,48 @@ class Forward:
     port: int
 
 
-def command(socket: Path, line: str) -> str:
-    """Run one human-monitor command; return its output.
+def converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -> Result:
+    """Connect to the monitor at *socket* and do *work* with it.
 
     It runs in a thread of its own, so that a caller may be inside an event loop.
 
     Raises:
-        LabError: QEMU does not answer.
+        LabError: QEMU does not answer, or refuses.
     """
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(_command(socket, line))).result()
+        return thread.submit(lambda: asyncio.run(_converse(socket, work))).result()
 
 
-async def _command(socket: Path, line: str) -> str:
-    from qemu.qmp import QMPClient, QMPError
+async def _converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -> Result:
+    from qemu.qmp import ExecuteError, QMPClient, QMPError
 
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # an error is reported here, once
     client = QMPClient("lab")
     try:
-        await client.connect(str(socket))
-        try:
-            arguments = {"command-line": line}
-            return str(await client.execute("human-monitor-command", arguments))
-        finally:
-            await client.disconnect()
-    except (QMPError, OSError) as error:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await client.connect(str(socket))
+            try:
+                return await work(client)
+            finally:
+                await client.disconnect()
+    except ExecuteError as error:
+        raise LabError(f"the lab's QEMU refuses: {error}") from error
+    except (QMPError, OSError, EOFError) as error:
         raise LabError(f"the lab's QEMU does not answer at {socket}: {error}") from error
+
+
+def command(socket: Path, line: str) -> str:
+    """Run one human-monitor command; return its output.
+
+    Raises:
+        LabError: QEMU does not answer.
+    """
+    return converse(socket, lambda client: human(client, line))
+
+
+async def human(client: Client, line: str) -> str:
+    """Run one human-monitor command over *client*; return its output."""
+    return str(await client.execute("human-monitor-command", {"command-line": line}))
 
 
 def forwards(table: str) -> list[Forward]:
@@ -65,13 +97,27 @@ def add(socket: Path, address: str, local_port: int, port: int) -> int:
     Raises:
         LabError: QEMU cannot listen there.
     """
-    before = set(forwards(command(socket, "info usernet")))
-    if refusal := command(socket, f"hostfwd_add net tcp:{address}:{local_port}-:{port}").strip():
-        raise LabError(f"cannot listen on {address}:{local_port}: {refusal}")
-    new = set(forwards(command(socket, "info usernet"))) - before
-    return next(row.local_port for row in new if row.port == port)
+
+    async def work(client: Client) -> int:
+        before = set(forwards(await human(client, TABLE)))
+        line = f"hostfwd_add net tcp:{address}:{local_port}-:{port}"
+        if refusal := (await human(client, line)).strip():
+            raise LabError(f"cannot listen on {address}:{local_port}: {refusal}")
+        new = set(forwards(await human(client, TABLE))) - before
+        return next(row.local_port for row in new if row.port == port)
+
+    return converse(socket, work)
 
 
 def remove(socket: Path, address: str, local_port: int) -> None:
     """Stop listening on *local_port*; open connections stay open."""
     command(socket, f"hostfwd_remove net tcp:{address}:{local_port}")
+
+
+def quit_qemu(socket: Path) -> None:
+    """End QEMU.
+
+    Raises:
+        LabError: it does not answer.
+    """
+    converse(socket, lambda client: client.execute("quit"))

@@ -1,52 +1,76 @@
-"""The overlay of one boot: the project's source, an ssh key, and files of the caller.
+"""The project's source in a lab, and the overlay of one boot: an ssh key.
 
-The kernel unpacks it after the image. It is packed at each boot and never cached.
+The source is an archive that is cached by its digest. The kernel unpacks it after the image; into
+a lab that is up it is copied, so that an edit needs no new boot.
 """
 
 import compileall
 import io
 import py_compile
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gdbstub.lab import cpio
+from gdbstub.lab import cache, cpio
 from gdbstub.lab.image import DIST_PACKAGES
 
 PROJECT: Final = Path(__file__).parents[1]
-#: The console script, as pip writes it; ``python -m`` takes 0.1 s longer under emulation.
-COMMAND: Final = "#!/usr/bin/python3\nfrom gdbstub.cli.main import main\n\nmain()\n"
+SOURCES: Final = "lab/source"
+"""Directory of sources in the lab, each in one named by its digest."""
 HOME: Final = "root"
 SKIPPED: Final = shutil.ignore_patterns("__pycache__", ".*", "*.pyc")
 
 
-def write(archive: Path, work: Path, public_key: str, include: Sequence[Path] = ()) -> None:
-    """Write the overlay of one boot to *archive*, with *include* in root's home directory."""
-    tree = work / "overlay"
-    target = tree / DIST_PACKAGES / PROJECT.name
-    shutil.copytree(PROJECT, target, ignore=SKIPPED)
-    for path in include:
-        place = tree / HOME / path.resolve().name
-        if path.is_dir():
-            shutil.copytree(path, place, ignore=SKIPPED)
-        else:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, place)
-    compile_overlay(tree)
-    keys = tree / HOME / ".ssh/authorized_keys"
-    keys.parent.mkdir(parents=True, exist_ok=True)
-    keys.write_text(public_key)
-    command = tree / "usr/bin" / PROJECT.name
-    command.parent.mkdir(parents=True)
-    command.write_text(COMMAND)
-    command.chmod(0o755)
-    cpio.pack(tree, archive)
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The project's source as it is now."""
+
+    digest: str
+    #: Archive to be unpacked at the lab's root.
+    archive: Path
+
+
+def digest() -> str:
+    """Return the digest of the project's files; the name of their directory in a lab."""
+    return cache.key_of(_parts())
+
+
+def _parts() -> Iterator[str | bytes]:
+    # The modules' bytecode is of this version, so the archive is worth less to another.
+    yield sys.implementation.cache_tag
+    yield Path(__file__).read_bytes()
+    for path in sorted(PROJECT.rglob("*")):
+        inner = path.relative_to(PROJECT)
+        skipped = any(part.startswith((".", "__pycache__")) for part in inner.parts)
+        if path.is_file() and not skipped:
+            yield str(inner)
+            yield path.read_bytes()
+
+
+def source() -> Source:
+    """Return the project's source as an archive, compiled; the first call takes a second."""
+    name = digest()
+    directory = cache.entry("source", [name], lambda directory: _pack(name, directory))
+    return Source(name, directory / "source.cpio")
+
+
+def _pack(name: str, directory: Path) -> None:
+    tree = directory / "tree"
+    place = Path(SOURCES) / name / PROJECT.name
+    shutil.copytree(PROJECT, tree / place, ignore=SKIPPED)
+    compile_source(tree)
+    link = tree / DIST_PACKAGES / PROJECT.name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(Path("/") / place)
+    cpio.pack(tree, directory / "source.cpio")
     shutil.rmtree(tree)
 
 
-def compile_overlay(tree: Path) -> None:
+def compile_source(tree: Path) -> None:
     """Compile the modules; a Python of another version ignores that and compiles in the lab."""
     with redirect_stdout(io.StringIO()):
         compileall.compile_dir(
@@ -56,3 +80,13 @@ def compile_overlay(tree: Path) -> None:
             prependdir="/",
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
+
+
+def write(archive: Path, work: Path, public_key: str) -> None:
+    """Write the overlay of one boot to *archive*."""
+    tree = work / "overlay"
+    keys = tree / HOME / ".ssh/authorized_keys"
+    keys.parent.mkdir(parents=True)
+    keys.write_text(public_key)
+    cpio.pack(tree, archive)
+    shutil.rmtree(tree)

@@ -6,6 +6,7 @@ address that it listens on, its end by SIGTERM, and its exit status.
 
 import re
 import secrets
+import shlex
 import subprocess
 import sys
 import threading
@@ -17,9 +18,11 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab.host import Lab, Stream
+from gdbstub.lab.host import Stream
+from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.qemu import ADDRESS, Options
+from gdbstub.lab.transfer import offer
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
 STOP_SECONDS: Final = 10.0
@@ -50,7 +53,7 @@ class RemoteRun:
     """A stub that is running in the lab; use as a context manager, or ``close`` it."""
 
     def __init__(self, request: RunRequest, on_listening: OnListening) -> None:
-        """Boot or join a lab and start the command there (about 7 s).
+        """Start or join a lab and start the command there (about 1 s).
 
         *on_listening* is called once, on another thread, with the address as a user writes it
         (``localhost:1234``) and the TCP port, or 0.
@@ -66,8 +69,8 @@ class RemoteRun:
         request.forward.check()
         with ExitStack() as stack:
             record = stack.enter_context(open_record(request.record)) if request.record else None
-            self._lab = stack.enter_context(Lab.open(request.options))
-            self._process = self._start()
+            self._lab = stack.enter_context(open_lab(request.options))
+            self._process = self._start(stack)
             if record:
                 reader = self._lab.popen(
                     ["cat", f"{self._name}.record"],
@@ -81,18 +84,25 @@ class RemoteRun:
             self._messages.start()
             self._stack = stack.pop_all()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        argv = [
-            self._lab.put(item) if isinstance(item, Path) else item for item in self._request.argv
-        ]
-        setup = f"echo $$ >{self._name}.pid"
+    def _start(self, stack: ExitStack) -> subprocess.Popen[bytes]:
+        # All in one connection: each takes a third of a second.
+        setup, argv = ["set -e"], list[str]()
+        for item in self._request.argv:
+            if isinstance(item, Path):
+                offered = offer(self._lab.directory, item)
+                stack.callback(offered.link.unlink)
+                setup.append(shlex.join(offered.command))
+                argv.append(offered.target)
+            else:
+                argv.append(item)
+        setup.append(f"echo $$ >{self._name}.pid")
         if self._request.record:
             fifo = f"{self._name}.record"
             self._lab.run(["mkfifo", fifo])
             argv += ["--record", fifo]
             # Held open from here, the pipe ends when the command does, used or not.
-            setup += f"; exec 3>{fifo}"
-        command = ["sh", "-c", f'{setup}; exec "$@"', "sh", *self._request.command]
+            setup.append(f"exec 3>{fifo}")
+        command = ["sh", "-c", "; ".join([*setup, 'exec "$@"']), "sh", *self._request.command]
         stdin, stdout = self._request.stdin, self._request.stdout
         if isinstance(self._request.forward, StdioForward):  # the client uses this process's own
             stdin = subprocess.DEVNULL

@@ -9,7 +9,7 @@ import pytest
 from gdbstub.lab import demo
 from gdbstub.linux.elf import Executable
 from gdbstub.linux.elf import parse as parse_elf
-from tests.conftest import figures, lab_alone, shared_lab
+from tests.conftest import figures, lab_for_stubs, shared_lab
 from tests.contract.backends import NATIVE_KVM
 from tests.gdb.build import build
 from tests.kvm import user_space
@@ -21,7 +21,7 @@ GUESTS = Path(__file__).parent / "guests"
 def _host(pytestconfig: pytest.Config) -> None:
     """Let every stub of these tests use the lab of the run, where there is no arm64 KVM."""
     if not NATIVE_KVM:
-        lab_alone(pytestconfig)
+        lab_for_stubs(pytestconfig)
 
 
 class Built:

@@ -84,6 +84,6 @@ class Runs:
 
 def in_the_lab(lab: Lab) -> tuple[str, set[monitor.Forward]]:
     """What of the stub is in the lab, and the ports that lead there."""
-    search = ["sh", "-c", "ps -o args | grep '[m] gdbstub'"]
+    search = ["sh", "-c", "ps -o comm,args | grep '^gdbstub'"]
     running = lab.run(search, check=False).stdout.decode()
     return running, set(monitor.forwards(monitor.command(lab.directory / "qmp", "info usernet")))

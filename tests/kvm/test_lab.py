@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab.boot import PREFIX
+from gdbstub.lab.directories import PREFIX
 from gdbstub.lab.host import VARIABLE, Lab
+from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, TcpForward, UnixForward
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
 
@@ -163,9 +164,20 @@ def short_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_however_the_owner_ends(how: signal.Signals, short_tmp: Path) -> None:
-    argv = [*LAB, "run", "--", "sh", "-c", "echo up; exec sleep 4714"]
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        (signal.SIGINT, ["--vhe"]),
+        (signal.SIGTERM, []),
+        (signal.SIGKILL, ["--vhe"]),
+        (signal.SIGKILL, []),
+    ],
+)
+def test_nothing_is_left_however_the_owner_ends(
+    how: signal.Signals, kind: list[str], short_tmp: Path
+) -> None:
+    """Of a lab that was booted, and of one that was restored."""
+    argv = [*LAB, "run", *kind, "--", "sh", "-c", "echo up; exec sleep 4714"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as owner:
         assert owner.stdout
         assert owner.stdout.readline() == b"up\n"
@@ -277,4 +289,4 @@ def test_a_lab_that_is_gone_is_one_clear_line(
 ) -> None:
     monkeypatch.setenv(VARIABLE, os.fspath(tmp_path))
     with pytest.raises(LabError, match="no lab is running"):
-        Lab.open()
+        open_lab()

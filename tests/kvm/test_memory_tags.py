@@ -1,6 +1,6 @@
 """MTE: the tags that a client writes are the guest's, and the reverse.
 
-The lab of a run has none, since it would be slower for everything else: these boot their own.
+The lab of a run has none, since it would be slower for everything else: these have their own.
 QEMU 7.2 takes every granule of a page for one of its first two, so tags alternate here; what is
 done with part of a page is shown without KVM.
 """
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gdbstub.lab.host import VARIABLE, Lab
+from gdbstub.lab.host import VARIABLE
+from gdbstub.lab.opening import start_lab
 from gdbstub.lab.qemu import Options
 from tests.contract.backends import NATIVE_KVM
 from tests.kvm.client import Client, stop_fields, stop_pc
@@ -36,7 +37,7 @@ def tagged_host() -> Iterator[None]:
     if NATIVE_KVM:
         yield
         return
-    with Lab.boot(Options(mte=True)) as lab, pytest.MonkeyPatch.context() as patch:
+    with start_lab(Options(mte=True)) as lab, pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(lab.directory))
         yield
 

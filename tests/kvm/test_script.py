@@ -16,6 +16,7 @@ import pytest
 from gdbstub.lab.host import VARIABLE, Lab
 from tests.cli.terminal import Terminal
 from tests.contract.backends import NATIVE_KVM
+from tests.kvm.caches import snapshots, without_snapshots
 from tests.kvm.runs import BOUND, Runs, assemble, in_the_lab
 
 
@@ -251,9 +252,13 @@ def test_the_end_of_a_guest_gives_the_terminal_back(runs: Runs, off: Path) -> No
 
 
 @pytest.mark.parametrize("how", ["\x03", signal.SIGTERM])
-def test_ctrl_c_while_a_lab_boots(runs: Runs, loop: Path, how: str | signal.Signals) -> None:
+def test_ctrl_c_while_a_lab_boots(
+    runs: Runs, loop: Path, tmp_path: Path, how: str | signal.Signals
+) -> None:
+    """For its snapshot, which is not there yet."""
+    cache = tmp_path / "cache"
     with tempfile.TemporaryDirectory(prefix="lab") as short:
-        environment = {**runs.environment, "TMPDIR": short}
+        environment = {**runs.environment, "TMPDIR": short, **without_snapshots(cache)}
         environment.pop(VARIABLE, None)
         environment.pop("XDG_RUNTIME_DIR", None)
         arguments = ["run", str(loop), "--host=lab", "--gdb=localhost:0"]
@@ -268,3 +273,4 @@ def test_ctrl_c_while_a_lab_boots(runs: Runs, loop: Path, how: str | signal.Sign
             assert "Traceback" not in shown
             assert at.settings_now() == at.settings
         assert os.listdir(short) == []
+    assert snapshots(cache) == []

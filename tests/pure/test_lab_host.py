@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, monitor, overlay, qemu, remote_run, ssh
+from gdbstub.lab import boot, directories, monitor, overlay, processes, qemu, remote_run, ssh
 
 USERNET = """\
 Hub -1 (net):
@@ -23,20 +23,41 @@ def options_of(argv: list[str]) -> dict[str, str]:
     return dict(zip(argv[4::2], argv[5::2], strict=True))
 
 
+def booting(options: qemu.Options) -> list[str]:
+    start = qemu.boot_arguments(options, Path("/k"), Path("/i"))
+    return qemu.command_line(options, qemu.Wiring(Path("/d"), 7, 8), start, None)
+
+
+def test_the_command_line_of_a_lab_with_its_memory_in_a_file() -> None:
+    def command_line(ram: qemu.Ram) -> dict[str, str]:
+        wiring = qemu.Wiring(Path("/d"), 7, 8)
+        return options_of(qemu.command_line(qemu.Options(), wiring, [*qemu.INCOMING], ram))
+
+    saved = command_line(qemu.Ram(Path("/a,b"), shared=True))
+    backend = "memory-backend-file,id=ram,size=2048M,mem-path=/a,,b,share="
+    assert saved["-object"] == backend + "on"
+    assert saved["-M"].endswith(",memory-backend=ram")
+    restored = command_line(qemu.Ram(Path("/a,b"), shared=False))
+    assert restored == {**saved, "-object": backend + "off"}
+    assert restored["-incoming"] == "defer"
+
+
 def test_the_command_line_of_the_default_lab() -> None:
-    argv = qemu.command_line(qemu.Options(), Path("/k"), Path("/i"), Path("/d"), 7)
-    options = options_of(argv)
+    options = options_of(booting(qemu.Options()))
     assert options["-M"] == "virt,virtualization=on,gic-version=3"
     assert options["-cpu"] == "max,pauth-impdef=on"
     assert options["-smp"] == "1"
     assert "hostfwd=tcp:127.0.0.1:0-:22" in options["-netdev"]
-    assert options["-chardev"] == "socket,id=console,fd=7,logfile=/d/console.log"
+    assert options["-chardev"] == "socket,id=monitor,fd=8,server=on,wait=off"
+    assert (options["-kernel"], options["-initrd"]) == ("/k", "/i")
     assert "panic=-1" in options["-append"]
+    assert "kvm-arm.mode=nvhe" in options["-append"]
+    assert "kvm-arm.mode" not in options_of(booting(qemu.Options(vhe=True)))["-append"]
 
 
 def test_the_command_line_of_a_chosen_lab() -> None:
     chosen = qemu.Options(cpu="cortex-a57", cpus=2, gic=2, memory_mib=1024)
-    options = options_of(qemu.command_line(chosen, Path("/k"), Path("/i"), Path("/d"), 7))
+    options = options_of(booting(chosen))
     assert options["-M"] == "virt,virtualization=on,gic-version=2"
     assert (options["-cpu"], options["-smp"], options["-m"]) == ("cortex-a57", "2", "1024")
     assert qemu.Options(cpu="max").full_cpu == "max,pauth-impdef=on"
@@ -95,7 +116,7 @@ def test_the_file_server_serves_its_outbox_only(tmp_path: Path) -> None:
     outbox.mkdir()
     (outbox / "wanted").write_text("here")
     (tmp_path / "secret").write_text("hidden")
-    (tmp_path / "serve").write_text(boot.SERVE.format(outbox=outbox))
+    (tmp_path / "serve").write_text(processes.SERVE.format(outbox=outbox))
 
     def ask(name: str) -> str:
         argv = ["sh", str(tmp_path / "serve")]
@@ -107,22 +128,38 @@ def test_the_file_server_serves_its_outbox_only(tmp_path: Path) -> None:
         assert ask(name) == ""
 
 
-def test_the_overlay_holds_the_project_the_key_and_what_is_included(tmp_path: Path) -> None:
-    extra = tmp_path / "extra"
-    (extra / "__pycache__").mkdir(parents=True)
-    (extra / "test_one.py").write_text("x = 1\n")
-    overlay.write(tmp_path / "archive", tmp_path, "ssh-ed25519 AAAA\n", [extra])
-    with (tmp_path / "archive").open("rb") as archive:
+def names_in(archive: Path) -> set[str]:
+    with archive.open("rb") as file:
         argv = ["cpio", "-it", "--quiet"]
-        done = subprocess.run(argv, stdin=archive, capture_output=True, text=True, check=True)
-    names = set(done.stdout.splitlines())
-    assert {
-        "root/.ssh/authorized_keys",
-        "root/extra/test_one.py",
-        "usr/bin/gdbstub",
-        "usr/lib/python3/dist-packages/gdbstub/__init__.py",
-    } <= names
-    assert any(name.startswith("root/extra/__pycache__/test_one.") for name in names)
+        done = subprocess.run(argv, stdin=file, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines())
+
+
+def test_the_overlay_holds_the_key(tmp_path: Path) -> None:
+    overlay.write(tmp_path / "archive", tmp_path, "ssh-ed25519 AAAA\n")
+    assert "root/.ssh/authorized_keys" in names_in(tmp_path / "archive")
+
+
+def test_the_source_is_compiled_and_named_by_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "gdbstub"
+    (project / "__pycache__").mkdir(parents=True)
+    (project / "__pycache__/old.pyc").touch()
+    (project / "one.py").write_text("x = 1\n")
+    monkeypatch.setattr(overlay, "PROJECT", project)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = overlay.source()
+    names = names_in(first.archive)
+    place = f"lab/source/{first.digest}/gdbstub"
+    assert {f"{place}/one.py", "usr/lib/python3/dist-packages/gdbstub"} <= names
+    assert any(name.startswith(f"{place}/__pycache__/one.") for name in names)
+    assert not any("old" in name for name in names)
+    assert overlay.source() == first
+    (project / "one.py").write_text("x = 2\n")
+    second = overlay.digest()
+    (project / "one.py").rename(project / "two.py")
+    assert len({first.digest, second, overlay.digest()}) == 3
 
 
 def test_a_silent_lab_says_what_it_said_last(
@@ -138,16 +175,19 @@ def test_a_silent_lab_says_what_it_said_last(
 def test_sweep_removes_only_what_nobody_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boot, "runtime_directories", lambda: [tmp_path])
-    monkeypatch.setattr(boot, "UNCLAIMED_SECONDS", -1.0)
-    abandoned = tmp_path / f"{boot.PREFIX}abandoned"
-    abandoned.mkdir()
-    mine, lock = boot.claim()
+    monkeypatch.setattr(directories, "parents", lambda: [tmp_path])
+    monkeypatch.setattr(directories, "UNCLAIMED_SECONDS", -1.0)
+    others = tmp_path / f"{directories.PREFIX}others"
+    for directory, mode in ((tmp_path / f"{directories.PREFIX}abandoned", 0o700), (others, 0o755)):
+        directory.mkdir()
+        directory.chmod(mode)
+        (directory / "lock").touch()
+    mine, lock = directories.claim()
     with open(lock, "rb"):
-        boot.sweep()
-        assert [mine] == list(tmp_path.iterdir())
-    boot.sweep()
-    assert not list(tmp_path.iterdir())
+        directories.sweep()
+        assert {mine, others} == set(tmp_path.iterdir())
+    directories.sweep()
+    assert [others] == list(tmp_path.iterdir())
 
 
 def test_a_command_that_the_lab_would_not_take_is_refused() -> None:

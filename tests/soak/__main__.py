@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from gdbstub.lab.host import Lab
+from gdbstub.lab.opening import open_lab
 from tests.contract.backends import BACKENDS, NATIVE_KVM, Backend
 from tests.soak.case import Case, draw
 from tests.soak.check import check, fitting
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> int:
         if "kvm" in wanted and not NATIVE_KVM:
             wanted.remove("kvm")
             print("kvm: in the lab", flush=True)
-            beside = _in_lab(stack.enter_context(Lab.open()), arguments)
+            beside = _in_lab(stack.enter_context(open_lab()), arguments)
         for name in wanted:
             minutes = options.minutes / len(wanted)
             status |= bool(soak(_BACKENDS[name], minutes, options.seed, options.count))

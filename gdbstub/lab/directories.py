@@ -1,0 +1,72 @@
+"""Private directories of running labs: one for each, locked while its guard or owner lives."""
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+PREFIX: Final = "kvm-gdbstub-lab-"
+UNCLAIMED_SECONDS: Final = 600.0
+"""Age from which a directory without a running guard is removed."""
+
+
+def claim() -> tuple[Path, int]:
+    """Make a private directory and lock it against ``sweep``."""
+    parent = next((path for path in parents() if os.access(path, os.W_OK)), None)
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return directory, lock
+
+
+def parents() -> list[Path]:
+    """List possible parents of a lab's directory; short paths, as a socket's has 107 bytes."""
+    names = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
+    return [Path(name) for name in names if name.startswith("/") and len(os.fsencode(name)) <= 50]
+
+
+def own() -> Iterator[Path]:
+    """Yield this user's lab directories, where ``claim`` makes them now, oldest first."""
+    parent = next((path for path in parents() if os.access(path, os.W_OK)), None)
+    if parent:
+        found = [path for path in parent.glob(f"{PREFIX}*") if is_private(path)]
+        yield from sorted(found, key=age, reverse=True)
+
+
+def is_private(directory: Path) -> bool:
+    """Return True if *directory* is this user's, and nobody else may enter it."""
+    with suppress(OSError):
+        status = directory.lstat()
+        mine = status.st_uid == os.getuid() and not status.st_mode & 0o077
+        return mine and stat.S_ISDIR(status.st_mode)
+    return False
+
+
+def age(directory: Path) -> float:
+    """Return the seconds since *directory* was last changed; 0 if it is gone."""
+    with suppress(OSError):
+        return time.time() - directory.stat().st_mtime
+    return 0.0
+
+
+def remove_unheld(directory: Path) -> bool:
+    """Remove *directory* if neither a guard nor an owner holds its lock; return True if so."""
+    with suppress(OSError), (directory / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory)
+        return True
+    return False
+
+
+def sweep() -> None:
+    """Remove the directories of labs whose guard and owner were both killed."""
+    for parent in parents():
+        for directory in parent.glob(f"{PREFIX}*"):
+            if is_private(directory) and age(directory) >= UNCLAIMED_SECONDS:
+                remove_unheld(directory)

@@ -1,0 +1,86 @@
+"""Labs that stay up for many runs: ``gdbstub lab up``, ``list`` and ``down``.
+
+Such a lab's directory has a file with its options. Its guard ends it when QEMU ends.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gdbstub.errors import LabError
+from gdbstub.lab import directories, monitor, restore
+from gdbstub.lab.processes import Files
+from gdbstub.lab.progress import note
+from gdbstub.lab.qemu import Options
+
+FILE: Final = "up.json"
+DOWN_SECONDS: Final = 10.0
+"""Longest wait for the guard to remove a lab's directory."""
+
+
+class Kept(NamedTuple):
+    """A lab that is up."""
+
+    directory: Path
+    options: dict[str, object]
+    seconds: float
+
+
+def up(options: Options) -> Path:
+    """Start a lab that outlives this process; return its directory.
+
+    Raises:
+        LabError: it cannot be started.
+    """
+    processes = restore.start(options)
+    try:
+        processes.connect()
+        (processes.directory / FILE).write_text(json.dumps(fields_of(options)))
+        processes.keep()
+    except BaseException:
+        processes.stop()
+        raise
+    return processes.directory
+
+
+def fields_of(options: Options) -> dict[str, object]:
+    """Return *options* as they are written, the same for the same hardware."""
+    return {**asdict(options), "cpu": options.full_cpu}
+
+
+def running() -> Iterator[Kept]:
+    """Yield the labs that are up; remove what is left of others, with one line for each."""
+    for directory in directories.own():
+        file = directory / FILE
+        if not file.exists():
+            continue
+        if directories.remove_unheld(directory):
+            note(f"the lab {directory.name} has ended without lab down: its files are removed")
+            continue
+        with contextlib.suppress(OSError, ValueError):  # it is going down
+            yield Kept(directory, json.loads(file.read_text()), directories.age(file))
+
+
+def find(options: Options) -> Path | None:
+    """Return the directory of a lab with *options* that is up."""
+    wanted = fields_of(options)
+    return next((lab.directory for lab in running() if lab.options == wanted), None)
+
+
+def down(lab: Kept) -> None:
+    """End *lab*; return when its directory is gone.
+
+    Raises:
+        LabError: it does not end.
+    """
+    with contextlib.suppress(LabError):  # it is going down by itself
+        monitor.quit_qemu(Files(lab.directory).monitor)
+    deadline = time.monotonic() + DOWN_SECONDS
+    while lab.directory.exists():
+        if time.monotonic() > deadline:
+            raise LabError(f"the lab {lab.directory} does not end: kill its QEMU")
+        time.sleep(0.01)
