@@ -33,8 +33,8 @@ from gdbstub.debug.guests_own import GuestsOwn
 from gdbstub.debug.step_over import Met, StepOver
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.debug.vcpu_steps import (
+    PASS,
     PATIENCE,
-    RUN,
     STEP,
     Interlude,
     SubPlan,
@@ -95,11 +95,16 @@ class VcpuPlans:
         self._steps.step_irqs = step_irqs
         self._steps.guard.look()
         self._step_over.loads.clear()
+        self._step_over.false_hits.begin()
         return self._follow(action)
 
     def written(self) -> None:
         """Note that a client has written a register."""
         self._steps.guard.forget()
+
+    def collect(self) -> None:
+        """Count the false hits that the machine has passed over; all vCPUs are parked."""
+        self._step_over.false_hits.collect()
 
     def _follow(self, action: Action | Range) -> ThreadPlan:
         try:
@@ -132,7 +137,7 @@ class VcpuPlans:
             self._classifier.copy_guests(self._index, own)
             loads = self._step_over.loads
             place = () if until is None else (until.pc,)
-            mode = RUN
+            mode = PASS
             if place or loads or missing or own is not _NONE:
                 used = self._with_room(armed, len(place) + len(loads))
                 more = self._steps.beside(used, (*place, *loads, *missing), own)

@@ -48,6 +48,8 @@ Interlude = Generator[RunMode, DebugExit, Stopped | None]
 
 RUN: Final = RunMode()
 STEP: Final = RunMode(step=True)
+#: A run in which the machine passes over the false hits that it knows of.
+PASS: Final = RunMode(passes=True)
 
 #: Seconds that a sequence is run with interrupts masked before they are let in: a vCPU may wait
 #: in it for another one, and that for this one's interrupt handler.

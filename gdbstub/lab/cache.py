@@ -41,8 +41,12 @@ def key_of(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def entry(kind: str, parts: Iterable[str | bytes], build: Callable[[Path], None]) -> Path:
+def entry(
+    kind: str, parts: Iterable[str | bytes], build: Callable[[Path], None], *, mode: int = 0o755
+) -> Path:
     """Return the directory *kind*-KEY; if it is absent, call *build* with an empty directory.
+
+    *mode* is that of the directory.
 
     If two processes ask at once, one builds and the other waits with a message. A builder that
     is killed leaves a directory with another name, which the next builder removes.
@@ -58,16 +62,16 @@ def entry(kind: str, parts: Iterable[str | bytes], build: Callable[[Path], None]
     with explained(final), locked(root() / f"{kind}.lock"):
         if not final.is_dir():
             sweep(kind, keep=final)
-            _build(kind, final, build)
+            _build(kind, final, build, mode)
             sweep(kind, keep=final)  # a killed builder's programs may have written on
     return final
 
 
-def _build(kind: str, final: Path, build: Callable[[Path], None]) -> None:
+def _build(kind: str, final: Path, build: Callable[[Path], None], mode: int) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=final.parent))
     try:
         build(work)
-        work.chmod(0o755)
+        work.chmod(mode)
         work.rename(final)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The overlay of one boot: the project's source, an ssh key, and files of the caller.
+"""The overlay of one boot: the project and its native core, an ssh key, files of the caller.
 
 The kernel unpacks it after the image. It is packed at each boot and never cached.
 """
@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
-from gdbstub.lab import cpio
+from gdbstub.lab import cpio, native_core
 from gdbstub.lab.image import DIST_PACKAGES
 
 PROJECT: Final = Path(__file__).parents[1]
@@ -27,6 +27,7 @@ def write(archive: Path, work: Path, public_key: str, include: Sequence[Path] = 
     tree = work / "overlay"
     target = tree / DIST_PACKAGES / PROJECT.name
     shutil.copytree(PROJECT, target, ignore=SKIPPED)
+    shutil.copy(native_core.library(), target / "kvm")
     for path in include:
         place = tree / HOME / path.resolve().name
         if path.is_dir():
