@@ -37,7 +37,7 @@ struct ram {
     uint8_t *hva;
 };
 struct regime {
-    uint64_t sctlr, tcr, ttbr0, ttbr1;
+    uint64_t sctlr, tcr, ttbr[2];
     int uncached; /* the guest may access RAM past the caches */
 };
 int ram_read(const struct ram *ram, int uncached, uint64_t ipa, void *to, size_t length);

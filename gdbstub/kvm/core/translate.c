@@ -47,7 +47,7 @@ int translate(const struct ram *ram, const struct regime *regime, uint64_t gva, 
 
     int level = LAST + 1 - (int)((bits - granule + stride - 1) / stride);
     unsigned index_bits = bits - granule - (LAST - level) * stride;
-    uint64_t ttbr = upper ? regime->ttbr1 : regime->ttbr0;
+    uint64_t ttbr = regime->ttbr[upper];
     uint64_t table = ttbr & (BIT(48) - BIT(index_bits + 3));
     if (granule == 16 && ttbr & 0x3c)
         return 1;

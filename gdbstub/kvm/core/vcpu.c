@@ -32,6 +32,7 @@
 #define PSTATE_IL (1ul << 20)
 #define PSTATE_SS (1ul << 21)
 #define MDSCR_SS 1ul
+#define SCTLR_M 1ul
 #define CACHED 0x1005ul /* SCTLR_EL1: M, C and I */
 #define EC_BREAKPOINT 0x30
 #define EC_STEP 0x32
@@ -46,7 +47,7 @@ enum outcome { THE_CALLERS = -1, PASSED_OVER = 0 }; /* or an error number */
 struct at_hit {
     struct vcpu *vcpu;
     struct regime regime;
-    int has_regime;
+    int has_regime, has_ttbr[2];
 };
 
 static int get(struct vcpu *vcpu, uint64_t id, uint64_t *value)
@@ -118,11 +119,16 @@ static int locate(struct at_hit *at, uint64_t gva, uint64_t *ipa)
     struct vcpu *vcpu = at->vcpu;
 
     if (!at->has_regime) {
-        if (get(vcpu, SCTLR_EL1, &regime->sctlr) || get(vcpu, TCR_EL1, &regime->tcr) ||
-            get(vcpu, TTBR0_EL1, &regime->ttbr0) || get(vcpu, TTBR1_EL1, &regime->ttbr1))
+        if (get(vcpu, SCTLR_EL1, &regime->sctlr) || get(vcpu, TCR_EL1, &regime->tcr))
             return 1;
         regime->uncached = !vcpu->alone || (regime->sctlr & CACHED) != CACHED;
         at->has_regime = 1;
+    }
+    int upper = gva >> 55 & 1;
+    if (regime->sctlr & SCTLR_M && !at->has_ttbr[upper]) {
+        if (get(vcpu, upper ? TTBR1_EL1 : TTBR0_EL1, &regime->ttbr[upper]))
+            return 1;
+        at->has_ttbr[upper] = 1;
     }
     return translate(vcpu->ram, regime, gva, ipa);
 }
