@@ -100,7 +100,7 @@ class VcpuPlans:
 
     def written(self) -> None:
         """Note that a client has written a register."""
-        self._steps.guard.forget()
+        self._steps.forget()
 
     def collect(self) -> None:
         """Count the false hits that the machine has passed over; all vCPUs are parked."""
