@@ -216,6 +216,7 @@ def test_an_instruction_that_fails_takes_its_exception(start: Start, kind: Break
     assert client.go().thread == 1
     assert (client.x(1, LAP_COUNT), client.x(1, 11) & _SS) == (60, 0)
     assert client.x(1, 11), "no exception was taken"
+    assert false_hits(client, kind, START + 4) == 59
 
 
 class Counter:

@@ -66,7 +66,7 @@ struct hit { /* a breakpoint whose false hits are passed over */
     const uint8_t *code;
     uint32_t condition_count;
     const uint8_t **conditions;
-    uint32_t taken;      /* an exception came in place of the last step */
+    uint32_t taken;      /* an interrupt came in place of the last step */
     uint64_t count;      /* hits passed over */
 };
 struct counts { /* of ioctls that were made here, and of debug exits that no caller sees */

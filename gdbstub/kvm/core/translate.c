@@ -1,4 +1,4 @@
-/* Stage-1 translation of the EL1&0 regime, as aarch64/mmu.py does it, for the formats in common use.
+/* Stage-1 translation of the EL1&0 regime, as aarch64/mmu.py does it, for formats in common use.
  *
  * What needs FEAT_LPA or FEAT_LPA2, big-endian tables and what does not translate are left to that.
  * Source: Arm ARM D8.2 "Translation process". */
@@ -64,8 +64,8 @@ int translate(const struct ram *ram, const struct regime *regime, uint64_t gva, 
             index_bits = stride;
             continue;
         }
-        int leaf = level == LAST ? (descriptor & 3) == 3
-                                 : (descriptor & 3) == 1 && (level == 2 || (level == 1 && granule == 12));
+        int blocks = level == 2 || (level == 1 && granule == 12);
+        int leaf = (descriptor & 3) == (level == LAST ? 3 : 1) && (level == LAST || blocks);
         *ipa = (descriptor & (BIT(48) - BIT(shift))) | (gva & (BIT(shift) - 1));
         return !leaf || *ipa >> output_bits || *ipa - ram->base >= ram->size;
     }

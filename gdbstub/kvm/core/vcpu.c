@@ -1,9 +1,9 @@
 /* KVM_RUN, the registers that its caller needs next, and hits of breakpoints that are passed over.
  *
- * A hit is passed over where all is plain: its condition is false and has a value, the code is as it
- * was when the hit was described, and the instruction is simulated, or stepped with no exit but the
- * step's. All else is the caller's, as if nothing had been tried. A signal ends KVM_RUN, also the
- * next one if it comes between two (kvm_run.immediate_exit), so nothing here waits for long. */
+ * A hit is passed over where all is plain: its condition is false and has a value, the code is as
+ * it was when the hit was described, and the instruction is simulated, or stepped with no exit but
+ * the step's. All else is the caller's, as if nothing had been tried. A signal ends KVM_RUN, also
+ * the next one if it comes between two (kvm_run.immediate_exit), so nothing here waits for long. */
 #include "core.h"
 
 #include <errno.h>
@@ -39,6 +39,8 @@
 #define EC_BRK 0x3c
 #define OUR_BRK 0xd421b720u /* BRK #0xdb9 */
 #define OUR_COMMENT 0xdb9
+#define VECTOR_KIND 0x180ul /* of an address in the vectors, which are aligned to 0x800 */
+#define SYNCHRONOUS 0
 #define PAGE 4096ul /* the smallest granule */
 
 enum outcome { THE_CALLERS = -1, PASSED_OVER = 0 }; /* or an error number */
@@ -207,11 +209,14 @@ static void put_back(struct at_hit *at, uint64_t ipa, const struct hit *hit)
         patch(at, ipa, OUR_BRK); /* else the instruction has written over itself */
 }
 
-/* An exception came in place of what was stepped, or of it. Let the guest go on with that: it saved
+/* An exception came before the instruction, or of it. The guest goes on with that, but it saved
  * the step's own state, which would step the guest on its return. */
-static int clear_saved_step(struct vcpu *vcpu)
+static int take_exception(struct vcpu *vcpu, struct hit *hit)
 {
     uint64_t spsr, mdscr;
+
+    hit->taken = (vcpu->pc & VECTOR_KIND) != SYNCHRONOUS;
+    hit->count += !hit->taken; /* else the hit is still to come */
 
     if (get(vcpu, SPSR_EL1, &spsr) || get(vcpu, MDSCR_EL1, &mdscr))
         return EIO;
@@ -241,22 +246,24 @@ static int step(struct at_hit *at, struct hit *hit, uint64_t ipa)
         return error;
     if ((error = debug(vcpu, vcpu->armed)) || get(vcpu, PC, &vcpu->pc))
         return error ? error : EIO;
-    if (failed || run->exit_reason != KVM_EXIT_DEBUG) {
-        /* A signal, or an access to a device, which KVM completes when the vCPU runs again. */
-        hit->count += vcpu->pc != pc || !failed;
-        return failed ? failed : THE_CALLERS;
-    }
-    if (!stepped || vcpu->pc == pc) {
-        run->debug.arch.hsr = syndrome;
-        return vcpu->pc == pc ? THE_CALLERS : EIO;
-    }
     vcpu->counts->passed++;
-    if (vcpu->pc == hit->next) {
+    if (vcpu->pc == hit->next)
         hit->count++;
-        return 0;
+    else if (vcpu->pc != pc && (error = take_exception(vcpu, hit)))
+        return error;
+    if (failed) /* by a signal, for one */
+        return failed;
+    if (run->exit_reason != KVM_EXIT_DEBUG) { /* KVM completes the access in the next run */
+        hit->count++;
+        return THE_CALLERS;
     }
-    hit->taken = 1;
-    return clear_saved_step(vcpu);
+    if (stepped && vcpu->pc != pc)
+        return 0;
+    if (vcpu->pc == pc)
+        run->debug.arch.hsr = syndrome; /* nothing was executed: the hit is the caller's */
+    else
+        read_registers(vcpu); /* another exit, elsewhere */
+    return THE_CALLERS;
 }
 
 static int pass_over(struct vcpu *vcpu)
