@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 class FalseHit(NamedTuple):
     """A breakpoint, and what must hold for a hit of it to be passed over.
 
-    ``ipa`` is where our BRK is; None: a comparator serves it. ``word`` is the instruction there.
+    ``brk`` is True if a BRK of ours serves it, else a comparator does. ``ipa`` is where it must be
+    physically; None: anywhere. ``word`` is the instruction there.
     ``following`` is the address at which a step of that ends; None: it is not stepped.
     ``others`` are the breakpoint comparators to step with, as in ``DebugRegisters``; there are no
     watchpoints. RAM must hold ``code`` from ``code_gva`` on. ``conditions`` are bytecode that
@@ -18,6 +19,7 @@ class FalseHit(NamedTuple):
     """
 
     gva: int
+    brk: bool
     ipa: int | None
     word: int
     following: int | None

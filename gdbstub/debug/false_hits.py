@@ -8,7 +8,7 @@ plain is never described. Nothing is kept from one resume to the next.
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from gdbstub.aarch64.instructions import exclusive_sequence, step_end
+from gdbstub.aarch64.instructions import exclusive_sequence, step_end, takes_exception
 from gdbstub.aarch64.simulation import is_simulated
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.vcpu_steps import VcpuSteps
@@ -48,42 +48,50 @@ class FalseHits:
         self._described.clear()
 
     def describe(
-        self, pc: int, word: int, ipa: int | None, others: tuple[tuple[int, int], ...]
+        self, pc: int, word: int, patch: int | None, others: tuple[tuple[int, int], ...]
     ) -> None:
         """Tell the machine of the hit at *pc* that was just classified, if it is plain.
 
-        *ipa* is that of our BRK there, if there is one, and *others* are the comparators to step
-        with.
+        *patch* is where our BRK is, if it was hit, and *others* are the comparators to step with.
         """
         kinds = self._classifier.take_false_hit(self._index, pc)
         passes = self._machine.capabilities.passes
         if not kinds or passes is None or self._described[pc] >= _MOST:
             return
-        if not self._is_plain(pc, ipa):
+        if not self._is_plain():
             return
+        ipa = patch
+        if patch is None and not self._breakpoints.is_met(pc, None):
+            ipa = self._ipa(pc)
+            if not self._breakpoints.is_met(pc, ipa):
+                return
         following = step_end(word, pc)
-        if following is not None and not following % _VECTOR:
+        if following is not None and (not following % _VECTOR or self._may_go_round(word)):
             following = None
         if following is None and not is_simulated(word):
             return
-        code = self._code(pc)
-        if code is None:
+        if (code := self._code(pc)) is None:
             return
         conditions = self._breakpoints.conditions
         programs = tuple(code for kind in kinds for code in conditions.conditions(kind, pc))
-        hit = FalseHit(pc, ipa, word, following, others, *code, programs)
+        hit = FalseHit(pc, patch is not None, ipa, word, following, others, *code, programs)
         self._kinds[hit] = kinds
         self._described[pc] += 1
         passes.pass_over(self._index, hit)
 
-    def _is_plain(self, pc: int, ipa: int | None) -> bool:
+    def _is_plain(self) -> bool:
         """Return True if nothing but the place of the hit decides what it is."""
-        steps, breakpoints = self._steps, self._breakpoints
-        if breakpoints.armed.watchpoints or steps.aarch32_el1 or steps.guard.places():
-            return False
-        if ipa is None:
-            return breakpoints.is_met_everywhere(pc)
-        return not breakpoints.comparator_at(pc)
+        return not (self._breakpoints.armed.watchpoints or self._steps.aarch32_el1)
+
+    def _may_go_round(self, word: int) -> bool:
+        """Return True if *word* may take an exception that has no vector."""
+        return bool(self._steps.guard.places()) and takes_exception(word)
+
+    def _ipa(self, gva: int) -> int | None:
+        try:
+            return self._breakpoints.memory.live.translate(self._index, gva).ipa
+        except MemoryFault:
+            return None
 
     def _code(self, pc: int) -> tuple[int, bytes] | None:
         """Return the code that says that *pc* is in no exclusive sequence, and its address.
@@ -100,15 +108,15 @@ class FalseHits:
         if exclusive_sequence(pc, word_at) is not None:
             return None
         start, end = min(looked), max(looked) + 4
-        memory, data = self._breakpoints.memory.live, b""
-        try:
-            while start + len(data) < end:
-                gva = start + len(data)
-                size = min(end, (gva | _PAGE - 1) + 1) - gva
-                ipa = memory.translate(self._index, gva).ipa
+        data = b""
+        while (gva := start + len(data)) < end:
+            size = min(end, (gva | _PAGE - 1) + 1) - gva
+            if (ipa := self._ipa(gva)) is None:
+                return None
+            try:
                 data += self._machine.read_memory(ipa, size)
-        except MemoryFault:
-            return None
+            except MemoryFault:
+                return None
         return start, data
 
     def collect(self) -> None:

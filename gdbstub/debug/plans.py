@@ -142,7 +142,9 @@ class VcpuPlans:
                 used = self._with_room(armed, len(place) + len(loads))
                 more = self._steps.beside(used, (*place, *loads, *missing), own)
                 debug = None if used is armed else used
-                mode = RunMode(debug=debug, more=more, limit=wait if missing else None)
+                passes = not (place or loads) and own is _NONE
+                limit = wait if missing else None
+                mode = RunMode(debug=debug, more=more, limit=limit, passes=passes)
             exit = yield from self._steps.run(mode)
             if timed_out(exit):
                 missing = self._steps.guard.places()

@@ -13,6 +13,7 @@ from gdbstub.machine import DebugRegisters
 
 #: The most places of one vCPU. One more takes the place of the first.
 _PLACES: Final = 32
+_ANYWHERE: Final = (1 << 64) - 1
 
 
 class FalseHits:
@@ -42,8 +43,8 @@ class FalseHits:
         conditions = ffi.new("uint8_t *[]", programs)
         self._table[place] = {
             "gva": hit.gva,
-            "ipa": hit.ipa or 0,
-            "is_brk": hit.ipa is not None,
+            "ipa": _ANYWHERE if hit.ipa is None else hit.ipa,
+            "is_brk": hit.brk,
             "word": hit.word,
             "next": hit.following or 0,
             "step": step,
@@ -80,4 +81,4 @@ class FalseHits:
 
 
 def _same_place(one: FalseHit, other: FalseHit) -> bool:
-    return one.gva == other.gva and (one.ipa is None) == (other.ipa is None)
+    return (one.gva, one.brk) == (other.gva, other.brk)

@@ -56,8 +56,8 @@ int simulate(uint32_t word, uint64_t pc, uint64_t pstate, const struct guest *gu
 
 struct hit { /* a breakpoint whose false hits are passed over */
     uint64_t gva;
-    uint64_t ipa;        /* where our BRK is, if it is one */
-    uint32_t is_brk;
+    uint64_t ipa;        /* where it must be physically; all ones: anywhere */
+    uint32_t is_brk;     /* 0: a comparator */
     uint32_t word;       /* the instruction there */
     uint64_t next;       /* where a step of it ends; 0: it is simulated or left to the caller */
     struct kvm_guest_debug *step; /* to step without the breakpoint */

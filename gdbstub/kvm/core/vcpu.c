@@ -41,6 +41,7 @@
 #define OUR_COMMENT 0xdb9
 #define VECTOR_KIND 0x180ul /* of an address in the vectors, which are aligned to 0x800 */
 #define SYNCHRONOUS 0
+#define ANYWHERE (~0ul)
 #define PAGE 4096ul /* the smallest granule */
 
 enum outcome { THE_CALLERS = -1, PASSED_OVER = 0 }; /* or an error number */
@@ -286,7 +287,7 @@ static int pass_over(struct vcpu *vcpu)
         hit->taken = 0;
         return THE_CALLERS;
     }
-    if (locate(&at, vcpu->pc, &ipa) || (hit->is_brk && ipa != hit->ipa))
+    if (locate(&at, vcpu->pc, &ipa) || (hit->ipa != ANYWHERE && ipa != hit->ipa))
         return THE_CALLERS;
     if (!is_same_code(&at, hit) || !is_false(&guest, hit))
         return THE_CALLERS;
