@@ -16,13 +16,11 @@ from tests.contract.backends import Backend
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.laps import LAP_COUNT, begin, first
+from tests.contract.loops import GOES_ON, MASKS_IRQ, READS_AND_UNMASKS
 from tests.contract.programs import (
     BASE,
     DATA,
-    GOES_ON,
     LOOPS_AND_PATCHES_ITSELF,
-    MASKS_IRQ,
-    READS_AND_UNMASKS,
     SPIN,
     SYNC_EL1H,
     VECTORS,
