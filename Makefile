@@ -11,10 +11,12 @@
 
 BIN := .venv/bin
 # Programs that a user needs, and those that the tests need besides: program:package.
+# The compiler and the C library's headers are for the native core.
+HEADERS := $(wildcard /usr/aarch64-linux-gnu/include/stdio.h /usr/include/aarch64-linux-gnu/sys/ioctl.h)
 RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
-             ssh:openssh-client cpio:cpio
-TEST_NEEDS := $(RUN_NEEDS) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu lldb:lldb \
-              x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu
+             ssh:openssh-client cpio:cpio aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu \
+             $(if $(HEADERS),,headers:libc6-dev-arm64-cross)
+TEST_NEEDS := $(RUN_NEEDS) lldb:lldb x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu
 
 .PHONY: run test matrix soak bench check docs generate format clean
 .DELETE_ON_ERROR:
@@ -63,10 +65,11 @@ format: .venv/ready-to-develop
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
 
-.venv/ready-to-run: pyproject.toml
+# On arm64 an installation compiles the native core.
+.venv/ready-to-run: pyproject.toml $(wildcard gdbstub/kvm/core/*)
 	@scripts/environment.sh lab
 	@touch $@
 
-.venv/ready-to-develop: pyproject.toml
+.venv/ready-to-develop: pyproject.toml $(wildcard gdbstub/kvm/core/*)
 	@scripts/environment.sh lab,dev
 	@touch $@ .venv/ready-to-run

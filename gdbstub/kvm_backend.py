@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS
 from gdbstub.errors import InputError, StubError
+from gdbstub.false_hits import FalseHit
 from gdbstub.kvm import abi, features
 from gdbstub.kvm.abi import ffi
 from gdbstub.kvm.board import Board
@@ -119,7 +120,13 @@ class KvmMachine:
         ram = self.ram
         tags = KvmTags(self.port, self.vm, ram.base, ram.size) if self.features.mte else None
         return Capabilities(
-            reset=self, time=self, tags=tags, comparison=ram, about=self, counts=self
+            reset=self,
+            time=self,
+            tags=tags,
+            comparison=ram,
+            passes=self,
+            about=self,
+            counts=self,
         )
 
     @property
@@ -140,14 +147,17 @@ class KvmMachine:
         for each in self._counts:
             for reason, number in each.exits.items():
                 exits[reasons.get(reason, str(reason))] += number
-        runs = sum(each.runs for each in self._counts)
+        native = [each.native for each in self._counts]
+        exits["DEBUG"] += sum(each.passed for each in native)
+        runs = sum(each.runs for each in native)
         exits["(a kick)"] = runs - exits.total()
         requests = abi.names()
         calls = self.port.calls.items()
         ioctls = Counter({requests.get(request, hex(request)): n for request, n in calls})
         ioctls["KVM_RUN"] = runs
-        ioctls["KVM_GET_ONE_REG"] = sum(each.gets for each in self._counts)
-        ioctls["KVM_SET_ONE_REG"] = sum(each.sets for each in self._counts)
+        ioctls["KVM_GET_ONE_REG"] = sum(each.gets + each.native.gets for each in self._counts)
+        ioctls["KVM_SET_ONE_REG"] = sum(each.sets + each.native.sets for each in self._counts)
+        ioctls["KVM_SET_GUEST_DEBUG"] += sum(each.debugs for each in native)
         return {"exits": exits, "ioctls": ioctls}
 
     # Life.
@@ -173,6 +183,8 @@ class KvmMachine:
                 self._counts[index],
                 self._exclusive,
                 self._watchdog,
+                self.ram.native,
+                config.vcpus == 1,
             )
             self._vcpus = *self._vcpus, vcpu
         self.vector_length = features.initialise(
@@ -333,6 +345,14 @@ class KvmMachine:
         """Let the others run again (``Machine.end_exclusive``)."""
         if len(self._vcpus) > 1:
             self._exclusive.end_exclusive(self._vcpus[vcpu])
+
+    def pass_over(self, vcpu: int, hit: FalseHit) -> None:
+        """Pass over hits like *hit* (``PassesOver.pass_over``)."""
+        self._vcpus[vcpu].false_hits.add(hit)
+
+    def take_passed(self, vcpu: int) -> Sequence[tuple[FalseHit, int]]:
+        """Return how many hits were passed over (``PassesOver.take_passed``)."""
+        return self._vcpus[vcpu].false_hits.take()
 
     def _debug_exit(self, exit: DebugExit) -> RunMode | None:
         return self.listener.debug_exit(exit)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 from gdbstub.aarch64.sysreg import ESR
 from gdbstub.architecture import Register
+from gdbstub.false_hits import PassesOver
 
 Value = TypeVar("Value", bound=tuple[object, ...])
 
@@ -98,6 +99,7 @@ class RunMode(NamedTuple):
 
     ``debug`` are comparators of its own, until its next exit; None: those that ``arm`` set.
     ``more`` are comparators beside these. All together are no more than there are slots.
+    ``passes``: hits that ``PassesOver`` was told of are passed over, until the next exit.
     ``limit`` is a time in seconds: a vCPU that has no exit for so long, by and large, comes out
     with the syndrome ``TIMED_OUT``. None: it may run for ever.
     """
@@ -106,6 +108,7 @@ class RunMode(NamedTuple):
     debug: DebugRegisters | None = None
     more: DebugRegisters | None = None
     limit: float | None = None
+    passes: bool = False
 
     def comparators(self, armed: DebugRegisters) -> DebugRegisters:
         """Return the comparators to run with, where ``arm`` has set *armed*."""
@@ -359,6 +362,7 @@ class Capabilities(NamedTuple):
     time: VirtualTime | None = None
     tags: RamTags | None = None
     comparison: RamComparison | None = None
+    passes: PassesOver | None = None
     about: Described | None = None
     counts: Counted | None = None
 

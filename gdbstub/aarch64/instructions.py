@@ -13,10 +13,12 @@ from gdbstub.aarch64.a64 import (
     Branch,
     BranchOnBit,
     BranchOnZero,
+    BranchWithLink,
     ClearDaif,
     Computation,
     ConditionalBranch,
     ExceptionReturn,
+    Hint,
     Idle,
     ReadDaif,
     RegisterBranch,
@@ -134,6 +136,23 @@ def leads_to(word: int, at: int, gva: int, x: Callable[[int], int]) -> bool:
         case AuthenticatedBranch() | ExceptionReturn():
             return True
     return False
+
+
+def step_end(word: int, at: int) -> int | None:
+    """Return the address at which a step of *word* at *at* ends, unless it is an exception.
+
+    None if the word alone does not say, or if it may need more than a plain step.
+    """
+    match decode(word):
+        case BranchWithLink() as branch:
+            return branch.target(at)
+        case RelativeBranch() | RegisterBranch() | AuthenticatedBranch():
+            return None
+        case instruction if instruction.plain:
+            return at + 4
+        case Hint() as hint if not hint.waits:
+            return at + 4
+    return None
 
 
 #: The most instructions between an exclusive load and its store.

@@ -15,6 +15,7 @@ from gdbstub.aarch64.a64 import (
     BranchOnBit,
     BranchOnFlags,
     BranchOnZero,
+    Idle,
     MoveRegister,
     MoveWide,
 )
@@ -38,6 +39,24 @@ class Effect(NamedTuple):
     pc: int
     register: int | None = None
     value: int = 0
+
+
+#: Instructions with an ``Effect``.
+_SIMULATED: Final = (
+    BranchOnFlags,
+    BranchOnZero,
+    BranchOnBit,
+    Branch,
+    AddImmediate,
+    MoveRegister,
+    MoveWide,
+    Adr,
+)
+
+
+def is_simulated(word: int) -> bool:
+    """Return True if *word* has an effect that is known in most states, or none."""
+    return isinstance(decode(word), (*_SIMULATED, Idle))
 
 
 def effect(word: int, pc: int, pstate: PSTATE, x: ReadX) -> Effect | None:

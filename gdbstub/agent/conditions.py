@@ -55,6 +55,11 @@ class ConditionTable(Generic[Kind]):
         """Unset every trace state variable: the guest has started anew."""
         self._variables.clear()
 
+    def conditions(self, kind: Kind, gva: int) -> tuple[bytes, ...]:
+        """Return the bytecode of a breakpoint's conditions."""
+        clauses = self._clauses.get((kind, gva))
+        return tuple(program.code for program in clauses.conditions) if clauses else ()
+
     def evaluate(self, kind: Kind, gva: int, context: EvaluationContext) -> Outcome:
         """Evaluate the conditions of one hit, and run the commands if one of them holds.
 

@@ -43,6 +43,8 @@ class AgentProgram(NamedTuple):
     """Compiled bytecode, which any thread may evaluate any number of times."""
 
     blocks: tuple[Block, ...]
+    #: What it was compiled from; nothing if it was not.
+    code: bytes = b""
 
     @classmethod
     def compile(cls, code: bytes) -> "AgentProgram":
@@ -53,7 +55,7 @@ class AgentProgram(NamedTuple):
         """
         if len(code) > _LONGEST:
             raise AgentError(f"an expression of {len(code)} bytes is too long; {_LONGEST} at most")
-        return cls(_Compiler(code).blocks())
+        return cls(_Compiler(code).blocks(), code)
 
     @classmethod
     def printing(cls, text: bytes) -> "AgentProgram":

@@ -26,7 +26,7 @@ _TOOLS: Final = (
     ("ssh", "openssh-client", "the lab"),
     ("cpio", "cpio", "preparing the lab"),
     ("apt-get", "apt", "preparing the lab"),
-    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "the tests' own guests"),
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "the lab"),
 )
 
 

@@ -334,6 +334,15 @@ class Breakpoints:
         except MemoryFault:
             return False
 
+    def is_met(self, pc: int, ipa: int | None) -> bool:
+        """Return True if a comparator at *pc* serves the same requests wherever *ipa* is there.
+
+        None: whatever is there.
+        """
+        request = self._compared.get(canonical(pc))
+        met = request is None or is_upper(pc) or not request.spaces or ipa in request.ipas
+        return met and pc not in self._returns
+
     def returned(self, vcpu: int, pc: int) -> bool:
         """Undo the abort of a return to a breakpoint: see ``ReturnVectors.undo``."""
         return self._returns.undo(vcpu, pc)

@@ -33,8 +33,8 @@ from gdbstub.debug.guests_own import GuestsOwn
 from gdbstub.debug.step_over import Met, StepOver
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.debug.vcpu_steps import (
+    PASS,
     PATIENCE,
-    RUN,
     STEP,
     Interlude,
     SubPlan,
@@ -94,11 +94,16 @@ class VcpuPlans:
         """Return the plan for *action*; *step_irqs*: a step may end at an interrupt's vector."""
         self._steps.step_irqs = step_irqs
         self._step_over.loads.clear()
+        self._step_over.false_hits.begin()
         return self._follow(action)
 
     def written(self) -> None:
         """Note that a client has written a register."""
-        self._steps.guard.forget()
+        self._steps.forget()
+
+    def collect(self) -> None:
+        """Count the false hits that the machine has passed over; all vCPUs are parked."""
+        self._step_over.false_hits.collect()
 
     def _follow(self, action: Action | Range) -> ThreadPlan:
         try:
@@ -131,12 +136,14 @@ class VcpuPlans:
             self._classifier.copy_guests(self._index, own)
             loads = self._step_over.loads
             place = () if until is None else (until.pc,)
-            mode = RUN
+            mode = PASS
             if place or loads or missing or own is not _NONE:
                 used = self._with_room(armed, len(place) + len(loads))
                 more = self._steps.beside(used, (*place, *loads, *missing), own)
                 debug = None if used is armed else used
-                mode = RunMode(debug=debug, more=more, limit=wait if missing else None)
+                passes = not (place or loads) and own is _NONE
+                limit = wait if missing else None
+                mode = RunMode(debug=debug, more=more, limit=limit, passes=passes)
             exit = yield from self._steps.run(mode)
             if timed_out(exit):
                 missing = self._steps.guard.places()

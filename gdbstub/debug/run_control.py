@@ -252,6 +252,8 @@ class RunControl:
         if exits is None:
             return None
         self._exits = None
+        for plans in self._plans:
+            plans.collect()
         self._caches.invalidate(Content.RAN if self._stepped is None else Content.STEPPED)
         self._cut_short()
         left = self.state in _TO_BE_STRIPPED

@@ -29,6 +29,7 @@ from gdbstub.aarch64.instructions import (
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
 from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import EC, PSTATE
+from gdbstub.debug.false_hits import FalseHits
 from gdbstub.debug.guests_own import GuestsOwn
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.debug.vcpu_steps import (
@@ -69,6 +70,8 @@ class StepOver:
         self._classifier = classifier
         self._steps = steps
         self._guests = GuestsOwn(machine, index)
+        #: Descriptions of what needs no plan any more.
+        self.false_hits = FalseHits(machine, index, classifier, steps)
         # Address of the breakpoint that was classified last.
         self._classified: int | None = None
         #: By their loads: sequences whose load is to be met with a comparator, for their store has
@@ -118,11 +121,21 @@ class StepOver:
             self.failed = sequence.load
         word = word_at(pc)
         if sequence is None and exit.esr.EC != EC.WATCHPOINT_LOWER:
+            if not alone:
+                self._describe(exit, pc, word, ipa)
             if self._simulate(pc, word):
                 return steps.done
             if steps.is_skipped(word):
                 return steps.do_nothing(pc)
         return (yield from self._without(ipa, self._instruction(pc, word, exit)))
+
+    def _describe(self, exit: DebugExit, pc: int, word: int, ipa: int | None) -> None:
+        """Describe the hit that *exit* is, if it may be passed over."""
+        if (exit.esr.EC == EC.BRK64) != (ipa is not None) or self._guests.enabled():
+            return
+        here = breakpoint_at(pc)
+        others = tuple(pair for pair in self._breakpoints.armed.breakpoints if pair != here)
+        self.false_hits.describe(pc, word, ipa, others)
 
     def _instruction(self, pc: int, word: int, exit: DebugExit | None) -> SubPlan:
         """Step the instruction *word* at *pc*, our BRK there being out, and no comparator set."""

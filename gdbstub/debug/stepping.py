@@ -7,7 +7,7 @@ address.
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Final
 
 from gdbstub.aarch64.instructions import (
@@ -33,20 +33,31 @@ _ORIGIN: Final = PSTATE(nRW=1, EL=0b11, SP=1)
 class SingleStep:
     """Step of one vCPU that is under way: the values that an exception's entry would overwrite."""
 
-    __slots__ = ("elr", "pc", "spsr", "unmasked", "word")
+    __slots__ = ("elr", "pc", "spsr", "undisturbed", "unmasked", "vbar", "word")
 
-    def __init__(self, pc: int, elr: int, spsr: int) -> None:
-        """Step the instruction at *pc*. *elr* and *spsr* are ELR_EL1 and SPSR_EL1 before it."""
+    def __init__(self, pc: int, elr: int, spsr: int, vbar: int | None = None) -> None:
+        """Step the instruction at *pc*.
+
+        *elr*, *spsr* and *vbar* are ELR_EL1, SPSR_EL1 and VBAR_EL1 before it, the latter if known.
+        """
         self.pc = pc
         self.elr = elr
         self.spsr = spsr
+        self.vbar = vbar
+        #: True after a step that no exception ended, and that was not repeated.
+        self.undisturbed = False
         #: The guest's PSTATE while the step is repeated with interrupts masked.
         self.unmasked: PSTATE | None = None
         self.word = 0
 
 
-def begin(vcpu: Vcpu, pc: int) -> SingleStep:
-    """Return a step of the vCPU, which is at *pc* and not yet resumed."""
+def begin(vcpu: Vcpu, pc: int, last: SingleStep | None = None) -> SingleStep:
+    """Return a step of the vCPU, which is at *pc* and not yet resumed.
+
+    *last* is its last step, if the registers that are remembered of it are as they were.
+    """
+    if last is not None:
+        return SingleStep(pc, last.elr, last.spsr, last.vbar)
     return SingleStep(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
 
 
@@ -60,7 +71,9 @@ def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
         return _undo_interrupt(vcpu, step, word_at)
     if kind is not None:
         _repair_saved_state(vcpu, step, synchronous=kind == SYNCHRONOUS)
-    elif step.unmasked is not None and not returns_from_exception(step.word):
+    elif step.unmasked is None:
+        step.undisturbed = True
+    elif not returns_from_exception(step.word):
         _unmask(vcpu, step.unmasked, step.word)
     return False
 
@@ -96,7 +109,7 @@ def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | N
     None if PC is at no vector, or is there without an exception. An entry masks everything, and
     saves where it came from and what PSTATE said there of the exception level and of the masks.
     """
-    kind = _kind(vcpu, vcpu.get(PC))
+    kind = _kind(vcpu.get(PC), lambda: vcpu.get(VBAR_EL1))
     if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
         return None
     elr, spsr = _saved(vcpu)
@@ -104,11 +117,11 @@ def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | N
     return kind if elr in places and not (spsr ^ running) & same else None
 
 
-def _kind(vcpu: Vcpu, pc: int) -> int | None:
+def _kind(pc: int, vbar: Callable[[], int]) -> int | None:
     """Return the kind of exception that *pc* is the vector of; None if it is no vector."""
     if pc % _VECTOR_SIZE:
         return None
-    offset = pc - vcpu.get(VBAR_EL1)
+    offset = pc - vbar()
     return offset % _KINDS if 0 <= offset < _TABLE_SIZE else None
 
 
@@ -125,7 +138,13 @@ def _entered(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> int | None:
     vector's address leaves them alone. So may an exception, if they hold already what it saves:
     the same one from the same place before, for example.
     """
-    kind = _kind(vcpu, pc := vcpu.get(PC))
+
+    def vbar() -> int:
+        if step.vbar is None:
+            step.vbar = vcpu.get(VBAR_EL1)
+        return step.vbar
+
+    kind = _kind(pc := vcpu.get(PC), vbar)
     if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
         return None
     elr, spsr = _saved(vcpu)

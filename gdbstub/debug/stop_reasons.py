@@ -13,6 +13,7 @@ from gdbstub.aarch64.accesses import accessed
 from gdbstub.aarch64.comparators import breakpoint_at, canonical
 from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, X, stack_pointer
 from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
+from gdbstub.agent.conditions import GO_ON
 from gdbstub.architecture import Register
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
@@ -85,6 +86,9 @@ class StopClassifier:
         # By vCPU: PC and stack pointer of a hit whose commands have printed, and whose stop is not
         # reported yet. It is hit again if another vCPU's stop is reported first.
         self._printed_at: dict[int, tuple[int, int]] = {}
+        # By vCPU: PC and kinds of breakpoint of a hit that was classified last, if the conditions
+        # of all are false.
+        self._false_hit: dict[int, tuple[int, tuple[BreakpointKind, ...]]] = {}
         # vCPUs on which comparators of the guest's own have been armed beside ours.
         self._copied: set[int] = set()
         self._printed = printed
@@ -126,6 +130,11 @@ class StopClassifier:
         """Note that comparators of the guest's *own* are armed on the vCPU beside ours."""
         if own.breakpoints or own.watchpoints:
             self._copied.add(vcpu)
+
+    def take_false_hit(self, vcpu: int, pc: int) -> tuple[BreakpointKind, ...]:
+        """Return, once, the kinds of breakpoint at *pc* if the last hit was false for all."""
+        at, kinds = self._false_hit.pop(vcpu, (None, ()))
+        return kinds if at == pc else ()
 
     def take_watched(self, vcpu: int) -> bool:
         """Return True, once, if the vCPU is where its last stop was a watchpoint's."""
@@ -176,6 +185,7 @@ class StopClassifier:
 
     def _breakpoint(self, exit: DebugExit) -> Stopped | Disposition:
         index = exit.vcpu
+        self._false_hit.pop(index, None)
         pc = self.machine.vcpus[index].get(PC)
         brk = exit.esr.EC == EC.BRK64
         if brk:
@@ -230,8 +240,11 @@ class StopClassifier:
         prints = here is None or self._printed_at.pop(index, None) != here
         printed = not prints
         stop: Stopped | Disposition = Disposition.STEP_OVER
+        all_false = True
         for kind in kinds:
-            stops, output = self.breakpoints.conditions.evaluate(kind, pc, context)
+            outcome = self.breakpoints.conditions.evaluate(kind, pc, context)
+            all_false = all_false and outcome is GO_ON
+            stops, output = outcome
             if stops and stop is Disposition.STEP_OVER:
                 stop = Stopped(index + 1, stop=_STOPS[kind])
             if output and prints:
@@ -239,6 +252,8 @@ class StopClassifier:
                 printed = True
         if printed and here and isinstance(stop, Stopped):
             self._printed_at[index] = here
+        if all_false:
+            self._false_hit[index] = pc, kinds
         return stop
 
     def accessed(self, index: int) -> range | None:

@@ -13,6 +13,7 @@ from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
     SEQUENCE,
     WordAt,
+    plain,
     takes_exception,
     wait_is_nop,
     waits,
@@ -48,6 +49,8 @@ Interlude = Generator[RunMode, DebugExit, Stopped | None]
 
 RUN: Final = RunMode()
 STEP: Final = RunMode(step=True)
+#: A run in which the machine passes over the false hits that it knows of.
+PASS: Final = RunMode(passes=True)
 
 #: Seconds that a sequence is run with interrupts masked before they are let in: a vCPU may wait
 #: in it for another one, and that for this one's interrupt handler.
@@ -79,6 +82,9 @@ class VcpuSteps:
         self._caches = caches
         #: Let a step end at an interrupt's vector, as KVM's steps do.
         self.step_irqs = False
+        # The last step, while the vCPU has executed nothing but plain instructions since. Those
+        # leave alone what is remembered of it.
+        self._last: stepping.SingleStep | None = None
         #: Number of sequences run and instructions stepped with interrupts masked.
         self.masked = 0
         #: Exit of a finished step, for an instruction whose effect was computed instead.
@@ -124,6 +130,11 @@ class VcpuSteps:
     def code_may_have_changed(self) -> None:
         """Look instructions and vectors up again."""
         self._caches.invalidate(Content.CODE, self._index)
+        self.forget()
+
+    def forget(self) -> None:
+        """Read system registers again: a client has written one, or the vCPU has run."""
+        self._last = None
         self.guard.forget()
 
     def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
@@ -136,7 +147,7 @@ class VcpuSteps:
             self.guard.near = pc
         elif missing := self.guard.places():
             return (yield from self._without_vectors(mode, pc, missing[:1]))
-        return (yield from self._step(mode, pc))
+        return (yield from self._step(mode, pc, seen))
 
     def _without_vectors(self, mode: RunMode, pc: int, missing: tuple[int, ...]) -> SubPlan:
         """Step the instruction at *pc*, which may take an exception to a vector that is *missing*.
@@ -148,13 +159,13 @@ class VcpuSteps:
         used = self._breakpoints.armed if mode.debug is None else mode.debug
         if (table := self.guard.table(pc)) is None:
             mode = mode._replace(more=self.beside(used, missing), limit=PATIENCE)
-            return (yield from self._step(mode, pc))
+            return (yield from self._step(mode, pc, 0))
         pstate, vbar = PSTATE(vcpu.get(CPSR)), vcpu.get(VBAR_EL1)
         more = self.beside(used, (table + vector(pstate),))
         entered = False
         vcpu.set(VBAR_EL1, table)
         try:
-            exit = yield from self._step(mode._replace(more=more), pc)
+            exit = yield from self._step(mode._replace(more=more), pc, 0)
         finally:
             entered = stepping.entered_from(vcpu, (pc, pc + 4), pstate) is not None
             if entered:
@@ -162,12 +173,12 @@ class VcpuSteps:
             vcpu.set(VBAR_EL1, vbar)
         return self.done if entered else exit
 
-    def _step(self, mode: RunMode, pc: int) -> SubPlan:
-        """Step the instruction at *pc*."""
-        vcpu = self._vcpu
+    def _step(self, mode: RunMode, pc: int, word: int) -> SubPlan:
+        """Step the instruction *word* at *pc*; 0 if it is not known."""
+        vcpu, last, self._last = self._vcpu, self._last, None
         if self.step_irqs or self.aarch32_el1:
             return (yield mode)
-        step = stepping.begin(vcpu, pc)
+        step = stepping.begin(vcpu, pc, last)
         try:
             while True:
                 exit = yield mode
@@ -177,6 +188,8 @@ class VcpuSteps:
                     stepping.abandon(vcpu, step, self.word_at)
                     return exit
                 if not stepping.again(vcpu, step, self.word_at):
+                    if step.undisturbed and plain(word):
+                        self._last = step
                     return exit
                 self.masked += 1
         except CutShort:
@@ -209,7 +222,7 @@ class VcpuSteps:
 
     def let_interrupt_in(self) -> Generator[RunMode, DebugExit, tuple[DebugExit, bool]]:
         """Execute one instruction, or take an interrupt that pends: the exit, and True for that."""
-        step = stepping.begin(self._vcpu, self._vcpu.get(PC))
+        step, self._last = stepping.begin(self._vcpu, self._vcpu.get(PC)), None
         exit = yield STEP
         if exit.esr.EC != EC.STEP_LOWER:
             return exit, False
@@ -252,7 +265,7 @@ class VcpuSteps:
         exception that the sequence itself takes ends it, too, and so does an SError. The exit
         is ``TIMED_OUT`` where it takes longer than ``PATIENCE``.
         """
-        vcpu = self._vcpu
+        vcpu, self._last = self._vcpu, None
         pstate = PSTATE(vcpu.get(CPSR))
         fault = vcpu.get(VBAR_EL1) + vector(pstate)
         armed = self._breakpoints.armed.breakpoints

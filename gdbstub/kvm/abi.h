@@ -40,9 +40,6 @@ struct kvm_run {
     };
 };
 int ioctl(int fd, unsigned long request, void *argument);
-struct sigaction { uintptr_t handler; unsigned long mask[16]; int flags; void *restorer; };
-int sigaction(int signum, struct sigaction *action, struct sigaction *old);
 typedef void (*sighandler_t)(int);
 sighandler_t signal(int signum, sighandler_t handler);
 int abs(int number);
-void __clear_cache(char *start, char *end);

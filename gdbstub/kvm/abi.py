@@ -5,7 +5,6 @@ linux/include/uapi/linux/kvm.h and linux/arch/arm64/include/uapi/asm/kvm.h.
 """
 
 import functools
-import os
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from gdbstub.kvm import cdef
@@ -21,10 +20,6 @@ class Libc(Protocol):
 
     def ioctl(self, fd: int, request: int, argument: CData, /) -> int:
         """Call ioctl(2) with a pointer argument."""
-        ...
-
-    def sigaction(self, signum: int, action: CData, old: CData) -> int:
-        """Call sigaction(2)."""
         ...
 
     def signal(self, signum: int, handler: CData) -> CData:
@@ -91,8 +86,6 @@ GUESTDBG_USE_HW: Final = 1 << 17
 TAGS_TO_GUEST: Final = 0
 TAGS_FROM_GUEST: Final = 1
 
-SA_SIGINFO: Final = 4
-SA_RESTART: Final = 0x1000_0000
 #: errno.EHWPOISON is there from Python 3.14 on.
 EHWPOISON: Final = 133
 
@@ -156,22 +149,6 @@ def names(prefix: str = "") -> dict[int, str]:
     return {value: f"KVM_{name}" for name, value in constants.items() if value >> 8 & 0xFF == 0xAE}
 
 
-@functools.cache
-def _libgcc() -> CData:
-    # Kept for good: a function does not keep the library open that it is of.
-    return ffi.dlopen("libgcc_s.so.1")
-
-
-@functools.cache
-def clear_cache() -> CData:
-    """Return libgcc's ``__clear_cache(start, end)``: DC CVAU, IC IVAU and barriers over a range.
-
-    Raises:
-        OSError: the library is not there.
-    """
-    return _libgcc().__clear_cache
-
-
 def take_signal(signum: int) -> None:
     """Have *signum* interrupt a system call of the thread that gets it, and do nothing else.
 
@@ -179,17 +156,3 @@ def take_signal(signum: int) -> None:
     main thread and wake its event loop.
     """
     libc.signal(signum, ffi.cast("sighandler_t", ffi.addressof(libc, "abs")))
-
-
-def handle_signal(signum: int, handler: int) -> None:
-    """Have the code at *handler* called with *signum*, siginfo_t and ucontext_t.
-
-    Raises:
-        OSError: *signum* cannot be handled.
-    """
-    action = ffi.new("struct sigaction *")
-    action.handler = handler
-    action.flags = SA_SIGINFO | SA_RESTART
-    action.mask[0] = (1 << 64) - 1  # none comes between
-    if libc.sigaction(signum, action, ffi.NULL) < 0:
-        raise OSError(ffi.errno, os.strerror(ffi.errno))

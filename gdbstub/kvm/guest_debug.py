@@ -23,6 +23,11 @@ class GuestDebug:
         self._debug = self._filled = DebugRegisters()  # what KVM has, and what the structure has
 
     @property
+    def armed(self) -> CData:
+        """The ``struct kvm_guest_debug`` that KVM has, from the first ``set`` on."""
+        return self._struct
+
+    @property
     def steps(self) -> bool:
         """True while the vCPU steps."""
         return self._step
@@ -39,10 +44,7 @@ class GuestDebug:
         same = debug is self._debug or debug == self._debug
         if same and step == self._step and not stale:
             return
-        if debug.breakpoints != self._filled.breakpoints:
-            _fill(self._struct.dbg_bcr, self._struct.dbg_bvr, debug.breakpoints)
-        if debug.watchpoints != self._filled.watchpoints:
-            _fill(self._struct.dbg_wcr, self._struct.dbg_wvr, debug.watchpoints)
+        _fill(self._struct, debug, self._filled)
         self._filled = debug
         if stale:
             # Only switching debugging off makes newer kernels forget a pending step.
@@ -66,7 +68,23 @@ def _control(step: bool, debug: DebugRegisters) -> int:
     return control
 
 
-def _fill(controls: CData, values: CData, slots: Sequence[tuple[int, int]]) -> None:
+def stepping(debug: DebugRegisters) -> CData:
+    """Return a ``struct kvm_guest_debug`` of a step with these comparators."""
+    struct = ffi.new("struct kvm_guest_debug *")
+    _fill(struct, debug, DebugRegisters())
+    struct.control = _control(True, debug)
+    return struct
+
+
+def _fill(struct: CData, debug: DebugRegisters, before: DebugRegisters) -> None:
+    """Write the slots that differ from those of *before*."""
+    if debug.breakpoints != before.breakpoints:
+        _fill_slots(struct.dbg_bcr, struct.dbg_bvr, debug.breakpoints)
+    if debug.watchpoints != before.watchpoints:
+        _fill_slots(struct.dbg_wcr, struct.dbg_wvr, debug.watchpoints)
+
+
+def _fill_slots(controls: CData, values: CData, slots: Sequence[tuple[int, int]]) -> None:
     """Write every slot, unused ones as zero: KVM arms every slot that it is given."""
     padding = [0] * (len(controls) - len(slots))
     controls[0 : len(controls)] = [control for control, _ in slots] + padding

@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Callable, Sequence
 
 from gdbstub.errors import MachineError, MemoryFault
-from gdbstub.kvm import abi, host_memory
+from gdbstub.kvm import host_memory
 from gdbstub.kvm.abi import CData, ffi
 
 
@@ -28,6 +28,8 @@ class GuestRam:
         self._uncached = uncached
         self._mapping = _anonymous(size)
         self._hva = int(ffi.cast("uintptr_t", ffi.from_buffer(self._mapping)))
+        #: The same as the native core's ``struct ram``.
+        self.native: CData = ffi.new("struct ram *", [base, size, ffi.cast("uint8_t *", self._hva)])
 
     @property
     def region(self) -> CData:
@@ -95,7 +97,7 @@ class GuestRam:
             raise MemoryFault(f"the host's memory within {len(data)} bytes at {ipa:#x} is broken")
         if self._uncached():
             host_memory.clean(hva, len(data))
-        abi.clear_cache()(ffi.cast("char *", hva), ffi.cast("char *", hva + len(data)))
+        host_memory.fetch(hva, len(data))
 
     def _span(self, ipa: int, length: int) -> tuple[int, int]:
         """Return the offset of *ipa* into RAM, and how much of *length* lies within."""

@@ -38,10 +38,12 @@ class Counts:
 
     def __init__(self) -> None:
         """Begin at nothing."""
-        self.runs = 0
+        #: What the native core counts (``struct counts``).
+        self.native: CData = ffi.new("struct counts *")
         self.gets = 0
         self.sets = 0
-        #: By ``kvm_run.exit_reason``; a run that a signal ended has none.
+        #: By ``kvm_run.exit_reason``, those that the core has not passed over; a run that a signal
+        #: ended has none.
         self.exits: defaultdict[int, int] = defaultdict(int)
 
 

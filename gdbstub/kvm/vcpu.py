@@ -14,13 +14,16 @@ from collections.abc import Callable
 from time import clock_gettime, monotonic, pthread_getcpuclockid
 from typing import Final
 
-from gdbstub.aarch64.sysreg import EC, ESR
+from gdbstub.aarch64.registers import CPSR, PC, SP_EL0, SP_EL1, X
+from gdbstub.aarch64.sysreg import EC, ESR, PSTATE
 from gdbstub.errors import StubError
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi, libc
 from gdbstub.kvm.board import Mmio
 from gdbstub.kvm.exclusive import ExclusiveSection
+from gdbstub.kvm.false_hits import FalseHits
 from gdbstub.kvm.guest_debug import GuestDebug
+from gdbstub.kvm.native import core
 from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.port import IoctlPort
 from gdbstub.kvm.vcpu_state import VcpuState
@@ -44,6 +47,10 @@ KICK: Final = signal.SIGUSR1
 # Looked up once: a module's attribute is looked up at each use.
 _RUN: Final = abi.RUN
 _EXIT_DEBUG: Final = abi.EXIT_DEBUG
+_X29, _X30 = X[29], X[30]
+_SP: Final = int(PSTATE(SP=1))
+#: ``struct vcpu.known`` if all registers of a stop reply were read.
+_ALL: Final = 5
 
 _SYSTEM_EVENTS: Final = {
     abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
@@ -69,7 +76,10 @@ class KvmVcpu(VcpuState):
         counts: Counts,
         exclusive: ExclusiveSection,
         watchdog: Watchdog,
+        ram: CData,
+        alone: bool,
     ) -> None:
+        """Make vCPU *index* with *ram* (``struct ram *``); *alone*: the VM has no other."""
         self.index = index
         self._watchdog = watchdog
         # The time by ``_cpu_time`` at which a run is to end, and whether the watchdog knows one.
@@ -82,6 +92,12 @@ class KvmVcpu(VcpuState):
         self._buffer: CData = ffi.from_buffer(self._mapping)
         self._run: CData = ffi.cast("struct kvm_run *", self._buffer)
         self._guest_debug = GuestDebug(port, fd)
+        self._native: CData = ffi.new("struct vcpu *")
+        self._native.fd, self._native.run, self._native.ram = fd, self._run, ram
+        self._native.alone, self._native.counts = alone, counts.native
+        self._native.armed = self._guest_debug.armed
+        #: Hits that are passed over, where the debugger lets the vCPU run so.
+        self.false_hits = FalseHits(self._native)
         self._armed = DebugRegisters()
         self._debug_exit: Callable[[DebugExit], RunMode | None] = lambda _: None
         self._parked: Callable[[Exit | None], None] = lambda _: None
@@ -122,6 +138,8 @@ class KvmVcpu(VcpuState):
         self._guest_debug.set(go.step, go.comparators(debug), cut_short=self._cut_short)
         self._armed = debug
         self._limit(go.limit)
+        self.false_hits.clear()
+        self._native.stops = True  # the first exit is likely to be a stop
 
     def ready(self) -> None:
         """Forget earlier kicks; call it for all that will run, before any does (``stop``)."""
@@ -157,7 +175,7 @@ class KvmVcpu(VcpuState):
             self._go.release()
         if self._thread.ident is not None:
             self._thread.join()
-        self._run = ffi.NULL
+        self._run = self._native.run = ffi.NULL
         ffi.release(self._buffer)
         self._mapping.close()
         os.close(self.fd)
@@ -184,22 +202,19 @@ class KvmVcpu(VcpuState):
 
     def _run_until_stop(self) -> Exit | None:
         """Run to the next exit that is a stop; None where a kick ended the run."""
-        run, fd, exclusive, known = self._run, self.fd, self._exclusive, self._known
-        ioctl, nothing, debug = libc.ioctl, ffi.NULL, run.debug
+        run, native, exclusive, known = self._run, self._native, self._exclusive, self._known
+        vcpu_run, debug, exits = core().vcpu_run, run.debug, self.counts.exits
         logging_all = _log.isEnabledFor(logging.DEBUG)
-        counts, exits = self.counts, self.counts.exits
         while True:
             known.clear()
             self.in_guest = True
             if exclusive.holder is not None and exclusive.holder is not self:
                 self._wait_for_exclusive()
-            counts.runs += 1
-            failed = ioctl(fd, _RUN, nothing) < 0
-            code = ffi.errno if failed else 0
+            code = vcpu_run(native)
             self.in_guest = False
             if exclusive.holder is not None or exclusive.owed:
                 exclusive.left_guest(self)
-            if failed:
+            if code:
                 if code == abi.EHWPOISON:
                     _log.error("vCPU %d: the guest has met a memory error of the host", self.index)
                     self.abort()
@@ -221,6 +236,8 @@ class KvmVcpu(VcpuState):
             if logging_all:
                 _log.debug("vCPU %d: %s", self.index, _describe(run))
             if reason == _EXIT_DEBUG:
+                if native.known:
+                    self._know(native)
                 exit = self._debug(debug)
                 if not self._ask(exit):
                     return exit
@@ -242,6 +259,14 @@ class KvmVcpu(VcpuState):
             else:
                 return RunFailure(self.index, _failure(run))
 
+    def _know(self, native: CData) -> None:
+        """Take over the registers that were read together with the exit."""
+        known = self._known
+        known[PC], known[CPSR] = native.pc, native.pstate
+        if native.known == _ALL:
+            known[_X29], known[_X30] = native.x29, native.x30
+            known[SP_EL1 if native.pstate & _SP else SP_EL0] = native.sp
+
     def _wait_for_exclusive(self) -> None:
         """Wait outside the guest while another vCPU is in an exclusive section."""
         while self._exclusive.holder not in (None, self) and not self.stopping:
@@ -261,6 +286,8 @@ class KvmVcpu(VcpuState):
         cut_short = exit.esr == TIMED_OUT
         self._guest_debug.set(go.step, go.comparators(self._armed), cut_short=cut_short)
         self._limit(go.limit)
+        self.false_hits.enable(go.passes)
+        self._native.stops = False
         return True
 
     def _cpu_time(self) -> float:

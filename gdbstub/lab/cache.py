@@ -51,6 +51,8 @@ def entry(
 ) -> Path:
     """Return the directory *kind*-KEY; if it is absent, call *build* with an empty directory.
 
+    *mode* is that of the directory.
+
     If two processes ask at once, one builds and the other waits with a message. A builder that
     is killed leaves a directory with another name, which the next builder removes. An entry with
     a *fault*, in a few words, is removed and built anew.

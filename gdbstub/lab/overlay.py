@@ -1,4 +1,4 @@
-"""The project's source in a lab, and the overlay of one boot: an ssh key.
+"""The project's source and native core in a lab, and the overlay of one boot: an ssh key.
 
 The source is an archive that is cached by its digest. The kernel unpacks it after the image; into
 a lab that is up it is copied, so that an edit needs no new boot.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gdbstub.lab import cache, cpio
+from gdbstub.lab import cache, cpio, native_core
 from gdbstub.lab.image import DIST_PACKAGES
 
 PROJECT: Final = Path(__file__).parents[1]
@@ -35,7 +35,12 @@ class Source:
 
 
 def digest() -> str:
-    """Return the digest of the project's files; the name of their directory in a lab."""
+    """Return the digest of the project's files; the name of their directory in a lab.
+
+    Raises:
+        InputError: there is no compiler for arm64, or it failed.
+        LabError: the cache cannot be written.
+    """
     return cache.key_of(_parts())
 
 
@@ -43,6 +48,7 @@ def _parts() -> Iterator[str | bytes]:
     # The modules' bytecode is of this version, so the archive is worth less to another.
     yield sys.implementation.cache_tag
     yield Path(__file__).read_bytes()
+    yield native_core.library().parent.name
     for path in sorted(PROJECT.rglob("*")):
         inner = path.relative_to(PROJECT)
         skipped = any(part.startswith((".", "__pycache__")) for part in inner.parts)
@@ -52,7 +58,12 @@ def _parts() -> Iterator[str | bytes]:
 
 
 def source() -> Source:
-    """Return the project's source as an archive, compiled; the first call takes a second."""
+    """Return the project's source as an archive, compiled; the first call takes a second.
+
+    Raises:
+        InputError: there is no compiler for arm64, or it failed.
+        LabError: the cache cannot be written.
+    """
     name = digest()
     directory = cache.entry("source", [name], lambda directory: _pack(name, directory))
     return Source(name, directory / "source.cpio")
@@ -62,6 +73,7 @@ def _pack(name: str, directory: Path) -> None:
     tree = directory / "tree"
     place = Path(SOURCES) / name / PROJECT.name
     shutil.copytree(PROJECT, tree / place, ignore=SKIPPED)
+    shutil.copy(native_core.library(), tree / place / "kvm")
     compile_source(tree)
     link = tree / DIST_PACKAGES / PROJECT.name
     link.parent.mkdir(parents=True)

@@ -72,12 +72,19 @@ NATIVE_KVM: Final = platform.machine() == "aarch64" and os.access("/dev/kvm", os
 
 
 _KVM: Final = "tests.contract.kvm_machine:kvm_machine"
+_KVM_OFFERS: Final = frozenset(("reset", "time", "comparison", "passes", "about", "counts"))
 
 # Usable everywhere: where this machine has none, these tests run in the lab.
-KVM: Final = Backend("kvm", _KVM, lambda: True, (pytest.mark.own_kvm,))
+KVM: Final = Backend("kvm", _KVM, lambda: True, (pytest.mark.own_kvm,), _KVM_OFFERS)
 BACKENDS: Final = (
     Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn),
     Backend("minimal", "tests.fakes.minimal:minimal_machine", _has_unicorn, offers=frozenset()),
     KVM,
-    Backend("cortex-a57", _KVM, lambda: True, (pytest.mark.own_kvm, pytest.mark.other_hardware)),
+    Backend(
+        "cortex-a57",
+        _KVM,
+        lambda: True,
+        (pytest.mark.own_kvm, pytest.mark.other_hardware),
+        _KVM_OFFERS,
+    ),
 )

@@ -7,7 +7,7 @@ import pytest
 
 from gdbstub.aarch64.registers import SCTLR_EL1
 from gdbstub.aarch64.sysreg import SCTLR
-from gdbstub.kvm import abi, host_memory
+from gdbstub.kvm import host_memory
 from gdbstub.kvm.one_reg import Counts, OneReg, VirtualClock
 from gdbstub.kvm.port import LOCAL
 from gdbstub.kvm.vcpu import KvmVcpu
@@ -28,7 +28,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """What is done with guest RAM, in order, by offset from ``BASE``: still done, too."""
     said: list[Call] = []
     clean, read, write = host_memory.clean, host_memory.read, host_memory.write
-    clear_cache = abi.clear_cache()
+    fetch = host_memory.fetch
 
     def noted_clean(address: int, length: int) -> bool:
         said.append(("clean", address, length))
@@ -42,15 +42,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         said.append(("write", address, len(data)))
         return write(address, data)
 
-    def noted_clear(start: abi.CData, end: abi.CData) -> None:
-        first, last = (int(abi.ffi.cast("uintptr_t", each)) for each in (start, end))
-        said.append(("clear", first, last - first))
-        clear_cache(start, end)
+    def noted_fetch(address: int, length: int) -> None:
+        said.append(("fetch", address, length))
+        fetch(address, length)
 
     monkeypatch.setattr(host_memory, "clean", noted_clean)
     monkeypatch.setattr(host_memory, "read", noted_read)
     monkeypatch.setattr(host_memory, "write", noted_write)
-    monkeypatch.setattr(abi, "clear_cache", lambda: noted_clear)
+    monkeypatch.setattr(host_memory, "fetch", noted_fetch)
     return said
 
 
@@ -76,7 +75,7 @@ def test_with_caches_off_anywhere_all_is_cleaned(
     machine, hva = begin(start_kvm, *sctlrs)
     calls.clear()
     machine.write_memory(DATA, b"patched!")
-    assert calls == [("write", hva, 8), ("clean", hva, 8), ("clear", hva, 8)]
+    assert calls == [("write", hva, 8), ("clean", hva, 8), ("fetch", hva, 8)]
     calls.clear()
     assert machine.read_memory(DATA + 3, 300)[:5] == b"ched!"
     assert calls == [("clean", hva + 3, 300), ("read", hva + 3, 300)]
@@ -89,7 +88,7 @@ def test_with_caches_on_nothing_is_but_what_is_executed(
     calls.clear()
     machine.write_memory(DATA, b"patched!")
     assert machine.read_memory(DATA, 8) == b"patched!"
-    assert calls == [("write", hva, 8), ("clear", hva, 8), ("read", hva, 8)]
+    assert calls == [("write", hva, 8), ("fetch", hva, 8), ("read", hva, 8)]
 
 
 def test_each_vcpu_is_asked_once_a_stop(start_kvm: Start) -> None:

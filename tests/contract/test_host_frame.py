@@ -1,4 +1,4 @@
-"""Frames by words of our own: what they assemble to, and that they are the frames of ``rsp``."""
+"""Frames by the native core: they are those of ``rsp``."""
 
 import random
 
@@ -6,13 +6,6 @@ import pytest
 
 from gdbstub import rsp
 from gdbstub.kvm import host_frame
-from tests.fakes.assembler import assemble
-
-
-def test_the_words_are_what_their_text_assembles_to() -> None:
-    image = assemble("\n".join(text for _, text in host_frame.FRAME))
-    assembled = [int.from_bytes(image[i : i + 4], "little") for i in range(0, len(image), 4)]
-    assert assembled == [word for word, _ in host_frame.FRAME]
 
 
 @pytest.mark.own_kvm

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.kvm.compiler import LIBRARY
+from gdbstub.lab import native_core
 from gdbstub.lab.host import Lab
 from tests.inlab.reporter import MARK
 
@@ -61,6 +63,7 @@ def project(nodeids: Sequence[str]) -> bytes:
         tar.addfile(entry, io.BytesIO(names))
         for path in _sources():
             tar.add(path, f"project/{path.relative_to(ROOT)}", recursive=False)
+        tar.add(native_core.library(), f"project/gdbstub/kvm/{LIBRARY}")
     return archive.getvalue()
 
 
