@@ -160,7 +160,10 @@ def _make(options: qemu.Options, work: Path) -> None:
     with Lab.of(boot.start(options, qemu.Ram(ram, shared=True))) as lab:
         try:
             state = _save(lab)
-        except subprocess.SubprocessError as error:
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.decode(errors="replace").strip().splitlines() or [str(error)]
+            raise LabError(f"a command in the lab failed: {said[-1]}") from error
+        except subprocess.TimeoutExpired as error:
             raise LabError(f"a command in the lab failed: {error}") from error
         source = Files(lab.directory).source.read_text()
         shutil.copy(lab.directory / "key", work / "key")
