@@ -198,7 +198,7 @@ def test_an_interrupt_that_comes_meanwhile_leaves_no_trace_of_a_step(
     client, gva = place(machine, READS_AND_UNMASKS), START + 4 * line
     machine.write_memory(IRQ_EL1H, MASKS_IRQ.image)
     machine.vcpus[0].set(CPSR, PSTATE(machine.vcpus[0].get(CPSR), I=0))
-    stop_at(client, kind, gva, equals(X5, 400))
+    stop_at(client, kind, gva, equals(X5, 150))
     done = threading.Event()
 
     def pend() -> None:
@@ -216,11 +216,11 @@ def test_an_interrupt_that_comes_meanwhile_leaves_no_trace_of_a_step(
     finally:
         done.set()
         beside.join()
-    assert (stop.thread, client.pc(1), client.x(1, LAP_COUNT)) == (1, gva, 400)
+    assert (stop.thread, client.pc(1), client.x(1, LAP_COUNT)) == (1, gva, 150)
     assert client.x(1, 10) > 0, "no interrupt came"
     assert not client.x(1, 11) & _SS
     # An interrupt in place of the instruction: it is met again.
-    assert 400 - (line > 0) == false_hits(client, kind, gva)
+    assert 150 - (line > 0) == false_hits(client, kind, gva)
 
 
 @pytest.mark.needs("passes")  # emulation without KVM checks no alignment
