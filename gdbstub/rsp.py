@@ -20,8 +20,9 @@ _RUNS: Final = rb"([^*])((?:\*[ -~])+)"
 _DIGITS: Final = [b"%02x" % value for value in range(256)]
 _PIECES: Final = struct.Struct("256s").iter_unpack
 _LEAD: Final = re.compile(rb"[$\x03+-]")
-_LEADS: Final = b"$\x03+-"
-_DOLLAR, _INTERRUPT, _PLUS, _MINUS = _LEADS
+#: First bytes of what a client sends, at a connection's beginning and between frames.
+LEADS: Final = b"$\x03+-"
+_DOLLAR, _INTERRUPT, _PLUS, _MINUS = LEADS
 #: Bytes that a frame cannot hold; '*' is one, because clients expand runs in every frame.
 _SPECIAL: Final = b"#$}*"
 #: Up to this length, one pass over a payload is faster than four searches in it.
@@ -101,7 +102,6 @@ class Connection:
         self._dropping = False  # the frame is too long: its data is not kept
         self._noise = b""  # the end of what was dropped, or has arrived between frames
         self._suspect = False  # the frame is too long, and what was dropped looks like HTTP
-        self._known = False  # the peer's first byte was one of GDB's protocol
         self._foreign = False
         self._last = b""
 
@@ -126,22 +126,22 @@ class Connection:
         while buffer:
             lead = buffer[0]
             if lead == _DOLLAR:
-                self._known, self._noise = True, self._noise if self._dropping else b""
+                self._noise = self._noise if self._dropping else b""
                 if (event := self._frame()) is None:
                     return
                 yield event
                 continue
-            if lead not in _LEADS:
+            if lead not in LEADS:
                 found = _LEAD.search(buffer)
                 end = found.start() if found else len(buffer)
                 noise = self._noise + buffer[:end]
                 del buffer[:end]
                 self._noise = noise[-_OVERLAP:]
-                if not self._known or re.search(_FOREIGN, noise):
+                if re.search(_FOREIGN, noise):
                     yield self._close()
                 continue
             del buffer[0]
-            self._known, noise, self._noise = True, self._noise, b""
+            noise, self._noise = self._noise, b""
             if lead == _INTERRUPT:
                 # A TLS record begins with 0x16 and 0x03.
                 yield self._close() if noise.endswith(b"\x16") else ControlByte.INTERRUPT

@@ -68,15 +68,9 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("feed", [events, drip])
-@pytest.mark.parametrize("first", [b"a", b"\r", b"\n", b"\x00", b"\xff", b"#", b"G", *REQUESTS])
-def test_a_first_byte_that_no_client_sends(feed: object, first: bytes) -> None:
-    assert callable(feed)
-    assert feed(first + frame(b"g") + b"\x03+-") == [ControlByte.FOREIGN]
-
-
-@pytest.mark.parametrize("feed", [events, drip])
 @pytest.mark.parametrize(
-    "before", [b"+", b"-", b"\x03", b"+\r\n", b"$g#67", b"$g#67\n", b"$x\r\n$g#67"]
+    "before",
+    [b"", b"\n", b"\xff\xf3", b"+", b"-", b"\x03", b"+\r\n", b"$g#67", b"$g#67\n", b"$x\r\n$g#67"],
 )
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_another_protocol_later(feed: object, before: bytes, request_: bytes) -> None:
