@@ -15,6 +15,10 @@ from gdbstub.errors import InputError
 
 # Addresses of localhost, whatever the hosts file says. A client may try either first.
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+# Keep-alive probes of a client that is silent: after 5 s, every 2 s, and three in vain.
+_IDLE, _INTERVAL, _PROBES = 5, 2, 3
+#: Time in which a client is noticed whose machine is gone, in seconds.
+KEEPALIVE_SECONDS: Final = _IDLE + _INTERVAL * _PROBES
 # Errors of a host that lacks one of the two families, or has no such address in it.
 _ABSENT: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
@@ -114,8 +118,11 @@ def _listener(family: int, address: tuple[str, int]) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Clients' sockets inherit it: one whose machine has died does not keep others out for ever.
+        # Clients' sockets inherit these: one whose machine has died does not keep others out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
