@@ -59,3 +59,10 @@ def test_a_number_has_sixty_four_bits(digits: bytes) -> None:
 @pytest.mark.parametrize("digits", [b"", b"g", b"1" * 17, b"0x4", b"-4", b" 4"])
 def test_what_is_no_number(digits: bytes) -> None:
     assert Stage().send(b"m" + digits + b",1") == b"$E16#ac"
+
+
+def test_a_line_for_the_target_is_short() -> None:
+    stage = Stage(AbleTarget())
+    stage.send(b"qSupported:error-message+")
+    assert stage.send(b"qRcmd," + b"61" * 1024) != stage.send(b"qRcmd," + b"61" * 1025)
+    assert b"1025 bytes" in stage.send(b"qRcmd," + b"61" * 1025)
