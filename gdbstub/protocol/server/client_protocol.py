@@ -159,7 +159,7 @@ class ClientProtocol(asyncio.Protocol):
                     if not (
                         session.state in AWAITING_PACKET
                         and not session.busy
-                        and not self._unsent()
+                        and not self._unsent_bytes()
                         and (data := self._busy_poll.next())
                     ):
                         break
@@ -229,9 +229,9 @@ class ClientProtocol(asyncio.Protocol):
             self._send(self._session.target_stopped())
             self._advance_soon()
 
-    def _unsent(self) -> bool:
-        """Return True if the client has not taken all bytes that were sent."""
-        return bool(cast("asyncio.Transport", self._transport).get_write_buffer_size())
+    def _unsent_bytes(self) -> int:
+        """Return the number of bytes that were sent and the client's socket has not taken."""
+        return cast("asyncio.Transport", self._transport).get_write_buffer_size()
 
     def _advance_soon(self) -> None:
         if self._session and self._session.busy and self._writing and not self._advance_due:
