@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from gdbstub import __version__
+from gdbstub.cli.logs import set_up_logging
 from gdbstub.errors import InputError, StubError
 from gdbstub.signals import STOP_SIGNALS
 
@@ -291,13 +292,6 @@ def doctor(as_json: bool) -> int:
     from gdbstub.cli.doctor import examine, show
 
     return show(examine(), as_json=as_json)
-
-
-def set_up_logging(verbose: int) -> None:
-    """Log to standard error: warnings; events too with one -v; packets and exits with two."""
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=logging.WARNING, format="gdbstub: %(message)s", stream=sys.stderr)
-    logging.getLogger("gdbstub").setLevel(level)
 
 
 class EndedBySignal(BaseException):
