@@ -5,7 +5,6 @@
 
 import fcntl
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import LabError
-from gdbstub.lab import cache, cpio, guard, image, monitor, overlay, qemu, ssh, tools
+from gdbstub.lab import cache, cpio, guard, image, monitor, overlay, private, qemu, ssh, tools
 from gdbstub.lab.progress import Steps, note
 
 PREFIX: Final = "kvm-gdbstub-lab-"
@@ -98,10 +97,20 @@ def start(options: qemu.Options, include: Sequence[Path] = ()) -> LabProcesses:
 
 
 def claim() -> tuple[Path, int]:
-    """Make a private directory and lock it against ``sweep``."""
-    parent = next((path for path in runtime_directories() if os.access(path, os.W_OK)), None)
+    """Make a private directory and lock it against ``sweep``.
+
+    Raises:
+        LabError: there is no place for one.
+    """
+    parents = runtime_directories()
+    parent = next((path for path in parents if private.is_safe_parent(path)), None)
+    if parent is None:
+        raise LabError(
+            f"other users could replace what is made in {' or '.join(map(str, parents))}: "
+            "set XDG_RUNTIME_DIR to a directory of yours alone"
+        )
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    lock = private.open_lock(directory / "lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
     return directory, lock
 
@@ -117,11 +126,7 @@ def sweep() -> None:
     for parent in runtime_directories():
         for directory in parent.glob(f"{PREFIX}*"):
             with suppress(OSError):
-                if time.time() - directory.stat().st_mtime < UNCLAIMED_SECONDS:
-                    continue
-                with (directory / "lock").open("w") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(directory)
+                private.remove_unclaimed(directory, "lock", UNCLAIMED_SECONDS)
 
 
 def pack(initrd: Path, directory: Path, prepared: image.Image, include: Sequence[Path]) -> None:

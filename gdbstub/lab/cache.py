@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import LabError
+from gdbstub.lab import private
 from gdbstub.lab.progress import note
 
 UNUSED_SECONDS: Final = 7 * 24 * 3600
@@ -29,6 +30,7 @@ def root() -> Path:
     path = parent / "kvm-gdbstub"
     with explained(path):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        private.check_own(path, "set XDG_CACHE_HOME to a directory of yours")
     return path
 
 
@@ -85,13 +87,16 @@ def sweep(kind: str, keep: Path) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on *path*; wait for its owner. The kernel frees a dead owner's."""
-    with path.open("w") as lock:
+    lock = private.open_lock(path)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             note(f"another process is preparing the {path.stem}: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager
@@ -107,7 +112,7 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LabError(full) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP):
             raise LabError(
                 f"cannot write to {path.parent} ({error.strerror}): "
                 "set XDG_CACHE_HOME to a directory of yours"

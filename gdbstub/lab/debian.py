@@ -4,7 +4,6 @@ The machine's apt sources and keys are used, and none of its state: lists and pa
 in a given directory. No script of a package is run.
 """
 
-import fcntl
 import re
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import tools
+from gdbstub.lab import private, tools
 
 FRESH_SECONDS: Final = 600.0
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -69,8 +68,7 @@ class Arm64:
 
     def __enter__(self) -> Self:
         """Lock the lists; wait for other processes that use them, where apt itself would fail."""
-        lock = self._held.enter_context(self._lock.open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        self._held.enter_context(private.locked(self._lock))
         return self
 
     def __exit__(

@@ -3,7 +3,6 @@
 Nothing here is about guests and debuggers; ``remote_run.py`` adds that.
 """
 
-import fcntl
 import os
 import secrets
 import shlex
@@ -14,7 +13,7 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, monitor, ssh
+from gdbstub.lab import boot, monitor, private, ssh
 from gdbstub.lab.qemu import FILES_ADDRESS, FILES_PORT, Options
 
 VARIABLE: Final = "GDBSTUB_LAB"
@@ -172,8 +171,8 @@ class Lab:
         Raises:
             LabError: QEMU cannot listen on *address* and *local_port*.
         """
-        with (self.directory / "forwards").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a free port is found by comparing two listings
+        with private.locked(self.directory / "forwards"):
+            # A free port is found by comparing two listings.
             return monitor.add(self.directory / "qmp", address, local_port, port)
 
     def unforward(self, local_port: int, address: str = "127.0.0.1") -> None:

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -166,24 +167,43 @@ class Unix(NamedTuple):
             os.unlink(self.path)
 
     def _clear(self) -> None:
-        """Remove the stale socket of a process that has ended."""
+        """Remove the stale socket of a process of this user that has ended."""
         try:
-            mode = os.lstat(self.path).st_mode
+            found = os.lstat(self.path)
         except OSError:
             return  # most likely absent; if not, bind fails
-        if not stat.S_ISSOCK(mode):
+        if not stat.S_ISSOCK(found.st_mode):
             raise InputError(f"{self.path} exists and is no socket; choose another path")
+        if found.st_uid != os.geteuid():
+            raise InputError(f"{self.path} is another user's socket; choose another path")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.setblocking(False)
             try:
                 probe.connect(self.path)
             except ConnectionRefusedError:
                 with suppress(OSError):
-                    os.unlink(self.path)
+                    if os.path.samestat(os.lstat(self.path), found):
+                        os.unlink(self.path)
             except OSError:
                 pass  # bind fails
             else:
                 raise InputError(f"{self} is in use: another program listens there")
+
+
+def remover(path: str) -> Callable[[], None]:
+    """Return a function that removes the socket that is at *path* now, and none put there since.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    ours = os.lstat(path)
+
+    def remove() -> None:
+        with suppress(OSError):
+            if os.path.samestat(os.lstat(path), ours):
+                os.unlink(path)
+
+    return remove
 
 
 class Stdio:

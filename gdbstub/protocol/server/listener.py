@@ -5,9 +5,7 @@ It reads and writes no bytes: ``client_protocol.py`` does, for each client.
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Self
 
 from gdbstub.capabilities import breakpoint_conditions
@@ -17,6 +15,7 @@ from gdbstub.protocol.endpoint import (
     Tcp,
     Unix,
     parse_endpoint,
+    remover,
 )
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import stdio
@@ -111,7 +110,7 @@ class Server:
                     self._listeners.append(await loop.create_server(self._client, sock=each))
             case Unix() as unix:
                 bound = unix.bind()
-                self._undo = _remover(unix.path)
+                self._undo = remover(unix.path)
                 self._listeners.append(await loop.create_unix_server(self._client, sock=bound))
             case Stdio():
                 self._undo = stdio.reblocker(0, 1)
@@ -209,15 +208,3 @@ class Server:
             return
         if isinstance(report, Exited):
             self.end()
-
-
-def _remover(path: str) -> Callable[[], None]:
-    """Return a function that removes the socket at *path*, unless it was replaced."""
-    ours = os.stat(path)
-
-    def remove() -> None:
-        with suppress(OSError):
-            if os.path.samestat(os.stat(path), ours):
-                os.unlink(path)
-
-    return remove
