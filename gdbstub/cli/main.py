@@ -24,7 +24,6 @@ from gdbstub.signals import STOP_SIGNALS
 
 if TYPE_CHECKING:
     from gdbstub.cli.run import Settings
-    from gdbstub.protocol.endpoint import Endpoint
 
 _GROUPS: Final = ("run", "doctor", "lab")
 _DEVICE: Final = "/dev/kvm"
@@ -58,8 +57,9 @@ def commands() -> None:
     "auto is kvm on an arm64 machine with a usable /dev/kvm, else lab.",
 )  # fmt: skip
 @click.option(
-    "--gdb", "endpoint", default="localhost:1234", show_default=True, metavar="ENDPOINT",
-    help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.",
+    "--gdb", "endpoint", metavar="ENDPOINT",
+    help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.  [default: localhost:1234; with "
+    "--script: a socket that only this user reaches]",
 )  # fmt: skip
 @click.option(
     "--smp", type=int, default=1, show_default=True, metavar="N", help="Number of vCPUs."
@@ -109,23 +109,26 @@ def commands() -> None:
 @click.option("-v", "verbose", count=True, help="Log; -vv logs every packet and every exit.")
 @click.option("--inner", is_flag=True, hidden=True)
 @click.option("--program", hidden=True)
-def run(where: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - click's own
+def run(where: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
     """Run GUEST and serve GDB.
 
     GUEST is a static AArch64 ELF or a Linux arm64 Image (raw, gzip, zstd, EFI zboot); the
     default is a small Linux guest.  It is halted at its first instruction until a client
     resumes it.
     """
+    from gdbstub.cli.endpoints import endpoint_text
+
     set_up_logging(verbose)
     host = choose_host(where)
-    settings = read_settings(host, **options)
-    if host == "kvm":
-        from gdbstub.cli.run import run as run_here
+    with endpoint_text(endpoint, options["script"]) as text:
+        settings = read_settings(host, endpoint=text, **options)
+        if host == "kvm":
+            from gdbstub.cli.run import run as run_here
 
-        return run_here(settings)
-    from gdbstub.cli.run_in_lab import serve_in_lab
+            return run_here(settings)
+        from gdbstub.cli.run_in_lab import serve_in_lab
 
-    return serve_in_lab(settings, verbose)
+        return serve_in_lab(settings, verbose)
 
 
 def read_settings(
@@ -157,6 +160,7 @@ def read_settings(
     Raises:
         InputError: an option or a file cannot be used, with the reason.
     """
+    from gdbstub.cli.endpoints import check_endpoint
     from gdbstub.cli.run import Files, Settings, Source, read_program
     from gdbstub.cli.serve import ServeSettings
     from gdbstub.kvm.features import parse_cpu
@@ -169,7 +173,7 @@ def read_settings(
     from gdbstub.vmm.size import parse_memory
 
     _check_script(script, timeout, endpoint)
-    where = _check_endpoint(endpoint, host, inner=inner)
+    where = check_endpoint(endpoint, host, inner=inner)
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
@@ -235,25 +239,6 @@ def _check_script(script: str | None, timeout: float | None, endpoint: str) -> N
         raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
     if script is not None and endpoint == "stdio":
         raise InputError("--script cannot talk to --gdb stdio; give HOST:PORT or unix:PATH")
-
-
-def _check_endpoint(text: str, host: str, *, inner: bool) -> "Endpoint":
-    """Parse the argument of ``--gdb``; check that the stub can listen there.
-
-    Raises:
-        InputError: it cannot be parsed or used.
-    """
-    from gdbstub.protocol.endpoint import Tcp, parse_endpoint
-
-    endpoint = parse_endpoint(text)
-    if inner and isinstance(endpoint, Tcp):
-        return endpoint._replace(guarded=True)  # reachable only through the lab's own QEMU
-    endpoint.check()
-    if host == "lab":
-        from gdbstub.cli.run_in_lab import check_forward
-
-        check_forward(endpoint)
-    return endpoint
 
 
 def choose_host(where: str) -> str:

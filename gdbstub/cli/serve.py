@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
+from gdbstub.cli.endpoints import who_reaches
 from gdbstub.cli.script import run_script
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
@@ -98,7 +99,10 @@ async def serve(
     await server.start()
     try:
         async with _typing(console):
-            announce(server.endpoint, server.remote, settings.symbols, hint=settings.hint)
+            note = who_reaches(settings.endpoint)
+            announce(
+                server.endpoint, server.remote, settings.symbols, hint=settings.hint, note=note
+            )
             if settings.free_run:
                 debugger.detach()
             return await first(stopped, _until_over(settings, server))
@@ -121,14 +125,16 @@ def wants_keys(settings: ServeSettings) -> bool:
     return not isinstance(settings.endpoint, Stdio) and settings.script is None
 
 
-def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
-    """Print on standard error the endpoint and, with *hint*, the command that attaches."""
+def announce(endpoint: str, remote: str, symbols: str, *, hint: bool, note: str) -> None:
+    """Print on standard error the endpoint, with *hint* the command that attaches, and *note*."""
     print(f"gdbstub: listening on {endpoint}", file=sys.stderr, flush=True)
     if hint:
         import shlex  # not at the top: by now we listen
 
         words = ["gdb-multiarch", *([symbols] if symbols else []), "-ex", f"target remote {remote}"]
         print(f"  {shlex.join(words)}", file=sys.stderr, flush=True)
+    if note:
+        print(f"  {note}", file=sys.stderr, flush=True)
 
 
 async def first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]) -> int:
