@@ -72,7 +72,7 @@ def who_reaches(endpoint: Endpoint) -> str:
     """Return a line on the users that reach *endpoint*; empty if only this user does."""
     if not isinstance(endpoint, Tcp) or endpoint.guarded or not endpoint.local:
         return ""  # the server warns of one that other machines reach
-    directory = os.environ.get("XDG_RUNTIME_DIR") or "~"
+    directory = os.environ.get("XDG_RUNTIME_DIR") or os.path.expanduser("~")
     return (
         f"every user of this machine reaches this port; for you alone: --gdb unix:{directory}/gdb"
     )

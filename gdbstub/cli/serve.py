@@ -75,10 +75,11 @@ async def serve(
     *,
     console: Console | None = None,
     recorder: Recorder | None = None,
+    started: Callable[[], None] = lambda: None,
 ) -> int:
     """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
 
-    *machine* is halted; the caller closes it.
+    *machine* is halted; the caller closes it. *started* is called once clients may connect.
 
     Raises:
         InputError: the endpoint cannot be had.
@@ -103,6 +104,7 @@ async def serve(
             announce(
                 server.endpoint, server.remote, settings.symbols, hint=settings.hint, note=note
             )
+            started()
             if settings.free_run:
                 debugger.detach()
             return await first(stopped, _until_over(settings, server))
