@@ -129,6 +129,7 @@ def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typi
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
     with signals_wait() as signals, keys:
         if settings.serve.script is not None:
+            ended.add_done_callback(_complain)
             return asyncio.run(_script(settings, settings.serve.script, remote, signals))
         return asyncio.run(_end(settings, ended, signals))
 
@@ -142,6 +143,12 @@ async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> in
 
     async with until_signal(signals) as stopped:
         return await first(stopped, end())
+
+
+def _complain(ended: "Future[int]") -> None:
+    """Say why the stub has ended before the script has, which decides the exit status."""
+    if not ended.cancelled() and isinstance(error := ended.exception(), LabError):
+        _log.error("%s", error)
 
 
 async def _script(settings: Settings, command: str, remote: str, signals: Waiting) -> int:

@@ -6,6 +6,7 @@ Nothing here is about guests and debuggers; ``remote_run.py`` adds that.
 import os
 import secrets
 import shlex
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,6 +75,16 @@ class Lab:
         if self._owned:
             self._owned.stop()
             self._owned = None
+
+    @property
+    def running(self) -> bool:
+        """True while its QEMU runs."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self.directory / "qmp"))
+            except OSError:
+                return False
+        return True
 
     def popen(
         self,
