@@ -1,6 +1,7 @@
 """Cache of built directories: each has a key made of its inputs, and is complete or absent.
 
-An entry is never changed once it has its name. The cache does not know what an entry holds.
+An entry is never changed once it has its name; one that is damaged since is made again. The cache
+does not know what an entry holds.
 """
 
 import errno
@@ -16,11 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import LabError
-from gdbstub.lab import private
+from gdbstub.lab import checksums, private
 from gdbstub.lab.progress import note
 
 UNUSED_SECONDS: Final = 7 * 24 * 3600
 """Age since its last use from which an entry is removed when another of its kind is made."""
+
+
+CHECKSUMS: Final = "checksums.json"
+"""File of each entry with the checksums of the others."""
 
 
 def root() -> Path:
@@ -44,7 +49,7 @@ def key_of(parts: Iterable[str | bytes]) -> str:
 
 
 def entry(kind: str, parts: Iterable[str | bytes], build: Callable[[Path], None]) -> Path:
-    """Return the directory *kind*-KEY; if it is absent, call *build* with an empty directory.
+    """Return the directory *kind*-KEY; if absent or damaged, call *build* with an empty directory.
 
     If two processes ask at once, one builds and the other waits with a message. A builder that
     is killed leaves a directory with another name, which the next builder removes.
@@ -52,12 +57,17 @@ def entry(kind: str, parts: Iterable[str | bytes], build: Callable[[Path], None]
     Raises:
         LabError: the cache cannot be written, or *build* failed.
     """
-    final = root() / f"{kind}-{key_of(parts)}"
-    if final.is_dir():
+    # The name of the file of checksums is a part: entries without them are others.
+    final = root() / f"{kind}-{key_of([CHECKSUMS, *parts])}"
+    if final.is_dir() and not checksums.damage(final, CHECKSUMS):
         with suppress(OSError):  # a read-only cache serves just as well
             os.utime(final)
         return final
     with explained(final), locked(root() / f"{kind}.lock"):
+        what = checksums.damage(final, CHECKSUMS) if final.is_dir() else ""
+        if what:
+            note(f"the cache's {final.name} is damaged ({what}): it is made again")
+            shutil.rmtree(final)
         if not final.is_dir():
             sweep(kind, keep=final)
             _build(kind, final, build)
@@ -69,6 +79,7 @@ def _build(kind: str, final: Path, build: Callable[[Path], None]) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=final.parent))
     try:
         build(work)
+        checksums.record(work, CHECKSUMS)
         work.chmod(0o755)
         work.rename(final)
     finally:

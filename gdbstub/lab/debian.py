@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import private, tools
+from gdbstub.lab import checksums, private, tools
+from gdbstub.lab.progress import note
 
 FRESH_SECONDS: Final = 600.0
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -159,13 +160,18 @@ class Arm64:
                 why = tools.last_words(done.stderr.encode())
                 raise LabError(f"cannot download arm64 packages (is the network up?): {why}")
             for deb in self._scratch.glob("*.deb"):
-                shutil.move(deb, self.debs / deb.name)
+                checksums.record_file(Path(shutil.move(deb, self.debs / deb.name)))
         found = [self._deb(name, version) for name, version in packages]
         return [path for path in found if path]
 
     def _deb(self, name: str, version: str) -> Path | None:
         escaped = version.replace(":", "%3a")
-        return next(self.debs.glob(f"{name}_{escaped}_*.deb"), None)
+        found = next(self.debs.glob(f"{name}_{escaped}_*.deb"), None)
+        if found and not checksums.matches(found):
+            note(f"the cache's {found.name} is damaged: it is downloaded again")
+            found.unlink()
+            return None
+        return found
 
     def _call(
         self, program: str, *args: str, cwd: Path | None = None
