@@ -3,11 +3,16 @@
 What is logged is said where it happens.
 """
 
+import io
 import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 #: Number of times that a message is logged in a period.
 TIMES: Final = 10
@@ -17,6 +22,45 @@ PERIOD: Final = 10.0
 _KNOWN: Final = 256
 #: Length of the longest message, in characters.
 _LONGEST: Final = 4096
+
+
+class Messages(io.TextIOWrapper):
+    """Standard error, whose reader may be gone or its disk full: messages are lost then.
+
+    A guest runs on without them.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to the file of *stream*, line by line."""
+        self._stream = stream  # closed when nobody refers to it
+        raw = getattr(stream.buffer, "raw", stream.buffer)  # a buffer keeps what it cannot write
+        super().__init__(_Lossy(raw), "utf-8", "backslashreplace", line_buffering=True)
+
+
+class _Lossy(io.BufferedIOBase):
+    """Writer to a raw file, without a buffer, that ignores errors."""
+
+    name = "<stderr>"
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def isatty(self) -> bool:
+        return self._raw.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer", /) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        with suppress(OSError):
+            while left:
+                left = left[self._raw.write(left) or len(left) :]
+        return size
 
 
 class RateLimit(logging.Filter):

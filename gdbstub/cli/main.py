@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from gdbstub import __version__
-from gdbstub.cli.logs import set_up_logging
+from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.errors import InputError, StubError
 from gdbstub.signals import STOP_SIGNALS
 
@@ -314,6 +314,7 @@ def open_missing_streams() -> None:
         except OSError:
             # The lowest free descriptor is taken, and those below are open by now.
             setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode))  # noqa: SIM115
+    sys.stderr = Messages(sys.stderr)
 
 
 def main() -> None:
@@ -343,6 +344,12 @@ def call(arguments: list[str]) -> int:
         return _complain(str(error), 2)
     except StubError as error:
         return _complain(str(error), 1)
+    except MemoryError:
+        return _complain("out of memory: give the guest less by --memory, or free some", 1)
+    except OSError as error:
+        logging.getLogger("gdbstub").debug("a system call failed", exc_info=True)
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}", 1)
     except click.Abort:
         return 130
     except KeyboardInterrupt:

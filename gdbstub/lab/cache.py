@@ -123,9 +123,7 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LabError(full) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP):
-            raise LabError(
-                f"cannot write to {path.parent} ({error.strerror}): "
-                "set XDG_CACHE_HOME to a directory of yours"
-            ) from error
-        raise
+        raise LabError(
+            f"cannot write to {path.parent} ({error.strerror}): "
+            "set XDG_CACHE_HOME to a directory of yours"
+        ) from error
