@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,20 @@ async def test_a_server_closes_whom_it_does_not_serve() -> None:
     await until(lambda: len(server._waiting) == 1)
     await asyncio.wait_for(server.close(), 10)
     assert await first.ended() == await second.ended() == b""
+
+
+async def test_a_stop_that_was_told_before_the_end_is_not_asked_about_after_it() -> None:
+    target = FakeTarget(lively=False)
+    async with serving(target) as server:
+        peer = await (await connect(server)).hello()
+        peer.send(b"c")
+        await until(lambda: target.running)
+        stopper = threading.Thread(target=target.stop, args=(Stopped(1),))
+        stopper.start()
+        stopper.join()  # the loop has not had its turn: the call is due
+        asked: list[str] = []
+        target.take_report = lambda: asked.append("report")  # type: ignore[method-assign]
+        await server.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert asked == []

@@ -126,6 +126,8 @@ class Server:
     async def close(self) -> None:
         """Disconnect the client and unbind the endpoint; a second call does nothing."""
         self.target.notify = lambda: None
+        if self._notifier:
+            self._notifier.close()
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
