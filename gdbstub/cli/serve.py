@@ -5,6 +5,7 @@ It makes no machine. ``gdbstub run`` makes one of its own.
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -60,6 +61,8 @@ def run_to_end(session: Callable[[Waiting], Coroutine[None, None, int]]) -> int:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    # libuv would submit system calls by a ring, which the filter of ``confinement`` refuses.
+    os.environ.setdefault("UV_USE_IO_URING", "0")
     try:
         import uvloop
     except ImportError:
