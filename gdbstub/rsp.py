@@ -20,11 +20,19 @@ _RUNS: Final = rb"([^*])((?:\*[ -~])+)"
 _DIGITS: Final = [b"%02x" % value for value in range(256)]
 _PIECES: Final = struct.Struct("256s").iter_unpack
 _LEAD: Final = re.compile(rb"[$\x03+-]")
-_DOLLAR, _INTERRUPT, _PLUS, _MINUS = b"$\x03+-"
+#: First bytes of what a client sends, at a connection's beginning and between frames.
+LEADS: Final = b"$\x03+-"
+_DOLLAR, _INTERRUPT, _PLUS, _MINUS = LEADS
 #: Bytes that a frame cannot hold; '*' is one, because clients expand runs in every frame.
 _SPECIAL: Final = b"#$}*"
 #: Up to this length, one pass over a payload is faster than four searches in it.
 _LITTLE: Final = 256
+#: Beginning of what speaks HTTP or TLS, neither of which may be taken for a debugger: a web page
+#: can have a browser send either to a port of this machine.
+_FOREIGN: Final = rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) |HTTP/|\x16\x03"
+#: The same where a line begins, for a frame whose data may be anything.
+_FOREIGN_LINE: Final = rb"(?:\A|[\r\n])(?:%b)" % _FOREIGN
+_OVERLAP: Final = 8  # no match of the two is longer than this and a byte
 
 
 class Packet(NamedTuple):
@@ -46,6 +54,8 @@ class ControlByte(Enum):
     BAD_CHECKSUM = "(bad checksum)"
     #: A packet was longer than ``PACKET_SIZE``. Nothing of it was kept.
     OVERSIZED = "(too long)"
+    #: The peer speaks another protocol. Nothing that it sends is an event from here on.
+    FOREIGN = "(another protocol)"
 
 
 Event = Packet | ControlByte
@@ -76,8 +86,8 @@ def checksum(body: bytes) -> int:
 class Connection:
     """Stub's end of a connection.
 
-    It holds at most ``PACKET_SIZE`` bytes between calls, however much a peer sends. A
-    longer packet is dropped as it arrives and becomes ``OVERSIZED`` at its end.
+    It holds at most ``PACKET_SIZE`` bytes between calls, however much a peer sends, if all events
+    are taken. A longer packet is dropped as it arrives and becomes ``OVERSIZED`` at its end.
     """
 
     def __init__(self, encode: Callable[[bytes], bytes] = encode) -> None:
@@ -88,49 +98,60 @@ class Connection:
         self._encode = encode
         self.acks = True
         self._buffer = bytearray()
-        self._scanned = 0  # no '#' before this, so a slow packet is searched only once
-        self._dropping = False
+        self._scanned = 1  # neither '#' nor '$' from 1 to this, so that bytes are searched once
+        self._dropping = False  # the frame is too long: its data is not kept
+        self._noise = b""  # the end of what was dropped, or has arrived between frames
+        self._suspect = False  # the frame is too long, and what was dropped looks like HTTP
+        self._foreign = False
         self._last = b""
 
     @property
     def in_frame(self) -> bool:
-        """True while a frame has begun and not ended: its bytes are kept."""
-        return bool(self._buffer)
+        """True unless the next byte is one between frames, as the first is: bytes are kept."""
+        return bool(self._buffer or self._noise)
 
     def receive(self, data: bytes) -> Iterator[Event]:
-        """Take bytes; yield the events that they complete. Never raises.
+        """Take bytes; return an iterator over the events that they complete. Neither raises.
 
-        The iterator is to be exhausted before the next call. An incomplete frame is kept.
+        Events that are not taken from the iterator are the first of the next call's, in which
+        *data* may be empty. An incomplete frame is kept.
         """
+        if not self._foreign:
+            self._buffer += data
+        return self._events()
+
+    def _events(self) -> Iterator[Event]:
+        # The state is up to date wherever an event is yielded: the iterator may end there.
         buffer = self._buffer
-        buffer += data
-        at = 0
-        while at < len(buffer):
-            lead = buffer[at]
+        while buffer:
+            lead = buffer[0]
             if lead == _DOLLAR:
-                end = buffer.find(b"#", max(at + 1, self._scanned))
-                if end < 0 or len(buffer) < end + 3:
-                    self._scanned = len(buffer) if end < 0 else end
-                    break
-                self._scanned = 0
-                start, at = at + 1, end + 3
-                yield self._frame(bytes(buffer[start:at]))
-            elif lead == _INTERRUPT:
-                at += 1
-                yield ControlByte.INTERRUPT
-            elif lead == _PLUS:
-                at += 1
-                yield ControlByte.ACK
-            elif lead == _MINUS:
-                at += 1
-                yield ControlByte.NAK
-            elif found := _LEAD.search(buffer, at):
-                at = found.start()
+                self._noise = self._noise if self._dropping else b""
+                if (event := self._frame()) is None:
+                    return
+                yield event
+                continue
+            if lead not in LEADS:
+                found = _LEAD.search(buffer)
+                end = found.start() if found else len(buffer)
+                noise = self._noise + buffer[:end]
+                del buffer[:end]
+                self._noise = noise[-_OVERLAP:]
+                if re.search(_FOREIGN, noise):
+                    yield self._close()
+                continue
+            del buffer[0]
+            noise, self._noise = self._noise, b""
+            if lead == _INTERRUPT:
+                # A TLS record begins with 0x16 and 0x03.
+                yield self._close() if noise.endswith(b"\x16") else ControlByte.INTERRUPT
             else:
-                at = len(buffer)
-        del buffer[:at]
-        self._scanned = max(0, self._scanned - at)
-        self._shrink()
+                yield ControlByte.ACK if lead == _PLUS else ControlByte.NAK
+
+    def _close(self) -> ControlByte:
+        self._foreign, self._noise = True, b""
+        self._buffer.clear()
+        return ControlByte.FOREIGN
 
     def answer(self, event: Event) -> bytes:
         """Return the bytes to send at once for *event*: ``+``, ``-``, the last frame, or none."""
@@ -147,16 +168,38 @@ class Connection:
         self._last = frame = self._encode(payload)
         return frame
 
-    def _frame(self, frame: bytes) -> Event:
-        """Decode a whole frame, without its ``$``, that ends in ``#`` and two digits."""
+    def _frame(self) -> Event | None:
+        """Decode the frame at the buffer's start and remove it; return None if it has no end."""
+        buffer = self._buffer
+        end = buffer.find(b"#", self._scanned)
+        body_end = len(buffer) if end < 0 else end
         # A '$' cannot occur within a frame: one that does starts the frame anew.
-        start = frame.rfind(b"$", 0, -3) + 1
-        body = frame[start:-3]
-        dropping, self._dropping = self._dropping and not start, False
+        if (restart := buffer.rfind(b"$", self._scanned, body_end)) > 0:
+            abandoned = self._noise + buffer[1:restart]
+            del buffer[:restart]
+            suspect = self._suspect or re.search(_FOREIGN, abandoned)
+            self._begin_frame()
+            if suspect:
+                return self._close()
+            end, body_end = end - restart if end >= 0 else end, body_end - restart
+        if end < 0 or len(buffer) < end + 3:
+            if body_end > PACKET_SIZE + 1:
+                dropped = self._noise + buffer[1:body_end]
+                self._dropping = True
+                self._suspect = self._suspect or bool(re.search(_FOREIGN, dropped))
+                self._noise = dropped[-_OVERLAP:]
+                del buffer[1:body_end]  # the '$' stays, so that the frame is known by its end
+                body_end = 1
+            self._scanned = body_end
+            return None
+        body, digits = bytes(buffer[1:end]), buffer[end + 1 : end + 3]
+        del buffer[: end + 3]
+        dropping = self._dropping
+        self._begin_frame()
         if dropping or len(body) > PACKET_SIZE:
             return ControlByte.OVERSIZED
-        if frame[-2:].lower() != _DIGITS[checksum(body)]:
-            return ControlByte.BAD_CHECKSUM
+        if digits.lower() != _DIGITS[checksum(body)]:
+            return self._close() if re.search(_FOREIGN_LINE, body) else ControlByte.BAD_CHECKSUM
         if b"*" in body:
             expanded = _expand(body)
             if expanded is None:
@@ -164,18 +207,10 @@ class Connection:
             body = expanded
         return Packet(unescape(body))
 
-    def _shrink(self) -> None:
-        """Keep the incomplete frame within bounds."""
-        buffer = self._buffer
-        restart = buffer.rfind(b"$", 1) if len(buffer) > PACKET_SIZE + 4 else 0
-        if restart > 0:
-            del buffer[:restart]
-            self._dropping = False
-        if len(buffer) > PACKET_SIZE + 4:
-            # The '$' stays, so that the frame is known by its end.
-            del buffer[1:]
-            self._dropping = True
-        self._scanned = min(self._scanned, len(buffer))
+    def _begin_frame(self) -> None:
+        self._scanned = 1
+        self._dropping = self._suspect = False
+        self._noise = b""
 
 
 def unescape(body: bytes) -> bytes:

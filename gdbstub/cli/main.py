@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from gdbstub import __version__
+from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.errors import InputError, StubError
 from gdbstub.signals import STOP_SIGNALS
 
 if TYPE_CHECKING:
     from gdbstub.cli.run import Settings
-    from gdbstub.protocol.endpoint import Endpoint
 
 _GROUPS: Final = ("run", "doctor", "lab")
 _DEVICE: Final = "/dev/kvm"
@@ -57,8 +57,9 @@ def commands() -> None:
     "auto is kvm on an arm64 machine with a usable /dev/kvm, else lab.",
 )  # fmt: skip
 @click.option(
-    "--gdb", "endpoint", default="localhost:1234", show_default=True, metavar="ENDPOINT",
-    help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.",
+    "--gdb", "endpoint", metavar="ENDPOINT",
+    help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.  [default: localhost:1234; with "
+    "--script: a socket that only this user reaches]",
 )  # fmt: skip
 @click.option(
     "--smp", type=int, default=1, show_default=True, metavar="N", help="Number of vCPUs."
@@ -108,23 +109,26 @@ def commands() -> None:
 @click.option("-v", "verbose", count=True, help="Log; -vv logs every packet and every exit.")
 @click.option("--inner", is_flag=True, hidden=True)
 @click.option("--program", hidden=True)
-def run(where: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - click's own
+def run(where: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
     """Run GUEST and serve GDB.
 
     GUEST is a static AArch64 ELF or a Linux arm64 Image (raw, gzip, zstd, EFI zboot); the
     default is a small Linux guest.  It is halted at its first instruction until a client
     resumes it.
     """
+    from gdbstub.cli.endpoints import endpoint_text
+
     set_up_logging(verbose)
     host = choose_host(where)
-    settings = read_settings(host, **options)
-    if host == "kvm":
-        from gdbstub.cli.run import run as run_here
+    with endpoint_text(endpoint, options["script"]) as text:
+        settings = read_settings(host, endpoint=text, **options)
+        if host == "kvm":
+            from gdbstub.cli.run import run as run_here
 
-        return run_here(settings)
-    from gdbstub.cli.run_in_lab import serve_in_lab
+            return run_here(settings)
+        from gdbstub.cli.run_in_lab import serve_in_lab
 
-    return serve_in_lab(settings, verbose)
+        return serve_in_lab(settings, verbose)
 
 
 def read_settings(
@@ -156,6 +160,7 @@ def read_settings(
     Raises:
         InputError: an option or a file cannot be used, with the reason.
     """
+    from gdbstub.cli.endpoints import check_endpoint
     from gdbstub.cli.run import Files, Settings, Source, read_program
     from gdbstub.cli.serve import ServeSettings
     from gdbstub.kvm.features import parse_cpu
@@ -168,7 +173,7 @@ def read_settings(
     from gdbstub.vmm.size import parse_memory
 
     _check_script(script, timeout, endpoint)
-    where = _check_endpoint(endpoint, host, inner=inner)
+    where = check_endpoint(endpoint, host, inner=inner)
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
@@ -236,25 +241,6 @@ def _check_script(script: str | None, timeout: float | None, endpoint: str) -> N
         raise InputError("--script cannot talk to --gdb stdio; give HOST:PORT or unix:PATH")
 
 
-def _check_endpoint(text: str, host: str, *, inner: bool) -> "Endpoint":
-    """Parse the argument of ``--gdb``; check that the stub can listen there.
-
-    Raises:
-        InputError: it cannot be parsed or used.
-    """
-    from gdbstub.protocol.endpoint import Tcp, parse_endpoint
-
-    endpoint = parse_endpoint(text)
-    if inner and isinstance(endpoint, Tcp):
-        return endpoint._replace(guarded=True)  # reachable only through the lab's own QEMU
-    endpoint.check()
-    if host == "lab":
-        from gdbstub.cli.run_in_lab import check_forward
-
-        check_forward(endpoint)
-    return endpoint
-
-
 def choose_host(where: str) -> str:
     """Choose ``kvm`` or ``lab`` for *where*, the argument of ``--host``, on this machine.
 
@@ -293,13 +279,6 @@ def doctor(as_json: bool) -> int:
     return show(examine(), as_json=as_json)
 
 
-def set_up_logging(verbose: int) -> None:
-    """Log to standard error: warnings; events too with one -v; packets and exits with two."""
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=logging.WARNING, format="gdbstub: %(message)s", stream=sys.stderr)
-    logging.getLogger("gdbstub").setLevel(level)
-
-
 class EndedBySignal(BaseException):
     """Request by a signal to end the program; ``status`` is the exit status for it."""
 
@@ -335,6 +314,7 @@ def open_missing_streams() -> None:
         except OSError:
             # The lowest free descriptor is taken, and those below are open by now.
             setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode))  # noqa: SIM115
+    sys.stderr = Messages(sys.stderr)
 
 
 def main() -> None:
@@ -364,6 +344,12 @@ def call(arguments: list[str]) -> int:
         return _complain(str(error), 2)
     except StubError as error:
         return _complain(str(error), 1)
+    except MemoryError:
+        return _complain("out of memory: give the guest less by --memory, or free some", 1)
+    except OSError as error:
+        logging.getLogger("gdbstub").debug("a system call failed", exc_info=True)
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}", 1)
     except click.Abort:
         return 130
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from gdbstub.cli import confinement
 from gdbstub.cli.serve import (
     Console,
     ServeSettings,
@@ -21,7 +22,7 @@ from gdbstub.cli.serve import (
 )
 from gdbstub.errors import InputError
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram, read_kernel
-from gdbstub.protocol.endpoint import Stdio
+from gdbstub.protocol.endpoint import Stdio, Unix
 from gdbstub.signals import Waiting
 from gdbstub.vmm import image, layout
 from gdbstub.vmm.config import GuestConfig
@@ -116,7 +117,16 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
                 stopped,
                 console=Console(guest.receive, output.flush, _keyboard(settings)),
                 recorder=recorder,
+                started=lambda: _confine(settings),
             )
+
+
+def _confine(settings: Settings) -> None:
+    """Give up what the session does not need; a script, which is a process, needs more."""
+    if settings.inner:
+        confinement.drop_root()
+    if settings.serve.script is None:
+        confinement.confine(unlink=isinstance(settings.serve.endpoint, Unix))
 
 
 def _keyboard(settings: Settings) -> int | None:

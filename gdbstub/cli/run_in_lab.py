@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from gdbstub.cli.endpoints import who_reaches
 from gdbstub.cli.run import Settings, Source, console_fd
 from gdbstub.cli.script import run_script
 from gdbstub.cli.serve import announce, first, recording, until_signal
@@ -123,10 +124,12 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
 
 def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
     remote = endpoint.removeprefix("unix:")
-    announce(endpoint, remote, settings.serve.symbols, hint=settings.serve.hint)
+    note = who_reaches(settings.serve.endpoint)
+    announce(endpoint, remote, settings.serve.symbols, hint=settings.serve.hint, note=note)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
     with signals_wait() as signals, keys:
         if settings.serve.script is not None:
+            ended.add_done_callback(_complain)
             return asyncio.run(_script(settings, settings.serve.script, remote, signals))
         return asyncio.run(_end(settings, ended, signals))
 
@@ -140,6 +143,12 @@ async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> in
 
     async with until_signal(signals) as stopped:
         return await first(stopped, end())
+
+
+def _complain(ended: "Future[int]") -> None:
+    """Say why the stub has ended before the script has, which decides the exit status."""
+    if not ended.cancelled() and isinstance(error := ended.exception(), LabError):
+        _log.error("%s", error)
 
 
 async def _script(settings: Settings, command: str, remote: str, signals: Waiting) -> int:

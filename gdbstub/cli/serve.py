@@ -5,11 +5,13 @@ It makes no machine. ``gdbstub run`` makes one of its own.
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
+from gdbstub.cli.endpoints import who_reaches
 from gdbstub.cli.script import run_script
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
@@ -59,6 +61,8 @@ def run_to_end(session: Callable[[Waiting], Coroutine[None, None, int]]) -> int:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    # libuv would submit system calls by a ring, which the filter of ``confinement`` refuses.
+    os.environ.setdefault("UV_USE_IO_URING", "0")
     try:
         import uvloop
     except ImportError:
@@ -74,10 +78,11 @@ async def serve(
     *,
     console: Console | None = None,
     recorder: Recorder | None = None,
+    started: Callable[[], None] = lambda: None,
 ) -> int:
     """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
 
-    *machine* is halted; the caller closes it.
+    *machine* is halted; the caller closes it. *started* is called once clients may connect.
 
     Raises:
         InputError: the endpoint cannot be had.
@@ -98,7 +103,11 @@ async def serve(
     await server.start()
     try:
         async with _typing(console):
-            announce(server.endpoint, server.remote, settings.symbols, hint=settings.hint)
+            note = who_reaches(settings.endpoint)
+            announce(
+                server.endpoint, server.remote, settings.symbols, hint=settings.hint, note=note
+            )
+            started()
             if settings.free_run:
                 debugger.detach()
             return await first(stopped, _until_over(settings, server))
@@ -121,14 +130,16 @@ def wants_keys(settings: ServeSettings) -> bool:
     return not isinstance(settings.endpoint, Stdio) and settings.script is None
 
 
-def announce(endpoint: str, remote: str, symbols: str, *, hint: bool) -> None:
-    """Print on standard error the endpoint and, with *hint*, the command that attaches."""
+def announce(endpoint: str, remote: str, symbols: str, *, hint: bool, note: str) -> None:
+    """Print on standard error the endpoint, with *hint* the command that attaches, and *note*."""
     print(f"gdbstub: listening on {endpoint}", file=sys.stderr, flush=True)
     if hint:
         import shlex  # not at the top: by now we listen
 
         words = ["gdb-multiarch", *([symbols] if symbols else []), "-ex", f"target remote {remote}"]
         print(f"  {shlex.join(words)}", file=sys.stderr, flush=True)
+    if note:
+        print(f"  {note}", file=sys.stderr, flush=True)
 
 
 async def first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]) -> int:

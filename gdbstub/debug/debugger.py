@@ -3,13 +3,12 @@
 No protocol is spoken and no vCPU is driven here. ``run_control`` resumes and stops the guest.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from gdbstub.aarch64.architecture import AARCH64
 from gdbstub.aarch64.registers import GENERAL, PC
-from gdbstub.agent import Clauses
+from gdbstub.agent import Clauses, PrintedText
 from gdbstub.architecture import Register
 from gdbstub.capabilities import (
     BreakpointConditions,
@@ -76,7 +75,7 @@ class Debugger(
         self._reads: Cache[tuple[int, int], tuple[Sequence[Register], bytes]] = self.caches.add(
             "registers", Content.REGISTERS, Cache(_READS)
         )
-        self._printed: deque[bytes] = deque()  # by breakpoints' commands
+        self._printed = PrintedText()  # by breakpoints' commands
         self._control = RunControl(machine, self.breakpoints, self._registers, self.caches, self)
 
     # State.
@@ -214,15 +213,12 @@ class Debugger(
 
     def print(self, text: bytes) -> None:
         """Keep what a breakpoint's commands printed. Called on vCPU threads."""
-        self._printed.append(text)
+        self._printed.add(text)
         self.notify()
 
     def take_output(self) -> bytes:
         """Return what was printed since the last call (``BreakpointConditions``)."""
-        output = b""
-        while self._printed:
-            output += self._printed.popleft()
-        return output
+        return self._printed.take()
 
     # Running.
 

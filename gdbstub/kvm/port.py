@@ -4,6 +4,7 @@
 Source: linux/Documentation/virt/kvm/api.rst, 2 and 4.
 """
 
+import errno
 import os
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -57,6 +58,12 @@ class LocalPort:
 
 LOCAL: Final = LocalPort()
 
+#: Requests that fail with EINTR if a signal waits (mm_take_all_locks in linux/mm/mmap.c): at a
+#: reset, the end of a child for example.
+_INTERRUPTIBLE: Final = frozenset((abi.CREATE_VM, abi.CREATE_VCPU, abi.SET_USER_MEMORY_REGION))
+#: Number of times that such a call is made again.
+_TRIES: Final = 100
+
 
 def ioctl(port: IoctlPort, fd: int, request: int, argument: CData = 0) -> int:
     """Call ioctl(2) through *port*, count it, and return its result, 0 or more.
@@ -69,6 +76,11 @@ def ioctl(port: IoctlPort, fd: int, request: int, argument: CData = 0) -> int:
     port.calls[request] = port.calls.get(request, 0) + 1
     pointer = ffi.cast("void *", argument) if isinstance(argument, int) else argument
     result = port.ioctl(fd, request, pointer)
+    if request in _INTERRUPTIBLE:
+        for _ in range(_TRIES):
+            if result >= 0 or port.errno not in (errno.EINTR, errno.EAGAIN):
+                break
+            result = port.ioctl(fd, request, pointer)
     if result < 0:
         code = port.errno
         name = abi.names().get(request, f"ioctl {request:#x}")

@@ -191,14 +191,21 @@ class KvmVcpu(VcpuState):
             except StubError as error:
                 _log.debug("vCPU %d", self.index, exc_info=True)
                 exit = RunFailure(self.index, str(error))
-            except Exception as error:  # whatever it is, the siblings must be parked too
+            except BaseException as error:  # whatever it is, the siblings must be parked too
                 _log.exception("vCPU %d", self.index)
                 exit = RunFailure(self.index, f"internal error: {error!r}")
             self._cut_short = exit is None
-            self._limit(None)
-            if self._exclusive.holder is self or self._exclusive.owed:
-                self._exclusive.parks(self)
-            self._parked(exit)
+            try:
+                self._limit(None)
+                if self._exclusive.holder is self or self._exclusive.owed:
+                    self._exclusive.parks(self)
+            except BaseException as error:
+                _log.exception("vCPU %d", self.index)
+                exit = RunFailure(self.index, f"internal error: {error!r}")
+            try:
+                self._parked(exit)
+            except BaseException:  # without its thread the vCPU could not be run again
+                _log.exception("vCPU %d: its stop cannot be told", self.index)
 
     def _run_until_stop(self) -> Exit | None:
         """Run to the next exit that is a stop; None where a kick ended the run."""

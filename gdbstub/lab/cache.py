@@ -1,6 +1,7 @@
 """Cache of built directories: each has a key made of its inputs, and is complete or absent.
 
-An entry is never changed once it has its name. The cache does not know what an entry holds.
+An entry is never changed once it has its name; one that is damaged since is made again. The cache
+does not know what an entry holds.
 """
 
 import errno
@@ -12,14 +13,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import LabError
+from gdbstub.lab import checksums, private
 from gdbstub.lab.progress import note
 
 UNUSED_SECONDS: Final = 7 * 24 * 3600
 """Age since its last use from which an entry is removed when another of its kind is made."""
+
+
+CHECKSUMS: Final = "checksums.json"
+"""File of each entry with the checksums of the others."""
 
 
 def root() -> Path:
@@ -29,6 +36,7 @@ def root() -> Path:
     path = parent / "kvm-gdbstub"
     with explained(path):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        private.check_own(path, "set XDG_CACHE_HOME to a directory of yours")
     return path
 
 
@@ -46,32 +54,34 @@ def entry(
     parts: Iterable[str | bytes],
     build: Callable[[Path], None],
     *,
-    fault: Callable[[Path], str] = lambda _: "",
+    fault: Callable[[Path], str] | None = None,
     mode: int = 0o755,
 ) -> Path:
-    """Return the directory *kind*-KEY; if it is absent, call *build* with an empty directory.
+    """Return the directory *kind*-KEY; if absent or damaged, call *build* with an empty directory.
 
     *mode* is that of the directory.
 
     If two processes ask at once, one builds and the other waits with a message. A builder that
     is killed leaves a directory with another name, which the next builder removes. An entry with
-    a *fault*, in a few words, is removed and built anew.
+    a *fault*, in a few words, is built anew; by default checksums tell.
 
     Raises:
         LabError: the cache cannot be written, or *build* failed.
     """
-    final = root() / f"{kind}-{key_of(parts)}"
-    if final.is_dir() and not fault(final):
+    wrong = fault or partial(checksums.damage, name=CHECKSUMS)
+    # The name of the file of checksums is a part: entries without them are others.
+    final = root() / f"{kind}-{key_of([CHECKSUMS, *parts])}"
+    if final.is_dir() and not wrong(final):
         with suppress(OSError):  # a read-only cache serves just as well
             os.utime(final)
         return final
     with explained(final), locked(root() / f"{kind}.lock"):
-        if final.is_dir() and (why := fault(final)):
-            note(f"the {kind} in the cache cannot be used ({why}): it is made anew")
+        if final.is_dir() and (what := wrong(final)):
+            note(f"the cache's {final.name} is damaged ({what}): it is made again")
             shutil.rmtree(final)
         if not final.is_dir():
             sweep(kind, keep=final)
-            _build(kind, final, build, mode)
+            _build(kind, final, build, mode, checked=fault is None)
             sweep(kind, keep=final)  # a killed builder's programs may have written on
     return final
 
@@ -83,10 +93,14 @@ def discard(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _build(kind: str, final: Path, build: Callable[[Path], None], mode: int) -> None:
+def _build(
+    kind: str, final: Path, build: Callable[[Path], None], mode: int, *, checked: bool
+) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=final.parent))
     try:
         build(work)
+        if checked:
+            checksums.record(work, CHECKSUMS)
         work.chmod(mode)
         work.rename(final)
     finally:
@@ -105,13 +119,16 @@ def sweep(kind: str, keep: Path) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on *path*; wait for its owner. The kernel frees a dead owner's."""
-    with path.open("w") as lock:
+    lock = private.open_lock(path)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             note(f"another process is preparing the {path.stem}: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager
@@ -127,9 +144,7 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LabError(full) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
-            raise LabError(
-                f"cannot write to {path.parent} ({error.strerror}): "
-                "set XDG_CACHE_HOME to a directory of yours"
-            ) from error
-        raise
+        raise LabError(
+            f"cannot write to {path.parent} ({error.strerror}): "
+            "set XDG_CACHE_HOME to a directory of yours"
+        ) from error

@@ -4,7 +4,6 @@ The machine's apt sources and keys are used, and none of its state: lists and pa
 in a given directory. No script of a package is run.
 """
 
-import fcntl
 import re
 import shutil
 import subprocess
@@ -16,7 +15,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import tools
+from gdbstub.lab import checksums, private, tools
+from gdbstub.lab.progress import note
 
 FRESH_SECONDS: Final = 600.0
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -69,8 +69,7 @@ class Arm64:
 
     def __enter__(self) -> Self:
         """Lock the lists; wait for other processes that use them, where apt itself would fail."""
-        lock = self._held.enter_context(self._lock.open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        self._held.enter_context(private.locked(self._lock))
         return self
 
     def __exit__(
@@ -161,13 +160,18 @@ class Arm64:
                 why = tools.last_words(done.stderr.encode())
                 raise LabError(f"cannot download arm64 packages (is the network up?): {why}")
             for deb in self._scratch.glob("*.deb"):
-                shutil.move(deb, self.debs / deb.name)
+                checksums.record_file(Path(shutil.move(deb, self.debs / deb.name)))
         found = [self._deb(name, version) for name, version in packages]
         return [path for path in found if path]
 
     def _deb(self, name: str, version: str) -> Path | None:
         escaped = version.replace(":", "%3a")
-        return next(self.debs.glob(f"{name}_{escaped}_*.deb"), None)
+        found = next(self.debs.glob(f"{name}_{escaped}_*.deb"), None)
+        if found and not checksums.matches(found):
+            note(f"the cache's {found.name} is damaged: it is downloaded again")
+            found.unlink()
+            return None
+        return found
 
     def _call(
         self, program: str, *args: str, cwd: Path | None = None

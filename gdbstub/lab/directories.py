@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import stat
 import tempfile
 import time
@@ -11,18 +10,33 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import LabError
+from gdbstub.lab import private
+
 PREFIX: Final = "kvm-gdbstub-lab-"
 UNCLAIMED_SECONDS: Final = 600.0
 """Age from which a directory without a running guard is removed."""
 
 
 def claim() -> tuple[Path, int]:
-    """Make a private directory and lock it against ``sweep``."""
-    parent = next((path for path in parents() if os.access(path, os.W_OK)), None)
+    """Make a private directory and lock it against ``sweep``.
+
+    Raises:
+        LabError: there is no place for one.
+    """
+    if (parent := _parent()) is None:
+        raise LabError(
+            f"other users could replace what is made in {' or '.join(map(str, parents()))}: "
+            "set XDG_RUNTIME_DIR to a directory of yours alone"
+        )
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    lock = private.open_lock(directory / "lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
     return directory, lock
+
+
+def _parent() -> Path | None:
+    return next((path for path in parents() if private.is_safe_parent(path)), None)
 
 
 def parents() -> list[Path]:
@@ -33,8 +47,7 @@ def parents() -> list[Path]:
 
 def own() -> Iterator[Path]:
     """Yield this user's lab directories, where ``claim`` makes them now, oldest first."""
-    parent = next((path for path in parents() if os.access(path, os.W_OK)), None)
-    if parent:
+    if parent := _parent():
         found = [path for path in parent.glob(f"{PREFIX}*") if is_private(path)]
         yield from sorted(found, key=age, reverse=True)
 
@@ -57,16 +70,14 @@ def age(directory: Path) -> float:
 
 def remove_unheld(directory: Path) -> bool:
     """Remove *directory* if neither a guard nor an owner holds its lock; return True if so."""
-    with suppress(OSError), (directory / "lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(directory)
-        return True
-    return False
+    with suppress(OSError):
+        private.remove_unclaimed(directory, "lock", 0)
+    return not directory.exists()
 
 
 def sweep() -> None:
     """Remove the directories of labs whose guard and owner were both killed."""
     for parent in parents():
         for directory in parent.glob(f"{PREFIX}*"):
-            if is_private(directory) and age(directory) >= UNCLAIMED_SECONDS:
-                remove_unheld(directory)
+            with suppress(OSError):
+                private.remove_unclaimed(directory, "lock", UNCLAIMED_SECONDS)

@@ -3,9 +3,9 @@
 Nothing here is about guests and debuggers; ``remote_run.py`` adds that.
 """
 
-import fcntl
 import secrets
 import shlex
+import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, monitor, ssh, tools
+from gdbstub.lab import boot, monitor, private, ssh, tools
 from gdbstub.lab.processes import Files, LabProcesses
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.transfer import offer
@@ -78,6 +78,16 @@ class Lab:
         if self._owned:
             self._owned.stop()
             self._owned = None
+
+    @property
+    def running(self) -> bool:
+        """True while its QEMU runs."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self.directory / "qmp"))
+            except OSError:
+                return False
+        return True
 
     def popen(
         self,
@@ -162,8 +172,8 @@ class Lab:
         Raises:
             LabError: QEMU cannot listen on *address* and *local_port*.
         """
-        with (self.directory / "forwards").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a free port is found by comparing two listings
+        with private.locked(self.directory / "forwards"):
+            # A free port is found by comparing two listings.
             return monitor.add(Files(self.directory).monitor, address, local_port, port)
 
     def unforward(self, local_port: int, address: str = "127.0.0.1") -> None:

@@ -7,11 +7,15 @@ import os
 import socket
 import subprocess
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from gdbstub.errors import LabError
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab import qemu, ssh
 from gdbstub.lab.host import Lab
+from gdbstub.protocol.endpoint import Unix, remover
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class PortForward(Protocol):
@@ -89,6 +93,7 @@ class UnixForward:
         """Store the path; nothing is created yet."""
         self.path = path
         self._process: subprocess.Popen[bytes] | None = None
+        self._remove: Callable[[], None] = lambda: None
 
     def check(self) -> None:
         """Check that the socket can be created; remove a socket that nobody listens on."""
@@ -99,21 +104,16 @@ class UnixForward:
             )
         if not os.access(self.path.absolute().parent, os.W_OK | os.X_OK):
             raise LabError(f"cannot create {where}: its directory is absent or not writable")
-        if self.path.is_socket():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                try:
-                    probe.connect(str(self.path))
-                except OSError:
-                    self.path.unlink()
-                else:
-                    raise LabError(f"{where} is in use: another program listens there")
-        elif self.path.exists():
-            raise LabError(f"{self.path} exists and is no socket")
+        try:
+            Unix(str(self.path.absolute())).check()
+        except InputError as error:
+            raise LabError(str(error)) from None
 
     def open(self, lab: Lab, port: int) -> tuple[str, int]:
         """Make ssh listen on the socket."""
         forward = f"{self.path.absolute()}:{qemu.ADDRESS}:{port}"
         self._process = ssh.hold(lab.directory, "-oExitOnForwardFailure=yes", "-L", forward)
+        self._remove = remover(str(self.path))
         return f"unix:{self.path}", 0
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class UnixForward:
             self._process.terminate()
             self._process.communicate()
             self._process = None
-            self.path.unlink(missing_ok=True)
+            self._remove()
 
 
 class StdioForward:

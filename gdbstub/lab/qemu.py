@@ -93,7 +93,8 @@ def command_line(options: Options, wiring: Wiring, start: list[str], ram: Ram | 
     # A private directory of ours: its name holds no comma and no blank.
     serve = f"sh {wiring.directory / 'serve'}"
     network = [
-        "user,id=net",
+        # The lab reaches nothing of this machine and its network but these forwards.
+        "user,id=net,restrict=on",
         f"hostfwd=tcp:127.0.0.1:0-:{SSH_PORT}",
         f"guestfwd=tcp:{FILES_ADDRESS}:{FILES_PORT}-cmd:{serve}",
     ]

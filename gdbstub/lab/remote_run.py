@@ -7,6 +7,7 @@ address that it listens on, its end by SIGTERM, and its exit status.
 import re
 import secrets
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -21,10 +22,20 @@ from gdbstub.errors import LabError
 from gdbstub.lab.host import Stream
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward
-from gdbstub.lab.qemu import ADDRESS, Options
+from gdbstub.lab.progress import note
+from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
+SSH_SAYS: Final = re.compile(
+    rb"(?:Connection to \S+ closed by remote host\.|Connection (?:closed|reset) by .*"
+    rb"|client_loop: .*|Timeout, server .*)\r?\n"
+)
+"""Lines of ssh itself about a connection that has ended, for which we have one of our own."""
+
+SSH_FAILED: Final = 255
+"""Exit status of ssh where the connection has failed."""
+
 STOP_SECONDS: Final = 10.0
 """Time that the inner command has to end after SIGTERM; then it is killed."""
 
@@ -65,6 +76,7 @@ class RemoteRun:
         self._request = request
         self._on_listening = on_listening
         self._failure: LabError | None = None
+        self._stopping = False
         self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
         request.forward.check()
         with ExitStack() as stack:
@@ -124,7 +136,7 @@ class RemoteRun:
             if not heard and (match := LISTENING.fullmatch(line)):
                 heard = True
                 self._open_forward(int(match[2]))
-            else:
+            elif not SSH_SAYS.fullmatch(line):
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
 
@@ -149,16 +161,36 @@ class RemoteRun:
 
         Raises:
             subprocess.TimeoutExpired: it runs for longer than *timeout*, in seconds.
-            LabError: the port forward could not be opened.
+            LabError: the port forward could not be opened, or the lab has ended.
         """
         status = self._process.wait(timeout)
         self._messages.join()
         if self._failure:
             raise self._failure
+        if not self._stopping:
+            self._explain(status)
         return status
+
+    def _explain(self, status: int) -> None:
+        """Say which part has ended, unless the command ended by itself, which says why.
+
+        Raises:
+            LabError: the lab or the connection to it has ended.
+        """
+        if status < 0:
+            name = signal.Signals(-status).name
+            raise LabError(f"the connection to the lab was cut: its ssh was killed by {name}")
+        if status == SSH_FAILED and self._lab.running:
+            raise LabError("the connection to the lab was cut, and the stub in it was ended")
+        if status == SSH_FAILED:
+            raise LabError(f"the lab's emulator, {PROGRAM}, has ended: was it killed?")
+        with suppress(ValueError):
+            name = signal.Signals(status - 128).name
+            note(f"the stub in the lab was killed by {name}")
 
     def stop(self) -> None:
         """Send SIGTERM to the command; ``wait`` then returns its status. Idempotent."""
+        self._stopping = True
         if self._process.poll() is None:
             with suppress(subprocess.SubprocessError):
                 self._lab.run(["sh", "-c", f"kill $(cat {self._name}.pid)"], timeout=STOP_SECONDS)

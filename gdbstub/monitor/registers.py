@@ -6,6 +6,7 @@ It has no register of its own: rows and fields are those of ``aarch64``.
 import difflib
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from gdbstub.aarch64.registers import SYSTEM
 from gdbstub.aarch64.sysreg import FIELDS
@@ -13,6 +14,11 @@ from gdbstub.architecture import Register
 from gdbstub.errors import InputError
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
+
+#: Number of names that are taken at once.
+_MOST: Final = 16
+#: Number of repeats in a regular expression; a search tries the places of all in every way.
+_REPEATS: Final = 2
 
 
 @command("regs", "[NAME...]")
@@ -25,7 +31,10 @@ def regs(context: CommandContext, patterns: tuple[str, ...]) -> str:
     """
     rows = context.debugger.registers
     if patterns:
-        chosen = [row for pattern in patterns for row in _matching(rows, pattern)]
+        if len(patterns) > _MOST:
+            raise InputError(f"{len(patterns)} names, where at most {_MOST} are taken")
+        matching = [row for pattern in patterns for row in _matching(rows, pattern)]
+        chosen = list({row.number: row for row in matching}.values())
     else:
         chosen = [row for row in rows if row.feature == SYSTEM]
     values = context.read(chosen)
@@ -36,6 +45,11 @@ def regs(context: CommandContext, patterns: tuple[str, ...]) -> str:
 
 
 def _matching(rows: Sequence[Register], pattern: str) -> list[Register]:
+    if len(re.findall(r"[*+?{]", pattern)) > _REPEATS or re.search(r"\)[*+?{]|\\\d", pattern):
+        raise InputError(
+            f"{pattern!r} may take long to search: give at most {_REPEATS} repeats, none of a "
+            "group, and no back-reference"
+        )
     try:
         form = re.compile(pattern, re.IGNORECASE)
     except re.error as error:

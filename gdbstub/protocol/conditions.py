@@ -3,7 +3,7 @@
 It inserts no breakpoint and stops no thread: the target asks ``stops`` where it hits a breakpoint.
 """
 
-from gdbstub.agent import Clauses, ConditionTable
+from gdbstub.agent import Clauses, ConditionTable, PrintedText
 from gdbstub.errors import NoSuchRegister
 from gdbstub.target import BreakpointKind, Target
 
@@ -19,7 +19,7 @@ class Conditions:
         """Begin with none."""
         self._target = target
         self._table: ConditionTable[BreakpointKind] = ConditionTable()
-        self._printed = b""
+        self._printed = PrintedText()
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Implement ``BreakpointConditions.attach``."""
@@ -40,14 +40,13 @@ class Conditions:
         """
         stops, output = self._table.evaluate(kind, gva, _ThreadContext(self._target, thread))
         if output:
-            self._printed += output
+            self._printed.add(output)
             self._target.notify()
         return stops
 
     def take_output(self) -> bytes:
         """Implement ``BreakpointConditions.take_output``."""
-        printed, self._printed = self._printed, b""
-        return printed
+        return self._printed.take()
 
 
 class _ThreadContext:

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -15,6 +16,10 @@ from gdbstub.errors import InputError
 
 # Addresses of localhost, whatever the hosts file says. A client may try either first.
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+# Keep-alive probes of a client that is silent: after 5 s, every 2 s, and three in vain.
+_IDLE, _INTERVAL, _PROBES = 5, 2, 3
+#: Time in which a client is noticed whose machine is gone, in seconds.
+KEEPALIVE_SECONDS: Final = _IDLE + _INTERVAL * _PROBES
 # Errors of a host that lacks one of the two families, or has no such address in it.
 _ABSENT: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
@@ -114,8 +119,11 @@ def _listener(family: int, address: tuple[str, int]) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Clients' sockets inherit it: one whose machine has died does not keep others out for ever.
+        # Clients' sockets inherit these: one whose machine has died does not keep others out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
@@ -159,24 +167,43 @@ class Unix(NamedTuple):
             os.unlink(self.path)
 
     def _clear(self) -> None:
-        """Remove the stale socket of a process that has ended."""
+        """Remove the stale socket of a process of this user that has ended."""
         try:
-            mode = os.lstat(self.path).st_mode
+            found = os.lstat(self.path)
         except OSError:
             return  # most likely absent; if not, bind fails
-        if not stat.S_ISSOCK(mode):
+        if not stat.S_ISSOCK(found.st_mode):
             raise InputError(f"{self.path} exists and is no socket; choose another path")
+        if found.st_uid != os.geteuid():
+            raise InputError(f"{self.path} is another user's socket; choose another path")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.setblocking(False)
             try:
                 probe.connect(self.path)
             except ConnectionRefusedError:
                 with suppress(OSError):
-                    os.unlink(self.path)
+                    if os.path.samestat(os.lstat(self.path), found):
+                        os.unlink(self.path)
             except OSError:
                 pass  # bind fails
             else:
                 raise InputError(f"{self} is in use: another program listens there")
+
+
+def remover(path: str) -> Callable[[], None]:
+    """Return a function that removes the socket that is at *path* now, and none put there since.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    ours = os.lstat(path)
+
+    def remove() -> None:
+        with suppress(OSError):
+            if os.path.samestat(os.lstat(path), ours):
+                os.unlink(path)
+
+    return remove
 
 
 class Stdio:

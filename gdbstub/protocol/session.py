@@ -10,7 +10,8 @@ from typing import Final
 
 from gdbstub import rsp
 from gdbstub.capabilities import BreakpointConditions, breakpoint_conditions
-from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
+from gdbstub.errors import Cancelled, PacketError
+from gdbstub.protocol.incoming import incoming, turn_over
 from gdbstub.protocol.packets import (
     ClientState,
     PacketCache,
@@ -24,7 +25,7 @@ from gdbstub.protocol.packets import (
 )
 from gdbstub.protocol.record import LoggedConnection, Recorder, new_connection
 from gdbstub.protocol.states import MOVING, SessionEvent, SessionState
-from gdbstub.protocol.target_calls import interrupt, release
+from gdbstub.protocol.target_calls import failure, interrupt, release
 from gdbstub.protocol.waiting import WaitingEvents
 from gdbstub.states import IllegalTransition
 from gdbstub.target import Exited, Resume, Target
@@ -68,6 +69,7 @@ class Session:
         self._cache = self._client.cache
         self._waiting = WaitingEvents()
         self._work: Work | None = None  # what is worked on in the state WORKING
+        self._behind = False  # packets wait for the client to take the replies to those before
         self._conditions = breakpoint_conditions(target)
         if target.running:
             self._halt()
@@ -84,8 +86,8 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """True while a packet is worked on: ``advance`` is to be called."""
-        return self._client.state is _WORKING
+        """True while packets are to be answered: ``advance`` is to be called, in another turn."""
+        return self._client.state is _WORKING or (self._behind and not self._client.over)
 
     @property
     def guest_gone(self) -> bool:
@@ -100,6 +102,7 @@ class Session:
                 (known := self._cache.packets.get(data)) is not None
                 and self._client.state is _IDLE
                 and not self._connection.in_frame
+                and not self._behind
             ):
                 self._cache.hits += 1
                 if self._logged or self._connection.acks:
@@ -121,18 +124,19 @@ class Session:
 
     def _receive_events(self, data: bytes, out: list[bytes]) -> None:
         connection = self._connection
-        events: Iterable[rsp.Event] = connection.receive(data)
-        arrived = b""
-        if len(data) <= PacketCache.LONGEST and not connection.in_frame:
-            events = tuple(events)
-            if len(events) == 1 and not connection.in_frame:
-                arrived = data  # the same packet whenever these bytes arrive between frames
+        if self._behind:
+            connection.receive(data)
+            return
+        events, arrived = incoming(connection, data)
         for event in events:
             if self._client.over:
                 return
             if (self._logged or connection.acks) and (answer := connection.answer(event)):
                 out.append(answer)
             self._take(event, out, arrived)
+            if turn_over(out):
+                self._behind = True
+                return
 
     def target_stopped(self) -> bytes:
         """Ask the target, after ``Target.notify``; return bytes to send, if any. Never raises."""
@@ -193,7 +197,8 @@ class Session:
             self._client.enter(_STOP)
         if before is _RUNNING:
             self._send((self._failure(error),), out)
-        self._halt_if_running()
+        if self._target.running:
+            self._halt()
 
     def _send_output(self, conditions: BreakpointConditions, out: list[bytes]) -> None:
         """Send what breakpoints' commands have printed, if a stop reply is still to come."""
@@ -201,24 +206,23 @@ class Session:
             self._send(console(output, self._client.packet_size), out)
 
     def advance(self) -> bytes:
-        """Do a slice of a packet's work; return bytes to send, if any. Never raises.
+        """Do a slice of a packet's work, or answer some packets; return bytes to send, if any.
 
-        Packets wait meanwhile, and 0x03 ends the work with an error.
+        Never raises. Packets wait during the work, and 0x03 ends it with an error.
         """
         out: list[bytes] = []
         try:
             self._advance(out)
+            self._behind = False
             self._resume_waiting(out)
+            self._receive_events(b"", out)
         except IllegalTransition:
             self._give_up()
         return b"".join(out)
 
     def keep_alive(self) -> bytes:
-        """Return bytes that tell the client to wait on for its reply, if there is one to come.
-
-        GDB waits 2 s from one byte to the next, and ignores bytes before a frame.
-        """
-        return b"+" if self.busy else b""
+        """Return bytes that have the client wait on for a reply. GDB waits 2 s for a byte."""
+        return b"+" if self._client.state is _WORKING else b""
 
     def close(self) -> None:
         """End the session: the client is gone. Never raises."""
@@ -253,7 +257,10 @@ class Session:
         """Handle one event now, or have it wait until the target is at rest."""
         state = self._client.state
         moving = state in MOVING
-        if isinstance(event, rsp.Packet) or event is rsp.ControlByte.OVERSIZED:
+        if event is rsp.ControlByte.FOREIGN:
+            _log.warning("disconnecting a client that speaks HTTP or TLS")
+            self._close()
+        elif isinstance(event, rsp.Packet) or event is rsp.ControlByte.OVERSIZED:
             if moving or state is _WORKING:
                 if (row := _row(event)) and row.always:
                     self._cancel(out)
@@ -277,6 +284,9 @@ class Session:
         """Handle the events that wait, until the target moves or a packet is worked on."""
         client = self._client
         while self._waiting and not client.over:
+            if turn_over(out):
+                self._behind = True
+                return
             event = self._waiting[0]
             if event is rsp.ControlByte.INTERRUPT:
                 self._interrupt_or_cancel(out)
@@ -336,7 +346,8 @@ class Session:
         try:
             self._target.resume(resume)
         except Exception as error:
-            self._halt_if_running()
+            if self._target.running:  # the reply tells the client that its resume has ended
+                self._halt()
             self._send((self._failure(error),), out)
         else:
             self._client.enter(_RESUME)
@@ -368,11 +379,7 @@ class Session:
         return True
 
     def _failure(self, error: Exception) -> bytes:
-        """Encode *error* for the client; an error that nobody raised on purpose is logged."""
-        if not isinstance(error, StubError):
-            _log.error("a packet's handler failed", exc_info=error)
-            error = MachineError("internal error in the stub; its log says more")
-        return reply_for(error, textual=b"error-message" in self._client.features)
+        return failure(error, textual=b"error-message" in self._client.features)
 
     def _send(self, replies: Iterable[bytes], out: list[bytes]) -> None:
         out.extend(map(self._connection.send, replies))
@@ -387,11 +394,6 @@ class Session:
         """Halt a target that the client has not resumed; packets wait until it is at rest."""
         self._client.enter(SessionEvent.HALT)
         interrupt(self._target)
-
-    def _halt_if_running(self) -> None:
-        """Halt the target after an error, which tells the client that its resume has ended."""
-        if self._target.running:
-            self._halt()
 
 
 def _row(event: rsp.Event) -> PacketDefinition | None:

@@ -1,10 +1,11 @@
 """Calls to a target whose failure is logged and changes nothing for the caller.
 
-What a client has asked for is not here: its failure is a reply.
+What a client has asked for is not called here: its failure is a reply, which ``failure`` makes.
 """
 
 import logging
 
+from gdbstub.errors import MachineError, StubError, reply_for
 from gdbstub.target import Target
 
 _log = logging.getLogger(__name__)
@@ -27,3 +28,11 @@ def release(target: Target, *, kill: bool) -> None:
             target.release()
     except Exception:
         _log.exception("the target cannot be %s", "killed" if kill else "released")
+
+
+def failure(error: Exception, *, textual: bool) -> bytes:
+    """Encode *error* as ``reply_for`` does; one that nobody raised on purpose is logged."""
+    if not isinstance(error, StubError):
+        _log.error("a packet's handler failed", exc_info=error)
+        error = MachineError("internal error in the stub; its log says more")
+    return reply_for(error, textual=textual)

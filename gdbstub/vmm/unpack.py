@@ -4,7 +4,7 @@ It knows nothing of the contents, and names no file.
 """
 
 import zlib
-from typing import Final
+from typing import Final, Protocol
 
 ALGORITHMS: Final = ("gzip", "zstd")
 
@@ -12,6 +12,15 @@ ALGORITHMS: Final = ("gzip", "zstd")
 #: bound is overshot by 32 MiB at most.
 _BITE: Final = 1024
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
+
+
+class _Stream(Protocol):
+    """Decompressor of zlib or zstandard."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
 class TooLarge(Exception):
@@ -49,16 +58,7 @@ def unpack(data: bytes, algorithm: str, bound: int) -> bytes:
 
 
 def _gzip(data: bytes, bound: int) -> bytes:
-    stream = zlib.decompressobj(_GZIP_WBITS)
-    try:
-        out = stream.decompress(data, bound + 1)
-    except zlib.error as error:
-        raise Damaged(str(error)) from None
-    if len(out) > bound:
-        raise TooLarge(out[:_BITE])
-    if not stream.eof:
-        raise Truncated
-    return out
+    return _unpacked(data, bound, zlib.decompressobj(_GZIP_WBITS), zlib.error)
 
 
 def _zstd(data: bytes, bound: int) -> bytes:
@@ -66,6 +66,10 @@ def _zstd(data: bytes, bound: int) -> bytes:
     import zstandard
 
     stream = zstandard.ZstdDecompressor().decompressobj()
+    return _unpacked(data, bound, stream, zstandard.ZstdError)
+
+
+def _unpacked(data: bytes, bound: int, stream: _Stream, wrong: type[Exception]) -> bytes:
     out = bytearray()
     try:
         for at in range(0, len(data), _BITE):
@@ -74,6 +78,6 @@ def _zstd(data: bytes, bound: int) -> bytes:
                 raise TooLarge(bytes(out[:_BITE]))
             if stream.eof:
                 return bytes(out)
-    except zstandard.ZstdError as error:
+    except wrong as error:
         raise Damaged(str(error)) from None
     raise Truncated

@@ -114,3 +114,26 @@ def test_the_local_port_says_why_the_kernel_refuses() -> None:
     assert caught.value.errno == errno.EBADF
     with pytest.raises(MachineError, match=r"^ioctl 0x1234: "):
         ioctl(LocalPort(), -1, 0x1234)
+
+
+class Interrupted(NullPort):
+    """A port whose calls fail so many times in a row."""
+
+    def __init__(self, times: int, code: int) -> None:
+        super().__init__()
+        self.left = times
+        self.errno = code
+
+    def ioctl(self, fd: int, request: int, argument: object, /) -> int:
+        self.left -= 1
+        return -1 if self.left >= 0 else 7
+
+
+@pytest.mark.parametrize("code", [errno.EINTR, errno.EAGAIN], ids=errno.errorcode.get)
+@pytest.mark.parametrize("request_", [abi.CREATE_VM, abi.CREATE_VCPU, abi.SET_USER_MEMORY_REGION])
+def test_a_signal_while_a_vm_is_made_changes_nothing(request_: int, code: int) -> None:
+    assert ioctl(Interrupted(3, code), -1, request_) == 7
+    with pytest.raises(MachineError):
+        ioctl(Interrupted(10_000, code), -1, request_)
+    with pytest.raises(MachineError):
+        ioctl(Interrupted(1, errno.ENOMEM), -1, request_)

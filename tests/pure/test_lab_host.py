@@ -47,6 +47,7 @@ def test_the_command_line_of_the_default_lab() -> None:
     assert options["-M"] == "virt,virtualization=on,gic-version=3"
     assert options["-cpu"] == "max,pauth-impdef=on"
     assert options["-smp"] == "1"
+    assert options["-netdev"].startswith("user,id=net,restrict=on,")
     assert "hostfwd=tcp:127.0.0.1:0-:22" in options["-netdev"]
     assert options["-chardev"] == "socket,id=monitor,fd=8,server=on,wait=off"
     assert (options["-kernel"], options["-initrd"]) == ("/k", "/i")

@@ -10,6 +10,9 @@ from typing import Final
 from gdbstub.agent import Clauses
 from gdbstub.errors import PacketError
 
+#: Number of conditions, or commands, that a breakpoint may have.
+_MOST: Final = 128
+
 _HEX: Final = rb"[0-9a-fA-F]"
 _EXPRESSIONS: Final = rb"(?:X%b+,(?:%b%b)*)" % (_HEX, _HEX, _HEX)
 # Both are compiled when first used: few breakpoints have any, and every start would pay for them.
@@ -25,6 +28,8 @@ def clauses(text: bytes) -> Clauses:
     Raises:
         PacketError: *text* is not of that form.
     """
+    if (count := text.count(b"X")) > 2 * _MOST:
+        raise _too_many(count)
     if not (match := re.fullmatch(_CLAUSES, text)):
         raise PacketError("malformed conditions or commands of a breakpoint")
     conditions, persist, commands = match.groups(default=b"")
@@ -40,4 +45,12 @@ def _expressions(text: bytes) -> list[bytes]:
         if len(code) != int(match[1], 16):
             raise PacketError(f"an expression of {len(code)} bytes, where {match[1]!r} are said")
         expressions.append(code)
+    if len(expressions) > _MOST:
+        raise _too_many(len(expressions))
     return expressions
+
+
+def _too_many(count: int) -> PacketError:
+    return PacketError(
+        f"a breakpoint with {count} conditions or commands, where at most {_MOST} of each are taken"
+    )

@@ -3,12 +3,17 @@
 It knows no command: the target does, if it has any.
 """
 
+from typing import Final
+
 from gdbstub.capabilities import Command, Monitor, monitor_commands
-from gdbstub.errors import StubError
+from gdbstub.errors import PacketError, StubError
 from gdbstub.protocol.packets.client_state import ClientState, Reply
 from gdbstub.protocol.packets.console import console
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.target import Exited
+
+#: Length of the longest line, in bytes: commands need not be quick with longer ones.
+_LONGEST: Final = 1024
 
 
 @packet("qRcmd,", "XX…", needs=monitor_commands)
@@ -18,6 +23,8 @@ def rcmd(client: ClientState, target: Monitor, line: bytes) -> Reply:
     Its output is sent ahead of the reply: only so LLDB shows it as text. So is the text of an error
     if the client could not show it otherwise: GDB before 16 shows only that there was an error.
     """
+    if len(line) > _LONGEST:
+        raise PacketError(f"a command of {len(line)} bytes, where at most {_LONGEST} are taken")
     text = line.decode("utf-8", "replace")
     command = Command(
         *(client.general, text, client.features),

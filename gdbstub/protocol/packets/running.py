@@ -11,7 +11,7 @@ from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState, Constant
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
-from gdbstub.protocol.packets.template import number, thread_id
+from gdbstub.protocol.packets.template import HEX, number, thread_id
 from gdbstub.target import Action, Exited, Range, Resume, program_counter
 
 #: Actions of ``vCont``. Signals are ignored, since a guest has none of GDB's. ``t`` keeps a
@@ -25,9 +25,7 @@ ACTIONS: Final[dict[bytes, Action | None]] = {
     b"r": Action.STEP,
 }
 
-_ACTION: Final = re.compile(
-    rb"[cst]|[CS][0-9a-fA-F]{2}|r0*([0-9a-fA-F]{1,16}),0*([0-9a-fA-F]{1,16})"
-)
+_ACTION: Final = re.compile(rb"[cst]|[CS][0-9a-fA-F]{2}|r%b,%b" % (HEX, HEX))
 
 
 @packet("?", idle=True)
@@ -61,12 +59,15 @@ def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant:
     """
     chosen: dict[int, Action | Range | None] = {}
     constant = True
-    for item in actions.split(b";"):
+    items = actions.split(b";")
+    if len(items) > (most := 2 * len(client.threads) + 16):
+        raise PacketError(f"vCont with {len(items)} actions, where at most {most} are taken")
+    for item in items:
         text, colon, where = item.partition(b":")
         if not (match := _ACTION.fullmatch(text)):
             raise PacketError("an action that vCont? does not name")
         start, end = match.groups()
-        action = Range(number(start), number(end)) if start else ACTIONS[text[:1]]
+        action = Range(number(start), number(end)) if end is not None else ACTIONS[text[:1]]
         which = thread_id(where) if colon else ALL
         constant &= which != ANY  # another thread may be the current one next time
         for thread in client.threads if which == ALL else (client.thread(which),):

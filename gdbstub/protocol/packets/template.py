@@ -14,14 +14,17 @@ from gdbstub.protocol.packets.clauses import clauses
 from gdbstub.protocol.packets.client_state import ALL
 
 _HEX: Final = rb"[0-9a-fA-F]"
+#: Digits of a number without the zeros in front, which are never given back: a long run of them
+#: would else be tried in every way.
+HEX: Final = rb"(?=%b)0*+(%b{0,16})" % (_HEX, _HEX)
 _THREAD: Final = re.compile(
-    rb"(?:p(?:-1|%b+)\.)?(?:(-1)|0*(%b{1,8}))|p(?:(-1)|%b+)" % (_HEX, _HEX, _HEX)
+    rb"(?:p(?:-1|%b++)\.)?+(?:(-1)|(?=%b)0*+(%b{0,8}))|p(?:(-1)|%b++)" % ((_HEX,) * 4)
 )
 
 
 def number(text: bytes) -> int:
-    """Read hex digits that a template has matched."""
-    return int(text, 16)
+    """Read hex digits that a template has matched; no digits are 0, whose zeros are left out."""
+    return int(text or b"0", 16)
 
 
 def thread_id(text: bytes) -> int:
@@ -33,11 +36,11 @@ def thread_id(text: bytes) -> int:
     if not (match := _THREAD.fullmatch(text)):
         raise PacketError("malformed thread id")
     # A process alone means all its threads.
-    return number(match[2]) if match[2] else ALL
+    return ALL if match[2] is None else number(match[2])
 
 
 # A number has at most 64 bits, as an address has, apart from leading zeros.
-_NUMBER: Final = rb"0*(%b{1,16})" % _HEX, number
+_NUMBER: Final = HEX, number
 
 #: Words that a template may use: the pattern that a word matches, and the converter of its text.
 FIELDS: Final[dict[str, tuple[bytes, Callable[[bytes], object] | None]]] = {

@@ -5,13 +5,18 @@ It opens nothing and knows no packet. ``listener.py`` makes one for each client.
 
 import asyncio
 import logging
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from gdbstub import rsp
 from gdbstub.protocol.endpoint import Tcp
 from gdbstub.protocol.refusal import Refusal
 from gdbstub.protocol.server.busy_poll import TIMES, BusyPoll
+from gdbstub.protocol.server.liveness import has_ended, is_gone
 from gdbstub.protocol.session import Session
 from gdbstub.protocol.states import AWAITING_PACKET, SessionState
+
+if TYPE_CHECKING:
+    import socket
 
 _log = logging.getLogger("gdbstub.server")
 
@@ -19,6 +24,14 @@ _log = logging.getLogger("gdbstub.server")
 _LINGER: Final = 1.0
 #: Time after which a client that waits for a reply is sent a byte, in seconds. GDB waits for 2.
 _KEEP_ALIVE: Final = 0.5
+#: Time that a client waits for the place of another that is served, in seconds. One that was killed
+#: may be noticed later than the client that its user has started since.
+_PATIENCE: Final = 1.0
+#: Number of bytes that are kept of a client before its first packet has arrived.
+_KEPT: Final = 2 * rsp.PACKET_SIZE
+
+#: Events of a packet that is answered although it cannot be obeyed.
+_BAD_PACKETS: Final = (rsp.ControlByte.BAD_CHECKSUM, rsp.ControlByte.OVERSIZED)
 
 _RUNNING: Final = SessionState.RUNNING
 
@@ -29,6 +42,10 @@ class ServerInterface(Protocol):
     @property
     def client(self) -> str:
         """Address of the client that is served; empty if there is none."""
+        ...
+
+    def wait(self, client: "ClientProtocol") -> None:
+        """Note that *client* is connected, and not served yet."""
         ...
 
     def admit(self, client: "ClientProtocol") -> bool:
@@ -87,51 +104,62 @@ class ClientProtocol(asyncio.Protocol):
     def __init__(self, server: ServerInterface, *, only: bool = False) -> None:
         """Begin unconnected; *only* says that no other client can come."""
         self.lost = asyncio.Event()
+        self.peer = ""
+        self.socket: socket.socket | None = None
         self._server = server
         self._only = only
         self._transport: Transport | None = None
         self._session: Session | None = None
+        self._held = b""  # bytes that arrived before there is a session
+        self._first = rsp.Connection()  # reads them
+        self._has_packet = False  # one is among them
         self._refusal: Refusal | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._advance_due = False  # ``_advance`` is called at the loop's next turn
+        self._writing = True  # False: the client has not taken what was sent
+        self._stopped = False  # the target has stopped or has output, while not writing
         self._busy_poll: BusyPoll | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with a client that has connected (``asyncio.Protocol``)."""
         # uvloop's transports are not instances of asyncio's class.
-        transport = cast("asyncio.Transport", transport)
+        self._transport = transport = cast("asyncio.Transport", transport)
+        self.socket = transport.get_extra_info("socket")
+        if self._server.may_block and self.socket:
+            self._busy_poll = BusyPoll(self.socket.fileno())
         address = transport.get_extra_info("peername")  # empty for a Unix socket
-        if self._server.may_block and (opened := transport.get_extra_info("socket")):
-            self._busy_poll = BusyPoll(opened.fileno())
-        self.open(transport, str(Tcp(*address[:2])) if address else "a local process")
+        self.peer = str(Tcp(*address[:2])) if address else "a local process"
+        self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self._refuse)
+        self._server.wait(self)
 
     def open(self, transport: Transport, peer: str) -> None:
-        """Begin a session, unless another client is served."""
+        """Begin a session with the only client."""
         self._transport, self.peer = transport, peer
-        if not self._server.admit(self):
-            _log.warning("turned %s away: one client is served at a time", peer)
-            self._refusal = Refusal(
-                f"one client is served at a time: {self._server.client} is here"
-            )
-            self._end_soon(transport)
-            return
-        _log.info("client: %s", peer)
+        self._server.admit(self)
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        _log.info("client: %s", self.peer)
         try:
             self._session = self._server.new_session()
         except Exception:
             _log.exception("cannot begin a session")
             self._server.dismiss(self)
-            transport.close()
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client (``asyncio.Protocol``)."""
-        if (session := self._session) and self._transport:
+        if session := self._session:
             self._answer(session, data)
             if self._busy_poll:
                 for _ in range(TIMES):
                     if not (
                         session.state in AWAITING_PACKET
-                        and not self._unsent()
+                        and not session.busy
+                        and not self._unsent_bytes()
                         and (data := self._busy_poll.next())
                     ):
                         break
@@ -142,30 +170,77 @@ class ClientProtocol(asyncio.Protocol):
             self._transport.write(self._refusal.receive(data))
             if self._refusal.over:
                 self._transport.close()
+        else:
+            self._hold(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep bytes until a packet is whole; then the client is served, if it can be."""
+        self._held += data
+        foreign = self._held[0] not in rsp.LEADS
+        if not self._has_packet:
+            for event in self._first.receive(data):
+                foreign |= event is rsp.ControlByte.FOREIGN
+                if isinstance(event, rsp.Packet) or event in _BAD_PACKETS:
+                    self._has_packet = True
+                    break
+        if foreign:
+            _log.warning("disconnecting %s, which does not speak GDB's protocol", self.peer)
+            self.abort()
+        elif self._has_packet:
+            if len(self._held) > _KEPT and self._transport:
+                self._transport.pause_reading()
+            self.try_again()
+        elif len(self._held) > _KEPT:
+            _log.warning("disconnecting %s, whose first packet is too long", self.peer)
+            self.abort()
+
+    def try_again(self) -> bool:
+        """Begin a session if the client has sent a packet and no other is served; return if so."""
+        if not self._has_packet or not self._server.admit(self):
+            return False
+        self._begin()
+        if self._session and self._transport:
+            data, self._held = self._held, b""
+            self._transport.resume_reading()
+            self.data_received(data)
+        return True
+
+    def _refuse(self) -> None:
+        """Refuse a client that has waited long enough, unless nothing but its packet is missing."""
+        self._timer = None
+        if self.try_again() or not self._server.client or not self._transport:
+            return
+        _log.warning("turned %s away: one client is served at a time", self.peer)
+        self._refusal = Refusal(f"one client is served at a time: {self._server.client} is here")
+        self._end_soon(self._transport)
+        self._transport.resume_reading()
+        data, self._held = self._held, b""
+        self.data_received(data)
 
     def _answer(self, session: Session, data: bytes) -> None:
         self._send(session.receive(data))
-        if session.state is _RUNNING and self._server.wait_for_stop():
+        if session.state is _RUNNING and self._writing and self._server.wait_for_stop():
             self._send(session.target_stopped())
 
     def target_stopped(self) -> None:
         """Ask the target, which has come to rest or has output."""
-        if self._session:
+        self._stopped = not self._writing
+        if self._session and self._writing:
             self._send(self._session.target_stopped())
             self._advance_soon()
 
-    def _unsent(self) -> bool:
-        """Return True if the client has not taken all bytes that were sent."""
-        return bool(cast("asyncio.Transport", self._transport).get_write_buffer_size())
+    def _unsent_bytes(self) -> int:
+        """Return the number of bytes that were sent and the client's socket has not taken."""
+        return cast("asyncio.Transport", self._transport).get_write_buffer_size()
 
     def _advance_soon(self) -> None:
-        if self._session and self._session.busy and not self._advance_due:
+        if self._session and self._session.busy and self._writing and not self._advance_due:
             self._advance_due = True
             loop = asyncio.get_running_loop()
             loop.call_soon(self._advance, loop, loop.time() + _KEEP_ALIVE)
 
     def _advance(self, loop: asyncio.AbstractEventLoop, silent_until: float) -> None:
-        """Do a slice of a packet's work; then the loop has its turn."""
+        """Do a slice of a packet's work, or answer some packets; then the loop has its turn."""
         self._advance_due = False
         if self._session is None:
             return
@@ -173,21 +248,31 @@ class ClientProtocol(asyncio.Protocol):
         if not data and loop.time() >= silent_until:
             data = self._session.keep_alive()
         self._send(data)
-        if self._session.busy:
+        if self._session.busy and self._writing:
             self._advance_due = True
             silent_until = loop.time() + _KEEP_ALIVE if data else silent_until
             loop.call_soon(self._advance, loop, silent_until)
 
-    # Nothing is read from a client that does not read its replies, so that few are kept.
+    # Nothing is read from a client that does not read its replies, and nothing more is answered.
     def pause_writing(self) -> None:
         """Stop reading: the client does not read (``asyncio.Protocol``)."""
+        self._writing = False
         if self._transport:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Read on: the client reads again (``asyncio.Protocol``)."""
+        self._writing = True
         if self._transport:
             self._transport.resume_reading()
+        if self._stopped:
+            self.target_stopped()
+        self._advance_soon()
+
+    def eof_received(self) -> None:
+        """Close, also if the client does not read what it was sent (``asyncio.Protocol``)."""
+        if self._transport:
+            self._end_soon(self._transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """End the session: the connection is closed (``asyncio.Protocol``)."""
@@ -201,6 +286,13 @@ class ClientProtocol(asyncio.Protocol):
         if self._only or (self._session and self._session.guest_gone):
             self._server.end()
 
+    @property
+    def gone(self) -> bool:
+        """True if nothing more will come of the client, although its connection stands."""
+        if not self.socket:
+            return False
+        return is_gone(self.socket) or (not self._writing and has_ended(self.socket))
+
     def finish(self) -> None:
         """End the session, and the connection when all bytes are sent or soon after."""
         if self._session:
@@ -208,6 +300,13 @@ class ClientProtocol(asyncio.Protocol):
         if self._transport:
             self._transport.close()
             self._end_soon(self._transport)
+
+    def abort(self) -> None:
+        """End the session, and the connection at once."""
+        if self._session:
+            self._session.close()
+        if self._transport:
+            self._transport.abort()
 
     def _end_soon(self, transport: Transport) -> None:
         """Close the connection in a moment, if the client does not read or send anything."""

@@ -5,13 +5,18 @@ It reads and writes no bytes: ``client_protocol.py`` does, for each client.
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Self
+from typing import Final, Self
 
 from gdbstub.capabilities import breakpoint_conditions
-from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix, parse_endpoint
+from gdbstub.protocol.endpoint import (
+    Endpoint,
+    Stdio,
+    Tcp,
+    Unix,
+    parse_endpoint,
+    remover,
+)
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import stdio
 from gdbstub.protocol.server.client_protocol import ClientProtocol
@@ -21,6 +26,9 @@ from gdbstub.rsp import encode
 from gdbstub.target import Exited, Target
 
 _log = logging.getLogger("gdbstub.server")
+
+#: Number of connections that may wait for their first packet, or for the place of another.
+_WAITING: Final = 16
 
 
 class Server:
@@ -60,6 +68,7 @@ class Server:
         self._bound = endpoint
         self._listeners: list[asyncio.Server] = []
         self._current: ClientProtocol | None = None
+        self._waiting: list[ClientProtocol] = []  # connected, and without a session
         self._ended = asyncio.Event()
         self._notifier: StopNotifier | None = None
         self._stop_wait_timeout = stop_wait_timeout
@@ -101,7 +110,7 @@ class Server:
                     self._listeners.append(await loop.create_server(self._client, sock=each))
             case Unix() as unix:
                 bound = unix.bind()
-                self._undo = _remover(unix.path)
+                self._undo = remover(unix.path)
                 self._listeners.append(await loop.create_unix_server(self._client, sock=bound))
             case Stdio():
                 self._undo = stdio.reblocker(0, 1)
@@ -117,9 +126,14 @@ class Server:
     async def close(self) -> None:
         """Disconnect the client and unbind the endpoint; a second call does nothing."""
         self.target.notify = lambda: None
+        if self._notifier:
+            self._notifier.close()
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        for client in self._waiting:
+            client.abort()
+        self._waiting.clear()
         if current := self._current:
             current.finish()
             await current.lost.wait()
@@ -130,16 +144,32 @@ class Server:
         """Address of the client that is served; empty if there is none."""
         return self._current.peer if self._current else ""
 
+    def wait(self, client: ClientProtocol) -> None:
+        """Note that *client* is connected; of those that have no session, the oldest may go."""
+        self._waiting.append(client)
+        if len(self._waiting) > _WAITING:
+            self._waiting.pop(0).abort()
+
     def admit(self, client: ClientProtocol) -> bool:
-        """Serve *client* if no other is served; return True if it is served."""
+        """Serve *client* if no other is served that lives; return True if it is served."""
+        if (current := self._current) and current.gone:
+            _log.warning("%s is gone without a word: its place is taken", current.peer)
+            current.abort()
+            self._current = None
         if self._current is None:
             self._current = client
+            if client in self._waiting:
+                self._waiting.remove(client)
         return self._current is client
 
     def dismiss(self, client: ClientProtocol) -> None:
-        """Serve *client* no more, so that another client may come."""
+        """Serve *client* no more; the one that has waited longest with a packet may come."""
+        if client in self._waiting:
+            self._waiting.remove(client)
         if self._current is client:
             self._current = None
+            if self._listeners:
+                any(waiting.try_again() for waiting in self._waiting[:])
 
     def new_session(self) -> Session:
         """Begin a session with the target."""
@@ -180,15 +210,3 @@ class Server:
             return
         if isinstance(report, Exited):
             self.end()
-
-
-def _remover(path: str) -> Callable[[], None]:
-    """Return a function that removes the socket at *path*, unless it was replaced."""
-    ours = os.stat(path)
-
-    def remove() -> None:
-        with suppress(OSError):
-            if os.path.samestat(os.stat(path), ours):
-                os.unlink(path)
-
-    return remove

@@ -38,6 +38,10 @@ class StopNotifier:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._call)
 
+    def close(self) -> None:
+        """Call nothing any more, also where a call is due."""
+        self._stopped = lambda: None
+
     def _call(self) -> None:
         self._due = False  # first: a stop from here on needs another call
         self._stopped()

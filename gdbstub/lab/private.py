@@ -1,0 +1,116 @@
+"""Directories and files of this user alone, in places where other users may write.
+
+A name in such a place may be anybody's: each is checked by what was opened, never through a link.
+"""
+
+import fcntl
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from gdbstub.errors import LabError
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK a FIFO would be waited for; O_TRUNC has no place here.
+_LOCK: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def is_safe_parent(path: Path) -> bool:
+    """Return True if what we make in *path* stays ours: only we can rename or remove it."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if not stat.S_ISDIR(status.st_mode) or not os.access(path, os.W_OK | os.X_OK):
+        return False
+    others_may_write = status.st_mode & 0o022
+    sticky = status.st_mode & stat.S_ISVTX
+    return status.st_uid in (os.geteuid(), 0) and bool(not others_may_write or sticky)
+
+
+def check_own(path: Path, remedy: str) -> None:
+    """Check that the directory *path* is this user's and that no other can write into it.
+
+    Raises:
+        LabError: it is not, with the *remedy*.
+    """
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        raise LabError(f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}: {remedy}")
+    if status.st_mode & 0o022:
+        raise LabError(
+            f"{path} can be written by other users (mode {stat.S_IMODE(status.st_mode):o}): "
+            f"chmod go-w {path}, or {remedy}"
+        )
+
+
+def open_lock(path: Path) -> int:
+    """Open the lock file *path*, made if it is absent; nothing in it is changed.
+
+    Raises:
+        OSError: it is a link, no plain file, or another user's.
+    """
+    return _opened_lock(str(path), _LOCK | os.O_CREAT, None)
+
+
+def _opened_lock(path: str, flags: int, directory: int | None) -> int:
+    lock = os.open(path, flags, 0o600, dir_fd=directory)
+    status = os.fstat(lock)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+        return lock
+    os.close(lock)
+    raise PermissionError(1, "no plain file of this user", path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file *path*; wait for its owner."""
+    lock = open_lock(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def remove_unclaimed(path: Path, lock: str, seconds: float) -> None:
+    """Remove the directory *path* if it is ours, private, old, and nobody holds its *lock*.
+
+    Raises:
+        OSError: it is not, or it cannot be removed.
+    """
+    directory = os.open(path, _DIRECTORY)
+    try:
+        status = os.fstat(directory)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PermissionError(1, "no private directory of this user", str(path))
+        if time.time() - status.st_mtime < seconds:
+            return
+        try:
+            held = _opened_lock(lock, _LOCK, directory)
+        except FileNotFoundError:
+            held = -1  # its owner was killed before it made one
+        try:
+            if held >= 0:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in os.listdir(directory):
+                _remove(name, directory)
+            os.rmdir(path)
+        finally:
+            if held >= 0:
+                os.close(held)
+    finally:
+        os.close(directory)
+
+
+def _remove(name: str, directory: int) -> None:
+    mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(name, dir_fd=directory)
+    else:
+        os.unlink(name, dir_fd=directory)

@@ -1,0 +1,43 @@
+"""Events of a client in turns: as many as may be answered before the client takes the replies.
+
+It handles no event: ``session.py`` does.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Final
+
+from gdbstub import rsp
+from gdbstub.protocol.packets import PacketCache
+
+#: Number of bytes after which a turn is over, and number of replies and acknowledgements.
+TURN_BYTES: Final = 2 * rsp.PACKET_SIZE
+_TURN_REPLIES: Final = 256
+
+
+def turn_over(out: Sequence[bytes]) -> bool:
+    """Return True if *out* is as much as is sent in one turn of the event loop."""
+    return len(out) > 1 and (len(out) >= _TURN_REPLIES or sum(map(len, out)) > TURN_BYTES)
+
+
+def incoming(connection: rsp.Connection, data: bytes) -> tuple[Iterator[rsp.Event], bytes]:
+    """Return the events that *data* completes, and *data* if it is one packet wherever it arrives.
+
+    Events that are not taken come first from the next call, as ``rsp.Connection.receive`` says.
+    """
+    short = len(data) <= PacketCache.LONGEST and not connection.in_frame
+    events = connection.receive(data)
+    if not short:
+        return _without_runs(events), b""
+    first = tuple(islice(events, 2))
+    alone = len(first) == 1 and not connection.in_frame
+    return _without_runs(chain(first, events)), data if alone else b""
+
+
+def _without_runs(events: Iterator[rsp.Event]) -> Iterator[rsp.Event]:
+    """Leave one of several requests in a row for the last frame, which each would send whole."""
+    before: rsp.Event | None = None
+    for event in events:
+        if not (event is before is rsp.ControlByte.NAK):
+            yield event
+        before = event

@@ -1,0 +1,49 @@
+"""Monitor commands that would hold the event loop for minutes."""
+
+import pytest
+
+from gdbstub import rsp
+from gdbstub.linux.kaslr import NO_PROGRAM
+from gdbstub.monitor import monitored_debugger
+from gdbstub.protocol.session import Session
+from tests.fakes.machine import fake_machine
+
+
+def monitor(line: str) -> bytes:
+    """What is shown, with the reply."""
+    session = Session(monitored_debugger(fake_machine(b"\x00\x00\x00\x14"), NO_PROGRAM))
+    session.receive(rsp.encode(b"QStartNoAckMode"))
+    packets = rsp.Connection().receive(
+        session.receive(rsp.encode(b"qRcmd," + line.encode().hex().encode()))
+    )
+    *shown, reply = [event.data for event in packets if isinstance(event, rsp.Packet)]
+    assert reply == b"OK"
+    return b"".join(bytes.fromhex(each[1:].decode()) for each in shown)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(\w*\w*)*!",
+        r"(x+x+)+y",
+        r"(a|a)*b",
+        r".*.*.*!",
+        r"((a?){9}){9}",
+        r"(.)\1",
+        r"(\w{1,9}){9}",
+    ],
+)
+def test_an_expression_that_takes_long_is_refused(pattern: str) -> None:
+    assert b"may take long" in monitor(f"regs {pattern}")
+
+
+def test_usual_expressions_are_taken() -> None:
+    assert monitor("regs ^vbar.*_el1$").startswith(b"VBAR_EL1")
+    assert monitor("regs DBG(BCR|BVR)0_EL1").count(b"\n") == monitor("regs dbgb[cv]r0.").count(
+        b"\n"
+    )
+
+
+def test_a_register_is_shown_once() -> None:
+    assert monitor("regs pc pc PC ^pc$").count(b"\n") == 1
+    assert b"17 names" in monitor("regs" + " pc" * 17)

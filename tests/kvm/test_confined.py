@@ -1,0 +1,105 @@
+"""What a stub in the lab, and its host there, can reach: nothing but what they need."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from gdbstub.lab.host import Lab
+from tests.contract.backends import NATIVE_KVM
+from tests.kvm.client import Client
+from tests.kvm.conftest import Built
+from tests.kvm.stub import Stub
+
+pytestmark = pytest.mark.usefixtures("lab")
+
+#: The newest stub in the lab.
+PID = "$(cat $(ls -t /run/lab/stub.*.pid | head -n 1))"
+
+REACH = """
+import socket, sys
+for address, port in (("10.0.2.2", int(sys.argv[1])), ("10.0.2.3", 53), ("192.0.2.1", 80)):
+    try:
+        socket.create_connection((address, port), 3).close()
+    except OSError:
+        continue
+    print("reached", address)
+"""
+
+
+def children(parent: int, command: str) -> list[int]:
+    """The children of a process with *command* in their command lines."""
+    argv = ["pgrep", "-P", str(parent), "-f", command]
+    return [int(pid) for pid in subprocess.run(argv, capture_output=True).stdout.split()]
+
+
+def kill_children(parent: int, command: str) -> None:
+    found = children(parent, command)
+    assert found
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+
+
+def fields(status: bytes) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+):[\t ]*(.*)$", status.decode(), re.MULTILINE))
+
+
+def test_a_stub_in_the_lab_has_no_privileges(lab: Lab, bare: Built) -> None:
+    with Stub(bare.path) as stub, Client(stub) as client:
+        assert client.ask("?").startswith("T05")
+        status = fields(lab.run(["sh", "-c", f"cat /proc/{PID}/status"]).stdout)
+        assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"65534"}
+        assert status["Groups"].split() == []
+        assert {status[name] for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {"0" * 16}
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+        # It works on: steps, runs, registers, a monitor command that is imported now, a reset.
+        assert client.ask("vCont;s:1").startswith("T05")
+        assert client.ask("qRcmd," + b"info".hex()) != ""
+
+
+def test_the_lab_reaches_no_network(lab: Lab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        port = ours.getsockname()[1]
+        done = lab.run(["python3", "-c", REACH, str(port)], timeout=60)
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+def test_the_end_of_the_stub_is_said_in_one_line(
+    lab: Lab, bare: Built, how: signal.Signals
+) -> None:
+    if NATIVE_KVM:
+        pytest.fail("this test is for the lab")
+    with Stub(bare.path) as stub:
+        lab.run(["sh", "-c", f"kill -{int(how)} {PID}"])
+        assert stub.wait() == 128 + how
+        said = [line for line in stub.messages.rest().splitlines() if "the stub in the lab" in line]
+    assert said == [f"gdbstub: the stub in the lab was killed by {how.name}"]
+
+
+def test_the_end_of_the_connection_is_said_in_one_line(bare: Built) -> None:
+    with Stub(bare.path) as stub:
+        kill_children(stub.process.pid, "ssh")
+        assert stub.wait() == 1
+        said = stub.messages.rest().splitlines()
+    assert [line for line in said if line.startswith("gdbstub: ")][1:] == [
+        "gdbstub: the connection to the lab was cut: its ssh was killed by SIGKILL"
+    ]
+
+
+def test_the_end_of_the_emulator_is_said_in_one_line(
+    bare: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GDBSTUB_LAB", raising=False)  # a lab of its own
+    with Stub(bare.path) as stub:
+        (guard,) = children(stub.process.pid, "gdbstub/lab/guard.py")
+        kill_children(guard, "qemu-system-aarch64")
+        assert stub.wait() == 1
+        said = stub.messages.rest().splitlines()
+    assert [line for line in said if line.startswith("gdbstub: the lab")] == [
+        "gdbstub: the lab's emulator, qemu-system-aarch64, has ended: was it killed?"
+    ]
+    assert "Connection" not in "".join(said)

@@ -1,0 +1,219 @@
+"""The server against clients that are gone, flood it, or are no debuggers; over real sockets."""
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from gdbstub import rsp
+from gdbstub.protocol.endpoint import Unix
+from gdbstub.protocol.incoming import TURN_BYTES
+from gdbstub.protocol.server import Server
+from gdbstub.protocol.server.liveness import unheard_seconds
+from gdbstub.target import Signal, Stopped
+from tests.pure.fake_target import FakeTarget
+from tests.pure.test_server import (
+    ANYWHERE,
+    _transports,
+    all_peers_leave,
+    called,
+    connect,
+    serving,
+    stop_wait_timeout,
+    until,
+    until_free,
+)
+
+__all__ = ["all_peers_leave", "stop_wait_timeout"]  # fixtures
+
+WRITE = rsp.encode(b"M40000000,4:deadbeef")
+HEADERS = b"Host: localhost:1234\r\nOrigin: http://localhost:1234\r\nContent-Length: 30\r\n\r\n"
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["tcp", "unix"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\n" + HEADERS + WRITE,
+        b"POST / HTTP/1.1\r\n" + HEADERS + WRITE,
+        b"POST / HTTP/1.1\r\nHost: rebound.example\r\n\r\n" + WRITE,
+        b"POST / HTTP/1.1\r\n\r\n" + WRITE,
+        b"OPTIONS / HTTP/1.1\r\n" + HEADERS + WRITE,
+        b"\r\n" + WRITE,
+        b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + WRITE,
+        b"\x00\x01\x00\x00!\x12\xa4B" + WRITE,
+        b"SSH-2.0-OpenSSH\r\n" + WRITE,
+        b"+\r\nPOST / HTTP/1.1\r\n" + HEADERS + WRITE,
+        b"+POST / HTTP/1.1\r\n" + HEADERS + WRITE,
+        b"-$POST / HTTP/1.1\r\n" + HEADERS + WRITE,
+        b"\x03\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + WRITE,
+    ],
+)
+@pytest.mark.parametrize("cut", [1, 1000])
+async def test_what_a_browser_sends_reaches_nothing(
+    said: bytes, cut: int, local: bool, tmp_path: Path
+) -> None:
+    target = FakeTarget(lively=False, running=True)
+    async with serving(target, Unix(str(tmp_path / "s")) if local else ANYWHERE) as server:
+        peer = await connect(server)
+        for at in range(0, len(said), cut):
+            peer.writer.write(said[at : at + cut])
+            await asyncio.sleep(0)
+        assert await peer.ended() == b""
+        assert target.calls == []
+        assert target.memory[:4] == b"\x1f\x20\x03\xd5"
+        assert target.running
+
+
+async def test_a_request_after_packets_reaches_nothing_more() -> None:
+    target = FakeTarget()
+    async with serving(target) as server:
+        peer = await (await connect(server)).hello()
+        peer.writer.write(b"POST / HTTP/1.1\r\n" + HEADERS + WRITE)
+        assert await peer.ended() == b""
+        assert target.memory[:4] == b"\x1f\x20\x03\xd5"
+        await until_free(server)
+
+
+async def test_binary_data_of_a_client_is_its_own() -> None:
+    async with serving(FakeTarget()) as server:
+        peer = await (await connect(server)).hello()
+        for data in (
+            b"GET / HTTP/1.1\r\n",
+            b"\r\nPOST / HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01\x02\x00",
+        ):
+            assert await peer.ask(b"X40000000,%x:" % len(data) + data) == b"OK"
+            assert bytes.fromhex((await peer.ask(b"m40000000,%x" % len(data))).decode()) == data
+
+
+@pytest.mark.parametrize("said", [b"", b"+", b"++--", b"$", b"$qSupp", b"+$m0,4#f"])
+async def test_a_client_without_a_packet_holds_no_place(said: bytes) -> None:
+    target = FakeTarget(lively=False, running=True)
+    async with serving(target) as server:
+        silent = await connect(server)
+        silent.writer.write(said)
+        await silent.writer.drain()
+        peer = await connect(server)
+        peer.send(b"QStartNoAckMode")
+        await called(target, "interrupt")
+        target.stop(Stopped(1, Signal.INT))
+        assert await peer.reply() == b"OK"
+        assert await peer.ask(b"qC") == b"QC1"
+
+
+async def test_connections_without_a_packet_are_few() -> None:
+    async with serving(FakeTarget()) as server:
+        silent = [await connect(server) for _ in range(64)]
+        first = await (await connect(server)).hello()
+        assert await silent[0].ended() == b""
+        assert await first.ask(b"qC") == b"QC1"
+        assert len(server._waiting) <= 16
+
+
+async def test_a_first_packet_that_never_ends_is_not_kept() -> None:
+    async with serving(FakeTarget()) as server:
+        peer = await connect(server)
+        for _ in range(80):
+            peer.writer.write(b"$" + b"a" * 0x10000)
+        assert await peer.ended() == b""
+        await until_free(server)
+
+
+async def test_the_next_client_is_served_when_the_last_one_goes() -> None:
+    target = FakeTarget()
+    async with serving(target) as server:
+        first = await (await connect(server)).hello()
+        second, third = await connect(server), await connect(server)
+        second.send(b"qC")
+        await until(lambda: len(server._waiting) == 2)
+        first.writer.transport.abort()
+        assert await second.reply() == b"QC1"
+        third.send(b"qSupported")
+        assert (await third.ended()).startswith(b"+$E.one client is served at a time: 127.0.0.1:")
+
+
+async def test_a_client_that_ends_without_reading_holds_no_place() -> None:
+    async with serving(FakeTarget()) as server:
+        peer = await (await connect(server)).hello()
+        peer.writer.write(rsp.encode(b"m40000000,1000") * 4_000)
+        (transport,) = _transports(server)
+        await until(lambda: not transport.is_reading())
+        peer.writer.write_eof()
+        await until_free(server)
+
+
+async def test_a_flood_of_packets_waits_outside(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(FakeTarget()) as server:
+        peer = await (await connect(server)).hello()
+        (transport,) = _transports(server)
+        ask = rsp.encode(b"m40000000,1000")
+        peer.writer.write(ask * 4_000)
+        most = 0
+        for _ in range(200):
+            await asyncio.sleep(0)
+            most = max(most, transport.get_write_buffer_size())
+        assert most < 4 * TURN_BYTES
+        for _ in range(4_000):
+            assert len(await peer.reply()) == 0x2000
+        assert await peer.ask(b"qC") == b"QC1"
+
+
+async def test_a_dead_client_is_noticed_in_seconds() -> None:
+    async with serving(FakeTarget()) as server:
+        await (await connect(server)).hello()
+        (transport,) = _transports(server)
+        own = transport.get_extra_info("socket")
+        assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle, interval, count = (
+            own.getsockopt(socket.IPPROTO_TCP, each)
+            for each in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + interval * count <= 12
+
+
+async def test_a_client_whose_machine_is_gone_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its data is not acknowledged: TCP would send it again for a quarter of an hour."""
+    async with serving(FakeTarget()) as server:
+        first = await (await connect(server)).hello()
+        monkeypatch.setattr("gdbstub.protocol.server.liveness.unheard_seconds", lambda _: 12.0)
+        second = await (await connect(server)).hello()
+        assert await second.ask(b"qC") == b"QC1"
+        assert await first.ended() == b""
+
+
+async def test_a_live_client_is_heard() -> None:
+    async with serving(FakeTarget()) as server:
+        await (await connect(server)).hello()
+        (transport,) = _transports(server)
+        assert unheard_seconds(transport.get_extra_info("socket")) == 0
+
+
+async def test_a_server_closes_whom_it_does_not_serve() -> None:
+    server = Server(FakeTarget(), "localhost:0")
+    await server.start()
+    first = await (await connect(server)).hello()
+    second = await connect(server)
+    second.send(b"qC")
+    await until(lambda: len(server._waiting) == 1)
+    await asyncio.wait_for(server.close(), 10)
+    assert await first.ended() == await second.ended() == b""
+
+
+async def test_a_stop_that_was_told_before_the_end_is_not_asked_about_after_it() -> None:
+    target = FakeTarget(lively=False)
+    async with serving(target) as server:
+        peer = await (await connect(server)).hello()
+        peer.send(b"c")
+        await until(lambda: target.running)
+        stopper = threading.Thread(target=target.stop, args=(Stopped(1),))
+        stopper.start()
+        stopper.join()  # the loop has not had its turn: the call is due
+        asked: list[str] = []
+        target.take_report = lambda: asked.append("report")  # type: ignore[method-assign]
+        await server.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert asked == []
