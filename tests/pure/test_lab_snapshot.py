@@ -124,8 +124,8 @@ def test_a_damaged_entry_is_made_anew_with_one_line(
     assert entry() == made
     assert snapshot.fault(made) == ""
     assert capsys.readouterr().err == (
-        "gdbstub: the snapshot in the cache cannot be used "
-        "(its state cannot be read: No such file or directory): it is made anew\n"
+        f"gdbstub: the cache's {made.name} is damaged "
+        "(its state cannot be read: No such file or directory): it is made again\n"
     )
 
 
