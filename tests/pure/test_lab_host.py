@@ -179,7 +179,7 @@ def test_sweep_removes_only_what_nobody_holds(
     monkeypatch.setattr(directories, "parents", lambda: [tmp_path])
     monkeypatch.setattr(directories, "UNCLAIMED_SECONDS", -1.0)
     others = tmp_path / f"{directories.PREFIX}others"
-    for directory, mode in ((tmp_path / f"{directories.PREFIX}abandoned", 0o700), (others, 0o755)):
+    for directory, mode in ((tmp_path / f"{directories.PREFIX}abandoned", 0o700), (others, 0o777)):
         directory.mkdir()
         directory.chmod(mode)
         (directory / "lock").touch()
