@@ -103,6 +103,8 @@ def test_a_gdb_killed_while_the_guest_runs_leaves_nothing_behind(gdb: Client) ->
 def test_a_second_gdb_is_told_why_it_must_wait(gdb: Client) -> None:
     host, port = gdb.stub.remote.rsplit(":", 1)
     with socket.create_connection((host, int(port))) as first:
+        first.sendall(b"$?#3f")
+        assert first.recv(1) == b"+"
         said, _ = gdb.begin().communicate(timeout=20)
         address, number = first.getsockname()
         assert f"one client is served at a time: {address}:{number} is here" in said
