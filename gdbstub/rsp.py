@@ -167,15 +167,19 @@ class Connection:
     def _shrink(self) -> None:
         """Keep the incomplete frame within bounds."""
         buffer = self._buffer
-        restart = buffer.rfind(b"$", 1) if len(buffer) > PACKET_SIZE + 4 else 0
+        if len(buffer) <= PACKET_SIZE + 4:
+            return
+        # ``_scanned`` is where the frame's '#' is, or the end of what there is.
+        restart = buffer.rfind(b"$", 1, self._scanned)
         if restart > 0:
             del buffer[:restart]
+            self._scanned -= restart
             self._dropping = False
         if len(buffer) > PACKET_SIZE + 4:
             # The '$' stays, so that the frame is known by its end.
-            del buffer[1:]
+            del buffer[1 : self._scanned]
+            self._scanned = 1
             self._dropping = True
-        self._scanned = min(self._scanned, len(buffer))
 
 
 def unescape(body: bytes) -> bytes:
