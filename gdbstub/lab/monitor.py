@@ -10,8 +10,12 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gdbstub.errors import LabError
+
+#: Seconds that QEMU may take for a command, emulation of a busy guest included.
+PATIENCE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +45,25 @@ async def _command(socket: Path, line: str) -> str:
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # an error is reported here, once
     client = QMPClient("lab")
     try:
-        await client.connect(str(socket))
-        try:
-            arguments = {"command-line": line}
-            return str(await client.execute("human-monitor-command", arguments))
-        finally:
-            await client.disconnect()
+        async with asyncio.timeout(PATIENCE):
+            await client.connect(str(socket))
+            try:
+                arguments = {"command-line": line}
+                return str(await client.execute("human-monitor-command", arguments))
+            finally:
+                await client.disconnect()
+    except TimeoutError as error:
+        why = f"it is silent for {PATIENCE:g} s"
+        raise LabError(f"the lab's QEMU does not answer at {socket}: {why}") from error
     except (QMPError, OSError) as error:
-        raise LabError(f"the lab's QEMU does not answer at {socket}: {error}") from error
+        why = str(error).partition("\n")[0]  # the others have what QEMU sent
+        raise LabError(f"the lab's QEMU does not answer at {socket}: {why}") from error
 
 
 def forwards(table: str) -> list[Forward]:
     """Parse the port forwards in *table*, the output of ``info usernet``."""
     rows = re.findall(
-        r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)", table, re.MULTILINE
+        r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d{1,5})\s+\S+\s+(\d{1,5})\b", table, re.MULTILINE
     )
     return [Forward(address, int(local), int(port)) for address, local, port in rows]
 
@@ -69,7 +78,10 @@ def add(socket: Path, address: str, local_port: int, port: int) -> int:
     if refusal := command(socket, f"hostfwd_add net tcp:{address}:{local_port}-:{port}").strip():
         raise LabError(f"cannot listen on {address}:{local_port}: {refusal}")
     new = set(forwards(command(socket, "info usernet"))) - before
-    return next(row.local_port for row in new if row.port == port)
+    for row in new:
+        if row.port == port:
+            return row.local_port
+    raise LabError(f"cannot listen on {address}:{local_port}: QEMU lists no forward to port {port}")
 
 
 def remove(socket: Path, address: str, local_port: int) -> None:

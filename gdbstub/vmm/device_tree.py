@@ -19,6 +19,7 @@ MAX_SIZE: Final = 2 << 20
 
 _MAGIC: Final = b"\xd0\x0d\xfe\xed"
 _HEADER_SIZE: Final = 40
+_OLDEST: Final = 16
 _VERSION: Final = 17
 _GIC_PHANDLE: Final = 1
 _CLOCK_PHANDLE: Final = 2
@@ -139,6 +140,12 @@ def amend(dtb: bytes, name: str, chosen: Chosen) -> bytes:
         raise InputError(f"{name}: is truncated: {len(dtb)} bytes of {total} are there")
     if total > MAX_SIZE:
         raise InputError(f"{name}: has {total} bytes; a device tree may have {MAX_SIZE}")
+    version = int.from_bytes(dtb[20:24], "big")
+    if not _OLDEST <= version <= _VERSION:  # the library breaks older ones as it writes them
+        raise InputError(
+            f"{name}: is of version {version}; expected {_OLDEST} or {_VERSION}: "
+            "compile it by a newer dtc"
+        )
     dtb = dtb[:total]
     try:
         # The parser appends to the list that all trees share; see ``build``.

@@ -8,6 +8,7 @@ reached, and fuzzes nothing.
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -137,6 +138,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--minimise", action="store_true", help="write tests/fuzz/corpus anew")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="all unless given")
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a campaign ends, too
     names = options.targets or list(TARGETS)
     if unknown := [name for name in names if name not in TARGETS]:
         parser.error(f"{unknown[0]} is no target; expected one of {', '.join(TARGETS)}")

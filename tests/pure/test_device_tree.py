@@ -131,6 +131,10 @@ def test_one_tree_s_reservations_do_not_leak_into_another() -> None:
     assert row not in build()
 
 
+def _of_version(version: int) -> bytes:
+    return V3[:20] + version.to_bytes(4, "big") + V3[24:]
+
+
 @pytest.mark.parametrize(
     ("data", "line"),
     [
@@ -139,7 +143,9 @@ def test_one_tree_s_reservations_do_not_leak_into_another() -> None:
         (V3[:-1], "is truncated"),
         (V3[:20], "is truncated: 20 bytes"),
         (b"\xd0\x0d\xfe\xed" + (3 << 20).to_bytes(4, "big") + bytes(3 << 20), "has 3145728 bytes"),
-        (V3[:8] + b"\xff" * 40 + V3[48:], "is a damaged device tree blob"),
+        (_of_version(3), "is of version 3; expected 16 or 17: compile it by a newer dtc"),
+        (_of_version(18), "is of version 18; expected 16 or 17: compile it by a newer dtc"),
+        (V3[:8] + b"\xff" * 12 + V3[20:24] + b"\xff" * 24 + V3[48:], "is a damaged device tree blob"),
     ],
 )
 def test_bad_trees_get_one_clear_line(data: bytes, line: str) -> None:
