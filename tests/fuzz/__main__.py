@@ -146,8 +146,11 @@ def main(argv: list[str]) -> int:
         for name in names:
             print(f"{name}: {minimise(name)} inputs", flush=True)
         return 0
-    share = 60 * options.minutes / len(names)
-    outcomes = [campaign(name, share, options.runs) for name in names]
+    end = time.monotonic() + 60 * options.minutes
+    outcomes: list[Outcome] = []
+    for place, name in enumerate(names):  # what one leaves of its time is for those behind it
+        share = max(1.0, end - time.monotonic()) / (len(names) - place)
+        outcomes.append(campaign(name, share, options.runs))
     Console().print(table(outcomes))
     return int(any(each.findings for each in outcomes))
 

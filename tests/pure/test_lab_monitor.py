@@ -42,9 +42,16 @@ def qemu(directory: Path, *lines: bytes) -> Iterator[Path]:
         loop.close()
 
 
-@pytest.mark.parametrize("greeting", [b"{}\r\n", b"[\r\n", b'{"QMP": 1}\r\n', b"\xff\r\n"])
-def test_a_greeting_that_is_none(tmp_path: Path, greeting: bytes) -> None:
-    with qemu(tmp_path, greeting) as place, pytest.raises(LabError) as error:
+@pytest.mark.parametrize(
+    "lines",
+    [
+        *((greeting,) for greeting in (b"{}\r\n", b"[\r\n", b'{"QMP": 1}\r\n', b"\xff\r\n")),
+        (GREETING, b"\xff\r\n"),
+        (GREETING, b"[]\r\n"),
+    ],
+)
+def test_a_reply_that_is_none(tmp_path: Path, lines: tuple[bytes, ...]) -> None:
+    with qemu(tmp_path, *lines) as place, pytest.raises(LabError) as error:
         monitor.command(place, "info usernet")
     text = str(error.value)
     assert text.startswith(f"the lab's QEMU does not answer at {place}: ")
