@@ -13,20 +13,22 @@ from gdbstub.lab import monitor
 
 GREETING = b"""{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, \
 "package": ""}, "capabilities": []}}\r\n"""
+READY = b'{"return": {}}\r\n'
 
 
 @contextmanager
-def qemu(directory: Path, *lines: bytes) -> Iterator[Path]:
-    """Listen as QEMU does: one of *lines* at once, and one for each request; then stay silent."""
+def qemu(directory: Path, *lines: bytes, silent: bool = False) -> Iterator[Path]:
+    """Listen as QEMU does: one of *lines* at once, and one for each request; then close."""
     place = directory / "qmp"
     loop = asyncio.new_event_loop()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for line in lines:
+        for number, line in enumerate(lines):
+            if number:
+                await reader.readline()
             writer.write(line)
-            if not await reader.readline():
-                break
-        await reader.read()
+        if silent:
+            await reader.read()
         writer.close()
 
     server = loop.run_until_complete(asyncio.start_unix_server(answer, place))
@@ -46,8 +48,8 @@ def qemu(directory: Path, *lines: bytes) -> Iterator[Path]:
     "lines",
     [
         *((greeting,) for greeting in (b"{}\r\n", b"[\r\n", b'{"QMP": 1}\r\n', b"\xff\r\n")),
-        (GREETING, b"\xff\r\n"),
-        (GREETING, b"[]\r\n"),
+        (GREETING, READY, b"\xff\r\n"),
+        (GREETING, READY, b""),
     ],
 )
 def test_a_reply_that_is_none(tmp_path: Path, lines: tuple[bytes, ...]) -> None:
@@ -64,7 +66,7 @@ def test_a_monitor_that_is_silent(
 ) -> None:
     monkeypatch.setattr(monitor, "PATIENCE", 0.2)
     with (
-        qemu(tmp_path, *lines) as place,
+        qemu(tmp_path, *lines, silent=True) as place,
         pytest.raises(LabError, match=r"does not answer at .*/qmp: it is silent for 0\.2 s"),
     ):
         monitor.command(place, "info usernet")
