@@ -49,7 +49,7 @@ def only(*errors: type[StubError]) -> Iterator[None]:
 def check_message(text: str) -> None:
     """Check that *text* is a message for a user: a line, and no longer than anyone reads."""
     assert text, "an error without text"
-    assert "\n" not in text, text
+    assert text.isprintable(), text  # no line break, and nothing that moves a terminal's cursor
     assert len(text) <= 1200, text
 
 
