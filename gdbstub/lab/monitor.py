@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gdbstub.errors import LabError
+from gdbstub.errors import LabError, excerpt
 
 #: Seconds that QEMU may take for a command, emulation of a busy guest included.
 PATIENCE: Final = 30.0
@@ -56,7 +56,7 @@ async def _command(socket: Path, line: str) -> str:
         why = f"it is silent for {PATIENCE:g} s"
         raise LabError(f"the lab's QEMU does not answer at {socket}: {why}") from error
     except Exception as error:  # the library leaves some replies to whatever Python raises
-        why = str(error).partition("\n")[0]  # the others have what QEMU sent
+        why = excerpt(str(error).partition("\n")[0])  # the others have what QEMU sent
         raise LabError(f"the lab's QEMU does not answer at {socket}: {why}") from error
 
 

@@ -7,7 +7,7 @@ Sources: Documentation/devicetree/bindings, the Devicetree Specification 0.4.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, excerpt
 from gdbstub.vmm import layout
 from gdbstub.vmm.layout import Gic
 
@@ -162,7 +162,7 @@ def amend(dtb: bytes, name: str, chosen: Chosen) -> bytes:
     except Exception as error:
         # The parser leaves hostile input to whatever Python raises.
         why = str(error) or type(error).__name__
-        raise InputError(f"{name}: is a damaged device tree blob ({why[:80]})") from error
+        raise InputError(f"{name}: is a damaged device tree blob ({excerpt(why)})") from error
 
 
 def _choose(node: "Node", chosen: Chosen) -> bool:

@@ -160,3 +160,10 @@ def test_mutated_trees_never_raise_anything_else(edits: list[tuple[int, int]]) -
         data[at] = value
     with suppress(InputError):
         assert device_tree.amend(bytes(data), "t.dtb", Chosen("a", (1, 2)))
+
+
+def test_a_name_in_a_damaged_tree_moves_no_cursor() -> None:
+    data = V3.replace(b"cpus\0", b"x\n\ry\0").replace(b"psci\0", b"x\n\ry\0")
+    with pytest.raises(InputError, match="already exists") as error:
+        device_tree.amend(data, "t.dtb", Chosen("a"))
+    assert str(error.value).isprintable()
