@@ -60,7 +60,7 @@ def _child(target: str, seeds: Path, *options: str) -> "subprocess.Popen[bytes]"
     )
 
 
-def _outcomes(target: str, lines: Iterable[bytes]) -> Iterator[Outcome]:
+def outcomes(target: str, lines: Iterable[bytes]) -> Iterator[Outcome]:
     """Yield the outcome so far after each line of a campaign's output that changes it."""
     outcome, start = Outcome(target), time.monotonic()
     for line in lines:
@@ -83,7 +83,7 @@ def campaign(target: str, seconds: float, runs: int) -> Outcome:
         with _child(target, Path(directory), *options) as process:
             assert process.stdout is not None
             try:
-                for outcome in _outcomes(target, process.stdout):
+                for outcome in outcomes(target, process.stdout):
                     if time.monotonic() - said > _PROGRESS:
                         said = time.monotonic()
                         print(_line(outcome), flush=True)
