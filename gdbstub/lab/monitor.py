@@ -62,9 +62,8 @@ async def _command(socket: Path, line: str) -> str:
 
 def forwards(table: str) -> list[Forward]:
     """Parse the port forwards in *table*, the output of ``info usernet``."""
-    rows = re.findall(
-        r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d{1,5})\s+\S+\s+(\d{1,5})\b", table, re.MULTILINE
-    )
+    pattern = r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d{1,5})\s+\S+\s+(\d{1,5})\b"
+    rows = re.findall(pattern, table, re.MULTILINE)
     return [Forward(address, int(local), int(port)) for address, local, port in rows]
 
 

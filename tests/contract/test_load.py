@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.machine import Machine
-from tests.contract.conftest import Factory
+from tests.contract.backends import Factory
 from tests.load import runs
 
 pytestmark = pytest.mark.needs("reset")  # one fake is enough

@@ -1,4 +1,4 @@
-"""The corpus: inputs of each target, one a line as a literal of Python, in ``corpus/TARGET.txt``."""
+"""The corpus: inputs of each target, a literal of Python on each line of ``corpus/TARGET.txt``."""
 
 import ast
 from collections.abc import Iterable

@@ -13,7 +13,7 @@ _SIZES = (1, 2, 4, 8)
 
 @fuzz_target("devices", 512)
 def devices(data: bytes) -> None:
-    """Any access has a value of its size; no byte of input is lost or moved; the line follows MIS."""
+    """Any access has a value of its size; no byte of input is lost; the interrupt follows MIS."""
     source = Source(data)
     sent, levels = bytearray(), [False]
     uart = PL011(sent.extend, levels.append)

@@ -90,7 +90,8 @@ def unpack_(data: bytes) -> None:
             try:
                 assert len(unpack.unpack(packed, algorithm, bound)) <= bound
             except unpack.TooLarge as error:
-                assert len(error.head) <= 1024
+                head = error.head
+                assert len(head) <= 1024
             except (unpack.Truncated, unpack.Damaged):
                 pass
 

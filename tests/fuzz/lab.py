@@ -28,7 +28,7 @@ def usernet(data: bytes) -> None:
 
 
 class _Qemu:
-    """A server of QMP that says what a script says: a line for each that it is sent, then no more."""
+    """A server of QMP that replies as a script says: a line to each request, then no more."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fuzz-"))

@@ -1,4 +1,4 @@
-"""Source of choices: the bytes of an input as numbers. It has no end: behind the bytes are zeroes."""
+"""Source of choices: the bytes of an input as numbers. Behind the bytes there are zeroes."""
 
 from collections.abc import Sequence
 from typing import TypeVar

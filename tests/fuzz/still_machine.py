@@ -177,5 +177,3 @@ class StillMachine:
         if self._interrupted:
             self.modes = {}
             self.listener.parked(exits)
-
-

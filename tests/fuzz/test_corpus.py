@@ -1,4 +1,4 @@
-"""Replay of the corpus: each target's oracle holds for inputs that reach all that campaigns have."""
+"""Replay of the corpus: each target's oracle holds for what campaigns have reached."""
 
 import pytest
 

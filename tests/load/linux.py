@@ -58,7 +58,14 @@ class _Debugging:
         for _ in range(self.random.randrange(4)):
             self._insert()
         kind = self.random.choices(
-            (self._continue, self._interrupt, self._step, self._range, self._detach, self._break_off),
+            (
+                self._continue,
+                self._interrupt,
+                self._step,
+                self._range,
+                self._detach,
+                self._break_off,
+            ),
             (8, 3, 4, 3, 1, 1),
         )[0]
         kind()

@@ -32,7 +32,7 @@ class Figures(NamedTuple):
     """What a run has done, and what the process used after a tenth of it and at its end."""
 
     what: str
-    count: int
+    number: int
     early: Usage
     late: Usage
 
@@ -42,7 +42,7 @@ class Figures(NamedTuple):
         return self
 
     def __str__(self) -> str:
-        return f"{self.count:,} {self.what}: {self.early}; at the end {self.late}"
+        return f"{self.number:,} {self.what}: {self.early}; at the end {self.late}"
 
 
 def rounds(make: Make, count: int, directory: Path) -> Figures:
@@ -87,9 +87,7 @@ async def _round(place: Path, counted: int) -> int:
     return value
 
 
-async def _ask(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, packet: bytes
-) -> bytes:
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, packet: bytes) -> bytes:
     writer.write(rsp.encode(packet))
     connection = rsp.Connection()
     while True:

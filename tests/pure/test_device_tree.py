@@ -145,7 +145,10 @@ def _of_version(version: int) -> bytes:
         (b"\xd0\x0d\xfe\xed" + (3 << 20).to_bytes(4, "big") + bytes(3 << 20), "has 3145728 bytes"),
         (_of_version(3), "is of version 3; expected 16 or 17: compile it by a newer dtc"),
         (_of_version(18), "is of version 18; expected 16 or 17: compile it by a newer dtc"),
-        (V3[:8] + b"\xff" * 12 + V3[20:24] + b"\xff" * 24 + V3[48:], "is a damaged device tree blob"),
+        (
+            V3[:8] + b"\xff" * 12 + V3[20:24] + b"\xff" * 24 + V3[48:],
+            "is a damaged device tree blob",
+        ),
     ],
 )
 def test_bad_trees_get_one_clear_line(data: bytes, line: str) -> None:

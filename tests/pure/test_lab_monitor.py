@@ -43,9 +43,7 @@ def qemu(directory: Path, *lines: bytes, silent: bool = False) -> Iterator[Path]
         loop.close()
 
 
-@pytest.mark.parametrize(
-    "greeting", [b"", b"{}\r\n", b"[\r\n", b'{"QMP": 1}\r\n', b"\xff\r\n"]
-)
+@pytest.mark.parametrize("greeting", [b"", b"{}\r\n", b"[\r\n", b'{"QMP": 1}\r\n', b"\xff\r\n"])
 def test_a_greeting_that_is_none(tmp_path: Path, greeting: bytes) -> None:
     """``tests/fuzz/corpus/qmp.txt`` has later replies that are none."""
     with qemu(tmp_path, greeting) as place, pytest.raises(LabError) as error:
