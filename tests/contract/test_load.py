@@ -20,16 +20,16 @@ def make(machine_factory: Factory) -> runs.Make:
 
 
 def test_rounds_of_attach_and_detach(make: runs.Make, tmp_path: Path) -> None:
-    runs.rounds(make, 40, tmp_path).check(memory=False)
+    runs.rounds(make, 12, tmp_path).check(memory=False)
 
 
 def test_many_steps(make: runs.Make) -> None:
-    runs.steps(make, 600).check(memory=False)
+    runs.steps(make, 200).check(memory=False)
 
 
 def test_many_hits_over_four_vcpus(make: runs.Make) -> None:
-    runs.hits(make, 200).check(memory=False)
+    runs.hits(make, 60).check(memory=False)
 
 
 def test_many_breakpoints_at_once(make: runs.Make) -> None:
-    runs.breakpoints(make, 80).check(memory=False)
+    runs.breakpoints(make, 40).check(memory=False)

@@ -104,7 +104,7 @@ def _line(outcome: Outcome) -> str:
 
 
 def minimise(target: str) -> int:
-    """Make the corpus of *target* the fewest inputs that reach what campaigns have reached."""
+    """Make the corpus of *target* the fewest inputs that reach what campaigns did, and findings."""
     with tempfile.TemporaryDirectory() as seeds, tempfile.TemporaryDirectory() as merged:
         for number, data in enumerate(corpus.inputs(target)):
             (Path(seeds) / str(number)).write_bytes(data)
@@ -112,6 +112,7 @@ def minimise(target: str) -> int:
         argv += ["-set_cover_merge=1", merged, seeds, str(WORK / "corpus" / target)]
         subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
         found = [path.read_bytes() for path in Path(merged).iterdir() if path.is_file()]
+    found += [path.read_bytes() for path in (WORK / "findings" / target).glob("*")]
     corpus.write(target, found)
     return len(found)
 

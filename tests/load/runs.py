@@ -160,6 +160,8 @@ def breakpoints(make: Make, count: int) -> Figures:
             assert client.pc(1) == gva
             assert client.target.read_memory(1, gva, 4) == _NOP
             client.target.insert(1, BreakpointKind.SOFTWARE, gva - 4, 4)
+            if gva == places[count // 10]:
+                early = Usage.now()
         for gva in places:
             client.target.remove(1, BreakpointKind.SOFTWARE, gva, 4)
         client.resume({1: Action.STEP})
