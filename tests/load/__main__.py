@@ -24,7 +24,7 @@ _BACKENDS: Final = {each.name: each for each in BACKENDS if each.name in ("fake"
 _COUNTS: Final = {"rounds": 10_000, "steps": 1_000_000, "hits": 100_000, "breakpoints": 1_000}
 _LINUX: Final = "linux"
 #: Of one Linux guest: things that the client does, and links of each chain of digests.
-_TURNS, _LINKS = 150, 12
+_TURNS, _LINKS = 60, 6
 
 
 def _runs(make: runs.Make, directory: Path) -> dict[str, Callable[[int], runs.Figures]]:

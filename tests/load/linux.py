@@ -24,6 +24,8 @@ _BUSY: Final = (
 )  # fmt: skip
 _NEVER: Final = ";X3,220027"  # the condition 0
 _LONGEST: Final = 12  # steps in a row
+#: Connections that may be refused in a row, behind one that was broken off.
+_ATTEMPTS: Final = 500
 
 
 class Result(NamedTuple):
@@ -129,9 +131,18 @@ class _Debugging:
         self.done["connections broken off"] += 1
 
     def _again(self) -> None:
+        """Connect again, which the stub may refuse until it knows that the last client is gone."""
         self.client.__exit__()
         self.requested.clear()
-        self.client = Client(self.stub)
+        for _ in range(_ATTEMPTS):
+            try:
+                self.client = Client(self.stub)
+                break
+            except (AssertionError, OSError):
+                if self.stub.process.poll() is not None:
+                    self.ended = True  # the guest has powered off while nobody was connected
+                    return
+                self.done["connections refused"] += 1
         assert self.client.ask("?")[:1] in "TS"
 
 
