@@ -21,6 +21,7 @@ from gdbstub.aarch64.walk import render
 from gdbstub.agent import operations
 from gdbstub.capabilities import Command, Timing
 from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.placement import Preference
 from gdbstub.errors import MemoryFault, NotFound, StubError
 from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from gdbstub.machine import DebugExit, Exit, RunFailure, SystemEvent, SystemEventKind
@@ -157,6 +158,8 @@ def _exit(line: bytes) -> Exit:
 def _play(script: Script) -> None:
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
+    if script.lines[0][:1] != b"#":  # else comparators serve all breakpoints, while they last
+        debugger.breakpoints.preference = Preference.SOFTWARE
     before = bytes(machine.ram)
     session = Session(debugger)
     sent = script.play(session, lambda line: machine.exit(_exit(line)), lambda wire: [wire])
