@@ -104,14 +104,9 @@ def _line(outcome: Outcome) -> str:
 
 
 def minimise(target: str) -> int:
-    """Make the corpus of *target* the fewest inputs that reach what campaigns did, and findings."""
-    with tempfile.TemporaryDirectory() as seeds, tempfile.TemporaryDirectory() as merged:
-        for number, data in enumerate(corpus.inputs(target)):
-            (Path(seeds) / str(number)).write_bytes(data)
-        argv = [sys.executable, "-m", "tests.fuzz.run", target, f"--findings={merged}/findings"]
-        argv += ["-set_cover_merge=1", merged, seeds, str(WORK / "corpus" / target)]
-        subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
-        found = [path.read_bytes() for path in Path(merged).iterdir() if path.is_file()]
+    """Make the corpus of *target* those inputs that reach all that campaigns have, and findings."""
+    reached = [path.read_bytes() for path in (WORK / "corpus" / target).glob("*")]
+    found = corpus.fewest(TARGETS[target].function, [*corpus.inputs(target), *reached])
     found += [path.read_bytes() for path in (WORK / "findings" / target).glob("*")]
     corpus.write(target, found)
     return len(found)

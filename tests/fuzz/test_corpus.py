@@ -28,6 +28,13 @@ def test_each_file_is_a_targets_and_all_are_small() -> None:
     assert sum(file.stat().st_size for file in files) < SMALL
 
 
+def test_a_smaller_corpus_has_an_input_for_each_jump() -> None:
+    data = [b"", *corpus.inputs("usernet"), *corpus.inputs("options")]
+    chosen = corpus.fewest(TARGETS["options"].function, data)
+    assert set(chosen) < set(data)
+    assert corpus.fewest(TARGETS["options"].function, chosen) == chosen
+
+
 def test_what_a_campaign_says_becomes_its_outcome() -> None:
     said = [
         b"INFO: Running with entropic power schedule (0xFF, 100).\n",
