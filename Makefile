@@ -3,6 +3,8 @@
 #   make test [ARGS='…']  every test: pure, contract, gdb, lldb, kvm
 #   make matrix           the tests on KVM, on one kind of hardware after another
 #   make soak [MINUTES=n] random programs, on the fake machine and on KVM, for n minutes (60)
+#   make load [SHARE=x]   runs of 10,000 rounds, 1,000,000 steps and more, or a share (0.01) of that
+#   make fuzz [MINUTES=n] every fuzz target, for n minutes in all (60)
 #   make check            ruff, mypy, layers of imports, first words of docstrings, lengths of files
 #   make bench [QUICK=1]  measurements beside QEMU's stub: docs/benchmarks.md
 #   make docs             the generated pages: docs/packets.md, docs/states.md, docs/architecture.md
@@ -18,7 +20,7 @@ RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              $(if $(HEADERS),,headers:libc6-dev-arm64-cross)
 TEST_NEEDS := $(RUN_NEEDS) lldb:lldb x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu
 
-.PHONY: run test matrix soak bench check docs generate format clean
+.PHONY: run test matrix soak load fuzz bench check docs generate format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -36,6 +38,13 @@ matrix: .venv/ready-to-develop
 soak: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)
 	@exec $(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(ARGS)
+
+load: .venv/ready-to-develop
+	@scripts/ensure.sh $(TEST_NEEDS)
+	@exec $(BIN)/python -m tests.load --share $(or $(SHARE),1) --minutes $(or $(MINUTES),120) $(ARGS)
+
+fuzz: .venv/ready-to-fuzz
+	@exec $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60) $(ARGS)
 
 bench: .venv/ready-to-develop
 	@scripts/ensure.sh $(TEST_NEEDS)
@@ -73,3 +82,7 @@ clean:
 .venv/ready-to-develop: pyproject.toml $(wildcard gdbstub/kvm/core/*)
 	@scripts/environment.sh lab,dev
 	@touch $@ .venv/ready-to-run
+
+.venv/ready-to-fuzz: .venv/ready-to-develop
+	@scripts/environment.sh lab,dev,fuzz
+	@touch $@

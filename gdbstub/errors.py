@@ -90,6 +90,12 @@ class LabError(StubError):
     """Failure of the lab; ``str()`` is one line with the remedy. The exit status is 1."""
 
 
+def excerpt(text: str) -> str:
+    """Return the beginning of *text*, which a hostile file may have made, as part of one line."""
+    words = " ".join(text.split())[:80]
+    return "".join(character if character.isprintable() else "?" for character in words)
+
+
 def reply_for(error: StubError, *, textual: bool) -> bytes:
     """Encode *error* as an error reply (GDB manual, E.2 "Standard Replies").
 

@@ -163,4 +163,5 @@ def _conversion(match: re.Match[bytes]) -> Conversion:
 
 
 def _shown(match: re.Match[bytes]) -> str:
-    return match[0].decode("ascii", "backslashreplace")
+    text = match[0].decode("ascii", "backslashreplace")
+    return text.translate({code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)})

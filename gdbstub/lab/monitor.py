@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from gdbstub.errors import LabError
+from gdbstub.errors import LabError, excerpt
+
+#: Seconds that QEMU may take, also where it saves or loads a state: a thousand times its usual time.
+PATIENCE: Final = 60.0
 
 Result = TypeVar("Result")
 
 TABLE: Final = "info usernet"
-ANSWER_SECONDS: Final = 60.0
-"""Longest wait for QEMU, also where it saves or loads a state; a thousand times its usual time."""
 
 
 class Client(Protocol):
@@ -52,21 +53,27 @@ def converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -> Resul
 
 
 async def _converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -> Result:
-    from qemu.qmp import ExecuteError, QMPClient, QMPError
+    from qemu.qmp import ExecuteError, QMPClient
 
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # an error is reported here, once
     client = QMPClient("lab")
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             await client.connect(str(socket))
             try:
                 return await work(client)
             finally:
                 await client.disconnect()
     except ExecuteError as error:
-        raise LabError(f"the lab's QEMU refuses: {error}") from error
-    except (QMPError, OSError, EOFError) as error:
-        raise LabError(f"the lab's QEMU does not answer at {socket}: {error}") from error
+        raise LabError(f"the lab's QEMU refuses: {excerpt(str(error))}") from error
+    except LabError:
+        raise
+    except TimeoutError as error:
+        why = f"it is silent for {PATIENCE:g} s"
+        raise LabError(f"the lab's QEMU does not answer at {socket}: {why}") from error
+    except Exception as error:  # the library leaves some replies to whatever Python raises
+        why = excerpt(str(error).partition("\n")[0])  # the others have what QEMU sent
+        raise LabError(f"the lab's QEMU does not answer at {socket}: {why}") from error
 
 
 def command(socket: Path, line: str) -> str:
@@ -85,9 +92,8 @@ async def human(client: Client, line: str) -> str:
 
 def forwards(table: str) -> list[Forward]:
     """Parse the port forwards in *table*, the output of ``info usernet``."""
-    rows = re.findall(
-        r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)", table, re.MULTILINE
-    )
+    pattern = r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d{1,5})\s+\S+\s+(\d{1,5})\b"
+    rows = re.findall(pattern, table, re.MULTILINE)
     return [Forward(address, int(local), int(port)) for address, local, port in rows]
 
 
@@ -103,8 +109,12 @@ def add(socket: Path, address: str, local_port: int, port: int) -> int:
         line = f"hostfwd_add net tcp:{address}:{local_port}-:{port}"
         if refusal := (await human(client, line)).strip():
             raise LabError(f"cannot listen on {address}:{local_port}: {refusal}")
-        new = set(forwards(await human(client, TABLE))) - before
-        return next(row.local_port for row in new if row.port == port)
+        for row in set(forwards(await human(client, TABLE))) - before:
+            if row.port == port:
+                return row.local_port
+        raise LabError(
+            f"cannot listen on {address}:{local_port}: QEMU lists no forward to port {port}"
+        )
 
     return converse(socket, work)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, excerpt
 
 if TYPE_CHECKING:
     from elftools.construct.lib.container import Container
@@ -181,7 +181,7 @@ def _guarded(name: str, work: Callable[[], T]) -> T:
         raise
     except Exception as error:
         why = str(error) or type(error).__name__
-        raise InputError(f"{name}: is a damaged ELF file ({' '.join(why.split())[:80]})") from error
+        raise InputError(f"{name}: is a damaged ELF file ({excerpt(why)})") from error
 
 
 def _check_table(data: bytes, name: str, what: str, start: int, size: int) -> None:

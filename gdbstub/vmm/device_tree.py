@@ -7,7 +7,7 @@ Sources: Documentation/devicetree/bindings, the Devicetree Specification 0.4.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, excerpt
 from gdbstub.vmm import layout
 from gdbstub.vmm.layout import Gic
 
@@ -19,6 +19,7 @@ MAX_SIZE: Final = 2 << 20
 
 _MAGIC: Final = b"\xd0\x0d\xfe\xed"
 _HEADER_SIZE: Final = 40
+_OLDEST: Final = 16
 _VERSION: Final = 17
 _GIC_PHANDLE: Final = 1
 _CLOCK_PHANDLE: Final = 2
@@ -139,6 +140,12 @@ def amend(dtb: bytes, name: str, chosen: Chosen) -> bytes:
         raise InputError(f"{name}: is truncated: {len(dtb)} bytes of {total} are there")
     if total > MAX_SIZE:
         raise InputError(f"{name}: has {total} bytes; a device tree may have {MAX_SIZE}")
+    version = int.from_bytes(dtb[20:24], "big")
+    if not _OLDEST <= version <= _VERSION:  # the library breaks older ones as it writes them
+        raise InputError(
+            f"{name}: is of version {version}; expected {_OLDEST} or {_VERSION}: "
+            "compile it by a newer dtc"
+        )
     dtb = dtb[:total]
     try:
         # The parser appends to the list that all trees share; see ``build``.
@@ -155,7 +162,7 @@ def amend(dtb: bytes, name: str, chosen: Chosen) -> bytes:
     except Exception as error:
         # The parser leaves hostile input to whatever Python raises.
         why = str(error) or type(error).__name__
-        raise InputError(f"{name}: is a damaged device tree blob ({why[:80]})") from error
+        raise InputError(f"{name}: is a damaged device tree blob ({excerpt(why)})") from error
 
 
 def _choose(node: "Node", chosen: Chosen) -> bool:

@@ -26,6 +26,6 @@ def parse_seed(text: str) -> int:
         seed = -1
     if not 0 <= seed < 1 << _BITS:
         raise InputError(
-            f"--kaslr-seed {text}: expected random, or a number of 64 bits such as 0x1234"
+            f"--kaslr-seed {text!r}: expected random, or a number of 64 bits such as 0x1234"
         )
     return seed

@@ -25,7 +25,8 @@ def parse_memory(text: str) -> int:
     Raises:
         InputError: not a size, too small, too large or not a multiple of 64K.
     """
-    match = _FORM.fullmatch(text.strip())
+    text = text.strip()
+    match = _FORM.fullmatch(text)
     if match is None:
         raise InputError(f"--memory {text!r}: expected a size such as 512M or 1G")
     digits, unit = match.groups()

@@ -105,7 +105,7 @@ OPTIONS = {
     "--memory 512": "--memory 512: the least is 2M; for mebibytes write 512M",
     "--memory 2000T": "--memory 2000T: the most is 1023G",
     "--memory 2097153": "--memory 2097153: expected a multiple of 64K",
-    "--kaslr-seed on": "--kaslr-seed on: expected random, or a number of 64 bits such as 0x1234",
+    "--kaslr-seed on": "--kaslr-seed 'on': expected random, or a number of 64 bits such as 0x1234",
     "--smp 0": "--smp 0: a guest has 1 to 123 vCPUs",
     "--smp -1": "--smp -1: a guest has 1 to 123 vCPUs",
     "--smp 1000": "--smp 1000: a guest has 1 to 123 vCPUs",

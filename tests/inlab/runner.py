@@ -53,6 +53,13 @@ def run_in_lab(
     return reports
 
 
+def start_module(lab: Lab, module: str, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start ``python -m MODULE`` there, on the sources of here; its output is this process's."""
+    lab.run(["tar", "-x", "-m", "-C", "/root"], data=project([]))
+    argv = ["python3", "-m", module, *arguments]
+    return lab.popen(argv, cwd=PLACE, env={"PYTHONPATH": PLACE}, stdin=subprocess.DEVNULL)
+
+
 def project(nodeids: Sequence[str]) -> bytes:
     """Archive the sources and the list of tests with tar, below ``project/``."""
     archive = io.BytesIO()

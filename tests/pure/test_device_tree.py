@@ -131,6 +131,10 @@ def test_one_tree_s_reservations_do_not_leak_into_another() -> None:
     assert row not in build()
 
 
+def _of_version(version: int) -> bytes:
+    return V3[:20] + version.to_bytes(4, "big") + V3[24:]
+
+
 @pytest.mark.parametrize(
     ("data", "line"),
     [
@@ -139,7 +143,12 @@ def test_one_tree_s_reservations_do_not_leak_into_another() -> None:
         (V3[:-1], "is truncated"),
         (V3[:20], "is truncated: 20 bytes"),
         (b"\xd0\x0d\xfe\xed" + (3 << 20).to_bytes(4, "big") + bytes(3 << 20), "has 3145728 bytes"),
-        (V3[:8] + b"\xff" * 40 + V3[48:], "is a damaged device tree blob"),
+        (_of_version(3), "is of version 3; expected 16 or 17: compile it by a newer dtc"),
+        (_of_version(18), "is of version 18; expected 16 or 17: compile it by a newer dtc"),
+        (
+            V3[:8] + b"\xff" * 12 + V3[20:24] + b"\xff" * 24 + V3[48:],
+            "is a damaged device tree blob",
+        ),
     ],
 )
 def test_bad_trees_get_one_clear_line(data: bytes, line: str) -> None:
@@ -154,3 +163,10 @@ def test_mutated_trees_never_raise_anything_else(edits: list[tuple[int, int]]) -
         data[at] = value
     with suppress(InputError):
         assert device_tree.amend(bytes(data), "t.dtb", Chosen("a", (1, 2)))
+
+
+def test_a_name_in_a_damaged_tree_moves_no_cursor() -> None:
+    data = V3.replace(b"cpus\0", b"x\n\ry\0").replace(b"psci\0", b"x\n\ry\0")
+    with pytest.raises(InputError, match="already exists") as error:
+        device_tree.amend(data, "t.dtb", Chosen("a"))
+    assert str(error.value).isprintable()

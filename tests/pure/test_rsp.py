@@ -156,6 +156,26 @@ def test_an_endless_packet_takes_no_room(chunk: bytes) -> None:
     assert list(connection.receive(b"#00$g#67"))[-1] == Packet(b"g")
 
 
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        # A new frame is cut behind its '#', as the unfinished one before it is dropped.
+        ((b"$aaaaaaaaaaaaaaa1$g#6", b"7"), [Packet(b"g")]),
+        ((b"$" + b"a" * 40, b"aaaaaaaaaaaaaaaaa$g#", b"67"), [Packet(b"g")]),
+        # A frame that is too long is cut behind its '#'.
+        ((b"$" + b"a" * 19 + b"#", b"67$g#67"), [ControlByte.OVERSIZED, Packet(b"g")]),
+        ((b"$" + b"a" * 40 + b"#6", b"7$g#67"), [ControlByte.OVERSIZED, Packet(b"g")]),
+        ((b"$" + b"a" * 19 + b"#$", b"7$g#67"), [ControlByte.OVERSIZED, Packet(b"g")]),
+    ],
+)
+def test_frames_beyond_the_bound_are_the_same_however_they_are_cut(
+    monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...], expected: list[rsp.Event]
+) -> None:
+    monkeypatch.setattr(rsp, "PACKET_SIZE", 16)
+    wire = b"".join(pieces)
+    assert events(*pieces) == events(wire) == drip(wire) == expected
+
+
 def test_a_slow_packet_takes_linear_time() -> None:
     def seconds(size: int) -> float:
         wire = frame(b"a" * size)

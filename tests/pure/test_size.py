@@ -59,3 +59,8 @@ def test_a_suggestion_is_enough_and_can_be_given(needed: int) -> None:
     else:
         assert found >= needed
         assert parse_memory(format_size(found)) == found
+
+
+def test_an_error_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"^--memory 64: the least is 2M; .* 64M$"):
+        parse_memory("64\n")

@@ -6,13 +6,11 @@ exit status is 1 if there was a finding; it is printed with its seed and the sma
 
 import argparse
 import secrets
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from typing import Final
 
-from gdbstub.lab.host import Lab
 from gdbstub.lab.opening import open_lab
 from tests.contract.backends import BACKENDS, NATIVE_KVM, Backend
 from tests.soak.case import Case, draw
@@ -66,14 +64,6 @@ def _say_smallest(case: Case, backend: Backend, wrong: str) -> None:
     print(f"{backend.name}: smallest: {fault(smallest, backend)}\n{listing(smallest)}", flush=True)
 
 
-def _in_lab(lab: Lab, arguments: list[str]) -> subprocess.Popen[bytes]:
-    from tests.inlab.runner import PLACE, project
-
-    lab.run(["tar", "-x", "-m", "-C", "/root"], data=project([]))
-    argv = ["python3", "-m", "tests.soak", "--on", "kvm", *arguments]
-    return lab.popen(argv, cwd=PLACE, env={"PYTHONPATH": PLACE}, stdin=subprocess.DEVNULL)
-
-
 def main(argv: list[str]) -> int:
     """Soak as the command line says; 1 if anything was found."""
     parser = argparse.ArgumentParser("python -m tests.soak", description=__doc__)
@@ -91,7 +81,10 @@ def main(argv: list[str]) -> int:
         if "kvm" in wanted and not NATIVE_KVM:
             wanted.remove("kvm")
             print("kvm: in the lab", flush=True)
-            beside = _in_lab(stack.enter_context(open_lab()), arguments)
+            from tests.inlab.runner import start_module  # not there, but here
+
+            lab = stack.enter_context(open_lab())
+            beside = start_module(lab, "tests.soak", ["--on=kvm", *arguments])
         for name in wanted:
             minutes = options.minutes / len(wanted)
             status |= bool(soak(_BACKENDS[name], minutes, options.seed, options.count))

@@ -1,0 +1,223 @@
+"""Targets for a hostile guest: its tables, registers, code and exits under the whole debugger."""
+
+from contextlib import suppress
+from typing import Final
+from unittest import mock
+
+from gdbstub.aarch64.accesses import accessed
+from gdbstub.aarch64.instructions import (
+    daif_access,
+    exclusive_sequence,
+    is_retried,
+    leads_to,
+    region,
+    takes_exception,
+)
+from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces, translate, walk
+from gdbstub.aarch64.permissions import permissions
+from gdbstub.aarch64.simulation import effect
+from gdbstub.aarch64.sysreg import ESR, PSTATE, SCTLR, TCR
+from gdbstub.aarch64.walk import render
+from gdbstub.agent import operations
+from gdbstub.capabilities import Command, Timing
+from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.placement import Preference
+from gdbstub.errors import MemoryFault, NotFound, StubError
+from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
+from gdbstub.machine import DebugExit, Exit, RunFailure, SystemEvent, SystemEventKind
+from gdbstub.monitor import monitored_debugger
+from gdbstub.protocol.session import Session
+from tests.fuzz.source import Source
+from tests.fuzz.still_machine import BASE, SIZE, TABLES, TEXT, StillMachine
+from tests.fuzz.target import fuzz_target, no_logged_failure, only
+from tests.fuzz.wire import Script, check_replies
+
+_TOP: Final = 1 << 64
+KERNEL: Final = LinkedKernel(
+    start=TEXT,
+    vectors=(TEXT + 0x800,),
+    banner_at=TEXT + 0x40,
+    banner="Linux version 6.1\n",
+    start_kernel=BASE + 0x1000,
+)
+
+
+@fuzz_target("page-tables", 512)
+def page_tables(data: bytes) -> None:
+    """No fault but MemoryFault; bounded reads; walk, translate and pieces agree on each byte."""
+    source = Source(data)
+    regime = Regime(
+        SCTLR(source.number(4)),
+        TCR(source.number(8)),
+        source.number(8),
+        source.number(8),
+        source.choice(PA_BITS),
+    )
+    gva, length = source.number(8), 1 + source.number(4)
+    base, ram = source.number(6), source.rest()
+    reads: list[int] = []
+
+    def read(ipa: int, size: int) -> bytes:
+        reads.append(size)
+        assert 0 <= ipa < 1 << 56
+        # The tables repeat, and lie where the registers lead to.
+        at = ipa - base
+        if not ram or at < 0 or at >= 1 << 40:
+            raise MemoryFault(f"no RAM at {ipa:#x}")
+        at %= len(ram)
+        return (ram[at:] + ram * (1 + size // len(ram)))[:size]
+
+    found = walk(regime, gva, read)
+    assert sum(reads) <= 6 * 8, reads
+    assert bool(found.fault) != bool(found.mapping)
+    assert "\n" not in found.fault
+    render(found)
+    permissions(found)
+    place = None
+    with suppress(MemoryFault):
+        place = translate(regime, gva, read)
+    assert place == found.mapping
+    if place is None:
+        return
+    assert place.size > 0
+    at, taken = gva, 0
+    with suppress(MemoryFault):
+        for piece in pieces(regime, gva, length, read):
+            assert piece.size > 0
+            for inside in (0, min(piece.size, gva + length - at) - 1):
+                assert translate(regime, at + inside, read).ipa == piece.ipa + inside
+            at += piece.size
+            taken += 1
+            if taken == 8:
+                break
+
+
+@fuzz_target("instructions", 256)
+def instructions(data: bytes) -> None:
+    """Any words are decoded without an exception; what is found is within its bounds."""
+    source = Source(data)
+    pc, pstate = source.number(8) & -4, PSTATE(source.number(4))
+    values = [source.number(8) for _ in range(4)]
+    words = source.rest()
+
+    def x(number: int) -> int:
+        assert 0 <= number <= 31
+        return values[number % 4]
+
+    def word_at(at: int) -> int:
+        assert at % 4 == 0
+        place = (at - pc) % _TOP % max(len(words) & -4, 4)
+        return int.from_bytes(words[place : place + 4], "little")
+
+    word = word_at(pc)
+    found = accessed(word, pc, x)
+    assert found is None or len(found) <= 256
+    done = effect(word, pc, pstate, x)
+    assert done is None or (0 <= done.pc < _TOP and 0 <= done.value < _TOP)
+    daif_access(word)
+    takes_exception(word)
+    leads_to(word, pc, values[0], x)
+    if (sequence := exclusive_sequence(pc, word_at)) is not None:
+        is_retried(sequence, word_at)
+    within = range(pc, min(pc + 4 * len(words), _TOP - 4))
+    run = region(pc, within, word_at, 5)
+    assert run.inside <= {*within}
+    assert len(run.exits) <= 6
+
+
+@fuzz_target("monitor", 512)
+def monitor(data: bytes) -> None:
+    """Any line gives text or an error of one kind; none but ``reset`` changes the guest's RAM."""
+    machine = StillMachine()
+    debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
+    before = bytes(machine.ram)
+    thread = 1
+    for line in data.decode("utf-8", "surrogateescape").split("\n")[:16]:
+        with suppress(StubError):
+            shown = debugger.monitor(Command(thread, line, frozenset(), {}, Timing()))
+            assert isinstance(shown, str)
+            assert len(shown) <= 1 << 20
+        thread = 3 - thread
+        if debugger.running:  # quit
+            return
+    assert machine.ram == before
+
+
+_EXITS: Final = (SystemEventKind.SHUTDOWN, SystemEventKind.RESET, SystemEventKind.CRASH)
+
+
+def _exit(line: bytes) -> Exit:
+    source = Source(line[1:])
+    vcpu = source.below(2)
+    if line[:1] == b".":
+        return DebugExit(vcpu, ESR(source.number(4)), source.number(8))
+    kind = source.below(4)
+    return RunFailure(vcpu, "no reason") if kind == 3 else SystemEvent(vcpu, _EXITS[kind])
+
+
+def _play(script: Script) -> None:
+    machine = StillMachine()
+    debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
+    if script.lines[0][:1] != b"#":  # else comparators serve all breakpoints, while they last
+        debugger.breakpoints.preference = Preference.SOFTWARE
+    before = bytes(machine.ram)
+    session = Session(debugger)
+    sent = script.play(session, lambda line: machine.exit(_exit(line)), lambda wire: [wire])
+    assert session.over
+    check_replies(sent)
+    for _ in range(4):  # the session has left a guest that runs: it is parked, and goes on
+        if machine.modes and debugger.state.name != "ALONE":
+            machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
+            debugger.take_report()
+    written = any(word in data for data in script.lines for word in (b"M", b"X", b"G", b"P", b"~"))
+    if not written and b"reset" not in b"".join(script.lines):
+        assert machine.ram == before, "the guest's memory is not as it was"
+
+
+@fuzz_target("stub", 1024)
+def stub(data: bytes) -> None:
+    """The whole stub, any packets and exits: no exception, and no BRK is left behind."""
+    script = Script(data)
+    with mock.patch.object(operations, "_SECONDS", 60.0), no_logged_failure():
+        _play(script)
+
+
+_FIELDS: Final = (SCTLR, TCR)
+
+
+@fuzz_target("guest-memory", 512)
+def guest_memory(data: bytes) -> None:
+    """Reads, writes, breakpoints and the kernel locator with any tables; the rest of RAM stays."""
+    source = Source(data)
+    machine = StillMachine()
+    debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
+    rows = machine.system_registers
+    for _ in range(source.below(6)):
+        vcpu = machine.vcpus[source.below(2)]
+        vcpu.values[source.choice(rows).id] = source.number(8)
+    for _ in range(source.below(16)):
+        at = source.number(2) % (SIZE - 8)
+        machine.ram[at : at + 8] = source.number(8).to_bytes(8, "little")
+    while source:
+        _touch(debugger, machine, source)
+    debugger.release()
+
+
+def _touch(debugger: Debugger, machine: StillMachine, source: Source) -> None:
+    kind, thread = source.below(5), 1 + source.below(2)
+    gva = source.choice((TEXT, TABLES, BASE, 0x40_0000, 0)) + source.number(2)
+    length = 1 + source.number(2) % 0x2400
+    with only(MemoryFault, NotFound):
+        if kind == 0:
+            assert 0 < len(debugger.read_memory(thread, gva, length)) <= length
+        elif kind == 1:
+            debugger.write_memory(thread, gva, data := source.take(16) or b"\0")
+            assert len(data) <= 16
+        elif kind == 2:
+            assert debugger.relocation() is None or True
+        elif kind == 3:
+            render(debugger.memory.walk(thread - 1, gva))
+        else:
+            before = bytes(machine.ram)
+            assert debugger.read_memory(thread, gva, 8)
+            assert machine.ram == before

@@ -1,0 +1,141 @@
+"""Targets for what a client sends: frames, and a session over the fake target."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+from unittest import mock
+
+from gdbstub import rsp
+from gdbstub.agent import operations
+from gdbstub.protocol.packets import PacketCache
+from gdbstub.protocol.session import Session
+from gdbstub.target import Exited, Signal, Stopped, StopReason
+from tests.fuzz.source import Source
+from tests.fuzz.target import fuzz_target, no_logged_failure
+from tests.pure.able_target import AbleTarget
+
+#: Sizes of the largest packet: the real one, and two that short inputs exceed.
+_SIZES: Final = (rsp.PACKET_SIZE, 16, 64)
+
+
+def _events(chunks: Iterable[bytes]) -> list[rsp.Event]:
+    connection, found = rsp.Connection(), list[rsp.Event]()
+    for chunk in chunks:
+        found += connection.receive(chunk)
+        assert len(connection._buffer) <= rsp.PACKET_SIZE + 4
+    return found
+
+
+def cut(wire: bytes, lengths: Iterable[int]) -> Iterable[bytes]:
+    """Cut *wire* into pieces of *lengths*, and the rest."""
+    at = 0
+    for length in lengths:
+        yield wire[at : at + length]
+        at += length
+    yield wire[at:]
+
+
+@fuzz_target("framing", 512)
+def framing(data: bytes) -> None:
+    """The same events however bytes are cut; bounded memory; a packet survives its encoding."""
+    source = Source(data)
+    size, cuts = source.choice(_SIZES), [source.number() for _ in range(source.below(8))]
+    wire = source.rest()
+    with mock.patch.object(rsp, "PACKET_SIZE", size):
+        events = _events([wire])
+        assert events == _events(wire[at : at + 1] for at in range(len(wire)))
+        assert events == _events(cut(wire, cuts))
+        for event in events:
+            if isinstance(event, rsp.Packet):
+                assert len(event.data) <= size
+    for event in events:
+        if isinstance(event, rsp.Packet):
+            frame = rsp.encode(event.data)
+            assert not set(frame[1:-3]) & set(b"$#*")
+            assert _events([frame]) == [event]
+
+
+class Script:
+    """Script of a session, a line for each event; see ``tests/fuzz/corpus/session``.
+
+    ``$`` and a payload is a packet, ``~`` raw bytes, ``^`` is 0x03, ``>`` work on a long packet,
+    ``.`` and two bytes a stop, ``x`` the guest's end, and anything else the client's end.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self.lines = text.split(b"\n")[:64]
+
+    def play(
+        self,
+        session: Session,
+        stop: Callable[[bytes], None],
+        pieces: Callable[[bytes], Iterable[bytes]],
+    ) -> list[bytes]:
+        """Play it; return what was sent for each line. *pieces* cuts bytes, *stop* stops."""
+        sent = []
+        for line in self.lines:
+            kind, rest = line[:1], line[1:]
+            out: list[bytes] = []
+            if kind == b"$":
+                out += map(session.receive, pieces(rsp.encode(rest)))
+            elif kind == b"~":
+                out += map(session.receive, pieces(rest))
+            elif kind == b"^":
+                out.append(session.receive(b"\x03"))
+            elif kind == b">":
+                for _ in range(64):
+                    if session.busy:
+                        out += (session.keep_alive(), session.advance())
+            elif kind in (b".", b"x"):
+                stop(line)
+                out.append(session.target_stopped())
+            elif kind:
+                session.close()
+            sent.append(b"".join(out))
+        session.close()
+        return sent
+
+
+def check_replies(sent: Iterable[bytes]) -> None:
+    """Check that all that was sent is whole frames with right checksums, ``+`` and ``-``."""
+    for data in sent:
+        connection = rsp.Connection()
+        left = len(data)
+        for event in connection.receive(data):
+            if isinstance(event, rsp.Packet):
+                assert len(event.data) <= rsp.PACKET_SIZE
+            else:
+                assert event in (rsp.ControlByte.ACK, rsp.ControlByte.NAK), event
+                left -= 1
+        assert not connection.in_frame
+        assert left == 0 or b"$" in data
+
+
+_REASONS: Final = tuple(StopReason)
+
+
+def _run(script: Script, cache: int, pieces: Callable[[bytes], Iterable[bytes]]) -> object:
+    target = AbleTarget(lively=script.lines[0][:1] != b"#", file="/boot/vmlinux")
+    session = Session(target, cache=PacketCache(cache))
+
+    def stop(line: bytes) -> None:
+        source = Source(line[1:])
+        if target.running:
+            if line[:1] == b"x":
+                target.stop(Exited(source.number()))
+            else:
+                signal = source.choice((Signal.TRAP, Signal.INT))
+                target.stop(Stopped(1 + source.below(2), signal, source.choice(_REASONS)))
+
+    sent = script.play(session, stop, pieces)
+    assert session.over
+    check_replies(sent)
+    return sent, target.calls, target.inserted
+
+
+@fuzz_target("session", 1024)
+def session(data: bytes) -> None:
+    """No exception that is not foreseen; whole frames; all the same, cut or not, cached or not."""
+    script = Script(data)
+    with mock.patch.object(operations, "_SECONDS", 60.0), no_logged_failure():
+        whole = _run(script, 256, lambda wire: [wire])
+        assert whole == _run(script, 0, lambda wire: (wire[n : n + 1] for n in range(len(wire))))
