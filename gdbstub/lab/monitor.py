@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 from gdbstub.errors import LabError, excerpt
 
-#: Seconds that QEMU may take, also where it saves or loads a state: a thousand times its usual time.
+#: Seconds that QEMU may take, also where it saves or loads a state: many times its usual time.
 PATIENCE: Final = 60.0
 
 Result = TypeVar("Result")

@@ -30,13 +30,17 @@ def parse(line: str) -> bytes:
 
 def write(target: str, data: Iterable[bytes]) -> None:
     """Replace the inputs of *target*, the shortest first."""
-    lines = [f"{each!r}\n" for each in sorted(set(data), key=lambda each: (len(each), each))]
+    lines = [f"{each!r}\n" for each in _shortest_first(data)]
     (PLACE / f"{target}.txt").write_text("".join(lines))
+
+
+def _shortest_first(data: Iterable[bytes]) -> list[bytes]:
+    return sorted(set(data), key=lambda each: (len(each), each))
 
 
 def fewest(function: Callable[[bytes], None], data: Iterable[bytes]) -> list[bytes]:
     """Return the fewest of *data*, by and large, with which *function* executes the same jumps."""
-    reached = {each: _jumps(function, each) for each in sorted(set(data), key=len)}
+    reached = {each: _jumps(function, each) for each in _shortest_first(data)}
     left, chosen = set[_Jump]().union(*reached.values()), list[bytes]()
     while left:
         best = max(reached, key=lambda each: len(reached[each] & left))

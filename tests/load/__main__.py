@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.lab.host import VARIABLE
+from gdbstub.lab.opening import open_lab
 from gdbstub.machine import Machine
 from tests.contract.backends import BACKENDS, NATIVE_KVM, Backend
 from tests.load import runs

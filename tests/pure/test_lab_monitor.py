@@ -73,6 +73,13 @@ def test_a_table_with_figures_that_are_no_ports() -> None:
 def test_a_forward_that_is_not_in_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor, "command", lambda socket, line: "")
+    async def silent(_client: object, _line: str) -> str:
+        return ""
+
+    def converse(_socket: Path, work: Callable[[object], Coroutine[None, None, int]]) -> int:
+        return asyncio.run(work(None))
+
+    monkeypatch.setattr(monitor, "human", silent)
+    monkeypatch.setattr(monitor, "converse", converse)
     with pytest.raises(LabError, match=r"^cannot listen on 127\.0\.0\.1:0: QEMU lists no forward"):
         monitor.add(tmp_path, "127.0.0.1", 0, 22)
