@@ -27,6 +27,10 @@ ANY: Final = 0
 #: Work of a packet that takes long: a slice for each ``next``. It returns the payload.
 Work = Generator[None, None, bytes]
 
+#: Process id of the guest for clients that name processes. It is larger than any pid of Linux
+#: (PID_MAX_LIMIT): for a core file GDB reads /proc/PID/smaps of its own machine.
+GUEST: Final = (4 << 20) + 1
+
 #: Outcome of a packet: a payload (empty: not supported) or several, a resume, work to do, or
 #: None where the packet has no reply.
 Reply = bytes | tuple[bytes, ...] | Resume | Work | None
@@ -100,6 +104,8 @@ class ClientState:
         self.state = SessionState.IDLE
         #: Features that the client announced in ``qSupported``, without the ``+``.
         self.features: frozenset[bytes] = frozenset()
+        #: Process id in thread ids (GDB manual, E.2 "thread-id syntax"); 0: they have none.
+        self.process = 0
         #: False after ``QStartNoAckMode``.
         self.acks = True
         #: True after ``!``: the session goes on when the guest has ended or was detached.
@@ -205,6 +211,10 @@ class ClientState:
         timing.count += 1
         self.last = timing
         return timing
+
+    def spell(self, thread: int) -> bytes:
+        """Encode the id of a thread as this client writes it."""
+        return b"p%x.%x" % (self.process, thread) if self.process else b"%x" % thread
 
     def thread(self, thread_id: int) -> int:
         """Return the id of one thread that exists; ``ANY`` stands for the current thread.

@@ -3,9 +3,13 @@
 None of them touches the guest.
 """
 
+from typing import Final
+
 from gdbstub.capabilities import Relocatable, relocatable
-from gdbstub.protocol.packets.client_state import ClientState
+from gdbstub.protocol.packets.client_state import GUEST, ClientState
 from gdbstub.protocol.packets.registry import offered, packet
+
+_NAMES_PROCESSES: Final = frozenset((b"multiprocess", b"memory-tagging"))
 
 
 @packet("qSupported", "[:features]", idle=True)
@@ -14,10 +18,17 @@ def supported(client: ClientState, features: bytes | None) -> bytes:
 
     Ours follow from the packets that are registered and from the target's capabilities. If a client
     sends the packet again, its last features count.
+
+    GDB from 12 on gets process ids where it finds the OS ABI itself: without them, ``record full``
+    ends a GDB before 18.
     """
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
     ours = dict.fromkeys(offered(client.target))
+    named = not client.architecture.osabi and _NAMES_PROCESSES <= client.features
+    client.process = GUEST if named else 0
+    if named:
+        ours[b"multiprocess+"] = None
     if b"memory-tagging" in client.features and b"error-message" not in client.features:
         # GDB before 16 knows tags of Linux processes only, and ends at an x/xm of anything else.
         ours.pop(b"memory-tagging+", None)

@@ -25,7 +25,8 @@ def stop_reply(client: ClientState, report: Report) -> bytes:
     """
     if isinstance(report, Exited):
         client.exit()
-        return b"W%02x" % (report.status & 0xFF)
+        status = b"W%02x" % (report.status & 0xFF)
+        return status + b";process:%x" % client.process if client.process else status
     # A client takes the thread of a stop reply for selected.
     client.general = report.thread
     return _spell(client, report, _threads(client) if client.lldb else b"")
@@ -40,8 +41,8 @@ def _spell(client: ClientState, report: Stopped, threads: bytes = b"") -> bytes:
     why = b"" if report.stop is StopReason.PLAIN else _why(client, report)
     more = b"".join(_lldb_keys(client, report)) if client.lldb else b""
     values = client.expedited.spell(registers(client, report.thread))
-    return b"T%02xthread:%x;%b%b%b%b" % (
-        *(report.signal, report.thread),
+    return b"T%02xthread:%b;%b%b%b%b" % (
+        *(report.signal, client.spell(report.thread)),
         *(why, threads, more, values),
     )
 
