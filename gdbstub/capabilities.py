@@ -96,6 +96,46 @@ def physical_memory(target: Target) -> PhysicalMemory | None:
     return None
 
 
+class Region(NamedTuple):
+    """Range of virtual addresses with the same ``permissions``, of ``rwx``; a hole has none."""
+
+    start: int
+    size: int
+    permissions: str = ""
+
+
+class MemoryMapping(Capability):
+    """A target that knows which addresses are mapped."""
+
+    @abstractmethod
+    def region(self, thread: int, gva: int) -> Region:
+        """Return the mapped range or the hole that has *gva*, as *thread* sees memory now.
+
+        It may be a part of a larger one.
+        """
+
+
+def memory_mapping(target: Target) -> MemoryMapping | None:
+    """Return *target* if it knows which addresses are mapped."""
+    if isinstance(target, MemoryMapping) and target.offers(MemoryMapping):
+        return target
+    return None
+
+
+class InterruptsInSteps(Capability):
+    """A target whose steps may or may not let interrupts in."""
+
+    #: True: a step may end at an interrupt's vector.
+    step_irqs: bool
+
+
+def interrupts_in_steps(target: Target) -> InterruptsInSteps | None:
+    """Return *target* if it can choose that."""
+    if isinstance(target, InterruptsInSteps) and target.offers(InterruptsInSteps):
+        return target
+    return None
+
+
 class Restartable(Capability):
     """A target that can start its guest over."""
 

@@ -119,8 +119,13 @@ class KvmMachine:
         ram = self.ram
         tags = KvmTags(self.port, self.vm, ram.base, ram.size) if self.features.mte else None
         return Capabilities(
-            reset=self, time=self, tags=tags, comparison=ram, about=self, counts=self
+            reset=self, time=self, tags=tags, comparison=ram, about=self, counts=self, layout=self
         )
+
+    @property
+    def ram_ranges(self) -> Sequence[range]:
+        """The one range of RAM (``RamLayout``)."""
+        return (range(self.ram.base, self.ram.base + self.ram.size),)
 
     @property
     def about(self) -> Mapping[str, str]:

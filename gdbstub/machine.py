@@ -340,6 +340,15 @@ class Described(Protocol):
         ...
 
 
+class RamLayout(Protocol):
+    """A machine that can say where its RAM is."""
+
+    @property
+    def ram_ranges(self) -> Sequence[range]:
+        """The physical addresses of RAM, ascending; adjacent ranges are one."""
+        ...
+
+
 class Counted(Protocol):
     """A machine that counts its events."""
 
@@ -361,6 +370,7 @@ class Capabilities(NamedTuple):
     comparison: RamComparison | None = None
     about: Described | None = None
     counts: Counted | None = None
+    layout: RamLayout | None = None
 
 
 def resettable(machine: Machine) -> Resettable | None:
@@ -386,3 +396,8 @@ def described(machine: Machine) -> Described | None:
 def counted(machine: Machine) -> Counted | None:
     """Return the counters of *machine*, if it offers any."""
     return machine.capabilities.counts
+
+
+def ram_layout(machine: Machine) -> RamLayout | None:
+    """Return the RAM layout of *machine*, if it offers one."""
+    return machine.capabilities.layout

@@ -5,6 +5,7 @@ No protocol is spoken and no vCPU is driven here. ``run_control`` resumes and st
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from gdbstub.aarch64.architecture import AARCH64
@@ -16,8 +17,11 @@ from gdbstub.capabilities import (
     Capability,
     Command,
     HasExecFile,
+    InterruptsInSteps,
+    MemoryMapping,
     Monitor,
     PhysicalMemory,
+    Region,
     Relocatable,
     Relocation,
     Restartable,
@@ -26,12 +30,13 @@ from gdbstub.capabilities import (
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.observer import NoProgram, Observer, Program
+from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
 from gdbstub.errors import NoSuchThread, PacketError
-from gdbstub.machine import Machine, Power, Vcpu, ram_tags, resettable
+from gdbstub.machine import Machine, Power, Vcpu, ram_layout, ram_tags, resettable
 from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
@@ -40,6 +45,8 @@ _READS = 256
 
 class Debugger(
     PhysicalMemory,
+    MemoryMapping,
+    InterruptsInSteps,
     Restartable,
     TaggedTarget,
     BreakpointConditions,
@@ -187,6 +194,12 @@ class Debugger(
     def write_physical(self, ipa: int, data: bytes) -> None:
         """Write RAM (``PhysicalMemory``)."""
         self.memory.write_physical(ipa, data)
+
+    def region(self, thread: int, gva: int) -> Region:
+        """Return the mapped range or the hole that has *gva* (``MemoryMapping``)."""
+        index, layout = self._index(thread), ram_layout(self.machine)
+        ram = layout.ram_ranges if layout else ()
+        return region(partial(self.memory.walk, index), gva, ram)
 
     @property
     def tags(self) -> VirtualTags | None:

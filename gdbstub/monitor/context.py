@@ -65,8 +65,9 @@ class CommandContext:
             InputError: there is none.
         """
         wanted = _ALIASES.get(name.lower(), name.lower())
+        # QEMU leaves the level off its registers of EL1: VBAR.
         for row in self.debugger.registers:
-            if row.name.lower() == wanted:
+            if row.name.lower() in (wanted, f"{wanted}_el1"):
                 return self.read((row,))[0]
         raise InputError(f"there is no register ${name}")
 

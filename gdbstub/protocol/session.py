@@ -10,7 +10,7 @@ from typing import Final
 
 from gdbstub import rsp
 from gdbstub.capabilities import BreakpointConditions, breakpoint_conditions
-from gdbstub.errors import Cancelled, MachineError, PacketError, StubError, reply_for
+from gdbstub.errors import Cancelled, MachineError, PacketError, StubError
 from gdbstub.protocol.packets import (
     ClientState,
     PacketCache,
@@ -372,7 +372,7 @@ class Session:
         if not isinstance(error, StubError):
             _log.error("a packet's handler failed", exc_info=error)
             error = MachineError("internal error in the stub; its log says more")
-        return reply_for(error, textual=b"error-message" in self._client.features)
+        return self._client.error_reply(error)
 
     def _send(self, replies: Iterable[bytes], out: list[bytes]) -> None:
         out.extend(map(self._connection.send, replies))

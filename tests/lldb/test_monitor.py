@@ -24,6 +24,11 @@ TYPED = {
     "time": ("time free", r"\(time free\)\.$"),
     "stats": ("stats", r"(?s)^qRcmd, +\d+ +\d.*^caches +hits +misses\n.*^registers +\d+ +\d+$"),
     "kaslr": ("kaslr", r"^Cannot locate the kernel\.$"),
+    "xp": ("xp/2xw 0x40000000", r"^0000000040000000: 0x\w{8} 0x\w{8}$"),
+    "gva2gpa": ("gva2gpa $pc", r"^gpa: 0x400000\w\w$"),
+    "info version": ("info version", r"^kvm-gdbstub \d"),
+    "info mtree": ("info mtree", r"^  0{8}40000000-\w{16} \(prio 0, ram\): ram$"),
+    "info registers": ("info registers -a", r"^CPU#0\n PC=0{8}400000\w\w X00="),
     "reset": ("reset", r"^The guest is at its first instruction again\.$"),
     "quit": ("quit", r"^The guest has ended\.$"),
 }

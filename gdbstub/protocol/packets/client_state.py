@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from gdbstub.capabilities import PhysicalMemory, Timing
-from gdbstub.errors import NoSuchThread
+from gdbstub.errors import NoSuchThread, StubError, reply_for
 from gdbstub.protocol.packets.expedited import Expedited, general_registers
 from gdbstub.protocol.states import (
     ATTACHED,
@@ -118,6 +118,8 @@ class ClientState:
         self.raw_upload = False
         #: True if stop replies carry LLDB's keys, because the client asked for them.
         self.lldb = False
+        #: True after ``QEnableErrorStrings``: errors carry their text as LLDB reads it.
+        self.error_strings = False
         #: The last resume; empty at first.
         self.last_resume = Resume({})
         #: Timings of the client's packets by name; unknown packets have an empty one.
@@ -211,6 +213,11 @@ class ClientState:
         timing.count += 1
         self.last = timing
         return timing
+
+    def error_reply(self, error: StubError) -> bytes:
+        """Encode *error* in the most telling form that this client reads."""
+        textual = b"error-message" in self.features
+        return reply_for(error, textual=textual, strings=self.error_strings)
 
     def spell(self, thread: int) -> bytes:
         """Encode the id of a thread as this client writes it."""

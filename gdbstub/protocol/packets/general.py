@@ -53,11 +53,11 @@ def offsets(client: ClientState, program: Relocatable) -> bytes:
     """``qOffsets``: tell the distance of the program from its link address (GDB manual, E.4).
 
     GDB is told the place of the first segment, by which it moves the whole program; told offsets of
-    sections, it would not move all of them. LLDB takes any value for the distance. A distance of 0
-    is told to either as such: another program that a client has loaded then stays where it is.
+    sections, it would not move all of them. LLDB takes any value for the distance. Where nothing
+    has moved, the reply is empty: by that gef tells a whole machine from a program.
     """
-    if (place := program.relocation()) is None:
+    if (place := program.relocation()) is None or not place.offset:
         return b""
-    if client.lldb or not place.offset:
+    if client.lldb:
         return b"Text=%x;Data=%x;Bss=%x" % (3 * (place.offset,))
     return b"TextSeg=%x" % (place.start + place.offset)

@@ -50,7 +50,10 @@ def _spell(client: ClientState, report: Stopped, threads: bytes = b"") -> bytes:
 def _why(client: ClientState, report: Stopped) -> bytes:
     key = _KEYS[report.stop]
     if report.stop in _WATCHES:
-        return b"%b:%x;" % (key, report.gva)
+        also = report.also if b"multi-wp-addr" in client.features else ()
+        return b"".join(
+            b"%b:%x;" % pair for pair in ((key, report.gva), *((_KEYS[r], gva) for r, gva in also))
+        )
     return key + b":;" if report.stop in _BREAKS and key in client.features else b""
 
 
