@@ -125,8 +125,14 @@ def memory_mapping(target: Target) -> MemoryMapping | None:
 class InterruptsInSteps(Capability):
     """A target whose steps may or may not let interrupts in."""
 
-    #: True: a step may end at an interrupt's vector.
-    step_irqs: bool
+    @property
+    @abstractmethod
+    def step_irqs(self) -> bool:
+        """True: a step may end at an interrupt's vector. It can be set."""
+
+    @step_irqs.setter
+    @abstractmethod
+    def step_irqs(self, wanted: bool) -> None: ...
 
 
 def interrupts_in_steps(target: Target) -> InterruptsInSteps | None:

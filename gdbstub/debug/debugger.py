@@ -60,6 +60,8 @@ class Debugger(
     """
 
     architecture = AARCH64
+    #: Let a step end at an interrupt's vector, as KVM's steps do.
+    step_irqs = False
 
     def __init__(self, machine: Machine, *, caches: Caches | None = None) -> None:
         """Debug *machine*. ``Caches(enabled=False)`` makes the same debugger without caches."""
@@ -72,8 +74,6 @@ class Debugger(
         self.program: Program = NoProgram()
         #: Objects that follow what this debugger does.
         self.observers: list[Observer] = []
-        #: Let a step end at an interrupt's vector, as KVM's steps do.
-        self.step_irqs = False
         self.machine: Final = machine
         self.caches: Final = caches or Caches()
         self.breakpoints: Final = Breakpoints(machine, self.caches)

@@ -62,7 +62,12 @@ def test_what_is_not_understood_is_said(lldb_client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("packet", "reply"),
-    [("qC", "QC1"), ("qqemu.PhyMemMode", "0"), ("m40000000,0", "E16"), ("nonsense", "")],
+    [
+        ("qC", "QC1"),
+        ("qqemu.PhyMemMode", "0"),
+        ("m40000000,0", "E16;" + b"a read of no bytes".hex()),
+        ("nonsense", ""),
+    ],
 )
 def test_a_packet_typed_by_hand(lldb_client: Client, packet: str, reply: str) -> None:
     (told,) = answers(lldb_client, f"send {packet}")
