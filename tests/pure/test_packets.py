@@ -14,8 +14,8 @@ def test_what_gdb_13_says_first() -> None:
         """
         <- $qSupported:multiprocess+;swbreak+;hwbreak+;qRelocInsn+;xmlRegisters=i386
         -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;binary-upload+;vContSupported+;
-         MultiMemRead+;jMultiBreakpoint+
+         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
+         jMultiBreakpoint+;binary-upload+;vContSupported+
         <- $vMustReplyEmpty
         -> $
         <- $!
@@ -43,8 +43,8 @@ def test_what_gdb_13_says_first() -> None:
         -> $vCont;c;C;s;S;t;r
         <- $qSupported
         -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;binary-upload+;vContSupported+;
-         MultiMemRead+;jMultiBreakpoint+
+         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
+         jMultiBreakpoint+;binary-upload+;vContSupported+
         """
     )
 
@@ -252,8 +252,8 @@ def test_an_older_lldb_wants_raw_uploads() -> None:
         """
         <- $qSupported:binary-upload+
         -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;binary-upload+;vContSupported+;
-         MultiMemRead+;jMultiBreakpoint+
+         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
+         jMultiBreakpoint+;binary-upload+;vContSupported+
         <- $x0,0
         -> $b
         """
