@@ -79,10 +79,14 @@ class LinkedKernel(NamedTuple):
 
 
 class GuestProgram(NamedTuple):
-    """The file with the guest's symbols: its absolute path, and the kernel in it, if any."""
+    """The file with the guest's symbols: its absolute path, and the kernel in it, if any.
+
+    ``expected`` is where the kernel goes at each boot, if that is known beforehand.
+    """
 
     file: str = ""
     kernel: LinkedKernel | None = None
+    expected: Relocation | None = None
 
     def to_text(self) -> str:
         """Serialise the program as one line of text."""
@@ -123,6 +127,7 @@ def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKern
     pieces = [(segment.vaddr, bytes(segment.data)) for segment in file.segments]
     for gva, data in (*pieces, (start, image)):
         for at, banner in _banners(data):
+            _check_banner(banner, image, name)
             return LinkedKernel(
                 start=start,
                 vectors=tuple(_vectors(found)),
@@ -131,6 +136,19 @@ def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKern
                 start_kernel=found[_START] - start + ipa,
             )
     raise InputError(f"{name}: has no Linux banner; expected a vmlinux")
+
+
+def _check_banner(banner: bytes, image: bytes, name: str) -> None:
+    """Check that *image* has the *banner* of the symbols.
+
+    Raises:
+        InputError: it has another one.
+    """
+    if banner in image:
+        return
+    other = next((text for _, text in _banners(image)), b"no banner")
+    ours, theirs = (text.decode("ascii", "replace").strip() for text in (banner, other))
+    raise InputError(f"{name}: is of another kernel than the guest: {ours}; the guest: {theirs}")
 
 
 def _vectors(symbols: Mapping[str, int]) -> Iterator[int]:
