@@ -13,6 +13,7 @@ from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.linux.locator import KernelLocator
+from gdbstub.linux.memory import LinuxKernel
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
@@ -29,6 +30,7 @@ class CommandContext:
     debugger: Debugger
     history: BreakpointHistory
     locator: KernelLocator
+    kernel: LinuxKernel
 
     @property
     def machine(self) -> Machine:

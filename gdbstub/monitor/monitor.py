@@ -3,6 +3,8 @@
 ``table`` parses what was typed; ``commands`` has the commands.
 """
 
+from typing import TYPE_CHECKING
+
 from gdbstub.aarch64.registers import PC
 from gdbstub.capabilities import Command
 from gdbstub.debug.debugger import Debugger
@@ -13,6 +15,9 @@ from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.target import BreakpointKind, Stopped, StopReason
+
+if TYPE_CHECKING:
+    from gdbstub.linux.memory import LinuxKernel
 
 
 def monitored_debugger(machine: Machine, program: GuestProgram = NO_PROGRAM) -> Debugger:
@@ -35,6 +40,7 @@ class CommandMonitor(Observer):
         """Begin with an empty history."""
         self._debugger = debugger
         self._history = BreakpointHistory()
+        self._kernel: LinuxKernel | None = None
         self.locator = KernelLocator(program, debugger.machine, debugger.memory)
 
     def execute(self, command: Command) -> str:
@@ -48,7 +54,11 @@ class CommandMonitor(Observer):
 
         if not 0 < command.thread <= len(self._debugger.machine.vcpus):
             raise NoSuchThread(f"there is no thread {command.thread}")
-        context = CommandContext(command, self._debugger, self._history, self.locator)
+        if self._kernel is None:
+            from gdbstub.linux.memory import LinuxKernel
+
+            self._kernel = LinuxKernel(self._debugger.machine, self._debugger.memory)
+        context = CommandContext(command, self._debugger, self._history, self.locator, self._kernel)
         return COMMANDS.execute(context, command.line)
 
     def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
