@@ -219,6 +219,7 @@ def read_settings(
             script=script,
             timeout=timeout,
             hint=not (inner or script or isinstance(where, Stdio)),
+            inner=inner,
         ),
         program=GuestProgram.from_text(program) if program else read_program(symbols, loaded),
         console=console,

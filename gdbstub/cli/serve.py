@@ -39,6 +39,8 @@ class ServeSettings(NamedTuple):
     timeout: float | None = None
     #: True: print the command that attaches a client.
     hint: bool = True
+    #: True in a lab, for a client outside.
+    inner: bool = False
 
 
 class Console(NamedTuple):
@@ -83,7 +85,7 @@ async def serve(
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
-    debugger = monitored_debugger(machine, program)
+    debugger = monitored_debugger(machine, program, inner=settings.inner)
     if console is not None:
         # A client may leave at once, and end the program that reads the console.
         debugger.at_end = console.flush

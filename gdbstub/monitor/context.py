@@ -3,7 +3,8 @@
 The commands are in this package's other files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,9 @@ from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
 
+#: Opens a new file by its plain name; what is entered writes to it.
+NewFile = Callable[[str], AbstractContextManager[Callable[[bytes], object]]]
+
 #: Register names of people and clients that the rows do not have.
 _ALIASES: Final = {"lr": "x30", "fp": "x29"}
 
@@ -31,6 +35,7 @@ class CommandContext:
     history: BreakpointHistory
     locator: KernelLocator
     kernel: LinuxKernel
+    new_file: NewFile
 
     @property
     def machine(self) -> Machine:

@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from gdbstub.linux.memory import LinuxKernel
 
 
-def monitored_debugger(machine: Machine, program: GuestProgram = NO_PROGRAM) -> Debugger:
-    """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*."""
+def monitored_debugger(
+    machine: Machine, program: GuestProgram = NO_PROGRAM, *, inner: bool = False
+) -> Debugger:
+    """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*.
+
+    *inner* is True in a lab: files that commands write are handed out.
+    """
     debugger = Debugger(machine)
-    monitor = CommandMonitor(debugger, program)
+    monitor = CommandMonitor(debugger, program, inner=inner)
     debugger.commands = monitor.execute
     debugger.program = monitor.locator
     debugger.observers.append(monitor)
@@ -36,9 +41,10 @@ class CommandMonitor(Observer):
     It observes the debugger for the history of breakpoints that ``break list`` shows.
     """
 
-    def __init__(self, debugger: Debugger, program: GuestProgram) -> None:
-        """Begin with an empty history."""
+    def __init__(self, debugger: Debugger, program: GuestProgram, *, inner: bool = False) -> None:
+        """Begin with an empty history; *inner* is True in a lab, whose files are handed out."""
         self._debugger = debugger
+        self._inner = inner
         self._history = BreakpointHistory()
         self._kernel: LinuxKernel | None = None
         self.locator = KernelLocator(program, debugger.machine, debugger.memory)
@@ -50,6 +56,9 @@ class CommandMonitor(Observer):
             StubError: it cannot be done.
         """
         # Not at the top: every start would wait for what few sessions use.
+        from pathlib import Path
+
+        from gdbstub.linux.core_file import handed_out, new_file
         from gdbstub.monitor.commands import COMMANDS, CommandContext
 
         if not 0 < command.thread <= len(self._debugger.machine.vcpus):
@@ -58,7 +67,14 @@ class CommandMonitor(Observer):
             from gdbstub.linux.memory import LinuxKernel
 
             self._kernel = LinuxKernel(self._debugger.machine, self._debugger.memory)
-        context = CommandContext(command, self._debugger, self._history, self.locator, self._kernel)
+        context = CommandContext(
+            command,
+            self._debugger,
+            self._history,
+            self.locator,
+            self._kernel,
+            handed_out if self._inner else lambda name: new_file(Path(name)),
+        )
         return COMMANDS.execute(context, command.line)
 
     def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:

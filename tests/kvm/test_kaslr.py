@@ -49,7 +49,7 @@ def test_lldb_is_told_too(vmlinux: Path) -> None:
     with Stub("--append", COMMAND_LINE, "--kaslr-seed", SEED) as stub:
         said = lldb(
             stub.remote, vmlinux,
-            "breakpoint set --name start_kernel", "continue", "bt", "process kill",
+            "breakpoint set --name start_kernel", "continue", "bt", "detach",
             timeout=BOUND,
         )  # fmt: skip
     assert "vmlinux`start_kernel" in said, said
