@@ -271,9 +271,7 @@ class Machine(Protocol):
         ...
 
 
-# What a machine may offer besides. A client is told only of what its machine offers.
-
-
+# What a machine may offer besides.
 class Resettable(Protocol):
     """A machine that can start its guest over."""
 
@@ -345,7 +343,7 @@ class RamLayout(Protocol):
 
     @property
     def ram_ranges(self) -> Sequence[range]:
-        """The physical addresses of RAM, ascending; adjacent ranges are one."""
+        """Physical addresses of RAM, ascending; adjacent ranges are one."""
         ...
 
 

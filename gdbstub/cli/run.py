@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from gdbstub.capabilities import Relocation
 from gdbstub.cli.serve import (
     Console,
     ServeSettings,
@@ -131,7 +132,11 @@ async def _rehearsed(
 ) -> GuestProgram:
     """Return the program with the place where its kernel will go, if it may choose one."""
     program, command_line = settings.program, settings.guest.append
-    if program.kernel is None or settings.serve.free_run or not may_move(command_line):
+    if program.kernel is None:
+        return program
+    if not may_move(command_line):
+        return program._replace(expected=Relocation(program.kernel.start, 0))
+    if settings.serve.free_run and not settings.serve.stop_on:
         return program
     loop = asyncio.get_running_loop()
     over: asyncio.Future[int] = loop.create_future()

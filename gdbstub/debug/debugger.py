@@ -29,7 +29,7 @@ from gdbstub.capabilities import (
 )
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.observer import NoProgram, Observer, Program
+from gdbstub.debug.observer import NoProgram, Observer, Program, StopPoints
 from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_control import RunControl
@@ -72,6 +72,10 @@ class Debugger(
         self.commands: Callable[[Command], str] | None = None
         #: Facts about the guest's program.
         self.program: Program = NoProgram()
+        #: Places at which the stub itself stops the guest; None: it has none.
+        self.stop_points: StopPoints | None = None
+        #: Addresses of the breakpoints that a client has requested.
+        self.asked_for: set[int] = set()
         #: Objects that follow what this debugger does.
         self.observers: list[Observer] = []
         self.machine: Final = machine
@@ -212,12 +216,15 @@ class Debugger(
     def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
         self.breakpoints.insert(self._index(thread), kind, gva, length)
+        if kind <= BreakpointKind.HARDWARE:
+            self.asked_for.add(gva)
         for observer in self.observers:
             observer.inserted(kind, gva, length)
 
     def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove what the same arguments inserted."""
         self.breakpoints.remove(kind, gva, length)
+        self.asked_for.discard(gva)
         for observer in self.observers:
             observer.removed(kind, gva, length)
 
@@ -258,11 +265,13 @@ class Debugger(
         return self._control.report
 
     def detach(self) -> None:
-        """Leave nothing of ours in the guest and let it run."""
+        """Leave nothing of a client's in the guest and let it run."""
+        self.asked_for.clear()
         self._control.detach()
 
     def release(self) -> None:
         """Leave nothing of ours in the guest; a halted one stays halted."""
+        self.asked_for.clear()
         self._control.release()
 
     def reset(self) -> None:

@@ -16,6 +16,7 @@ from gdbstub.linux.vmcoreinfo import VmcoreInfo
 from gdbstub.machine import Machine, Power, Vcpu, ram_layout
 
 _POINTER = struct.Struct("<Q")
+_VA_BITS = range(36, 53)
 
 
 class LinuxKernel:
@@ -85,8 +86,13 @@ class LinuxKernel:
         regime: Regime = regime_of(vcpu, PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)])
         regime = regime._replace(ttbr1=tables % (1 << 48))
         ram = self.machine.read_memory
+        linear = self._linear_map(info)
 
         def read(gva: int, length: int) -> bytes:
+            # The tables say the same of the linear map, and take longer.
+            for area, ipa in linear:
+                if area.start <= gva and gva + length <= area.stop:
+                    return self.read_physical(ipa + gva - area.start, length)
             data = b""
             for part in pieces(regime, gva % (1 << 64), length, ram) if length else ():
                 wanted = min(part.size, length - len(data))
@@ -98,6 +104,20 @@ class LinuxKernel:
             return data
 
         return read
+
+    def _linear_map(self, info: VmcoreInfo) -> list[tuple[range, int]]:
+        """Return the addresses of RAM in the kernel's linear map, each with its physical one."""
+        try:
+            bits, start = info.number("NUMBER", "VA_BITS"), info.number("NUMBER", "PHYS_OFFSET")
+        except NotFound:
+            return []
+        if bits not in _VA_BITS:
+            return []
+        found = []
+        for each in self.ram:
+            gva = (1 << 64) - (1 << bits) + each.start - start
+            found.append((range(gva, gva + len(each)), each.start))
+        return found
 
 
 def in_kernel(vcpu: Vcpu) -> bool:

@@ -15,6 +15,7 @@ from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.linux.memory import LinuxKernel
+from gdbstub.linux.tasks import Tasks
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
@@ -36,6 +37,15 @@ class CommandContext:
     locator: KernelLocator
     kernel: LinuxKernel
     new_file: NewFile
+
+    @property
+    def tasks(self) -> Tasks:
+        """The processes of a Linux guest.
+
+        Raises:
+            NotFound: it is not there yet, or its kernel has no BTF.
+        """
+        return Tasks(self.kernel)
 
     @property
     def machine(self) -> Machine:

@@ -49,9 +49,14 @@ def test_no_file_is_overwritten_and_half_a_file_is_removed(tmp_path: Path) -> No
     with pytest.raises(InputError, match="core: File exists"), new_file(path):
         pass
     assert path.read_bytes() == b"mine"
-    with pytest.raises(KeyError), new_file(tmp_path / "half") as write:
-        write(b"half")
-        raise KeyError
+
+    def fail() -> None:
+        with new_file(tmp_path / "half") as write:
+            write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert not (tmp_path / "half").exists()
 
 
