@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gdbstub.agent import Clauses
     from gdbstub.architecture import Architecture, Register
     from gdbstub.capabilities import (
+        AddressBits,
         BreakpointConditions,
         Capability,
         Command,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         MemoryMapping,
         MemoryTags,
         Monitor,
+        OsTable,
+        OsTables,
         PhysicalMemory,
         Region,
         Relocatable,
@@ -64,6 +67,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "AddressBits",
     "Architecture",
     "BreakpointConditions",
     "BreakpointKind",
@@ -85,6 +89,8 @@ __all__ = [
     "NoSlot",
     "NoSuchRegister",
     "NoSuchThread",
+    "OsTable",
+    "OsTables",
     "PhysicalMemory",
     "Range",
     "Recorder",

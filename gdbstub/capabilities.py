@@ -5,7 +5,7 @@ each capability there is one function that returns the target as having it, or N
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from gdbstub.agent import Clauses
@@ -122,6 +122,24 @@ def memory_mapping(target: Target) -> MemoryMapping | None:
     return None
 
 
+class AddressBits(Capability):
+    """A target whose pointers may have other bits than those of an address, as signed ones do."""
+
+    @abstractmethod
+    def address_bits(self, thread: int) -> tuple[int, int] | None:
+        """Return the sizes in bits of addresses in the lower and the upper half, for *thread* now.
+
+        None while it has no such halves.
+        """
+
+
+def address_bits(target: Target) -> AddressBits | None:
+    """Return *target* if it knows the size of its addresses."""
+    if isinstance(target, AddressBits) and target.offers(AddressBits):
+        return target
+    return None
+
+
 class InterruptsInSteps(Capability):
     """A target whose steps may or may not let interrupts in."""
 
@@ -221,6 +239,34 @@ def breakpoint_conditions(target: Target) -> BreakpointConditions | None:
         if isinstance(target, BreakpointConditions) and target.offers(BreakpointConditions)
         else None
     )
+
+
+class OsTable(NamedTuple):
+    """One table of GDB's ``info os NAME``; ``title`` is for a client that has a menu of them.
+
+    ``rows`` makes the rows now: texts by the names of their columns, the same ones in every row.
+    """
+
+    name: str
+    title: str
+    description: str
+    rows: Callable[[], Iterable[Mapping[str, str]]]
+
+
+class OsTables(Capability):
+    """A target that knows the operating system that runs on it."""
+
+    @property
+    @abstractmethod
+    def os_tables(self) -> Sequence[OsTable]:
+        """Its tables."""
+
+
+def os_tables(target: Target) -> OsTables | None:
+    """Return *target* if it knows its operating system."""
+    if isinstance(target, OsTables) and target.offers(OsTables):
+        return target
+    return None
 
 
 class HasExecFile(Capability):

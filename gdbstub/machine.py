@@ -271,7 +271,6 @@ class Machine(Protocol):
         ...
 
 
-# What a machine may offer besides.
 class Resettable(Protocol):
     """A machine that can start its guest over."""
 

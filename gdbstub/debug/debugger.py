@@ -13,6 +13,7 @@ from gdbstub.aarch64.registers import GENERAL, PC
 from gdbstub.agent import Clauses
 from gdbstub.architecture import Register
 from gdbstub.capabilities import (
+    AddressBits,
     BreakpointConditions,
     Capability,
     Command,
@@ -20,6 +21,8 @@ from gdbstub.capabilities import (
     InterruptsInSteps,
     MemoryMapping,
     Monitor,
+    OsTable,
+    OsTables,
     PhysicalMemory,
     Region,
     Relocatable,
@@ -45,6 +48,8 @@ _READS = 256
 
 class Debugger(
     PhysicalMemory,
+    OsTables,
+    AddressBits,
     MemoryMapping,
     InterruptsInSteps,
     Restartable,
@@ -62,6 +67,8 @@ class Debugger(
     architecture = AARCH64
     #: Let a step end at an interrupt's vector, as KVM's steps do.
     step_irqs = False
+    #: Tables for ``info os``.
+    os_tables: Sequence[OsTable] = ()
 
     def __init__(self, machine: Machine, *, caches: Caches | None = None) -> None:
         """Debug *machine*. ``Caches(enabled=False)`` makes the same debugger without caches."""
@@ -204,6 +211,13 @@ class Debugger(
         index, layout = self._index(thread), ram_layout(self.machine)
         ram = layout.ram_ranges if layout else ()
         return region(partial(self.memory.walk, index), gva, ram)
+
+    def address_bits(self, thread: int) -> tuple[int, int] | None:
+        """Return the sizes of addresses by TCR_EL1; None with the MMU off (``AddressBits``)."""
+        regime = self.memory.regime(self._index(thread))
+        if not regime.sctlr.M:
+            return None
+        return 64 - regime.tcr.T0SZ, 64 - regime.tcr.T1SZ
 
     @property
     def tags(self) -> VirtualTags | None:

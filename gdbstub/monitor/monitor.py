@@ -3,10 +3,11 @@
 ``table`` parses what was typed; ``commands`` has the commands.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.capabilities import Command
+from gdbstub.capabilities import Command, OsTable
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import Observer
 from gdbstub.errors import NoSuchThread
@@ -30,6 +31,9 @@ def monitored_debugger(
     debugger = Debugger(machine)
     monitor = CommandMonitor(debugger, program, inner=inner)
     debugger.commands = monitor.execute
+    debugger.os_tables = (
+        OsTable("tasks", "Tasks", "Listing of the processes of a Linux guest", monitor.tasks),
+    )
     debugger.program = monitor.locator
     debugger.observers.append(monitor)
     return debugger
@@ -63,10 +67,6 @@ class CommandMonitor(Observer):
 
         if not 0 < command.thread <= len(self._debugger.machine.vcpus):
             raise NoSuchThread(f"there is no thread {command.thread}")
-        if self._kernel is None:
-            from gdbstub.linux.memory import LinuxKernel
-
-            self._kernel = LinuxKernel(self._debugger.machine, self._debugger.memory)
         context = CommandContext(
             command,
             self._debugger,
@@ -76,6 +76,32 @@ class CommandMonitor(Observer):
             handed_out if self._inner else lambda name: new_file(Path(name)),
         )
         return COMMANDS.execute(context, command.line)
+
+    def _linux(self) -> "LinuxKernel":
+        """Return the kernel that commands look at; it is made when the first one does."""
+        if self._kernel is None:
+            from gdbstub.linux.memory import LinuxKernel
+
+            self._kernel = LinuxKernel(self._debugger.machine, self._debugger.memory)
+        return self._kernel
+
+    def tasks(self) -> Iterator[Mapping[str, str]]:
+        """Yield the rows of ``info os tasks``.
+
+        Raises:
+            NotFound: there is no Linux, or its list of tasks is damaged.
+        """
+        from gdbstub.linux.tasks import Tasks
+
+        for task in Tasks(self._linux()).all():
+            yield {
+                "pid": str(task.pid),
+                "parent": str(task.parent),
+                "state": task.state,
+                "vcpu": str(task.cpu) if task.cpu >= 0 else "",
+                "task": f"{task.gva:#x}",
+                "name": task.name,
+            }
 
     def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Note the request."""

@@ -1,6 +1,6 @@
 """Capabilities are opted into: what a target's methods happen to be called offers nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -8,9 +8,12 @@ import pytest
 
 from gdbstub import capabilities
 from gdbstub.capabilities import (
+    AddressBits,
     Capability,
     InterruptsInSteps,
     MemoryMapping,
+    OsTable,
+    OsTables,
     Region,
     Relocatable,
     Relocation,
@@ -21,7 +24,7 @@ from tests.pure.able_target import AbleTarget
 
 
 @dataclass
-class Everything(AbleTarget, Relocatable, MemoryMapping, InterruptsInSteps):
+class Everything(AbleTarget, Relocatable, MemoryMapping, InterruptsInSteps, AddressBits, OsTables):
     """A target with every capability, except those that a test withholds."""
 
     step_irqs: bool = False
@@ -30,6 +33,13 @@ class Everything(AbleTarget, Relocatable, MemoryMapping, InterruptsInSteps):
 
     def relocation(self) -> Relocation | None:
         return Relocation(0, 0x10000)
+
+    @property
+    def os_tables(self) -> Sequence[OsTable]:
+        return ()
+
+    def address_bits(self, thread: int) -> tuple[int, int] | None:
+        return 48, 47
 
     def region(self, thread: int, gva: int) -> Region:
         return Region(0, 1 << 64)
@@ -57,6 +67,8 @@ ASKED: dict[type[Capability], tuple[Callable[[Target], object | None], bytes]] =
     capabilities.HasExecFile: (capabilities.exec_file, b"qXfer:exec-file:read::0,100"),
     capabilities.Relocatable: (capabilities.relocatable, b"qOffsets"),
     capabilities.BreakpointConditions: (capabilities.breakpoint_conditions, b""),
+    capabilities.AddressBits: (capabilities.address_bits, b""),
+    capabilities.OsTables: (capabilities.os_tables, b""),
     capabilities.MemoryMapping: (capabilities.memory_mapping, b"qMemoryRegionInfo"),
     capabilities.InterruptsInSteps: (capabilities.interrupts_in_steps, b"qqemu.sstepbits"),
 }

@@ -7,7 +7,7 @@ import pytest
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import EXPEDITED, PC, X
-from gdbstub.capabilities import MemoryMapping, Region
+from gdbstub.capabilities import AddressBits, MemoryMapping, Region
 from gdbstub.target import Exited, Signal, Stopped, StopReason
 from tests.pure.fake_target import BASE, SIZE, FakeTarget
 from tests.pure.transcript import Stage, conversation
@@ -356,3 +356,21 @@ def test_malformed_breakpoint_requests(text: str) -> None:
     stage = Stage(FakeTarget())
     assert stage.send(b"jMultiBreakpoint:" + text.encode()).startswith(b"$E16#")
     assert not stage.target.inserted
+
+
+@dataclass
+class Sized(FakeTarget, AddressBits):
+    bits: tuple[int, int] | None = (48, 47)
+
+    def address_bits(self, thread: int) -> tuple[int, int] | None:
+        return self.bits
+
+
+def test_the_size_of_addresses() -> None:
+    stage = asked(Sized())
+    stage.play(
+        f"<- $?\n-> $T05thread:1;{THREADS}reason:signal;"
+        "low_mem_addressing_bits:48;high_mem_addressing_bits:47;"
+    )
+    stage = asked(Sized(bits=None))
+    stage.play(f"<- $?\n-> $T05thread:1;{THREADS}reason:signal;")

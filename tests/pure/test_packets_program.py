@@ -1,11 +1,19 @@
 """Packets on the guest's program and on its machine as an operating system."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from gdbstub import rsp
-from gdbstub.capabilities import Capability, HasExecFile, Relocatable, Relocation
+from gdbstub.capabilities import (
+    Capability,
+    HasExecFile,
+    OsTable,
+    OsTables,
+    Relocatable,
+    Relocation,
+)
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -169,3 +177,29 @@ def test_others_name_no_process_and_are_told_of_no_os(features: str) -> None:
     assert b"multiprocess" not in stage.send(f"qSupported:{features}".encode())
     assert stage.send(b"qC").startswith(b"$QC1#")
     assert b"<osabi>none</osabi>" in stage.send(b"qXfer:features:read:target.xml:0,ffff")
+
+
+@dataclass
+class WithTables(FakeTarget, OsTables):
+    @property
+    def os_tables(self) -> Sequence[OsTable]:
+        def rows() -> list[dict[str, str]]:
+            return [{"pid": "1", "name": "<init>"}]
+
+        return (OsTable("tasks", "Tasks", "Processes", rows),)
+
+
+def test_tables_of_the_operating_system() -> None:
+    target = WithTables()
+    stage = Stage(target)
+    stage.play(
+        r"""
+        <- $qXfer:osdata:read:tasks:0,1000
+        -> $l<osdata type="tasks">\x0a<item><column name="pid">1</column><column name="name">
+         &lt;init&gt;</column></item>\x0a</osdata>\x0a
+        <- $qXfer:osdata:read::0,1000
+        -> $l…<column name="Type">tasks</column>…
+        <- $qXfer:osdata:read:modules:0,1000
+        -> $E16
+        """
+    )

@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from gdbstub.capabilities import address_bits
 from gdbstub.errors import StubError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.console import console
@@ -86,5 +87,9 @@ def _lldb_keys(client: ClientState, report: Stopped) -> Iterator[bytes]:
         yield b"reason:%b;" % text.encode()
     if text := said.get("description"):
         yield b"description:%b;" % text.encode().hex().encode()
+    # LLDB drops the other bits of return addresses, which may be signed (21 and newer).
+    sized = address_bits(client.target)
+    if sized is not None and (bits := sized.address_bits(report.thread)) is not None:
+        yield b"low_mem_addressing_bits:%d;high_mem_addressing_bits:%d;" % bits
     for gva, record in frames(client, report.thread):
         yield b"memory:0x%x=%b;" % (gva, record.hex().encode())
