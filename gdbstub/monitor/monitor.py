@@ -72,7 +72,7 @@ class CommandMonitor(Observer):
             self._debugger,
             self._history,
             self.locator,
-            self._kernel,
+            self._linux(),
             handed_out if self._inner else lambda name: new_file(Path(name)),
         )
         return COMMANDS.execute(context, command.line)
