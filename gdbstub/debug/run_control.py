@@ -93,6 +93,8 @@ class RunControl:
         # The vCPU that the last resume stepped, if it resumed no other.
         self._stepped: int | None = None
         self._pending = PendingStops()
+        # The vCPU whose last stop was told as one of a stop point, and its PC there.
+        self._told_at: tuple[int, int | None] = 0, None
         # Exits of a run that is over, from the vCPU thread that parked last; None while there
         # is nothing for ``take_report``.
         self._exits: Sequence[Exit] | None = None
@@ -149,6 +151,10 @@ class RunControl:
     def _insert_stop_points(self) -> None:
         if (points := self._owner.stop_points) is None:
             return
+        # A client that has no breakpoint there goes on without stepping over it.
+        (index, pc), self._told_at = self._told_at, (0, None)
+        if pc == self._machine.vcpus[index].get(PC) and pc not in self._owner.asked_for:
+            self._classifier.set_still_at(index, pc)
         for gva in points.addresses:
             try:
                 self._breakpoints.insert(0, BreakpointKind.SOFTWARE, gva, 4)
@@ -334,10 +340,9 @@ class RunControl:
             return stop
         text = points.reason(index, pc)
         _log.warning("%s (vCPU %d at %#x)", text, index, pc)
+        self._told_at = index, pc
         if pc in self._owner.asked_for:
             return stop._replace(text=text)
-        # A client that has no breakpoint there goes on without stepping over it.
-        self._classifier.set_still_at(index, pc)
         return Stopped(stop.thread, Signal.ABRT, text=text)
 
     def _system_event(self, event: SystemEvent) -> tuple[Report, RunEvent]:
