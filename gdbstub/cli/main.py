@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gdbstub.cli.run import Settings
     from gdbstub.protocol.endpoint import Endpoint
 
-_GROUPS: Final = ("run", "doctor", "lab")
+_GROUPS: Final = ("run", "doctor", "symbols", "lab")
 _DEVICE: Final = "/dev/kvm"
 
 
@@ -40,6 +40,10 @@ class _Commands(click.Group):
             from gdbstub.cli.lab import lab
 
             return lab
+        if cmd_name == "symbols":
+            from gdbstub.cli.symbols import symbols
+
+            return symbols
         return super().get_command(ctx, cmd_name)
 
 

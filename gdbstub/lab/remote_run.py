@@ -126,13 +126,16 @@ class RemoteRun:
 
     def _take_file(self, fifo: str, name: str) -> None:
         """Copy a core file out of the lab to *name*; the command waits until its FIFO is gone."""
+        import zstandard  # imported here, since few sessions write core files
+
         argv, path = ["cat", fifo], Path.cwd() / name
         try:
             with new_file(path) as write, self._lab.popen(argv, stdout=subprocess.PIPE) as reader:
                 assert reader.stdout
-                while data := reader.stdout.read(_PIECE):
-                    write(data)
-        except InputError as error:
+                with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
+                    while data := stream.read(_PIECE):
+                        write(data)
+        except (InputError, zstandard.ZstdError) as error:
             print(f"gdbstub: {error}", file=sys.stderr, flush=True)
         with suppress(LabError, subprocess.SubprocessError):
             self._lab.run(["rm", "-f", fifo])

@@ -12,13 +12,14 @@ from gdbstub.errors import NotFound
 
 #: struct btf_header, little-endian: magic, version, flags, hdr_len, then offsets and lengths.
 _HEADER: Final = struct.Struct("<HBBIIIII")
-_BEGIN: Final = struct.pack("<HBBI", 0xEB9F, 1, 0, _HEADER.size)
+#: Beginning of BTF.
+BEGIN: Final = struct.pack("<HBBI", 0xEB9F, 1, 0, _HEADER.size)
 #: struct btf_type, and struct btf_member.
 _TYPE: Final = struct.Struct("<III")
 _MEMBER: Final = struct.Struct("<III")
 _STRUCT: Final = 4
 #: Largest BTF of a kernel that is read, in bytes.
-_MOST: Final = 32 << 20
+MOST: Final = 32 << 20
 
 
 class Btf:
@@ -79,16 +80,16 @@ def find(image: bytes) -> Btf:
     Raises:
         NotFound: there is none.
     """
-    at = image.find(_BEGIN)
+    at = image.find(BEGIN)
     while at >= 0:
         if at + _HEADER.size <= len(image):
             *_, types, types_size, strings, strings_size = _HEADER.unpack_from(image, at)
             start = at + _HEADER.size
             end = start + max(types + types_size, strings + strings_size)
-            if types_size and strings_size and end - start <= _MOST and end <= len(image):
+            if types_size and strings_size and end - start <= MOST and end <= len(image):
                 return Btf(
                     image[start + types : start + types + types_size],
                     image[start + strings : start + strings + strings_size],
                 )
-        at = image.find(_BEGIN, at + 1)
+        at = image.find(BEGIN, at + 1)
     raise NotFound("the kernel's image has no BTF: CONFIG_DEBUG_INFO_BTF makes it")

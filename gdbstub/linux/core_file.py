@@ -76,6 +76,8 @@ def new_file(path: Path) -> Iterator[Write]:
 def handed_out(name: str) -> Iterator[Write]:
     """Hand out a file, called *name* there, by a FIFO and a line on standard error.
 
+    What goes through the FIFO is compressed by zstd.
+
     Raises:
         MachineError: nobody takes it.
     """
@@ -85,9 +87,15 @@ def handed_out(name: str) -> Iterator[Write]:
         print(f"gdbstub: core file {fifo} {name}", file=sys.stderr, flush=True)
         descriptor = _open_fifo(fifo)
         os.set_blocking(descriptor, True)
+        import zstandard  # imported here, since few sessions write core files
+
         try:
-            with open(descriptor, "wb", buffering=0) as file:
-                yield lambda data: _write_all(file.fileno(), data)
+            with (
+                open(descriptor, "wb", buffering=0) as file,
+                # Most of a guest's RAM is zeroes, and the way out of a lab is slow.
+                zstandard.ZstdCompressor(level=1).stream_writer(file, closefd=False) as writer,
+            ):
+                yield writer.write
         except BrokenPipeError:
             raise MachineError("the file was not written; a message of the stub says why") from None
         # The other side removes the FIFO when all is in the file.

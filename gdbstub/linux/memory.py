@@ -52,8 +52,9 @@ class LinuxKernel:
         """The kernel's VMCOREINFO, read anew where it was found before.
 
         Raises:
-            NotFound: it is not in RAM.
+            NotFound: it is not in RAM, or the kernel has not started yet.
         """
+        self.vcpu()  # before the kernel has its MMU on there is nothing to search for
         if self._info is not None:
             self._info = vmcoreinfo.read_at(self._info.ipa, self.read_physical)
         if self._info is None:

@@ -5,6 +5,7 @@ Source: linux/include/linux/sched.h, init/init_task.c, fs/proc/array.c (task_sta
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from gdbstub.errors import MemoryFault, NotFound
@@ -24,7 +25,8 @@ _COMM: Final = 16
 #: PID_MAX_LIMIT is larger; so many processes need 300 MiB of tasks alone.
 _MOST: Final = 1 << 16
 #: Bytes behind the start of the kernel in which its data and its BTF are.
-_IMAGE: Final = 64 << 20
+_IMAGE: Final = 128 << 20
+_PIECE: Final = 4 << 20
 #: Letters of the states, by the highest bit that is set.
 _STATES: Final = "RSDTtXZPI"
 _REPORTED: Final = 0x7F
@@ -60,30 +62,52 @@ class Tasks:
         info = kernel.info
         self._start = (info.number("SYMBOL", "_stext") & -(64 << 10)) - (64 << 10)
         self._offset = info.number("NUMBER", "kimage_voffset")
-        image = self._image()
-        self._at: Mapping[str, int] = btf.find(image).members("task_struct", _MEMBERS)
+        self._at: Mapping[str, int] = self._btf().members("task_struct", _MEMBERS)
         if missing := [name for name in _NEEDED if name not in self._at]:
             raise NotFound(f"the kernel's task_struct has no {', '.join(missing)}")
-        self._first = self._find_first(image)
+        self._first = self._find_first()
 
-    def _image(self) -> bytes:
+    def _pieces(self, overlap: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the kernel's image piece by piece, each with its offset and a part of the next."""
         start = (self._start - self._offset) % (1 << 64)
-        try:
-            return self._kernel.read_physical(start, _IMAGE)
-        except MemoryFault as fault:
-            raise NotFound(f"the kernel's image is not in RAM: {fault}") from None
+        for at in range(0, _IMAGE, _PIECE):
+            try:
+                yield at, self._kernel.read_physical(start + at, _PIECE + overlap)
+            except MemoryFault:
+                return
 
-    def _find_first(self, image: bytes) -> int:
-        """Return the address of init_task, which is in the image and has no symbol in kallsyms."""
+    def _btf(self) -> btf.Btf:
+        start = (self._start - self._offset) % (1 << 64)
+        for at, piece in self._pieces(len(btf.BEGIN)):
+            found = piece.find(btf.BEGIN)
+            while found >= 0:
+                with suppress(NotFound, MemoryFault):
+                    return btf.find(self._kernel.read_physical(start + at + found, btf.MOST))
+                found = piece.find(btf.BEGIN, found + 1)
+        return btf.find(b"")
+
+    def _find_first(self) -> int:
+        """Return the address of init_task, which has no symbol in most kernels' kallsyms.
+
+        It is vCPU 0's, while that is idle; else it is found in the image by its name.
+        """
         read = self._kernel.reader()
-        for name in _FIRST:
-            text = name.ljust(_COMM, b"\0")
-            at = image.find(text)
-            while at >= 0:
-                gva = self._start + at - self._at["comm"]
-                if self._plausible(gva, read):
-                    return gva
-                at = image.find(text, at + 1)
+        for vcpu in self._kernel.machine.vcpus:
+            if vcpu.power is Power.ON and in_kernel(vcpu):
+                gva = current(vcpu)
+                with suppress(MemoryFault):
+                    name = read(gva + self._at["comm"], _COMM).split(b"\0")[0]
+                    if name in _FIRST and self._plausible(gva, read):
+                        return gva
+        for at, piece in self._pieces(_COMM):
+            for name in _FIRST:
+                text = name.ljust(_COMM, b"\0")
+                found = piece.find(text)
+                while found >= 0:
+                    gva = self._start + at + found - self._at["comm"]
+                    if self._plausible(gva, read):
+                        return gva
+                    found = piece.find(text, found + 1)
         raise NotFound("the kernel's first task is not in its image")
 
     def _plausible(self, gva: int, read: Read) -> bool:

@@ -13,9 +13,8 @@ from gdbstub.capabilities import Command
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
+from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.locator import KernelLocator
-from gdbstub.linux.memory import LinuxKernel
-from gdbstub.linux.tasks import Tasks
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
@@ -35,17 +34,8 @@ class CommandContext:
     debugger: Debugger
     history: BreakpointHistory
     locator: KernelLocator
-    kernel: LinuxKernel
+    kernel: LinuxGuest
     new_file: NewFile
-
-    @property
-    def tasks(self) -> Tasks:
-        """The processes of a Linux guest.
-
-        Raises:
-            NotFound: it is not there yet, or its kernel has no BTF.
-        """
-        return Tasks(self.kernel)
 
     @property
     def machine(self) -> Machine:

@@ -44,7 +44,7 @@ def ps(context: CommandContext) -> str:
     """
     rows, damage = list[tuple[str, ...]](), ""
     try:
-        for task in context.tasks.all():
+        for task in context.kernel.tasks.all():
             name = f"[{task.name}]" if task.kernel_thread else task.name
             cpu = str(task.cpu) if task.cpu >= 0 else "-"
             rows.append((str(task.pid), str(task.parent), task.state, cpu, f"{task.gva:#x}", name))

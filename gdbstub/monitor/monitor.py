@@ -18,7 +18,7 @@ from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 if TYPE_CHECKING:
-    from gdbstub.linux.memory import LinuxKernel
+    from gdbstub.linux.guest import LinuxGuest
 
 
 def monitored_debugger(
@@ -50,7 +50,7 @@ class CommandMonitor(Observer):
         self._debugger = debugger
         self._inner = inner
         self._history = BreakpointHistory()
-        self._kernel: LinuxKernel | None = None
+        self._kernel: LinuxGuest | None = None
         self.locator = KernelLocator(program, debugger.machine, debugger.memory)
 
     def execute(self, command: Command) -> str:
@@ -77,12 +77,12 @@ class CommandMonitor(Observer):
         )
         return COMMANDS.execute(context, command.line)
 
-    def _linux(self) -> "LinuxKernel":
+    def _linux(self) -> "LinuxGuest":
         """Return the kernel that commands look at; it is made when the first one does."""
         if self._kernel is None:
-            from gdbstub.linux.memory import LinuxKernel
+            from gdbstub.linux.guest import LinuxGuest
 
-            self._kernel = LinuxKernel(self._debugger.machine, self._debugger.memory)
+            self._kernel = LinuxGuest(self._debugger.machine, self._debugger.memory)
         return self._kernel
 
     def tasks(self) -> Iterator[Mapping[str, str]]:
@@ -91,9 +91,7 @@ class CommandMonitor(Observer):
         Raises:
             NotFound: there is no Linux, or its list of tasks is damaged.
         """
-        from gdbstub.linux.tasks import Tasks
-
-        for task in Tasks(self._linux()).all():
+        for task in self._linux().tasks.all():
             yield {
                 "pid": str(task.pid),
                 "parent": str(task.parent),
