@@ -29,6 +29,10 @@ TYPED = {
     "info version": ("info version", r"^kvm-gdbstub \d"),
     "info mtree": ("info mtree", r"^  0{8}40000000-\w{16} \(prio 0, ram\): ram$"),
     "info registers": ("info registers -a", r"^CPU#0\n PC=0{8}400000\w\w X00="),
+    "dmesg": ("dmesg 5", r"^no vCPU has its MMU on: the kernel has not started yet$"),
+    "ps": ("ps", r"^no vCPU has its MMU on: the kernel has not started yet$"),
+    "why": ("why", r"^Thread 1 at 0x400000\w\w: a breakpoint\nNo log: no vCPU has its MMU on"),
+    "vmcore": ("vmcore ../core", r"^'\.\./core' is no plain file name: expected letters"),
     "reset": ("reset", r"^The guest is at its first instruction again\.$"),
     "quit": ("quit", r"^The guest has ended\.$"),
 }
