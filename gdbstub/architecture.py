@@ -83,7 +83,8 @@ class Architecture:
         self.instruction_set: Final = instruction_set or name
         #: Size of a pointer in bytes.
         self.pointer_size: Final = pointer_size
-        #: GDB's name of the OS ABI. With "none", GDB looks for no signal frames of an OS's.
+        #: GDB's name of the OS ABI. With "none", GDB looks for no signal frames of an OS's. Empty:
+        #: GDB finds one itself, GNU/Linux as a rule, unless its version is one that had better not.
         self.osabi: Final = osabi
         #: Values of ``kind`` that a breakpoint may have (GDB manual, E.5); empty: any.
         self.breakpoint_kinds: Final = tuple(breakpoint_kinds)

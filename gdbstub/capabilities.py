@@ -5,7 +5,7 @@ each capability there is one function that returns the target as having it, or N
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from gdbstub.agent import Clauses
@@ -96,6 +96,70 @@ def physical_memory(target: Target) -> PhysicalMemory | None:
     return None
 
 
+class Region(NamedTuple):
+    """Range of virtual addresses with the same ``permissions``, of ``rwx``; a hole has none."""
+
+    start: int
+    size: int
+    permissions: str = ""
+
+
+class MemoryMapping(Capability):
+    """A target that knows which addresses are mapped."""
+
+    @abstractmethod
+    def region(self, thread: int, gva: int) -> Region:
+        """Return the mapped range or the hole that has *gva*, as *thread* sees memory now.
+
+        It may be a part of a larger one.
+        """
+
+
+def memory_mapping(target: Target) -> MemoryMapping | None:
+    """Return *target* if it knows which addresses are mapped."""
+    if isinstance(target, MemoryMapping) and target.offers(MemoryMapping):
+        return target
+    return None
+
+
+class AddressBits(Capability):
+    """A target whose pointers may have other bits than those of an address, as signed ones do."""
+
+    @abstractmethod
+    def address_bits(self, thread: int) -> tuple[int, int] | None:
+        """Return the sizes in bits of addresses in the lower and the upper half, for *thread* now.
+
+        None while it has no such halves.
+        """
+
+
+def address_bits(target: Target) -> AddressBits | None:
+    """Return *target* if it knows the size of its addresses."""
+    if isinstance(target, AddressBits) and target.offers(AddressBits):
+        return target
+    return None
+
+
+class InterruptsInSteps(Capability):
+    """A target whose steps may or may not let interrupts in."""
+
+    @property
+    @abstractmethod
+    def step_irqs(self) -> bool:
+        """True: a step may end at an interrupt's vector. It can be set."""
+
+    @step_irqs.setter
+    @abstractmethod
+    def step_irqs(self, wanted: bool) -> None: ...
+
+
+def interrupts_in_steps(target: Target) -> InterruptsInSteps | None:
+    """Return *target* if it can choose that."""
+    if isinstance(target, InterruptsInSteps) and target.offers(InterruptsInSteps):
+        return target
+    return None
+
+
 class Restartable(Capability):
     """A target that can start its guest over."""
 
@@ -175,6 +239,34 @@ def breakpoint_conditions(target: Target) -> BreakpointConditions | None:
         if isinstance(target, BreakpointConditions) and target.offers(BreakpointConditions)
         else None
     )
+
+
+class OsTable(NamedTuple):
+    """One table of GDB's ``info os NAME``; ``title`` is for a client that has a menu of them.
+
+    ``rows`` makes the rows now: texts by the names of their columns, the same ones in every row.
+    """
+
+    name: str
+    title: str
+    description: str
+    rows: Callable[[], Iterable[Mapping[str, str]]]
+
+
+class OsTables(Capability):
+    """A target that knows the operating system that runs on it."""
+
+    @property
+    @abstractmethod
+    def os_tables(self) -> Sequence[OsTable]:
+        """Its tables."""
+
+
+def os_tables(target: Target) -> OsTables | None:
+    """Return *target* if it knows its operating system."""
+    if isinstance(target, OsTables) and target.offers(OsTables):
+        return target
+    return None
 
 
 class HasExecFile(Capability):

@@ -96,14 +96,18 @@ def excerpt(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in words)
 
 
-def reply_for(error: StubError, *, textual: bool) -> bytes:
+def reply_for(error: StubError, *, textual: bool, strings: bool = False) -> bytes:
     """Encode *error* as an error reply (GDB manual, E.2 "Standard Replies").
 
     Pass *textual* if the client announced ``error-message+``. Otherwise some packets,
-    ``m`` among them, must not be answered with ``E.text``.
+    ``m`` among them, must not be answered with ``E.text``. Pass *strings* if the client has asked
+    for ``Exx;text`` by ``QEnableErrorStrings`` (LLDB extension); the text is in hex.
     """
+    code = b"E%02x" % (error.errno & 0xFF)
+    if strings and str(error):
+        return code + b";" + str(error).encode().hex().encode()
     if textual and str(error):
         text = str(error).encode("ascii", "replace")
         # Clients do not unescape a textual reply: drop the characters that need escapes.
         return b"E." + text.translate(None, b"#$}*")
-    return b"E%02x" % (error.errno & 0xFF)
+    return code

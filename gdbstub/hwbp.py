@@ -218,6 +218,14 @@ def find_hit(
     return Elsewhere.NOBODY
 
 
+def also_hit(
+    plan: WatchpointPlan, hit: Watchpoint, accessed: range, *, write: bool
+) -> tuple[Watchpoint, ...]:
+    """Return the watchpoints but *hit* that an access to *accessed* hits."""
+    wanted = (BreakpointKind.WRITE if write else BreakpointKind.READ, BreakpointKind.ACCESS)
+    return tuple(w for w in plan if w is not hit and w.kind in wanted and w.touches(accessed))
+
+
 def idle_slots(plan: WatchpointPlan, accessed: range) -> frozenset[tuple[int, int]]:
     """Return the comparators that watch some of *accessed* for watchpoints that it does not touch.
 
@@ -335,6 +343,12 @@ class HardwareBreakpoints:
     def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
         """Find the watchpoint that an exception belongs to: see ``find_hit``."""
         return find_hit(self._watchpoints, far, accessed, write=write)
+
+    def also_hit(
+        self, hit: Watchpoint, accessed: range | None, *, write: bool
+    ) -> tuple[Watchpoint, ...]:
+        """Return the other watchpoints that an access hits: see ``also_hit``."""
+        return also_hit(self._watchpoints, hit, accessed, write=write) if accessed else ()
 
     def idle(self, accessed: range) -> frozenset[tuple[int, int]]:
         """Return the comparators of which an access is no hit: see ``idle_slots``."""

@@ -127,7 +127,13 @@ class KvmMachine:
             passes=self,
             about=self,
             counts=self,
+            layout=self,
         )
+
+    @property
+    def ram_ranges(self) -> Sequence[range]:
+        """The one range of RAM (``RamLayout``)."""
+        return (range(self.ram.base, self.ram.base + self.ram.size),)
 
     @property
     def about(self) -> Mapping[str, str]:

@@ -274,9 +274,6 @@ class Machine(Protocol):
         ...
 
 
-# What a machine may offer besides. A client is told only of what its machine offers.
-
-
 class Resettable(Protocol):
     """A machine that can start its guest over."""
 
@@ -343,6 +340,15 @@ class Described(Protocol):
         ...
 
 
+class RamLayout(Protocol):
+    """A machine that can say where its RAM is."""
+
+    @property
+    def ram_ranges(self) -> Sequence[range]:
+        """Physical addresses of RAM, ascending; adjacent ranges are one."""
+        ...
+
+
 class Counted(Protocol):
     """A machine that counts its events."""
 
@@ -365,6 +371,7 @@ class Capabilities(NamedTuple):
     passes: PassesOver | None = None
     about: Described | None = None
     counts: Counted | None = None
+    layout: RamLayout | None = None
 
 
 def resettable(machine: Machine) -> Resettable | None:
@@ -390,3 +397,8 @@ def described(machine: Machine) -> Described | None:
 def counted(machine: Machine) -> Counted | None:
     """Return the counters of *machine*, if it offers any."""
     return machine.capabilities.counts
+
+
+def ram_layout(machine: Machine) -> RamLayout | None:
+    """Return the RAM layout of *machine*, if it offers one."""
+    return machine.capabilities.layout

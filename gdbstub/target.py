@@ -41,6 +41,7 @@ class Stopped(NamedTuple):
     """Report of a stop, which concerns one thread; every thread is at rest.
 
     ``gva`` is the watched address that was accessed, for a watchpoint; otherwise it is unused.
+    ``also`` has the other watchpoints that the same access hit: the reason and address of each.
     ``text`` is a line for the person at the client, for what no key of a stop reply says.
     """
 
@@ -49,6 +50,7 @@ class Stopped(NamedTuple):
     stop: StopReason = StopReason.PLAIN
     gva: int = 0
     text: str = ""
+    also: tuple[tuple[StopReason, int], ...] = ()
 
 
 class Exited(NamedTuple):

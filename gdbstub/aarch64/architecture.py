@@ -11,6 +11,7 @@ AARCH64: Final = Architecture(
     "aarch64",
     "aarch64-unknown-none",
     instruction_set="A64",
+    osabi="",
     breakpoint_kinds=(4,),
     instruction_alignment=4,
     expedited=EXPEDITED,

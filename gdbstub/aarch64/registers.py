@@ -68,7 +68,8 @@ V: Final = tuple(_v(n) for n in range(32))
 
 # Which of these ``sp`` is depends on PSTATE: see ``stack_pointer``.
 SP: Final = Register("sp", 64, 0, "data_ptr", CORE, 31)
-SP_EL0: Final = _banked("SP_EL0", 0x200, 0xF8, "data_ptr")
+#: An integer: scripts shift it, since Linux keeps ``current`` in it.
+SP_EL0: Final = _banked("SP_EL0", 0x200, 0xF8, "uint64")
 SP_EL1: Final = _banked("SP_EL1", 0x201, 0x110, "data_ptr")
 
 PC: Final = Register("pc", 64, core_id(0x100), "code_ptr", CORE, 32)

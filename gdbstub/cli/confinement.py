@@ -48,11 +48,11 @@ def drop_root() -> None:
         raise MachineError(f"cannot become user {NOBODY}: {error.strerror}") from None
 
 
-def confine(*, unlink: bool) -> None:
+def confine(*, unlink: bool, in_lab: bool) -> None:
     """Allow no new privileges and few system calls from here on, for all threads of the process.
 
-    *unlink* is as in ``seccomp.instructions``. On a kernel without seccomp, and on another
-    architecture than arm64, a line of the log says that there is no filter.
+    *unlink* and *in_lab* are as in ``seccomp.instructions``. On a kernel without seccomp, and on
+    another architecture than arm64, a line of the log says that there is no filter.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
@@ -61,7 +61,7 @@ def confine(*, unlink: bool) -> None:
     if platform.machine() != "aarch64":
         _log.info("no filter of system calls: there is one for arm64 only")
         return
-    code = seccomp.program(unlink=unlink)
+    code = seccomp.program(unlink=unlink, in_lab=in_lab)
     buffer = ctypes.create_string_buffer(code, len(code))
     filter_ = _Program(len(code) // 8, ctypes.addressof(buffer))
     mode, flags = _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC

@@ -25,7 +25,7 @@ from gdbstub.signals import STOP_SIGNALS
 if TYPE_CHECKING:
     from gdbstub.cli.run import Settings
 
-_GROUPS: Final = ("run", "doctor", "lab")
+_GROUPS: Final = ("run", "doctor", "symbols", "lab")
 _DEVICE: Final = "/dev/kvm"
 
 
@@ -40,6 +40,10 @@ class _Commands(click.Group):
             from gdbstub.cli.lab import lab
 
             return lab
+        if cmd_name == "symbols":
+            from gdbstub.cli.symbols import symbols
+
+            return symbols
         return super().get_command(ctx, cmd_name)
 
 
@@ -82,6 +86,11 @@ def commands() -> None:
     "--symbols", type=Path, metavar="FILE",
     help="Symbols for the printed gdb command, and for locating a kernel with KASLR.  "
     "[default: GUEST, if it is an ELF]",
+)  # fmt: skip
+@click.option(
+    "--stop-on", metavar="REASONS",
+    help="Halt a Linux guest, with or without a client, when it does one of these: panic, oops, "
+    "warn, reset, separated by commas.  Needs --symbols.",
 )  # fmt: skip
 @click.option("--free-run", is_flag=True, help="Start running, not halted.")
 @click.option(
@@ -144,6 +153,7 @@ def read_settings(
     dtb: Path | None,
     kaslr_seed: str | None,
     symbols: Path | None,
+    stop_on: str | None,
     free_run: bool,
     kill_on_disconnect: bool,
     console: str,
@@ -165,6 +175,7 @@ def read_settings(
     from gdbstub.cli.serve import ServeSettings
     from gdbstub.kvm.features import parse_cpu
     from gdbstub.linux.kaslr import GuestProgram
+    from gdbstub.linux.stop_on import parse_reasons
     from gdbstub.protocol.endpoint import Stdio
     from gdbstub.vmm import device_tree, image
     from gdbstub.vmm.config import GuestConfig, check, check_vcpus
@@ -174,6 +185,7 @@ def read_settings(
 
     _check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
+    reasons = parse_reasons(stop_on) if stop_on else ()
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
@@ -202,6 +214,9 @@ def read_settings(
         symbols = source.path
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
+    known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
+    if reasons and known.kernel is None:
+        raise InputError("--stop-on needs a Linux guest and the symbols of its kernel: --symbols")
     config = GuestConfig(
         image=loaded,
         memory=size,
@@ -224,8 +239,10 @@ def read_settings(
             script=script,
             timeout=timeout,
             hint=not (inner or script or isinstance(where, Stdio)),
+            inner=inner,
+            stop_on=reasons,
         ),
-        program=GuestProgram.from_text(program) if program else read_program(symbols, loaded),
+        program=known,
         console=console,
         record=record,
         inner=inner,

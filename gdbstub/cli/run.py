@@ -3,13 +3,15 @@
 It serves nothing itself.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
+from gdbstub.capabilities import Relocation
 from gdbstub.cli import confinement
 from gdbstub.cli.serve import (
     Console,
@@ -20,8 +22,10 @@ from gdbstub.cli.serve import (
     until_signal,
     wants_keys,
 )
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, NotFound
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram, read_kernel
+from gdbstub.linux.rehearsal import Rehearsal, may_move
+from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Stdio, Unix
 from gdbstub.signals import Waiting
 from gdbstub.vmm import image, layout
@@ -31,6 +35,9 @@ from gdbstub.vmm.files import read_input
 from gdbstub.vmm.guest import Guest
 
 _log = logging.getLogger("gdbstub.run")
+
+#: Time for a kernel to come to its start_kernel; under emulation it takes about a second.
+_REHEARSAL_SECONDS: Final = 20.0
 
 
 class Source(NamedTuple):
@@ -82,7 +89,7 @@ def read_program(symbols: Path | None, guest: image.Guest) -> GuestProgram:
             data = read_input(symbols, "--symbols")
             kernel = read_kernel(data, str(symbols), guest.data, ipa)
         except InputError as error:
-            _log.info("%s: so a kernel with KASLR is not found", error)
+            _log.warning("--symbols %s", error)
     return GuestProgram(str(symbols.absolute()), kernel)
 
 
@@ -110,9 +117,10 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
             stack.callback(output.close)
             guest = Guest(settings.guest, output.write)
             stack.callback(guest.close)
+            program = await _rehearsed(settings, guest.machine, stopped)
             return await serve(
                 guest.machine,
-                settings.program,
+                program,
                 settings.serve,
                 stopped,
                 console=Console(guest.receive, output.flush, _keyboard(settings)),
@@ -126,7 +134,41 @@ def _confine(settings: Settings) -> None:
     if settings.inner:
         confinement.drop_root()
     if settings.serve.script is None:
-        confinement.confine(unlink=isinstance(settings.serve.endpoint, Unix))
+        confinement.confine(unlink=isinstance(settings.serve.endpoint, Unix), in_lab=settings.inner)
+
+
+async def _rehearsed(
+    settings: Settings, machine: Machine, stopped: "asyncio.Future[int]"
+) -> GuestProgram:
+    """Return the program with the place where its kernel will go, if it may choose one."""
+    program, command_line = settings.program, settings.guest.append
+    if program.kernel is None:
+        return program
+    # Symbols that are no addresses of a kernel are moved in any case: vmlinux-to-elf makes such.
+    if not may_move(command_line) and program.kernel.start >> 63:
+        return program._replace(expected=Relocation(program.kernel.start, 0))
+    if settings.serve.free_run and not settings.serve.stop_on:
+        return program
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[int] = loop.create_future()
+
+    def end() -> None:
+        if not over.done():
+            over.set_result(0)
+
+    def notify() -> None:
+        loop.call_soon_threadsafe(end)
+
+    rehearsal = Rehearsal(machine, program.kernel, notify)
+    try:
+        rehearsal.start()
+        await asyncio.wait(
+            {over, stopped}, timeout=_REHEARSAL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        return program._replace(expected=rehearsal.finish())
+    except NotFound as why:
+        _log.warning("cannot tell beforehand where the kernel goes: %s", why)
+        return program
 
 
 def _keyboard(settings: Settings) -> int | None:

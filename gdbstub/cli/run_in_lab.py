@@ -203,6 +203,8 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments.append(f"--kaslr-seed={guest.kaslr_seed}")
     if settings.program != NO_PROGRAM:
         arguments.append(f"--program={settings.program.to_text()}")
+    if settings.serve.stop_on:
+        arguments.append(f"--stop-on={','.join(settings.serve.stop_on)}")
     if settings.serve.free_run:
         arguments.append("--free-run")
     if settings.serve.kill_on_disconnect:

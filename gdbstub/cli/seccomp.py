@@ -21,8 +21,9 @@ _NR, _ARCH, _ARGS = 0, 4, 16
 _LD, _JEQ, _JSET, _RET = 0x20, 0x15, 0x45, 0x06
 
 _CLONE_THREAD: Final = 0x0001_0000
-# O_WRONLY, O_RDWR, O_CREAT, O_TRUNC and O_APPEND; arm64 has the generic values.
-_O_WRITES: Final = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000
+# arm64 has the generic values of O_CREAT and O_EXCL, and of O_WRONLY, O_RDWR, O_TRUNC, O_APPEND.
+_O_CREAT, _O_EXCL = 0o100, 0o200
+_O_WRITES: Final = 0o1 | 0o2 | _O_CREAT | 0o1000 | 0o2000
 
 #: System calls that are allowed whatever their arguments are, the frequent ones first.
 ALLOWED: Final = {
@@ -51,6 +52,8 @@ CLONE: Final = 220
 CLONE3: Final = 435
 OPENAT: Final = 56
 UNLINKAT: Final = 35
+#: A stub in the lab hands its core file out by a FIFO: mknodat and mkdirat make it.
+IN_LAB: Final = (33, 34)
 
 
 class Instruction(NamedTuple):
@@ -70,17 +73,19 @@ def _return(action: int) -> Instruction:
     return Instruction(_RET, 0, 0, action)
 
 
-def instructions(*, unlink: bool) -> Iterator[Instruction]:
+def instructions(*, unlink: bool, in_lab: bool) -> Iterator[Instruction]:
     """Yield the program; with *unlink* files may be removed, as a socket is at the end.
 
-    Threads may be made, and no process; files may be opened, and not to write. What is not
-    allowed fails with EPERM. Another architecture's call ends the process.
+    Threads may be made, and no process. Files may be opened to read, and new ones to write, as a
+    core file is; *in_lab*, any file that its user may write. What is not allowed fails with EPERM.
+    Another architecture's call ends the process.
     """
     yield _load(_ARCH)
     yield Instruction(_JEQ, 1, 0, AUDIT_ARCH_AARCH64)
     yield _return(RET_KILL_PROCESS)
     yield _load(_NR)
-    for number in (*ALLOWED.values(), *([UNLINKAT] if unlink else ())):
+    more = [UNLINKAT] * (unlink or in_lab) + [*IN_LAB] * in_lab
+    for number in (*ALLOWED.values(), *more):
         yield Instruction(_JEQ, 0, 1, number)
         yield _return(RET_ALLOW)
     # Its flags are in memory, which a filter cannot read. The C library then calls clone.
@@ -91,14 +96,17 @@ def instructions(*, unlink: bool) -> Iterator[Instruction]:
     yield Instruction(_JSET, 0, 1, _CLONE_THREAD)
     yield _return(RET_ALLOW)
     yield _return(RET_ERRNO | errno.EPERM)
-    yield Instruction(_JEQ, 0, 4, OPENAT)
+    yield Instruction(_JEQ, 0, 6, OPENAT)
     yield _load(_ARGS + 2 * 8)
-    yield Instruction(_JSET, 0, 1, _O_WRITES)
+    yield Instruction(_JSET, 0, 3, 0 if in_lab else _O_WRITES)
+    yield Instruction(_JSET, 0, 1, _O_CREAT)
+    yield Instruction(_JSET, 1, 0, _O_EXCL)
     yield _return(RET_ERRNO | errno.EACCES)
     yield _return(RET_ALLOW)
     yield _return(RET_ERRNO | errno.EPERM)
 
 
-def program(*, unlink: bool) -> bytes:
+def program(*, unlink: bool, in_lab: bool) -> bytes:
     """Encode the program as an array of struct sock_filter."""
-    return b"".join(struct.pack("=HBBI", *each) for each in instructions(unlink=unlink))
+    rows = instructions(unlink=unlink, in_lab=in_lab)
+    return b"".join(struct.pack("=HBBI", *each) for each in rows)

@@ -16,6 +16,7 @@ from gdbstub.cli.script import run_script
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
+from gdbstub.linux.stop_on import StopOn
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Endpoint, Stdio
@@ -41,6 +42,10 @@ class ServeSettings(NamedTuple):
     timeout: float | None = None
     #: True: print the command that attaches a client.
     hint: bool = True
+    #: True in a lab, for a client outside.
+    inner: bool = False
+    #: Reasons to stop the guest for, of ``--stop-on``.
+    stop_on: tuple[str, ...] = ()
 
 
 class Console(NamedTuple):
@@ -88,7 +93,15 @@ async def serve(
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
-    debugger = monitored_debugger(machine, program)
+    debugger = monitored_debugger(machine, program, inner=settings.inner)
+    if settings.stop_on and program.kernel is not None:
+        debugger.stop_points = StopOn(
+            program.kernel,
+            settings.stop_on,
+            debugger.program.relocation,
+            machine,
+            debugger.memory,
+        )
     if console is not None:
         # A client may leave at once, and end the program that reads the console.
         debugger.at_end = console.flush

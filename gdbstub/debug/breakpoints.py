@@ -363,6 +363,12 @@ class Breakpoints:
         """Find the watchpoint that an exception belongs to: see ``hwbp.find_hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
+    def also_hit(
+        self, hit: Watchpoint, accessed: range | None, *, write: bool
+    ) -> tuple[Watchpoint, ...]:
+        """Return the other watchpoints that an access hits (``hwbp.also_hit``)."""
+        return self._hardware.also_hit(hit, accessed, write=write)
+
     def idle(self, accessed: range) -> frozenset[tuple[int, int]]:
         """Return the watchpoint comparators of which an access is no hit (``hwbp.idle_slots``)."""
         return self._hardware.idle(accessed)

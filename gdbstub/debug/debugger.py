@@ -4,6 +4,7 @@ No protocol is spoken and no vCPU is driven here. ``run_control`` resumes and st
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from gdbstub.aarch64.architecture import AARCH64
@@ -11,12 +12,18 @@ from gdbstub.aarch64.registers import GENERAL, PC
 from gdbstub.agent import Clauses, PrintedText
 from gdbstub.architecture import Register
 from gdbstub.capabilities import (
+    AddressBits,
     BreakpointConditions,
     Capability,
     Command,
     HasExecFile,
+    InterruptsInSteps,
+    MemoryMapping,
     Monitor,
+    OsTable,
+    OsTables,
     PhysicalMemory,
+    Region,
     Relocatable,
     Relocation,
     Restartable,
@@ -24,13 +31,14 @@ from gdbstub.capabilities import (
 )
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.observer import NoProgram, Observer, Program
+from gdbstub.debug.observer import NoProgram, Observer, Program, StopPoints
+from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
 from gdbstub.errors import NoSuchThread, PacketError
-from gdbstub.machine import Machine, Power, Vcpu, ram_tags, resettable
+from gdbstub.machine import Machine, Power, Vcpu, ram_layout, ram_tags, resettable
 from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
@@ -39,6 +47,10 @@ _READS = 256
 
 class Debugger(
     PhysicalMemory,
+    OsTables,
+    AddressBits,
+    MemoryMapping,
+    InterruptsInSteps,
     Restartable,
     TaggedTarget,
     BreakpointConditions,
@@ -52,6 +64,10 @@ class Debugger(
     """
 
     architecture = AARCH64
+    #: Let a step end at an interrupt's vector, as KVM's steps do.
+    step_irqs = False
+    #: Tables for ``info os``.
+    os_tables: Sequence[OsTable] = ()
 
     def __init__(self, machine: Machine, *, caches: Caches | None = None) -> None:
         """Debug *machine*. ``Caches(enabled=False)`` makes the same debugger without caches."""
@@ -62,10 +78,12 @@ class Debugger(
         self.commands: Callable[[Command], str] | None = None
         #: Facts about the guest's program.
         self.program: Program = NoProgram()
+        #: Places at which the stub itself stops the guest; None: it has none.
+        self.stop_points: StopPoints | None = None
+        #: Addresses of the breakpoints that a client has requested.
+        self.asked_for: set[int] = set()
         #: Objects that follow what this debugger does.
         self.observers: list[Observer] = []
-        #: Let a step end at an interrupt's vector, as KVM's steps do.
-        self.step_irqs = False
         self.machine: Final = machine
         self.caches: Final = caches or Caches()
         self.breakpoints: Final = Breakpoints(machine, self.caches)
@@ -187,6 +205,19 @@ class Debugger(
         """Write RAM (``PhysicalMemory``)."""
         self.memory.write_physical(ipa, data)
 
+    def region(self, thread: int, gva: int) -> Region:
+        """Return the mapped range or the hole that has *gva* (``MemoryMapping``)."""
+        index, layout = self._index(thread), ram_layout(self.machine)
+        ram = layout.ram_ranges if layout else ()
+        return region(partial(self.memory.walk, index), gva, ram)
+
+    def address_bits(self, thread: int) -> tuple[int, int] | None:
+        """Return the sizes of addresses by TCR_EL1; None with the MMU off (``AddressBits``)."""
+        regime = self.memory.regime(self._index(thread))
+        if not regime.sctlr.M:
+            return None
+        return 64 - regime.tcr.T0SZ, 64 - regime.tcr.T1SZ
+
     @property
     def tags(self) -> VirtualTags | None:
         """Allocation tags by virtual address; None where there are none (``TaggedTarget``)."""
@@ -198,12 +229,15 @@ class Debugger(
     def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
         self.breakpoints.insert(self._index(thread), kind, gva, length)
+        if kind <= BreakpointKind.HARDWARE:
+            self.asked_for.add(gva)
         for observer in self.observers:
             observer.inserted(kind, gva, length)
 
     def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove what the same arguments inserted."""
         self.breakpoints.remove(kind, gva, length)
+        self.asked_for.discard(gva)
         for observer in self.observers:
             observer.removed(kind, gva, length)
 
@@ -241,11 +275,13 @@ class Debugger(
         return self._control.report
 
     def detach(self) -> None:
-        """Leave nothing of ours in the guest and let it run."""
+        """Leave nothing of a client's in the guest and let it run."""
+        self.asked_for.clear()
         self._control.detach()
 
     def release(self) -> None:
         """Leave nothing of ours in the guest; a halted one stays halted."""
+        self.asked_for.clear()
         self._control.release()
 
     def reset(self) -> None:

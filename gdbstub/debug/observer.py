@@ -1,5 +1,6 @@
 """Extension points of a debugger: who follows what it does, and what is known of its program."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from gdbstub.capabilities import Relocation
@@ -29,6 +30,19 @@ class Observer:
 
     def killed(self) -> None:
         """Follow ``kill``."""
+
+
+class StopPoints(Protocol):
+    """Places at which the stub itself stops the guest, whatever its clients have requested."""
+
+    @property
+    def addresses(self) -> Collection[int]:
+        """Virtual addresses of the places; more may come."""
+        ...
+
+    def reason(self, vcpu: int, gva: int) -> str:
+        """Return why the guest stops at *gva*, one of the addresses, in one line."""
+        ...
 
 
 class Program(Protocol):

@@ -170,7 +170,8 @@ class StopClassifier:
                 return self._breakpoint(exit)
             case EC.WATCHPOINT_LOWER:
                 accessed = self.accessed(exit.vcpu)
-                hit = self.breakpoints.hit(exit.far, accessed, write=bool(exit.esr.WnR))
+                write = bool(exit.esr.WnR)
+                hit = self.breakpoints.hit(exit.far, accessed, write=write)
                 if hit is Elsewhere.OUTSIDE:
                     return Disposition.STEP_OVER
                 if hit is Elsewhere.NOBODY:
@@ -178,7 +179,10 @@ class StopClassifier:
                 if accessed and not hit.touches(accessed) and self._guest_uses(exit):
                     return self._unclaimed(exit)  # near ours, but not to it
                 self._watched_at[exit.vcpu] = self.machine.vcpus[exit.vcpu].get(PC)
-                return Stopped(exit.vcpu + 1, stop=_STOPS[hit.kind], gva=hit.clamp(exit.far))
+                others = self.breakpoints.also_hit(hit, accessed, write=write)
+                also = tuple((_STOPS[each.kind], each.clamp(exit.far)) for each in others)
+                gva = hit.clamp(exit.far)
+                return Stopped(exit.vcpu + 1, stop=_STOPS[hit.kind], gva=gva, also=also)
             case EC.BKPT32:
                 return Disposition.REINJECT
         return _unexplained(exit)

@@ -81,7 +81,7 @@ def symbols(image: Path) -> Path:
 def _symbolize(image: Path, directory: Path) -> None:
     if importlib.util.find_spec("vmlinux_to_elf") is None:
         raise LabError("vmlinux-to-elf is not installed: pip install 'kvm-gdbstub[lab]'")
-    with Steps("preparing the demo guest", 1) as steps:
+    with Steps(f"preparing the symbols of {image.name}", 1) as steps:
         steps.step("reading the kernel's symbols (about 15 s)")
         # A process of its own: the library logs a lot and keeps half a gigabyte.
         tools.run([sys.executable, "-m", SYMBOLIZER, str(image), str(directory / "vmlinux")])

@@ -18,13 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from gdbstub.errors import LabError
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Stream
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
+from gdbstub.linux.core_file import HANDED_OUT, new_file
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
 SSH_SAYS: Final = re.compile(
@@ -38,6 +39,9 @@ SSH_FAILED: Final = 255
 
 STOP_SECONDS: Final = 10.0
 """Time that the inner command has to end after SIGTERM; then it is killed."""
+
+#: Bytes of a file that are copied at once: a multiple of the blocks that may be holes.
+_PIECE: Final = 1 << 20
 
 OnListening = Callable[[str, int], None]
 
@@ -136,9 +140,27 @@ class RemoteRun:
             if not heard and (match := LISTENING.fullmatch(line)):
                 heard = True
                 self._open_forward(int(match[2]))
+            elif match := HANDED_OUT.fullmatch(line):
+                self._take_file(match[1].decode(), match[2].decode())
             elif not SSH_SAYS.fullmatch(line):
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
+
+    def _take_file(self, fifo: str, name: str) -> None:
+        """Copy a core file out of the lab to *name*; the command waits until its FIFO is gone."""
+        import zstandard  # imported here, since few sessions write core files
+
+        argv, path = ["cat", fifo], Path.cwd() / name
+        try:
+            with new_file(path) as write, self._lab.popen(argv, stdout=subprocess.PIPE) as reader:
+                assert reader.stdout
+                with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
+                    while data := stream.read(_PIECE):
+                        write(data)
+        except (InputError, zstandard.ZstdError) as error:
+            print(f"gdbstub: {error}", file=sys.stderr, flush=True)
+        with suppress(LabError, subprocess.SubprocessError):
+            self._lab.run(["rm", "-f", fifo])
 
     def _open_forward(self, port: int) -> None:
         try:

@@ -6,6 +6,7 @@ Sources: arch/arm64/kernel/entry.S (vectors, __bp_harden_el1_vectors), proton-pa
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
 from gdbstub.capabilities import Relocation
@@ -21,6 +22,8 @@ _HARDENED_VECTORS: Final = "__bp_harden_el1_vectors"
 _HARDENED: Final = 4
 _VECTORS_SIZE: Final = 0x800
 _START: Final = "start_kernel"
+#: Functions that ``stop_on`` asks for.
+_STOPPED_AT: Final = ("vpanic", "panic", "die", "__warn", "machine_restart")
 #: Start of linux_banner, which few kernels have a symbol for: that needs KALLSYMS_ALL.
 _BANNER: Final = b"Linux version "
 _BANNER_LIMIT: Final = 512
@@ -39,6 +42,8 @@ class LinkedKernel(NamedTuple):
     banner: str
     #: Physical address of ``start_kernel``: its address while the MMU is off.
     start_kernel: int
+    #: Link addresses of functions at which the guest may be stopped, by name.
+    functions: Mapping[str, int] = MappingProxyType({})
 
     def find(self, vbar: int, read: Callable[[int, int], bytes]) -> Relocation:
         """Return the relocation of the kernel, from *vbar*, the VBAR_EL1 of a vCPU.
@@ -79,10 +84,14 @@ class LinkedKernel(NamedTuple):
 
 
 class GuestProgram(NamedTuple):
-    """The file with the guest's symbols: its absolute path, and the kernel in it, if any."""
+    """The file with the guest's symbols: its absolute path, and the kernel in it, if any.
+
+    ``expected`` is where the kernel goes at each boot, if that is known beforehand.
+    """
 
     file: str = ""
     kernel: LinkedKernel | None = None
+    expected: Relocation | None = None
 
     def to_text(self) -> str:
         """Serialise the program as one line of text."""
@@ -115,7 +124,7 @@ def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKern
         InputError: it is not a vmlinux.
     """
     file = elf.parse_linked(symbols, name)
-    found = file.find(_VECTORS, _HARDENED_VECTORS, _START)
+    found = file.find(_VECTORS, _HARDENED_VECTORS, _START, *_STOPPED_AT)
     for needed in (_VECTORS, _START):
         if needed not in found:
             raise InputError(f"{name}: has no symbol {needed}; expected a vmlinux")
@@ -123,14 +132,29 @@ def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKern
     pieces = [(segment.vaddr, bytes(segment.data)) for segment in file.segments]
     for gva, data in (*pieces, (start, image)):
         for at, banner in _banners(data):
+            _check_banner(banner, image, name)
             return LinkedKernel(
                 start=start,
                 vectors=tuple(_vectors(found)),
                 banner_at=gva + at,
                 banner=banner.decode("latin-1"),
                 start_kernel=found[_START] - start + ipa,
+                functions={name: found[name] for name in _STOPPED_AT if name in found},
             )
     raise InputError(f"{name}: has no Linux banner; expected a vmlinux")
+
+
+def _check_banner(banner: bytes, image: bytes, name: str) -> None:
+    """Check that *image* has the *banner* of the symbols.
+
+    Raises:
+        InputError: it has another one.
+    """
+    if banner in image:
+        return
+    other = next((text for _, text in _banners(image)), b"no banner")
+    ours, theirs = (text.decode("ascii", "replace").strip() for text in (banner, other))
+    raise InputError(f"{name}: is of another kernel than the guest: {ours}; the guest: {theirs}")
 
 
 def _vectors(symbols: Mapping[str, int]) -> Iterator[int]:

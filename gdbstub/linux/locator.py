@@ -35,10 +35,10 @@ class KernelLocator:
         return self.program.kernel is not None
 
     def relocation(self) -> Relocation | None:
-        """Return where the kernel is, None while that is not known (``Relocatable``)."""
+        """Return where the kernel is or will be, None while that is not known (``Relocatable``)."""
         with suppress(NotFound):
             return self.find()[0]
-        return None
+        return self.program.expected
 
     def find(self) -> tuple[Relocation, str]:
         """Return where the kernel is, and the evidence in words.

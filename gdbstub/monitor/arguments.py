@@ -71,6 +71,7 @@ _FIELDS: Final[dict[str, Callable[[str, Registers], object]]] = {
     "LENGTH": length,
     "NAME": _word,
     "COMMAND": _word,
+    "/FMT": _word,
 }
 
 
@@ -82,6 +83,10 @@ class _Parameter:
     optional: bool
     many: bool
     choices: tuple[str, ...]
+
+    def fits(self, text: str) -> bool:
+        """Return False if *text* is meant for a later parameter: a format begins with a slash."""
+        return not self.text.startswith("/") or text.startswith("/")
 
     def read(self, text: str, registers: Registers) -> object:
         if not self.choices:
@@ -106,7 +111,7 @@ def _parameter(word: str) -> _Parameter:
 
 
 class ArgumentTemplate:
-    """Template of words in capitals, of ``a|b`` for a choice, and of ``[…]`` for optional ones.
+    """Template of words in capitals, ``/FMT``, ``a|b`` for a choice, and ``[…]`` if optional.
 
     ``NAME...`` at its end takes all words that follow, as a tuple.
     """
@@ -132,7 +137,7 @@ class ArgumentTemplate:
             if parameter.many:
                 values.append(tuple(parameter.read(word, registers) for word in left))
                 left = []
-            elif left:
+            elif left and parameter.fits(left[0]):
                 values.append(parameter.read(left.pop(0), registers))
             elif parameter.optional:
                 values.append(None)

@@ -3,7 +3,8 @@
 The commands are in this package's other files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,10 +13,14 @@ from gdbstub.capabilities import Command
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
+from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
+
+#: Opens a new file by its plain name; what is entered writes to it.
+NewFile = Callable[[str], AbstractContextManager[Callable[[bytes], object]]]
 
 #: Register names of people and clients that the rows do not have.
 _ALIASES: Final = {"lr": "x30", "fp": "x29"}
@@ -29,6 +34,8 @@ class CommandContext:
     debugger: Debugger
     history: BreakpointHistory
     locator: KernelLocator
+    kernel: LinuxGuest
+    new_file: NewFile
 
     @property
     def machine(self) -> Machine:
@@ -65,8 +72,9 @@ class CommandContext:
             InputError: there is none.
         """
         wanted = _ALIASES.get(name.lower(), name.lower())
+        # QEMU leaves the level off its registers of EL1: VBAR.
         for row in self.debugger.registers:
-            if row.name.lower() == wanted:
+            if row.name.lower() in (wanted, f"{wanted}_el1"):
                 return self.read((row,))[0]
         raise InputError(f"there is no register ${name}")
 

@@ -18,6 +18,9 @@ the MMU is off, by a BRK, delete that breakpoint there, and ask again:
   monitor break prefer software
   break *{start_kernel:#x}
 """
+_EXPECTED: Final = """\
+The kernel will be {offset:#x} above where it was linked: a rehearsal of its boot went there.
+"""
 _UNMAPPED: Final = """\
 While a program runs, the kernel may be unmapped and its vectors put aside (KPTI): let the guest
 go on, stop it in the kernel and ask again.
@@ -44,6 +47,8 @@ def kaslr(context: CommandContext) -> str:
         said = f"Cannot locate the kernel.\n{why}\n"
         if not program.kernel:
             return said
+        if (expected := program.expected) is not None and not SCTLR(context.vcpu.get(SCTLR_EL1)).M:
+            return _EXPECTED.format(offset=expected.offset)
         if not SCTLR(context.vcpu.get(SCTLR_EL1)).M:
             return said + _EARLY.format(start_kernel=program.kernel.start_kernel)
         return said + _UNMAPPED if not PSTATE(context.vcpu.get(CPSR)).EL else said

@@ -3,8 +3,11 @@
 ``table`` parses what was typed; ``commands`` has the commands.
 """
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
 from gdbstub.aarch64.registers import PC
-from gdbstub.capabilities import Command
+from gdbstub.capabilities import Command, OsTable
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import Observer
 from gdbstub.errors import NoSuchThread
@@ -14,12 +17,23 @@ from gdbstub.machine import Machine
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
+if TYPE_CHECKING:
+    from gdbstub.linux.guest import LinuxGuest
 
-def monitored_debugger(machine: Machine, program: GuestProgram = NO_PROGRAM) -> Debugger:
-    """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*."""
+
+def monitored_debugger(
+    machine: Machine, program: GuestProgram = NO_PROGRAM, *, inner: bool = False
+) -> Debugger:
+    """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*.
+
+    *inner* is True in a lab: files that commands write are handed out.
+    """
     debugger = Debugger(machine)
-    monitor = CommandMonitor(debugger, program)
+    monitor = CommandMonitor(debugger, program, inner=inner)
     debugger.commands = monitor.execute
+    debugger.os_tables = (
+        OsTable("tasks", "Tasks", "Listing of the processes of a Linux guest", monitor.tasks),
+    )
     debugger.program = monitor.locator
     debugger.observers.append(monitor)
     return debugger
@@ -31,10 +45,12 @@ class CommandMonitor(Observer):
     It observes the debugger for the history of breakpoints that ``break list`` shows.
     """
 
-    def __init__(self, debugger: Debugger, program: GuestProgram) -> None:
-        """Begin with an empty history."""
+    def __init__(self, debugger: Debugger, program: GuestProgram, *, inner: bool = False) -> None:
+        """Begin with an empty history; *inner* is True in a lab, whose files are handed out."""
         self._debugger = debugger
+        self._inner = inner
         self._history = BreakpointHistory()
+        self._kernel: LinuxGuest | None = None
         self.locator = KernelLocator(program, debugger.machine, debugger.memory)
 
     def execute(self, command: Command) -> str:
@@ -44,12 +60,46 @@ class CommandMonitor(Observer):
             StubError: it cannot be done.
         """
         # Not at the top: every start would wait for what few sessions use.
+        from pathlib import Path
+
+        from gdbstub.linux.core_file import handed_out, new_file
         from gdbstub.monitor.commands import COMMANDS, CommandContext
 
         if not 0 < command.thread <= len(self._debugger.machine.vcpus):
             raise NoSuchThread(f"there is no thread {command.thread}")
-        context = CommandContext(command, self._debugger, self._history, self.locator)
+        context = CommandContext(
+            command,
+            self._debugger,
+            self._history,
+            self.locator,
+            self._linux(),
+            handed_out if self._inner else lambda name: new_file(Path(name)),
+        )
         return COMMANDS.execute(context, command.line)
+
+    def _linux(self) -> "LinuxGuest":
+        """Return the kernel that commands look at; it is made when the first one does."""
+        if self._kernel is None:
+            from gdbstub.linux.guest import LinuxGuest
+
+            self._kernel = LinuxGuest(self._debugger.machine, self._debugger.memory)
+        return self._kernel
+
+    def tasks(self) -> Iterator[Mapping[str, str]]:
+        """Yield the rows of ``info os tasks``.
+
+        Raises:
+            NotFound: there is no Linux, or its list of tasks is damaged.
+        """
+        for task in self._linux().tasks.all():
+            yield {
+                "pid": str(task.pid),
+                "parent": str(task.parent),
+                "state": task.state,
+                "vcpu": str(task.cpu) if task.cpu >= 0 else "",
+                "task": f"{task.gva:#x}",
+                "name": task.name,
+            }
 
     def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Note the request."""

@@ -55,6 +55,8 @@ def _matching(rows: Sequence[Register], pattern: str) -> list[Register]:
     except re.error as error:
         raise InputError(f"{pattern!r} is no regular expression: {error}") from None
     found = [row for row in rows if form.fullmatch(row.name)]
+    # QEMU leaves the level off its registers of EL1: VBAR.
+    found = found or [row for row in rows if form.fullmatch(row.name.removesuffix("_EL1"))]
     found = found or [row for row in rows if form.search(row.name)]
     if not found:
         names = {row.name.lower(): row.name for row in rows}

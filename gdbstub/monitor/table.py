@@ -5,6 +5,7 @@ It has no command but ``help``. The others are in this package's other files, by
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Concatenate, Final, Generic, ParamSpec, TypeVar
@@ -16,6 +17,8 @@ from gdbstub.monitor.text import table
 Place = TypeVar("Place", bound=Registers)
 Arguments = ParamSpec("Arguments")
 
+#: A command whose format follows without a space, as in GDB's ``x/8xg``.
+_BEFORE_FORMAT: Final = re.compile(r"^(\s*\w+)(?=/)")
 _HELP: Final = "monitor help lists all commands"
 
 
@@ -92,19 +95,21 @@ class Table(Generic[Place]):
             InputError: it is no command, or its arguments are wrong.
             StubError: it cannot be done.
         """
-        typed = line.split() or ["help"]
+        typed = _BEFORE_FORMAT.sub(r"\1 ", line).split() or ["help"]
         row = self._find(typed)
         arguments = row.template.parse(typed[len(row.words) :], place, row.usage)
         return row.handler(place, *arguments)
 
     def _find(self, typed: Sequence[str]) -> MonitorCommand[Place]:
         """Return the command that *typed* begins with, by full words or unambiguous prefixes."""
-        exact = [row for row in self._rows if row.words == tuple(typed[: len(row.words)])]
-        if exact:
-            return max(exact, key=lambda row: len(row.words))
         begun = [row for row in self._rows if _begins(row.words, typed)]
         most = max((min(len(row.words), len(typed)) for row in begun), default=0)
         begun = [row for row in begun if len(row.words) >= most]
+        # All of a shorter name may have been typed, as of "info" beside "info version".
+        begun = [row for row in begun if len(row.words) == most] or begun
+        exact = [row for row in begun if row.words == tuple(typed[: len(row.words)])]
+        if exact:
+            return exact[0]
         if len(begun) == 1:
             return begun[0]
         if begun:

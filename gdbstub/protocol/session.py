@@ -379,7 +379,7 @@ class Session:
         return True
 
     def _failure(self, error: Exception) -> bytes:
-        return failure(error, textual=b"error-message" in self._client.features)
+        return failure(error, self._client.error_reply)
 
     def _send(self, replies: Iterable[bytes], out: list[bytes]) -> None:
         out.extend(map(self._connection.send, replies))

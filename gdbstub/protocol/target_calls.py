@@ -5,7 +5,7 @@ What a client has asked for is not called here: its failure is a reply, which ``
 
 import logging
 
-from gdbstub.errors import MachineError, StubError, reply_for
+from gdbstub.errors import MachineError, StubError
 from gdbstub.target import Target
 
 _log = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ def release(target: Target, *, kill: bool) -> None:
         _log.exception("the target cannot be %s", "killed" if kill else "released")
 
 
-def failure(error: Exception, *, textual: bool) -> bytes:
-    """Encode *error* as ``reply_for`` does; one that nobody raised on purpose is logged."""
+def failure(error: Exception, encode: Callable[[StubError], bytes]) -> bytes:
+    """Encode *error* by *encode*; one that nobody raised on purpose is logged."""
     if not isinstance(error, StubError):
         _log.error("a packet's handler failed", exc_info=error)
         error = MachineError("internal error in the stub; its log says more")
-    return reply_for(error, textual=textual)
+    return encode(error)

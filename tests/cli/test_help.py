@@ -7,8 +7,8 @@ from tests.cli.program import GDBSTUB, RUN_STUB, Place
 
 OPTIONS = (
     "--host", "--gdb", "--smp", "--memory", "--initrd", "--append", "--dtb",
-    "--kaslr-seed", "--symbols", "--free-run", "--console", "--script", "--timeout", "--record",
-    "-v", "-h, --help",
+    "--kaslr-seed", "--symbols", "--stop-on", "--free-run", "--console", "--script", "--timeout",
+    "--record", "-v", "-h, --help",
 )  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def said(place: Place, *arguments: str, status: int = 0) -> str:
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(place: Place, option: str) -> None:
     text = said(place, option)
-    for command in ("run", "doctor", "lab"):
+    for command in ("run", "doctor", "symbols", "lab"):
         assert f"\n  {command} " in text
 
 

@@ -19,10 +19,16 @@ REFUSED = {
 }
 
 
-def run(number: int, *arguments: int, arch: int = AUDIT_ARCH_AARCH64, unlink: bool = False) -> int:
+def run(
+    number: int,
+    *arguments: int,
+    arch: int = AUDIT_ARCH_AARCH64,
+    unlink: bool = False,
+    in_lab: bool = False,
+) -> int:
     """What the filter returns for one call."""
     data = struct.pack("=IIQ6Q", number, arch, 0, *(*arguments, *(0,) * 6)[:6])
-    code = seccomp.program(unlink=unlink)
+    code = seccomp.program(unlink=unlink, in_lab=in_lab)
     at, word = 0, 0
     for _ in range(len(code) // 8):
         operation, if_true, if_false, value = struct.unpack_from("=HBBI", code, 8 * at)
@@ -49,10 +55,18 @@ def test_what_it_does_not_need_is_refused(name: str) -> None:
     assert run(REFUSED[name], 2**64 - 1, 2**64 - 1) == RET_ERRNO | errno.EPERM
 
 
-def test_files_are_opened_to_read_only() -> None:
+def test_files_that_exist_are_opened_to_read_only() -> None:
     assert run(seccomp.OPENAT, 0, 0, 0o2000000) == RET_ALLOW  # O_CLOEXEC
-    for flags in (0o1, 0o2, 0o101, 0o1000, 0o2001, 0o2000102):
+    for flags in (0o1, 0o2, 0o101, 0o1000, 0o2001, 0o2000102, 0o201):
         assert run(seccomp.OPENAT, 0, 0, flags) == RET_ERRNO | errno.EACCES
+        assert run(seccomp.OPENAT, 0, 0, flags, in_lab=True) == RET_ALLOW
+
+
+def test_new_files_are_made_and_in_the_lab_fifos() -> None:
+    assert run(seccomp.OPENAT, 0, 0, 0o2000301) == RET_ALLOW  # O_WRONLY, O_CREAT, O_EXCL
+    for number in seccomp.IN_LAB:
+        assert run(number) == RET_ERRNO | errno.EPERM
+        assert run(number, in_lab=True) == RET_ALLOW
 
 
 def test_threads_are_made_and_no_processes() -> None:

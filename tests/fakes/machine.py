@@ -99,7 +99,13 @@ class FakeMachine:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(reset=self, time=self, comparison=self, about=self, counts=self)
+        return Capabilities(
+            reset=self, time=self, comparison=self, about=self, counts=self, layout=self
+        )
+
+    @property
+    def ram_ranges(self) -> Sequence[range]:
+        return (range(BASE, BASE + self._ram.size),)
 
     @property
     def about(self) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 import gdbstub
+from tests.gdb.conftest import without_process
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = EXAMPLES / "unicorn_aarch64.py"
@@ -77,7 +78,8 @@ class Example:
         self._remote = self.process.stdout.readline().strip()
 
     async def gdb(self, *commands: str) -> str:
-        return await finish(await begin(self._remote, self._program, *commands))
+        said = await finish(await begin(self._remote, self._program, *commands))
+        return without_process(said)
 
 
 @pytest.fixture

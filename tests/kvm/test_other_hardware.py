@@ -8,7 +8,7 @@ from gdbstub.lab.host import VARIABLE, Lab
 from tests.conftest import shared_lab
 from tests.hardware import OTHER
 from tests.kvm.test_bare_metal import test_each_kind_hits_at_its_pc_and_address  # noqa: F401
-from tests.kvm.test_kaslr import test_a_kernel_with_kaslr_is_found  # noqa: F401
+from tests.kvm.test_kaslr import test_breakpoints_by_name_from_the_first_instruction_on  # noqa: F401
 from tests.kvm.test_linux import test_from_the_first_instruction_to_init  # noqa: F401
 
 pytestmark = [pytest.mark.other_hardware, pytest.mark.usefixtures("other")]

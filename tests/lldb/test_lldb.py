@@ -206,3 +206,23 @@ def test_power_off_is_a_normal_exit(lldb_client: Client) -> None:
     )
     assert "exited with status = 0" in said
     lldb_client.stub.expect_end()
+
+
+def test_memory_regions_and_the_text_of_errors(lldb_client: Client) -> None:
+    said = lldb_client(
+        "memory region 0x40000000", "memory region 0x10", "process plugin packet send m10,4",
+    )  # fmt: skip
+    assert "[0x0000000040000000-0x0000000040200000) rwx" in said
+    assert "[0x0000000000000000-0x0000000040000000) ---" in said
+    text = re.search(r"response: E0e;([0-9a-f]+)", said)
+    assert text
+    assert "no RAM" in bytes.fromhex(text[1]).decode()
+
+
+def test_breakpoints_by_one_packet_or_by_one_each(lldb_client: Client) -> None:
+    said = lldb_client(
+        "breakpoint set --name touch", "breakpoint set --name factorial", "continue", "continue",
+        "breakpoint delete --force", "thread backtrace",
+    )  # fmt: skip
+    assert len(re.findall(r"stop reason = breakpoint", said)) >= 2
+    assert lldb_client.text_is_clean

@@ -24,6 +24,15 @@ TYPED = {
     "time": ("time free", r"\(time free\)\.$"),
     "stats": ("stats", r"(?s)^qRcmd, +\d+ +\d.*^caches +hits +misses\n.*^registers +\d+ +\d+$"),
     "kaslr": ("kaslr", r"^Cannot locate the kernel\.$"),
+    "xp": ("xp/2xw 0x40000000", r"^0000000040000000: 0x\w{8} 0x\w{8}$"),
+    "gva2gpa": ("gva2gpa $pc", r"^gpa: 0x400000\w\w$"),
+    "info version": ("info version", r"^kvm-gdbstub \d"),
+    "info mtree": ("info mtree", r"^  0{8}40000000-\w{16} \(prio 0, ram\): ram$"),
+    "info registers": ("info registers -a", r"^CPU#0\n PC=0{8}400000\w\w X00="),
+    "dmesg": ("dmesg 5", r"^no vCPU has its MMU on: the kernel has not started yet$"),
+    "ps": ("ps", r"^no vCPU has its MMU on: the kernel has not started yet$"),
+    "why": ("why", r"^Thread 1 at 0x400000\w\w: a breakpoint\nNo log: no vCPU has its MMU on"),
+    "vmcore": ("vmcore ../core", r"^'\.\./core' is no plain file name: expected letters"),
     "reset": ("reset", r"^The guest is at its first instruction again\.$"),
     "quit": ("quit", r"^The guest has ended\.$"),
 }
@@ -57,7 +66,12 @@ def test_what_is_not_understood_is_said(lldb_client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("packet", "reply"),
-    [("qC", "QC1"), ("qqemu.PhyMemMode", "0"), ("m40000000,0", "E16"), ("nonsense", "")],
+    [
+        ("qC", "QC1"),
+        ("qqemu.PhyMemMode", "0"),
+        ("m40000000,0", "E16;" + b"a read of no bytes".hex()),
+        ("nonsense", ""),
+    ],
 )
 def test_a_packet_typed_by_hand(lldb_client: Client, packet: str, reply: str) -> None:
     (told,) = answers(lldb_client, f"send {packet}")

@@ -57,7 +57,7 @@ def answer(stage: Stage, packet: bytes) -> bytes:
 
 
 def test_the_description_is_made_of_the_value_and_the_rows() -> None:
-    assert target_xml(SMALL, (*ROWS, HIDDEN)).decode() == (
+    assert target_xml(SMALL, (*ROWS, HIDDEN), SMALL.osabi).decode() == (
         '<?xml version="1.0"?>\n<!DOCTYPE target SYSTEM "gdb-target.dtd">\n'
         '<target version="1.0">\n<architecture>example</architecture>\n<osabi>GNU/Linux</osabi>\n'
         '<feature name="org.example.core">\n<!-- bits 16 -->\n'
@@ -71,7 +71,7 @@ def test_the_description_is_made_of_the_value_and_the_rows() -> None:
     )
     assert b"group" not in target_xml(PLAIN, ROWS)
     assert answer(Stage(small()), b"qXfer:features:read:target.xml:0,ffff")[1:] == target_xml(
-        SMALL, ROWS
+        SMALL, ROWS, SMALL.osabi
     )
 
 

@@ -1,27 +1,48 @@
 """Capabilities are opted into: what a target's methods happen to be called offers nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
 from gdbstub import capabilities
-from gdbstub.capabilities import Capability, Relocatable, Relocation
+from gdbstub.capabilities import (
+    AddressBits,
+    Capability,
+    InterruptsInSteps,
+    MemoryMapping,
+    OsTable,
+    OsTables,
+    Region,
+    Relocatable,
+    Relocation,
+)
 from gdbstub.protocol.packets import ClientState, dispatch
 from gdbstub.target import Target
 from tests.pure.able_target import AbleTarget
 
 
 @dataclass
-class Everything(AbleTarget, Relocatable):
+class Everything(AbleTarget, Relocatable, MemoryMapping, InterruptsInSteps, AddressBits, OsTables):
     """A target with every capability, except those that a test withholds."""
 
+    step_irqs: bool = False
     file: str = "/guest.elf"
     withheld: list[type[Capability]] = field(default_factory=list)
 
     def relocation(self) -> Relocation | None:
-        return Relocation(0, 0)
+        return Relocation(0, 0x10000)
+
+    @property
+    def os_tables(self) -> Sequence[OsTable]:
+        return ()
+
+    def address_bits(self, thread: int) -> tuple[int, int] | None:
+        return 48, 47
+
+    def region(self, thread: int, gva: int) -> Region:
+        return Region(0, 1 << 64)
 
     def offers(self, capability: type[Capability]) -> bool:
         return capability not in self.withheld
@@ -46,6 +67,10 @@ ASKED: dict[type[Capability], tuple[Callable[[Target], object | None], bytes]] =
     capabilities.HasExecFile: (capabilities.exec_file, b"qXfer:exec-file:read::0,100"),
     capabilities.Relocatable: (capabilities.relocatable, b"qOffsets"),
     capabilities.BreakpointConditions: (capabilities.breakpoint_conditions, b""),
+    capabilities.AddressBits: (capabilities.address_bits, b""),
+    capabilities.OsTables: (capabilities.os_tables, b""),
+    capabilities.MemoryMapping: (capabilities.memory_mapping, b"qMemoryRegionInfo"),
+    capabilities.InterruptsInSteps: (capabilities.interrupts_in_steps, b"qqemu.sstepbits"),
 }
 FEATURES = {
     capabilities.TaggedTarget: b"memory-tagging+",

@@ -27,7 +27,9 @@ def vmlinux(
     return Elf(loads, entry=START, type=3, symbols=symbols).build()
 
 
-KERNEL = read_kernel(vmlinux(), "vmlinux", b"", RAM)
+#: Start of every Image of these tests.
+IMAGE = b"MZ" + bytes(62) + BANNER + b"\0"
+KERNEL = read_kernel(vmlinux(), "vmlinux", IMAGE, RAM)
 
 
 class Memory:
@@ -77,6 +79,12 @@ def test_symbols_without_contents_take_the_banner_of_the_image() -> None:
 def test_what_is_no_vmlinux(data: bytes, line: str) -> None:
     with pytest.raises(InputError, match=line):
         read_kernel(data, "vmlinux", b"", RAM)
+
+
+def test_symbols_of_another_kernel() -> None:
+    other = IMAGE.replace(b"6.1.0", b"6.1.1")
+    with pytest.raises(InputError, match=r"vmlinux: is of another kernel than the guest: Linux"):
+        read_kernel(vmlinux(), "vmlinux", other, RAM)
 
 
 @given(st.integers(0, (1 << 31) - 1), st.sampled_from(range(len(KERNEL.vectors))))

@@ -32,7 +32,8 @@ def test_errors_are_text_for_whom_they_are_meant() -> None:
         -> $E.malformed m packet
         <- $qSupported
         -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;binary-upload+;vContSupported+
+         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
+         jMultiBreakpoint+;binary-upload+;vContSupported+
         <- $m0,4
         -> $E0e
         """

@@ -2,7 +2,7 @@
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import CPSR, FPSIMD, GENERAL, SP, SYSTEM_REGISTERS, V, X
-from gdbstub.target import Action, BreakpointKind
+from gdbstub.target import Action, BreakpointKind, Stopped, StopReason
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -14,7 +14,8 @@ def test_what_gdb_13_says_first() -> None:
         """
         <- $qSupported:multiprocess+;swbreak+;hwbreak+;qRelocInsn+;xmlRegisters=i386
         -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;binary-upload+;vContSupported+
+         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
+         jMultiBreakpoint+;binary-upload+;vContSupported+
         <- $vMustReplyEmpty
         -> $
         <- $!
@@ -42,7 +43,8 @@ def test_what_gdb_13_says_first() -> None:
         -> $vCont;c;C;s;S;t;r
         <- $qSupported
         -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;binary-upload+;vContSupported+
+         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
+         jMultiBreakpoint+;binary-upload+;vContSupported+
         """
     )
 
@@ -250,7 +252,8 @@ def test_an_older_lldb_wants_raw_uploads() -> None:
         """
         <- $qSupported:binary-upload+
         -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;binary-upload+;vContSupported+
+         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
+         jMultiBreakpoint+;binary-upload+;vContSupported+
         <- $x0,0
         -> $b
         """
@@ -325,3 +328,20 @@ def test_documents_come_in_pieces() -> None:
         -> $
         """
     )
+
+
+def test_a_client_that_takes_them_is_told_all_watchpoints_of_a_hit() -> None:
+    also = ((StopReason.RWATCH, 0x40000108), (StopReason.AWATCH, 0x40000110))
+    report = Stopped(1, stop=StopReason.WATCH, gva=0x40000100, also=also)
+    for features, more in (("multi-wp-addr+", "rwatch:40000108;awatch:40000110;"), ("", "")):
+        target = FakeTarget()
+        target.last = report
+        conversation(
+            f"""
+            <- $qSupported:{features}
+            -> $PacketSize=…
+            <- $?
+            -> $T05thread:1;watch:40000100;{more}
+            """,
+            target,
+        )

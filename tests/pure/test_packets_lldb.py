@@ -1,13 +1,15 @@
 """Packets that only LLDB sends."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import EXPEDITED, PC, X
+from gdbstub.capabilities import AddressBits, MemoryMapping, Region
 from gdbstub.target import Exited, Signal, Stopped, StopReason
-from tests.pure.fake_target import BASE, FakeTarget
+from tests.pure.fake_target import BASE, SIZE, FakeTarget
 from tests.pure.transcript import Stage, conversation
 
 TRIPLE = b"aarch64-unknown-none".hex()
@@ -257,3 +259,118 @@ def test_there_is_no_memory_to_give() -> None:
 )
 def test_what_lldb_can_do_without_is_not_there(packet: str) -> None:
     conversation(f"<- ${packet}\n-> $")
+
+
+def test_errors_have_their_text_once_it_is_asked_for() -> None:
+    conversation(
+        f"""
+        <- $m0,4
+        -> $E0e
+        <- $QEnableErrorStrings
+        -> $OK
+        <- $m0,4
+        -> $E0e;{b"nothing at 0x0".hex()}
+        """
+    )
+
+
+def test_the_server_has_a_version() -> None:
+    conversation("<- $qGDBServerVersion\n-> $name:kvm-gdbstub;version:…;")
+
+
+@dataclass
+class Mapped(FakeTarget, MemoryMapping):
+    def region(self, thread: int, gva: int) -> Region:
+        if gva < BASE:
+            return Region(0, BASE)
+        return Region(BASE, SIZE, "rx")
+
+
+def test_memory_regions() -> None:
+    conversation(
+        """
+        <- $qMemoryRegionInfo
+        -> $OK
+        <- $qMemoryRegionInfo:40000010
+        -> $start:40000000;size:1000;permissions:rx;
+        <- $qMemoryRegionInfo:10
+        -> $start:0;size:40000000;
+        """,
+        Mapped(),
+    )
+    conversation("<- $qMemoryRegionInfo\n-> $")
+
+
+def test_several_reads_at_once() -> None:
+    target = FakeTarget()
+    target.write_memory(1, BASE, b"abcdefgh")
+    end = BASE + SIZE - 2
+    conversation(
+        rf"""
+        <- $MultiMemRead:ranges:40000000,2,40000004,3;
+        -> $2,3;abefg
+        <- $MultiMemRead:ranges:40000000,2,10,4,{end:x},8,40000000,0;
+        -> $2,0,2,0;ab\x03\xd5
+        <- $MultiMemRead:ranges:10,4,;
+        -> $0;
+        <- $MultiMemRead:ranges:ffffffffffffffff,ffffffffffffffff;
+        -> $0;
+        """,
+        target,
+    )
+
+
+@pytest.mark.parametrize(
+    "ranges", ["", "10", "10,", "10,2", "10,2,3;", "10,2;blah:;", "z,2;", "-1,2;", ",;"]
+)
+def test_malformed_ranges(ranges: str) -> None:
+    conversation(f"<- $MultiMemRead:ranges:{ranges}\n-> $E16")
+
+
+def test_the_ranges_of_one_reply_fit_in_a_packet() -> None:
+    stage = Stage(FakeTarget())
+    word = f"{BASE:x},{SIZE:x},"
+    sent = stage.send(f"MultiMemRead:ranges:{word * 100};".encode())
+    (event,) = rsp.Connection().receive(sent)
+    assert isinstance(event, rsp.Packet)
+    sizes, _, data = event.data.partition(b";")
+    assert sum(int(size, 16) for size in sizes.split(b",")) == len(data)
+    assert len(sizes.split(b",")) == 100
+    assert len(event.data) <= rsp.PACKET_SIZE
+
+
+def test_several_breakpoints_at_once() -> None:
+    target = FakeTarget(slots=1)
+    asked = {"breakpoint_requests": ["Z0,40000010,4", "Z1,40000020,4", "Z1,40000024,4", "c", "Z9"]}
+    stage = Stage(target)
+    (event,) = rsp.Connection().receive(
+        stage.send(b"jMultiBreakpoint:" + json.dumps(asked).encode())
+    )
+    assert isinstance(event, rsp.Packet)
+    assert json.loads(event.data) == {"results": ["OK", "OK", "E1c", "E16", "E16"]}
+    assert {gva for _, gva, _ in target.inserted} == {0x40000010, 0x40000020}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"breakpoint_requests":[1]}', "[" * 5000])
+def test_malformed_breakpoint_requests(text: str) -> None:
+    stage = Stage(FakeTarget())
+    assert stage.send(b"jMultiBreakpoint:" + text.encode()).startswith(b"$E16#")
+    assert not stage.target.inserted
+
+
+@dataclass
+class Sized(FakeTarget, AddressBits):
+    bits: tuple[int, int] | None = (48, 47)
+
+    def address_bits(self, thread: int) -> tuple[int, int] | None:
+        return self.bits
+
+
+def test_the_size_of_addresses() -> None:
+    stage = asked(Sized())
+    stage.play(
+        f"<- $?\n-> $T05thread:1;{THREADS}reason:signal;"
+        "low_mem_addressing_bits:48;high_mem_addressing_bits:47;"
+    )
+    stage = asked(Sized(bits=None))
+    stage.play(f"<- $?\n-> $T05thread:1;{THREADS}reason:signal;")

@@ -1,9 +1,19 @@
 """Packets on the guest's program and on its machine as an operating system."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pytest
+
 from gdbstub import rsp
-from gdbstub.capabilities import Capability, HasExecFile, Relocatable, Relocation
+from gdbstub.capabilities import (
+    Capability,
+    HasExecFile,
+    OsTable,
+    OsTables,
+    Relocatable,
+    Relocation,
+)
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -63,7 +73,7 @@ def test_where_the_program_is() -> None:
     target.place = Relocation(0xFFFF_8000_0800_0000, 0x3_1234_0000)
     stage.play("<- $qOffsets\n-> $TextSeg=ffff80031a340000")
     target.place = Relocation(0xFFFF_8000_0800_0000, 0)
-    stage.play("<- $qOffsets\n-> $Text=0;Data=0;Bss=0")
+    stage.play("<- $qOffsets\n-> $")  # as QEMU says it
     target.place = Relocation(0xFFFF_8000_0800_0000, 0x3_1234_0000)
     stage.send(b"QListThreadsInStopReply")
     stage.forget()
@@ -109,3 +119,87 @@ def test_without_a_guest_there_are_no_threads() -> None:
     for packet in (b"!", b"D"):
         stage.send(packet)
     assert b"<item>" not in stage.send(b"qXfer:osdata:read:threads:0,1000")
+
+
+GDB_12 = "multiprocess+;memory-tagging+"
+
+
+def test_gdb_from_12_on_names_processes_and_finds_the_os_abi_itself() -> None:
+    stage = Stage(FakeTarget())
+    stage.play(
+        f"""
+        <- $qSupported:{GDB_12}
+        -> $PacketSize=…;multiprocess+
+        <- $?
+        -> $T05thread:p400001.1;
+        <- $qC
+        -> $QCp400001.1
+        <- $qfThreadInfo
+        -> $mp400001.1,p400001.2
+        <- $qThreadExtraInfo,p400001.2
+        -> $4350552331{b" halted".hex()}
+        <- $vCont;s:p400001.2
+        -> $T05thread:p400001.2;
+        """
+    )
+    assert b"<osabi>" not in stage.send(b"qXfer:features:read:target.xml:0,ffff")
+    stage.forget()
+    stage.play(
+        """
+        <- $!
+        -> $OK
+        <- $vKill;400001
+        -> $OK
+        <- $?
+        -> $W00;process:400001
+        """
+    )
+
+
+def test_a_process_is_called_as_the_client_that_attaches_calls_it() -> None:
+    conversation(
+        f"""
+        <- $qSupported:{GDB_12}
+        -> $…
+        <- $!
+        -> $OK
+        <- $D;400001
+        -> $OK
+        <- $vAttach;1
+        -> $T02thread:p1.1;
+        """
+    )
+
+
+@pytest.mark.parametrize("features", ["multiprocess+;swbreak+", "memory-tagging+", ""])
+def test_others_name_no_process_and_are_told_of_no_os(features: str) -> None:
+    stage = Stage(FakeTarget())
+    assert b"multiprocess" not in stage.send(f"qSupported:{features}".encode())
+    assert stage.send(b"qC").startswith(b"$QC1#")
+    assert b"<osabi>none</osabi>" in stage.send(b"qXfer:features:read:target.xml:0,ffff")
+
+
+@dataclass
+class WithTables(FakeTarget, OsTables):
+    @property
+    def os_tables(self) -> Sequence[OsTable]:
+        def rows() -> list[dict[str, str]]:
+            return [{"pid": "1", "name": "<init>"}]
+
+        return (OsTable("tasks", "Tasks", "Processes", rows),)
+
+
+def test_tables_of_the_operating_system() -> None:
+    target = WithTables()
+    stage = Stage(target)
+    stage.play(
+        r"""
+        <- $qXfer:osdata:read:tasks:0,1000
+        -> $l<osdata type="tasks">\x0a<item><column name="pid">1</column><column name="name">
+         &lt;init&gt;</column></item>\x0a</osdata>\x0a
+        <- $qXfer:osdata:read::0,1000
+        -> $l…<column name="Type">tasks</column>…
+        <- $qXfer:osdata:read:modules:0,1000
+        -> $E16
+        """
+    )

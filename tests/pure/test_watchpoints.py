@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub.aarch64.sysreg import DBGWCR
-from gdbstub.hwbp import Elsewhere, Slots, Watchpoint, covers, find_hit, plan_watchpoints
+from gdbstub.hwbp import (
+    Elsewhere,
+    Slots,
+    Watchpoint,
+    also_hit,
+    covers,
+    find_hit,
+    plan_watchpoints,
+)
 from gdbstub.target import BreakpointKind
 
 KERNEL = 0xFFFF_8000_0800_0000
@@ -212,3 +220,11 @@ def test_far_beyond_the_range_even_an_unknown_access_is_outside() -> None:
     wide = Watchpoint(BreakpointKind.WRITE, 0x10_0000, 3 << 19)
     plan = _plan(wide, slots=1)
     assert find_hit(plan, 0x3F_FFF8, None, write=True) is Elsewhere.OUTSIDE
+
+
+def test_all_that_one_access_touches_are_hit() -> None:
+    read, beside = Watchpoint(BreakpointKind.READ, 0x1000, 8), WRITE._replace(gva=0x1008)
+    plan = _plan(WRITE, read, beside, ACCESS)
+    both = range(0xFF << 56 | 0x1004, 0xFF << 56 | 0x100C)
+    assert also_hit(plan, WRITE, both, write=True) == (beside,)
+    assert also_hit(plan, beside, range(0x1008, 0x1010), write=True) == ()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from gdbstub.capabilities import PhysicalMemory, Timing
-from gdbstub.errors import NoSuchThread
+from gdbstub.errors import NoSuchThread, StubError, reply_for
 from gdbstub.protocol.packets.expedited import Expedited, general_registers
 from gdbstub.protocol.states import (
     ATTACHED,
@@ -26,6 +26,10 @@ ANY: Final = 0
 
 #: Work of a packet that takes long: a slice for each ``next``. It returns the payload.
 Work = Generator[None, None, bytes]
+
+#: Process id of the guest for clients that name processes. It is larger than any pid of Linux
+#: (PID_MAX_LIMIT): for a core file GDB reads /proc/PID/smaps of its own machine.
+GUEST: Final = (4 << 20) + 1
 
 #: Outcome of a packet: a payload (empty: not supported) or several, a resume, work to do, or
 #: None where the packet has no reply.
@@ -100,6 +104,8 @@ class ClientState:
         self.state = SessionState.IDLE
         #: Features that the client announced in ``qSupported``, without the ``+``.
         self.features: frozenset[bytes] = frozenset()
+        #: Process id in thread ids (GDB manual, E.2 "thread-id syntax"); 0: they have none.
+        self.process = 0
         #: False after ``QStartNoAckMode``.
         self.acks = True
         #: True after ``!``: the session goes on when the guest has ended or was detached.
@@ -112,6 +118,8 @@ class ClientState:
         self.raw_upload = False
         #: True if stop replies carry LLDB's keys, because the client asked for them.
         self.lldb = False
+        #: True after ``QEnableErrorStrings``: errors carry their text as LLDB reads it.
+        self.error_strings = False
         #: The last resume; empty at first.
         self.last_resume = Resume({})
         #: Timings of the client's packets by name; unknown packets have an empty one.
@@ -205,6 +213,15 @@ class ClientState:
         timing.count += 1
         self.last = timing
         return timing
+
+    def error_reply(self, error: StubError) -> bytes:
+        """Encode *error* in the most telling form that this client reads."""
+        textual = b"error-message" in self.features
+        return reply_for(error, textual=textual, strings=self.error_strings)
+
+    def spell(self, thread: int) -> bytes:
+        """Encode the id of a thread as this client writes it."""
+        return b"p%x.%x" % (self.process, thread) if self.process else b"%x" % thread
 
     def thread(self, thread_id: int) -> int:
         """Return the id of one thread that exists; ``ANY`` stands for the current thread.

@@ -19,7 +19,9 @@ def features(client: ClientState, annex: bytes, offset: int, length: int) -> byt
     """``qXfer:features:read:annex:offset,length``: target description (GDB manual, E.4)."""
     if annex != b"target.xml":
         raise PacketError("no such annex")
-    return _piece(client, target_xml(client.architecture, client.registers), offset, length)
+    return _piece(
+        client, target_xml(client.architecture, client.registers, _os_abi(client)), offset, length
+    )
 
 
 @packet("qXfer:threads:read:", "annex:offset,length", feature="qXfer:threads:read+", idle=True)
@@ -55,6 +57,15 @@ def libraries(client: ClientState, annex: bytes, offset: int, length: int) -> by
     if annex:
         raise PacketError("no such annex")
     return _piece(client, b"<library-list/>\n", offset, length)
+
+
+def _os_abi(client: ClientState) -> str:
+    """Return the OS ABI that a client is told; empty: it decides by itself.
+
+    ``record full`` and ``generate-core-file`` are parts of GDB's GNU/Linux, which it takes by
+    itself. There ``record full`` would end a GDB that gives no process ids.
+    """
+    return client.architecture.osabi or ("" if client.process else "none")
 
 
 def _piece(client: ClientState, document: bytes, offset: int, length: int) -> bytes:

@@ -3,9 +3,13 @@
 None of them touches the guest.
 """
 
+from typing import Final
+
 from gdbstub.capabilities import Relocatable, relocatable
-from gdbstub.protocol.packets.client_state import ClientState
+from gdbstub.protocol.packets.client_state import GUEST, ClientState
 from gdbstub.protocol.packets.registry import offered, packet
+
+_NAMES_PROCESSES: Final = frozenset((b"multiprocess", b"memory-tagging"))
 
 
 @packet("qSupported", "[:features]", idle=True)
@@ -14,10 +18,17 @@ def supported(client: ClientState, features: bytes | None) -> bytes:
 
     Ours follow from the packets that are registered and from the target's capabilities. If a client
     sends the packet again, its last features count.
+
+    GDB from 12 on gets process ids where it finds the OS ABI itself: without them, ``record full``
+    ends a GDB before 18.
     """
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
     ours = dict.fromkeys(offered(client.target))
+    named = not client.architecture.osabi and _NAMES_PROCESSES <= client.features
+    client.process = GUEST if named else 0
+    if named:
+        ours[b"multiprocess+"] = None
     if b"memory-tagging" in client.features and b"error-message" not in client.features:
         # GDB before 16 knows tags of Linux processes only, and ends at an x/xm of anything else.
         ours.pop(b"memory-tagging+", None)
@@ -42,11 +53,11 @@ def offsets(client: ClientState, program: Relocatable) -> bytes:
     """``qOffsets``: tell the distance of the program from its link address (GDB manual, E.4).
 
     GDB is told the place of the first segment, by which it moves the whole program; told offsets of
-    sections, it would not move all of them. LLDB takes any value for the distance. A distance of 0
-    is told to either as such: another program that a client has loaded then stays where it is.
+    sections, it would not move all of them. LLDB takes any value for the distance. Where nothing
+    has moved, the reply is empty: by that gef tells a whole machine from a program.
     """
-    if (place := program.relocation()) is None:
+    if (place := program.relocation()) is None or not place.offset:
         return b""
-    if client.lldb or not place.offset:
+    if client.lldb:
         return b"Text=%x;Data=%x;Bss=%x" % (3 * (place.offset,))
     return b"TextSeg=%x" % (place.start + place.offset)

@@ -28,11 +28,12 @@ def attached(client: ClientState, pid: int | None) -> bytes:
 def attach(client: ClientState, pid: int) -> bytes:
     """``vAttach;pid``: halt the guest that was detached (GDB manual, E.2).
 
-    *pid* is ignored: there is one guest.
+    There is one guest, whose process id is *pid* from now on for a client that uses such.
     """
     if client.guest_gone or isinstance(client.target.report(), Exited):
         raise NoGuest("the guest has ended; run begins anew")
     client.attach()
+    client.process = client.process and pid
     return stop_reply(client, client.target.report())
 
 

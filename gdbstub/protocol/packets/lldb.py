@@ -5,9 +5,11 @@ Packets that GDB sends too are in the other files.
 
 import errno
 
-from gdbstub.errors import MachineError
+from gdbstub import __version__
+from gdbstub.capabilities import MemoryMapping, memory_mapping
+from gdbstub.errors import MachineError, MemoryFault, PacketError, StubError
 from gdbstub.protocol.packets.client_state import ClientState
-from gdbstub.protocol.packets.registry import packet
+from gdbstub.protocol.packets.registry import find, packet
 from gdbstub.protocol.packets.stop import thread_stop_reply
 from gdbstub.protocol.packets.thread_info import frames, reason, registers, stopped
 from gdbstub.target import Thread
@@ -50,6 +52,12 @@ def _processor(client: ClientState) -> bytes:
     triple = client.architecture.triple
     known = b"triple:%b;" % triple.encode().hex().encode() if triple else b""
     return b"%bptrsize:%d;endian:little;" % (known, client.architecture.pointer_size)
+
+
+@packet("qGDBServerVersion", idle=True)
+def server_version(client: ClientState) -> bytes:
+    """``qGDBServerVersion``: name the server and its version (LLDB extension)."""
+    return b"name:kvm-gdbstub;version:%b;" % __version__.encode()
 
 
 @packet("qThreadStopInfo", "thread-id")
@@ -95,3 +103,81 @@ def allocate(client: ClientState, length: int) -> bytes:
     call ``mmap``.
     """
     raise MachineError("all memory is the guest's own; none can be given away", errno.ENOMEM)
+
+
+@packet("QEnableErrorStrings")
+def error_strings(client: ClientState) -> bytes:
+    """``QEnableErrorStrings``: errors carry their text from now on (LLDB extension)."""
+    client.error_strings = True
+    return b"OK"
+
+
+@packet("qMemoryRegionInfo", "[:addr]", needs=memory_mapping)
+def region(client: ClientState, mapping: MemoryMapping, address: int | None) -> bytes:
+    """``qMemoryRegionInfo[:addr]``: a mapped range or a hole, and its permissions (LLDB extension).
+
+    Without an address it asks whether the packet is known.
+    """
+    if address is None:
+        return b"OK"
+    found = mapping.region(client.general, address)
+    mapped = b"permissions:%b;" % found.permissions.encode() if found.permissions else b""
+    return b"start:%x;size:%x;%b" % (found.start, found.size, mapped)
+
+
+@packet("MultiMemRead:ranges:", "words", feature="MultiMemRead+")
+def read_ranges(client: ClientState, words: bytes) -> bytes:
+    """``MultiMemRead:ranges:addr,length,…;``: read several ranges at once (LLDB extension).
+
+    The reply has the number of bytes of each that could be read, and behind ``;`` the bytes.
+    """
+    listed, end, more = words.partition(b";")
+    try:
+        numbers = [int(word, 16) for word in listed.removesuffix(b",").split(b",")]
+    except ValueError:
+        raise PacketError("a range is an address and a length, in hex") from None
+    if not end or more not in (b"", b"options:;") or len(numbers) % 2 or min(numbers) < 0:
+        raise PacketError("expected pairs of addresses and lengths up to a ;")
+    # What does not fit is not read: LLDB asks again for what is short.
+    left = (client.packet_size - len(words)) // 2
+    parts: list[bytes] = []
+    for address, length in zip(numbers[::2], numbers[1::2], strict=True):
+        parts.append(_read_range(client, address, min(length, left)))
+        left -= len(parts[-1])
+    return b",".join(b"%x" % len(part) for part in parts) + b";" + b"".join(parts)
+
+
+def _read_range(client: ClientState, address: int, length: int) -> bytes:
+    length = min(length, (1 << 64) - address)
+    if length <= 0:
+        return b""
+    try:
+        return client.read_memory(address, length)
+    except MemoryFault:
+        return b""
+
+
+@packet("jMultiBreakpoint:", "words", feature="jMultiBreakpoint+")
+def breakpoints(client: ClientState, words: bytes) -> bytes:
+    """``jMultiBreakpoint:{JSON}``: obey ``Z`` and ``z`` packets, each (LLDB extension)."""
+    import json
+
+    try:
+        requests = json.loads(words)["breakpoint_requests"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        requests = None
+    if not isinstance(requests, list) or not all(isinstance(each, str) for each in requests):
+        raise PacketError("expected a JSON object with a list of strings, breakpoint_requests")
+    results = [_breakpoint(client, each.encode()).decode() for each in requests]
+    return json.dumps({"results": results}, separators=(",", ":")).encode()
+
+
+def _breakpoint(client: ClientState, request: bytes) -> bytes:
+    row = find(request) if request[:1] in (b"Z", b"z") else None
+    if row is None:
+        return client.error_reply(PacketError("expected Z and z packets"))
+    try:
+        reply = row.handler(client, *row.constants, *row.template.parse(request, len(row.name)))
+    except StubError as error:
+        return client.error_reply(error)
+    return reply if isinstance(reply, bytes) else b""

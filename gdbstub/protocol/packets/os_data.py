@@ -1,11 +1,12 @@
 """Tables for GDB's ``info os``, the table of tables among them.
 
-A machine has no processes; its vCPUs are the threads.
+The threads are the vCPUs. Other tables are of a target that knows its operating system.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from functools import partial
 
+from gdbstub.capabilities import OsTable, os_tables
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.xml import escape
@@ -15,14 +16,6 @@ from gdbstub.target import program_counter
 _Row = Mapping[str, str]
 
 
-class _Table(NamedTuple):
-    """One table of ``info os NAME``; ``title`` is for a client that has a menu of them."""
-
-    title: str
-    description: str
-    rows: Callable[[ClientState], Iterator[_Row]]
-
-
 def os_data_xml(client: ClientState, annex: str) -> bytes:
     """Make the table *annex*; "" is that of tables (GDB manual, "Operating System Information").
 
@@ -30,9 +23,10 @@ def os_data_xml(client: ClientState, annex: str) -> bytes:
         PacketError: there is no such table.
     """
     name = annex or "types"
-    if not (table := _TABLES.get(name)):
-        raise PacketError(f"there is no table {name}; expected {' or '.join(_TABLES)}")
-    lines = (f"<item>{_columns(row)}</item>" for row in table.rows(client))
+    tables = _tables(client)
+    if not (table := tables.get(name)):
+        raise PacketError(f"there is no table {name}; expected {' or '.join(tables)}")
+    lines = (f"<item>{_columns(row)}</item>" for row in table.rows())
     return "\n".join((f'<osdata type="{name}">', *lines, "</osdata>", "")).encode()
 
 
@@ -40,12 +34,6 @@ def _columns(row: _Row) -> str:
     return "".join(
         f'<column name="{escape(name)}">{escape(text)}</column>' for name, text in row.items()
     )
-
-
-def _types(client: ClientState) -> Iterator[_Row]:
-    for name, table in _TABLES.items():
-        if name != "types":
-            yield {"Type": name, "Description": table.description, "Title": table.title}
 
 
 def _threads(client: ClientState) -> Iterator[_Row]:
@@ -62,7 +50,14 @@ def _threads(client: ClientState) -> Iterator[_Row]:
             }
 
 
-_TABLES: Final = {
-    "types": _Table("", "", _types),
-    "threads": _Table("Threads", "Listing of all threads, which are the vCPUs", _threads),
-}
+def _tables(client: ClientState) -> Mapping[str, OsTable]:
+    """Return all tables by name, that of tables among them."""
+    described = "Listing of all threads, which are the vCPUs"
+    ours = [OsTable("threads", "Threads", described, partial(_threads, client))]
+    # A guest that runs on without a client is not looked at.
+    more = os_tables(client.target) if client.attached else None
+    ours += more.os_tables if more else ()
+    names = [
+        {"Type": each.name, "Description": each.description, "Title": each.title} for each in ours
+    ]
+    return {each.name: each for each in (OsTable("types", "", "", lambda: names), *ours)}

@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from gdbstub.capabilities import address_bits
 from gdbstub.errors import StubError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.console import console
@@ -25,7 +26,8 @@ def stop_reply(client: ClientState, report: Report) -> bytes:
     """
     if isinstance(report, Exited):
         client.exit()
-        return b"W%02x" % (report.status & 0xFF)
+        status = b"W%02x" % (report.status & 0xFF)
+        return status + b";process:%x" % client.process if client.process else status
     # A client takes the thread of a stop reply for selected.
     client.general = report.thread
     return _spell(client, report, _threads(client) if client.lldb else b"")
@@ -40,8 +42,8 @@ def _spell(client: ClientState, report: Stopped, threads: bytes = b"") -> bytes:
     why = b"" if report.stop is StopReason.PLAIN else _why(client, report)
     more = b"".join(_lldb_keys(client, report)) if client.lldb else b""
     values = client.expedited.spell(registers(client, report.thread))
-    return b"T%02xthread:%x;%b%b%b%b" % (
-        *(report.signal, report.thread),
+    return b"T%02xthread:%b;%b%b%b%b" % (
+        *(report.signal, client.spell(report.thread)),
         *(why, threads, more, values),
     )
 
@@ -49,7 +51,10 @@ def _spell(client: ClientState, report: Stopped, threads: bytes = b"") -> bytes:
 def _why(client: ClientState, report: Stopped) -> bytes:
     key = _KEYS[report.stop]
     if report.stop in _WATCHES:
-        return b"%b:%x;" % (key, report.gva)
+        also = report.also if b"multi-wp-addr" in client.features else ()
+        return b"".join(
+            b"%b:%x;" % pair for pair in ((key, report.gva), *((_KEYS[r], gva) for r, gva in also))
+        )
     return key + b":;" if report.stop in _BREAKS and key in client.features else b""
 
 
@@ -82,5 +87,9 @@ def _lldb_keys(client: ClientState, report: Stopped) -> Iterator[bytes]:
         yield b"reason:%b;" % text.encode()
     if text := said.get("description"):
         yield b"description:%b;" % text.encode().hex().encode()
+    # LLDB drops the other bits of return addresses, which may be signed (21 and newer).
+    sized = address_bits(client.target)
+    if sized is not None and (bits := sized.address_bits(report.thread)) is not None:
+        yield b"low_mem_addressing_bits:%d;high_mem_addressing_bits:%d;" % bits
     for gva, record in frames(client, report.thread):
         yield b"memory:0x%x=%b;" % (gva, record.hex().encode())

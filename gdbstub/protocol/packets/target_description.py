@@ -10,20 +10,29 @@ from itertools import groupby
 from gdbstub.architecture import Architecture, Register
 
 
-def target_xml(architecture: Architecture, registers: Sequence[Register]) -> bytes:
-    """Describe *registers*, in the order of their numbers (GDB manual, G "Target Descriptions")."""
-    return _build(architecture, tuple(registers))
+def target_xml(
+    architecture: Architecture, registers: Sequence[Register], os_abi: str = ""
+) -> bytes:
+    """Describe *registers*, in the order of their numbers (GDB manual, G "Target Descriptions").
+
+    *os_abi* is GDB's name of the OS ABI; with none, GDB finds one.
+    """
+    return _build(architecture, tuple(registers), os_abi)
 
 
 @lru_cache(maxsize=8)
-def _build(architecture: Architecture, registers: tuple[Register, ...]) -> bytes:
-    return "".join(_lines(architecture, registers)).encode()
+def _build(architecture: Architecture, registers: tuple[Register, ...], os_abi: str) -> bytes:
+    return "".join(_lines(architecture, registers, os_abi)).encode()
 
 
-def _lines(architecture: Architecture, registers: tuple[Register, ...]) -> Iterator[str]:
+def _lines(
+    architecture: Architecture, registers: tuple[Register, ...], os_abi: str
+) -> Iterator[str]:
     yield '<?xml version="1.0"?>\n<!DOCTYPE target SYSTEM "gdb-target.dtd">\n'
     yield '<target version="1.0">\n'
-    yield f"<architecture>{architecture.name}</architecture>\n<osabi>{architecture.osabi}</osabi>\n"
+    yield f"<architecture>{architecture.name}</architecture>\n"
+    if os_abi:
+        yield f"<osabi>{os_abi}</osabi>\n"
     shown = (row for row in registers if row.feature)
     for name, rows in groupby(shown, lambda row: row.feature):
         yield from _feature(architecture, name or "", list(rows))

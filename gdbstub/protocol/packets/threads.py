@@ -32,13 +32,13 @@ def alive(client: ClientState, thread_id: int) -> bytes:
 @packet("qC")
 def current(client: ClientState) -> bytes:
     """``qC``: name the current thread (GDB manual, E.4)."""
-    return b"QC%x" % client.general
+    return b"QC" + client.spell(client.general)
 
 
 @packet("qfThreadInfo", idle=True)
 def first_threads(client: ClientState) -> bytes:
     """``qfThreadInfo``: list every thread's id (GDB manual, E.4)."""
-    return b"m" + b",".join(b"%x" % thread for thread in client.known_threads)
+    return b"m" + b",".join(map(client.spell, client.known_threads))
 
 
 @packet("qsThreadInfo", idle=True)
@@ -58,7 +58,7 @@ def extra_info(client: ClientState, thread_id: int) -> bytes:
 def threads_xml(client: ClientState) -> bytes:
     """Make the thread list as a document (GDB manual, "Thread List Format")."""
     rows = (
-        f'<thread id="{row.id:x}" core="{row.core}" name="{escape(row.name)}">'
+        f'<thread id="{client.spell(row.id).decode()}" core="{row.core}" name="{escape(row.name)}">'
         f"{escape(row.state)}</thread>"
         for row in client.target.threads()
         if row.id in client.known_threads

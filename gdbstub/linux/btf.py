@@ -1,0 +1,95 @@
+"""Offsets of structure members, from the BTF that a Linux kernel carries in its image.
+
+A structure is found by its name and not by its number, so the types before it are not read.
+Source: linux/Documentation/bpf/btf.rst.
+"""
+
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from gdbstub.errors import NotFound
+
+#: struct btf_header, little-endian: magic, version, flags, hdr_len, then offsets and lengths.
+_HEADER: Final = struct.Struct("<HBBIIIII")
+#: Beginning of BTF.
+BEGIN: Final = struct.pack("<HBBI", 0xEB9F, 1, 0, _HEADER.size)
+#: struct btf_type, and struct btf_member.
+_TYPE: Final = struct.Struct("<III")
+_MEMBER: Final = struct.Struct("<III")
+_STRUCT: Final = 4
+#: Largest BTF of a kernel that is read, in bytes.
+MOST: Final = 32 << 20
+
+
+class Btf:
+    """The types of one kernel."""
+
+    def __init__(self, types: bytes, strings: bytes) -> None:
+        """Keep the two sections."""
+        self._types = types
+        self._strings = strings
+
+    def members(self, name: str, wanted: Collection[str]) -> Mapping[str, int]:
+        """Return the offsets in bytes of those members *wanted* that the structure *name* has.
+
+        Raises:
+            NotFound: there is no such structure, or it has none of them.
+        """
+        wanted_at = {at: member for member in wanted for at in self._named(member)}
+        best: dict[str, int] = {}
+        for at in self._named(name):
+            for found in self._structures(at, wanted_at):
+                best = max(best, found, key=len)
+        if not best:
+            raise NotFound(f"the kernel's BTF has no structure {name} with {', '.join(wanted)}")
+        return best
+
+    def _named(self, name: str) -> Iterator[int]:
+        """Yield the offsets of *name* in the strings; a longer name may share its end."""
+        text = name.encode() + b"\0"
+        at = self._strings.find(text)
+        while at >= 0:
+            yield at
+            at = self._strings.find(text, at + 1)
+
+    def _structures(self, name: int, wanted: Mapping[int, str]) -> Iterator[dict[str, int]]:
+        key = name.to_bytes(4, "little")
+        at = self._types.find(key)
+        while at >= 0:
+            if at % 4 == 0 and at + _TYPE.size <= len(self._types):
+                _, info, size = _TYPE.unpack_from(self._types, at)
+                if info >> 24 & 0x1F == _STRUCT:
+                    yield self._offsets(at + _TYPE.size, info, size, wanted)
+            at = self._types.find(key, at + 1)
+
+    def _offsets(self, at: int, info: int, size: int, wanted: Mapping[int, str]) -> dict[str, int]:
+        rows = self._types[at : at + (info & 0xFFFF) * _MEMBER.size]
+        rows = rows[: len(rows) - len(rows) % _MEMBER.size]
+        mask = 0xFF_FFFF if info >> 31 else 0xFFFF_FFFF  # with kind_flag: bit fields
+        found: dict[str, int] = {}
+        for name, _, bits in _MEMBER.iter_unpack(rows):
+            if name in wanted and (bits & mask) // 8 < size:
+                found.setdefault(wanted[name], (bits & mask) // 8)
+        return found
+
+
+def find(image: bytes) -> Btf:
+    """Find BTF in *image*, the bytes of a kernel from its start.
+
+    Raises:
+        NotFound: there is none.
+    """
+    at = image.find(BEGIN)
+    while at >= 0:
+        if at + _HEADER.size <= len(image):
+            *_, types, types_size, strings, strings_size = _HEADER.unpack_from(image, at)
+            start = at + _HEADER.size
+            end = start + max(types + types_size, strings + strings_size)
+            if types_size and strings_size and end - start <= MOST and end <= len(image):
+                return Btf(
+                    image[start + types : start + types + types_size],
+                    image[start + strings : start + strings + strings_size],
+                )
+        at = image.find(BEGIN, at + 1)
+    raise NotFound("the kernel's image has no BTF: CONFIG_DEBUG_INFO_BTF makes it")

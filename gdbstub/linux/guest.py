@@ -1,0 +1,27 @@
+"""A Linux guest: its kernel, and what is read once for each kernel."""
+
+from gdbstub.debug.memory import VirtualMemory
+from gdbstub.linux.memory import LinuxKernel
+from gdbstub.linux.tasks import Tasks
+from gdbstub.machine import Machine
+
+
+class LinuxGuest(LinuxKernel):
+    """The kernel of a machine with its processes, for use while all vCPUs are parked."""
+
+    def __init__(self, machine: Machine, memory: VirtualMemory) -> None:
+        """Begin with nothing known."""
+        super().__init__(machine, memory)
+        self._tasks: tuple[bytes, Tasks] | None = None
+
+    @property
+    def tasks(self) -> Tasks:
+        """The processes; their layout is read once for each kernel.
+
+        Raises:
+            NotFound: the kernel has no BTF, or has not started yet.
+        """
+        text = self.info.text
+        if self._tasks is None or self._tasks[0] != text:
+            self._tasks = text, Tasks(self)
+        return self._tasks[1]

@@ -1,0 +1,137 @@
+"""Memory of a Linux kernel by its own virtual addresses, whatever the vCPUs execute.
+
+The tables are the kernel's swapper_pg_dir, which VMCOREINFO names.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+
+from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces
+from gdbstub.aarch64.registers import CPSR, ID_AA64MMFR0_EL1, SCTLR_EL1, SP_EL0
+from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR
+from gdbstub.debug.memory import VirtualMemory, regime_of
+from gdbstub.errors import MachineError, MemoryFault, NotFound
+from gdbstub.linux import vmcoreinfo
+from gdbstub.linux.vmcoreinfo import VmcoreInfo
+from gdbstub.machine import Machine, Power, Vcpu, ram_layout
+
+_POINTER = struct.Struct("<Q")
+_VA_BITS = range(36, 53)
+
+
+class LinuxKernel:
+    """The kernel of a machine, for use while all vCPUs are parked."""
+
+    def __init__(self, machine: Machine, memory: VirtualMemory) -> None:
+        """Begin with nothing known; *memory* hides the debugger's breakpoints."""
+        self.machine = machine
+        self._memory = memory
+        self._info: VmcoreInfo | None = None
+
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        """Read RAM, short at its end.
+
+        Raises:
+            MemoryFault: no RAM at *ipa*.
+        """
+        return self._memory.read_physical(ipa, length)
+
+    @property
+    def ram(self) -> Sequence[range]:
+        """The physical addresses of RAM.
+
+        Raises:
+            MachineError: the machine does not say.
+        """
+        if (layout := ram_layout(self.machine)) is None:
+            raise MachineError("this machine does not say where its RAM is")
+        return layout.ram_ranges
+
+    @property
+    def info(self) -> VmcoreInfo:
+        """The kernel's VMCOREINFO, read anew where it was found before.
+
+        Raises:
+            NotFound: it is not in RAM, or the kernel has not started yet.
+        """
+        self.vcpu()  # before the kernel has its MMU on there is nothing to search for
+        if self._info is not None:
+            self._info = vmcoreinfo.read_at(self._info.ipa, self.read_physical)
+        if self._info is None:
+            self._info = vmcoreinfo.find(self.ram, self.read_physical)
+        return self._info
+
+    def vcpu(self) -> Vcpu:
+        """Return a vCPU whose MMU is on, one in the kernel if there is any.
+
+        Raises:
+            NotFound: there is none.
+        """
+        on = [each for each in self.machine.vcpus if each.power is Power.ON]
+        translated = [each for each in on if SCTLR(each.get(SCTLR_EL1)).M]
+        if not translated:
+            raise NotFound("no vCPU has its MMU on: the kernel has not started yet")
+        return next((each for each in translated if in_kernel(each)), translated[0])
+
+    def reader(self) -> Callable[[int, int], bytes]:
+        """Return a function that reads by a virtual address of the kernel's, all bytes or none.
+
+        It raises ``MemoryFault``.
+
+        Raises:
+            NotFound: the kernel's tables cannot be found.
+        """
+        info, vcpu = self.info, self.vcpu()
+        mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
+        tables = info.number("SYMBOL", "swapper_pg_dir") - info.number("NUMBER", "kimage_voffset")
+        regime: Regime = regime_of(vcpu, PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)])
+        regime = regime._replace(ttbr1=tables % (1 << 48))
+        ram = self.machine.read_memory
+        linear = self._linear_map(info)
+
+        def read(gva: int, length: int) -> bytes:
+            # The tables say the same of the linear map, and take longer.
+            for area, ipa in linear:
+                if area.start <= gva and gva + length <= area.stop:
+                    return self.read_physical(ipa + gva - area.start, length)
+            data = b""
+            for part in pieces(regime, gva % (1 << 64), length, ram) if length else ():
+                wanted = min(part.size, length - len(data))
+                data += self.read_physical(part.ipa, wanted)
+                if len(data) < min(length, wanted):
+                    break
+            if len(data) < length:
+                raise MemoryFault(f"RAM ends within {length} bytes at {gva:#x}")
+            return data
+
+        return read
+
+    def _linear_map(self, info: VmcoreInfo) -> list[tuple[range, int]]:
+        """Return the addresses of RAM in the kernel's linear map, each with its physical one."""
+        try:
+            bits, start = info.number("NUMBER", "VA_BITS"), info.number("NUMBER", "PHYS_OFFSET")
+        except NotFound:
+            return []
+        if bits not in _VA_BITS:
+            return []
+        found = []
+        for each in self.ram:
+            gva = (1 << 64) - (1 << bits) + each.start - start
+            found.append((range(gva, gva + len(each)), each.start))
+        return found
+
+
+def in_kernel(vcpu: Vcpu) -> bool:
+    """Return True if the vCPU is at EL1, where SP_EL0 is the address of its task."""
+    return PSTATE(vcpu.get(CPSR)).EL == 1
+
+
+def current(vcpu: Vcpu) -> int:
+    """Return the address of the task that *vcpu* executes, in the kernel."""
+    return vcpu.get(SP_EL0)
+
+
+def pointer(read: Callable[[int, int], bytes], gva: int) -> int:
+    """Read a pointer at *gva*."""
+    value: int = _POINTER.unpack(read(gva, 8))[0]
+    return value

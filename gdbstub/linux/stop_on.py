@@ -1,0 +1,103 @@
+"""The functions in which a Linux kernel panics, oopses, warns or resets, to stop the guest there.
+
+Source: linux/kernel/panic.c (panic, vpanic, __warn), arch/arm64/kernel/traps.c (die),
+arch/arm64/kernel/process.c (machine_restart).
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from gdbstub.aarch64.registers import X
+from gdbstub.capabilities import Relocation
+from gdbstub.debug.memory import VirtualMemory
+from gdbstub.errors import InputError, MemoryFault
+from gdbstub.linux.kaslr import LinkedKernel
+from gdbstub.machine import Machine
+
+#: By reason: the functions that do it, of which the first that a kernel has counts.
+FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "panic": ("vpanic", "panic"),
+    "oops": ("die",),
+    "warn": ("__warn",),
+    "reset": ("machine_restart",),
+}
+#: By reason: the text before what the function was called with.
+_TEXTS: Final = {
+    "panic": "the guest panics: ",
+    "oops": "the guest's kernel oopses: ",
+    "warn": "the guest's kernel warns: ",
+    "reset": "the guest resets itself",
+}
+_LINE: Final = 200
+
+
+def parse_reasons(text: str) -> tuple[str, ...]:
+    """Parse the argument of ``--stop-on``: reasons, separated by commas.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    reasons = tuple(dict.fromkeys(text.split(",")))
+    for each in reasons:
+        if each not in FUNCTIONS:
+            raise InputError(f"--stop-on {text}: {each!r} is not one of {', '.join(FUNCTIONS)}")
+    return reasons
+
+
+class StopOn:
+    """Stop points in a kernel (``debug.observer.StopPoints``)."""
+
+    def __init__(
+        self,
+        kernel: LinkedKernel,
+        reasons: Collection[str],
+        relocation: Callable[[], Relocation | None],
+        machine: Machine,
+        memory: VirtualMemory,
+    ) -> None:
+        """Find the functions of *reasons* in *kernel*, which is at *relocation*.
+
+        Raises:
+            InputError: the kernel has no function for a reason.
+        """
+        self._machine = machine
+        self._memory = memory
+        self._relocation = relocation
+        self._linked: dict[int, str] = {}
+        for reason in reasons:
+            found = [name for name in FUNCTIONS[reason] if name in kernel.functions]
+            if not found:
+                names = " or ".join(FUNCTIONS[reason])
+                raise InputError(f"--stop-on {reason}: the kernel's symbols have no {names}")
+            self._linked[kernel.functions[found[0]]] = reason
+        self._offset: int | None = None
+
+    @property
+    def addresses(self) -> Collection[int]:
+        """Addresses of the functions; none while the kernel's place is not known."""
+        if self._offset is None:
+            place = self._relocation()
+            if place is None:
+                return ()
+            self._offset = place.offset
+        return [gva + self._offset for gva in self._linked]
+
+    def reason(self, vcpu: int, gva: int) -> str:
+        """Return why the guest stops at *gva*, in one line."""
+        reason = self._linked[gva - (self._offset or 0)]
+        first = self._machine.vcpus[vcpu].get(X[0])
+        text = _TEXTS[reason]
+        if reason == "reset":
+            return text
+        if reason == "warn":
+            line = self._machine.vcpus[vcpu].get(X[1]) & 0xFFFF_FFFF
+            return f"{text}{self._string(vcpu, first)}:{line}"
+        return text + self._string(vcpu, first)
+
+    def _string(self, vcpu: int, gva: int) -> str:
+        """Read a string, as one line; it may be a format."""
+        try:
+            data = self._memory.read(vcpu, gva, _LINE).split(b"\0")[0]
+        except MemoryFault:
+            return "?"
+        return " ".join(data.decode("utf-8", "replace").split())

@@ -1,0 +1,163 @@
+"""vmcore: RAM and registers of a halted Linux guest as an ELF core file, as kdump makes it.
+
+crash, drgn and GDB open it. RAM is written as it is, with the debugger's breakpoints hidden.
+Source: linux/Documentation/admin-guide/kdump, kernel/crash_core.c (crash_prepare_elf64_headers),
+include/uapi/linux/elfcore.h (struct elf_prstatus).
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
+from gdbstub.aarch64.sysreg import PSTATE
+from gdbstub.errors import MemoryFault, NotFound
+from gdbstub.linux.memory import LinuxKernel
+from gdbstub.linux.vmcoreinfo import VmcoreInfo
+from gdbstub.machine import Power, Vcpu
+
+#: Elf64_Ehdr of a core file for AArch64, after e_ident.
+_EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
+_IDENT: Final = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+_ET_CORE: Final = 4
+_EM_AARCH64: Final = 183
+_PHDR: Final = struct.Struct("<IIQQQQQQ")
+_PT_LOAD: Final = 1
+_PT_NOTE: Final = 4
+_RWX: Final = 7
+_NOTE: Final = struct.Struct("<III")
+_NT_PRSTATUS: Final = 1
+#: struct elf_prstatus: pr_pid, then pr_reg (x0 to x30, sp, pc, pstate), then pr_fpvalid.
+_PRSTATUS: Final = struct.Struct("<32xI76x34QI4x")
+_CHUNK: Final = 1 << 20
+_ALIGNMENT: Final = 64 << 10
+#: Longest kernel image that is looked for behind its first byte.
+_IMAGE: Final = 256 << 20
+_TOP: Final = 1 << 64
+
+Write = Callable[[bytes], object]
+
+
+class _Load(NamedTuple):
+    """One PT_LOAD: *size* bytes of RAM from *ipa* on, which are at *gva*."""
+
+    gva: int
+    ipa: int
+    size: int
+
+
+def write(kernel: LinuxKernel, output: Write) -> str:
+    """Write the core file by *output*, front to back; return what is missing in it, if anything.
+
+    Raises:
+        MachineError: the machine does not say where its RAM is.
+        OSError: *output* failed.
+    """
+    ram = kernel.ram
+    info, missing = _info(kernel)
+    notes = b"".join(
+        _note(b"CORE", _NT_PRSTATUS, _prstatus(vcpu, index))
+        for index, vcpu in enumerate(kernel.machine.vcpus)
+        if vcpu.power is Power.ON
+    )
+    if info is not None:
+        notes += _note(b"VMCOREINFO", 0, info.text)
+    loads = [*_image(kernel, info, ram), *(_linear(info, each) for each in ram)]
+    start = _EHDR.size + _PHDR.size * (1 + len(loads))
+    output(_headers(loads, start, len(notes), ram))
+    output(notes)
+    output(bytes(-(start + len(notes)) % _ALIGNMENT))
+    for each in ram:
+        for data in _content(kernel, each):
+            output(data)
+    return missing
+
+
+def _info(kernel: LinuxKernel) -> tuple[VmcoreInfo | None, str]:
+    try:
+        return kernel.info, ""
+    except NotFound as why:
+        return None, str(why)
+
+
+def _headers(loads: Sequence[_Load], start: int, notes: int, ram: Sequence[range]) -> bytes:
+    """Make the ELF header and the program headers; RAM begins at the next 64 KiB of the file."""
+    header = _EHDR.pack(
+        *(_IDENT, _ET_CORE, _EM_AARCH64, 1, 0, _EHDR.size, 0, 0),
+        *(_EHDR.size, _PHDR.size, 1 + len(loads), 0, 0, 0),
+    )
+    rows = _PHDR.pack(_PT_NOTE, 0, start, 0, 0, notes, notes, 4)
+    content = -(-(start + notes) // _ALIGNMENT) * _ALIGNMENT
+    for load in loads:
+        offset = content
+        for each in ram:
+            if load.ipa in each:
+                offset += load.ipa - each.start
+                break
+            offset += len(each)
+        rows += _PHDR.pack(*(_PT_LOAD, _RWX, offset, load.gva, load.ipa, load.size, load.size, 0))
+    return header + rows
+
+
+def _linear(info: VmcoreInfo | None, ram: range) -> _Load:
+    """Return where the kernel's linear map has *ram*."""
+    gva = ram.start
+    if info is not None:
+        try:
+            offset = -(1 << info.number("NUMBER", "VA_BITS"))
+            gva = (ram.start - info.number("NUMBER", "PHYS_OFFSET") + offset) % _TOP
+        except (NotFound, ValueError):
+            pass
+    return _Load(gva, ram.start, len(ram))
+
+
+def _image(kernel: LinuxKernel, info: VmcoreInfo | None, ram: Sequence[range]) -> Iterator[_Load]:
+    """Yield the pieces of the kernel's own mapping, of which its symbols are addresses."""
+    if info is None:
+        return
+    try:
+        offset = info.number("NUMBER", "kimage_voffset")
+        start = (info.number("SYMBOL", "_stext") - _ALIGNMENT) & -_ALIGNMENT
+        read = kernel.reader()
+    except NotFound:
+        return
+    first = last = start
+    for gva in range(start, start + _IMAGE + _ALIGNMENT, _ALIGNMENT):
+        try:
+            mapped = any((gva - offset) % _TOP in each for each in ram) and bool(read(gva, 1))
+        except MemoryFault:
+            mapped = False
+        if mapped and gva < start + _IMAGE:
+            last = gva + _ALIGNMENT
+            continue
+        if last > first:
+            yield _Load(first, (first - offset) % _TOP, last - first)
+        first = last = gva + _ALIGNMENT
+
+
+def _content(kernel: LinuxKernel, ram: range) -> Iterator[bytes]:
+    """Yield all bytes of *ram*; what the host cannot read is zeroes."""
+    for ipa in range(ram.start, ram.stop, _CHUNK):
+        size = min(_CHUNK, ram.stop - ipa)
+        try:
+            data = kernel.read_physical(ipa, size)
+        except MemoryFault:
+            data = b""
+        yield data.ljust(size, b"\0")
+
+
+def _note(name: bytes, kind: int, content: bytes) -> bytes:
+    padded = name + b"\0"
+    header = _NOTE.pack(len(padded), len(content), kind)
+    return header + _padded(padded) + _padded(content)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
+
+
+def _prstatus(vcpu: Vcpu, index: int) -> bytes:
+    """Make a vCPU's struct elf_prstatus; its pid is the number of its thread in clients."""
+    pstate = vcpu.get(CPSR)
+    sp = vcpu.get(stack_pointer(PSTATE(pstate)))
+    return _PRSTATUS.pack(index + 1, *(vcpu.get(row) for row in X), sp, vcpu.get(PC), pstate, 0)

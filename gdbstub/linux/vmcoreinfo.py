@@ -1,0 +1,96 @@
+"""VMCOREINFO: the note that a Linux kernel keeps of its own structures, found in RAM.
+
+The kernel makes it early in its boot for crash dumps, in a page of its own. It needs no symbols.
+Source: linux/Documentation/admin-guide/kdump/vmcoreinfo.rst, kernel/vmcore_info.c.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from gdbstub.errors import MemoryFault, NotFound
+
+Read = Callable[[int, int], bytes]
+
+_BEGIN: Final = b"OSRELEASE="
+#: Alignment of the text: it begins a page, whatever the size of the guest's pages is.
+_PAGE: Final = 4096
+#: Largest text, in bytes: the kernel keeps a page of 4 KiB to 64 KiB.
+_LIMIT: Final = 64 << 10
+_CHUNK: Final = 4 << 20
+_LINE: Final = re.compile(r"([A-Z]+)(?:\(([\w.]+)\))?=(.*)")
+#: Entries that every kernel since 5.10 has on arm64, so that no other text is taken for it.
+_NEEDED: Final = (("SYMBOL", "init_uts_ns"), ("NUMBER", "kimage_voffset"), ("PAGESIZE", ""))
+_PARSED: Final = {"SYMBOL": 16, "SIZE": 10, "OFFSET": 10, "LENGTH": 10, "NUMBER": 0}
+
+
+class VmcoreInfo(NamedTuple):
+    """The text at the physical address ``ipa``, and the values of its lines."""
+
+    ipa: int
+    text: bytes
+    values: dict[tuple[str, str], str]
+
+    def number(self, kind: str, name: str = "") -> int:
+        """Return the value of ``KIND(name)=``.
+
+        Raises:
+            NotFound: there is no such line, or its value is no number.
+        """
+        try:
+            return int(self.values[kind, name], _PARSED.get(kind, 10))
+        except (KeyError, ValueError):
+            raise NotFound(f"the kernel's VMCOREINFO has no {kind}({name})") from None
+
+    def has(self, kind: str, name: str) -> bool:
+        """Return True if there is a line ``KIND(name)=``."""
+        return (kind, name) in self.values
+
+    @property
+    def release(self) -> str:
+        """The kernel's release, ``6.1.0-57-cloud-arm64`` for example."""
+        return self.values.get(("OSRELEASE", ""), "")
+
+
+def parse(ipa: int, text: bytes) -> VmcoreInfo | None:
+    """Parse *text*, which was at *ipa*; None if it is something else."""
+    values: dict[tuple[str, str], str] = {}
+    for line in text.decode("ascii", "replace").splitlines():
+        if match := _LINE.fullmatch(line):
+            values[match[1], match[2] or ""] = match[3]
+    if any(needed not in values for needed in _NEEDED):
+        return None
+    return VmcoreInfo(ipa, text, values)
+
+
+def read_at(ipa: int, read: Read) -> VmcoreInfo | None:
+    """Read VMCOREINFO at the physical address *ipa*; None if it is not there."""
+    try:
+        data = read(ipa, _LIMIT)
+    except MemoryFault:
+        return None
+    end = data.find(b"\0")
+    return parse(ipa, data[: end if end >= 0 else len(data)]) if data.startswith(_BEGIN) else None
+
+
+def find(ram: Sequence[range], read: Read) -> VmcoreInfo:
+    """Search all of *ram*, which *read* reads by physical address; half a second for 512 MiB.
+
+    Raises:
+        NotFound: it is not there, or not yet.
+    """
+    for area in ram:
+        for start in range(area.start, area.stop, _CHUNK):
+            try:
+                data = read(start, min(_CHUNK, area.stop - start))
+            except MemoryFault:
+                continue
+            at = data.find(_BEGIN)
+            while at >= 0:
+                if (start + at) % _PAGE == 0 and (found := read_at(start + at, read)):
+                    return found
+                at = data.find(_BEGIN, at + 1)
+    raise NotFound(
+        "the kernel's VMCOREINFO is not in RAM: it makes that early in its boot, with "
+        "CONFIG_VMCORE_INFO (CONFIG_CRASH_CORE before 6.9)"
+    )

@@ -1,0 +1,99 @@
+"""Commands on a Linux guest: its log, and a core file of it.
+
+``gdbstub.linux`` reads the guest.
+"""
+
+from typing import Final
+
+from gdbstub.aarch64.registers import PC
+from gdbstub.errors import MachineError, NotFound
+from gdbstub.linux import log, vmcore
+from gdbstub.linux.core_file import check_name
+from gdbstub.monitor.context import CommandContext, command
+from gdbstub.monitor.text import table
+from gdbstub.target import Stopped, StopReason
+
+#: Lines of the log that tell why a guest has stopped.
+_LAST: Final = 10
+_REASONS: Final = {
+    StopReason.SWBREAK: "a breakpoint",
+    StopReason.HWBREAK: "a hardware breakpoint",
+    StopReason.WATCH: "a watchpoint: written",
+    StopReason.RWATCH: "a watchpoint: read",
+    StopReason.AWATCH: "a watchpoint: read or written",
+}
+
+
+@command("dmesg", "[LENGTH]")
+def dmesg(context: CommandContext, last: int | None) -> str:
+    """Show the log of a Linux kernel, or its last LENGTH lines; it need not have a console.
+
+    The log is read from RAM, from when the kernel has made its VMCOREINFO, early in its boot. No
+    symbols are needed.
+    """
+    kernel = context.kernel
+    found = [line for each in log.records(kernel.info, kernel.reader()) for line in each.lines()]
+    return "".join(f"{line}\n" for line in (found[-last:] if last else found))
+
+
+@command("ps")
+def ps(context: CommandContext) -> str:
+    """List the processes of a Linux guest: PID, parent, state, the vCPU that executes it, name.
+
+    A name in brackets is of a thread of the kernel. No symbols are needed, but the kernel's BTF.
+    """
+    rows, damage = list[tuple[str, ...]](), ""
+    try:
+        for task in context.kernel.tasks.all():
+            name = f"[{task.name}]" if task.kernel_thread else task.name
+            cpu = str(task.cpu) if task.cpu >= 0 else "-"
+            rows.append((str(task.pid), str(task.parent), task.state, cpu, f"{task.gva:#x}", name))
+    except NotFound as reason:
+        damage = f"{reason}\n"
+    head = ("PID", "PPID", "S", "vCPU", "task", "name")
+    return (table(rows, head) if rows else "") + damage
+
+
+@command("vmcore", "NAME")
+def vmcore_(context: CommandContext, name: str) -> str:
+    """Write RAM and registers to a new file as kdump does, for crash, drgn and GDB.
+
+    The file is made in the directory that the stub was started in. With a NAME that ends in .zst
+    it is compressed (zstd).
+    """
+    check_name(name)
+    size = 0
+
+    def output(data: bytes) -> None:
+        nonlocal size
+        size += len(data)
+        write(data)
+
+    with context.new_file(name) as write:
+        missing = vmcore.write(context.kernel, output)
+    said = f"Wrote {name}, {size >> 20} MiB.\n"
+    return said + (f"It has no VMCOREINFO: {missing}\n" if missing else "")
+
+
+@command("why")
+def why(context: CommandContext) -> str:
+    """Say why the guest is halted, and show the last lines of a Linux kernel's log.
+
+    --stop-on panic,oops,warn,reset halts a guest where it does one of these.
+    """
+    report = context.debugger.report()
+    if not isinstance(report, Stopped):
+        return "The guest has ended.\n"
+    said = report.text or _REASONS.get(report.stop, f"stopped by signal {report.signal.name}")
+    pc = context.machine.vcpus[report.thread - 1].get(PC)
+    lines = [f"Thread {report.thread} at {pc:#x}: {said}\n"]
+    try:
+        kernel = context.kernel
+        lines += [
+            f"{line}\n"
+            for each in log.records(kernel.info, kernel.reader())
+            for line in each.lines()
+        ][-_LAST:]
+    except (NotFound, MachineError) as reason:
+        lines.append(f"No log: {reason}\n")
+    return "".join(lines)

@@ -1,0 +1,22 @@
+"""``gdbstub symbols``, with the demo guest's kernel, whose symbols are kept."""
+
+from pathlib import Path
+
+from gdbstub.lab import demo
+from tests.cli.program import Place
+
+
+def test_the_symbols_of_an_image(place: Place) -> None:
+    files = demo.prepare()
+    done = place.call("symbols", str(files.image))
+    assert done.returncode == 0, done.stderr
+    made = Path(done.stdout.strip())
+    assert made.read_bytes() == files.symbols.read_bytes()
+
+
+def test_files_without_symbols(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no kernel")
+    for name, why in (("absent", "No such file"), ("text", "expected a Linux Image")):
+        done = place.call("symbols", str(tmp_path / name))
+        assert done.returncode == 2
+        assert why in done.stderr.splitlines()[-1]

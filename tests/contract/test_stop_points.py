@@ -1,0 +1,63 @@
+"""Stop points: places at which the stub itself stops a guest, whatever a client requests."""
+
+from collections.abc import Collection  # noqa: TC003 - of an attribute
+
+from gdbstub.target import BreakpointKind, Signal, Stopped, StopReason
+from tests.contract.client import Client
+from tests.contract.conftest import Start
+from tests.contract.programs import COUNT, at
+
+PLACE = at(0)
+SOFTWARE = BreakpointKind.SOFTWARE
+
+
+class Points:
+    """One place."""
+
+    def __init__(self) -> None:
+        self.addresses: Collection[int] = (PLACE,)
+
+    def reason(self, vcpu: int, gva: int) -> str:
+        return f"vCPU {vcpu} is at {gva:#x}"
+
+
+def _client(start: Start) -> Client:
+    client = Client(start(COUNT).machine)
+    client.target.stop_points = Points()
+    return client
+
+
+STOP = Stopped(1, Signal.ABRT, text=f"vCPU 0 is at {PLACE:#x}")
+
+
+def test_each_arrival_is_a_stop_of_no_breakpoint(start: Start) -> None:
+    client = _client(start)
+    for count in range(3):
+        assert client.go() == STOP
+        assert (client.pc(1), client.x(1, 0)) == (PLACE, count)
+
+
+def test_it_stays_when_a_client_leaves(start: Start) -> None:
+    client = _client(start)
+    assert client.go() == STOP
+    client.target.release()
+    assert client.go() == STOP
+    assert client.x(1, 0) == 1
+
+
+def test_a_breakpoint_of_the_client_s_there_is_reported_as_one(start: Start) -> None:
+    client = _client(start)
+    client.target.insert(1, SOFTWARE, PLACE, 4)
+    stop = client.go()
+    assert (stop.stop, stop.text) == (StopReason.SWBREAK, STOP.text)
+    client.step_over(1, SOFTWARE, PLACE, 4)
+    client.target.remove(1, SOFTWARE, PLACE, 4)
+    assert client.go() == STOP
+
+
+def test_a_place_that_nothing_can_execute_at_is_left_out(start: Start) -> None:
+    client = _client(start)
+    points = client.target.stop_points
+    assert isinstance(points, Points)
+    points.addresses = (PLACE, 3)
+    assert client.go() == STOP

@@ -1,0 +1,42 @@
+"""QEMU's monitor commands and packets, as tools that know QEMU use them through GDB."""
+
+import re
+
+from tests.gdb.conftest import Client
+
+
+def test_hmp_commands(gdb: Client) -> None:
+    said = gdb(
+        "set var *(long *) &watched = 0x1122334455667788", "print/x &watched",
+        "monitor info version", "monitor info mtree -f", "monitor gva2gpa &watched",
+        "python at = int(gdb.parse_and_eval('(long) &watched'))",
+        "python gdb.execute(f'monitor xp/2xg {at:#x}')",
+        "python gdb.execute(f'monitor xp /4xb {at:#x}')",
+        "python gdb.execute(f'monitor gva2gpa {at:#x}')",
+        "python gdb.execute('monitor gva2gpa 0xffff000000000000')",
+        "monitor xp/2xz 0x40000000", "monitor xp 0x3000", "monitor info registers",
+        "monitor info version more", "monitor inf", "monitor info vers",
+    )  # fmt: skip
+    assert len(re.findall(r"^kvm-gdbstub \d", said, re.M)) == 2
+    assert "  0000000040000000-00000000401fffff (prio 0, ram): ram\n" in said
+    assert re.search(r"^00000000400[0-9a-f]{5}: 0x1122334455667788 0x[0-9a-f]{16}$", said, re.M)
+    assert re.search(r"^00000000400[0-9a-f]{5}: 0x88 0x77 0x66 0x55$", said, re.M)
+    assert re.search(r"^gpa: 0x400[0-9a-f]{5}$", said, re.M)
+    assert "'/2xz' is no format" in said
+    assert "'more' is one word too many: monitor info version" in said
+    assert re.search(r"^ PC=0000000040000000 X00=[0-9a-f]{16} X01=[0-9a-f]{16}$", said, re.M)
+    assert re.search(r"^PSTATE=[0-9a-f]{8} [NZCV-]{4} EL1h$", said, re.M)
+    assert re.search(r"^slots +", said, re.M)  # monitor inf is info
+
+
+def test_qemu_is_found_by_the_bits_of_its_steps(gdb: Client) -> None:
+    said = gdb("maintenance packet Qqemu.sstepbits", "maintenance packet qOffsets")
+    assert 'received: "ENABLE=1,NOIRQ=2"' in said
+    assert 'received: ""' in said
+
+
+def test_registers_by_qemu_s_names(gdb: Client) -> None:
+    said = gdb("monitor regs VBAR", "monitor phys $SCTLR", "print $SP_EL0 >> 63")
+    assert re.search(r"^VBAR_EL1 +0x0", said, re.M)
+    assert "0xc50838 is physical 0xc50838" in said or "is physical" in said
+    assert re.search(r"^\$1 = [01]$", said, re.M)

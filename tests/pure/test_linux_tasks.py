@@ -1,0 +1,172 @@
+"""The list of tasks, and the BTF that says how it is laid out, both forged."""
+
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdbstub.errors import MemoryFault, NotFound, StubError
+from gdbstub.linux import btf
+from gdbstub.linux.tasks import Tasks
+from gdbstub.linux.vmcoreinfo import VmcoreInfo
+from tests.pure.test_linux_log import LAYOUT, info
+
+if TYPE_CHECKING:
+    from gdbstub.linux.memory import LinuxKernel
+
+STRUCT, UNION = 4, 5
+MEMBERS = {
+    "__state": 8, "tasks": 16, "pid": 32, "real_parent": 40, "mm": 48, "comm": 56, "exit_state": 72
+}  # fmt: skip
+SIZE = 128
+VOFFSET = 0xFFFF_0000_0000_0000
+#: _stext is 64 KiB behind the start.
+START = 0x10_0000
+
+
+def btf_of(members: dict[str, int], *, kind: int = STRUCT, name: str = "task_struct") -> bytes:
+    strings = b"\0the_" + name.encode() + b"\0" + b"".join(f"{m}\0".encode() for m in members)
+    at = {m: strings.index(f"\0{m}\0".encode()) + 1 for m in members}
+    types = struct.pack("<III", 0, 1 << 24, 4) + bytes(4)  # an integer before it
+    types += struct.pack("<III", 5, kind << 24 | len(members), SIZE)
+    types += b"".join(struct.pack("<III", at[m], 1, 8 * place) for m, place in members.items())
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    return header + types + strings
+
+
+def test_offsets_of_members() -> None:
+    found = btf.find(b"junk" + btf_of(MEMBERS) + b"more").members("task_struct", ("pid", "comm"))
+    assert found == {"pid": 32, "comm": 56}
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        btf_of(MEMBERS, kind=UNION),
+        btf_of(MEMBERS, name="task_strict"),
+        btf_of({"other": 0}),
+        btf_of(MEMBERS)[:60],
+        b"",
+        bytes(1000),
+    ],
+)
+def test_what_has_no_such_structure(image: bytes) -> None:
+    with pytest.raises(NotFound, match="BTF"):
+        btf.find(image).members("task_struct", ("pid",))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(0, 300), st.binary(min_size=1, max_size=8)), max_size=4))
+def test_damaged_btf_is_no_more_than_a_line(writes: list[tuple[int, bytes]]) -> None:
+    image = bytearray(btf_of(MEMBERS))
+    for at, data in writes:
+        image[at : at + len(data)] = data
+    with suppress(StubError):
+        btf.find(bytes(image)).members("task_struct", MEMBERS)
+
+
+@dataclass
+class Guest:
+    """A kernel of one page of BTF and some tasks behind it."""
+
+    memory: bytearray
+
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        if not START <= ipa < START + len(self.memory):
+            raise MemoryFault(f"no RAM at {ipa:#x}")
+        return bytes(self.memory[ipa - START :][:length])
+
+    def reader(self) -> Callable[[int, int], bytes]:
+        def read(gva: int, length: int) -> bytes:
+            data = self.read_physical(gva - VOFFSET, length)
+            if len(data) < length:
+                raise MemoryFault("RAM ends")
+            return data
+
+        return read
+
+    @property
+    def info(self) -> VmcoreInfo:
+        text = f"SYMBOL(_stext)={VOFFSET + START + 0x1_0000:x}\nNUMBER(kimage_voffset)={VOFFSET}\n"
+        return info(LAYOUT.replace("NUMBER(kimage_voffset)=0xffff7fffc8000000\n", text))
+
+    @property
+    def machine(self) -> "Guest":
+        return self
+
+    vcpus = ()
+
+    def tasks(self) -> list[tuple[int, int, str, str, bool]]:
+        return [
+            (each.pid, each.parent, each.state, each.name, each.kernel_thread)
+            for each in Tasks(cast("LinuxKernel", self)).all()
+        ]
+
+
+def place(number: int) -> int:
+    return 0x1000 + number * SIZE
+
+
+def guest(*tasks: tuple[int, int, int, bytes, int]) -> Guest:
+    """Tasks as (pid, number of the parent, state, name, mm), in a ring."""
+    memory = bytearray(0x4000)
+    memory[: len(btf_of(MEMBERS))] = btf_of(MEMBERS)
+    for number, (pid, parent, state, name, mm) in enumerate(tasks):
+        at = place(number)
+        ring = [
+            VOFFSET + START + place(other % len(tasks)) + MEMBERS["tasks"]
+            for other in (number + 1, number - 1)
+        ]
+        values = (
+            ("pid", "<I", (pid,)), ("__state", "<I", (state,)), ("mm", "<Q", (mm,)),
+            ("tasks", "<QQ", ring), ("comm", "16s", (name,)),
+            ("real_parent", "<Q", (VOFFSET + START + place(parent),)),
+        )  # fmt: skip
+        for member, form, value in values:
+            struct.pack_into(form, memory, at + MEMBERS[member], *value)
+    return Guest(memory)
+
+
+THREE = (
+    (0, 0, 0, b"swapper/0", 0), (1, 0, 1, b"init", 99), (2, 0, 0x402, b"kworker\n", 0),
+)  # fmt: skip
+
+
+def test_processes() -> None:
+    assert guest(*THREE).tasks() == [
+        (0, 0, "R", "swapper/0", True),
+        (1, 0, "S", "init", False),
+        (2, 0, "I", "kworker?", True),
+    ]
+
+
+def test_a_list_that_goes_round_elsewhere() -> None:
+    machine = guest(*THREE)
+    struct.pack_into(
+        "<Q", machine.memory, place(2) + MEMBERS["tasks"],
+        VOFFSET + START + place(1) + MEMBERS["tasks"],
+    )  # fmt: skip
+    with pytest.raises(NotFound, match="is damaged: it comes back to"):
+        machine.tasks()
+
+
+def test_a_list_that_leads_out_of_ram() -> None:
+    machine = guest(*THREE)
+    struct.pack_into("<Q", machine.memory, place(1) + MEMBERS["tasks"], 8)
+    with pytest.raises(NotFound, match="is damaged at"):
+        machine.tasks()
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0x1000, 0x11FF), st.binary(min_size=1, max_size=8))))
+def test_no_damage_hangs_or_raises_anything_else(writes: list[tuple[int, bytes]]) -> None:
+    machine = guest(*THREE)
+    for at, data in writes:
+        machine.memory[at : at + len(data)] = data
+    with suppress(StubError):
+        assert len(machine.tasks()) <= 1 << 16
