@@ -4,6 +4,7 @@ What a client has asked for is not called here: its failure is a reply, which ``
 """
 
 import logging
+from collections.abc import Callable
 
 from gdbstub.errors import MachineError, StubError
 from gdbstub.target import Target
