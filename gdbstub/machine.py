@@ -397,8 +397,3 @@ def described(machine: Machine) -> Described | None:
 def counted(machine: Machine) -> Counted | None:
     """Return the counters of *machine*, if it offers any."""
     return machine.capabilities.counts
-
-
-def ram_layout(machine: Machine) -> RamLayout | None:
-    """Return the RAM layout of *machine*, if it offers one."""
-    return machine.capabilities.layout

@@ -335,10 +335,7 @@ class Breakpoints:
             return False
 
     def is_met(self, pc: int, ipa: int | None) -> bool:
-        """Return True if a comparator at *pc* serves the same requests wherever *ipa* is there.
-
-        None: whatever is there.
-        """
+        """Return True if a comparator at *pc* serves the same where *ipa* (None: any) is there."""
         request = self._compared.get(canonical(pc))
         met = request is None or is_upper(pc) or not request.spaces or ipa in request.ipas
         return met and pc not in self._returns
@@ -363,11 +360,9 @@ class Breakpoints:
         """Find the watchpoint that an exception belongs to: see ``hwbp.find_hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
-    def also_hit(
-        self, hit: Watchpoint, accessed: range | None, *, write: bool
-    ) -> tuple[Watchpoint, ...]:
-        """Return the other watchpoints that an access hits (``hwbp.also_hit``)."""
-        return self._hardware.also_hit(hit, accessed, write=write)
+    def also_hit(self, hit: Watchpoint, at: range | None, *, write: bool) -> Iterable[Watchpoint]:
+        """Return the other watchpoints that an access to *at* hits (``hwbp.also_hit``)."""
+        return self._hardware.also_hit(hit, at, write=write)
 
     def idle(self, accessed: range) -> frozenset[tuple[int, int]]:
         """Return the watchpoint comparators of which an access is no hit (``hwbp.idle_slots``)."""

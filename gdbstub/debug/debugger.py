@@ -38,7 +38,7 @@ from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
 from gdbstub.errors import NoSuchThread, PacketError
-from gdbstub.machine import Machine, Power, Vcpu, ram_layout, ram_tags, resettable
+from gdbstub.machine import Machine, Power, Vcpu, ram_tags, resettable
 from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
@@ -207,7 +207,7 @@ class Debugger(
 
     def region(self, thread: int, gva: int) -> Region:
         """Return the mapped range or the hole that has *gva* (``MemoryMapping``)."""
-        index, layout = self._index(thread), ram_layout(self.machine)
+        index, layout = self._index(thread), self.machine.capabilities.layout
         ram = layout.ram_ranges if layout else ()
         return region(partial(self.memory.walk, index), gva, ram)
 

@@ -13,7 +13,7 @@ from gdbstub.debug.memory import VirtualMemory, regime_of
 from gdbstub.errors import MachineError, MemoryFault, NotFound
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
-from gdbstub.machine import Machine, Power, Vcpu, ram_layout
+from gdbstub.machine import Machine, Power, Vcpu
 
 _POINTER = struct.Struct("<Q")
 _VA_BITS = range(36, 53)
@@ -43,7 +43,7 @@ class LinuxKernel:
         Raises:
             MachineError: the machine does not say.
         """
-        if (layout := ram_layout(self.machine)) is None:
+        if (layout := self.machine.capabilities.layout) is None:
             raise MachineError("this machine does not say where its RAM is")
         return layout.ram_ranges
 

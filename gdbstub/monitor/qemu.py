@@ -12,7 +12,6 @@ from gdbstub import __version__
 from gdbstub.aarch64.registers import CPSR, PC, SP, X
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.errors import InputError, MachineError, MemoryFault
-from gdbstub.machine import ram_layout
 from gdbstub.monitor.context import CommandContext, command
 
 _FORMAT: Final = re.compile(r"/(\d*)([xduocbhwg]*)")
@@ -86,7 +85,7 @@ def version(context: CommandContext) -> str:
 @command("info mtree", "[-f]")
 def mtree(context: CommandContext, flat: str | None) -> str:
     """Show where RAM is, in the lines that QEMU's info mtree -f has for it."""
-    if (layout := ram_layout(context.machine)) is None:
+    if (layout := context.machine.capabilities.layout) is None:
         raise MachineError("this machine does not say where its RAM is")
     lines = [
         f"  {ram.start:016x}-{ram.stop - 1:016x} (prio 0, ram): ram\n" for ram in layout.ram_ranges
