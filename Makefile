@@ -36,7 +36,7 @@ soak: .venv/ready-to-develop
 	@exec $(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(ARGS)
 
 bench: .venv/ready-to-develop
-	@scripts/ensure.sh $(TEST_NEEDS)
+	@scripts/ensure.sh $(TEST_NEEDS) gdbserver:gdbserver
 	@exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 check: .venv/ready-to-develop
