@@ -5,11 +5,11 @@ It does no I/O and knows no packet by name (GDB manual, E.1 "Overview").
 
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import starmap
 from typing import Final, NamedTuple
+from zlib import adler32
 
 #: Length of the longest payload that is taken, in bytes; ``PacketSize`` announces it.
 PACKET_SIZE: Final = 0x20000
@@ -18,6 +18,7 @@ PACKET_SIZE: Final = 0x20000
 _ESCAPED: Final = rb"(?s)\}(.)"
 _RUNS: Final = rb"([^*])((?:\*[ -~])+)"
 _DIGITS: Final = [b"%02x" % value for value in range(256)]
+_ENDS: Final = [b"#" + digits for digits in _DIGITS]
 _PIECES: Final = struct.Struct("256s").iter_unpack
 _LEAD: Final = re.compile(rb"[$\x03+-]")
 _DOLLAR, _INTERRUPT, _PLUS, _MINUS = b"$\x03+-"
@@ -53,12 +54,14 @@ Event = Packet | ControlByte
 
 def encode(payload: bytes) -> bytes:
     """Frame *payload*, escaping bytes that a frame cannot hold (GDB manual, E.1)."""
-    body = payload
-    if len(body) > _LITTLE or len(body.translate(None, _SPECIAL)) != len(body):
-        # The escape character goes first.
-        body = body.replace(b"}", b"}]").replace(b"#", b"}\x03")
-        body = body.replace(b"$", b"}\x04").replace(b"*", b"}\x0a")
-    return b"$%b#%02x" % (body, checksum(body))
+    if len(payload) <= _LITTLE and (
+        payload.isalnum() or len(payload.translate(None, _SPECIAL)) == len(payload)
+    ):
+        return b"$" + payload + _ENDS[adler32(payload, 0) & 0xFF]  # as ``checksum`` sums
+    # The escape character goes first.
+    body = payload.replace(b"}", b"}]").replace(b"#", b"}\x03")
+    body = body.replace(b"$", b"}\x04").replace(b"*", b"}\x0a")
+    return b"$" + body + _ENDS[checksum(body)]
 
 
 def checksum(body: bytes) -> int:
@@ -67,9 +70,9 @@ def checksum(body: bytes) -> int:
     # reach. It is many times faster than sum(). Begun at 1, which is the default, it can be
     # mapped over pieces without bytecode.
     whole = len(body) & -256
-    total = zlib.adler32(body[whole:] if whole else body, 0)
+    total = adler32(body[whole:] if whole else body, 0)
     if whole:
-        total += sum(starmap(zlib.adler32, _PIECES(memoryview(body)[:whole]))) - whole // 256
+        total += sum(starmap(adler32, _PIECES(memoryview(body)[:whole]))) - whole // 256
     return total & 0xFF
 
 
@@ -87,22 +90,18 @@ class Connection:
         """
         self._encode = encode
         self.acks = True
-        self._buffer = bytearray()
+        #: Bytes of a frame that has begun and not ended.
+        self.buffer: Final = bytearray()
         self._scanned = 0  # no '#' before this, so a slow packet is searched only once
         self._dropping = False
         self._last = b""
-
-    @property
-    def in_frame(self) -> bool:
-        """True while a frame has begun and not ended: its bytes are kept."""
-        return bool(self._buffer)
 
     def receive(self, data: bytes) -> Iterator[Event]:
         """Take bytes; yield the events that they complete. Never raises.
 
         The iterator is to be exhausted before the next call. An incomplete frame is kept.
         """
-        buffer = self._buffer
+        buffer = self.buffer
         buffer += data
         at = 0
         while at < len(buffer):
@@ -166,7 +165,7 @@ class Connection:
 
     def _shrink(self) -> None:
         """Keep the incomplete frame within bounds."""
-        buffer = self._buffer
+        buffer = self.buffer
         restart = buffer.rfind(b"$", 1) if len(buffer) > PACKET_SIZE + 4 else 0
         if restart > 0:
             del buffer[:restart]

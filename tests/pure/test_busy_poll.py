@@ -17,13 +17,46 @@ def test_what_is_there_is_taken_and_the_end_is_nothing() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
-        burst = BusyPoll(ours.fileno())
+        burst = BusyPoll(ours.fileno(), Transport())
         assert burst.next() == b""
         theirs.sendall(b"$g#67")
         assert burst.next() == b"$g#67"
         assert burst.next() == b""
         theirs.close()
         assert burst.next() == b""
+        assert not burst.sent(b"$#00")
+
+
+def test_what_does_not_fit_is_the_loops_which_then_has_its_turn() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        transport = Transport()
+        burst = BusyPoll(ours.fileno(), transport)
+        assert burst.sent(b"$OK#9a")
+        assert theirs.recv(99) == b"$OK#9a"
+        assert transport.queued == b""
+        much = bytes(1 << 20)
+        assert burst.sent(much)
+        received = theirs.recv(1 << 20)
+        assert len(transport.queued) + len(received) <= len(much)
+        theirs.sendall(b"$g#67")
+        assert burst.next() == b""
+        assert not burst.sent(b"$OK#9a")
+
+
+class Transport(asyncio.WriteTransport):
+    """What it is given waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queued = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.queued += data
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.queued)
 
 
 def reply(client: socket.socket, kept: bytearray) -> bytes:

@@ -152,7 +152,7 @@ def test_an_endless_packet_takes_no_room(chunk: bytes) -> None:
     connection = rsp.Connection()
     for data in endless(chunk):
         list(connection.receive(data))
-        assert len(connection._buffer) <= PACKET_SIZE + 4
+        assert len(connection.buffer) <= PACKET_SIZE + 4
     assert list(connection.receive(b"#00$g#67"))[-1] == Packet(b"g")
 
 

@@ -102,7 +102,7 @@ class ClientProtocol(asyncio.Protocol):
         transport = cast("asyncio.Transport", transport)
         address = transport.get_extra_info("peername")  # empty for a Unix socket
         if self._server.may_block and (opened := transport.get_extra_info("socket")):
-            self._busy_poll = BusyPoll(opened.fileno())
+            self._busy_poll = BusyPoll(opened.fileno(), transport)
         self.open(transport, str(Tcp(*address[:2])) if address else "a local process")
 
     def open(self, transport: Transport, peer: str) -> None:
@@ -126,16 +126,12 @@ class ClientProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client (``asyncio.Protocol``)."""
         if (session := self._session) and self._transport:
-            self._answer(session, data)
-            if self._busy_poll:
+            awaiting = self._answer(session, data)
+            if busy_poll := self._busy_poll:
                 for _ in range(TIMES):
-                    if not (
-                        session.state in AWAITING_PACKET
-                        and not self._unsent()
-                        and (data := self._busy_poll.next())
-                    ):
+                    if not (awaiting and (data := busy_poll.next())):
                         break
-                    self._answer(session, data)
+                    awaiting = self._answer(session, data)
             if session.busy:
                 self._advance_soon()
         elif self._refusal and self._transport:
@@ -143,20 +139,20 @@ class ClientProtocol(asyncio.Protocol):
             if self._refusal.over:
                 self._transport.close()
 
-    def _answer(self, session: Session, data: bytes) -> None:
+    def _answer(self, session: Session, data: bytes) -> bool:
+        """Send the replies to *data*; return True if the client's next packet is awaited."""
         self._send(session.receive(data))
-        if session.state is _RUNNING and self._server.wait_for_stop():
+        state = session.state
+        if state is _RUNNING and self._server.wait_for_stop():
             self._send(session.target_stopped())
+            state = session.state
+        return state in AWAITING_PACKET
 
     def target_stopped(self) -> None:
         """Ask the target, which has come to rest or has output."""
         if self._session:
             self._send(self._session.target_stopped())
             self._advance_soon()
-
-    def _unsent(self) -> bool:
-        """Return True if the client has not taken all bytes that were sent."""
-        return bool(cast("asyncio.Transport", self._transport).get_write_buffer_size())
 
     def _advance_soon(self) -> None:
         if self._session and self._session.busy and not self._advance_due:
@@ -194,6 +190,7 @@ class ClientProtocol(asyncio.Protocol):
         if self._session:
             _log.info("client gone%s", f": {error}" if error else "")
             self._session.close()
+        self._busy_poll = None  # its descriptor may be another's from now on
         if self._timer:
             self._timer.cancel()
         self._server.dismiss(self)
@@ -217,7 +214,7 @@ class ClientProtocol(asyncio.Protocol):
     def _send(self, data: bytes) -> None:
         if self._transport is None or self._session is None:
             return
-        if data:
+        if data and not (self._busy_poll and self._busy_poll.sent(data)):
             self._transport.write(data)
         if self._session.over:
             self.finish()
