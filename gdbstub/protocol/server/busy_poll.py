@@ -24,6 +24,7 @@ class BusyPoll:
         """Use the descriptor *file*, which does not block and which is that of *transport*."""
         self._file = file
         self._transport = transport
+        self._queued = False  # the loop was given bytes that it may not have sent
         self._poll = select.poll()
         self._poll.register(file, select.POLLIN)
 
@@ -32,21 +33,27 @@ class BusyPoll:
 
         None are read while the loop has bytes to send: the client does not read.
         """
-        if self._transport.get_write_buffer_size() or not self._poll.poll(_SOON):
+        if (self._queued and self._is_queued()) or not self._poll.poll(_SOON):
             return b""
         try:
             return os.read(self._file, _BYTES)
         except OSError:
             return b""
 
-    def sent(self, data: bytes) -> bool:
-        """Send *data* whole, or hand the rest to the loop; return False if nothing was sent."""
-        if self._transport.get_write_buffer_size():
-            return False
-        try:
-            done = os.write(self._file, data)
-        except OSError:  # which the loop meets, too, and knows what to do about
-            return False
-        if done < len(data):
-            self._transport.write(data[done:])
-        return True
+    def write(self, data: bytes) -> None:
+        """Send *data*; hand to the loop what the client does not take at once."""
+        if not (self._queued and self._is_queued()):
+            try:
+                done = os.write(self._file, data)
+            except OSError:  # the loop will meet it, too, and knows what to do about it
+                done = 0
+            if done == len(data):
+                return
+            data = data[done:]
+        self._queued = True
+        self._transport.write(data)
+
+    def _is_queued(self) -> bool:
+        """Return True if the loop still has bytes to send."""
+        self._queued = bool(self._transport.get_write_buffer_size())
+        return self._queued

@@ -20,6 +20,8 @@ _LINGER: Final = 1.0
 #: Time after which a client that waits for a reply is sent a byte, in seconds. GDB waits for 2.
 _KEEP_ALIVE: Final = 0.5
 
+# Names of their own, for packets' sake: before Python 3.12 ``Enum.MEMBER`` is slow.
+_IDLE: Final = SessionState.IDLE
 _RUNNING: Final = SessionState.RUNNING
 
 
@@ -141,12 +143,14 @@ class ClientProtocol(asyncio.Protocol):
 
     def _answer(self, session: Session, data: bytes) -> bool:
         """Send the replies to *data*; return True if the client's next packet is awaited."""
-        self._send(session.receive(data))
-        state = session.state
-        if state is _RUNNING and self._server.wait_for_stop():
-            self._send(session.target_stopped())
-            state = session.state
-        return state in AWAITING_PACKET
+        self._write(session.receive(data))
+        if session.state is _IDLE:  # most packets are questions, and the next one comes soon
+            return True
+        if session.state is _RUNNING and self._server.wait_for_stop():
+            self._write(session.target_stopped())
+        if session.over:
+            self.finish()
+        return session.state in AWAITING_PACKET
 
     def target_stopped(self) -> None:
         """Ask the target, which has come to rest or has output."""
@@ -212,9 +216,11 @@ class ClientProtocol(asyncio.Protocol):
             self._timer = asyncio.get_running_loop().call_later(_LINGER, transport.abort)
 
     def _send(self, data: bytes) -> None:
-        if self._transport is None or self._session is None:
-            return
-        if data and not (self._busy_poll and self._busy_poll.sent(data)):
-            self._transport.write(data)
-        if self._session.over:
-            self.finish()
+        if self._session:
+            self._write(data)
+            if self._session.over:
+                self.finish()
+
+    def _write(self, data: bytes) -> None:
+        if data and (transport := self._busy_poll or self._transport):
+            transport.write(data)
