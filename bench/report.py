@@ -66,7 +66,8 @@ What each row does:
 _CPU: Final = """\
 CPU time of a packet on the machine outside, in this stub's process and in that of Debian's
 {gdbserver}, the kernel's part included and the client's not. Targets are at rest: a process for
-gdbserver, and for this stub the tests' machine without KVM. The median of five, in turn:
+gdbserver, and for this stub the tests' machine without KVM. The least of five, in turn, with the
+greatest, for other load of the machine only adds:
 """
 
 _GROWTH: Final = """\
@@ -184,7 +185,7 @@ def cpu_table(figures: Figures) -> list[str]:
 
 
 def _microseconds(figures: list[float]) -> str:
-    return f"{median(figures):.1f} µs ({min(figures):.1f}–{max(figures):.1f})"
+    return f"{min(figures):.1f} µs (to {max(figures):.1f})"
 
 
 def _line(*cells: str) -> str:

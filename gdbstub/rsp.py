@@ -4,10 +4,8 @@ It does no I/O and knows no packet by name (GDB manual, E.1 "Overview").
 """
 
 import re
-import struct
 from collections.abc import Callable, Iterator
 from enum import Enum
-from itertools import starmap
 from typing import Final, NamedTuple
 from zlib import adler32
 
@@ -19,7 +17,6 @@ _ESCAPED: Final = rb"(?s)\}(.)"
 _RUNS: Final = rb"([^*])((?:\*[ -~])+)"
 _DIGITS: Final = [b"%02x" % value for value in range(256)]
 _ENDS: Final = [b"#" + digits for digits in _DIGITS]
-_PIECES: Final = struct.Struct("256s").iter_unpack
 _LEAD: Final = re.compile(rb"[$\x03+-]")
 _DOLLAR, _INTERRUPT, _PLUS, _MINUS = b"$\x03+-"
 #: Bytes that a frame cannot hold; '*' is one, because clients expand runs in every frame.
@@ -67,12 +64,11 @@ def encode(payload: bytes) -> bytes:
 def checksum(body: bytes) -> int:
     """Sum all bytes, modulo 256."""
     # Adler-32 begun at 0 holds the sum modulo 65521 in its low half, which 256 bytes cannot
-    # reach. It is many times faster than sum(). Begun at 1, which is the default, it can be
-    # mapped over pieces without bytecode.
-    whole = len(body) & -256
-    total = adler32(body[whole:] if whole else body, 0)
-    if whole:
-        total += sum(starmap(adler32, _PIECES(memoryview(body)[:whole]))) - whole // 256
+    # reach, nor 515 of ASCII. It is many times faster than sum().
+    size = 515 if body.isascii() else 256
+    total = 0
+    for at in range(0, len(body), size):
+        total += adler32(body[at : at + size], 0)
     return total & 0xFF
 
 
