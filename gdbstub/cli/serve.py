@@ -53,17 +53,9 @@ class Console(NamedTuple):
 
 
 def run_to_end(session: Callable[[Waiting], Coroutine[None, None, int]]) -> int:
-    """Run *session* to its end, on uvloop's event loop where that is installed."""
-    with signals_wait() as signals, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(session(signals))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
+    """Run *session* to its end."""
+    with signals_wait() as signals:
+        return asyncio.run(session(signals))
 
 
 async def serve(
