@@ -71,7 +71,7 @@ def call(arguments: list[str]) -> int:
     It is 2 for bad input, 1 for another failure and 130 after Ctrl-C.
     """
     try:
-        if INNER in arguments:
+        if arguments[:1] == ["run"] and INNER in arguments:
             return _run_inner(arguments[1:])
         from gdbstub.cli.commands import call_command
 
