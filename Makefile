@@ -47,7 +47,7 @@ fuzz: .venv/ready-to-fuzz
 	@exec $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60) $(ARGS)
 
 bench: .venv/ready-to-develop
-	@scripts/ensure.sh $(TEST_NEEDS)
+	@scripts/ensure.sh $(TEST_NEEDS) gdbserver:gdbserver
 	@exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 check: .venv/ready-to-develop

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.debian_qemu import Tree
+from bench import sysroot
 from gdbstub.linux.elf import Executable, parse
 
 _HERE: Final = Path(__file__).parent
@@ -15,6 +15,8 @@ _GUEST_FLAGS: Final = (
     "-mgeneral-regs-only", "-fno-stack-protector", "-Wall", "-Werror", "-Wl,--build-id=none",
     "-Wl,--section-start=.start=0x40080000", "-Wl,-Ttext=0x40081000",
 )  # fmt: skip
+#: The programs that run in the lab.
+_PROGRAMS: Final = ("client", "floor", "false_hits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,14 @@ class Programs:
     files: tuple[Path, ...]
 
 
-def build(directory: Path, tree: Tree) -> Programs:
-    """Build the guest and the client into *directory*."""
-    guest, client = directory / "guest.elf", directory / "client"
-    argv = ["aarch64-linux-gnu-gcc", *_GUEST_FLAGS, "-o", str(guest), str(_HERE / "guest.c")]
+def build(directory: Path) -> Programs:
+    """Build the guest, the client and the floors into *directory*."""
+    guest = directory / "guest.elf"
+    argv = [sysroot.COMPILER, *_GUEST_FLAGS, "-o", str(guest), str(_HERE / "guest.c")]
     subprocess.run(argv, check=True)
-    tree.compile(_HERE / "client.c", client)
-    files = (guest, client, _HERE / "bare_loop.py")
-    return Programs(guest, parse(guest.read_bytes(), guest.name), files)
+    root = sysroot.prepare()
+    files = [guest, _HERE / "bare_loop.py"]
+    for name in _PROGRAMS:
+        files.append(directory / name)
+        sysroot.compile_static(root, _HERE / f"{name}.c", files[-1])
+    return Programs(guest, parse(guest.read_bytes(), guest.name), tuple(files))

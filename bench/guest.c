@@ -1,4 +1,5 @@
-/* The guest of the benches: it goes round for ever, the MMU and the caches on as in a kernel. */
+/* The guest of the benches: it goes round for ever, the MMU and the caches on, and exception
+ * vectors in place, as in a kernel. */
 
 typedef unsigned long u64;
 
@@ -31,6 +32,8 @@ __asm__(".section .start, \"ax\"\n"
         "    msr tcr_el1, x1\n"
         "    ldr x1, =table\n"
         "    msr ttbr0_el1, x1\n"
+        "    ldr x1, =vectors\n"
+        "    msr vbar_el1, x1\n"
         "    isb\n"
         "    mrs x1, sctlr_el1\n"
         "    mov x2, #0x1005\n" /* I, C, M */
@@ -43,6 +46,13 @@ __asm__(".section .start, \"ax\"\n"
         "    mov x0, #0\n"
         "1:  bl rounds\n"
         ".previous\n");
+
+/* Exception vectors, as a kernel has them. Nothing takes an exception. */
+__asm__(".balign 2048\n"
+        "vectors:\n"
+        "    .rept 512\n"
+        "    b .\n"
+        "    .endr\n");
 
 static u64 hvc(u64 function, u64 a, u64 b, u64 c)
 {

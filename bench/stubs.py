@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from bench.debian_qemu import PROGRAM, UVLOOP, Tree
+from bench.debian_qemu import PROGRAM, Tree
 from gdbstub.lab.host import Lab
 
 PORT: Final = 1234
@@ -44,9 +44,8 @@ _RUN: Final = (
 )  # fmt: skip
 # Half of PacketSize, as GDB computes it.
 OURS: Final = Stub("gdbstub", "python3", _RUN, 0x10000)
-OURS_UVLOOP: Final = Stub(
-    "gdbstub, uvloop", "python3", ("env", f"PYTHONPATH={ROOT}/{UVLOOP}", *_RUN), 0x10000
-)
+#: The floor: a stub in C that does only what the rows ask of it (``floor.c``).
+FLOOR: Final = Stub("C floor", "floor", ("/files/floor", "{port}", "{guest}"), 0x10000)
 QEMU: Final = Stub(
     "QEMU",
     PROGRAM,
@@ -58,14 +57,16 @@ QEMU: Final = Stub(
 
 
 class Place:
-    """A lab with the tree and the files for the measurements."""
+    """A lab with the files for the measurements, and with the tree where QEMU is measured."""
 
-    def __init__(self, lab: Lab, tree: Tree, files: Sequence[Path]) -> None:
+    def __init__(self, lab: Lab, files: Sequence[Path], tree: Tree | None = None) -> None:
         """Unpack *tree* and copy *files*, which have the same path in and out of the chroot."""
         self.lab = lab
-        archive = lab.put(tree.archive)
-        mounts = "; ".join(f"mount --bind /{name} {ROOT}/{name}" for name in _MOUNTS)
-        lab.run(["sh", "-ec", f"mkdir {ROOT}; tar -C {ROOT} -xf {archive}; rm {archive}; {mounts}"])
+        if tree:
+            archive = lab.put(tree.archive)
+            mounts = "; ".join(f"mount --bind /{name} {ROOT}/{name}" for name in _MOUNTS)
+            unpack = f"mkdir {ROOT}; tar -C {ROOT} -xf {archive}; rm {archive}; {mounts}"
+            lab.run(["sh", "-ec", unpack])
         for path in files:
             lab.put(path, f"{ROOT}/files")
         lab.run(["ln", "-s", f"{ROOT}/files", "/files"])
@@ -114,13 +115,6 @@ class Serving:
         """Run the guest to *address*, which it executes after it enabled the MMU and the caches."""
         there = f"0,{address:x},4"
         self.place.measure("rounds", "1x", "--", f"Z{there}", "vCont;c", f"z{there}", "--")
-
-    @property
-    def loop(self) -> str:
-        """Event loop of a stub in Python, from the libraries that are mapped into the process."""
-        script = f"grep -q {UVLOOP} /proc/$(pidof {self.stub.program})/maps"
-        found = not self.place.lab.run(["sh", "-c", script], check=False).returncode
-        return UVLOOP if found else "asyncio"
 
     def __exit__(
         self,

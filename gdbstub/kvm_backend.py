@@ -6,7 +6,6 @@ Source: linux/Documentation/virt/kvm/api.rst.
 
 import logging
 import os
-import platform
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -143,7 +142,7 @@ class KvmMachine:
         return {
             **self._board.about,
             "RAM": f"{config.ram_size >> 20} MiB at {config.ram_base:#x} to {end - 1:#x}",
-            "host": f"KVM on Linux {platform.release()}",
+            "host": f"KVM on Linux {os.uname().release}",
         }
 
     @property

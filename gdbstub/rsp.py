@@ -4,12 +4,10 @@ It does no I/O and knows no packet by name (GDB manual, E.1 "Overview").
 """
 
 import re
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from enum import Enum
-from itertools import starmap
 from typing import Final, NamedTuple
+from zlib import adler32
 
 #: Length of the longest payload that is taken, in bytes; ``PacketSize`` announces it.
 PACKET_SIZE: Final = 0x20000
@@ -18,7 +16,7 @@ PACKET_SIZE: Final = 0x20000
 _ESCAPED: Final = rb"(?s)\}(.)"
 _RUNS: Final = rb"([^*])((?:\*[ -~])+)"
 _DIGITS: Final = [b"%02x" % value for value in range(256)]
-_PIECES: Final = struct.Struct("256s").iter_unpack
+_ENDS: Final = [b"#" + digits for digits in _DIGITS]
 _LEAD: Final = re.compile(rb"[$\x03+-]")
 #: First bytes of what a client sends, at a connection's beginning and between frames.
 LEADS: Final = b"$\x03+-"
@@ -63,23 +61,24 @@ Event = Packet | ControlByte
 
 def encode(payload: bytes) -> bytes:
     """Frame *payload*, escaping bytes that a frame cannot hold (GDB manual, E.1)."""
-    body = payload
-    if len(body) > _LITTLE or len(body.translate(None, _SPECIAL)) != len(body):
-        # The escape character goes first.
-        body = body.replace(b"}", b"}]").replace(b"#", b"}\x03")
-        body = body.replace(b"$", b"}\x04").replace(b"*", b"}\x0a")
-    return b"$%b#%02x" % (body, checksum(body))
+    if len(payload) <= _LITTLE and (
+        payload.isalnum() or len(payload.translate(None, _SPECIAL)) == len(payload)
+    ):
+        return b"$" + payload + _ENDS[adler32(payload, 0) & 0xFF]  # as ``checksum`` sums
+    # The escape character goes first.
+    body = payload.replace(b"}", b"}]").replace(b"#", b"}\x03")
+    body = body.replace(b"$", b"}\x04").replace(b"*", b"}\x0a")
+    return b"$" + body + _ENDS[checksum(body)]
 
 
 def checksum(body: bytes) -> int:
     """Sum all bytes, modulo 256."""
     # Adler-32 begun at 0 holds the sum modulo 65521 in its low half, which 256 bytes cannot
-    # reach. It is many times faster than sum(). Begun at 1, which is the default, it can be
-    # mapped over pieces without bytecode.
-    whole = len(body) & -256
-    total = zlib.adler32(body[whole:] if whole else body, 0)
-    if whole:
-        total += sum(starmap(zlib.adler32, _PIECES(memoryview(body)[:whole]))) - whole // 256
+    # reach, nor 515 of ASCII. It is many times faster than sum().
+    size = 515 if body.isascii() else 256
+    total = 0
+    for at in range(0, len(body), size):
+        total += adler32(body[at : at + size], 0)
     return total & 0xFF
 
 

@@ -128,7 +128,7 @@ class SoftwareBreakpoints:
 
     def mask(self, ipa: int, data: bytes) -> bytes:
         """Return *data*, read from *ipa*, with the original words in place of BRKs."""
-        patched = self._within(ipa, len(data))
+        patched = self._patches and self._within(ipa, len(data))
         if not patched:
             return data
         shown = bytearray(data)

@@ -43,6 +43,7 @@ TESTS: Final = (
     "--ignore=tests/kvm/test_lab.py",
     "--ignore=tests/kvm/test_script.py",
     "--ignore=tests/kvm/test_memory_tags.py",
+    "--ignore=tests/kvm/test_instructions.py",
 )
 
 

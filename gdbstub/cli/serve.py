@@ -5,7 +5,6 @@ It makes no machine. ``gdbstub run`` makes one of its own.
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -60,19 +59,9 @@ class Console(NamedTuple):
 
 
 def run_to_end(session: Callable[[Waiting], Coroutine[None, None, int]]) -> int:
-    """Run *session* to its end, on uvloop's event loop where that is installed."""
-    with signals_wait() as signals, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(session(signals))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    # libuv would submit system calls by a ring, which the filter of ``confinement`` refuses.
-    os.environ.setdefault("UV_USE_IO_URING", "0")
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
+    """Run *session* to its end."""
+    with signals_wait() as signals:
+        return asyncio.run(session(signals))
 
 
 async def serve(

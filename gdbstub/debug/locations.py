@@ -132,6 +132,10 @@ class Locator:
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
         )
+        # True once all was found to hold, until the guest runs or a client writes to it.
+        self._holds: Cache[int, bool] = caches.add(
+            "placement holds", Content.REGISTERS | Content.TRANSLATIONS, Cache(1)
+        )
 
     def reset(self) -> None:
         """Forget all spaces and locations: the guest starts over."""
@@ -144,11 +148,20 @@ class Locator:
         self._looked = None
         self._low = False
         self._comparison.clear()
+        self._holds.clear()
 
     def current(self) -> bool:
         """Return True if all that ``find`` has returned since ``begin`` still holds."""
-        if self._looked is None or self._looked != self._look():
+        if self._looked is None:
             return False
+        if self._holds.get(0):
+            return True
+        if self._looked != self._look() or not self._words_hold():
+            return False
+        self._holds.put(0, True)
+        return True
+
+    def _words_hold(self) -> bool:
         holds = self._comparison.get(0)
         if holds is None:
             holds = unchanged(self._machine, tuple(self._words.items()))
@@ -239,7 +252,8 @@ class Locator:
         now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
         tables = {space.table for space in now}
         if request.gva < _AARCH32_END and not self._low:
-            self._low, self._looked = True, self._look()
+            self._low = True  # first: ``_look`` then reads more
+            self._looked = self._look()
         for space in request.spaces:
             if space in now:
                 self._regimes[space] = regimes[now[space]]
@@ -293,6 +307,7 @@ class Locator:
             self._comparison.clear()
         elif length == 8 and known != data:
             self._looked = _STALE  # what was found by it holds no more
+            self._holds.clear()
         return data
 
     def _debugs_itself(self, ipa: int) -> bool:

@@ -34,6 +34,9 @@ class Options:
     memory_mib: int = 2048
     # With memory tags, emulating Python takes a third more time.
     mte: bool = False
+    #: An instruction takes a nanosecond of the lab's clock, so that its clock counts them. A third
+    #: slower, and no clock of the world outside.
+    icount: bool = False
     #: Debian suite of the kernel; empty: this machine's own release.
     suite: str = ""
     #: The host kernel at EL2, where the CPU allows it. Such a lab cannot be restored: QEMU does not
@@ -78,7 +81,9 @@ def boot_arguments(options: Options, kernel: Path, initrd: Path) -> list[str]:
 def machine_arguments(options: Options, ram: Ram | None) -> list[str]:
     """Return the arguments for the emulated hardware; with *ram* its memory is in a file."""
     machine = f"virt,virtualization=on,gic-version={options.gic}{',mte=on' * options.mte}"
-    argv = ["-cpu", options.full_cpu, "-accel", "tcg,thread=multi", "-smp", str(options.cpus)]
+    # Instructions can be counted on one thread only.
+    threads = "single" if options.icount else "multi"
+    argv = ["-cpu", options.full_cpu, "-accel", f"tcg,thread={threads}", "-smp", str(options.cpus)]
     argv += ["-m", str(options.memory_mib)]
     if ram:
         file = str(ram.file).replace(",", ",,")
@@ -107,6 +112,8 @@ def command_line(options: Options, wiring: Wiring, start: list[str], ram: Ram | 
         "-serial": "chardev:console",
     }
     argv = [PROGRAM, "-nodefaults", "-nographic", "-no-reboot", *machine_arguments(options, ram)]
+    if options.icount:
+        arguments["-icount"] = "shift=0"
     for name, value in arguments.items():
         argv += [name, value]
     argv += ["-chardev", f"socket,id=monitor,fd={wiring.monitor},server=on,wait=off"]

@@ -98,26 +98,17 @@ class Session:
         """Take bytes that arrived; return bytes to send. Never raises."""
         out: list[bytes] = []
         try:
-            if (
-                (known := self._cache.packets.get(data)) is not None
-                and self._client.state is _IDLE
-                and not self._connection.in_frame
-                and not self._behind
-            ):
-                self._cache.hits += 1
-                if self._logged or self._connection.acks:
-                    out.append(self._connection.answer(rsp.Packet(known.data)))
-                start = perf_counter_ns()
-                timing = self._client.last = known.timing
-                timing.count += 1
-                try:
-                    result = known.call()
-                except Exception as error:
-                    result = self._failure(error)
-                self._conclude(result, out)
-                timing.nanoseconds += perf_counter_ns() - start
-            else:
+            known = self._cache.packets.get(data)
+            connection, client = self._connection, self._client
+            if known is None or client.state is not _IDLE or connection.in_frame or self._behind:
                 self._receive_events(data, out)
+            else:
+                self._cache.hits += 1
+                if connection.acks or self._logged:
+                    out.append(connection.answer(rsp.Packet(known.data)))
+                client.last = known.timing
+                client.last.count += 1
+                self._obey(known.call, out)
         except IllegalTransition:
             self._give_up()
         return out[0] if len(out) == 1 else b"".join(out)
@@ -311,25 +302,30 @@ class Session:
         return row is not None and row.halts and self._target.running
 
     def _handle(self, event: rsp.Event, out: list[bytes], arrived: bytes = b"") -> None:
-        """Obey one packet, and note how long that took."""
-        start = perf_counter_ns()
-        try:
+        """Obey one packet."""
+
+        def call() -> Reply:
             if not isinstance(event, rsp.Packet):
                 raise PacketError(f"the packet is longer than PacketSize, {rsp.PACKET_SIZE} bytes")
-            result = dispatch(self._client, event.data, arrived)
+            return dispatch(self._client, event.data, arrived)
+
+        self._obey(call, out)
+
+    def _obey(self, call: Callable[[], Reply], out: list[bytes]) -> None:
+        """Send the reply, resume the target, or begin the work, as a packet's handler says.
+
+        The time that it takes is noted.
+        """
+        start = perf_counter_ns()
+        try:
+            result = call()
         except Exception as error:
             result = self._failure(error)
-        self._conclude(result, out)
-        self._client.last.nanoseconds += perf_counter_ns() - start
-
-    def _conclude(self, result: Reply, out: list[bytes]) -> None:
-        """Send the reply, resume the target, or begin the work, as a packet's handler says."""
         match result:
             case bytes() as reply:
                 out.append(self._connection.send(reply))
             case Resume() as resume:
                 self._resume(resume, out)
-                return
             case tuple() as replies:
                 self._send(replies, out)
             case None:
@@ -338,8 +334,8 @@ class Session:
                 self._client.enter(SessionEvent.WORK)
                 self._work = work
                 self._advance(out)
-                return
         self._connection.acks = self._client.acks
+        self._client.last.nanoseconds += perf_counter_ns() - start
 
     def _resume(self, resume: Resume, out: list[bytes]) -> None:
         self._client.last_resume = resume

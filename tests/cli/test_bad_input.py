@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
+from gdbstub.cli import settings
 from gdbstub.cli.main import call
 from tests.cli.program import GDBSTUB, RUN_STUB, Place
 from tests.pure.elves import Elf, Load, image
@@ -253,7 +254,7 @@ def test_a_long_socket_path_is_not_for_the_lab(place: Place) -> None:
 @pytest.fixture
 def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this machine an arm64 one with a KVM that opens, and is never asked for a VM."""
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(settings, "machine_name", lambda: "aarch64")
     monkeypatch.setattr("gdbstub.kvm.device.open_kvm", lambda _: os.open(os.devnull, os.O_RDWR))
     monkeypatch.setattr("gdbstub.vmm.guest.Guest", None)
 
@@ -274,7 +275,7 @@ def test_a_port_in_use_by_the_kvm_path(
 def test_another_machines_kvm_is_never_asked(
     place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(settings, "machine_name", lambda: "x86_64")
     monkeypatch.setattr("gdbstub.kvm.device.open_kvm", None)
     arguments = ["run", str(place.files / "guest.elf"), "--host=kvm", "--gdb=localhost:0"]
     assert call(arguments) == 2

@@ -1,11 +1,11 @@
 """The host that ``--host auto`` chooses, and its warning."""
 
 import os
-import platform
 
 import pytest
 
-from gdbstub.cli.main import choose_host
+from gdbstub.cli import settings
+from gdbstub.cli.settings import choose_host
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_auto(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(settings, "machine_name", lambda: machine)
     monkeypatch.setattr(os, "access", lambda *_: usable)
     assert choose_host("auto") == chosen
     assert ("--host kvm says why" in caplog.text) == said

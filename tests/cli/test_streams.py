@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.cli import main
+from gdbstub.cli import commands, main
 from gdbstub.errors import LabError
 from gdbstub.lab import cache
 
@@ -87,7 +87,7 @@ def test_what_nobody_has_foreseen_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(main.commands, "main", fail)
+    monkeypatch.setattr(commands.commands, "main", fail)
     assert main.call(["doctor"]) == 1
     assert capsys.readouterr().err == f"gdbstub: {line}\n"
 

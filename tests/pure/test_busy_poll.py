@@ -17,13 +17,51 @@ def test_what_is_there_is_taken_and_the_end_is_nothing() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
-        burst = BusyPoll(ours.fileno())
+        transport = Transport()
+        burst = BusyPoll(ours.fileno(), transport)
         assert burst.next() == b""
         theirs.sendall(b"$g#67")
         assert burst.next() == b"$g#67"
         assert burst.next() == b""
         theirs.close()
         assert burst.next() == b""
+        burst.write(b"$#00")
+        assert transport.queued == b"$#00"
+
+
+def test_what_does_not_fit_is_the_loops_which_then_has_its_turn() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        transport = Transport()
+        burst = BusyPoll(ours.fileno(), transport)
+        burst.write(b"$OK#9a")
+        assert theirs.recv(99) == b"$OK#9a"
+        assert transport.queued == b""
+        burst.write(bytes(1 << 20))
+        queued = transport.queued
+        assert queued
+        theirs.sendall(b"$g#67")
+        assert theirs.recv(1 << 20)  # there is room again, and still the order is kept
+        assert burst.next() == b""
+        burst.write(b"$OK#9a")
+        assert transport.queued == queued + b"$OK#9a"
+        transport.queued = b""
+        assert burst.next() == b"$g#67"
+
+
+class Transport(asyncio.WriteTransport):
+    """What it is given waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queued = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.queued += data
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.queued)
 
 
 def reply(client: socket.socket, kept: bytearray) -> bytes:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
+from gdbstub.cli import commands as cli
 from gdbstub.cli import lab as lab_commands
-from gdbstub.cli import main as cli
 from gdbstub.monitor.commands import COMMANDS
 from tests import layer_page
 

@@ -61,7 +61,13 @@ def test_the_command_line_of_a_chosen_lab() -> None:
     options = options_of(booting(chosen))
     assert options["-M"] == "virt,virtualization=on,gic-version=2"
     assert (options["-cpu"], options["-smp"], options["-m"]) == ("cortex-a57", "2", "1024")
+    assert (options["-accel"], "-icount" in options) == ("tcg,thread=multi", False)
     assert qemu.Options(cpu="max").full_cpu == "max,pauth-impdef=on"
+
+
+def test_the_command_line_of_a_lab_whose_clock_counts_instructions() -> None:
+    options = options_of(booting(qemu.Options(icount=True)))
+    assert (options["-accel"], options["-icount"]) == ("tcg,thread=single", "shift=0")
 
 
 def test_forwards_are_read_out_of_qemus_table() -> None:

@@ -55,8 +55,10 @@ async def test_a_client_that_does_not_read_is_sent_no_more() -> None:
         while client._writing:
             target.print(b"x" * 0x8000)
             await asyncio.sleep(0)
-        sent = client._unsent_bytes()
+        transport = client._transport
+        assert isinstance(transport, asyncio.Transport)
+        sent = transport.get_write_buffer_size()
         for _ in range(100):
             target.print(b"x" * 0x8000)
             await asyncio.sleep(0)
-        assert client._unsent_bytes() <= sent
+        assert transport.get_write_buffer_size() <= sent

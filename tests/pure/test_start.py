@@ -18,13 +18,13 @@ LATER = {
 PROGRAM = """
 import sys
 from gdbstub.cli import main as cli
-from gdbstub.cli import run
+from gdbstub.cli import run, settings
 
 async def run_guest(settings, signals):
     print(*sys.modules)
     return 0
 
-cli.choose_host, run.run_guest = lambda _: "kvm", run_guest
+settings.choose_host, run.run_guest = lambda _: "kvm", run_guest
 sys.exit(cli.call(["run", sys.argv[1], "--gdb=127.0.0.1:0"]))
 """
 

@@ -33,6 +33,8 @@ _KEPT: Final = 2 * rsp.PACKET_SIZE
 #: Events of a packet that is answered although it cannot be obeyed.
 _BAD_PACKETS: Final = (rsp.ControlByte.BAD_CHECKSUM, rsp.ControlByte.OVERSIZED)
 
+# Names of their own, for packets' sake: before Python 3.12 ``Enum.MEMBER`` is slow.
+_IDLE: Final = SessionState.IDLE
 _RUNNING: Final = SessionState.RUNNING
 
 
@@ -126,7 +128,7 @@ class ClientProtocol(asyncio.Protocol):
         self._transport = transport = cast("asyncio.Transport", transport)
         self.socket = transport.get_extra_info("socket")
         if self._server.may_block and self.socket:
-            self._busy_poll = BusyPoll(self.socket.fileno())
+            self._busy_poll = BusyPoll(self.socket.fileno(), transport)
         address = transport.get_extra_info("peername")  # empty for a Unix socket
         self.peer = str(Tcp(*address[:2])) if address else "a local process"
         self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self._refuse)
@@ -153,17 +155,12 @@ class ClientProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client (``asyncio.Protocol``)."""
         if session := self._session:
-            self._answer(session, data)
-            if self._busy_poll:
+            awaiting = self._answer(session, data)
+            if busy_poll := self._busy_poll:
                 for _ in range(TIMES):
-                    if not (
-                        session.state in AWAITING_PACKET
-                        and not session.busy
-                        and not self._unsent_bytes()
-                        and (data := self._busy_poll.next())
-                    ):
+                    if not (awaiting and (data := busy_poll.next())):
                         break
-                    self._answer(session, data)
+                    awaiting = self._answer(session, data)
             if session.busy:
                 self._advance_soon()
         elif self._refusal and self._transport:
@@ -217,10 +214,16 @@ class ClientProtocol(asyncio.Protocol):
         data, self._held = self._held, b""
         self.data_received(data)
 
-    def _answer(self, session: Session, data: bytes) -> None:
-        self._send(session.receive(data))
+    def _answer(self, session: Session, data: bytes) -> bool:
+        """Send the replies to *data*; return True if the client's next packet is awaited."""
+        self._write(session.receive(data))
+        if session.state is _IDLE:  # most packets are questions, and the next one comes soon
+            return not session.busy
         if session.state is _RUNNING and self._writing and self._server.wait_for_stop():
-            self._send(session.target_stopped())
+            self._write(session.target_stopped())
+        if session.over:
+            self.finish()
+        return session.state in AWAITING_PACKET and not session.busy
 
     def target_stopped(self) -> None:
         """Ask the target, which has come to rest or has output."""
@@ -228,10 +231,6 @@ class ClientProtocol(asyncio.Protocol):
         if self._session and self._writing:
             self._send(self._session.target_stopped())
             self._advance_soon()
-
-    def _unsent_bytes(self) -> int:
-        """Return the number of bytes that were sent and the client's socket has not taken."""
-        return cast("asyncio.Transport", self._transport).get_write_buffer_size()
 
     def _advance_soon(self) -> None:
         if self._session and self._session.busy and self._writing and not self._advance_due:
@@ -279,6 +278,7 @@ class ClientProtocol(asyncio.Protocol):
         if self._session:
             _log.info("client gone%s", f": {error}" if error else "")
             self._session.close()
+        self._busy_poll = None  # its descriptor may be another's from now on
         if self._timer:
             self._timer.cancel()
         self._server.dismiss(self)
@@ -314,9 +314,11 @@ class ClientProtocol(asyncio.Protocol):
             self._timer = asyncio.get_running_loop().call_later(_LINGER, transport.abort)
 
     def _send(self, data: bytes) -> None:
-        if self._transport is None or self._session is None:
-            return
-        if data:
-            self._transport.write(data)
-        if self._session.over:
-            self.finish()
+        if self._session:
+            self._write(data)
+            if self._session.over:
+                self.finish()
+
+    def _write(self, data: bytes) -> None:
+        if data and (transport := self._busy_poll or self._transport):
+            transport.write(data)

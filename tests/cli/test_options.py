@@ -1,0 +1,32 @@
+"""The command line that one ``gdbstub`` writes for another, parsed without click."""
+
+import click
+import pytest
+
+from gdbstub.cli import commands
+from gdbstub.cli.options import RUN, parse_written
+from gdbstub.errors import InputError
+
+#: One of each kind: a guest, a choice, flags, counts, numbers, paths; with = and without.
+WRITTEN = [
+    *("--gdb", "10.0.2.15:0", "/root/guest", "--host=kvm", "--inner", "-v", "-v"),
+    *("--smp=2", "--memory=512M", "--cpu=host,sve=off", "--initrd", "/root/initrd"),
+    *("--append=console=ttyAMA0 -x", "--timeout=1.5", "--free-run"),
+]
+
+
+@pytest.mark.parametrize("words", [WRITTEN, ["/root/guest", "--inner"]])
+def test_it_means_what_it_means_to_click(words: list[str]) -> None:
+    by_click = commands.run.make_context("run", list(words)).params
+    assert parse_written(words) == by_click
+
+
+def test_an_option_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="--smpp=2: no such option"):
+        parse_written(["guest", "--inner", "--smpp=2"])
+
+
+def test_help_has_each_option_for_people() -> None:
+    said = commands.run.get_help(click.Context(commands.run))
+    for option in RUN:
+        assert (option.flag in said) == bool(option.help)
