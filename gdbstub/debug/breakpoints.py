@@ -60,6 +60,7 @@ class Breakpoints:
         self._locator = Locator(machine, self.memory, caches)
         self._returns = ReturnVectors(machine, self._locator)
         self._requests: dict[int, BreakpointRequest] = {}  # software breakpoints, by address
+        self._removed: set[int] = set()  # addresses of those taken back since the last resume
         self._locations: dict[int, list[Location]] = {}  # those that are known, by address
         self._placement = EMPTY
         self._compared: dict[
@@ -107,6 +108,7 @@ class Breakpoints:
         request.vector = returned_to
         self._admit(request)
         request.removed = False
+        self._removed.discard(gva)
         for ipa in self.served(gva).ipas:
             self._software.insert(gva, ipa)  # the guest may have written over it meanwhile
         self._requests[gva] = request
@@ -159,6 +161,7 @@ class Breakpoints:
             self._changed = True
         elif request := self._requests.get(gva % _TOP):
             request.removed = True
+            self._removed.add(request.gva)
 
     @property
     def preference(self) -> Preference:
@@ -173,10 +176,11 @@ class Breakpoints:
 
     def arm(self) -> None:
         """Make RAM and comparators hold what is asked for, nothing else; all vCPUs are parked."""
-        for request in [each for each in self._requests.values() if each.removed]:
-            del self._requests[request.gva]
-            self._locations.pop(request.gva, None)
+        for gva in self._removed:
+            del self._requests[gva]
+            self._locations.pop(gva, None)
             self._changed = True
+        self._removed.clear()
         if self._requests:
             self._refresh()
         if self._changed:
@@ -256,6 +260,7 @@ class Breakpoints:
         kept = self.conditions.keep_persistent()
         stay = {gva for kind, gva in kept if kind is SOFTWARE}
         self._requests = {gva: each for gva, each in self._requests.items() if gva in stay}
+        self._removed &= stay
         self._locations.clear()
         self._use(EMPTY, self._placement.served)
         self._software.withdraw()
