@@ -77,7 +77,7 @@ def _check_processes(console: str, said: str) -> None:
         for name, state, pid, parent in re.findall(r"says: task (\S+) (\S) (\d+) (\d+) ", console)
     }
     rows = re.findall(r"^(\d+) +(\d+) +(\w) +\S+ +0x[0-9a-f]+ +(.*)$", said, re.M)
-    ours = {(pid, name.strip("[]"), parent) for pid, parent, _, name in rows}
+    ours = {(pid, name.strip("[] "), parent) for pid, parent, _, name in rows}
     lasting = {
         (pid, name, parent)
         for pid, name, parent, state in theirs
