@@ -17,6 +17,8 @@ from gdbstub.machine import Machine, Power, Vcpu
 
 _POINTER = struct.Struct("<Q")
 _VA_BITS = range(36, 53)
+#: Largest read: one page can be mapped everywhere, so a length of the guest's must end.
+_MOST = 256 << 20
 
 
 class LinuxKernel:
@@ -87,9 +89,11 @@ class LinuxKernel:
         regime: Regime = regime_of(vcpu, PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)])
         regime = regime._replace(ttbr1=tables % (1 << 48))
         ram = self.machine.read_memory
-        linear = self._linear_map(info)
+        linear = self.linear_map(info)
 
         def read(gva: int, length: int) -> bytes:
+            if length > _MOST:
+                raise MemoryFault(f"{length} bytes at {gva:#x} are more than any table has")
             # The tables say the same of the linear map, and take longer.
             for area, ipa in linear:
                 if area.start <= gva and gva + length <= area.stop:
@@ -106,7 +110,7 @@ class LinuxKernel:
 
         return read
 
-    def _linear_map(self, info: VmcoreInfo) -> list[tuple[range, int]]:
+    def linear_map(self, info: VmcoreInfo) -> list[tuple[range, int]]:
         """Return the addresses of RAM in the kernel's linear map, each with its physical one."""
         try:
             bits, start = info.number("NUMBER", "VA_BITS"), info.number("NUMBER", "PHYS_OFFSET")
@@ -116,7 +120,7 @@ class LinuxKernel:
             return []
         found = []
         for each in self.ram:
-            gva = (1 << 64) - (1 << bits) + each.start - start
+            gva = ((1 << 64) - (1 << bits) + each.start - start) % (1 << 64)
             found.append((range(gva, gva + len(each)), each.start))
         return found
 

@@ -62,7 +62,7 @@ def write(kernel: LinuxKernel, output: Write) -> str:
     )
     if info is not None:
         notes += _note(b"VMCOREINFO", 0, info.text)
-    loads = [*_image(kernel, info, ram), *(_linear(info, each) for each in ram)]
+    loads = [*_image(kernel, info, ram), *(_linear(kernel, info, each) for each in ram)]
     start = _EHDR.size + _PHDR.size * (1 + len(loads))
     output(_headers(loads, start, len(notes), ram))
     output(notes)
@@ -99,16 +99,12 @@ def _headers(loads: Sequence[_Load], start: int, notes: int, ram: Sequence[range
     return header + rows
 
 
-def _linear(info: VmcoreInfo | None, ram: range) -> _Load:
+def _linear(kernel: LinuxKernel, info: VmcoreInfo | None, ram: range) -> _Load:
     """Return where the kernel's linear map has *ram*."""
-    gva = ram.start
-    if info is not None:
-        try:
-            offset = -(1 << info.number("NUMBER", "VA_BITS"))
-            gva = (ram.start - info.number("NUMBER", "PHYS_OFFSET") + offset) % _TOP
-        except (NotFound, ValueError):
-            pass
-    return _Load(gva, ram.start, len(ram))
+    for area, ipa in kernel.linear_map(info) if info is not None else ():
+        if ipa == ram.start:
+            return _Load(area.start, ram.start, len(ram))
+    return _Load(ram.start, ram.start, len(ram))
 
 
 def _image(kernel: LinuxKernel, info: VmcoreInfo | None, ram: Sequence[range]) -> Iterator[_Load]:
@@ -117,7 +113,9 @@ def _image(kernel: LinuxKernel, info: VmcoreInfo | None, ram: Sequence[range]) -
         return
     try:
         offset = info.number("NUMBER", "kimage_voffset")
-        start = (info.number("SYMBOL", "_stext") - _ALIGNMENT) & -_ALIGNMENT
+        start = (info.number("SYMBOL", "_stext") % _TOP - _ALIGNMENT) & -_ALIGNMENT
+        if not 0 <= start <= _TOP - _IMAGE - _ALIGNMENT:
+            return
         read = kernel.reader()
     except NotFound:
         return

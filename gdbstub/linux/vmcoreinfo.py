@@ -21,6 +21,8 @@ _CHUNK: Final = 4 << 20
 _LINE: Final = re.compile(r"([A-Z]+)(?:\(([\w.]+)\))?=(.*)")
 #: Entries that every kernel since 5.10 has on arm64, so that no other text is taken for it.
 _NEEDED: Final = (("SYMBOL", "init_uts_ns"), ("NUMBER", "kimage_voffset"), ("PAGESIZE", ""))
+#: More digits than a number of 64 bits has.
+_DIGITS: Final = 32
 _PARSED: Final = {"SYMBOL": 16, "SIZE": 10, "OFFSET": 10, "LENGTH": 10, "NUMBER": 0}
 
 
@@ -35,12 +37,15 @@ class VmcoreInfo(NamedTuple):
         """Return the value of ``KIND(name)=``.
 
         Raises:
-            NotFound: there is no such line, or its value is no number.
+            NotFound: there is no such line, or its value is no number of 64 bits.
         """
         try:
-            return int(self.values[kind, name], _PARSED.get(kind, 10))
+            value = int(self.values[kind, name][:_DIGITS], _PARSED.get(kind, 10))
+            if -(1 << 63) <= value < 1 << 64:
+                return value
         except (KeyError, ValueError):
-            raise NotFound(f"the kernel's VMCOREINFO has no {kind}({name})") from None
+            pass
+        raise NotFound(f"the kernel's VMCOREINFO has no {kind}({name})")
 
     def has(self, kind: str, name: str) -> bool:
         """Return True if there is a line ``KIND(name)=``."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from tests.gdb.conftest import without_process
 from tests.kvm.stub import BOUND, Lines, Stub
 
 _SETTINGS: Final = (
@@ -35,7 +36,7 @@ def gdb(stub: Stub, symbols: Path, *commands: str, expected: str = "") -> str:
     )  # fmt: skip
     for complaint in ("warning:", "Remote failure", "packet error", "internal-error"):
         assert complaint not in done.stdout.replace(expected, ""), done.stdout
-    return done.stdout
+    return without_process(done.stdout)
 
 
 class Interactive:
@@ -69,4 +70,4 @@ class Interactive:
         except subprocess.TimeoutExpired:
             self._process.kill()
             pytest.fail(f"gdb did not end; it said:\n{self.said.text}")
-        return self.said.rest()
+        return without_process(self.said.rest())

@@ -192,3 +192,20 @@ def test_vmcoreinfo_is_found_at_the_start_of_a_page() -> None:
 def test_without_it_that_is_said() -> None:
     with pytest.raises(NotFound, match="VMCOREINFO is not in RAM"):
         vmcoreinfo.find(RAM, ram())
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 5000, "1" + "0" * 40, "0x1" + "0" * 16, "-1" + "0" * 20, ""]
+)
+def test_numbers_of_the_guest_s_have_64_bits(value: str) -> None:
+    damaged = info(LAYOUT + f"NUMBER(VA_BITS)={value}\n")
+    with pytest.raises(NotFound, match=r"has no NUMBER\(VA_BITS\)"):
+        damaged.number("NUMBER", "VA_BITS")
+
+
+def test_a_size_that_is_too_large_is_not_read() -> None:
+    damaged = info(LAYOUT.replace("SIZE(prb_desc)=24", f"SIZE(prb_desc)={1 << 60}"))
+    guest = Guest()
+    guest.print("text")
+    with pytest.raises(NotFound, match="cannot be read"):
+        list(log.records(damaged, guest.read))
