@@ -1,4 +1,4 @@
-"""The command line: ``gdbstub run``, ``lab`` and ``doctor``.
+"""The command line: ``gdbstub run``, ``attach``, ``lab``, ``doctor`` and others.
 
 It parses options and calls the packages below; they are imported when their command is called.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gdbstub.cli.run import Settings
     from gdbstub.protocol.endpoint import Endpoint
 
-_GROUPS: Final = ("run", "doctor", "lab")
+_GROUPS: Final = ("run", "attach", "vms", "recover", "doctor", "lab")
 _DEVICE: Final = "/dev/kvm"
 
 
@@ -40,6 +40,11 @@ class _Commands(click.Group):
             from gdbstub.cli.lab import lab
 
             return lab
+        if cmd_name in ("attach", "vms", "recover"):
+            from gdbstub.cli import foreign
+
+            found: click.Command = getattr(foreign, cmd_name)
+            return found
         return super().get_command(ctx, cmd_name)
 
 
@@ -167,7 +172,7 @@ def read_settings(
     from gdbstub.vmm.seed import RANDOM, parse_seed
     from gdbstub.vmm.size import parse_memory
 
-    _check_script(script, timeout, endpoint)
+    check_script(script, timeout, endpoint)
     where = _check_endpoint(endpoint, host, inner=inner)
     check_vcpus(smp)
     features = parse_cpu(cpu)
@@ -227,7 +232,12 @@ def read_settings(
     )
 
 
-def _check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
+def check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
+    """Check ``--script`` and its companions.
+
+    Raises:
+        InputError: they do not go together.
+    """
     if timeout is not None and script is None:
         raise InputError("--timeout is for --script; give both or neither")
     if timeout is not None and not 0 < timeout < math.inf:

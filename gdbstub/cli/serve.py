@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
 from gdbstub.cli.script import run_script
+from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
@@ -74,16 +75,20 @@ async def serve(
     *,
     console: Console | None = None,
     recorder: Recorder | None = None,
+    begin: Callable[[Debugger], None] = lambda _: None,
+    end: Callable[[Debugger], None] = lambda _: None,
 ) -> int:
     """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
 
-    *machine* is halted; the caller closes it.
+    *machine* is halted; the caller closes it. *begin* and *end* are called before the first client
+    and after the last.
 
     Raises:
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
     debugger = monitored_debugger(machine, program)
+    begin(debugger)
     if console is not None:
         # A client may leave at once, and end the program that reads the console.
         debugger.at_end = console.flush
@@ -104,6 +109,7 @@ async def serve(
             return await first(stopped, _until_over(settings, server))
     finally:
         await server.close()
+        end(debugger)
 
 
 async def _until_over(settings: ServeSettings, server: Server) -> int:

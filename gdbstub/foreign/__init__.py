@@ -1,1 +1,1 @@
-"""Guests of other VMMs: their processes are traced, and debugged through their own KVM descriptors."""
+"""Guests of other VMMs: their processes are traced, their own KVM descriptors used."""

@@ -15,13 +15,13 @@ from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import ProcessMemory
 from gdbstub.foreign.memory import ForeignRam, Slot, pages
-from gdbstub.foreign.patches import NoLog, Patches, PatchLog
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Tracee
 from gdbstub.foreign.tracer import Tracer
 from gdbstub.foreign.vcpu_thread import Outcome, RunPage, VcpuThread
 from gdbstub.kvm import abi
+from gdbstub.kvm.port import ioctl
 
 _log = logging.getLogger("gdbstub.foreign")
 
@@ -71,8 +71,6 @@ class Attachment:
                 f"the memory of process {process.pid} cannot be opened: {error.strerror}"
             ) from None
         self.ram = ForeignRam(self.memory, (), "its place is not known yet", self._synchronise)
-        self.log: PatchLog = NoLog()
-        self.patches = Patches(self.ram, self.log)
         self.tracer = Tracer(lambda tid, status: self.handler(tid, status), self._anything_runs)
         self.port = RemotePort(self.tracer, self.memory, self.threads)
         try:
@@ -88,7 +86,6 @@ class Attachment:
         """Take *slots* for the guest's RAM, by the *evidence* for them."""
         self.ram = ForeignRam(self.memory, slots, read_only, self._synchronise)
         self.evidence = evidence
-        self.patches = Patches(self.ram, self.log)
 
     def _anything_runs(self) -> bool:
         return any(not (each.stopped or each.ended) for each in self._seized.values())
@@ -179,6 +176,16 @@ class Attachment:
                     -result,
                 )
                 return
+
+    def disarm(self) -> None:
+        """Leave no debug state of the vCPUs in KVM; on the tracer's thread, all parked.
+
+        Raises:
+            MachineError: KVM_SET_GUEST_DEBUG failed.
+        """
+        off = abi.ffi.new("struct kvm_guest_debug *")
+        for fd in self.threads:
+            ioctl(self.port, fd, abi.SET_GUEST_DEBUG, off)
 
     # The end.
 

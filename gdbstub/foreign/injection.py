@@ -5,9 +5,9 @@ signal frame to the context that it was stopped in. Its signals are blocked mean
 """
 
 import os
+import signal
 from typing import Final, NamedTuple
 
-from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace, sigframe
 from gdbstub.foreign.ptrace import Tracee, ffi
 from gdbstub.kvm.abi import CData
@@ -74,7 +74,7 @@ class Injection:
         self._mask = tracee.signal_mask()
         self._regs: CData = ffi.new("struct user_pt_regs *", context[0])
         frame = (context.sp - _FRAME_SPACE) & -16
-        self.scratch = frame - SCRATCH_SIZE
+        self.scratch: int = frame - SCRATCH_SIZE
         memory.write(frame, sigframe.encode(context, tracee.vectors(), self._mask))
         self._regs.sp = frame
         self._regs.regs[30] = gadgets.sigreturn
@@ -85,7 +85,7 @@ class Injection:
         # In this order: from here on, an end of the tracer leads to the frame's mask.
         self._regs.pc = self._gadgets.sigreturn
         self._tracee.set_registers(self._regs)
-        self._tracee.set_signal_mask(ptrace.ALL_SIGNALS)
+        self._tracee.set_signal_mask(ptrace.ALL_BUT_TRAP)
 
     def end(self, context: CData) -> None:
         """Give the thread its mask and *context* back. ``begin`` may follow, if it has not run."""
@@ -104,20 +104,14 @@ class Injection:
         regs.regs[8] = number
         regs.pc = self._gadgets.syscall
         self._tracee.set_registers(regs)
-        self._to_syscall_stop(entry=True)
-        return self._to_syscall_stop(entry=False)
-
-    def _to_syscall_stop(self, *, entry: bool) -> int:
-        """Resume to the next entry, or to the exit and its result."""
         while True:
-            self._tracee.resume(to_syscall=True)
-            status = wait_for(self._tracee.tid)
-            if status >> 8 == ptrace.SYSCALL_STOP:
-                stop = self._tracee.syscall_stop()
-                if stop.entry is entry:
-                    return stop.result
-                raise MachineError(f"thread {self._tracee.tid} made a system call of its own")
-            # Else an interrupt that was asked for before, whose time has come: on.
+            # One stop a call: PTRACE_SYSCALL has two.
+            self._tracee.step()
+            if wait_for(self._tracee.tid) >> 8 == signal.SIGTRAP:
+                break
+            # Else an interrupt that was asked for before, whose time has come.
+        result = int(self._tracee.registers().regs[0])
+        return result - (result >> 63 << 64)
 
 
 def wait_for(tid: int) -> int:

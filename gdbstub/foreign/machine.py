@@ -15,8 +15,8 @@ from gdbstub.aarch64.sve import QUADWORD, VLS
 from gdbstub.errors import StubError
 from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.exclusive import Exclusive
-from gdbstub.foreign.memory import ForeignRam, Slot
-from gdbstub.foreign.patches import Patches
+from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.patches import NoLog, Patches, PatchLog
 from gdbstub.foreign.vcpu import ForeignVcpu
 from gdbstub.foreign.vcpu_thread import Outcome
 from gdbstub.kvm import abi
@@ -50,8 +50,13 @@ class ForeignMachine:
 
     listener: Listener
 
-    def __init__(self, attachment: Attachment) -> None:
-        """Take the guest over.
+    def __init__(
+        self, attachment: Attachment, log: PatchLog | None = None, *, always_traced: bool = False
+    ) -> None:
+        """Take the guest over; ``use`` says where its RAM is. *log* records the BRKs in it.
+
+        No system call is traced while nothing is armed, so that a guest's power-off is seen as
+        the VMM's end. With *always_traced* every exit of the guest is looked at.
 
         Raises:
             MachineError: KVM cannot debug it.
@@ -75,10 +80,13 @@ class ForeignMachine:
             )
             for index, (fd, thread) in enumerate(attachment.threads.items())
         )
+        for vcpu in self._vcpus:
+            vcpu.always_traced = always_traced
         self._by_tid = {vcpu.thread.tracee.tid: vcpu for vcpu in self._vcpus}
         self._exclusive = Exclusive(self._vcpus, self._pump_until)
-        self.ram: ForeignRam = attachment.ram
-        self._patches: Patches = attachment.patches
+        self.ram = attachment.ram
+        self._log = log or NoLog()
+        self._patches = Patches(self.ram, self._log)
         self._tracer.call(self._read_facts)
         attachment.handler = self._handle
 
@@ -115,7 +123,9 @@ class ForeignMachine:
     def about(self) -> Mapping[str, str]:
         """The VMM, RAM and the host (``Described``)."""
         process = self._attachment.process
-        ram = ", ".join(f"{s.size >> 20} MiB at {s.ipa:#x} to {s.end - 1:#x}" for s in self.ram.slots)
+        ram = ", ".join(
+            f"{s.size >> 20} MiB at {s.ipa:#x} to {s.end - 1:#x}" for s in self.ram.slots
+        )
         evidence = self.ram.read_only or self._attachment.evidence
         return {
             "VMM": f"{process.name}, process {process.pid}",
@@ -141,10 +151,11 @@ class ForeignMachine:
 
     # Memory.
 
-    @property
-    def slots(self) -> Sequence[Slot]:
-        """The slots of RAM."""
-        return self.ram.slots
+    def use(self, slots: Sequence[Slot], evidence: str, read_only: str = "") -> None:
+        """Take *slots* for the guest's RAM, by the *evidence*; *read_only* is why, if it is."""
+        self._attachment.use(slots, evidence, read_only)
+        self.ram = self._attachment.ram
+        self._patches = Patches(self.ram, self._log)
 
     def read_memory(self, ipa: int, length: int) -> bytes:
         """Read RAM, short where it ends (``Machine.read_memory``)."""

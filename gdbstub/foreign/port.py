@@ -78,7 +78,7 @@ class RemotePort:
             if request == abi.GET_REG_LIST:
                 size += _WORD * argument.n
             if size > SCRATCH_SIZE:
-                raise MachineError(f"an argument of {size} bytes is too long for ioctl {request:#x}")
+                raise MachineError(f"ioctl {request:#x}: {size} bytes are too many")
             result = self._with_structure(thread, fd, request, argument, size)
         return self._result(result)
 

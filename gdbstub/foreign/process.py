@@ -71,6 +71,11 @@ class VmmProcess:
         """
         return int(self._text("stat").rpartition(")")[2].split()[_START_TIME])
 
+    @property
+    def directory(self) -> Path:
+        """Its working directory."""
+        return Path(os.readlink(self.path / "cwd"))
+
     def status(self) -> dict[str, str]:
         """Return the fields of /proc/PID/status.
 

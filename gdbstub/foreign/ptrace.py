@@ -6,6 +6,7 @@ Source: ptrace(2), linux/include/uapi/linux/ptrace.h, linux/arch/arm64/kernel/pt
 
 import errno
 import os
+import signal
 from typing import Final, NamedTuple, Protocol, cast
 
 from gdbstub.errors import MachineError
@@ -29,9 +30,12 @@ MPROTECT: Final = 226
 _PTRACE: Final = 117
 _WAIT4: Final = 260
 _PIDFD_GETFD: Final = 438
+_PRCTL: Final = 167
+_PR_SET_PDEATHSIG: Final = 1
 
 # Requests of ptrace.
 _CONT: Final = 7
+_SINGLESTEP: Final = 9
 _DETACH: Final = 17
 _SYSCALL: Final = 24
 _GETREGSET: Final = 0x4204
@@ -60,8 +64,8 @@ SYSCALL_EXIT: Final = 2
 _WAIT_OPTIONS: Final = 0x40000000 | 0x20000000
 _WNOHANG: Final = 1
 
-#: The bits of a signal mask: arm64 has 64 signals.
-ALL_SIGNALS: Final = (1 << 64) - 1
+#: A mask of all signals but SIGTRAP: arm64 has 64.
+ALL_BUT_TRAP: Final = (1 << 64) - 1 & ~(1 << signal.SIGTRAP - 1)
 
 
 class Gone(MachineError):
@@ -107,6 +111,13 @@ def pidfd_getfd(pid: int, fd: int) -> int:
         return call(_PIDFD_GETFD, pidfd, fd)
     finally:
         os.close(pidfd)
+
+
+def end_with_parent(parent: int) -> None:
+    """Get SIGTERM when the process *parent* ends, of which this one is a child."""
+    call(_PRCTL, _PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it went before the call
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def wait(tid: int = -1, *, block: bool = True) -> tuple[int, int] | None:
@@ -162,6 +173,10 @@ class Tracee:
         """Resume, with *signum* delivered; stop at the next system call's entry or exit or not."""
         self._ptrace(_SYSCALL if to_syscall else _CONT, 0, signum)
 
+    def step(self) -> None:
+        """Resume for one instruction; a system call is made whole. SIGTRAP follows it."""
+        self._ptrace(_SINGLESTEP)
+
     def listen(self) -> None:
         """Let a thread in a group-stop stay in it."""
         self._ptrace(_LISTEN)
@@ -202,7 +217,9 @@ class Tracee:
     def syscall_stop(self) -> SyscallStop:
         """Read what a stop at a system call is about."""
         info = self._info
-        self._ptrace(_GET_SYSCALL_INFO, ffi.sizeof("struct ptrace_syscall_info"), self._info_address)
+        self._ptrace(
+            _GET_SYSCALL_INFO, ffi.sizeof("struct ptrace_syscall_info"), self._info_address
+        )
         if info.op == SYSCALL_ENTRY:
             args = info.entry.args
             return SyscallStop(True, info.entry.nr, (args[0], args[1], args[2]))

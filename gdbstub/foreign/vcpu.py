@@ -34,6 +34,8 @@ class ForeignVcpu(VcpuState):
         self._guest_debug = GuestDebug(port, fd)
         self._armed = DebugRegisters()
         self._traced = False
+        #: True to look at every exit, also while nothing is armed.
+        self.always_traced = False
         #: True after a run that a kick ended: a step may have left its exception pending.
         self.cut_short = False
         #: The time at which its run is to end, by ``monotonic``; None: never.
@@ -69,7 +71,7 @@ class ForeignVcpu(VcpuState):
         """Run it."""
         self.forget()
         self.counts.runs += 1
-        self.thread.resume(traced=self._traced)
+        self.thread.resume(traced=self._traced or self.always_traced)
 
     def exit(self) -> DebugExit:
         """Return the debug exit that its thread has stopped at."""

@@ -23,9 +23,7 @@ _log = logging.getLogger("gdbstub.foreign")
 
 _U64: Final = (1 << 64) - 1
 _EINTR: Final = -errno.EINTR & _U64
-_GROUP_STOPS: Final = frozenset(
-    (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-)
+_GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 
 class Outcome(Enum):
@@ -191,7 +189,10 @@ class VcpuThread:
         """Return True if the last instruction was the system call KVM_RUN."""
         if regs.regs[8] != ptrace.IOCTL or regs.regs[1] != abi.RUN:
             return False
-        return self._memory.read(regs.pc - 4, 4) == sigframe.SVC
+        return self._is_svc(regs.pc - 4)
+
+    def _is_svc(self, address: int) -> bool:
+        return self._memory.read(address, 4) == sigframe.SVC
 
     @property
     def is_in_run(self) -> bool:
@@ -252,7 +253,7 @@ class VcpuThread:
         self._go(signum)
 
     def _about_to_run(self, regs: CData) -> bool:
-        """Return True if the next instruction is a KVM_RUN that ``resume`` has the thread repeat."""
+        """Return True if the next instruction is the KVM_RUN that the thread repeats for us."""
         if regs.regs[8] != ptrace.IOCTL or regs.regs[1] != abi.RUN or regs.regs[0] != self.fd:
             return False
-        return self._memory.read(regs.pc, 4) == sigframe.SVC
+        return self._is_svc(regs.pc)

@@ -79,5 +79,12 @@ BACKENDS: Final = (
     Backend("fake", "tests.fakes.machine:fake_machine", _has_unicorn),
     Backend("minimal", "tests.fakes.minimal:minimal_machine", _has_unicorn, offers=frozenset()),
     KVM,
+    Backend(
+        "foreign",
+        "tests.contract.foreign_machine:foreign_machine",
+        lambda: True,
+        (pytest.mark.own_kvm,),
+        offers=frozenset(("time", "about", "counts")),
+    ),
     Backend("cortex-a57", _KVM, lambda: True, (pytest.mark.own_kvm, pytest.mark.other_hardware)),
 )

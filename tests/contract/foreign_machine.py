@@ -91,8 +91,8 @@ def foreign_machine(
 ) -> TestedForeignMachine:
     pid, hva = start_vmm(program, vcpus=vcpus, memory=memory, device=device)
     attachment = Attachment(VmmProcess(pid))
-    attachment.use([Slot(BASE, memory, hva)], "given")
-    machine = TestedForeignMachine(attachment)
+    machine = TestedForeignMachine(attachment, always_traced=True)
+    machine.use([Slot(BASE, memory, hva)], "given")
     machine.write_memory(BASE + memory - 4, bytes(4))
     machine.vcpus[0].set(PC, BASE)
     return machine

@@ -1,0 +1,136 @@
+"""The commands for guests of other VMMs: ``attach``, ``vms`` and ``recover``.
+
+Options are parsed and checked here; ``attach.py`` does the work.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from gdbstub.errors import InputError
+
+
+@click.command()
+@click.argument("target", metavar="PID|NAME")
+@click.option(
+    "--gdb", "endpoint", default="localhost:1234", show_default=True, metavar="ENDPOINT",
+    help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.",
+)  # fmt: skip
+@click.option(
+    "--ram", "rams", multiple=True, metavar="IPA=SIZE@HVA",
+    help="Place of the guest's RAM: physical address, size and the VMM's address, such as "
+    "0x40000000=512M@0x7f2e80000000; may be given again.  [default: found, and validated]",
+)  # fmt: skip
+@click.option(
+    "--symbols", type=Path, metavar="FILE",
+    help="Symbols for the printed gdb command, and for locating a kernel with KASLR.",
+)  # fmt: skip
+@click.option("--halt", is_flag=True, help="Halt the guest at once, not when a client connects.")
+@click.option(
+    "--script", metavar="CMD",
+    help="Command to run once the stub listens, with GDB_REMOTE and GDB_SYMBOLS in its "
+    "environment; when it ends, detach and exit with its status.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=float, metavar="SECONDS",
+    help="With --script: time after which CMD is killed; the exit status is then 124.",
+)  # fmt: skip
+@click.option(
+    "--record", metavar="FILE",
+    help="Write every packet to FILE, one a line: <- from the client, -> to it.",
+)  # fmt: skip
+@click.option("-v", "verbose", count=True, help="Log; -vv logs every packet and every exit.")
+def attach(
+    target: str,
+    endpoint: str,
+    rams: tuple[str, ...],
+    symbols: Path | None,
+    halt: bool,
+    script: str | None,
+    timeout: float | None,
+    record: str | None,
+    verbose: int,
+) -> int:
+    """Debug a guest that runs in another VMM on this host.
+
+    PID is the VMM's process, NAME its program's name or the guest's (QEMU's -name).  The guest
+    runs on until a client connects, and after the last one has left.
+    """
+    from gdbstub.cli.attach import AttachSettings, parse_rams
+    from gdbstub.cli.attach import attach as attach_to
+    from gdbstub.cli.main import check_script, set_up_logging
+    from gdbstub.cli.serve import ServeSettings
+    from gdbstub.foreign import permission
+    from gdbstub.foreign.attach import choose
+    from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
+    from gdbstub.protocol.endpoint import Stdio, parse_endpoint
+    from gdbstub.vmm.files import check_input, check_output
+
+    set_up_logging(verbose)
+    check_script(script, timeout, endpoint)
+    slots = parse_rams(rams)
+    where = parse_endpoint(endpoint)
+    where.check()
+    if symbols is not None:
+        check_input(symbols, "--symbols")
+    if record is not None:
+        check_output(record, "--record")
+    process = choose(target)
+    permission.check(process)
+    return attach_to(
+        AttachSettings(
+            process=process,
+            serve=ServeSettings(
+                endpoint=where,
+                symbols=str(symbols or ""),
+                free_run=not halt,
+                script=script,
+                timeout=timeout,
+                hint=not (script or isinstance(where, Stdio)),
+            ),
+            program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
+            ram=slots,
+            record=record,
+        )
+    )
+
+
+@click.command()
+def vms() -> int:
+    """List the KVM guests on this host, and whether they can be attached to."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gdbstub.foreign import permission, slots
+    from gdbstub.foreign.process import processes_with_vms
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("pid", "VMM", "vCPUs", "RAM", "attachable"):
+        table.add_column(heading)
+    found = False
+    for process, descriptors in processes_with_vms():
+        found = True
+        try:
+            permission.check(process)
+            verdict = "yes"
+        except InputError as error:
+            verdict = f"no: {error}"
+        largest = next(slots.candidates(process), None)
+        ram = f"{largest.size >> 20} MiB" if largest else "?"
+        row = (str(process.pid), process.name, str(len(descriptors.vcpus)), ram, verdict)
+        table.add_row(*row)
+    if not found:
+        print("gdbstub: this user can see no process with a VM", file=sys.stderr)
+        return 1
+    Console(highlight=False, soft_wrap=True).print(table)
+    return 0
+
+
+@click.command()
+@click.argument("pid", type=int, metavar="PID")
+def recover(pid: int) -> int:
+    """Undo what a killed debugger has left in the guest of process PID."""
+    from gdbstub.cli.attach import recovered
+
+    return recovered(pid)
