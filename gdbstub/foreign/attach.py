@@ -85,8 +85,8 @@ def attached(
 def _ask_qemu(process: VmmProcess) -> list[Slot]:
     if not process.name.startswith("qemu"):
         return []
-    for path in qmp.sockets(process.command_line, process.directory):
-        if found := qmp.slots(path):
+    for name in qmp.sockets(process.command_line):
+        if found := qmp.slots(process.file(name)):
             return found
     return []
 

@@ -8,6 +8,7 @@ import logging
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Final
 
 from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS
@@ -76,7 +77,15 @@ class ForeignMachine:
         self._counts = [Counts() for _ in attachment.threads]
         self._vcpus = tuple(
             ForeignVcpu(
-                self.port, fd, index, thread, attachment.pages[fd], self._clock, self._counts[index]
+                self.port,
+                fd,
+                index,
+                thread,
+                attachment.pages[fd],
+                self._clock,
+                self._counts[index],
+                self._tracer,
+                attachment.process,
             )
             for index, (fd, thread) in enumerate(attachment.threads.items())
         )
@@ -188,7 +197,10 @@ class ForeignMachine:
             self._set_going(self._vcpus[index])
 
     def _set_going(self, vcpu: ForeignVcpu) -> None:
-        self._watchdog.watch(self._kicker(vcpu), vcpu.deadline)
+        if (remaining := vcpu.remaining) is not None or vcpu.watched:
+            until = None if remaining is None else monotonic() + remaining
+            self._watchdog.watch(self._kicker(vcpu), until)
+            vcpu.watched = until is not None
         vcpu.resume()
 
     def _kicker(self, vcpu: ForeignVcpu) -> "_Kicker":
@@ -294,10 +306,10 @@ class ForeignMachine:
             self._park(vcpu, None)
         elif self._exclusive.held_by_another(vcpu):
             self._exclusive.waits(vcpu)
-        elif vcpu.deadline_passed:
+        elif vcpu.remaining == 0:
             self._ask(vcpu, DebugExit(vcpu.index, TIMED_OUT), cut_short=True)
         else:
-            vcpu.resume()
+            self._set_going(vcpu)
 
     def _debug_exit(self, vcpu: ForeignVcpu) -> None:
         self._ask(vcpu, vcpu.exit())
@@ -337,7 +349,9 @@ class ForeignMachine:
 
     def _park(self, vcpu: ForeignVcpu, exit: Exit | None) -> None:
         """Note that a vCPU has parked; the last one calls the listener."""
-        self._watchdog.watch(self._kicker(vcpu), None)
+        if vcpu.watched:
+            self._watchdog.watch(self._kicker(vcpu), None)
+            vcpu.watched = False
         if exit is not None:
             self._exits.append(exit)
         self._running.discard(vcpu.index)
@@ -388,8 +402,9 @@ class _Kicker:
         self._call = call
 
     def kick(self) -> None:
-        """Make it leave the guest."""
-        self._call(self._vcpu.thread.kick)
+        """Make it leave the guest, if it has executed for its time: else it is left alone."""
+        if self._vcpu.remaining == 0:
+            self._call(self._vcpu.thread.kick)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Kicker) and other._vcpu is self._vcpu

@@ -71,10 +71,9 @@ class VmmProcess:
         """
         return int(self._text("stat").rpartition(")")[2].split()[_START_TIME])
 
-    @property
-    def directory(self) -> Path:
-        """Its working directory."""
-        return Path(os.readlink(self.path / "cwd"))
+    def file(self, name: str) -> Path:
+        """Return a path of ours to what the process calls *name*, in its own root and directory."""
+        return self.path / "root" / name[1:] if name.startswith("/") else self.path / "cwd" / name
 
     def status(self) -> dict[str, str]:
         """Return the fields of /proc/PID/status.
@@ -140,6 +139,17 @@ class VmmProcess:
         if not words or words[0] in ("running", "-1"):
             return None
         return int(words[0]), *(int(word, 16) for word in words[1:7])
+
+    def executed(self, tid: int) -> float:
+        """Return the seconds of processor time that a thread has had.
+
+        Source: linux/Documentation/scheduler/sched-stats.rst.
+        """
+        try:
+            with open(f"/proc/{self.pid}/task/{tid}/schedstat") as file:
+                return int(file.readline().split()[0]) * 1e-9
+        except OSError:
+            return 0.0  # it has ended, which is found out elsewhere
 
     def mappings(self) -> list[Mapping]:
         """Return its mappings, by address."""

@@ -23,8 +23,8 @@ _HVA: Final = re.compile(r" is (0x[0-9a-f]+)")
 _KVM_ROOT: Final = re.compile(r"^\s*Root memory region: system$", re.MULTILINE)
 
 
-def sockets(arguments: Sequence[str], directory: Path) -> list[Path]:
-    """Return the paths of QMP sockets on QEMU's command line, relative ones in *directory*."""
+def sockets(arguments: Sequence[str]) -> list[str]:
+    """Return the paths of QMP sockets on QEMU's command line, as QEMU has them."""
     found: list[str] = []
     chardevs: dict[str, str] = {}
     for option, value in itertools.pairwise(arguments):
@@ -37,7 +37,7 @@ def sockets(arguments: Sequence[str], directory: Path) -> list[Path]:
             case "mon" if fields.get("mode") == "control":
                 name = fields.get("chardev") or value.split(",")[0]
                 found.append(chardevs.get(name, ""))
-    return [directory / path for path in found if path]
+    return [path for path in found if path]
 
 
 def slots(path: Path) -> list[Slot]:

@@ -3,15 +3,37 @@
 It decides nothing about breakpoints. All but ``Vcpu``'s own methods are for the tracer's thread.
 """
 
-from time import monotonic
+from typing import Final
 
+from gdbstub.aarch64.registers import (
+    CPSR,
+    PC,
+    SCTLR_EL1,
+    SP_EL0,
+    SP_EL1,
+    TCR_EL1,
+    TTBR0_EL1,
+    TTBR1_EL1,
+    X,
+)
 from gdbstub.aarch64.sysreg import EC, ESR
+from gdbstub.architecture import Register
 from gdbstub.foreign.port import RemotePort
+from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.tracer import Tracer
 from gdbstub.foreign.vcpu_thread import RunPage, VcpuThread
 from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.vcpu_state import VcpuState
 from gdbstub.machine import DebugExit, DebugRegisters, RunMode
+
+#: Registers that are read together, because a change to the tracer's thread takes longer.
+_TOGETHER: Final = (
+    (X[29], X[30], SP_EL0, SP_EL1, PC, CPSR),
+    (SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1),
+    X[:29],
+)
+_GROUPS: Final = {register: group for group in _TOGETHER for register in group}
 
 
 class ForeignVcpu(VcpuState):
@@ -26,20 +48,34 @@ class ForeignVcpu(VcpuState):
         page: RunPage,
         clock: VirtualClock,
         counts: Counts,
+        tracer: Tracer,
+        process: VmmProcess,
     ) -> None:
         super().__init__(port, fd, clock, counts)
+        self._tracer = tracer
+        self._process = process
         self.index = index
         self.thread = thread
         self._run = page.run
         self._guest_debug = GuestDebug(port, fd)
         self._armed = DebugRegisters()
         self._traced = False
+        #: True while the watchdog knows a time for the end of its run.
+        self.watched = False
         #: True to look at every exit, also while nothing is armed.
         self.always_traced = False
         #: True after a run that a kick ended: a step may have left its exception pending.
         self.cut_short = False
-        #: The time at which its run is to end, by ``monotonic``; None: never.
-        self.deadline: float | None = None
+        # The time by ``_executed`` at which its run is to end; None: never.
+        self._deadline: float | None = None
+
+    def get(self, register: Register) -> int:
+        """Read a register, and others that are mostly asked for with it (``Vcpu.get``)."""
+        group = _GROUPS.get(register)
+        if group is None or register in self._known or self._tracer.is_current:
+            return super().get(register)
+        read = super().get
+        return self._tracer.call(lambda: [read(each) for each in group][group.index(register)])
 
     def arm(self, go: RunMode, debug: DebugRegisters) -> None:
         """Set the comparators for the next run, *debug* unless *go* has others.
@@ -55,13 +91,18 @@ class ForeignVcpu(VcpuState):
         comparators = go.comparators(self._armed)
         self._guest_debug.set(go.step, comparators, cut_short=cut_short)
         self._traced = go.step or comparators != DebugRegisters()
-        self.deadline = None if go.limit is None else monotonic() + go.limit
+        self._deadline = None if go.limit is None else self._executed() + go.limit
         self.cut_short = False
 
+    def _executed(self) -> float:
+        """Return the seconds that its thread has executed, the guest's among them."""
+        return self._process.executed(self.thread.tracee.tid)
+
     @property
-    def deadline_passed(self) -> bool:
-        """True if its run is to end by the time that it was given."""
-        return self.deadline is not None and monotonic() >= self.deadline
+    def remaining(self) -> float | None:
+        """Seconds that its run may still take, however busy the host is; None: any time."""
+        deadline = self._deadline  # another thread may change it
+        return None if deadline is None else max(0.0, deadline - self._executed())
 
     def disarm(self) -> None:
         """Leave no debug state in KVM."""
