@@ -6,10 +6,9 @@ linux/arch/arm64/kvm/mmu.c (maintenance of caches when a page is mapped into a g
 
 import mmap
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gdbstub.errors import MemoryFault
-from gdbstub.foreign.injection import ProcessMemory
 
 
 class Slot(NamedTuple):
@@ -29,12 +28,24 @@ class Slot(NamedTuple):
         return f"{self.ipa:#x}={self.size:#x}@{self.hva:#x}"
 
 
+class VmmMemory(Protocol):
+    """Memory of the VMM, by its own addresses, as ``ProcessMemory`` has it."""
+
+    def read(self, address: int, length: int) -> bytes:
+        """Read; short where the memory ends."""
+        ...
+
+    def write(self, address: int, data: bytes) -> int:
+        """Write; return how much was written."""
+        ...
+
+
 class ForeignRam:
     """The slots of one guest, and access to them through /proc/PID/mem."""
 
     def __init__(
         self,
-        memory: ProcessMemory,
+        memory: VmmMemory,
         slots: Sequence[Slot],
         read_only: str,
         synchronise: Callable[[int, int], None],

@@ -19,7 +19,7 @@ _FILTER: Final = 2
 
 
 class Credentials(NamedTuple):
-    """What decides whether this process may trace another."""
+    """Facts that decide if this process may trace another."""
 
     uid: int
     #: Effective capabilities, a bit each.
