@@ -34,6 +34,10 @@ _PROTECTIONS: Final = {"r": mmap.PROT_READ, "w": mmap.PROT_WRITE, "x": mmap.PROT
 _Handler = Callable[[int, int], None]
 
 
+def _protection(flags: str) -> int:
+    return sum(bit for flag, bit in _PROTECTIONS.items() if flag in flags)
+
+
 class Attachment:
     """The traced vCPU threads of one VMM. ``close`` lets them go."""
 
@@ -63,6 +67,8 @@ class Attachment:
         self._fds = tuple(found.vcpus.values())
         self._seized: dict[int, VcpuThread] = {}
         self._synchronisable = True
+        # The VMM's areas that have RAM: start, end, and the argument of mprotect(2).
+        self._protections: list[tuple[int, int, int]] = []
         self._closed = False
         try:
             self.memory = ProcessMemory(process.pid)
@@ -86,6 +92,11 @@ class Attachment:
         """Take *slots* for the guest's RAM, by the *evidence* for them."""
         self.ram = ForeignRam(self.memory, slots, read_only, self._synchronise)
         self.evidence = evidence
+        self._protections = [
+            (area.start, area.end, _protection(area.flags))
+            for area in self.process.mappings()
+            if any(area.start < slot.hva + slot.size and slot.hva < area.end for slot in slots)
+        ]
 
     def _anything_runs(self) -> bool:
         return any(not (each.stopped or each.ended) for each in self._seized.values())
@@ -164,8 +175,7 @@ class Attachment:
         if not self._synchronisable:
             return
         start, size = pages(hva, length)
-        flags = next((m.flags for m in self.process.mappings() if m.start <= hva < m.end), "rw-p")
-        protection = sum(bit for flag, bit in _PROTECTIONS.items() if flag in flags)
+        protection = next(p for first, end, p in self._protections if first <= hva < end)
         for value in (protection ^ mmap.PROT_EXEC, protection):
             result = self.port.syscall(ptrace.MPROTECT, start, size, value)
             if result < 0:

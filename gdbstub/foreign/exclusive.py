@@ -1,13 +1,17 @@
 """Exclusive sections of a foreign guest: all on the tracer's thread, so without locks."""
 
+import time
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, Protocol
 
 from gdbstub.foreign.vcpu import ForeignVcpu
 
-#: The longest wait for vCPUs that are owed a run, in seconds.
-_SLICE: Final = 0.005
+#: Time that a vCPU that is owed a run executes for, in seconds, however busy the host is.
+_SLICE: Final = 0.001
+#: The longest wait for all of them.
+_PATIENCE: Final = 0.1
+_REST: Final = 0.0005
 
 
 class Pump(Protocol):
@@ -44,9 +48,7 @@ class Exclusive:
         if stopping():
             return False
         if vcpu is self._last and self._owed:
-            until = monotonic() + _SLICE
-            while self._owed and not stopping() and monotonic() < until:
-                self._pump(lambda: not self._owed or stopping(), block=False)
+            self._wait_for_owed(stopping)
         self._pump(lambda: self._holder in (None, vcpu) or stopping())
         if stopping():
             return False
@@ -59,6 +61,16 @@ class Exclusive:
             self._holder = None
             return False
         return True
+
+    def _wait_for_owed(self, stopping: Callable[[], bool]) -> None:
+        """Wait until those that waited have left the guest again, or have executed for a while."""
+        goals = {vcpu: vcpu.executed() + _SLICE for vcpu in self._owed}
+        until = monotonic() + _PATIENCE
+        while not stopping() and monotonic() < until:
+            if all(vcpu.executed() >= goals[vcpu] for vcpu in self._owed):
+                return
+            self._pump(lambda: not self._owed or stopping(), block=False)
+            time.sleep(_REST)
 
     def waits(self, vcpu: ForeignVcpu) -> None:
         """Note that *vcpu* has stopped for the section of another."""

@@ -403,7 +403,7 @@ class _Kicker:
 
     def kick(self) -> None:
         """Make it leave the guest, if it has executed for its time: else it is left alone."""
-        if self._vcpu.remaining == 0:
+        if self._vcpu.remaining == 0 and not self._vcpu.thread.kicked:
             self._call(self._vcpu.thread.kick)
 
     def __eq__(self, other: object) -> bool:

@@ -3,6 +3,8 @@
 ptrace takes requests for a thread from the thread alone that has seized it.
 """
 
+import contextlib
+import os
 import signal
 import threading
 from collections import deque
@@ -19,6 +21,8 @@ Result = TypeVar("Result")
 _WAKE: Final = signal.SIGUSR2
 #: The pause before a wake is repeated, that may have come just before the wait, in seconds.
 _REPEAT: Final = 0.001
+#: Priority of the tracer, where this user may raise it.
+_NICE: Final = -15
 #: The longest wait for a call while nothing runs, in seconds: then ends of threads are looked for.
 _IDLE: Final = 0.25
 
@@ -87,6 +91,9 @@ class Tracer:
         self._closing = True
 
     def _life(self) -> None:
+        # vCPUs that run take all the time that they get: those that wait for us would wait long.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while not self._closing:
             self.pump()
 

@@ -66,7 +66,7 @@ class ForeignVcpu(VcpuState):
         self.always_traced = False
         #: True after a run that a kick ended: a step may have left its exception pending.
         self.cut_short = False
-        # The time by ``_executed`` at which its run is to end; None: never.
+        # The time by ``executed`` at which its run is to end; None: never.
         self._deadline: float | None = None
 
     def get(self, register: Register) -> int:
@@ -91,10 +91,10 @@ class ForeignVcpu(VcpuState):
         comparators = go.comparators(self._armed)
         self._guest_debug.set(go.step, comparators, cut_short=cut_short)
         self._traced = go.step or comparators != DebugRegisters()
-        self._deadline = None if go.limit is None else self._executed() + go.limit
+        self._deadline = None if go.limit is None else self.executed() + go.limit
         self.cut_short = False
 
-    def _executed(self) -> float:
+    def executed(self) -> float:
         """Return the seconds that its thread has executed, the guest's among them."""
         return self._process.executed(self.thread.tracee.tid)
 
@@ -102,7 +102,7 @@ class ForeignVcpu(VcpuState):
     def remaining(self) -> float | None:
         """Seconds that its run may still take, however busy the host is; None: any time."""
         deadline = self._deadline  # another thread may change it
-        return None if deadline is None else max(0.0, deadline - self._executed())
+        return None if deadline is None else max(0.0, deadline - self.executed())
 
     def disarm(self) -> None:
         """Leave no debug state in KVM."""
