@@ -4,6 +4,7 @@ The process that the user sees is a guard: a second one debugs. Whichever of the
 other sees to it that nothing is left in the guest.
 """
 
+import contextlib
 import itertools
 import os
 import signal
@@ -19,8 +20,9 @@ from gdbstub.debug.observer import Observer
 from gdbstub.debug.run_state import RunState
 from gdbstub.errors import InputError, StubError
 from gdbstub.foreign import ptrace
-from gdbstub.foreign.attach import attached, recover
+from gdbstub.foreign.attach import attached, launched, recover
 from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.memory import Slot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.linux.kaslr import GuestProgram
@@ -33,7 +35,8 @@ _STOP_SECONDS: Final = 15.0
 class AttachSettings(NamedTuple):
     """The options of ``gdbstub attach``, checked."""
 
-    process: VmmProcess
+    #: The VMM, or the command line of one that is to be started.
+    vmm: VmmProcess | Sequence[str]
     serve: ServeSettings
     program: GuestProgram
     ram: tuple[Slot, ...] = ()
@@ -59,16 +62,13 @@ def attach(settings: AttachSettings) -> int:
         InputError: it cannot be attached to.
         MachineError: KVM failed.
     """
-    return guarded(settings.process, lambda: run_to_end(lambda s: _session(settings, s)))
+    return guarded(lambda: run_to_end(lambda signals: _session(settings, signals)))
 
 
 async def _session(settings: AttachSettings, signals: Waiting) -> int:
     async with until_signal(signals) as stopped:
-        with (
-            recording(settings.record) as recorder,
-            attached(settings.process, settings.ram) as machine,
-        ):
-            return await serve(
+        with recording(settings.record) as recorder, _machine(settings) as machine:
+            status = await serve(
                 machine,
                 settings.program,
                 settings.serve,
@@ -77,6 +77,26 @@ async def _session(settings: AttachSettings, signals: Waiting) -> int:
                 begin=lambda debugger: debugger.observers.append(GoesOn(debugger)),
                 end=come_to_rest,
             )
+        if isinstance(settings.vmm, VmmProcess):
+            return status
+        return end_of(machine.process, status)
+
+
+def _machine(settings: AttachSettings) -> contextlib.AbstractContextManager[ForeignMachine]:
+    if isinstance(settings.vmm, VmmProcess):
+        return attached(settings.vmm, settings.ram)
+    return launched(settings.vmm)
+
+
+def end_of(process: VmmProcess, status: int) -> int:
+    """End a VMM that we have started, if it has not ended; return its exit status, or *status*."""
+    with contextlib.suppress(ProcessLookupError):
+        found, how = os.waitpid(process.pid, os.WNOHANG)
+        if found:
+            return status or os.waitstatus_to_exitcode(how) % 256
+        os.kill(process.pid, signal.SIGTERM)
+        os.waitpid(process.pid, 0)
+    return status
 
 
 def come_to_rest(debugger: Debugger) -> None:
@@ -93,8 +113,8 @@ def come_to_rest(debugger: Debugger) -> None:
         debugger.release()
 
 
-def guarded(process: VmmProcess, work: Callable[[], int]) -> int:
-    """Do *work* in a child; if that does not come to its end, recover *process*.
+def guarded(work: Callable[[], int]) -> int:
+    """Do *work* in a child; if that does not come to its end, recover the guests it has left.
 
     If this process ends first, the child gets SIGTERM, and ends in good order.
     """
@@ -110,11 +130,12 @@ def guarded(process: VmmProcess, work: Callable[[], int]) -> int:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, pass_on)
     _, status = os.waitpid(child, 0)
-    if Journal.exists(process):
-        try:
-            recover(process)
-        except StubError as error:  # the VMM may have ended, too
-            print(f"gdbstub: {error}", file=sys.stderr)
+    if status:
+        for process in Journal.stale_processes():
+            try:
+                recover(process)
+            except StubError as error:  # the VMM may have ended, too
+                print(f"gdbstub: {error}", file=sys.stderr)
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 

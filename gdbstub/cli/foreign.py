@@ -1,99 +1,148 @@
-"""The commands for guests of other VMMs: ``attach``, ``vms`` and ``recover``.
+"""The commands for guests of other VMMs: ``attach``, ``launch``, ``vms`` and ``recover``.
 
 Options are parsed and checked here; ``attach.py`` does the work.
 """
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gdbstub.errors import InputError
 
+if TYPE_CHECKING:
+    from gdbstub.cli.attach import AttachSettings
+    from gdbstub.foreign.process import VmmProcess
 
-@click.command()
-@click.argument("target", metavar="PID|NAME")
-@click.option(
-    "--gdb", "endpoint", default="localhost:1234", show_default=True, metavar="ENDPOINT",
-    help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.",
-)  # fmt: skip
-@click.option(
-    "--ram", "rams", multiple=True, metavar="IPA=SIZE@HVA",
-    help="Place of the guest's RAM: physical address, size and the VMM's address, such as "
-    "0x40000000=512M@0x7f2e80000000; may be given again.  [default: found, and validated]",
-)  # fmt: skip
-@click.option(
-    "--symbols", type=Path, metavar="FILE",
-    help="Symbols for the printed gdb command, and for locating a kernel with KASLR.",
-)  # fmt: skip
-@click.option("--halt", is_flag=True, help="Halt the guest at once, not when a client connects.")
-@click.option(
-    "--script", metavar="CMD",
-    help="Command to run once the stub listens, with GDB_REMOTE and GDB_SYMBOLS in its "
-    "environment; when it ends, detach and exit with its status.",
-)  # fmt: skip
-@click.option(
-    "--timeout", type=float, metavar="SECONDS",
-    help="With --script: time after which CMD is killed; the exit status is then 124.",
-)  # fmt: skip
-@click.option(
-    "--record", metavar="FILE",
-    help="Write every packet to FILE, one a line: <- from the client, -> to it.",
-)  # fmt: skip
-@click.option("-v", "verbose", count=True, help="Log; -vv logs every packet and every exit.")
-def attach(
-    target: str,
-    endpoint: str,
-    rams: tuple[str, ...],
-    symbols: Path | None,
+
+def _session_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of a session to *command*."""
+    for option in reversed((
+        click.option(
+            "--gdb", "endpoint", default="localhost:1234", show_default=True, metavar="ENDPOINT",
+            help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.",
+        ),
+        click.option(
+            "--symbols", type=Path, metavar="FILE", help="Symbols for the printed gdb command.",
+        ),
+        click.option(
+            "--script", metavar="CMD",
+            help="Command to run once the stub listens, with GDB_REMOTE and GDB_SYMBOLS in its "
+            "environment; when it ends, detach and exit with its status.",
+        ),
+        click.option(
+            "--timeout", type=float, metavar="SECONDS",
+            help="With --script: time after which CMD is killed; the exit status is then 124.",
+        ),
+        click.option(
+            "--record", metavar="FILE",
+            help="Write every packet to FILE, one a line: <- from the client, -> to it.",
+        ),
+        click.option(
+            "-v", "verbose", count=True, help="Log; -vv logs every packet and every exit."
+        ),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _settings(
+    vmm: "VmmProcess | Sequence[str]",
+    *,
     halt: bool,
+    rams: Sequence[str] = (),
+    endpoint: str,
+    symbols: Path | None,
     script: str | None,
     timeout: float | None,
     record: str | None,
-    verbose: int,
-) -> int:
-    """Debug a guest that runs in another VMM on this host.
+) -> "AttachSettings":
+    """Check the options.
 
-    PID is the VMM's process, NAME its program's name or the guest's (QEMU's -name).  The guest
-    runs on until a client connects, and after the last one has left.
+    Raises:
+        InputError: one cannot be used.
     """
     from gdbstub.cli.attach import AttachSettings, parse_rams
-    from gdbstub.cli.attach import attach as attach_to
-    from gdbstub.cli.main import check_script, set_up_logging
+    from gdbstub.cli.main import check_script
     from gdbstub.cli.serve import ServeSettings
-    from gdbstub.foreign import permission
-    from gdbstub.foreign.attach import choose
     from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
     from gdbstub.protocol.endpoint import Stdio, parse_endpoint
     from gdbstub.vmm.files import check_input, check_output
 
-    set_up_logging(verbose)
     check_script(script, timeout, endpoint)
-    slots = parse_rams(rams)
     where = parse_endpoint(endpoint)
     where.check()
     if symbols is not None:
         check_input(symbols, "--symbols")
     if record is not None:
         check_output(record, "--record")
-    process = choose(target)
-    permission.check(process)
-    return attach_to(
-        AttachSettings(
-            process=process,
-            serve=ServeSettings(
-                endpoint=where,
-                symbols=str(symbols or ""),
-                free_run=not halt,
-                script=script,
-                timeout=timeout,
-                hint=not (script or isinstance(where, Stdio)),
-            ),
-            program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
-            ram=slots,
-            record=record,
-        )
+    return AttachSettings(
+        vmm=vmm,
+        serve=ServeSettings(
+            endpoint=where,
+            symbols=str(symbols or ""),
+            free_run=not halt,
+            script=script,
+            timeout=timeout,
+            hint=not (script or isinstance(where, Stdio)),
+        ),
+        program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
+        ram=parse_rams(rams),
+        record=record,
     )
+
+
+@click.command()
+@click.argument("target", metavar="PID|NAME")
+@click.option(
+    "--ram", "rams", multiple=True, metavar="IPA=SIZE@HVA",
+    help="Place of the guest's RAM: physical address, size and the VMM's address, such as "
+    "0x40000000=512M@0x7f2e80000000; may be given again.  [default: found, and validated]",
+)  # fmt: skip
+@click.option("--halt", is_flag=True, help="Halt the guest at once, not when a client connects.")
+@_session_options
+def attach(target: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - click's own
+    """Debug a guest that runs in another VMM on this host.
+
+    PID is the VMM's process, NAME its program's name or the guest's (QEMU's -name).  The guest
+    runs on until a client connects, and after the last one has left.
+    """
+    from gdbstub.cli.attach import attach as attach_to
+    from gdbstub.cli.main import set_up_logging
+    from gdbstub.foreign import permission
+    from gdbstub.foreign.attach import choose
+
+    set_up_logging(verbose)
+    process = choose(target)
+    settings = _settings(process, **options)
+    permission.check(process)
+    return attach_to(settings)
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("argv", metavar="VMM ARGS...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--free-run", is_flag=True, help="Start running, not halted.")
+@_session_options
+def launch(
+    argv: tuple[str, ...],
+    free_run: bool,
+    verbose: int,
+    **options: Any,  # noqa: ANN401
+) -> int:
+    """Start a VMM and debug its guest, which is halted at its first instruction.
+
+    The slots of RAM are learnt as the VMM makes them.  The exit status is the VMM's.
+    """
+    from gdbstub.cli.attach import attach as attach_to
+    from gdbstub.cli.main import set_up_logging
+    from gdbstub.foreign import permission
+
+    set_up_logging(verbose)
+    settings = _settings(argv, halt=not free_run, **options)
+    permission.check_host()
+    return attach_to(settings)
 
 
 @click.command()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gdbstub.cli.run import Settings
     from gdbstub.protocol.endpoint import Endpoint
 
-_GROUPS: Final = ("run", "attach", "vms", "recover", "doctor", "lab")
+_GROUPS: Final = ("run", "attach", "launch", "vms", "recover", "doctor", "lab")
 _DEVICE: Final = "/dev/kvm"
 
 
@@ -40,7 +40,7 @@ class _Commands(click.Group):
             from gdbstub.cli.lab import lab
 
             return lab
-        if cmd_name in ("attach", "vms", "recover"):
+        if cmd_name in ("attach", "launch", "vms", "recover"):
             from gdbstub.cli import foreign
 
             found: click.Command = getattr(foreign, cmd_name)

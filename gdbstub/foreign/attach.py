@@ -12,6 +12,7 @@ from gdbstub.errors import InputError
 from gdbstub.foreign import permission, qmp, slots
 from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.launch import Launch
 from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.memory import Slot
 from gdbstub.foreign.patches import restore
@@ -76,6 +77,31 @@ def attached(
             machine.use(found.slots, found.evidence, "" if found.valid else found.evidence)
             if not found.valid:
                 _log.warning("RAM is read-only: %s", found.evidence)
+            yield machine
+        finally:
+            machine.close()
+            journal.end()  # not if the guest could not be left as it was
+
+
+@contextlib.contextmanager
+def launched(argv: Sequence[str]) -> Iterator[ForeignMachine]:
+    """Start a VMM, whose guest is halted at its first instruction inside, and runs on afterwards.
+
+    Raises:
+        InputError: it cannot be started, or ended before it ran a vCPU.
+        MachineError: KVM cannot debug its guest.
+    """
+    launch = Launch(argv)
+    with Journal(launch.process) as journal:
+        attachment = Attachment(launch.process, launch=launch)
+        try:
+            machine = ForeignMachine(attachment, journal)
+        except BaseException:
+            attachment.close()
+            raise
+        try:
+            journal.begin(launch.slots)
+            machine.use(launch.slots, "as the VMM has told KVM")
             yield machine
         finally:
             machine.close()

@@ -14,6 +14,7 @@ from typing import Final
 from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import ProcessMemory
+from gdbstub.foreign.launch import Launch
 from gdbstub.foreign.memory import ForeignRam, Slot, pages
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
@@ -41,8 +42,10 @@ def _protection(flags: str) -> int:
 class Attachment:
     """The traced vCPU threads of one VMM. ``close`` lets them go."""
 
-    def __init__(self, process: VmmProcess, options: int = 0) -> None:
+    def __init__(self, process: VmmProcess, options: int = 0, launch: Launch | None = None) -> None:
         """Seize and park the vCPUs of *process*; *options* are ptrace's.
+
+        Those of a *launch* are seized already.
 
         Raises:
             InputError: the process has no VM or several, or cannot be attached to.
@@ -70,14 +73,19 @@ class Attachment:
         # The VMM's areas that have RAM: start, end, and the argument of mprotect(2).
         self._protections: list[tuple[int, int, int]] = []
         self._closed = False
+        self._launch = launch
         try:
-            self.memory = ProcessMemory(process.pid)
+            self.memory = launch.memory if launch else ProcessMemory(process.pid)
         except OSError as error:
             raise InputError(
                 f"the memory of process {process.pid} cannot be opened: {error.strerror}"
             ) from None
         self.ram = ForeignRam(self.memory, (), "its place is not known yet", self._synchronise)
-        self.tracer = Tracer(lambda tid, status: self.handler(tid, status), self._anything_runs)
+        if launch:
+            self.tracer = launch.tracer
+            self.tracer.stopped, self.tracer.anything_runs = self._stop, self._anything_runs
+        else:
+            self.tracer = Tracer(self._stop, self._anything_runs)
         self.port = RemotePort(self.tracer, self.memory, self.threads)
         try:
             self._gadgets = process.gadgets(self.memory)
@@ -98,6 +106,9 @@ class Attachment:
             if any(area.start < slot.hva + slot.size and slot.hva < area.end for slot in slots)
         ]
 
+    def _stop(self, tid: int, status: int) -> None:
+        self.handler(tid, status)
+
     def _anything_runs(self) -> bool:
         return any(not (each.stopped or each.ended) for each in self._seized.values())
 
@@ -106,8 +117,10 @@ class Attachment:
     def _take_over(self) -> None:
         """Seize the threads of all vCPUs, and park them."""
         until = monotonic() + PATIENCE
+        if self._launch:
+            self._take_launched(self._launch)
         while len(self.threads) < len(self._fds) or self._anything_runs():
-            for tid in self.process.threads():
+            for tid in () if self._launch else self.process.threads():
                 if tid not in self._seized:
                     self._consider(tid)
             self.tracer.pump(block=False)
@@ -117,6 +130,13 @@ class Attachment:
         in_order = {fd: self.threads[fd] for fd in self._fds}
         self.threads.clear()
         self.threads.update(in_order)
+
+    def _take_launched(self, launch: Launch) -> None:
+        for fd, tracee in launch.held.items():
+            thread = VcpuThread(tracee, self.memory, self._gadgets, fd)
+            tracee.set_options(self._options)
+            self._seized[tracee.tid] = thread
+            thread.park_at_entry()
 
     def _missing(self) -> str:
         number = sum(fd not in self.threads or not self.threads[fd].stopped for fd in self._fds)

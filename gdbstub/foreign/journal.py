@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -69,6 +70,24 @@ class Journal:
     def exists(cls, process: VmmProcess) -> bool:
         """Return True if there is a journal of *process*."""
         return (directory() / f"{process.pid}-{process.start_time}{_SUFFIX}").exists()
+
+    @classmethod
+    def stale_processes(cls) -> Iterator[VmmProcess]:
+        """List the processes whose debugger has ended without its journal's end."""
+        for path in directory().glob(f"*{_SUFFIX}"):
+            pid, _, start = path.name.removesuffix(_SUFFIX).partition("-")
+            process = VmmProcess(int(pid))
+            try:
+                if process.start_time == int(start):
+                    with cls(process) as journal:
+                        stale = journal.stale
+                    if stale:
+                        yield process
+                    continue
+            except InputError:  # another debugger has it, or the process has ended
+                if process.threads():
+                    continue
+            path.unlink(missing_ok=True)
 
     def _read(self) -> None:
         first, *lines = os.pread(self._fd, os.fstat(self._fd).st_size, 0).decode().splitlines()

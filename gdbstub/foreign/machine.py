@@ -18,6 +18,7 @@ from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.exclusive import Exclusive
 from gdbstub.foreign.memory import Slot
 from gdbstub.foreign.patches import NoLog, Patches, PatchLog
+from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.vcpu import ForeignVcpu
 from gdbstub.foreign.vcpu_thread import Outcome
 from gdbstub.kvm import abi
@@ -120,6 +121,11 @@ class ForeignMachine:
     def vcpus(self) -> Sequence[ForeignVcpu]:
         """The vCPUs, by index."""
         return self._vcpus
+
+    @property
+    def process(self) -> VmmProcess:
+        """The VMM."""
+        return self._attachment.process
 
     # The optional half: what a foreign guest cannot do, a reset, is not offered.
 

@@ -70,17 +70,23 @@ def obstacle(
     return ""
 
 
+def check_host() -> None:
+    """Check that this host may have guests that can be attached to.
+
+    Raises:
+        InputError: it has none.
+    """
+    if (machine := platform.machine().replace("_", "-")) != "aarch64":
+        raise InputError(f"this machine is {machine}, and has no arm64 guests of KVM")
+
+
 def check(process: VmmProcess, *, descendant: bool = False) -> int:
     """Return the ptrace options that tracing *process* needs.
 
     Raises:
         InputError: it cannot be traced.
     """
-    if platform.machine() != "aarch64":
-        raise InputError(
-            f"this machine is {platform.machine()}, and has no arm64 guests of KVM; "
-            "gdbstub launch --host lab runs a VMM in the lab"
-        )
+    check_host()
     status = process.status()
     name = f"process {process.pid} ({process.name})"
     if why := obstacle(name, status, own(), descendant=descendant):

@@ -40,6 +40,7 @@ _DETACH: Final = 17
 _SYSCALL: Final = 24
 _GETREGSET: Final = 0x4204
 _SETREGSET: Final = 0x4205
+_SETOPTIONS: Final = 0x4200
 _SEIZE: Final = 0x4206
 _INTERRUPT: Final = 0x4207
 _LISTEN: Final = 0x4208
@@ -51,6 +52,7 @@ _NT_PRSTATUS: Final = 1
 _NT_PRFPREG: Final = 2
 
 O_TRACESYSGOOD: Final = 1
+O_TRACECLONE: Final = 1 << 3
 O_SUSPEND_SECCOMP: Final = 1 << 21
 
 #: ``status >> 16`` of a stop by PTRACE_INTERRUPT, or of a group-stop.
@@ -164,6 +166,10 @@ class Tracee:
     def seize(self, options: int) -> None:
         """Begin to trace; the thread goes on."""
         self._ptrace(_SEIZE, 0, options)
+
+    def set_options(self, options: int) -> None:
+        """Change the options that it was seized with."""
+        self._ptrace(_SETOPTIONS, 0, options)
 
     def interrupt(self) -> None:
         """Make the thread stop with ``EVENT_STOP``, at once or when it is resumed next."""

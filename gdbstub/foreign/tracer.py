@@ -39,8 +39,8 @@ class Tracer:
         """
         abi.take_signal(_WAKE)
         signal.siginterrupt(_WAKE, True)
-        self._stopped = stopped
-        self._anything_runs = anything_runs
+        self.stopped = stopped
+        self.anything_runs = anything_runs
         self._calls: deque[Callable[[], None]] = deque()
         self._called = threading.Semaphore(0)
         self._waiting = False
@@ -101,7 +101,7 @@ class Tracer:
         """Make the calls that wait, and wait for one stop; for the tracer's own thread."""
         while self._calls:
             self._calls.popleft()()
-        if not self._anything_runs():
+        if not self.anything_runs():
             if block and not self._closing:
                 # A count from a call that was made above only makes this return early.
                 self._called.acquire(timeout=_IDLE)
@@ -117,4 +117,4 @@ class Tracer:
         finally:
             self._waiting = False
         if found is not None:
-            self._stopped(*found)
+            self.stopped(*found)

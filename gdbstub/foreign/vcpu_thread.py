@@ -99,9 +99,11 @@ class VcpuThread:
         if not self.stopped and not self.ended:
             self.tracee.interrupt()
 
-    def let_go(self) -> None:
-        """Take a kick back, of a thread that has not stopped yet."""
-        self.kicked = False
+    def park_at_entry(self) -> None:
+        """Park a thread that is stopped at the entry of KVM_RUN, before it enters the guest."""
+        self.kicked = self._in_run = True
+        self.tracee.interrupt()
+        self._go()
 
     def resume(self, *, traced: bool) -> None:
         """Resume a stopped thread: in KVM_RUN, unless the VMM is to see its exit."""

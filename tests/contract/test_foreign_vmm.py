@@ -131,14 +131,14 @@ def test_the_next_attach_recovers(vmm: Vmm) -> None:
 
 
 def test_nothing_to_recover(vmm: Vmm) -> None:
-    with pytest.raises(InputError, match=f"^nothing is left of a debugger in process {vmm.pid}"):
+    with pytest.raises(InputError, match=rf"^nothing is left of a debugger in process {vmm.pid}"):
         recover(vmm.process)
 
 
 def test_one_debugger_at_a_time(vmm: Vmm) -> None:
     with (
         attached(vmm.process, [vmm.slot]),
-        pytest.raises(InputError, match="is being debugged by another|is traced by process"),
+        pytest.raises(InputError, match=r"is being debugged by another|is traced by process"),
         attached(vmm.process, [vmm.slot]),
     ):
         pass
@@ -183,13 +183,13 @@ def test_signals_reach_the_vmm(vmm: Vmm) -> None:
 
 def test_processes_are_found_by_number_and_name(vmm: Vmm) -> None:
     assert choose(str(vmm.pid)).pid == vmm.pid
-    with pytest.raises(InputError, match="^no process with a VM is named 'absent'"):
+    with pytest.raises(InputError, match=r"^no process with a VM is named 'absent'"):
         choose("absent")
-    with pytest.raises(InputError, match="^there is no process 4194303$"):
+    with pytest.raises(InputError, match=r"^there is no process 4194303$"):
         choose("4194303")
     assert Path(f"/proc/{vmm.pid}").exists()
 
 
 def test_a_process_without_a_vm_is_refused() -> None:
-    with pytest.raises(InputError, match="has no VM with vCPUs$"), attached(VmmProcess(1)):
+    with pytest.raises(InputError, match=r"has no VM with vCPUs$"), attached(VmmProcess(1)):
         pass
