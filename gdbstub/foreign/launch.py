@@ -47,6 +47,7 @@ class Launch:
         self._pending: dict[int, tuple[int, Slot]] = {}  # by thread: a region being made
         self._tracees: dict[int, Tracee] = {}
         self._stopped: set[int] = set()
+        self._inside: set[int] = set()  # threads between the entry and the exit of a system call
         self._ended: int | None = None
         self._ending = self._came = False
         #: vCPUs' threads that are stopped at the entry of KVM_RUN, by descriptor.
@@ -83,14 +84,15 @@ class Launch:
         os.close(go)
         until: float | None = None
         while not self._all_held():
-            self.tracer.pump(block=False)
+            # The first thread to run a vCPU is waited for, however long that takes.
+            self.tracer.pump(block=not self.held)
             if self._ended is not None:
                 raise InputError(f"the VMM has ended before it ran a vCPU: {_fate(self._ended)}")
             if self.held and until is None:
                 until = monotonic() + _PATIENCE
             if until is not None and monotonic() > until:
                 raise MachineError(f"only {len(self.held)} vCPUs came to run within 30 s")
-            if not self._came:
+            if self.held and not self._came:
                 time.sleep(_REST)
             self._came = False
         self._let_others_go()
@@ -126,7 +128,15 @@ class Launch:
         elif self._ending and (event == ptrace.EVENT_STOP or signum == ptrace.SYSCALL_STOP):
             self._stopped.add(tid)
         elif signum == ptrace.SYSCALL_STOP:
+            if tid in self._inside and tid not in self._pending:
+                self._inside.discard(tid)  # the exit of a call that does not matter
+                tracee.resume(to_syscall=True)
+                return
             stop = tracee.syscall_stop()
+            if stop.entry:
+                self._inside.add(tid)
+            else:
+                self._inside.discard(tid)
             if self._at_system_call(tid, stop):
                 self._stopped.add(tid)
                 self.held[stop.arguments[0]] = tracee
