@@ -5,9 +5,9 @@ signal frame to the context that it was stopped in. Its signals are blocked mean
 """
 
 import os
-import signal
 from typing import Final, NamedTuple
 
+from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace, sigframe
 from gdbstub.foreign.ptrace import Tracee, ffi
 from gdbstub.kvm.abi import CData
@@ -85,7 +85,7 @@ class Injection:
         # In this order: from here on, an end of the tracer leads to the frame's mask.
         self._regs.pc = self._gadgets.sigreturn
         self._tracee.set_registers(self._regs)
-        self._tracee.set_signal_mask(ptrace.ALL_BUT_TRAP)
+        self._tracee.set_signal_mask(ptrace.ALL_SIGNALS)
 
     def end(self, context: CData) -> None:
         """Give the thread its mask and *context* back. ``begin`` may follow, if it has not run."""
@@ -104,14 +104,24 @@ class Injection:
         regs.regs[8] = number
         regs.pc = self._gadgets.syscall
         self._tracee.set_registers(regs)
+        self._to_syscall_stop(entry=True)
+        return self._to_syscall_stop(entry=False)
+
+    def _to_syscall_stop(self, *, entry: bool) -> int:
+        """Resume to the next entry, or to the exit and its result.
+
+        Not by PTRACE_SINGLESTEP, which would take one stop instead of two: its SIGTRAP would end
+        the VMM if the tracer were killed before it took the stop. That of a system call's stop is
+        no signal that there is.
+        """
         while True:
-            # One stop a call: PTRACE_SYSCALL has two.
-            self._tracee.step()
-            if wait_for(self._tracee.tid) >> 8 == signal.SIGTRAP:
-                break
-            # Else an interrupt that was asked for before, whose time has come.
-        result = int(self._tracee.registers().regs[0])
-        return result - (result >> 63 << 64)
+            self._tracee.resume(to_syscall=True)
+            if wait_for(self._tracee.tid) >> 8 == ptrace.SYSCALL_STOP:
+                stop = self._tracee.syscall_stop()
+                if stop.entry is not entry:
+                    raise MachineError(f"thread {self._tracee.tid} made a system call of its own")
+                return stop.result
+            # Else an interrupt that was asked for before, whose time has come: on.
 
 
 def wait_for(tid: int) -> int:

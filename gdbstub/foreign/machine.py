@@ -19,6 +19,7 @@ from gdbstub.foreign.exclusive import Exclusive
 from gdbstub.foreign.memory import Slot
 from gdbstub.foreign.patches import NoLog, Patches, PatchLog
 from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.ptrace import Gone
 from gdbstub.foreign.vcpu import ForeignVcpu
 from gdbstub.foreign.vcpu_thread import Outcome
 from gdbstub.kvm import abi
@@ -391,13 +392,13 @@ class ForeignMachine:
 
     def _let_go(self) -> None:
         self._attachment.stop_all()
-        with contextlib.suppress(StubError):
+        with contextlib.suppress(Gone):  # the VMM may end at any time
             self._patches.withdraw()
-        for vcpu in self._vcpus:
-            if not vcpu.thread.ended:
-                vcpu.disarm()
-        if not self._vcpus[0].thread.ended:
-            self._let_time_go_on()
+            for vcpu in self._vcpus:
+                if not vcpu.thread.ended:
+                    vcpu.disarm()
+            if not self._vcpus[0].thread.ended:
+                self._let_time_go_on()
 
 
 class _Kicker:

@@ -35,7 +35,6 @@ _PR_SET_PDEATHSIG: Final = 1
 
 # Requests of ptrace.
 _CONT: Final = 7
-_SINGLESTEP: Final = 9
 _DETACH: Final = 17
 _SYSCALL: Final = 24
 _GETREGSET: Final = 0x4204
@@ -66,8 +65,8 @@ SYSCALL_EXIT: Final = 2
 _WAIT_OPTIONS: Final = 0x40000000 | 0x20000000
 _WNOHANG: Final = 1
 
-#: A mask of all signals but SIGTRAP: arm64 has 64.
-ALL_BUT_TRAP: Final = (1 << 64) - 1 & ~(1 << signal.SIGTRAP - 1)
+#: A mask of all signals: arm64 has 64.
+ALL_SIGNALS: Final = (1 << 64) - 1
 
 
 class Gone(MachineError):
@@ -178,10 +177,6 @@ class Tracee:
     def resume(self, signum: int = 0, *, to_syscall: bool = False) -> None:
         """Resume, with *signum* delivered; stop at the next system call's entry or exit or not."""
         self._ptrace(_SYSCALL if to_syscall else _CONT, 0, signum)
-
-    def step(self) -> None:
-        """Resume for one instruction; a system call is made whole. SIGTRAP follows it."""
-        self._ptrace(_SINGLESTEP)
 
     def listen(self) -> None:
         """Let a thread in a group-stop stay in it."""

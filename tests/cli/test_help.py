@@ -21,7 +21,7 @@ def said(place: Place, *arguments: str, status: int = 0) -> str:
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(place: Place, option: str) -> None:
     text = said(place, option)
-    for command in ("run", "doctor", "lab"):
+    for command in ("run", "attach", "launch", "vms", "recover", "doctor", "lab"):
         assert f"\n  {command} " in text
 
 

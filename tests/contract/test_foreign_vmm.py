@@ -120,11 +120,12 @@ def test_the_next_attach_recovers(vmm: Vmm) -> None:
     text = vmm.text
     journal = Journal(vmm.process)
     journal.begin((vmm.slot,))
-    journal.patched(at(1), text[4:8])
+    journal.patched(at(20), text[80:84])  # where it does not come
     journal.close()
     with open(f"/proc/{vmm.pid}/mem", "r+b", buffering=0) as memory:
-        memory.seek(vmm.slot.hva + 4)
+        memory.seek(vmm.slot.hva + 80)
         memory.write(bytes.fromhex("20b721d4"))  # our BRK
+    assert vmm.text != text
     with attached(vmm.process, [vmm.slot]):
         assert vmm.text == text
     assert vmm.counts_on()
