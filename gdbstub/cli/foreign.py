@@ -123,10 +123,16 @@ def attach(target: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - 
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("argv", metavar="VMM ARGS...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--host", "where", type=click.Choice(["auto", "kvm", "lab"]), default="auto",
+    help="Host of the VMM: this machine, or the lab, with Debian's QEMU in it.  "
+    "auto is kvm on an arm64 machine with a usable /dev/kvm, else lab.",
+)  # fmt: skip
 @click.option("--free-run", is_flag=True, help="Start running, not halted.")
 @_session_options
 def launch(
     argv: tuple[str, ...],
+    where: str,
     free_run: bool,
     verbose: int,
     **options: Any,  # noqa: ANN401
@@ -136,12 +142,15 @@ def launch(
     The slots of RAM are learnt as the VMM makes them.  The exit status is the VMM's.
     """
     from gdbstub.cli.attach import attach as attach_to
-    from gdbstub.cli.main import set_up_logging
-    from gdbstub.foreign import permission
+    from gdbstub.cli.main import choose_host, set_up_logging
 
     set_up_logging(verbose)
+    host = choose_host(where)
     settings = _settings(argv, halt=not free_run, **options)
-    permission.check_host()
+    if host == "lab":
+        from gdbstub.cli.launch_in_lab import launch_in_lab
+
+        return launch_in_lab(argv, settings.serve, settings.record, verbose)
     return attach_to(settings)
 
 
