@@ -58,6 +58,7 @@ def _settings(
     script: str | None,
     timeout: float | None,
     record: str | None,
+    inner: bool = False,
 ) -> "AttachSettings":
     """Check the options.
 
@@ -68,12 +69,15 @@ def _settings(
     from gdbstub.cli.main import check_script
     from gdbstub.cli.serve import ServeSettings
     from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-    from gdbstub.protocol.endpoint import Stdio, parse_endpoint
+    from gdbstub.protocol.endpoint import Stdio, Tcp, parse_endpoint
     from gdbstub.vmm.files import check_input, check_output
 
     check_script(script, timeout, endpoint)
     where = parse_endpoint(endpoint)
-    where.check()
+    if inner and isinstance(where, Tcp):
+        where = where._replace(guarded=True)  # reachable only through the lab's own QEMU
+    else:
+        where.check()
     if symbols is not None:
         check_input(symbols, "--symbols")
     if record is not None:
@@ -86,7 +90,7 @@ def _settings(
             free_run=not halt,
             script=script,
             timeout=timeout,
-            hint=not (script or isinstance(where, Stdio)),
+            hint=not (inner or script or isinstance(where, Stdio)),
         ),
         program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
         ram=parse_rams(rams),
@@ -129,6 +133,7 @@ def attach(target: str, verbose: int, **options: Any) -> int:  # noqa: ANN401 - 
     "auto is kvm on an arm64 machine with a usable /dev/kvm, else lab.",
 )  # fmt: skip
 @click.option("--free-run", is_flag=True, help="Start running, not halted.")
+@click.option("--inner", is_flag=True, hidden=True)
 @_session_options
 def launch(
     argv: tuple[str, ...],

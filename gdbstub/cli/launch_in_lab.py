@@ -30,7 +30,7 @@ def launch_in_lab(
     if argv[0] != vmm.PROGRAM:
         raise InputError(f"--host lab has one VMM: {vmm.PROGRAM}, Debian's; not {argv[0]!r}")
     archive = vmm.prepare()
-    options: list[str | Path] = ["-v"] * verbose
+    options: list[str | Path] = ["--inner", "--host=kvm", *["-v"] * verbose]
     if serve.free_run:
         options.append("--free-run")
     request = RunRequest(

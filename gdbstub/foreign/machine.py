@@ -139,9 +139,7 @@ class ForeignMachine:
     def about(self) -> Mapping[str, str]:
         """The VMM, RAM and the host (``Described``)."""
         process = self._attachment.process
-        ram = ", ".join(
-            f"{s.size >> 20} MiB at {s.ipa:#x} to {s.end - 1:#x}" for s in self.ram.slots
-        )
+        ram = ", ".join(f"{_size(s.size)} at {s.ipa:#x} to {s.end - 1:#x}" for s in self.ram.slots)
         evidence = self.ram.read_only or self._attachment.evidence
         return {
             "VMM": f"{process.name}, process {process.pid}",
@@ -399,6 +397,10 @@ class ForeignMachine:
                     vcpu.disarm()
             if not self._vcpus[0].thread.ended:
                 self._let_time_go_on()
+
+
+def _size(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
 class _Kicker:

@@ -74,7 +74,7 @@ def vmm() -> Iterator[Vmm]:
 
 def test_attaching_leaves_no_trace(vmm: Vmm, long: bool) -> None:
     before, text = vmm.traces(), vmm.text
-    for _ in range(1000 if long else 10):
+    for _ in range(1000 if long else 3):
         with attached(vmm.process, [vmm.slot]) as machine:
             client = Client(machine)
             client.target.insert(1, BreakpointKind.SOFTWARE, at(1), 4)
@@ -100,7 +100,7 @@ def test_let_go_while_it_runs_with_a_breakpoint_in_it(vmm: Vmm) -> None:
 def test_a_killed_debugger_is_recovered_from(vmm: Vmm, long: bool) -> None:
     text = vmm.text
     choose_moment = random.Random(1)
-    for _ in range(300 if long else 5):
+    for _ in range(300 if long else 2):
         arguments = [str(vmm.pid), str(vmm.slot.hva), str(SIZE)]
         with subprocess.Popen(
             [sys.executable, "-m", "tests.contract.debugger_to_kill", *arguments],
