@@ -38,6 +38,7 @@ from gdbstub.machine import (
     SystemEvent,
     SystemEventKind,
 )
+from gdbstub.swbp import BRK
 
 _log = logging.getLogger("gdbstub.foreign")
 
@@ -177,7 +178,15 @@ class ForeignMachine:
 
     def write_memory(self, ipa: int, data: bytes) -> None:
         """Write RAM, for instruction fetches too (``Machine.write_memory``)."""
-        self._tracer.call(lambda: self._patches.write(ipa, data))
+        self._tracer.call(lambda: self._write(ipa, data))
+
+    def _write(self, ipa: int, data: bytes) -> None:
+        if data == BRK and not self._patches:
+            # Before it is there: this process may be killed between the two.
+            for vcpu in self._vcpus:
+                if vcpu.thread.stopped and not vcpu.thread.ended:
+                    vcpu.expect_brk()
+        self._patches.write(ipa, data)
 
     # Stop and go.
 

@@ -104,6 +104,16 @@ class ForeignVcpu(VcpuState):
         deadline = self._deadline  # another thread may change it
         return None if deadline is None else max(0.0, deadline - self.executed())
 
+    def expect_brk(self) -> None:
+        """Have a BRK exit to the debugger, or to the VMM if that is killed, but never to the guest.
+
+        Raises:
+            MachineError: KVM_SET_GUEST_DEBUG failed.
+        """
+        if not self._traced:
+            self._guest_debug.set(False, DebugRegisters(enabled=True))
+            self._traced = True
+
     def disarm(self) -> None:
         """Leave no debug state in KVM."""
         self._guest_debug.set(False, DebugRegisters(), cut_short=self.cut_short)
