@@ -5,8 +5,6 @@ Everything that touches the VMM happens on the tracer's thread; the exits are to
 
 import contextlib
 import logging
-import platform
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Final
@@ -16,11 +14,12 @@ from gdbstub.aarch64.sve import QUADWORD, VLS
 from gdbstub.errors import StubError
 from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.exclusive import Exclusive
+from gdbstub.foreign.facts import description, totals
 from gdbstub.foreign.memory import Slot
 from gdbstub.foreign.patches import NoLog, Patches, PatchLog
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Gone
-from gdbstub.foreign.vcpu import ForeignVcpu
+from gdbstub.foreign.vcpu import ForeignVcpu, Kicker
 from gdbstub.foreign.vcpu_thread import Outcome
 from gdbstub.kvm import abi
 from gdbstub.kvm.one_reg import Counts, VirtualClock
@@ -139,30 +138,12 @@ class ForeignMachine:
     @property
     def about(self) -> Mapping[str, str]:
         """The VMM, RAM and the host (``Described``)."""
-        process = self._attachment.process
-        ram = ", ".join(f"{_size(s.size)} at {s.ipa:#x} to {s.end - 1:#x}" for s in self.ram.slots)
-        evidence = self.ram.read_only or self._attachment.evidence
-        return {
-            "VMM": f"{process.name}, process {process.pid}",
-            "RAM": f"{ram or 'not found'} ({evidence})",
-            "devices": "the VMM's own; they go on, and write RAM, while the guest is halted",
-            "host": f"KVM on Linux {platform.release()}",
-        }
+        return description(self.process, self.ram, self._attachment.evidence)
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """The numbers of debug exits and ioctls, by kind (``Counted``)."""
-        reasons, exits = abi.names("EXIT_"), Counter[str]()
-        for each in self._counts:
-            for reason, number in each.exits.items():
-                exits[reasons.get(reason, str(reason))] += number
-        requests = abi.names()
-        calls = self.port.calls.items()
-        ioctls = Counter({requests.get(request, hex(request)): n for request, n in calls})
-        ioctls["KVM_GET_ONE_REG"] = sum(each.gets for each in self._counts)
-        ioctls["KVM_SET_ONE_REG"] = sum(each.sets for each in self._counts)
-        ioctls["(system calls made in the VMM)"] = self.port.injected
-        return {"exits": exits, "ioctls": ioctls}
+        return totals(self.port, self._counts)
 
     # Memory.
 
@@ -217,8 +198,8 @@ class ForeignMachine:
             vcpu.watched = until is not None
         vcpu.resume()
 
-    def _kicker(self, vcpu: ForeignVcpu) -> "_Kicker":
-        return _Kicker(vcpu, self._tracer.call)
+    def _kicker(self, vcpu: ForeignVcpu) -> Kicker:
+        return Kicker(vcpu, self._tracer.call)
 
     def _let_time_go_on(self) -> None:
         stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
@@ -406,26 +387,3 @@ class ForeignMachine:
                     vcpu.disarm()
             if not self._vcpus[0].thread.ended:
                 self._let_time_go_on()
-
-
-def _size(size: int) -> str:
-    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
-
-
-class _Kicker:
-    """A vCPU as the watchdog's thread kicks it; equal for one vCPU."""
-
-    def __init__(self, vcpu: ForeignVcpu, call: Callable[[Callable[[], None]], None]) -> None:
-        self._vcpu = vcpu
-        self._call = call
-
-    def kick(self) -> None:
-        """Make it leave the guest, if it has executed for its time: else it is left alone."""
-        if self._vcpu.remaining == 0 and not self._vcpu.thread.kicked:
-            self._call(self._vcpu.thread.kick)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Kicker) and other._vcpu is self._vcpu
-
-    def __hash__(self) -> int:
-        return hash(self._vcpu)

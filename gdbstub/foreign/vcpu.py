@@ -3,6 +3,7 @@
 It decides nothing about breakpoints. All but ``Vcpu``'s own methods are for the tracer's thread.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from gdbstub.aarch64.registers import (
@@ -139,3 +140,22 @@ class ForeignVcpu(VcpuState):
         """The type of the system event that its thread has stopped at."""
         kind: int = self._run.system_event.type
         return kind
+
+
+class Kicker:
+    """A vCPU as the watchdog's thread kicks it; equal for one vCPU."""
+
+    def __init__(self, vcpu: ForeignVcpu, call: Callable[[Callable[[], None]], None]) -> None:
+        self._vcpu = vcpu
+        self._call = call
+
+    def kick(self) -> None:
+        """Make it leave the guest, if it has executed for its time: else it is left alone."""
+        if self._vcpu.remaining == 0 and not self._vcpu.thread.kicked:
+            self._call(self._vcpu.thread.kick)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kicker) and other._vcpu is self._vcpu
+
+    def __hash__(self) -> int:
+        return hash(self._vcpu)
