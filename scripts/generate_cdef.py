@@ -1,4 +1,4 @@
-"""Generate each cdef.py from the abi.h beside it, for cffi's out-of-line ABI mode: ``make generate``."""
+"""Generate each cdef.py from the abi.h beside it, for cffi's ABI mode: ``make generate``."""
 
 import re
 import tempfile
