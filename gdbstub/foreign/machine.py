@@ -43,6 +43,7 @@ _log = logging.getLogger("gdbstub.foreign")
 
 _SYSTEM_EVENTS: Final = {
     abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
+    abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
     abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
 }
 _PAUTH: Final = "APIAKeyLo_EL1"
@@ -59,7 +60,8 @@ class ForeignMachine:
         """Take the guest over; ``use`` says where its RAM is. *log* records the BRKs in it.
 
         No system call is traced while nothing is armed, so that a guest's power-off is seen as
-        the VMM's end. With *always_traced* every exit of the guest is looked at.
+        the VMM's end, and a reset is the VMM's to make. With *always_traced* every exit of the
+        guest is looked at, and these two are told.
 
         Raises:
             MachineError: KVM cannot debug it.
@@ -91,6 +93,7 @@ class ForeignMachine:
             )
             for index, (fd, thread) in enumerate(attachment.threads.items())
         )
+        self._always_traced = always_traced
         for vcpu in self._vcpus:
             vcpu.always_traced = always_traced
         self._by_tid = {vcpu.thread.tracee.tid: vcpu for vcpu in self._vcpus}
@@ -332,8 +335,8 @@ class ForeignMachine:
 
     def _system_event(self, vcpu: ForeignVcpu) -> None:
         kind = _SYSTEM_EVENTS.get(vcpu.system_event)
-        if kind is None:  # a reset is the VMM's to make
-            vcpu.resume()
+        if kind is None or (kind is SystemEventKind.RESET and not self._always_traced):
+            vcpu.resume()  # the VMM makes it
         else:
             self._park(vcpu, SystemEvent(vcpu.index, kind))
 
