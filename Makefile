@@ -8,7 +8,7 @@
 #   make check            ruff, mypy, layers of imports, first words of docstrings, lengths of files
 #   make bench [QUICK=1]  measurements beside QEMU's stub: docs/benchmarks.md
 #   make docs             the generated pages: docs/packets.md, docs/states.md, docs/architecture.md
-#   make generate         the generated code: gdbstub/kvm/cdef.py
+#   make generate         the generated code: cdef.py in gdbstub/kvm and gdbstub/foreign
 # Each verb installs what it needs: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin

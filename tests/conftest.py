@@ -141,12 +141,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (elsewhere(item) is not None, whole_stubs in item.path.parents))
 
 
+#: Longest wait for all reports of a lab: ten times what is usual.
+LAB_SECONDS = 3600
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Have the labs begin with what is theirs."""
     config, tests = session.config, dict[Options, list[str]]()
     for item in session.items:
         if (options := elsewhere(item)) is not None:
+            # Its own limit is kept there; here the first one waits for all of its lab.
+            item.add_marker(pytest.mark.timeout(LAB_SECONDS))
             tests.setdefault(options, []).append(item.nodeid)
     if not tests or session.testsfailed or config.option.collectonly:
         return

@@ -11,7 +11,8 @@ from gdbstub import __version__
 from gdbstub.cli.options import RUN, Option
 from gdbstub.errors import InputError
 
-_GROUPS: Final = ("run", "doctor", "symbols", "lab")
+_FOREIGN: Final = ("attach", "launch", "vms", "recover")
+_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "lab")
 
 
 class _Commands(click.Group):
@@ -29,6 +30,11 @@ class _Commands(click.Group):
             from gdbstub.cli.symbols import symbols
 
             return symbols
+        if cmd_name in _FOREIGN:
+            from gdbstub.cli import foreign
+
+            found: click.Command = getattr(foreign, cmd_name)
+            return found
         return super().get_command(ctx, cmd_name)
 
 

@@ -20,7 +20,7 @@ from typing import Final
 from gdbstub.cli.endpoints import who_reaches
 from gdbstub.cli.run import Settings, Source, console_fd
 from gdbstub.cli.script import run_script
-from gdbstub.cli.serve import announce, first, recording, until_signal
+from gdbstub.cli.serve import ServeSettings, announce, first, recording, until_signal
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
@@ -83,7 +83,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         LabError: the lab cannot be built or booted.
     """
     check_forward(settings.serve.endpoint)
-    forward = _forward(settings.serve.endpoint)
+    forward = forward_to(settings.serve.endpoint)
     if isinstance(settings.serve.endpoint, Tcp) and not settings.serve.endpoint.local:
         _log.warning("%s: whoever can reach it controls the guest", settings.serve.endpoint)
     with recording(settings.record):
@@ -96,13 +96,6 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
     with contextlib.ExitStack() as stack:
         console = stack.enter_context(open(console_fd(settings), "wb"))
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-")))
-        ready = threading.Event()
-        bound: list[str] = []
-
-        def on_listening(endpoint: str, _port: int) -> None:
-            bound.append(endpoint)
-            ready.set()
-
         request = RunRequest(
             argv=_arguments(settings, verbose, spool),
             forward=forward,
@@ -112,6 +105,23 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             # A lab with memory tags is slower, so it has them only on request.
             options=Options(mte=True) if settings.guest.cpu.mte else None,
         )
+        return serve_request(request, settings.serve, typing=typing)
+
+
+def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = False) -> int:
+    """Run a command in the lab and serve its guest here; return the exit status.
+
+    Raises:
+        LabError: the lab cannot be built or booted.
+    """
+    ready = threading.Event()
+    bound: list[str] = []
+
+    def on_listening(endpoint: str, _port: int) -> None:
+        bound.append(endpoint)
+        ready.set()
+
+    with contextlib.ExitStack() as stack:
         remote = stack.enter_context(RemoteRun(request, on_listening))
         ended = stack.enter_context(ThreadPoolExecutor(1)).submit(remote.wait)
         stack.callback(remote.close)
@@ -119,26 +129,26 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         ready.wait()
         if not bound:
             return ended.result()
-        return _until_over(settings, bound[0], ended, typing=typing)
+        return _until_over(serve, bound[0], ended, typing=typing)
 
 
-def _until_over(settings: Settings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
+def _until_over(serve: ServeSettings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
     remote = endpoint.removeprefix("unix:")
-    note = who_reaches(settings.serve.endpoint)
-    announce(endpoint, remote, settings.serve.symbols, hint=settings.serve.hint, note=note)
+    note = who_reaches(serve.endpoint)
+    announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
     with signals_wait() as signals, keys:
-        if settings.serve.script is not None:
+        if serve.script is not None:
             ended.add_done_callback(_complain)
-            return asyncio.run(_script(settings, settings.serve.script, remote, signals))
-        return asyncio.run(_end(settings, ended, signals))
+            return asyncio.run(_script(serve, serve.script, remote, signals))
+        return asyncio.run(_end(serve, ended, signals))
 
 
-async def _end(settings: Settings, ended: "Future[int]", signals: Waiting) -> int:
+async def _end(serve: ServeSettings, ended: "Future[int]", signals: Waiting) -> int:
     # Not ``ended.result()``: a signal that arrives as that begins to wait would be lost.
     async def end() -> int:
         status = await asyncio.wrap_future(ended)
-        left = isinstance(settings.serve.endpoint, Stdio) and status == 128 + signal.SIGTERM
+        left = isinstance(serve.endpoint, Stdio) and status == 128 + signal.SIGTERM
         return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
     async with until_signal(signals) as stopped:
@@ -151,11 +161,9 @@ def _complain(ended: "Future[int]") -> None:
         _log.error("%s", error)
 
 
-async def _script(settings: Settings, command: str, remote: str, signals: Waiting) -> int:
+async def _script(serve: ServeSettings, command: str, remote: str, signals: Waiting) -> int:
     async with until_signal(signals) as stopped:
-        work = run_script(
-            command, remote=remote, symbols=settings.serve.symbols, seconds=settings.serve.timeout
-        )
+        work = run_script(command, remote=remote, symbols=serve.symbols, seconds=serve.timeout)
         return await first(stopped, work)
 
 
@@ -172,12 +180,13 @@ def check_forward(endpoint: Endpoint) -> None:
             raise InputError(f"{endpoint}: the lab is reached by IPv4 only; give localhost:PORT")
     if not isinstance(endpoint, Stdio):
         try:
-            _forward(endpoint).check()
+            forward_to(endpoint).check()
         except LabError as error:
             raise InputError(f"{error}; choose another with --gdb") from None
 
 
-def _forward(endpoint: Endpoint) -> PortForward:
+def forward_to(endpoint: Endpoint) -> PortForward:
+    """Return the port forward into a lab for *endpoint*."""
     match endpoint:
         case Tcp(host, port):
             return TcpForward(host, port)

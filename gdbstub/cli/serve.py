@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.cli.endpoints import who_reaches
 from gdbstub.cli.script import run_script
+from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
@@ -73,10 +74,13 @@ async def serve(
     console: Console | None = None,
     recorder: Recorder | None = None,
     started: Callable[[], None] = lambda: None,
+    begin: Callable[[Debugger], None] = lambda _: None,
+    end: Callable[[Debugger], None] = lambda _: None,
 ) -> int:
     """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
 
-    *machine* is halted; the caller closes it. *started* is called once clients may connect.
+    *machine* is halted; the caller closes it. *started* is called once clients may connect, *begin*
+    and *end* before the first client and after the last.
 
     Raises:
         InputError: the endpoint cannot be had.
@@ -91,6 +95,7 @@ async def serve(
             machine,
             debugger.memory,
         )
+    begin(debugger)
     if console is not None:
         # A client may leave at once, and end the program that reads the console.
         debugger.at_end = console.flush
@@ -115,6 +120,7 @@ async def serve(
             return await first(stopped, _until_over(settings, server))
     finally:
         await server.close()
+        end(debugger)
 
 
 async def _until_over(settings: ServeSettings, server: Server) -> int:

@@ -75,7 +75,7 @@ def read_settings(
     Raises:
         InputError: an option or a file cannot be used, with the reason.
     """
-    _check_script(script, timeout, endpoint)
+    check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
     reasons = parse_reasons(stop_on) if stop_on else ()
     check_vcpus(smp)
@@ -141,7 +141,12 @@ def read_settings(
     )
 
 
-def _check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
+def check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
+    """Check ``--script`` and its companions.
+
+    Raises:
+        InputError: they do not go together.
+    """
     if timeout is not None and script is None:
         raise InputError("--timeout is for --script; give both or neither")
     if timeout is not None and not 0 < timeout < math.inf:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from gdbstub.errors import InputError, LabError
-from gdbstub.lab.host import Stream
+from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.progress import note
@@ -62,6 +62,10 @@ class RunRequest:
     stdout: Stream = None
     options: Options | None = None
     command: Sequence[str] = ("gdbstub", "run")
+    #: Called with the lab before the command starts.
+    prepare: Callable[[Lab], None] = lambda _: None
+    #: Returns the end of the command line, which depends on the lab.
+    rest: Callable[[Lab], Sequence[str]] = lambda _: ()
 
 
 class RemoteRun:
@@ -86,6 +90,7 @@ class RemoteRun:
         with ExitStack() as stack:
             record = stack.enter_context(open_record(request.record)) if request.record else None
             self._lab = stack.enter_context(open_lab(request.options))
+            request.prepare(self._lab)
             self._process = self._start(stack)
             if record:
                 reader = self._lab.popen(
@@ -124,7 +129,7 @@ class RemoteRun:
             stdin = subprocess.DEVNULL
             stdout = sys.stderr.fileno() if stdout is None else stdout
         return self._lab.popen(
-            [*command, "--gdb", f"{ADDRESS}:0", *argv],
+            [*command, "--gdb", f"{ADDRESS}:0", *argv, *self._request.rest(self._lab)],
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,

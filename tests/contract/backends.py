@@ -81,6 +81,13 @@ BACKENDS: Final = (
     Backend("minimal", "tests.fakes.minimal:minimal_machine", _has_unicorn, offers=frozenset()),
     KVM,
     Backend(
+        "foreign",
+        "tests.contract.foreign_machine:foreign_machine",
+        lambda: True,
+        (pytest.mark.own_kvm,),
+        offers=frozenset(("time", "about", "counts")),
+    ),
+    Backend(
         "cortex-a57",
         _KVM,
         lambda: True,

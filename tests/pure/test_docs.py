@@ -8,6 +8,7 @@ import click
 import pytest
 
 from gdbstub.cli import commands as cli
+from gdbstub.cli import foreign
 from gdbstub.cli import lab as lab_commands
 from gdbstub.monitor.commands import COMMANDS
 from tests import layer_page
@@ -77,7 +78,8 @@ def test_the_readme_has_every_option_of_run() -> None:
 @documents
 def test_options_of_ours_that_are_named_exist(document: Path, pytestconfig: pytest.Config) -> None:
     lab = lab_commands.lab.commands.values()
-    ours = options(cli.run).union(options(cli.doctor), *map(options, lab)) | {"--help", "--version"}
+    commands = (cli.run, cli.doctor, foreign.attach, foreign.launch, *lab)
+    ours = set().union(*map(options, commands)) | {"--help", "--version"}
     for named in re.findall(r"`(--[a-z][a-z-]*)", prose(document)):
         of_the_tests = pytestconfig.getoption(named, None) is not None
         assert named in ours or of_the_tests, f"{document.name} names {named}"

@@ -1,0 +1,166 @@
+"""``gdbstub attach``, ``vms`` and ``recover``: guests of other VMMs on this host.
+
+The process that the user sees is a guard: a second one debugs. Whichever of the two is killed, the
+other sees to it that nothing is left in the guest.
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Final, NamedTuple
+
+from gdbstub.cli.serve import ServeSettings, recording, run_to_end, serve, until_signal
+from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.observer import Observer
+from gdbstub.debug.run_state import RunState
+from gdbstub.errors import InputError, StubError
+from gdbstub.foreign import ptrace
+from gdbstub.foreign.attach import attached, launched, recover
+from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.machine import ForeignMachine
+from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.process import VmmProcess
+from gdbstub.linux.kaslr import GuestProgram
+from gdbstub.signals import STOP_SIGNALS, Waiting
+
+#: The longest wait for a guest that was told to stop, at the end, in seconds.
+_STOP_SECONDS: Final = 15.0
+
+
+class AttachSettings(NamedTuple):
+    """The options of ``gdbstub attach``, checked."""
+
+    #: The VMM, or the command line of one that is to be started.
+    vmm: VmmProcess | Sequence[str]
+    serve: ServeSettings
+    program: GuestProgram
+    ram: tuple[Slot, ...] = ()
+    record: str | None = None
+
+
+class GoesOn(Observer):
+    """Lets the guest go on when its client has vanished: it is not ours to hold."""
+
+    def __init__(self, debugger: Debugger) -> None:
+        self._debugger = debugger
+
+    def client_left(self) -> None:
+        """Detach from a guest that the client has left halted."""
+        if self._debugger.state is RunState.HALTED:
+            self._debugger.detach()
+
+
+def attach(settings: AttachSettings) -> int:
+    """Attach to a guest and serve it to the end of the session; return the exit status.
+
+    Raises:
+        InputError: it cannot be attached to.
+        MachineError: KVM failed.
+    """
+    return guarded(lambda: run_to_end(lambda signals: _session(settings, signals)))
+
+
+async def _session(settings: AttachSettings, signals: Waiting) -> int:
+    async with until_signal(signals) as stopped:
+        with recording(settings.record) as recorder, _machine(settings) as machine:
+            status = await serve(
+                machine,
+                settings.program,
+                settings.serve,
+                stopped,
+                recorder=recorder,
+                begin=lambda debugger: debugger.observers.append(GoesOn(debugger)),
+                end=come_to_rest,
+            )
+        if isinstance(settings.vmm, VmmProcess):
+            return status
+        return end_of(machine.process, status)
+
+
+def _machine(settings: AttachSettings) -> contextlib.AbstractContextManager[ForeignMachine]:
+    if isinstance(settings.vmm, VmmProcess):
+        return attached(settings.vmm, settings.ram)
+    return launched(settings.vmm)
+
+
+def end_of(process: VmmProcess, status: int) -> int:
+    """End a VMM that we have started, if it has not ended; return its exit status, or *status*."""
+    with contextlib.suppress(ProcessLookupError):
+        found, how = os.waitpid(process.pid, os.WNOHANG)
+        if found:
+            return status or os.waitstatus_to_exitcode(how) % 256
+        os.kill(process.pid, signal.SIGTERM)
+        os.waitpid(process.pid, 0)
+    return status
+
+
+def come_to_rest(debugger: Debugger) -> None:
+    """Let the debugger undo what it is in the middle of: a step, or breakpoints."""
+    stopped = threading.Event()
+    debugger.notify = stopped.set
+    if debugger.state is RunState.RUNNING:
+        debugger.release()
+    while debugger.state not in (RunState.HALTED, RunState.ALONE, RunState.EXITED):
+        stopped.clear()
+        if debugger.take_report() is None and debugger.running and not stopped.wait(_STOP_SECONDS):
+            return  # the machine's own end does what can be done
+    if debugger.state is RunState.HALTED:
+        debugger.release()
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do *work* in a child; if that does not come to its end, recover the guests it has left.
+
+    If this process ends first, the child gets SIGTERM, and ends in good order.
+    """
+    parent = os.getpid()
+    if (child := os.fork()) == 0:
+        ptrace.end_with_parent(parent)
+        return work()
+
+    def pass_on(signum: int, _frame: FrameType | None) -> None:
+        os.kill(child, signum)
+
+    for each in STOP_SIGNALS:
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, pass_on)
+    _, status = os.waitpid(child, 0)
+    if status:
+        for process in Journal.stale_processes():
+            try:
+                recover(process)
+            except StubError as error:  # the VMM may have ended, too
+                print(f"gdbstub: {error}", file=sys.stderr)
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def recovered(pid: int) -> int:
+    """Undo what a killed debugger has left behind in process *pid*; return the exit status.
+
+    Raises:
+        InputError: there is nothing to undo.
+    """
+    process = VmmProcess(pid)
+    removed = recover(process)
+    print(f"process {pid} ({process.name}): removed {removed} breakpoints; nothing is left")
+    return 0
+
+
+def parse_rams(texts: Sequence[str]) -> tuple[Slot, ...]:
+    """Parse the arguments of ``--ram``.
+
+    Raises:
+        InputError: one of them is malformed, or two overlap.
+    """
+    from gdbstub.foreign.slots import parse_ram
+
+    slots = sorted(map(parse_ram, texts))
+    for slot, following in itertools.pairwise(slots):
+        if slot.end > following.ipa:
+            raise InputError(f"--ram {slot} and {following} overlap")
+    return tuple(slots)

@@ -1,0 +1,206 @@
+"""The commands for guests of other VMMs: ``attach``, ``launch``, ``vms`` and ``recover``.
+
+Options are parsed and checked here; ``attach.py`` does the work.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gdbstub.errors import InputError
+
+if TYPE_CHECKING:
+    from gdbstub.cli.attach import AttachSettings
+    from gdbstub.foreign.process import VmmProcess
+
+
+def _session_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of a session to *command*."""
+    for option in reversed((
+        click.option(
+            "--gdb", "endpoint", metavar="ENDPOINT",
+            help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.  [default: "
+            "localhost:1234; with --script: a socket that only this user reaches]",
+        ),
+        click.option(
+            "--symbols", type=Path, metavar="FILE", help="Symbols for the printed gdb command.",
+        ),
+        click.option(
+            "--script", metavar="CMD",
+            help="Command to run once the stub listens, with GDB_REMOTE and GDB_SYMBOLS in its "
+            "environment; when it ends, detach and exit with its status.",
+        ),
+        click.option(
+            "--timeout", type=float, metavar="SECONDS",
+            help="With --script: time after which CMD is killed; the exit status is then 124.",
+        ),
+        click.option(
+            "--record", metavar="FILE",
+            help="Write every packet to FILE, one a line: <- from the client, -> to it.",
+        ),
+        click.option(
+            "-v", "verbose", count=True, help="Log; -vv logs every packet and every exit."
+        ),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _settings(
+    vmm: "VmmProcess | Sequence[str]",
+    *,
+    halt: bool,
+    rams: Sequence[str] = (),
+    endpoint: str,
+    symbols: Path | None,
+    script: str | None,
+    timeout: float | None,
+    record: str | None,
+    inner: bool = False,
+) -> "AttachSettings":
+    """Check the options.
+
+    Raises:
+        InputError: one cannot be used.
+    """
+    from gdbstub.cli.attach import AttachSettings, parse_rams
+    from gdbstub.cli.serve import ServeSettings
+    from gdbstub.cli.settings import check_script
+    from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
+    from gdbstub.protocol.endpoint import Stdio, Tcp, parse_endpoint
+    from gdbstub.vmm.files import check_input, check_output
+
+    check_script(script, timeout, endpoint)
+    where = parse_endpoint(endpoint)
+    if inner and isinstance(where, Tcp):
+        where = where._replace(guarded=True)  # reachable only through the lab's own QEMU
+    else:
+        where.check()
+    if symbols is not None:
+        check_input(symbols, "--symbols")
+    if record is not None:
+        check_output(record, "--record")
+    return AttachSettings(
+        vmm=vmm,
+        serve=ServeSettings(
+            endpoint=where,
+            symbols=str(symbols or ""),
+            free_run=not halt,
+            script=script,
+            timeout=timeout,
+            hint=not (inner or script or isinstance(where, Stdio)),
+        ),
+        program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
+        ram=parse_rams(rams),
+        record=record,
+    )
+
+
+@click.command()
+@click.argument("target", metavar="PID|NAME")
+@click.option(
+    "--ram", "rams", multiple=True, metavar="IPA=SIZE@HVA",
+    help="Place of the guest's RAM: physical address, size and the VMM's address, such as "
+    "0x40000000=512M@0x7f2e80000000; may be given again.  [default: found, and validated]",
+)  # fmt: skip
+@click.option("--halt", is_flag=True, help="Halt the guest at once, not when a client connects.")
+@_session_options
+def attach(target: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
+    """Debug a guest that runs in another VMM on this host.
+
+    PID is the VMM's process, NAME its program's name or the guest's (QEMU's -name).  The guest
+    runs on until a client connects, and after the last one has left.
+    """
+    from gdbstub.cli.attach import attach as attach_to
+    from gdbstub.cli.endpoints import endpoint_text
+    from gdbstub.cli.logs import set_up_logging
+    from gdbstub.foreign import permission
+    from gdbstub.foreign.attach import choose
+
+    set_up_logging(verbose)
+    process = choose(target)
+    with endpoint_text(endpoint, options["script"]) as text:
+        settings = _settings(process, endpoint=text, **options)
+        permission.check(process)
+        return attach_to(settings)
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("argv", metavar="VMM ARGS...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--host", "where", type=click.Choice(["auto", "kvm", "lab"]), default="auto",
+    help="Host of the VMM: this machine, or the lab, with Debian's QEMU in it.  "
+    "auto is kvm on an arm64 machine with a usable /dev/kvm, else lab.",
+)  # fmt: skip
+@click.option("--free-run", is_flag=True, help="Start running, not halted.")
+@click.option("--inner", is_flag=True, hidden=True)
+@_session_options
+def launch(
+    argv: tuple[str, ...],
+    where: str,
+    free_run: bool,
+    endpoint: str | None,
+    verbose: int,
+    **options: Any,  # noqa: ANN401
+) -> int:
+    """Start a VMM and debug its guest, which is halted at its first instruction.
+
+    The slots of RAM are learnt as the VMM makes them.  The exit status is the VMM's.
+    """
+    from gdbstub.cli.attach import attach as attach_to
+    from gdbstub.cli.endpoints import endpoint_text
+    from gdbstub.cli.logs import set_up_logging
+    from gdbstub.cli.settings import choose_host
+
+    set_up_logging(verbose)
+    host = choose_host(where)
+    with endpoint_text(endpoint, options["script"]) as text:
+        settings = _settings(argv, halt=not free_run, endpoint=text, **options)
+        if host == "lab":
+            from gdbstub.cli.launch_in_lab import launch_in_lab
+
+            return launch_in_lab(argv, settings.serve, settings.record, verbose)
+        return attach_to(settings)
+
+
+@click.command()
+def vms() -> int:
+    """List the KVM guests on this host, and whether they can be attached to."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gdbstub.foreign import permission, slots
+    from gdbstub.foreign.process import processes_with_vms
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("pid", "VMM", "vCPUs", "RAM", "attachable"):
+        table.add_column(heading)
+    found = False
+    for process, descriptors in processes_with_vms():
+        found = True
+        try:
+            permission.check(process)
+            verdict = "yes"
+        except InputError as error:
+            verdict = f"no: {error}"
+        largest = next(slots.candidates(process), None)
+        ram = f"{largest.size >> 20} MiB" if largest else "?"
+        row = (str(process.pid), process.name, str(len(descriptors.vcpus)), ram, verdict)
+        table.add_row(*row)
+    if not found:
+        print("gdbstub: this user can see no process with a VM", file=sys.stderr)
+        return 1
+    Console(highlight=False, soft_wrap=True).print(table)
+    return 0
+
+
+@click.command()
+@click.argument("pid", type=int, metavar="PID")
+def recover(pid: int) -> int:
+    """Undo what a killed debugger has left in the guest of process PID."""
+    from gdbstub.cli.attach import recovered
+
+    return recovered(pid)

@@ -1,0 +1,1 @@
+"""Guests of other VMMs: their processes are traced, their own KVM descriptors used."""

@@ -1,0 +1,159 @@
+"""Attach and recover: the steps from a process to a machine, and what a killed debugger left.
+
+No client is served here.
+"""
+
+import contextlib
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+
+from gdbstub.errors import InputError
+from gdbstub.foreign import permission, qmp, slots
+from gdbstub.foreign.attachment import Attachment
+from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.launch import Launch
+from gdbstub.foreign.machine import ForeignMachine
+from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.patches import restore
+from gdbstub.foreign.process import VmmProcess, processes_with_vms
+
+_log = logging.getLogger("gdbstub.foreign")
+
+
+def choose(text: str) -> VmmProcess:
+    """Return the process that *text* names: a number, a VMM's name, or a guest's ``-name``.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    if text.isascii() and text.isdecimal():
+        process = VmmProcess(int(text))
+        process.status()
+        return process
+    found = [process for process, _ in processes_with_vms() if text in _names(process)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = ", ".join(str(process.pid) for process in found)
+        raise InputError(f"{text!r} names processes {numbers}; give the number of one")
+    raise InputError(f"no process with a VM is named {text!r}; gdbstub vms lists those there are")
+
+
+def _names(process: VmmProcess) -> set[str]:
+    names = {process.name}
+    arguments = process.command_line
+    for option, value in itertools.pairwise(arguments):
+        if option in ("-name", "--name"):
+            names.add(value.split(",")[0].removeprefix("guest="))
+    return names
+
+
+@contextlib.contextmanager
+def attached(
+    process: VmmProcess, told: Sequence[Slot] = (), *, descendant: bool = False
+) -> Iterator[ForeignMachine]:
+    """Attach to *process*, whose guest is halted inside, and runs on afterwards.
+
+    Raises:
+        InputError: it cannot be attached to; nothing was touched.
+        MachineError: KVM cannot debug it.
+    """
+    options = permission.check(process, descendant=descendant)
+    told = told or _ask_qemu(process)
+    with Journal(process) as journal:
+        attachment = Attachment(process, options)
+        try:
+            if journal.stale:
+                undo(attachment, journal)
+            # The RAM is found by the registers of the machine that it is for.
+            machine = ForeignMachine(attachment, journal)
+        except BaseException:
+            attachment.close()
+            raise
+        try:
+            found = slots.find(process, told, machine.vcpus, attachment.memory.read)
+            journal.begin(found.slots)
+            machine.use(found.slots, found.evidence, "" if found.valid else found.evidence)
+            if not found.valid:
+                _log.warning("RAM is read-only: %s", found.evidence)
+            yield machine
+        finally:
+            machine.close()
+            journal.end()  # not if the guest could not be left as it was
+
+
+@contextlib.contextmanager
+def launched(argv: Sequence[str]) -> Iterator[ForeignMachine]:
+    """Start a VMM, whose guest is halted at its first instruction inside, and runs on afterwards.
+
+    Raises:
+        InputError: it cannot be started, or ended before it ran a vCPU.
+        MachineError: KVM cannot debug its guest.
+    """
+    launch = Launch(argv)
+    with Journal(launch.process) as journal:
+        attachment = Attachment(launch.process, launch=launch)
+        try:
+            machine = ForeignMachine(attachment, journal)
+        except BaseException:
+            attachment.close()
+            raise
+        try:
+            journal.begin(launch.slots)
+            machine.use(launch.slots, "as the VMM has told KVM")
+            yield machine
+        finally:
+            machine.close()
+            journal.end()  # not if the guest could not be left as it was
+
+
+def _ask_qemu(process: VmmProcess) -> list[Slot]:
+    if not process.name.startswith("qemu"):
+        return []
+    for name in qmp.sockets(process.command_line):
+        if found := qmp.slots(process.file(name)):
+            return found
+    return []
+
+
+def undo(attachment: Attachment, journal: Journal) -> int:
+    """Remove what a killed debugger has left in a guest; return the number of BRKs removed.
+
+    Raises:
+        MachineError: KVM failed.
+    """
+    attachment.use(journal.slots, "its debugger's journal")
+    removed = attachment.tracer.call(
+        lambda: sum(
+            restore(attachment.ram, ipa, original) for ipa, original in journal.left.items()
+        )
+    )
+    attachment.tracer.call(attachment.disarm)
+    _log.warning(
+        "a debugger of process %d was killed: removed %d breakpoint%s that it had left",
+        attachment.process.pid,
+        removed,
+        "s" * (removed != 1),
+    )
+    return removed
+
+
+def recover(process: VmmProcess) -> int:
+    """Undo what a killed debugger has left behind in *process*; return the number of BRKs.
+
+    Raises:
+        InputError: there is nothing to undo, or the process cannot be attached to.
+    """
+    if not Journal.exists(process):
+        raise InputError(
+            f"nothing is left of a debugger in process {process.pid}: it has no journal"
+        )
+    options = permission.check(process)
+    with Journal(process) as journal:
+        removed = 0
+        if journal.stale:
+            with contextlib.closing(Attachment(process, options)) as attachment:
+                removed = undo(attachment, journal)
+        journal.end()
+    return removed

@@ -1,0 +1,257 @@
+"""Attachment to a VMM: its vCPU threads found, seized and parked, and let go again.
+
+It runs no guest and knows no breakpoint. ``machine.py`` makes a machine of it.
+"""
+
+import contextlib
+import logging
+import mmap
+import time
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final
+
+from gdbstub.errors import InputError, MachineError, StubError
+from gdbstub.foreign import ptrace
+from gdbstub.foreign.injection import ProcessMemory
+from gdbstub.foreign.launch import Launch
+from gdbstub.foreign.memory import ForeignRam, Slot, pages
+from gdbstub.foreign.port import RemotePort
+from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.ptrace import Tracee
+from gdbstub.foreign.tracer import Tracer
+from gdbstub.foreign.vcpu_thread import Outcome, RunPage, VcpuThread
+from gdbstub.kvm import abi
+from gdbstub.kvm.port import ioctl
+
+_log = logging.getLogger("gdbstub.foreign")
+
+#: Time in which every vCPU's thread must come to its KVM_RUN, in seconds.
+PATIENCE: Final = 10.0
+_REST: Final = 0.002
+
+_PROTECTIONS: Final = {"r": mmap.PROT_READ, "w": mmap.PROT_WRITE, "x": mmap.PROT_EXEC}
+
+_Handler = Callable[[int, int], None]
+
+
+def _protection(flags: str) -> int:
+    return sum(bit for flag, bit in _PROTECTIONS.items() if flag in flags)
+
+
+class Attachment:
+    """The traced vCPU threads of one VMM. ``close`` lets them go."""
+
+    def __init__(self, process: VmmProcess, options: int = 0, launch: Launch | None = None) -> None:
+        """Seize and park the vCPUs of *process*; *options* are ptrace's.
+
+        Those of a *launch* are seized already.
+
+        Raises:
+            InputError: the process has no VM or several, or cannot be attached to.
+            MachineError: a vCPU does not come to rest.
+        """
+        found = process.descriptors()
+        if not found.vms or not found.vcpus:
+            raise InputError(f"process {process.pid} ({process.name}) has no VM with vCPUs")
+        if len(found.vms) > 1:
+            raise InputError(
+                f"process {process.pid} ({process.name}) has {len(found.vms)} VMs; "
+                "only a process with one can be attached to"
+            )
+        self.process = process
+        self.vm = found.vms[0]
+        self.evidence = ""
+        self.handler: _Handler = self._first_stops
+        #: The vCPUs' threads, by descriptor, in the order of the vCPUs' numbers.
+        self.threads: dict[int, VcpuThread] = {}
+        self.pages: dict[int, RunPage] = {}
+        self._options = ptrace.O_TRACESYSGOOD | options
+        self._fds = tuple(found.vcpus.values())
+        self._seized: dict[int, VcpuThread] = {}
+        self._synchronisable = True
+        # The VMM's areas that have RAM: start, end, and the argument of mprotect(2).
+        self._protections: list[tuple[int, int, int]] = []
+        self._closed = False
+        self._launch = launch
+        try:
+            self.memory = launch.memory if launch else ProcessMemory(process.pid)
+        except OSError as error:
+            raise InputError(
+                f"the memory of process {process.pid} cannot be opened: {error.strerror}"
+            ) from None
+        self.ram = ForeignRam(self.memory, (), "its place is not known yet", self._synchronise)
+        if launch:
+            self.tracer = launch.tracer
+            self.tracer.stopped, self.tracer.anything_runs = self._stop, self._anything_runs
+        else:
+            self.tracer = Tracer(self._stop, self._anything_runs)
+        self.port = RemotePort(self.tracer, self.memory, self.threads)
+        try:
+            self._gadgets = process.gadgets(self.memory)
+            for fd in self._fds:
+                self.pages[fd] = RunPage(process.pid, fd)
+            self.tracer.call(self._take_over)
+        except BaseException:
+            self.close()
+            raise
+
+    def use(self, slots: Sequence[Slot], evidence: str, read_only: str = "") -> None:
+        """Take *slots* for the guest's RAM, by the *evidence* for them."""
+        self.ram = ForeignRam(self.memory, slots, read_only, self._synchronise)
+        self.evidence = evidence
+        self._protections = [
+            (area.start, area.end, _protection(area.flags))
+            for area in self.process.mappings()
+            if any(area.start < slot.hva + slot.size and slot.hva < area.end for slot in slots)
+        ]
+
+    def _stop(self, tid: int, status: int) -> None:
+        self.handler(tid, status)
+
+    def _anything_runs(self) -> bool:
+        return any(not (each.stopped or each.ended) for each in self._seized.values())
+
+    # Beginning.
+
+    def _take_over(self) -> None:
+        """Seize the threads of all vCPUs, and park them."""
+        until = monotonic() + PATIENCE
+        if self._launch:
+            self._take_launched(self._launch)
+        while len(self.threads) < len(self._fds) or self._anything_runs():
+            for tid in () if self._launch else self.process.threads():
+                if tid not in self._seized:
+                    self._consider(tid)
+            self.tracer.pump(block=False)
+            if monotonic() > until:
+                raise MachineError(self._missing())
+            time.sleep(_REST)
+        in_order = {fd: self.threads[fd] for fd in self._fds}
+        self.threads.clear()
+        self.threads.update(in_order)
+
+    def _take_launched(self, launch: Launch) -> None:
+        for fd, tracee in launch.held.items():
+            thread = VcpuThread(tracee, self.memory, self._gadgets, fd)
+            tracee.set_options(self._options)
+            self._seized[tracee.tid] = thread
+            thread.park_at_entry()
+
+    def _missing(self) -> str:
+        number = sum(fd not in self.threads or not self.threads[fd].stopped for fd in self._fds)
+        return (
+            f"{number} of {len(self._fds)} vCPUs of process {self.process.pid} did not come to "
+            f"KVM_RUN within {PATIENCE:.0f} s: is the VM paused in its VMM? Continue it there"
+        )
+
+    def _consider(self, tid: int) -> None:
+        """Seize a thread that is in KVM_RUN, or may be."""
+        call = self.process.system_call(tid)
+        fd = None
+        if call is not None:
+            if call[0] != ptrace.IOCTL or call[2] != abi.RUN or call[1] not in self._fds:
+                return
+            fd = call[1]
+        elif tid not in self.process.threads():
+            return
+        thread = VcpuThread(Tracee(tid), self.memory, self._gadgets, fd)
+        try:
+            thread.tracee.seize(self._options)
+        except ptrace.Gone:
+            return
+        self._seized[tid] = thread
+        thread.kick()
+
+    def _first_stops(self, tid: int, status: int) -> None:
+        """Take a stop of a thread that is not known to run a vCPU, or is on its way to rest."""
+        if (thread := self._seized.get(tid)) is None:
+            return
+        if thread.fd is None and status >> 16 == ptrace.EVENT_STOP and not thread.is_in_run:
+            # Not in KVM_RUN: it may be a vCPU's thread all the same. It is looked at again.
+            thread.tracee.detach()
+            del self._seized[tid]
+            return
+        outcome = thread.handle(status)
+        if outcome is Outcome.ENDED:
+            del self._seized[tid]
+            self.threads.pop(thread.fd or -1, None)
+        elif outcome is not None and thread.fd in self.pages:
+            thread.page = self.pages[thread.fd]
+            self.threads[thread.fd] = thread
+
+    def _last_stops(self, tid: int, status: int) -> None:
+        if (thread := self._seized.get(tid)) is not None:
+            thread.handle(status)
+
+    # What others use.
+
+    def _synchronise(self, hva: int, length: int) -> None:
+        """Have KVM map pages anew, with the maintenance of caches that goes with it.
+
+        A change of the VMM's own mapping unmaps the pages from the guest. The VMM may do
+        meanwhile whatever it may do otherwise: it gets a right more, and loses it again.
+        """
+        if not self._synchronisable:
+            return
+        start, size = pages(hva, length)
+        protection = next(p for first, end, p in self._protections if first <= hva < end)
+        for value in (protection ^ mmap.PROT_EXEC, protection):
+            result = self.port.syscall(ptrace.MPROTECT, start, size, value)
+            if result < 0:
+                self._synchronisable = False
+                _log.warning(
+                    "the VMM's memory cannot be mapped anew (mprotect: error %d): on a host whose "
+                    "instruction caches are not coherent, use hardware breakpoints",
+                    -result,
+                )
+                return
+
+    def disarm(self) -> None:
+        """Leave no debug state of the vCPUs in KVM; on the tracer's thread, all parked.
+
+        Raises:
+            MachineError: KVM_SET_GUEST_DEBUG failed.
+        """
+        off = abi.ffi.new("struct kvm_guest_debug *")
+        for fd in self.threads:
+            ioctl(self.port, fd, abi.SET_GUEST_DEBUG, off)
+
+    # The end.
+
+    def close(self) -> None:
+        """Let the threads go, the guest running, and close all. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.tracer.call(self._let_go)
+        finally:
+            self.tracer.close()
+            for page in self.pages.values():
+                page.close()
+            self.memory.close()
+
+    def _let_go(self) -> None:
+        self.stop_all()
+        for thread in self._seized.values():
+            if not thread.ended:
+                with contextlib.suppress(StubError):  # it may end at any time
+                    thread.detach()
+
+    def stop_all(self) -> None:
+        """Stop every thread: at KVM_RUN if it comes there in time, else where it is."""
+        self.handler = self._last_stops
+        until = monotonic() + PATIENCE
+        for thread in self._seized.values():
+            with contextlib.suppress(StubError):
+                thread.kick()
+        while self._anything_runs():
+            self.tracer.pump(block=False)
+            time.sleep(_REST)
+            if monotonic() > until:
+                until = monotonic() + PATIENCE
+                for thread in self._seized.values():
+                    if not thread.stopped and not thread.ended:
+                        thread.anywhere = True
+                        thread.kick()

@@ -1,0 +1,102 @@
+"""Exclusive sections of a foreign guest: all on the tracer's thread, so without locks."""
+
+import time
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final, Protocol
+
+from gdbstub.foreign.vcpu import ForeignVcpu
+
+#: Time that a vCPU that is owed a run executes for, in seconds, however busy the host is.
+_SLICE: Final = 0.001
+#: The longest wait for all of them.
+_PATIENCE: Final = 0.1
+_REST: Final = 0.0005
+
+
+class Pump(Protocol):
+    """Handling of threads' stops until a condition holds."""
+
+    def __call__(self, condition: Callable[[], bool], *, block: bool = True) -> None:
+        """Handle stops."""
+        ...
+
+
+class Exclusive:
+    """The exclusive section of one guest: free, or held by one vCPU.
+
+    A vCPU that starts a section again first lets those run that waited during its last one: see
+    ``kvm.exclusive``, whose threads wait where this handles stops.
+    """
+
+    def __init__(self, vcpus: Sequence[ForeignVcpu], pump: Pump) -> None:
+        self._vcpus = vcpus
+        self._pump = pump
+        self._holder: ForeignVcpu | None = None
+        self._last: ForeignVcpu | None = None
+        self._waiting: set[ForeignVcpu] = set()
+        self._owed: set[ForeignVcpu] = set()
+
+    def held_by_another(self, vcpu: ForeignVcpu) -> bool:
+        """Return True while a vCPU other than *vcpu* is in a section."""
+        return self._holder is not None and self._holder is not vcpu
+
+    def start(
+        self, vcpu: ForeignVcpu, others: Sequence[ForeignVcpu], stopping: Callable[[], bool]
+    ) -> bool:
+        """Start a section for *vcpu*, with the running *others* stopped; False while *stopping*."""
+        if stopping():
+            return False
+        if vcpu is self._last and self._owed:
+            self._wait_for_owed(stopping)
+        self._pump(lambda: self._holder in (None, vcpu) or stopping())
+        if stopping():
+            return False
+        self._holder = self._last = vcpu
+        self._owed.discard(vcpu)
+        for other in others:
+            other.thread.kick()
+        self._pump(lambda: stopping() or all(each.thread.stopped for each in others))
+        if stopping():
+            self._holder = None
+            return False
+        return True
+
+    def _wait_for_owed(self, stopping: Callable[[], bool]) -> None:
+        """Wait until those that waited have left the guest again, or have executed for a while."""
+        goals = {vcpu: vcpu.executed() + _SLICE for vcpu in self._owed}
+        until = monotonic() + _PATIENCE
+        while not stopping() and monotonic() < until:
+            if all(vcpu.executed() >= goals[vcpu] for vcpu in self._owed):
+                return
+            self._pump(lambda: not self._owed or stopping(), block=False)
+            time.sleep(_REST)
+
+    def waits(self, vcpu: ForeignVcpu) -> None:
+        """Note that *vcpu* has stopped for the section of another."""
+        self._waiting.add(vcpu)
+
+    def end(self, vcpu: ForeignVcpu) -> set[ForeignVcpu]:
+        """End the section, if *vcpu* is in it; return those that waited."""
+        if self._holder is not vcpu:
+            return set()
+        self._holder = None
+        self._owed, self._waiting = self._waiting, set()
+        return set(self._owed)
+
+    def end_all(self) -> set[ForeignVcpu]:
+        """End any section, because all are being parked; return those that waited."""
+        self._holder = None
+        waiting, self._waiting = self._waiting, set()
+        self._owed.clear()
+        return waiting
+
+    def left_guest(self, vcpu: ForeignVcpu) -> None:
+        """Note that *vcpu* is out of the guest: it is owed no run any more."""
+        self._owed.discard(vcpu)
+
+    def parks(self, vcpu: ForeignVcpu) -> None:
+        """Note that *vcpu* parks: its section ends."""
+        if self._holder is vcpu:
+            self._holder = None
+        self._owed.discard(vcpu)

@@ -1,0 +1,138 @@
+"""System calls in a stopped thread of another process, made by that thread.
+
+At no moment does the thread's way depend on its tracer: if that ends, the thread returns by a
+signal frame to the context that it was stopped in. Its signals are blocked meanwhile.
+"""
+
+import os
+from typing import Final, NamedTuple
+
+from gdbstub.errors import MachineError
+from gdbstub.foreign import ptrace, sigframe
+from gdbstub.foreign.ptrace import Tracee, ffi
+from gdbstub.kvm.abi import CData
+
+#: Bytes below the stack pointer for the frame, and below that for the arguments of calls.
+_FRAME_SPACE: Final = 8192
+SCRATCH_SIZE: Final = 16384
+
+_ERRORS: Final = 4096
+
+
+class Gadgets(NamedTuple):
+    """Addresses of instructions in the VMM's own text."""
+
+    #: ``svc #0; ret``.
+    syscall: int
+    #: ``mov x8, #139; svc #0``.
+    sigreturn: int
+
+
+class ProcessMemory:
+    """Memory of another process, by its virtual addresses (/proc/PID/mem)."""
+
+    def __init__(self, pid: int) -> None:
+        """Open it.
+
+        Raises:
+            OSError: this process may not.
+        """
+        self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+
+    def read(self, address: int, length: int) -> bytes:
+        """Read; short where the memory ends.
+
+        Raises:
+            OSError: nothing can be read at *address*.
+        """
+        return os.pread(self._fd, length, address)
+
+    def write(self, address: int, data: bytes) -> int:
+        """Write; return how much was written.
+
+        Raises:
+            OSError: nothing can be written at *address*.
+        """
+        return os.pwrite(self._fd, data, address)
+
+    def close(self) -> None:
+        """Close it. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Injection:
+    """One stopped thread, from the first system call to ``end``."""
+
+    def __init__(
+        self, tracee: Tracee, memory: ProcessMemory, gadgets: Gadgets, context: CData
+    ) -> None:
+        """Put the thread's *context* (``struct user_pt_regs``) into a frame, and block signals."""
+        self._tracee = tracee
+        self._gadgets = gadgets
+        self._mask = tracee.signal_mask()
+        self._regs: CData = ffi.new("struct user_pt_regs *", context[0])
+        frame = (context.sp - _FRAME_SPACE) & -16
+        self.scratch: int = frame - SCRATCH_SIZE
+        memory.write(frame, sigframe.encode(context, tracee.vectors(), self._mask))
+        self._regs.sp = frame
+        self._regs.regs[30] = gadgets.sigreturn
+        self.begin()
+
+    def begin(self) -> None:
+        """Make the thread ready for calls: its context is the frame's."""
+        # In this order: from here on, an end of the tracer leads to the frame's mask.
+        self._regs.pc = self._gadgets.sigreturn
+        self._tracee.set_registers(self._regs)
+        self._tracee.set_signal_mask(ptrace.ALL_SIGNALS)
+
+    def end(self, context: CData) -> None:
+        """Give the thread its mask and *context* back. ``begin`` may follow, if it has not run."""
+        self._tracee.set_signal_mask(self._mask)
+        self._tracee.set_registers(context)
+
+    def call(self, number: int, *arguments: int) -> int:
+        """Make a system call; a result from -4095 to -1 is a negated error number.
+
+        Raises:
+            Gone: the thread has ended.
+        """
+        regs = self._regs
+        for index, argument in enumerate(arguments):
+            regs.regs[index] = argument
+        regs.regs[8] = number
+        regs.pc = self._gadgets.syscall
+        self._tracee.set_registers(regs)
+        self._to_syscall_stop(entry=True)
+        return self._to_syscall_stop(entry=False)
+
+    def _to_syscall_stop(self, *, entry: bool) -> int:
+        """Resume to the next entry, or to the exit and its result.
+
+        Not by PTRACE_SINGLESTEP, which would take one stop instead of two: its SIGTRAP would end
+        the VMM if the tracer were killed before it took the stop. That of a system call's stop is
+        no signal that there is.
+        """
+        while True:
+            self._tracee.resume(to_syscall=True)
+            if wait_for(self._tracee.tid) >> 8 == ptrace.SYSCALL_STOP:
+                stop = self._tracee.syscall_stop()
+                if stop.entry is not entry:
+                    raise MachineError(f"thread {self._tracee.tid} made a system call of its own")
+                return stop.result
+            # Else an interrupt that was asked for before, whose time has come: on.
+
+
+def wait_for(tid: int) -> int:
+    """Wait for a stop of one thread; return its status.
+
+    Raises:
+        Gone: the thread has ended.
+    """
+    while (found := ptrace.wait(tid)) is None:
+        pass
+    status = found[1]
+    if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+        raise ptrace.Gone(f"thread {tid} has ended")
+    return status

@@ -1,0 +1,135 @@
+"""Journal: a record of the BRKs in a foreign guest that outlives a killed debugger.
+
+A file a VMM, locked while its debugger lives. Its first line has the process and its RAM; then a
+line for each BRK written and removed. Killed processes lose no line: no power failure is survived,
+nor does the guest survive one.
+"""
+
+import fcntl
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+from gdbstub.errors import InputError
+from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.process import VmmProcess
+
+_SUFFIX: Final = ".journal"
+
+
+def directory() -> Path:
+    """Return the directory of this user's journals; make it if need be.
+
+    Raises:
+        InputError: somebody else has made it.
+    """
+    parent = Path("/run") if os.geteuid() == 0 else Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if not (parent.is_absolute() and os.access(parent, os.W_OK)):
+        parent = Path(tempfile.gettempdir())
+    path = parent / f"gdbstub-{os.geteuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise InputError(f"{path} must be a directory of this user alone; remove it")
+    return path
+
+
+class Journal:
+    """The journal of one VMM, held by this process. A ``PatchLog``."""
+
+    def __init__(self, process: VmmProcess) -> None:
+        """Open and lock the journal of *process*; read what a killed debugger has left in it.
+
+        Raises:
+            InputError: another debugger has it.
+        """
+        self.path = directory() / f"{process.pid}-{process.start_time}{_SUFFIX}"
+        self._pid = process.pid
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            self._fd = -1
+            raise InputError(
+                f"process {process.pid} is being debugged by another gdbstub; end that first"
+            ) from None
+        #: The slots of RAM and the BRKs' original words, of the debugger before.
+        self.slots: tuple[Slot, ...] = ()
+        self.left: dict[int, bytes] = {}
+        #: True if a debugger before has not ended in good order.
+        self.stale = os.fstat(self._fd).st_size > 0
+        if self.stale:
+            self._read()
+
+    @classmethod
+    def exists(cls, process: VmmProcess) -> bool:
+        """Return True if there is a journal of *process*."""
+        return (directory() / f"{process.pid}-{process.start_time}{_SUFFIX}").exists()
+
+    @classmethod
+    def stale_processes(cls) -> Iterator[VmmProcess]:
+        """List the processes whose debugger has ended without its journal's end."""
+        for path in directory().glob(f"*{_SUFFIX}"):
+            pid, _, start = path.name.removesuffix(_SUFFIX).partition("-")
+            process = VmmProcess(int(pid))
+            try:
+                if process.start_time == int(start):
+                    with cls(process) as journal:
+                        stale = journal.stale
+                    if stale:
+                        yield process
+                    continue
+            except InputError:  # another debugger has it, or the process has ended
+                if process.threads():
+                    continue
+            path.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        first, *lines = os.pread(self._fd, os.fstat(self._fd).st_size, 0).decode().splitlines()
+        self.slots = tuple(Slot(*slot) for slot in json.loads(first)["slots"])
+        for line in lines:
+            match line.split():
+                case ["+", ipa, word]:
+                    self.left[int(ipa, 16)] = bytes.fromhex(word)
+                case ["-", ipa]:
+                    self.left.pop(int(ipa, 16), None)
+
+    def begin(self, slots: tuple[Slot, ...]) -> None:
+        """Begin anew, with these *slots*; nothing is left of a debugger before."""
+        os.ftruncate(self._fd, 0)
+        self._write(json.dumps({"pid": self._pid, "slots": slots}))
+        self.stale = False
+
+    def patched(self, ipa: int, original: bytes) -> None:
+        """Note a BRK that is about to be written (``PatchLog``)."""
+        self._write(f"+ {ipa:x} {original.hex()}")
+
+    def restored(self, ipa: int) -> None:
+        """Note that a BRK is gone (``PatchLog``)."""
+        self._write(f"- {ipa:x}")
+
+    def _write(self, line: str) -> None:
+        os.write(self._fd, line.encode() + b"\n")
+
+    def end(self) -> None:
+        """Remove the file: nothing is left in the guest. Idempotent."""
+        if self._fd >= 0:
+            self.path.unlink(missing_ok=True)
+            self.close()
+
+    def close(self) -> None:
+        """Unlock the file, and leave it. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

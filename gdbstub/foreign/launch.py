@@ -1,0 +1,187 @@
+"""Launch: a VMM traced from its first instruction, until every vCPU is about to run.
+
+All its threads are traced until then, so the slots of RAM are learnt as the VMM makes them.
+Source: ptrace(2), "PTRACE_O_TRACECLONE"; linux/Documentation/virt/kvm/api.rst, 4.35.
+"""
+
+import os
+import signal
+import struct
+import time
+from collections.abc import Sequence
+from time import monotonic
+from typing import Final
+
+from gdbstub.errors import InputError, MachineError
+from gdbstub.foreign import ptrace
+from gdbstub.foreign.injection import ProcessMemory
+from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.ptrace import SyscallStop, Tracee
+from gdbstub.foreign.tracer import Tracer
+from gdbstub.kvm import abi
+
+#: KVM_SET_USER_MEMORY_REGION2 (linux/include/uapi/linux/kvm.h), whose structure begins alike.
+_SET_REGION2: Final = 0x40A0_AE49
+_REGIONS: Final = frozenset((abi.SET_USER_MEMORY_REGION, _SET_REGION2))
+_REGION: Final = struct.Struct("<IIQQQ")
+_OPTIONS: Final = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE
+#: Time in which all vCPUs must be about to run, after the first is, in seconds.
+_PATIENCE: Final = 30.0
+_REST: Final = 0.002
+_READONLY: Final = 2
+_GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
+
+
+class Launch:
+    """A VMM from exec to the first KVM_RUN of each of its vCPUs, which is not made yet."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        """Start *argv*, and follow it until its guest is at its first instruction.
+
+        Raises:
+            InputError: the program cannot be started, or has ended before it ran a vCPU.
+            MachineError: not every vCPU came to KVM_RUN.
+        """
+        self._regions: dict[int, Slot] = {}
+        self._pending: dict[int, tuple[int, Slot]] = {}  # by thread: a region being made
+        self._tracees: dict[int, Tracee] = {}
+        self._stopped: set[int] = set()
+        self._inside: set[int] = set()  # threads between the entry and the exit of a system call
+        self._ended: int | None = None
+        self._ending = self._came = False
+        #: vCPUs' threads that are stopped at the entry of KVM_RUN, by descriptor.
+        self.held: dict[int, Tracee] = {}
+        pid, go = _child(argv)
+        self.process = VmmProcess(pid)
+        # Opened once the VMM is executed: before, it would be another program's.
+        self._memory: ProcessMemory | None = None
+        self.tracer = Tracer(self._handle, lambda: bool(self._tracees.keys() - self._stopped))
+        try:
+            self.tracer.call(lambda: self._follow(pid, go))
+        except BaseException:
+            self.tracer.close()
+            if self._memory:
+                self._memory.close()
+            raise
+
+    @property
+    def memory(self) -> ProcessMemory:
+        """The VMM's memory, for use from its first ioctl of KVM on."""
+        if self._memory is None:
+            self._memory = ProcessMemory(self.process.pid)
+        return self._memory
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The slots of RAM that the VMM has made."""
+        return tuple(sorted(slot for slot in self._regions.values() if slot.size))
+
+    def _follow(self, pid: int, go: int) -> None:
+        self._tracees[pid] = Tracee(pid)
+        self._tracees[pid].seize(_OPTIONS)
+        self._tracees[pid].interrupt()
+        os.close(go)
+        until: float | None = None
+        while not self._all_held():
+            # The first thread to run a vCPU is waited for, however long that takes.
+            self.tracer.pump(block=not self.held)
+            if self._ended is not None:
+                raise InputError(f"the VMM has ended before it ran a vCPU: {_fate(self._ended)}")
+            if self.held and until is None:
+                until = monotonic() + _PATIENCE
+            if until is not None and monotonic() > until:
+                raise MachineError(f"only {len(self.held)} vCPUs came to run within 30 s")
+            if self.held and not self._came:
+                time.sleep(_REST)
+            self._came = False
+        self._let_others_go()
+
+    def _all_held(self) -> bool:
+        return bool(self.held) and set(self.process.descriptors().vcpus.values()) <= set(self.held)
+
+    def _let_others_go(self) -> None:
+        """End tracing of all threads that run no vCPU."""
+        vcpus = {tracee.tid for tracee in self.held.values()}
+        for tid in self._tracees.keys() - vcpus - self._stopped:
+            self._tracees[tid].interrupt()
+        while others := self._tracees.keys() - vcpus:
+            for tid in others & self._stopped:
+                self._tracees.pop(tid).detach()
+                self._stopped.discard(tid)
+            if self._tracees.keys() - vcpus:
+                self._ending = True
+                self.tracer.pump(block=False)
+                time.sleep(_REST)
+
+    def _handle(self, tid: int, status: int) -> None:
+        self._came = True
+        if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+            self._tracees.pop(tid, None)
+            if tid == self.process.pid:
+                self._ended = status
+            return
+        tracee = self._tracees.setdefault(tid, Tracee(tid))  # a new thread's first stop
+        signum, event = status >> 8 & 0xFF, status >> 16
+        if event == ptrace.EVENT_STOP and signum in _GROUP_STOPS:
+            tracee.listen()
+        elif self._ending and (event == ptrace.EVENT_STOP or signum == ptrace.SYSCALL_STOP):
+            self._stopped.add(tid)
+        elif signum == ptrace.SYSCALL_STOP:
+            if tid in self._inside and tid not in self._pending:
+                self._inside.discard(tid)  # the exit of a call that does not matter
+                tracee.resume(to_syscall=True)
+                return
+            stop = tracee.syscall_stop()
+            if stop.entry:
+                self._inside.add(tid)
+            else:
+                self._inside.discard(tid)
+            if self._at_system_call(tid, stop):
+                self._stopped.add(tid)
+                self.held[stop.arguments[0]] = tracee
+            else:
+                tracee.resume(to_syscall=True)
+        else:
+            tracee.resume(0 if event else signum, to_syscall=True)
+
+    def _at_system_call(self, tid: int, stop: SyscallStop) -> bool:
+        """Follow a system call; return True at the entry of KVM_RUN."""
+        if not stop.entry:
+            slot_number, slot = self._pending.pop(tid, (0, None))
+            if slot is not None and stop.result == 0:
+                self._regions[slot_number] = slot
+            return False
+        if stop.number != ptrace.IOCTL:
+            return False
+        if stop.arguments[1] in _REGIONS:
+            number, flags, ipa, size, hva = _REGION.unpack(
+                self.memory.read(stop.arguments[2], _REGION.size)
+            )
+            if not flags & _READONLY:
+                self._pending[tid] = number, Slot(ipa, size, hva)
+        return stop.arguments[1] == abi.RUN
+
+
+def _child(argv: Sequence[str]) -> tuple[int, int]:
+    """Fork a process that executes *argv* once the returned descriptor is closed."""
+    wait, go = os.pipe()
+    if (pid := os.fork()) == 0:
+        os.close(go)
+        os.read(wait, 1)
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                signal.signal(each, signal.SIG_DFL)
+        try:
+            os.execvp(argv[0], list(argv))
+        except OSError as error:
+            os.write(2, f"gdbstub: {argv[0]}: {error.strerror}\n".encode())
+            os._exit(127)
+    os.close(wait)
+    return pid, go
+
+
+def _fate(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"killed by signal {os.WTERMSIG(status)}"
+    return f"exit status {os.WEXITSTATUS(status)}"

@@ -1,0 +1,392 @@
+"""A guest of another VMM as a ``Machine``: its vCPU threads are traced, its RAM is shared.
+
+Everything that touches the VMM happens on the tracer's thread; the exits are told there.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Final
+
+from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS
+from gdbstub.aarch64.sve import QUADWORD, VLS
+from gdbstub.errors import StubError
+from gdbstub.foreign.attachment import Attachment
+from gdbstub.foreign.exclusive import Exclusive
+from gdbstub.foreign.facts import description, totals
+from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.patches import NoLog, Patches, PatchLog
+from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.ptrace import Gone
+from gdbstub.foreign.vcpu import ForeignVcpu, Kicker
+from gdbstub.foreign.vcpu_thread import Outcome
+from gdbstub.kvm import abi
+from gdbstub.kvm.one_reg import Counts, VirtualClock
+from gdbstub.kvm.port import ioctl
+from gdbstub.kvm.watchdog import Watchdog
+from gdbstub.machine import (
+    TIMED_OUT,
+    Capabilities,
+    DebugExit,
+    DebugRegisters,
+    Exit,
+    Listener,
+    RunFailure,
+    RunMode,
+    SystemEvent,
+    SystemEventKind,
+)
+from gdbstub.swbp import BRK
+
+_log = logging.getLogger("gdbstub.foreign")
+
+_SYSTEM_EVENTS: Final = {
+    abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
+    abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
+    abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
+}
+_PAUTH: Final = "APIAKeyLo_EL1"
+
+
+class ForeignMachine:
+    """A ``Machine``: the guest of *attachment*, all of whose vCPUs are parked."""
+
+    listener: Listener
+
+    def __init__(
+        self, attachment: Attachment, log: PatchLog | None = None, *, always_traced: bool = False
+    ) -> None:
+        """Take the guest over; ``use`` says where its RAM is. *log* records the BRKs in it.
+
+        No system call is traced while nothing is armed, so that a guest's power-off is seen as
+        the VMM's end, and a reset is the VMM's to make. With *always_traced* every exit of the
+        guest is looked at, and these two are told.
+
+        Raises:
+            MachineError: KVM cannot debug it.
+        """
+        self._attachment = attachment
+        self._tracer = attachment.tracer
+        self.port = attachment.port
+        self._clock = VirtualClock()
+        self._time_stands_still = True
+        self._debug = DebugRegisters()
+        self._exits: list[Exit] = []
+        self._running: set[int] = set()
+        self._deferred: list[int] = []  # vCPUs at a debug exit, during another's section
+        self._stopping = False
+        self._closed = False
+        self._watchdog = Watchdog()
+        self._counts = [Counts() for _ in attachment.threads]
+        self._vcpus = tuple(
+            ForeignVcpu(
+                self.port,
+                fd,
+                index,
+                thread,
+                attachment.pages[fd],
+                self._clock,
+                self._counts[index],
+                self._tracer,
+                attachment.process,
+            )
+            for index, (fd, thread) in enumerate(attachment.threads.items())
+        )
+        self._always_traced = always_traced
+        for vcpu in self._vcpus:
+            vcpu.always_traced = always_traced
+        self._by_tid = {vcpu.thread.tracee.tid: vcpu for vcpu in self._vcpus}
+        self._exclusive = Exclusive(self._vcpus, self._pump_until)
+        self.ram = attachment.ram
+        self._log = log or NoLog()
+        self._patches = Patches(self.ram, self._log)
+        self._tracer.call(self._read_facts)
+        attachment.handler = self._handle
+
+    def _read_facts(self) -> None:
+        port, vm, first = self.port, self._attachment.vm, self._vcpus[0]
+        self.breakpoint_slots = max(
+            0, ioctl(port, vm, abi.CHECK_EXTENSION, abi.CAP_GUEST_DEBUG_HW_BPS)
+        )
+        self.watchpoint_slots = max(
+            0, ioctl(port, vm, abi.CHECK_EXTENSION, abi.CAP_GUEST_DEBUG_HW_WPS)
+        )
+        listed = first.listed()
+        self.system_registers = [row for row in SYSTEM_REGISTERS.values() if row.id in listed]
+        self.pointer_authentication = any(row.name == _PAUTH for row in self.system_registers)
+        self.vector_length = 0
+        if VLS.id in listed:
+            self.vector_length = first.get(VLS).bit_length() * QUADWORD
+        if self._time_stands_still:
+            self._clock.stopped_at = first.get(CNTVCT_EL0)
+
+    @property
+    def vcpus(self) -> Sequence[ForeignVcpu]:
+        """The vCPUs, by index."""
+        return self._vcpus
+
+    @property
+    def process(self) -> VmmProcess:
+        """The VMM."""
+        return self._attachment.process
+
+    # The optional half: what a foreign guest cannot do, a reset, is not offered.
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All but a reset and tags."""
+        return Capabilities(time=self, about=self, counts=self)
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """The VMM, RAM and the host (``Described``)."""
+        return description(self.process, self.ram, self._attachment.evidence)
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """The numbers of debug exits and ioctls, by kind (``Counted``)."""
+        return totals(self.port, self._counts)
+
+    # Memory.
+
+    def use(self, slots: Sequence[Slot], evidence: str, read_only: str = "") -> None:
+        """Take *slots* for the guest's RAM, by the *evidence*; *read_only* is why, if it is."""
+        self._attachment.use(slots, evidence, read_only)
+        self.ram = self._attachment.ram
+        self._patches = Patches(self.ram, self._log)
+
+    def read_memory(self, ipa: int, length: int) -> bytes:
+        """Read RAM, short where it ends (``Machine.read_memory``)."""
+        return self.ram.read(ipa, length)
+
+    def write_memory(self, ipa: int, data: bytes) -> None:
+        """Write RAM, for instruction fetches too (``Machine.write_memory``)."""
+        self._tracer.call(lambda: self._write(ipa, data))
+
+    def _write(self, ipa: int, data: bytes) -> None:
+        if data == BRK and not self._patches:
+            # Before it is there: this process may be killed between the two.
+            for vcpu in self._vcpus:
+                if vcpu.thread.stopped and not vcpu.thread.ended:
+                    vcpu.expect_brk()
+        self._patches.write(ipa, data)
+
+    # Stop and go.
+
+    def arm(self, debug: DebugRegisters) -> None:
+        """Set the comparators; each vCPU gets them before it runs again."""
+        self._debug = debug
+
+    def resume(self, modes: Mapping[int, RunMode]) -> None:
+        """Run the vCPUs that are keys (``Machine.resume``)."""
+        self._tracer.call(lambda: self._resume(modes))
+
+    def _resume(self, modes: Mapping[int, RunMode]) -> None:
+        for index, go in modes.items():
+            self._vcpus[index].arm(go, self._debug)
+        self._let_time_go_on()
+        self._exits = []
+        self._stopping = False
+        self._running = set(modes)
+        for vcpu in self._vcpus:
+            vcpu.forget()
+        for index in modes:
+            self._set_going(self._vcpus[index])
+
+    def _set_going(self, vcpu: ForeignVcpu) -> None:
+        if (remaining := vcpu.remaining) is not None or vcpu.watched:
+            until = None if remaining is None else monotonic() + remaining
+            self._watchdog.watch(self._kicker(vcpu), until)
+            vcpu.watched = until is not None
+        vcpu.resume()
+
+    def _kicker(self, vcpu: ForeignVcpu) -> Kicker:
+        return Kicker(vcpu, self._tracer.call)
+
+    def _let_time_go_on(self) -> None:
+        stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
+        if stopped_at is None:
+            return
+        try:
+            # One write moves the counter of every vCPU.
+            self._vcpus[0].set(CNTVCT_EL0, stopped_at)
+        except StubError:
+            self._clock.stopped_at = stopped_at
+            raise
+
+    @property
+    def time_stands_still(self) -> bool:
+        """True if the virtual counter stands still while all are parked (``VirtualTime``)."""
+        return self._time_stands_still
+
+    @time_stands_still.setter
+    def time_stands_still(self, still: bool) -> None:
+        first = self._vcpus[0]
+        now = first.get(CNTVCT_EL0)
+        self._time_stands_still = still
+        self._clock.stopped_at = now if still else None
+        first.set(CNTVCT_EL0, now)
+
+    def interrupt(self) -> None:
+        """Park every vCPU soon (``Machine.interrupt``)."""
+        self._tracer.call(self._stop_world)
+
+    def _stop_world(self) -> None:
+        if self._running and not self._stopping:
+            self._stopping = True
+            for index in self._running:
+                self._vcpus[index].thread.kick()
+            # Those that have stopped already, for another's section, run no more.
+            for vcpu in self._exclusive.end_all():
+                self._park(vcpu, None)
+            deferred, self._deferred = self._deferred, []
+            for index in deferred:
+                self._debug_exit(self._vcpus[index])
+
+    def start_exclusive(self, vcpu: int) -> bool:
+        """Keep all others out of the guest (``Machine.start_exclusive``)."""
+        others = [self._vcpus[index] for index in self._running if index != vcpu]
+        return self._exclusive.start(self._vcpus[vcpu], others, lambda: self._stopping)
+
+    def end_exclusive(self, vcpu: int) -> None:
+        """Let the others run again (``Machine.end_exclusive``)."""
+        self._tracer.call(lambda: self._end_exclusive(vcpu))
+
+    def _end_exclusive(self, vcpu: int) -> None:
+        for waiting in self._exclusive.end(self._vcpus[vcpu]):
+            if waiting.index not in self._deferred:
+                waiting.resume()
+
+    def _pump_until(self, condition: Callable[[], bool], *, block: bool = True) -> None:
+        """Handle stops of threads until *condition*; one look without *block*."""
+        while not condition():
+            self._tracer.pump(block=block)
+            if not block:
+                return
+
+    # Stops of threads.
+
+    def _handle(self, tid: int, status: int) -> None:
+        """Take a stop of a thread."""
+        if (vcpu := self._by_tid.get(tid)) is None:
+            return
+        outcome = vcpu.thread.handle(status)
+        if outcome is None:
+            return
+        self._exclusive.left_guest(vcpu)
+        if outcome is Outcome.ENDED:
+            self._thread_ended(vcpu)
+        elif outcome is Outcome.DEBUG:
+            if self._exclusive.held_by_another(vcpu):
+                self._deferred.append(vcpu.index)
+            else:
+                self._debug_exit(vcpu)
+        elif outcome is Outcome.SYSTEM_EVENT:
+            self._system_event(vcpu)
+        else:
+            self._kicked(vcpu)
+        self._run_deferred()
+
+    def _run_deferred(self) -> None:
+        """Take the debug exits that waited for the end of a section."""
+        while self._deferred and not self._exclusive.held_by_another(
+            vcpu := self._vcpus[self._deferred[0]]
+        ):
+            self._deferred.pop(0)
+            self._debug_exit(vcpu)
+
+    def _kicked(self, vcpu: ForeignVcpu) -> None:
+        """Go on after a kick, by the reason that there may have been for it."""
+        vcpu.forget()
+        if self._stopping:
+            vcpu.cut_short = True
+            self._park(vcpu, None)
+        elif self._exclusive.held_by_another(vcpu):
+            self._exclusive.waits(vcpu)
+        elif vcpu.remaining == 0:
+            self._ask(vcpu, DebugExit(vcpu.index, TIMED_OUT), cut_short=True)
+        else:
+            self._set_going(vcpu)
+
+    def _debug_exit(self, vcpu: ForeignVcpu) -> None:
+        self._ask(vcpu, vcpu.exit())
+
+    def _ask(self, vcpu: ForeignVcpu, exit: DebugExit, *, cut_short: bool = False) -> None:
+        """Ask the listener how *vcpu* goes on from *exit*."""
+        try:
+            go = self.listener.debug_exit(exit)
+            if go is not None:
+                vcpu.go_on(go, cut_short=cut_short)
+        except StubError as error:
+            _log.debug("vCPU %d", vcpu.index, exc_info=True)
+            self._park(vcpu, RunFailure(vcpu.index, str(error)))
+        except Exception as error:  # whatever it is, the siblings must be parked too
+            _log.exception("vCPU %d", vcpu.index)
+            self._park(vcpu, RunFailure(vcpu.index, f"internal error: {error!r}"))
+        else:
+            if go is None:
+                self._park(vcpu, exit)
+            elif self._stopping:
+                vcpu.cut_short = True
+                self._park(vcpu, None)
+            else:
+                self._set_going(vcpu)
+
+    def _system_event(self, vcpu: ForeignVcpu) -> None:
+        kind = _SYSTEM_EVENTS.get(vcpu.system_event)
+        if kind is None or (kind is SystemEventKind.RESET and not self._always_traced):
+            vcpu.resume()  # the VMM makes it
+        else:
+            self._park(vcpu, SystemEvent(vcpu.index, kind))
+
+    def _thread_ended(self, vcpu: ForeignVcpu) -> None:
+        self._clock.stopped_at = None
+        if vcpu.index in self._running:
+            self._park(vcpu, SystemEvent(vcpu.index, SystemEventKind.SHUTDOWN))
+
+    def _park(self, vcpu: ForeignVcpu, exit: Exit | None) -> None:
+        """Note that a vCPU has parked; the last one calls the listener."""
+        if vcpu.watched:
+            self._watchdog.watch(self._kicker(vcpu), None)
+            vcpu.watched = False
+        if exit is not None:
+            self._exits.append(exit)
+        self._running.discard(vcpu.index)
+        self._exclusive.parks(vcpu)
+        if self._running:
+            self._stop_world()
+        elif not self._closed:
+            self._all_parked()
+
+    def _all_parked(self) -> None:
+        # The guest's time stands still from here: it must not see how long we look at it.
+        if self._time_stands_still and not self._vcpus[0].thread.ended:
+            try:
+                self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
+            except StubError as error:  # the stop must be told, whatever becomes of the clock
+                _log.warning("the guest's time runs on while it is halted: %s", error)
+        self.listener.parked(self._exits)
+
+    # The end.
+
+    def close(self) -> None:
+        """Leave nothing of ours behind, and the guest running; safe more than once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._watchdog.close()
+        try:
+            self._tracer.call(self._let_go)
+        finally:
+            self._attachment.close()
+
+    def _let_go(self) -> None:
+        self._attachment.stop_all()
+        with contextlib.suppress(Gone):  # the VMM may end at any time
+            self._patches.withdraw()
+            for vcpu in self._vcpus:
+                if not vcpu.thread.ended:
+                    vcpu.disarm()
+            if not self._vcpus[0].thread.ended:
+                self._let_time_go_on()

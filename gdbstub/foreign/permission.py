@@ -1,0 +1,99 @@
+"""Permission to trace a VMM: what stands in the way, and the remedy, before anything is touched.
+
+Source: ptrace(2), "Ptrace access mode checking"; linux/Documentation/admin-guide/LSM/Yama.rst.
+"""
+
+import os
+import platform
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gdbstub.errors import InputError
+from gdbstub.foreign import ptrace
+from gdbstub.foreign.process import VmmProcess
+
+_YAMA: Final = Path("/proc/sys/kernel/yama/ptrace_scope")
+_CAP_SYS_PTRACE: Final = 19
+_CAP_SYS_ADMIN: Final = 21
+_FILTER: Final = 2
+
+
+class Credentials(NamedTuple):
+    """Facts that decide if this process may trace another."""
+
+    uid: int
+    #: Effective capabilities, a bit each.
+    capabilities: int
+    #: Yama's ptrace_scope, 0 without Yama.
+    yama: int
+
+    def has(self, capability: int) -> bool:
+        """Return True if this process has a capability."""
+        return bool(self.capabilities >> capability & 1)
+
+
+def own() -> Credentials:
+    """Return the credentials of this process."""
+    status = VmmProcess(os.getpid()).status()
+    scope = int(_YAMA.read_text()) if _YAMA.exists() else 0
+    return Credentials(os.geteuid(), int(status["CapEff"], 16), scope)
+
+
+def obstacle(
+    name: str, status: dict[str, str], mine: Credentials, *, descendant: bool = False
+) -> str:
+    """Return what keeps this process from tracing one with *status*, and the remedy; or nothing."""
+    all_mine = all(int(uid) == mine.uid for uid in status["Uid"].split()[:3])
+    may = mine.has(_CAP_SYS_PTRACE)
+    if tracer := int(status["TracerPid"]):
+        return f"{name} is traced by process {tracer} already; end that first"
+    if status["State"].startswith(("T", "t")):
+        return f"{name} is stopped by a signal; continue it with: kill -CONT {status['Pid']}"
+    if status["State"].startswith(("Z", "X")):
+        return f"{name} has ended"
+    if not all_mine and not may:
+        return f"{name} is of user {status['Uid'].split()[0]}; use that user, or root"
+    if mine.yama >= 3:
+        return "Yama's ptrace_scope is 3: this host traces no process until it boots again"
+    if mine.yama == 2 and not may:
+        return "Yama's ptrace_scope is 2: tracing needs CAP_SYS_PTRACE; use root"
+    if mine.yama == 1 and not may and not descendant:
+        return (
+            "Yama's ptrace_scope is 1: only descendants may be traced; use root, or "
+            "gdbstub launch, or as root: sysctl kernel.yama.ptrace_scope=0"
+        )
+    if int(status.get("Seccomp", "0")) and not mine.has(_CAP_SYS_ADMIN):
+        return (
+            f"{name} has a seccomp filter, which may not let our ioctls pass; suspending it needs "
+            "CAP_SYS_ADMIN: use root, or start the VMM without the filter"
+        )
+    return ""
+
+
+def check_host() -> None:
+    """Check that this host may have guests that can be attached to.
+
+    Raises:
+        InputError: it has none.
+    """
+    if (machine := platform.machine().replace("_", "-")) != "aarch64":
+        raise InputError(f"this machine is {machine}, and has no arm64 guests of KVM")
+
+
+def check(process: VmmProcess, *, descendant: bool = False) -> int:
+    """Return the ptrace options that tracing *process* needs.
+
+    Raises:
+        InputError: it cannot be traced.
+    """
+    check_host()
+    status = process.status()
+    name = f"process {process.pid} ({process.name})"
+    if why := obstacle(name, status, own(), descendant=descendant):
+        raise InputError(why)
+    filtered = any(int(VmmProcess(tid).status().get("Seccomp", "0")) for tid in process.threads())
+    if not filtered:
+        return 0
+    if why := obstacle(name, {**status, "Seccomp": str(_FILTER)}, own(), descendant=descendant):
+        raise InputError(why)
+    return ptrace.O_SUSPEND_SECCOMP

@@ -1,0 +1,115 @@
+"""The ioctl port of another process: its threads make the calls.
+
+Structures are copied there and back by the size in the request's number.
+Source: linux/include/uapi/asm-generic/ioctl.h.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gdbstub.errors import MachineError
+from gdbstub.foreign import ptrace
+from gdbstub.foreign.injection import SCRATCH_SIZE, ProcessMemory
+from gdbstub.foreign.tracer import Tracer
+from gdbstub.foreign.vcpu_thread import VcpuThread
+from gdbstub.kvm import abi
+from gdbstub.kvm.abi import CData, ffi
+
+_WORD: Final = 8
+_ERRORS: Final = 4096
+_ONE_REG: Final = frozenset((abi.GET_ONE_REG, abi.SET_ONE_REG))
+
+
+class RemotePort:
+    """Implements ``IoctlPort`` for the descriptors of a VMM.
+
+    A vCPU's ioctls are made by its own thread, all others by the first that is stopped.
+    """
+
+    def __init__(
+        self, tracer: Tracer, memory: ProcessMemory, threads: Mapping[int, VcpuThread]
+    ) -> None:
+        """*threads* are by the descriptors of their vCPUs."""
+        self._tracer = tracer
+        self._memory = memory
+        self._threads = threads
+        self.calls: dict[int, int] = {}
+        self.errno = 0
+        #: Number of system calls made in the VMM.
+        self.injected = 0
+
+    def ioctl(self, fd: int, request: int, argument: CData, /) -> int:
+        """Call ioctl(2) in the VMM (``IoctlPort.ioctl``)."""
+        if self._tracer.is_current:
+            return self._ioctl(fd, request, argument)
+        return self._tracer.call(lambda: self._ioctl(fd, request, argument))
+
+    def syscall(self, number: int, *arguments: int) -> int:
+        """Make a system call in the VMM by any stopped thread; on the tracer's thread.
+
+        Returns a negated error number if it failed.
+
+        Raises:
+            MachineError: no thread is stopped.
+        """
+        return self._call(self._stopped(), number, *arguments)
+
+    def _call(self, thread: VcpuThread, number: int, *arguments: int) -> int:
+        self.injected += 1
+        return thread.call(number, *arguments)
+
+    def _stopped(self) -> VcpuThread:
+        for thread in self._threads.values():
+            if thread.stopped and not thread.ended:
+                return thread
+        raise MachineError("no vCPU of the VMM is stopped, or the VMM has ended")
+
+    def _ioctl(self, fd: int, request: int, argument: CData) -> int:
+        thread = self._threads.get(fd)
+        if thread is None or not thread.stopped or thread.ended:
+            thread = self._stopped()
+        size = request >> 16 & 0x3FFF
+        if not size:
+            number = int(ffi.cast("uintptr_t", argument))
+            return self._result(self._call(thread, ptrace.IOCTL, fd, request, number))
+        if request in _ONE_REG:
+            result = self._one_reg(thread, fd, request, argument)
+        else:
+            if request == abi.GET_REG_LIST:
+                size += _WORD * argument.n
+            if size > SCRATCH_SIZE:
+                raise MachineError(f"ioctl {request:#x}: {size} bytes are too many")
+            result = self._with_structure(thread, fd, request, argument, size)
+        return self._result(result)
+
+    def _one_reg(self, thread: VcpuThread, fd: int, request: int, argument: CData) -> int:
+        """Copy ``struct kvm_one_reg`` and the value that its ``addr`` points to."""
+        size = 1 << (argument.id >> 52 & 0xF)
+        value = ffi.buffer(ffi.cast("char *", argument.addr), size)
+        scratch = thread.scratch
+        place = scratch + 2 * _WORD
+        data = argument.id.to_bytes(_WORD, "little") + place.to_bytes(_WORD, "little")
+        if request == abi.SET_ONE_REG:
+            data += value[:]
+        self._memory.write(scratch, data)
+        result = self._call(thread, ptrace.IOCTL, fd, request, scratch)
+        if request == abi.GET_ONE_REG and not -_ERRORS < result < 0:
+            value[:] = self._memory.read(place, size)
+        return result
+
+    def _with_structure(
+        self, thread: VcpuThread, fd: int, request: int, argument: CData, size: int
+    ) -> int:
+        structure = ffi.buffer(ffi.cast("char *", argument), size)
+        scratch = thread.scratch
+        self._memory.write(scratch, structure[:])
+        result = self._call(thread, ptrace.IOCTL, fd, request, scratch)
+        # Whatever the direction says: some calls write what they only claim to read.
+        structure[:] = self._memory.read(scratch, size)
+        return result
+
+    def _result(self, result: int) -> int:
+        if -_ERRORS < result < 0:
+            self.errno = -result
+            return -1
+        return result

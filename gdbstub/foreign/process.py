@@ -1,0 +1,201 @@
+"""VMM processes as /proc shows them: descriptors of VMs and vCPUs, threads, mappings.
+
+Nothing is traced here. Source: proc(5), linux/virt/kvm/kvm_main.c (the names of descriptors).
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gdbstub.errors import InputError
+from gdbstub.foreign import sigframe
+from gdbstub.foreign.injection import Gadgets, ProcessMemory
+
+_VCPU: Final = re.compile(r"anon_inode:kvm-vcpu:(\d+)$")
+_VM: Final = "anon_inode:kvm-vm"
+_MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ \d+\s*(.*)")
+_START_TIME: Final = 19  # the field of /proc/PID/stat after the command's name, from 0
+
+
+class Mapping(NamedTuple):
+    """A line of /proc/PID/maps."""
+
+    start: int
+    end: int
+    #: Such as ``rw-p``.
+    flags: str
+    name: str
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.end - self.start
+
+
+class Descriptors(NamedTuple):
+    """The KVM descriptors of a process."""
+
+    vms: tuple[int, ...]
+    #: By vCPU id.
+    vcpus: dict[int, int]
+
+
+class VmmProcess:
+    """A process, by its number, as long as it is the same one."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.path = Path(f"/proc/{pid}")
+
+    @property
+    def name(self) -> str:
+        """The name of its program's file, or of its command."""
+        try:
+            return Path(os.readlink(self.path / "exe")).name.removesuffix(" (deleted)")
+        except OSError:
+            return self._text("comm").strip()
+
+    @property
+    def command_line(self) -> list[str]:
+        """Its arguments."""
+        return self._text("cmdline").rstrip("\0").split("\0")
+
+    @property
+    def start_time(self) -> int:
+        """The time of its start, in ticks since the host's; with the pid it names one process.
+
+        Raises:
+            InputError: there is no such process.
+        """
+        return int(self._text("stat").rpartition(")")[2].split()[_START_TIME])
+
+    def file(self, name: str) -> Path:
+        """Return a path of ours to what the process calls *name*, in its own root and directory."""
+        return self.path / "root" / name[1:] if name.startswith("/") else self.path / "cwd" / name
+
+    def status(self) -> dict[str, str]:
+        """Return the fields of /proc/PID/status.
+
+        Raises:
+            InputError: there is no such process.
+        """
+        lines = self._text("status").splitlines()
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            raise InputError(f"there is no process {self.pid}") from None
+        except OSError as error:
+            raise InputError(f"{self.path / name} cannot be read: {error.strerror}") from None
+
+    def descriptors(self) -> Descriptors:
+        """Return its KVM descriptors.
+
+        Raises:
+            InputError: there is no such process, or its descriptors may not be listed.
+        """
+        vms: list[int] = []
+        vcpus: dict[int, int] = {}
+        try:
+            names = sorted(map(int, os.listdir(self.path / "fd")))
+        except FileNotFoundError:
+            raise InputError(f"there is no process {self.pid}") from None
+        except PermissionError:
+            raise InputError(
+                f"the descriptors of process {self.pid} are not for this user: "
+                "use the user of the VMM, or root"
+            ) from None
+        for fd in names:
+            try:
+                link = os.readlink(self.path / "fd" / str(fd))
+            except OSError:
+                continue  # closed meanwhile
+            if link == _VM:
+                vms.append(fd)
+            elif match := _VCPU.match(link):
+                vcpus.setdefault(int(match[1]), fd)
+        return Descriptors(tuple(vms), dict(sorted(vcpus.items())))
+
+    def threads(self) -> list[int]:
+        """Return the ids of its threads; none when it has ended."""
+        try:
+            return sorted(map(int, os.listdir(self.path / "task")))
+        except OSError:
+            return []
+
+    def system_call(self, tid: int) -> tuple[int, ...] | None:
+        """Return the number and arguments of a thread's system call; None if it runs or has ended.
+
+        A thread in the guest runs.
+        """
+        try:
+            words = (self.path / "task" / str(tid) / "syscall").read_text().split()
+        except OSError:
+            return None
+        if not words or words[0] in ("running", "-1"):
+            return None
+        return int(words[0]), *(int(word, 16) for word in words[1:7])
+
+    def executed(self, tid: int) -> float:
+        """Return the seconds of processor time that a thread has had.
+
+        Source: linux/Documentation/scheduler/sched-stats.rst.
+        """
+        try:
+            with open(f"/proc/{self.pid}/task/{tid}/schedstat") as file:
+                return int(file.readline().split()[0]) * 1e-9
+        except OSError:
+            return 0.0  # it has ended, which is found out elsewhere
+
+    def mappings(self) -> list[Mapping]:
+        """Return its mappings, by address."""
+        found = (_MAPPING.match(line) for line in self._text("maps").splitlines())
+        return [
+            Mapping(int(match[1], 16), int(match[2], 16), match[3], match[5])
+            for match in found
+            if match
+        ]
+
+    def gadgets(self, memory: ProcessMemory) -> Gadgets:
+        """Find the instructions in its text that our system calls are made with.
+
+        Raises:
+            InputError: its text has none.
+        """
+        texts = [each for each in self.mappings() if "x" in each.flags]
+        sigreturn = _find(memory, [t for t in texts if t.name == "[vdso]"], sigframe.SIGRETURN)
+        # The vDSO's own system calls authenticate x30 before they return.
+        others = [t for t in texts if t.name.startswith("/")]
+        syscall = _find(memory, others, sigframe.SYSCALL_RETURN)
+        if syscall is None or sigreturn is None:
+            what = "no vDSO" if sigreturn is None else "no instructions 'svc #0; ret'"
+            raise InputError(
+                f"process {self.pid} ({self.name}) has {what}, with which system calls are made "
+                "in it; this VMM cannot be attached to"
+            )
+        return Gadgets(syscall, sigreturn)
+
+
+def _find(memory: ProcessMemory, texts: list[Mapping], code: bytes) -> int | None:
+    for text in texts:
+        data, at = memory.read(text.start, text.size), -1
+        while (at := data.find(code, at + 1)) >= 0:
+            if at % 4 == 0:
+                return text.start + at
+    return None
+
+
+def processes_with_vms() -> Iterator[tuple[VmmProcess, Descriptors]]:
+    """List the processes that have a VM, as far as this user may see their descriptors."""
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        process = VmmProcess(pid)
+        try:
+            found = process.descriptors()
+        except InputError:
+            continue
+        if found.vms and pid != os.getpid():
+            yield process, found

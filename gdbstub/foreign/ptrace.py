@@ -1,0 +1,233 @@
+"""ptrace(2) and a few other Linux calls on threads of another process, on arm64.
+
+All calls on a thread must come from the one thread that has seized it. Nothing is known of KVM.
+Source: ptrace(2), linux/include/uapi/linux/ptrace.h, linux/arch/arm64/kernel/ptrace.c.
+"""
+
+import errno
+import os
+import signal
+from typing import Final, NamedTuple, Protocol, cast
+
+from gdbstub.errors import MachineError
+from gdbstub.foreign import cdef
+from gdbstub.kvm.abi import CData
+
+ffi: Final[CData] = cdef.ffi
+
+
+class _Libc(Protocol):
+    def syscall(self, number: int, a: int, b: int, c: int, d: int, e: int, f: int, /) -> int:
+        """Call a system call by its number; -1 means failure, with ``ffi.errno``."""
+        ...
+
+
+_libc: Final = cast("_Libc", ffi.dlopen(None))
+
+# System calls of arm64 by number (linux/include/uapi/asm-generic/unistd.h).
+IOCTL: Final = 29
+MPROTECT: Final = 226
+_PTRACE: Final = 117
+_WAIT4: Final = 260
+_PIDFD_GETFD: Final = 438
+_PRCTL: Final = 167
+_PR_SET_PDEATHSIG: Final = 1
+
+# Requests of ptrace.
+_CONT: Final = 7
+_DETACH: Final = 17
+_SYSCALL: Final = 24
+_GETREGSET: Final = 0x4204
+_SETREGSET: Final = 0x4205
+_SETOPTIONS: Final = 0x4200
+_SEIZE: Final = 0x4206
+_INTERRUPT: Final = 0x4207
+_LISTEN: Final = 0x4208
+_GETSIGMASK: Final = 0x420A
+_SETSIGMASK: Final = 0x420B
+_GET_SYSCALL_INFO: Final = 0x420E
+
+_NT_PRSTATUS: Final = 1
+_NT_PRFPREG: Final = 2
+
+O_TRACESYSGOOD: Final = 1
+O_TRACECLONE: Final = 1 << 3
+O_SUSPEND_SECCOMP: Final = 1 << 21
+
+#: ``status >> 16`` of a stop by PTRACE_INTERRUPT, or of a group-stop.
+EVENT_STOP: Final = 128
+#: The signal of a system call's stop, with O_TRACESYSGOOD.
+SYSCALL_STOP: Final = 5 | 0x80
+SYSCALL_ENTRY: Final = 1
+SYSCALL_EXIT: Final = 2
+
+#: waitpid(2): children of any kind, of the calling thread alone.
+_WAIT_OPTIONS: Final = 0x40000000 | 0x20000000
+_WNOHANG: Final = 1
+
+#: A mask of all signals: arm64 has 64.
+ALL_SIGNALS: Final = (1 << 64) - 1
+
+
+class Gone(MachineError):
+    """Thread or process that has ended."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, errno.ESRCH)
+
+
+class SyscallStop(NamedTuple):
+    """A stop at the entry to a system call, or at its exit."""
+
+    entry: bool
+    #: Number and first arguments, at the entry.
+    number: int = 0
+    arguments: tuple[int, ...] = ()
+    #: Return value, at the exit.
+    result: int = 0
+
+
+def call(number: int, *arguments: int) -> int:
+    """Call a system call of this process.
+
+    Raises:
+        OSError: it failed.
+    """
+    a, b, c, d, e, f = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+    result = _libc.syscall(number, a, b, c, d, e, f)
+    if result == -1:
+        code = ffi.errno
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def pidfd_getfd(pid: int, fd: int) -> int:
+    """Duplicate descriptor *fd* of process *pid* into this one.
+
+    Raises:
+        OSError: this process may not, or there is no such descriptor.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        return call(_PIDFD_GETFD, pidfd, fd)
+    finally:
+        os.close(pidfd)
+
+
+def end_with_parent(parent: int) -> None:
+    """Get SIGTERM when the process *parent* ends, of which this one is a child."""
+    call(_PRCTL, _PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it went before the call
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def wait(tid: int = -1, *, block: bool = True) -> tuple[int, int] | None:
+    """Wait for a stop or the end of a thread that the calling thread traces; its id and status.
+
+    None: a signal has interrupted the wait, or there is nothing without *block*.
+
+    Raises:
+        Gone: the calling thread traces no such thread.
+    """
+    status = ffi.new("int *")
+    address = int(ffi.cast("uintptr_t", status))
+    options = _WAIT_OPTIONS | (0 if block else _WNOHANG)
+    try:
+        found = call(_WAIT4, tid, address, options, 0)
+    except OSError as error:
+        if error.errno == errno.EINTR:
+            return None
+        raise Gone("no thread is traced") from None
+    return (found, status[0]) if found else None
+
+
+class Tracee:
+    """One thread that the calling thread traces. Stopped, but for ``interrupt``."""
+
+    def __init__(self, tid: int) -> None:
+        self.tid = tid
+        self._regs: CData = ffi.new("struct user_pt_regs *")
+        self._regs_iovec: CData = _iovec(self._regs, ffi.sizeof("struct user_pt_regs"))
+        self._info: CData = ffi.new("struct ptrace_syscall_info *")
+        self._info_address = int(ffi.cast("uintptr_t", self._info))
+        self._mask: CData = ffi.new("uint64_t *")
+        self._mask_address = int(ffi.cast("uintptr_t", self._mask))
+
+    def _ptrace(self, request: int, address: int = 0, data: int = 0) -> int:
+        try:
+            return call(_PTRACE, request, self.tid, address, data)
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                raise Gone(f"thread {self.tid} has ended, or runs") from None
+            what = f"ptrace request {request:#x} of thread {self.tid}: {error.strerror}"
+            raise MachineError(what, error.errno or errno.EIO) from None
+
+    def seize(self, options: int) -> None:
+        """Begin to trace; the thread goes on."""
+        self._ptrace(_SEIZE, 0, options)
+
+    def set_options(self, options: int) -> None:
+        """Change the options that it was seized with."""
+        self._ptrace(_SETOPTIONS, 0, options)
+
+    def interrupt(self) -> None:
+        """Make the thread stop with ``EVENT_STOP``, at once or when it is resumed next."""
+        self._ptrace(_INTERRUPT)
+
+    def resume(self, signum: int = 0, *, to_syscall: bool = False) -> None:
+        """Resume, with *signum* delivered; stop at the next system call's entry or exit or not."""
+        self._ptrace(_SYSCALL if to_syscall else _CONT, 0, signum)
+
+    def listen(self) -> None:
+        """Let a thread in a group-stop stay in it."""
+        self._ptrace(_LISTEN)
+
+    def detach(self, signum: int = 0) -> None:
+        """End tracing; the thread goes on, with *signum* delivered."""
+        self._ptrace(_DETACH, 0, signum)
+
+    def registers(self) -> CData:
+        """Read ``struct user_pt_regs`` into a buffer that the next call overwrites."""
+        self._ptrace(_GETREGSET, _NT_PRSTATUS, self._regs_iovec[1])
+        return self._regs
+
+    def set_registers(self, regs: CData) -> None:
+        """Write ``struct user_pt_regs``."""
+        if regs != self._regs:
+            self._regs[0] = regs[0]
+        self._ptrace(_SETREGSET, _NT_PRSTATUS, self._regs_iovec[1])
+
+    def vectors(self) -> CData:
+        """Read ``struct user_fpsimd_state``."""
+        state = ffi.new("struct user_fpsimd_state *")
+        iovec = _iovec(state, ffi.sizeof("struct user_fpsimd_state"))
+        self._ptrace(_GETREGSET, _NT_PRFPREG, iovec[1])
+        return state
+
+    def signal_mask(self) -> int:
+        """Read the mask of blocked signals."""
+        self._ptrace(_GETSIGMASK, 8, self._mask_address)
+        mask: int = self._mask[0]
+        return mask
+
+    def set_signal_mask(self, mask: int) -> None:
+        """Write the mask of blocked signals."""
+        self._mask[0] = mask
+        self._ptrace(_SETSIGMASK, 8, self._mask_address)
+
+    def syscall_stop(self) -> SyscallStop:
+        """Read what a stop at a system call is about."""
+        info = self._info
+        self._ptrace(
+            _GET_SYSCALL_INFO, ffi.sizeof("struct ptrace_syscall_info"), self._info_address
+        )
+        if info.op == SYSCALL_ENTRY:
+            args = info.entry.args
+            return SyscallStop(True, info.entry.nr, (args[0], args[1], args[2]))
+        return SyscallStop(False, result=info.exit.rval)
+
+
+def _iovec(buffer: CData, length: int) -> tuple[CData, int]:
+    """Return a ``struct iovec`` over *buffer* and its address."""
+    iovec = ffi.new("struct iovec *", [int(ffi.cast("uintptr_t", buffer)), length])
+    return iovec, int(ffi.cast("uintptr_t", iovec))

@@ -1,0 +1,161 @@
+"""The place of a guest's RAM in its VMM: as the user says, as QEMU says, or found and validated.
+
+No ioctl lists the slots of a VM. What is found must prove itself by the guest's registers: its
+translation tables lead to each vCPU's instruction, or a Linux Image lies at its beginning.
+Source: linux/Documentation/arch/arm64/booting.rst (the Image's magic number).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from gdbstub.aarch64.mmu import PA_BITS, Regime, translate
+from gdbstub.aarch64.registers import (
+    ID_AA64MMFR0_EL1,
+    PC,
+    SCTLR_EL1,
+    TCR_EL1,
+    TTBR0_EL1,
+    TTBR1_EL1,
+)
+from gdbstub.aarch64.sysreg import ID_AA64MMFR0, SCTLR, TCR
+from gdbstub.errors import InputError, MemoryFault, StubError
+from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.process import Mapping, VmmProcess
+from gdbstub.machine import Power, Vcpu
+
+_FORM: Final = re.compile(r"(?P<ipa>\w+)=(?P<size>\w+)@(?P<hva>\w+)")
+_UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+#: Where RAM begins: QEMU's virt board and cloud-hypervisor, and the others.
+_BASES: Final = (0x4000_0000, 0x8000_0000)
+_HIGH_BASE_VMMS: Final = ("firecracker", "crosvm", "lkvm", "kvmtool")
+#: The least RAM that is looked for.
+_LEAST: Final = 1 << 20
+_CANDIDATES: Final = 8
+
+_MAGIC: Final = b"ARM\x64"
+_MAGIC_OFFSET: Final = 56
+#: Places of an Image from the beginning of RAM.
+_TEXT_OFFSETS: Final = (0, 0x8_0000, 0x20_0000)
+
+Read = Callable[[int, int], bytes]
+
+
+class Found(NamedTuple):
+    """Slots, and the evidence for them; without ``valid`` they may be wrong."""
+
+    slots: tuple[Slot, ...]
+    evidence: str
+    valid: bool
+
+
+def parse_ram(text: str) -> Slot:
+    """Parse an argument of ``--ram``: ``IPA=SIZE@HVA``, such as ``0x40000000=512M@0x7f0000000000``.
+
+    Raises:
+        InputError: it is not of that form.
+    """
+    match = _FORM.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        slot = Slot(int(match["ipa"], 0), _size(match["size"]), int(match["hva"], 0))
+    except ValueError:
+        raise InputError(
+            f"--ram {text!r}: expected IPA=SIZE@HVA, such as 0x40000000=512M@0x7f2e80000000"
+        ) from None
+    if not slot.size or any(number % 4096 for number in slot):
+        raise InputError(f"--ram {text}: expected multiples of 4K, and a size above 0")
+    return slot
+
+
+def _size(text: str) -> int:
+    unit = text[-1:].upper() if text[-1:].upper() in _UNITS and text[:2] != "0x" else ""
+    return int(text[: len(text) - len(unit)], 0) << _UNITS[unit]
+
+
+def candidates(process: VmmProcess) -> Iterator[Slot]:
+    """List places that may be the guest's RAM, the most likely first."""
+    bases: Sequence[int] = _BASES
+    if process.name.startswith(_HIGH_BASE_VMMS):
+        bases = _BASES[::-1]
+    areas = [each for each in process.mappings() if _may_be_ram(each)]
+    areas.sort(key=lambda each: -each.size)
+    for area in areas[:_CANDIDATES]:
+        for base in bases:
+            yield Slot(base, area.size, area.start)
+
+
+def _may_be_ram(area: Mapping) -> bool:
+    special = area.name.startswith("[") and not area.name.startswith("[anon")
+    return area.flags.startswith("rw") and area.size >= _LEAST and not special
+
+
+def validate(slots: Iterable[Slot], vcpus: Sequence[Vcpu], read: Read) -> str:
+    """Return the evidence that RAM at *slots* is the guest's, empty without any.
+
+    *read* reads the VMM's memory. All *vcpus* are parked.
+    """
+    known = tuple(slots)
+
+    def read_ram(ipa: int, length: int) -> bytes:
+        for slot in known:
+            if slot.ipa <= ipa < slot.end:
+                with suppress(OSError):
+                    data = read(slot.hva + ipa - slot.ipa, min(length, slot.end - ipa))
+                    if len(data) == length:
+                        return data
+        raise MemoryFault(f"no RAM at {ipa:#x}")
+
+    walked = 0
+    for vcpu in vcpus:
+        if vcpu.power is Power.OFF:
+            continue
+        sctlr = SCTLR(vcpu.get(SCTLR_EL1))
+        try:
+            place = translate(_regime(vcpu, sctlr), vcpu.get(PC), read_ram)
+            word = read_ram(place.ipa, 4)
+        except StubError:
+            return ""
+        if not any(word):
+            return ""
+        walked += bool(sctlr.M)
+    if walked:
+        return f"the tables of {walked} vCPU{'s' * (walked > 1)} lead to the code at PC"
+    for slot in known:
+        for offset in _TEXT_OFFSETS:
+            with suppress(MemoryFault):
+                if read_ram(slot.ipa + offset + _MAGIC_OFFSET, 4) == _MAGIC:
+                    return f"a Linux Image lies at {slot.ipa + offset:#x}"
+    return ""
+
+
+def _regime(vcpu: Vcpu, sctlr: SCTLR) -> Regime:
+    mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
+    bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
+    ttbrs = vcpu.get(TTBR0_EL1), vcpu.get(TTBR1_EL1)
+    return Regime(sctlr, TCR(vcpu.get(TCR_EL1)), *ttbrs, bits)
+
+
+def find(process: VmmProcess, told: Sequence[Slot], vcpus: Sequence[Vcpu], read: Read) -> Found:
+    """Find the RAM of a guest whose *vcpus* are parked.
+
+    *told* are the slots of ``--ram``, or what QEMU has said; they are taken as they are.
+    """
+    if told:
+        evidence = validate(told, vcpus, read) or "not confirmed by the guest's registers"
+        return Found(tuple(told), f"as given; {evidence}", True)
+    first = None
+    for slot in candidates(process):
+        if evidence := validate([slot], vcpus, read):
+            return Found((slot,), f"found at {slot.hva:#x}; {evidence}", True)
+        first = first or slot
+    if first is None:
+        return Found((), "no area of the VMM's memory may be RAM; give it with --ram", False)
+    why = (
+        f"taken to be at {first.hva:#x}, which the guest's registers do not confirm; "
+        "give it with --ram IPA=SIZE@HVA"
+    )
+    return Found((first,), why, False)

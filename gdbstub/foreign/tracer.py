@@ -1,0 +1,120 @@
+"""Tracer: the one thread of this process that traces, and the calls that others have it make.
+
+ptrace takes requests for a thread from the thread alone that has seized it.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+from gdbstub.foreign import ptrace
+from gdbstub.kvm import abi
+
+Result = TypeVar("Result")
+
+#: Interrupts the tracer's wait; SIGUSR1 is that of our own vCPUs.
+_WAKE: Final = signal.SIGUSR2
+#: The pause before a wake is repeated, that may have come just before the wait, in seconds.
+_REPEAT: Final = 0.001
+#: Priority of the tracer, where this user may raise it.
+_NICE: Final = -15
+#: The longest wait for a call while nothing runs, in seconds: then ends of threads are looked for.
+_IDLE: Final = 0.25
+
+
+class Tracer:
+    """A thread with a loop: it waits for stops of traced threads, and makes calls meanwhile."""
+
+    def __init__(
+        self, stopped: Callable[[int, int], None], anything_runs: Callable[[], bool]
+    ) -> None:
+        """*stopped* is called with each stop: a thread id and a status of waitpid.
+
+        *anything_runs* returns True while a stop may come.
+        """
+        abi.take_signal(_WAKE)
+        signal.siginterrupt(_WAKE, True)
+        self.stopped = stopped
+        self.anything_runs = anything_runs
+        self._calls: deque[Callable[[], None]] = deque()
+        self._called = threading.Semaphore(0)
+        self._waiting = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._life, name="tracer", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """True on the tracer's own thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Call *function* on the tracer's thread; return its result, or raise what it raised."""
+        if self.is_current:
+            return function()
+        done: Future[Result] = Future()
+
+        def make() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._calls.append(make)
+        self._called.release()
+        while self._waiting and not done.done():
+            self._wake()
+            try:
+                return done.result(_REPEAT)
+            except TimeoutError:
+                if done.done():
+                    break
+        return done.result()
+
+    def _wake(self) -> None:
+        if self._thread.ident is not None and self._thread.is_alive():
+            signal.pthread_kill(self._thread.ident, _WAKE)
+
+    def close(self) -> None:
+        """End the thread. Idempotent."""
+        if self._closing:
+            return
+        self.call(self._close)
+        self._thread.join()
+
+    def _close(self) -> None:
+        self._closing = True
+
+    def _life(self) -> None:
+        # vCPUs that run take all the time that they get: those that wait for us would wait long.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        while not self._closing:
+            self.pump()
+
+    def pump(self, *, block: bool = True) -> None:
+        """Make the calls that wait, and wait for one stop; for the tracer's own thread."""
+        while self._calls:
+            self._calls.popleft()()
+        if not self.anything_runs():
+            if block and not self._closing:
+                # A count from a call that was made above only makes this return early.
+                self._called.acquire(timeout=_IDLE)
+            if self._calls:
+                return
+            block = False
+        self._waiting = block
+        try:
+            # Whoever adds a call after this look sees that the wait is on, and wakes it.
+            found = None if block and self._calls else ptrace.wait(block=block)
+        except ptrace.Gone:
+            found = None
+        finally:
+            self._waiting = False
+        if found is not None:
+            self.stopped(*found)

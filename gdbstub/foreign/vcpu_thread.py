@@ -1,0 +1,261 @@
+"""One vCPU's thread of a VMM under ptrace: run, stopped outside KVM_RUN, and resumed unseen.
+
+The VMM never sees KVM_EXIT_DEBUG, nor that KVM_RUN was left for us: the call is made again. A
+thread is parked only at the exit of a KVM_RUN that has completed what the last exit left undone.
+It decides nothing about breakpoints. Source: ptrace(2); linux/virt/kvm/kvm_main.c (KVM_RUN).
+"""
+
+import errno
+import logging
+import mmap
+import os
+import signal
+from enum import Enum, auto
+from typing import Final
+
+from gdbstub.foreign import ptrace, sigframe
+from gdbstub.foreign.injection import Gadgets, Injection, ProcessMemory
+from gdbstub.foreign.ptrace import Tracee, ffi
+from gdbstub.kvm import abi
+from gdbstub.kvm.abi import CData
+
+_log = logging.getLogger("gdbstub.foreign")
+
+_U64: Final = (1 << 64) - 1
+_EINTR: Final = -errno.EINTR & _U64
+_GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
+
+
+class Outcome(Enum):
+    """A thread's state after one of its stops; without one it goes on."""
+
+    PARKED = auto()
+    #: Stopped at a debug exit, which the VMM does not see.
+    DEBUG = auto()
+    #: Stopped at a system event, which the VMM sees when the thread goes on.
+    SYSTEM_EVENT = auto()
+    ENDED = auto()
+
+
+class RunPage:
+    """``struct kvm_run`` of a vCPU of another process, mapped read-only into this one."""
+
+    def __init__(self, pid: int, fd: int) -> None:
+        """Map it.
+
+        Raises:
+            OSError: this process may not.
+        """
+        own = ptrace.pidfd_getfd(pid, fd)
+        try:
+            self._mapping = mmap.mmap(own, mmap.PAGESIZE, prot=mmap.PROT_READ)
+        finally:
+            os.close(own)
+        self._buffer: CData = abi.ffi.from_buffer(self._mapping)
+        self.run: CData = abi.ffi.cast("struct kvm_run *", self._buffer)
+
+    def close(self) -> None:
+        """Unmap it. Idempotent."""
+        if self.run:
+            self.run = abi.ffi.NULL
+            abi.ffi.release(self._buffer)
+            self._mapping.close()
+
+
+class VcpuThread:
+    """A seized thread; all methods are for the thread that traces it."""
+
+    def __init__(
+        self, tracee: Tracee, memory: ProcessMemory, gadgets: Gadgets, fd: int | None = None
+    ) -> None:
+        """Take a thread that runs. Its vCPU's *fd* is learnt at its next KVM_RUN if None."""
+        self.tracee = tracee
+        self.fd = fd
+        self.page: RunPage | None = None
+        #: True while it is stopped outside of KVM_RUN, and nothing goes on.
+        self.stopped = False
+        self.ended = False
+        #: True while every exit from the guest is looked at; else no system call is traced.
+        self.traced = False
+        #: True from ``kick`` until the next ``resume``.
+        self.kicked = False
+        #: True to stop wherever the VMM's code is, because KVM_RUN does not come in time.
+        self.anywhere = False
+        self._memory = memory
+        self._gadgets = gadgets
+        self._in_run = False
+        #: True while the VMM's code has not run since the last stop: the frame is still good.
+        self._untouched = False
+        self._again = False
+        self._injection: Injection | None = None
+        self._active = False
+        self._context: CData = ffi.new("struct user_pt_regs *")
+
+    # Going.
+
+    def kick(self) -> None:
+        """Have the thread stop at the exit of this KVM_RUN, or of the next."""
+        self.kicked = True
+        if not self.stopped and not self.ended:
+            self.tracee.interrupt()
+
+    def park_at_entry(self) -> None:
+        """Park a thread that is stopped at the entry of KVM_RUN, before it enters the guest."""
+        self.kicked = self._in_run = True
+        self.tracee.interrupt()
+        self._go()
+
+    def resume(self, *, traced: bool) -> None:
+        """Resume a stopped thread: in KVM_RUN, unless the VMM is to see its exit."""
+        context = self._context
+        if self._again:
+            context.pc -= 4
+            context.regs[0] = self.fd
+        if self._active and self._injection is not None:
+            self._injection.end(context)
+            self._active = False
+        else:
+            self.tracee.set_registers(context)
+        if not (traced and self._again):
+            self._untouched = False
+        self.stopped = self.kicked = False
+        self.traced = traced
+        self._go()
+
+    def _go(self, signum: int = 0) -> None:
+        self.tracee.resume(signum, to_syscall=self.traced or self.kicked)
+
+    def call(self, number: int, *arguments: int) -> int:
+        """Make a system call in the stopped thread (``Injection.call``)."""
+        return self._inject().call(number, *arguments)
+
+    @property
+    def scratch(self) -> int:
+        """The address of ``SCRATCH_SIZE`` bytes for the arguments of calls."""
+        return self._inject().scratch
+
+    def _inject(self) -> Injection:
+        if self._injection is None or not self._untouched:
+            self._injection = Injection(self.tracee, self._memory, self._gadgets, self._context)
+            self._untouched = self._active = True
+        elif not self._active:
+            self._injection.begin()
+            self._active = True
+        return self._injection
+
+    def detach(self) -> None:
+        """End tracing of a stopped thread; its KVM_RUN has been interrupted, for all it sees."""
+        if self._active and self._injection is not None:
+            self._injection.end(self._context)
+        else:
+            self.tracee.set_registers(self._context)
+        self.tracee.detach()
+        self.ended = True
+
+    # Stops.
+
+    def handle(self, status: int) -> Outcome | None:
+        """Take a stop of the thread, by its *status* of waitpid; None: it goes on already."""
+        if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+            self.ended = self.stopped = True
+            return Outcome.ENDED
+        signum = status >> 8 & 0xFF
+        if status >> 16 == ptrace.EVENT_STOP:
+            if signum in _GROUP_STOPS:
+                self.tracee.listen()
+                return None
+            return self._interrupted()
+        if signum == ptrace.SYSCALL_STOP:
+            return self._at_system_call()
+        self._deliver(signum if status >> 16 == 0 else 0)
+        return None
+
+    def _interrupted(self) -> Outcome | None:
+        regs = self.tracee.registers()
+        if self.fd is not None and regs.regs[0] == _EINTR and self._left_run(regs):
+            self._stop(regs, again=True)
+            if self.kicked:
+                return Outcome.PARKED
+            # An interrupt of ours that nobody waits for any more.
+            self.resume(traced=self.traced)
+            return None
+        if self.anywhere:
+            self._stop(regs, again=False)
+            return Outcome.PARKED
+        if not self._about_to_run(regs):
+            self._untouched = False
+        self._go()
+        return None
+
+    def _left_run(self, regs: CData) -> bool:
+        """Return True if the last instruction was the system call KVM_RUN."""
+        if regs.regs[8] != ptrace.IOCTL or regs.regs[1] != abi.RUN:
+            return False
+        return self._is_svc(regs.pc - 4)
+
+    def _is_svc(self, address: int) -> bool:
+        return self._memory.read(address, 4) == sigframe.SVC
+
+    @property
+    def is_in_run(self) -> bool:
+        """True if a thread that stopped for the first time was in KVM_RUN."""
+        return self._left_run(self.tracee.registers())
+
+    def _at_system_call(self) -> Outcome | None:
+        stop = self.tracee.syscall_stop()
+        if stop.entry:
+            if stop.number == ptrace.IOCTL and stop.arguments[1] == abi.RUN:
+                if self.fd is None:
+                    self.fd = stop.arguments[0]
+                self._in_run = stop.arguments[0] == self.fd
+                if self.kicked and self._in_run:
+                    # It completes what the last exit left undone, and enters no guest.
+                    self.tracee.interrupt()
+                self.tracee.resume(to_syscall=True)
+                return None
+        elif self._in_run:
+            self._in_run = False
+            return self._left_guest(stop.result)
+        self._go()
+        return None
+
+    def _left_guest(self, result: int) -> Outcome | None:
+        if result == -errno.EINTR and self.kicked:
+            # Any stop takes a pending interrupt with it, so no other one follows this.
+            self._stop(self.tracee.registers(), again=True)
+            return Outcome.PARKED
+        if result == 0 and self.page is not None:
+            reason = self.page.run.exit_reason
+            if reason == abi.EXIT_DEBUG:
+                self._stop(self.tracee.registers(), again=True)
+                return Outcome.DEBUG
+            if reason == abi.EXIT_SYSTEM_EVENT:
+                self._stop(self.tracee.registers(), again=False)
+                return Outcome.SYSTEM_EVENT
+        self._untouched = False
+        self._go()
+        return None
+
+    def _stop(self, regs: CData, *, again: bool) -> None:
+        """Note where the thread has stopped; the VMM's own view is an interrupted KVM_RUN."""
+        self.stopped, self._again = True, again
+        if again and regs.regs[0] != _EINTR:
+            regs.regs[0] = _EINTR
+            self.tracee.set_registers(regs)
+        self._context[0] = regs[0]
+
+    def _deliver(self, signum: int) -> None:
+        """Deliver a signal to the VMM, which must find KVM_RUN interrupted, not about to begin."""
+        regs = self.tracee.registers()
+        if self._about_to_run(regs):
+            regs.pc += 4
+            regs.regs[0] = _EINTR
+            self.tracee.set_registers(regs)
+        self._untouched = False
+        self._go(signum)
+
+    def _about_to_run(self, regs: CData) -> bool:
+        """Return True if the next instruction is the KVM_RUN that the thread repeats for us."""
+        if regs.regs[8] != ptrace.IOCTL or regs.regs[1] != abi.RUN or regs.regs[0] != self.fd:
+            return False
+        return self._is_svc(regs.pc)

@@ -1,0 +1,184 @@
+"""Guests of other VMMs: what can be told without one."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from gdbstub.errors import InputError
+from gdbstub.foreign import permission, qmp, sigframe
+from gdbstub.foreign.memory import ForeignRam, Slot, pages
+from gdbstub.foreign.patches import NoLog, Patches
+from gdbstub.foreign.permission import Credentials
+from gdbstub.foreign.ptrace import ffi
+from gdbstub.foreign.slots import parse_ram
+from gdbstub.swbp import BRK
+
+MTREE = """\
+FlatView #0
+ AS "I/O", root: io
+ Root memory region: io
+  0000000000000000-000000000000ffff (prio 0, i/o): io
+
+FlatView #1
+ AS "memory", root: system
+ AS "cpu-memory-0", root: system
+ Root memory region: system
+  0000000000000000-0000000003ffffff (prio 0, romd): virt.flash0
+  0000000009000000-0000000009000fff (prio 0, i/o): pl011
+  0000000040000000-000000004fffffff (prio 0, ram): mach-virt.ram KVM
+  0000000100000000-000000013fffffff (prio 0, ram): dimm0 @0000000000000000 KVM
+
+FlatView #2
+ Root memory region: (none)
+  0000000060000000-000000006fffffff (prio 0, ram): other
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "slot"),
+    [
+        ("0x40000000=512M@0x7f2e80000000", Slot(0x4000_0000, 512 << 20, 0x7F2E_8000_0000)),
+        ("1073741824=0x1000@4096", Slot(1 << 30, 4096, 4096)),
+        ("0=1G@0x1000", Slot(0, 1 << 30, 0x1000)),
+    ],
+)
+def test_ram(text: str, slot: Slot) -> None:
+    assert parse_ram(text) == slot
+    assert parse_ram(str(slot)) == slot
+
+
+@pytest.mark.parametrize("text", ["", "1=2", "0x40000000@0x1000=1M", "0=0@0", "0=1K@0", "0=1X@0"])
+def test_bad_ram(text: str) -> None:
+    with pytest.raises(InputError, match=r"^--ram .*: expected "):
+        parse_ram(text)
+
+
+def test_qemus_ram() -> None:
+    assert qmp.ram_ranges(MTREE) == [(0x4000_0000, 0x1000_0000), (0x1_0000_0000, 0x4000_0000)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-qmp", "unix:/run/q,server=on,wait=off"],
+        ["-chardev", "socket,id=m,path=/run/q,server=on", "-mon", "chardev=m,mode=control"],
+        ["-chardev", "socket,id=m,path=/run/q,server=on", "-mon", "m,mode=control"],
+    ],
+)
+def test_qmp_sockets(arguments: list[str]) -> None:
+    assert qmp.sockets(["qemu-system-aarch64", *arguments, "-nographic"]) == ["/run/q"]
+
+
+def test_a_qmp_socket_that_nobody_answers(tmp_path: Path) -> None:
+    assert qmp.slots(tmp_path / "absent") == []
+
+
+STATUS = {
+    "Pid": "7",
+    "Uid": "1000\t1000\t1000\t1000",
+    "State": "S (sleeping)",
+    "TracerPid": "0",
+    "Seccomp": "0",
+}
+USER = Credentials(1000, 0, 0)
+ROOT = Credentials(0, -1, 0)
+
+
+def test_nothing_in_the_way() -> None:
+    assert not permission.obstacle("VMM", STATUS, USER)
+    assert not permission.obstacle("VMM", STATUS, ROOT._replace(yama=2))
+    assert not permission.obstacle("VMM", STATUS, USER._replace(yama=1), descendant=True)
+    assert not permission.obstacle("VMM", {**STATUS, "Seccomp": "2"}, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("change", "mine", "expected"),
+    [
+        ({"TracerPid": "9"}, ROOT, "VMM is traced by process 9 already; end that first"),
+        ({"State": "T (stopped)"}, ROOT, "VMM is stopped by a signal; .*kill -CONT 7"),
+        ({"State": "Z (zombie)"}, ROOT, "VMM has ended"),
+        ({"Uid": "0\t0\t0\t0"}, USER, "VMM is of user 0; use that user, or root"),
+        ({}, USER._replace(yama=1), "ptrace_scope is 1: .*gdbstub launch"),
+        ({}, USER._replace(yama=2), "ptrace_scope is 2: .*CAP_SYS_PTRACE"),
+        ({}, ROOT._replace(yama=3), "ptrace_scope is 3"),
+        ({"Seccomp": "2"}, USER, "VMM has a seccomp filter.*CAP_SYS_ADMIN"),
+    ],
+)
+def test_what_is_in_the_way(change: dict[str, str], mine: Credentials, expected: str) -> None:
+    import re
+
+    assert re.match(f".*{expected}", permission.obstacle("VMM", {**STATUS, **change}, mine))
+
+
+def test_a_frame_has_what_rt_sigreturn_restores() -> None:
+    regs = ffi.new("struct user_pt_regs *")
+    regs.regs = list(range(100, 131))
+    regs.sp, regs.pc, regs.pstate = 0x1000, 0x2000, 0x6000_0000
+    vectors = ffi.new("struct user_fpsimd_state *")
+    vectors.vregs = list(range(256)) * 2
+    vectors.fpsr, vectors.fpcr = 3, 4
+    frame = sigframe.encode(regs, vectors, 0x55)
+    # Offsets of struct rt_sigframe, as a compiler has them: mask, x0, sp, pc, the first record.
+    assert struct.unpack_from("<Q", frame, 168) == (0x55,)
+    assert struct.unpack_from("<31Q", frame, 312) == tuple(range(100, 131))
+    assert struct.unpack_from("<3Q", frame, 312 + 8 * 31) == (0x1000, 0x2000, 0x6000_0000)
+    assert struct.unpack_from("<4I", frame, 592) == (0x4650_8001, 528, 3, 4)
+    assert frame[608 : 608 + 512] == bytes(range(256)) * 2
+    assert not any(frame[592 + 528 :])
+
+
+class Bytes:
+    """A process's memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(range(64))
+
+    def read(self, address: int, length: int) -> bytes:
+        return bytes(self.data[address : address + length])
+
+    def write(self, address: int, data: bytes) -> int:
+        self.data[address : address + len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        pass
+
+
+class Log(NoLog):
+    def __init__(self) -> None:
+        self.left: dict[int, bytes] = {}
+
+    def patched(self, ipa: int, original: bytes) -> None:
+        self.left[ipa] = original
+
+    def restored(self, ipa: int) -> None:
+        del self.left[ipa]
+
+
+def test_brks_are_recorded_and_withdrawn() -> None:
+    memory, log = Bytes(), Log()
+    synchronised: list[tuple[int, int]] = []
+    ram = ForeignRam(
+        memory, [Slot(0x1000, 64, 0)], "", lambda hva, length: synchronised.append((hva, length))
+    )
+    patches = Patches(ram, log)
+    patches.write(0x1004, BRK)
+    patches.write(0x1008, BRK)
+    patches.write(0x100C, BRK)
+    assert log.left == {
+        0x1004: bytes(range(4, 8)),
+        0x1008: bytes(range(8, 12)),
+        0x100C: bytes(range(12, 16)),
+    }
+    patches.write(0x1004, bytes(range(4, 8)))
+    ram.write(0x100C, b"own!")  # the guest's own word
+    patches.withdraw()
+    assert (len(patches), log.left) == (0, {})
+    assert memory.read(0, 16) == bytes(range(12)) + b"own!"
+    assert (4, 4) in synchronised
+
+
+def test_pages() -> None:
+    assert pages(0x1234, 4) == (0x1000, 0x1000)
+    assert pages(0x1FFE, 4) == (0x1000, 0x2000)
