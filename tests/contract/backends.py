@@ -48,6 +48,8 @@ class Backend:
     usable: Callable[[], bool]
     marks: tuple[pytest.MarkDecorator, ...] = ()
     offers: frozenset[str] = frozenset(("reset", "time", "comparison", "about", "counts"))
+    #: Tests that take it longer than a test waits.
+    too_slow_for: frozenset[str] = frozenset()
 
     def load(self) -> Factory:
         """Import the factory."""
@@ -86,6 +88,8 @@ BACKENDS: Final = (
         lambda: True,
         (pytest.mark.own_kvm,),
         offers=frozenset(("time", "about", "counts")),
+        # Up to 80 exclusive sections among four vCPUs, of a fifth of a second each in the lab.
+        too_slow_for=frozenset(("test_no_vcpu_runs_through_while_another_steps_over",)),
     ),
     Backend(
         "cortex-a57",

@@ -30,7 +30,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = [
         pytest.param(backend, id=backend.name, marks=backend.marks)
         for backend in BACKENDS
-        if backend.usable() and needed <= backend.offers and not lacking & backend.offers
+        if backend.usable()
+        and needed <= backend.offers
+        and not lacking & backend.offers
+        and metafunc.function.__name__ not in backend.too_slow_for
     ]
     metafunc.parametrize("backend", chosen, indirect=True)
 
