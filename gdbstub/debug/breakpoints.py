@@ -63,9 +63,8 @@ class Breakpoints:
         self._removed: set[int] = set()  # addresses of those taken back since the last resume
         self._locations: dict[int, list[Location]] = {}  # those that are known, by address
         self._placement = EMPTY
-        self._compared: dict[
-            int, BreakpointRequest
-        ] = {}  # by canonical address, those that have one
+        # By canonical address: those that a comparator serves.
+        self._compared: dict[int, BreakpointRequest] = {}
         self._preference = Preference.AUTO
         self._changed = True  # the requests, since they were placed
         self._warned: set[int] = set()
@@ -176,11 +175,10 @@ class Breakpoints:
 
     def arm(self) -> None:
         """Make RAM and comparators hold what is asked for, nothing else; all vCPUs are parked."""
-        for gva in self._removed:
-            del self._requests[gva]
+        self._changed |= bool(self._removed)
+        while self._removed:
+            del self._requests[gva := self._removed.pop()]
             self._locations.pop(gva, None)
-            self._changed = True
-        self._removed.clear()
         if self._requests:
             self._refresh()
         if self._changed:
@@ -281,8 +279,6 @@ class Breakpoints:
         for request in self._requests.values():
             request.forget()
         self._changed = True
-
-    # Lookups.
 
     def served(self, gva: int) -> Served:
         """Say what serves the software breakpoint at *gva* since the last resume."""
