@@ -136,7 +136,12 @@ class ForeignMachine:
     @property
     def capabilities(self) -> Capabilities:
         """All but a reset and tags."""
-        return Capabilities(time=self, about=self, counts=self)
+        return Capabilities(time=self, about=self, counts=self, layout=self)
+
+    @property
+    def ram_ranges(self) -> Sequence[range]:
+        """The slots of RAM, adjacent ones as one (``RamLayout``)."""
+        return self.ram.ranges
 
     @property
     def about(self) -> Mapping[str, str]:

@@ -64,6 +64,17 @@ class ForeignRam:
         """Bytes of all slots."""
         return sum(slot.size for slot in self.slots)
 
+    @property
+    def ranges(self) -> Sequence[range]:
+        """Physical addresses of all slots, ascending; adjacent ranges are one."""
+        found: list[range] = []
+        for slot in self.slots:
+            if found and found[-1].stop == slot.ipa:
+                found[-1] = range(found[-1].start, slot.end)
+            else:
+                found.append(range(slot.ipa, slot.end))
+        return found
+
     def hva(self, ipa: int) -> tuple[int, int]:
         """Return the VMM's address of *ipa*, and how many bytes follow in its slot.
 

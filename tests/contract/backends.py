@@ -47,9 +47,15 @@ class Backend:
     factory: str
     usable: Callable[[], bool]
     marks: tuple[pytest.MarkDecorator, ...] = ()
-    offers: frozenset[str] = frozenset(("reset", "time", "comparison", "about", "counts"))
+    offers: frozenset[str] = frozenset(("reset", "time", "comparison", "about", "counts", "layout"))
+    #: Modules of tests that it is run with; empty: all.
+    modules: frozenset[str] = frozenset()
     #: Tests that take it longer than a test waits.
     too_slow_for: frozenset[str] = frozenset()
+
+    def runs(self, module: str, test: str) -> bool:
+        """True if *test* of *module* is run with it."""
+        return test not in self.too_slow_for and (not self.modules or module in self.modules)
 
     def load(self) -> Factory:
         """Import the factory."""
@@ -74,7 +80,18 @@ NATIVE_KVM: Final = platform.machine() == "aarch64" and os.access("/dev/kvm", os
 
 
 _KVM: Final = "tests.contract.kvm_machine:kvm_machine"
-_KVM_OFFERS: Final = frozenset(("reset", "time", "comparison", "passes", "about", "counts"))
+_KVM_OFFERS: Final = frozenset(
+    ("reset", "time", "comparison", "passes", "about", "counts", "layout")
+)
+# What a machine itself does. A step takes it ten times as long as ours: the debug core, which is
+# the same for all, is tested with those.
+_FOREIGN_MODULES: Final = frozenset(
+    f"test_{name}"
+    for name in (
+        *("capabilities", "running", "step_and_break", "stepping", "watchpoints", "exclusive"),
+        *("registers", "memory", "mmio", "time", "power"),
+    )
+)
 
 # Usable everywhere: where this machine has none, these tests run in the lab.
 KVM: Final = Backend("kvm", _KVM, lambda: True, (pytest.mark.own_kvm,), _KVM_OFFERS)
@@ -87,7 +104,8 @@ BACKENDS: Final = (
         "tests.contract.foreign_machine:foreign_machine",
         lambda: True,
         (pytest.mark.own_kvm,),
-        offers=frozenset(("time", "about", "counts")),
+        offers=frozenset(("time", "about", "counts", "layout")),
+        modules=_FOREIGN_MODULES,
         # Up to 80 exclusive sections among four vCPUs, of a fifth of a second each in the lab.
         too_slow_for=frozenset(("test_no_vcpu_runs_through_while_another_steps_over",)),
     ),

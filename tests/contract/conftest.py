@@ -33,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if backend.usable()
         and needed <= backend.offers
         and not lacking & backend.offers
-        and metafunc.function.__name__ not in backend.too_slow_for
+        and backend.runs(metafunc.module.__name__.rpartition(".")[2], metafunc.function.__name__)
     ]
     metafunc.parametrize("backend", chosen, indirect=True)
 
