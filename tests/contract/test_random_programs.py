@@ -20,7 +20,7 @@ from tests.soak.state import load, unseen
 
 def _seeds() -> Iterator[ParameterSet]:
     for backend in BACKENDS:
-        if backend.usable() and backend.name != "minimal":
+        if backend.usable() and backend.name not in ("minimal", "foreign"):
             few = FIXED if backend.name == "fake" else FIXED[:FEW]
             for seed in [*few, *FOUND]:
                 name = f"{backend.name}-{seed}"

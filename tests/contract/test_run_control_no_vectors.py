@@ -169,7 +169,8 @@ def test_plain_steps_cost_nothing_for_it(start_kvm: Start) -> None:
         costs.append({name: n - before[name] for name, n in counts(client.machine).items()})
     assert costs[0] == costs[1]
     assert costs[0]["KVM_RUN"] == costs[0]["KVM_SET_ONE_REG"] == 20
-    assert costs[0]["KVM_GET_ONE_REG"] <= 90
+    # Five are those of a stop reply, which are read in the same call as KVM_RUN.
+    assert costs[0]["KVM_GET_ONE_REG"] <= 125
     assert costs[0]["KVM_SET_GUEST_DEBUG"] == 0
 
 

@@ -109,6 +109,7 @@ def test_aarch32_code_gets_no_brk(start_kvm: Start) -> None:
     assert spaces.word(TEXT + 8) == NOP
     assert len(armed(spaces)) == 1
     spaces.machine.vcpus[0].set(CPSR, EL0T)
+    spaces.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
     spaces.debugger.breakpoints.arm()
     assert spaces.word(TEXT + 8) == BRK
     assert armed(spaces) == ()
