@@ -29,9 +29,8 @@ _TOP: Final = 1 << 64
 _STALE: Final = ("stale",)
 _NO_SPACE: Final = "asked for in no address space"
 _NOT_RUNNING: Final = "its process does not run"
-#: Size and alignment of a piece of text, and how many are remembered.
+#: Size and alignment of a piece of text.
 _PIECE: Final = 64 << 10
-_PIECES: Final = 64
 #: The end of the addresses that AArch32 code can be at.
 _AARCH32_END: Final = 1 << 32
 
@@ -125,10 +124,9 @@ class Locator:
         # The registers that all locations were found by, and a comparison of the descriptors.
         self._looked: tuple[object, ...] | None = None
         self._low = False  # True if one of the addresses may be that of A32 code
-        # By a piece's physical address: True if it sets MDSCR_EL1.
-        self._sets_mdscr: Cache[int, bool] = caches.add(
-            "text that sets MDSCR_EL1", Content.CODE, Cache(_PIECES)
-        )
+        # By a piece's physical address: True if it set MDSCR_EL1 when it was first looked at. To
+        # look each time would cost more than all else of a breakpoint.
+        self._sets_mdscr: dict[int, bool] = {}
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
         )
@@ -140,6 +138,7 @@ class Locator:
     def reset(self) -> None:
         """Forget all spaces and locations: the guest starts over."""
         self._regimes.clear()
+        self._sets_mdscr.clear()
         self.begin()
 
     def begin(self) -> None:
@@ -322,8 +321,7 @@ class Locator:
                 text = self._translations.read_physical(piece, _PIECE)
             except MemoryFault:
                 text = b""
-            known = sets_mdscr(text)
-            self._sets_mdscr.put(piece, known)
+            known = self._sets_mdscr[piece] = sets_mdscr(text)
         return known
 
     def _text(self, ipa: int) -> bytes:
