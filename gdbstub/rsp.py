@@ -109,6 +109,11 @@ class Connection:
         """True unless the next byte is one between frames, as the first is: bytes are kept."""
         return bool(self._buffer or self._noise)
 
+    @property
+    def kept(self) -> int:
+        """Number of bytes that have arrived and are not yet events."""
+        return len(self._buffer)
+
     def receive(self, data: bytes) -> Iterator[Event]:
         """Take bytes; return an iterator over the events that they complete. Neither raises.
 

@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import platform
+import sys
 from typing import Final
 
 from gdbstub.cli import seccomp
@@ -54,6 +55,7 @@ def confine(*, unlink: bool, in_lab: bool) -> None:
     *unlink* and *in_lab* are as in ``seccomp.instructions``. On a kernel without seccomp, and on
     another architecture than arm64, a line of the log says that there is no filter.
     """
+    sys.dont_write_bytecode = True  # a file that is written is renamed, which is refused
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         _log.warning("not confined: no_new_privs: %s", os.strerror(ctypes.get_errno()))

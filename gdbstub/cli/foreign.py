@@ -92,6 +92,7 @@ def _settings(
             script=script,
             timeout=timeout,
             hint=not (inner or script or isinstance(where, Stdio)),
+            inner=inner,
         ),
         program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
         ram=parse_rams(rams),

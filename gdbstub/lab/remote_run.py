@@ -25,7 +25,7 @@ from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
-from gdbstub.linux.core_file import HANDED_OUT, new_file
+from gdbstub.linux.core_file import HANDED_OUT, check_name, new_file
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
 SSH_SAYS: Final = re.compile(
@@ -155,17 +155,26 @@ class RemoteRun:
         """Copy a core file out of the lab to *name*; the command waits until its FIFO is gone."""
         import zstandard  # imported here, since few sessions write core files
 
-        argv, path = ["cat", fifo], Path.cwd() / name
         try:
-            with new_file(path) as write, self._lab.popen(argv, stdout=subprocess.PIPE) as reader:
+            path = Path.cwd() / check_name(name)
+            with new_file(path) as write, self._reader(fifo) as reader:
                 assert reader.stdout
                 with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
                     while data := stream.read(_PIECE):
                         write(data)
+                if reader.wait():  # a frame that was cut ends as a whole one does
+                    raise InputError(f"{path}: the connection to the lab ended before the file did")
         except (InputError, zstandard.ZstdError) as error:
             print(f"gdbstub: {error}", file=sys.stderr, flush=True)
         with suppress(LabError, subprocess.SubprocessError):
             self._lab.run(["rm", "-f", fifo])
+
+    def _reader(self, path: str) -> "subprocess.Popen[bytes]":
+        """Start a command that writes a file of the lab to a pipe, apart from this terminal."""
+        argv = ["cat", path]
+        return self._lab.popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, new_session=True
+        )
 
     def _open_forward(self, port: int) -> None:
         try:

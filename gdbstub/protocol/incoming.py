@@ -3,6 +3,7 @@
 It handles no event: ``session.py`` does.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Final
@@ -13,6 +14,19 @@ from gdbstub.protocol.packets import PacketCache
 #: Number of bytes after which a turn is over, and number of replies and acknowledgements.
 TURN_BYTES: Final = 2 * rsp.PACKET_SIZE
 _TURN_REPLIES: Final = 256
+#: Number of bytes that are kept of a client whose packets have not been answered.
+MOST_KEPT: Final = 16 * rsp.PACKET_SIZE
+
+_log = logging.getLogger(__name__)
+
+
+def keep(connection: rsp.Connection, data: bytes) -> bool:
+    """Keep *data* for another turn; return False if that is more than a client needs to send."""
+    connection.receive(data)
+    if connection.kept <= MOST_KEPT:
+        return True
+    _log.warning("disconnecting the client, which sends on without waiting for replies")
+    return False
 
 
 def turn_over(out: Sequence[bytes]) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 from gdbstub import rsp
 from gdbstub.capabilities import BreakpointConditions, breakpoint_conditions
 from gdbstub.errors import Cancelled, PacketError
-from gdbstub.protocol.incoming import incoming, turn_over
+from gdbstub.protocol.incoming import incoming, keep, turn_over
 from gdbstub.protocol.packets import (
     ClientState,
     PacketCache,
@@ -116,7 +116,8 @@ class Session:
     def _receive_events(self, data: bytes, out: list[bytes]) -> None:
         connection = self._connection
         if self._behind:
-            connection.receive(data)
+            if not keep(connection, data):
+                self._close()
             return
         events, arrived = incoming(connection, data)
         for event in events:

@@ -43,6 +43,8 @@ def equals(left: str, value: int) -> bytes:
 
 
 X5: Final = "260005"
+#: Bytecode of ``2 < X10``.
+MORE_THAN_TWO: Final = bytes.fromhex("220226000a1527")
 NEVER: Final = Clauses.compile([bytes.fromhex("220027")])
 
 
@@ -198,7 +200,7 @@ def test_an_interrupt_that_comes_meanwhile_leaves_no_trace_of_a_step(
     client, gva = place(machine, READS_AND_UNMASKS), START + 4 * line
     machine.write_memory(IRQ_EL1H, MASKS_IRQ.image)
     machine.vcpus[0].set(CPSR, PSTATE(machine.vcpus[0].get(CPSR), I=0))
-    stop_at(client, kind, gva, equals(X5, 150))
+    stop_at(client, kind, gva, MORE_THAN_TWO)  # X10 counts interrupts
     done = threading.Event()
 
     def pend() -> None:
@@ -216,11 +218,11 @@ def test_an_interrupt_that_comes_meanwhile_leaves_no_trace_of_a_step(
     finally:
         done.set()
         beside.join()
-    assert (stop.thread, client.pc(1), client.x(1, LAP_COUNT)) == (1, gva, 150)
-    assert client.x(1, 10) > 0, "no interrupt came"
+    assert (stop.thread, client.pc(1)) == (1, gva)
+    assert client.x(1, 10) > 2
     assert not client.x(1, 11) & _SS
     # An interrupt in place of the instruction: it is met again.
-    assert 150 - (line > 0) == false_hits(client, kind, gva)
+    assert client.x(1, LAP_COUNT) - (line > 0) == false_hits(client, kind, gva)
 
 
 @pytest.mark.needs("passes")  # emulation without KVM checks no alignment

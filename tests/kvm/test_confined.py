@@ -16,8 +16,8 @@ from tests.kvm.stub import Stub
 
 pytestmark = pytest.mark.usefixtures("lab")
 
-#: The newest stub in the lab.
-PID = "$(cat $(ls -t /run/lab/stub.*.pid | head -n 1))"
+#: The newest stub in the lab: a child of the prepared process.
+PID = "$(ps -o ppid,pid | grep \"^ *$(cat /run/lab/prepared.pid) \" | tail -n 1 | sed 's/.* //')"
 
 REACH = """
 import socket, sys

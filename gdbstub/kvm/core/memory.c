@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "guard.h"
 
@@ -30,7 +29,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
         return;
     }
     signal(number, SIG_DFL);
-    kill(getpid(), number);
+    raise(number);
 }
 
 int memory_survive(void)
