@@ -205,6 +205,9 @@ def test_a_client_that_steps_over_a_watchpoint_on_a_lock_sees_its_change_and_no_
 
 # Ranges.
 
+#: An interrupt of the host between load and store makes the store fail, as without a debugger.
+TRIES = 4
+
 
 @pytest.mark.parametrize("line", [0, 1])
 @pytest.mark.parametrize("end", [4, 5, 7])
@@ -213,15 +216,22 @@ def test_a_range_over_a_sequence_that_is_tried_once_succeeds(
 ) -> None:
     client = begin(ADDS_ONCE)
     vcpu = client.machine.vcpus[0]
-    vcpu.set(X[0], DATA)
-    vcpu.set(PC, at(line))
-    assert client.resume({1: Range(at(0), at(end))}) == Stopped(1)
+    for _ in range(TRIES):
+        vcpu.set(X[0], DATA)
+        vcpu.set(PC, at(line))
+        assert client.resume({1: Range(at(0), at(end))}) == Stopped(1)
+        if client.x(1, 2) == 0:
+            break
     assert (client.pc(1), client.x(1, 2), word(client)) == (at(end), 0, 1)
 
 
 def test_a_range_over_a_lock_takes_it(begin: Begin) -> None:
     client = begin(TAKES_ONCE)
-    assert client.resume({1: Range(at(0), at(6))}) == Stopped(1)
+    for _ in range(TRIES):
+        client.machine.vcpus[0].set(PC, at(0))
+        assert client.resume({1: Range(at(0), at(6))}) == Stopped(1)
+        if client.x(1, 2) == 0:
+            break
     assert (client.pc(1), client.x(1, 2), word(client)) == (at(6), 0, 1)
 
 
