@@ -26,7 +26,7 @@ def run(
     unlink: bool = False,
     in_lab: bool = False,
 ) -> int:
-    """What the filter returns for one call."""
+    """Return the filter's verdict on one call."""
     data = struct.pack("=IIQ6Q", number, arch, 0, *(*arguments, *(0,) * 6)[:6])
     code = seccomp.program(unlink=unlink, in_lab=in_lab)
     at, word = 0, 0

@@ -28,7 +28,7 @@ BOUND: Final = 20.0
 
 
 class Server:
-    """What the server does with a session, as far as the guest sees it."""
+    """A session of the server, as far as the guest sees it."""
 
     def __init__(self, target: Debugger) -> None:
         self.target = target

@@ -47,7 +47,7 @@ class Vmm:
             return memory.read(4096)
 
     def counts_on(self) -> bool:
-        """Whether the guest is alive."""
+        """Return True if the guest is alive."""
         before = self.count()
         time.sleep(0.05)  # the guest's, not a wait for it
         return self.count() > before
@@ -58,7 +58,7 @@ class Vmm:
             return machine.vcpus[0].get(X[0])
 
     def traces(self) -> tuple[object, ...]:
-        """What of the process a debugger might change."""
+        """The parts of the process that a debugger might change."""
         status = [VmmProcess(tid).status() for tid in self.process.threads()]
         masks = [(each["SigBlk"], each["TracerPid"], each["Name"]) for each in status]
         return masks, self.process.mappings(), self.process.descriptors()

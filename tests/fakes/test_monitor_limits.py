@@ -10,7 +10,7 @@ from tests.fakes.machine import fake_machine
 
 
 def monitor(line: str) -> bytes:
-    """What is shown, with the reply."""
+    """Return the output of a command, with the reply."""
     session = Session(monitored_debugger(fake_machine(b"\x00\x00\x00\x14"), NO_PROGRAM))
     session.receive(rsp.encode(b"QStartNoAckMode"))
     packets = rsp.Connection().receive(

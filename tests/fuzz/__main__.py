@@ -35,7 +35,7 @@ _NICE: Final = 19
 
 
 class Outcome(NamedTuple):
-    """What a campaign came to."""
+    """Outcome of a campaign."""
 
     target: str
     inputs: int = 0

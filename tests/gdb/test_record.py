@@ -1,4 +1,4 @@
-"""What GDB does with its own records of a guest: it executes backwards and writes core files."""
+"""GDB's own records of a guest: it executes backwards, and writes core files."""
 
 import subprocess
 from pathlib import Path

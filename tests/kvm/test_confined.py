@@ -1,4 +1,4 @@
-"""What a stub in the lab, and its host there, can reach: nothing but what they need."""
+"""Reach of a stub in the lab, and of its host there: nothing but what they need."""
 
 import os
 import re

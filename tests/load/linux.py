@@ -29,7 +29,7 @@ _ATTEMPTS: Final = 500
 
 
 class Result(NamedTuple):
-    """What was done, by kind, and what the guest has printed."""
+    """Numbers of what was done, by kind, and the text that the guest has printed."""
 
     done: Counter[str]
     digests: dict[str, str]

@@ -29,7 +29,7 @@ _BOUND: Final = 60.0  # seconds for one reply
 
 
 class Figures(NamedTuple):
-    """What a run has done, and what the process used after a tenth of it and at its end."""
+    """Work of a run, and the use of the process after a tenth of it and at its end."""
 
     what: str
     number: int

@@ -1,4 +1,4 @@
-"""What this process uses: descriptors, threads, objects of Python, and memory."""
+"""Use of this process: descriptors, threads, objects of Python, and memory."""
 
 import gc
 import os

@@ -28,7 +28,7 @@ def replies(data: bytes) -> list[rsp.Event]:
 
 
 def rest(session: Session) -> list[bytes]:
-    """What comes turn by turn, as a client takes the bytes before."""
+    """Return the output turn by turn, as a client takes the bytes before."""
     turns = []
     while session.busy:
         turns.append(session.advance())

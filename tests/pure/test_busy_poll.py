@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_the_loops_which_then_has_its_turn() -> None:
 
 
 class Transport(asyncio.WriteTransport):
-    """What it is given waits."""
+    """Transport that keeps what it is given."""
 
     def __init__(self) -> None:
         super().__init__()

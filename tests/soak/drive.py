@@ -45,6 +45,10 @@ class Finding(Exception):
     """Something that the debugger did wrong."""
 
 
+class TooOften(Finding):
+    """A stop that was told, or a line that was printed, more often than it should be."""
+
+
 def run_undebugged(machine: Machine) -> None:
     """Run to the end, where the guest switches itself off."""
     exits = StopRecorder(machine).run()
