@@ -265,11 +265,12 @@ class KvmMachine:
     def _uncached(self) -> bool:
         """Return True if a vCPU may access RAM past the caches.
 
-        A vCPU that runs cannot be asked, and so counts as one; a single vCPU can be asked while it
-        is out of the guest.
+        A vCPU that runs cannot be asked, and so counts as one, but by its own thread if there is no
+        other. Another thread's question would come between that one's calls.
         """
-        running = self._running > 0 and (len(self._vcpus) > 1 or self._vcpus[0].in_guest)
-        return running or any(vcpu.uncached for vcpu in self._vcpus)
+        if self._running and (len(self._vcpus) > 1 or not self._vcpus[0].is_this_thread):
+            return True
+        return any(vcpu.uncached for vcpu in self._vcpus)
 
     def read_memory(self, ipa: int, length: int) -> bytes:
         """Read RAM, short where it ends or is broken (``Machine.read_memory``)."""

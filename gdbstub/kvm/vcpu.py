@@ -118,6 +118,11 @@ class KvmVcpu(VcpuState):
         """True while PSCI has it off: it then sleeps in KVM_RUN (``ExclusiveVcpu``)."""
         return self.power is Power.OFF
 
+    @property
+    def is_this_thread(self) -> bool:
+        """True on its own thread."""
+        return threading.get_ident() == self._thread.ident
+
     # Running.
 
     def start(

@@ -3,6 +3,8 @@
 Emulation has no caches, so what is shown is that the calls are made.
 """
 
+import threading
+
 import pytest
 
 from gdbstub.aarch64.registers import SCTLR_EL1
@@ -154,6 +156,28 @@ def test_one_that_may_run_is_not_asked_and_taken_to_have_them_off(
     recorder.decide = look
     recorder.debug()
     assert seen == [([("clean", hva, 4), ("read", hva, 4)], asked)]
+
+
+def test_another_thread_asks_no_vcpu_that_runs(start_kvm: Start, calls: list[Call]) -> None:
+    """In a debug exit the vCPU's own thread may be about to write a register of it."""
+    recorder = start_kvm(BREAKS)
+    machine = recorder.machine
+    assert isinstance(machine, KvmMachine)
+    machine.arm(DebugRegisters(enabled=True))
+    seen: list[tuple[set[str], int]] = []
+
+    def look(_: DebugExit) -> None:
+        calls.clear()
+        before = machine.counts["ioctls"]["KVM_GET_ONE_REG"]
+        beside = threading.Thread(target=machine.read_memory, args=(BASE, 4))
+        beside.start()
+        beside.join()
+        asked = machine.counts["ioctls"]["KVM_GET_ONE_REG"] - before
+        seen.append(({name for name, *_ in calls}, asked))
+
+    recorder.decide = look
+    recorder.debug()
+    assert seen == [({"clean", "read"}, 0)]
 
 
 def test_a_resume_is_reason_to_ask_again(start_kvm: Start) -> None:

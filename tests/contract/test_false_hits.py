@@ -43,8 +43,8 @@ def equals(left: str, value: int) -> bytes:
 
 
 X5: Final = "260005"
-#: Bytecode of ``2 < X10``.
-MORE_THAN_TWO: Final = bytes.fromhex("220226000a1527")
+#: Bytecode of ``100 < X10``.
+MORE_THAN_100: Final = bytes.fromhex("226426000a1527")
 NEVER: Final = Clauses.compile([bytes.fromhex("220027")])
 
 
@@ -200,7 +200,7 @@ def test_an_interrupt_that_comes_meanwhile_leaves_no_trace_of_a_step(
     client, gva = place(machine, READS_AND_UNMASKS), START + 4 * line
     machine.write_memory(IRQ_EL1H, MASKS_IRQ.image)
     machine.vcpus[0].set(CPSR, PSTATE(machine.vcpus[0].get(CPSR), I=0))
-    stop_at(client, kind, gva, MORE_THAN_TWO)  # X10 counts interrupts
+    stop_at(client, kind, gva, MORE_THAN_100)  # X10 counts interrupts
     done = threading.Event()
 
     def pend() -> None:
@@ -219,7 +219,7 @@ def test_an_interrupt_that_comes_meanwhile_leaves_no_trace_of_a_step(
         done.set()
         beside.join()
     assert (stop.thread, client.pc(1)) == (1, gva)
-    assert client.x(1, 10) > 2
+    assert client.x(1, 10) > 100
     assert not client.x(1, 11) & _SS
     # An interrupt in place of the instruction: it is met again.
     assert client.x(1, LAP_COUNT) - (line > 0) == false_hits(client, kind, gva)
