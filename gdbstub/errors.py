@@ -90,10 +90,16 @@ class LabError(StubError):
     """Failure of the lab; ``str()`` is one line with the remedy. The exit status is 1."""
 
 
+def printable(text: str) -> str:
+    """Return *text*, which a guest or a file may have made, without what controls a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def excerpt(text: str) -> str:
     """Return the beginning of *text*, which a hostile file may have made, as part of one line."""
-    words = " ".join(text.split())[:80]
-    return "".join(character if character.isprintable() else "?" for character in words)
+    return printable(" ".join(text.split())[:80])
 
 
 def reply_for(error: StubError, *, textual: bool, strings: bool = False) -> bytes:

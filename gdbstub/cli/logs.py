@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
+from gdbstub.errors import printable
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
@@ -103,11 +105,19 @@ class RateLimit(logging.Filter):
         return True
 
 
+class OneLine(logging.Formatter):
+    """Formatter whose messages are of one line, and control no terminal; a traceback has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the message of *record*, after what stands before it."""
+        return printable(super().formatMessage(record))
+
+
 def set_up_logging(verbose: int) -> None:
     """Log to standard error: warnings; events too with one -v; packets and exits with two."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RateLimit())
-    form = "gdbstub: %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler])
+    handler.setFormatter(OneLine("gdbstub: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("gdbstub").setLevel(level)

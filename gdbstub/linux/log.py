@@ -7,7 +7,7 @@ Source: linux/kernel/printk/printk_ringbuffer.c, Documentation/admin-guide/kdump
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from gdbstub.errors import MemoryFault, NotFound
+from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux.memory import pointer
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
 
@@ -35,7 +35,7 @@ class Record(NamedTuple):
         seconds, rest = divmod(self.nanoseconds, 10**9)
         stamp = f"[{seconds:5}.{rest // 1000:06}] "
         for line in self.text.split("\n"):
-            yield f"{stamp}{line}"
+            yield stamp + "\t".join(map(printable, line.split("\t")))
 
 
 def records(info: VmcoreInfo, read: Read) -> Iterator[Record]:

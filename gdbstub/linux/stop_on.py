@@ -10,7 +10,7 @@ from typing import Final
 from gdbstub.aarch64.registers import X
 from gdbstub.capabilities import Relocation
 from gdbstub.debug.memory import VirtualMemory
-from gdbstub.errors import InputError, MemoryFault
+from gdbstub.errors import InputError, MemoryFault, printable
 from gdbstub.linux.kaslr import LinkedKernel
 from gdbstub.machine import Machine
 
@@ -100,4 +100,4 @@ class StopOn:
             data = self._memory.read(vcpu, gva, _LINE).split(b"\0")[0]
         except MemoryFault:
             return "?"
-        return " ".join(data.decode("utf-8", "replace").split())
+        return printable(" ".join(data.decode("utf-8", "replace").split()))

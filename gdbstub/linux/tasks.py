@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from gdbstub.errors import MemoryFault, NotFound
+from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux import btf
 from gdbstub.linux.memory import LinuxKernel, current, in_kernel, pointer
 from gdbstub.machine import Power
@@ -161,7 +161,7 @@ class Tasks:
             self._number(gva, "pid", read),
             self._number(parent, "pid", read),
             "I" if state & _IDLE == _IDLE else _STATES[(state & _REPORTED).bit_length()],
-            "".join(c if c.isprintable() else "?" for c in name.decode("utf-8", "replace")),
+            printable(name.decode("utf-8", "replace")),
             cpu,
             pointer(read, gva + self._at["mm"]) == 0,
         )

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from gdbstub.cli.logs import PERIOD, TIMES, RateLimit
+from gdbstub.cli.logs import PERIOD, TIMES, OneLine, RateLimit
 
 
 class Clock:
@@ -66,3 +66,8 @@ def test_a_long_message_is_cut(limit: RateLimit) -> None:
     said = record("%s", "x" * 100_000)
     assert limit.filter(said)
     assert len(said.getMessage()) < 10_000
+
+
+def test_a_message_is_one_line_and_controls_no_terminal() -> None:
+    shown = OneLine("gdbstub: %(message)s").format(record("of %s", "a guest\n\x1b[2J\x9b"))
+    assert shown == "gdbstub: of a guest??[2J?"

@@ -107,6 +107,12 @@ def test_records_in_order_with_their_times() -> None:
     assert [each.level for each in log.records(info(), guest.read)] == [6, 6, 6]
 
 
+def test_a_guest_controls_no_terminal() -> None:
+    guest = Guest()
+    guest.print("a\ttab, \x1b]0;title\x07 and \x9b31m")
+    assert guest.said() == ["[    0.000000] a\ttab, ?]0;title? and ?31m"]
+
+
 def test_a_ring_that_has_gone_round_has_the_latest() -> None:
     guest = Guest()
     for number in range(20):

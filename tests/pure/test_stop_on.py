@@ -1,0 +1,37 @@
+"""The text of a stop at a kernel's own end, which is the guest's."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from gdbstub.aarch64.registers import X
+from gdbstub.errors import MemoryFault
+from gdbstub.linux.stop_on import StopOn
+
+TEXT = 0x5000
+
+
+class Memory:
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    def read(self, _vcpu: int, gva: int, length: int) -> bytes:
+        if gva != TEXT:
+            raise MemoryFault(f"nothing at {gva:#x}")
+        return self.text[:length]
+
+
+def stop_on(text: bytes, first: int = TEXT) -> StopOn:
+    kernel: Any = SimpleNamespace(functions={"panic": 0x1000})
+    registers = {X[0]: first}
+    machine: Any = SimpleNamespace(vcpus=[SimpleNamespace(get=registers.__getitem__)])
+    memory: Any = Memory(text)
+    return StopOn(kernel, ["panic"], lambda: None, machine, memory)
+
+
+def test_it_is_one_line_that_controls_no_terminal() -> None:
+    points = stop_on(b"Attempted\n\x1b[2Jto kill\xc2\x9b init\0behind")
+    assert points.reason(0, 0x1000) == "the guest panics: Attempted ?[2Jto kill? init"
+
+
+def test_a_text_that_is_nowhere() -> None:
+    assert stop_on(b"", first=0).reason(0, 0x1000) == "the guest panics: ?"
