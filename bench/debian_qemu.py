@@ -1,15 +1,13 @@
 """Debian's arm64 QEMU and the tools to measure it, as a directory tree for chroot in the lab."""
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import LabError
-from gdbstub.lab import cache, debian
-from gdbstub.lab.image import NOT_UNPACKED, NOT_WANTED, lay_out
-from gdbstub.lab.progress import Steps
+from gdbstub.lab import cache, debian, vmm
+from gdbstub.lab.image import NOT_WANTED
 
 PACKAGES: Final = ("qemu-system-arm", "strace")
 PROGRAM: Final = "qemu-system-aarch64"
@@ -41,22 +39,7 @@ def prepare(suite: str = "") -> Tree:
 
 
 def _build(directory: Path, suite: str) -> None:
-    tree = directory / "tree"
-    with Steps("preparing QEMU for the lab", 4) as steps:
-        steps.step("reading the package lists")
-        place = cache.root() / (f"apt-{suite}" if suite else "apt")
-        with debian.Arm64(place, directory, suite) as packages:
-            packages.update()
-            closure = packages.closure(PACKAGES)
-            steps.step(f"downloading {len(closure)} Debian packages")
-            debs = packages.download([item for item in closure if item[0] not in NOT_UNPACKED])
-        steps.step("unpacking them")
-        lay_out(tree)
-        for deb in debs:
-            debian.unpack(deb, tree, _LEFT_OUT)
-        steps.step("packing the tree")
-        subprocess.run(["tar", "-C", tree, "-cf", directory / "tree.tar", "."], check=True)
-    versions = dict(closure)
-    if not (match := re.search(r"(?:\d+:)?([\d.]+)", versions[PACKAGES[0]])):
-        raise LabError(f"QEMU's version is {versions[PACKAGES[0]]}; expected digits and dots")
+    version = vmm.build_tree(directory, PACKAGES, _LEFT_OUT, suite)[PACKAGES[0]]
+    if not (match := re.search(r"(?:\d+:)?([\d.]+)", version)):
+        raise LabError(f"QEMU's version is {version}; expected digits and dots")
     (directory / "version").write_text(match[1])

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from gdbstub.cli.run_in_lab import forward_to, serve_request
+from gdbstub.cli.run_in_lab import checked_forward, serve_request
 from gdbstub.cli.serve import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.lab import vmm
@@ -29,13 +29,14 @@ def launch_in_lab(
     """
     if argv[0] != vmm.PROGRAM:
         raise InputError(f"--host lab has one VMM: {vmm.PROGRAM}, Debian's; not {argv[0]!r}")
+    forward = checked_forward(serve.endpoint)
     archive = vmm.prepare()
     options: list[str | Path] = ["--inner", "--host=kvm", *["-v"] * verbose]
     if serve.free_run:
         options.append("--free-run")
     request = RunRequest(
         argv=options,
-        forward=forward_to(serve.endpoint),
+        forward=forward,
         record=Path(record) if record else None,
         stdin=None if serve.script is None else subprocess.DEVNULL,
         options=Options(memory_mib=_MEMORY),

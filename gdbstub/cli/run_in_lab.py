@@ -82,10 +82,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         InputError: the endpoint, the console or the record cannot be used.
         LabError: the lab cannot be built or booted.
     """
-    check_forward(settings.serve.endpoint)
-    forward = forward_to(settings.serve.endpoint)
-    if isinstance(settings.serve.endpoint, Tcp) and not settings.serve.endpoint.local:
-        _log.warning("%s: whoever can reach it controls the guest", settings.serve.endpoint)
+    forward = checked_forward(settings.serve.endpoint)
     with recording(settings.record):
         pass  # a file that cannot be opened is an error before the lab boots
     typing = (
@@ -183,6 +180,18 @@ def check_forward(endpoint: Endpoint) -> None:
             forward_to(endpoint).check()
         except LabError as error:
             raise InputError(f"{error}; choose another with --gdb") from None
+
+
+def checked_forward(endpoint: Endpoint) -> PortForward:
+    """Return the port forward into a lab for *endpoint*, with a warning if others may reach it.
+
+    Raises:
+        InputError: it cannot be forwarded.
+    """
+    check_forward(endpoint)
+    if isinstance(endpoint, Tcp) and not endpoint.local:
+        _log.warning("%s: whoever can reach it controls the guest", endpoint)
+    return forward_to(endpoint)
 
 
 def forward_to(endpoint: Endpoint) -> PortForward:

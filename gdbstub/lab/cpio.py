@@ -4,6 +4,7 @@ Nothing is compressed: under emulation the kernel unpacks plain archives fastest
 """
 
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,14 @@ ALIGN = 4
 
 
 def pack(tree: Path, archive: Path) -> None:
-    """Write everything under *tree* into *archive*, owned by root."""
+    """Write everything under *tree* into *archive*, owned by root and readable by every user.
+
+    A stub in the lab is not root, and the files may have been made under any umask.
+    """
+    for path in tree.rglob("*"):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(stat.S_IMODE(mode) | 0o444 | (0o111 if mode & 0o111 else 0))
     names = sorted(str(path.relative_to(tree)) for path in tree.rglob("*"))
     listing = b"\0".join(name.encode() for name in [".", *names]) + b"\0"
     argv = ["cpio", "--create", "--null", "--quiet", "--format=newc", "--reproducible"]

@@ -3,6 +3,7 @@
 The tree is for chroot: the lab's own root has little of Debian. Nothing here starts a guest.
 """
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,21 +51,36 @@ def prepare() -> Path:
 
 
 def _build(directory: Path) -> None:
+    build_tree(directory, PACKAGES, _LEFT_OUT)
+
+
+def build_tree(
+    directory: Path, names: Sequence[str], left_out: Sequence[str], suite: str = ""
+) -> dict[str, str]:
+    """Write ``tree.tar`` to *directory*: the arm64 packages *names* with all that they need.
+
+    Files like *left_out* are not in it. Return the packages' versions, by name.
+
+    Raises:
+        LabError: a package cannot be had.
+    """
     tree = directory / "tree"
     with Steps("preparing QEMU for the lab", 4) as steps:
         steps.step("reading the package lists")
-        with debian.Arm64(cache.root() / "apt", directory) as packages:
+        place = cache.root() / (f"apt-{suite}" if suite else "apt")
+        with debian.Arm64(place, directory, suite) as packages:
             packages.update()
-            closure = packages.closure(PACKAGES)
+            closure = packages.closure(names)
             steps.step(f"downloading {len(closure)} Debian packages")
             debs = packages.download([item for item in closure if item[0] not in NOT_UNPACKED])
         steps.step("unpacking them")
         lay_out(tree)
         for deb in debs:
-            debian.unpack(deb, tree, _LEFT_OUT)
+            debian.unpack(deb, tree, left_out)
         steps.step("packing the tree")
         subprocess.run(["tar", "-C", tree, "-cf", directory / "tree.tar", "."], check=True)
-        subprocess.run(["rm", "-rf", tree], check=True)
+        shutil.rmtree(tree)
+    return dict(closure)
 
 
 def install(lab: Lab, archive: Path) -> None:

@@ -284,3 +284,12 @@ def test_another_machines_kvm_is_never_asked(
     monkeypatch.undo()
     if platform.machine() == "x86_64":  # and so it is for real, whatever its own KVM can do
         assert place.refusal("guest.elf", "--host", "kvm", "--record", "record") == line
+
+
+def test_a_launch_in_the_lab_checks_its_endpoint_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gdbstub.lab.vmm.prepare", lambda: pytest.fail("it is too late"))
+    argv = ["launch", "--host", "lab", "--gdb", "[::1]:0", "--", "qemu-system-aarch64"]
+    assert call(argv) == 2
+    assert "the lab is reached by IPv4 only" in capsys.readouterr().err

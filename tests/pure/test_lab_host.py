@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, directories, monitor, overlay, processes, qemu, remote_run, ssh
+from gdbstub.lab import boot, cpio, directories, monitor, overlay, processes, qemu, remote_run, ssh
 
 USERNET = """\
 Hub -1 (net):
@@ -200,3 +200,21 @@ def test_sweep_removes_only_what_nobody_holds(
 def test_a_command_that_the_lab_would_not_take_is_refused() -> None:
     with pytest.raises(LabError, match="a command in the lab has at most"):
         ssh.script(["echo", "x" * ssh.LONGEST])
+
+
+def test_every_user_of_the_lab_reads_the_files(tmp_path: Path) -> None:
+    """Whatever the umask of the user is that made them."""
+    tree = tmp_path / "tree"
+    (tree / "package").mkdir(parents=True)
+    for name, mode in (("module.py", 0o600), ("script", 0o700)):
+        (tree / "package" / name).touch()
+        (tree / "package" / name).chmod(mode)
+    (tree / "package").chmod(0o700)
+    (tree / "link").symlink_to("nowhere")
+    cpio.pack(tree, tmp_path / "archive")
+    argv = ["cpio", "-itv", "--quiet", "-F", str(tmp_path / "archive")]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    modes = {line.split()[8]: line.split()[0] for line in listed.splitlines()}
+    assert modes["package"] == "drwxr-xr-x"
+    assert modes["package/module.py"] == "-rw-r--r--"
+    assert modes["package/script"] == "-rwxr-xr-x"
