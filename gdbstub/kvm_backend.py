@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS
-from gdbstub.errors import InputError, StubError
+from gdbstub.aarch64.registers import SYSTEM_REGISTERS
+from gdbstub.errors import InputError
 from gdbstub.false_hits import FalseHit
 from gdbstub.kvm import abi, features
 from gdbstub.kvm.abi import ffi
@@ -21,10 +21,11 @@ from gdbstub.kvm.device import open_kvm
 from gdbstub.kvm.exclusive import ExclusiveSection
 from gdbstub.kvm.features import CpuOptions, Features
 from gdbstub.kvm.memory import GuestRam
-from gdbstub.kvm.one_reg import Counts, VirtualClock
+from gdbstub.kvm.one_reg import Counts
 from gdbstub.kvm.port import LOCAL, IoctlPort, ioctl
 from gdbstub.kvm.tags import KvmTags
 from gdbstub.kvm.vcpu import KICK, KvmVcpu
+from gdbstub.kvm.virtual_counter import VirtualCounter
 from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import (
     Capabilities,
@@ -80,8 +81,7 @@ class KvmMachine:
         self.vector_length = 0
         self.system_registers: Sequence[Register] = ()
         self._debug = DebugRegisters()
-        self._clock = VirtualClock()
-        self._time_stands_still = True
+        self._counter = VirtualCounter(self._first)
         self._counts = [Counts() for _ in range(config.vcpus)]
         self._watchdog = Watchdog()
         self._exclusive = ExclusiveSection()
@@ -120,7 +120,7 @@ class KvmMachine:
         tags = KvmTags(self.port, self.vm, ram.base, ram.size) if self.features.mte else None
         return Capabilities(
             reset=self,
-            time=self,
+            time=self._counter,
             tags=tags,
             comparison=ram,
             passes=self,
@@ -184,7 +184,7 @@ class KvmMachine:
                 run_size,
                 index,
                 board.mmio,
-                self._clock,
+                self._counter.clock,
                 self._counts[index],
                 self._exclusive,
                 self._watchdog,
@@ -201,11 +201,13 @@ class KvmMachine:
         board.boot(self)
         listed = self._vcpus[0].listed()
         # Time begins with the first instruction, however long a debugger looks at it.
-        if self._time_stands_still:
-            self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
+        self._counter.stop()
         self.system_registers = [row for row in SYSTEM_REGISTERS.values() if row.id in listed]
         for vcpu in self._vcpus:
             vcpu.start(self._debug_exit, self._park)
+
+    def _first(self) -> KvmVcpu:
+        return self._vcpus[0]
 
     def _vm_type(self) -> int:
         """Choose KVM_CREATE_VM's argument: physical address bits, or 0 for the default of 40."""
@@ -233,7 +235,7 @@ class KvmMachine:
         """Start over with a new VM (``Resettable``): VCPU_INIT alone does not reset the vGIC."""
         self._destroy()
         self.ram.clear()
-        self._clock.stopped_at = None
+        self._counter.forget()
         try:
             self._create()
         except BaseException:
@@ -290,7 +292,7 @@ class KvmMachine:
         """Run the vCPUs that are keys (``Machine.resume``)."""
         for index, go in modes.items():
             self._vcpus[index].arm(go, self._debug)
-        self._let_time_go_on()
+        self._counter.go_on()
         with self._lock:
             self._exits = []
             self._stopping = False
@@ -302,30 +304,6 @@ class KvmMachine:
             self._vcpus[index].ready()
         for index in modes:
             self._vcpus[index].resume()
-
-    def _let_time_go_on(self) -> None:
-        stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
-        if stopped_at is None:
-            return
-        try:
-            # One write moves the counter of every vCPU.
-            self._vcpus[0].set(CNTVCT_EL0, stopped_at)
-        except StubError:
-            self._clock.stopped_at = stopped_at
-            raise
-
-    @property
-    def time_stands_still(self) -> bool:
-        """True if the virtual counter stands still while all are parked (``VirtualTime``)."""
-        return self._time_stands_still
-
-    @time_stands_still.setter
-    def time_stands_still(self, still: bool) -> None:
-        first = self._vcpus[0]
-        now = first.get(CNTVCT_EL0)
-        self._time_stands_still = still
-        self._clock.stopped_at = now if still else None
-        first.set(CNTVCT_EL0, now)
 
     def interrupt(self) -> None:
         """Park every vCPU soon (``Machine.interrupt``)."""
@@ -374,9 +352,5 @@ class KvmMachine:
                 self._stop_world()
         if last and not self._closing:
             # The guest's time stands still from here: it must not see how long we look at it.
-            try:
-                if self._time_stands_still:
-                    self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
-            except StubError as error:  # the stop must be told, whatever becomes of the clock
-                _log.warning("the guest's time runs on while it is halted: %s", error)
+            self._counter.stop_or_warn()
             self.listener.parked(self._exits)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Final
 
-from gdbstub.aarch64.registers import CNTVCT_EL0, SYSTEM_REGISTERS
+from gdbstub.aarch64.registers import SYSTEM_REGISTERS
 from gdbstub.aarch64.sve import QUADWORD, VLS
 from gdbstub.errors import StubError
 from gdbstub.foreign.attachment import Attachment
@@ -22,8 +22,9 @@ from gdbstub.foreign.ptrace import Gone
 from gdbstub.foreign.vcpu import ForeignVcpu, Kicker
 from gdbstub.foreign.vcpu_thread import Outcome
 from gdbstub.kvm import abi
-from gdbstub.kvm.one_reg import Counts, VirtualClock
+from gdbstub.kvm.one_reg import Counts
 from gdbstub.kvm.port import ioctl
+from gdbstub.kvm.virtual_counter import VirtualCounter
 from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import (
     TIMED_OUT,
@@ -69,8 +70,7 @@ class ForeignMachine:
         self._attachment = attachment
         self._tracer = attachment.tracer
         self.port = attachment.port
-        self._clock = VirtualClock()
-        self._time_stands_still = True
+        self._counter = VirtualCounter(self._first)
         self._debug = DebugRegisters()
         self._exits: list[Exit] = []
         self._running: set[int] = set()
@@ -86,7 +86,7 @@ class ForeignMachine:
                 index,
                 thread,
                 attachment.pages[fd],
-                self._clock,
+                self._counter.clock,
                 self._counts[index],
                 self._tracer,
                 attachment.process,
@@ -104,6 +104,9 @@ class ForeignMachine:
         self._tracer.call(self._read_facts)
         attachment.handler = self._handle
 
+    def _first(self) -> ForeignVcpu:
+        return self._vcpus[0]
+
     def _read_facts(self) -> None:
         port, vm, first = self.port, self._attachment.vm, self._vcpus[0]
         self.breakpoint_slots = max(
@@ -118,8 +121,7 @@ class ForeignMachine:
         self.vector_length = 0
         if VLS.id in listed:
             self.vector_length = first.get(VLS).bit_length() * QUADWORD
-        if self._time_stands_still:
-            self._clock.stopped_at = first.get(CNTVCT_EL0)
+        self._counter.stop()
 
     @property
     def vcpus(self) -> Sequence[ForeignVcpu]:
@@ -136,7 +138,7 @@ class ForeignMachine:
     @property
     def capabilities(self) -> Capabilities:
         """All but a reset and tags."""
-        return Capabilities(time=self, about=self, counts=self, layout=self)
+        return Capabilities(time=self._counter, about=self, counts=self, layout=self)
 
     @property
     def ram_ranges(self) -> Sequence[range]:
@@ -190,7 +192,7 @@ class ForeignMachine:
     def _resume(self, modes: Mapping[int, RunMode]) -> None:
         for index, go in modes.items():
             self._vcpus[index].arm(go, self._debug)
-        self._let_time_go_on()
+        self._counter.go_on()
         self._exits = []
         self._stopping = False
         self._running = set(modes)
@@ -208,30 +210,6 @@ class ForeignMachine:
 
     def _kicker(self, vcpu: ForeignVcpu) -> Kicker:
         return Kicker(vcpu, self._tracer.call)
-
-    def _let_time_go_on(self) -> None:
-        stopped_at, self._clock.stopped_at = self._clock.stopped_at, None
-        if stopped_at is None:
-            return
-        try:
-            # One write moves the counter of every vCPU.
-            self._vcpus[0].set(CNTVCT_EL0, stopped_at)
-        except StubError:
-            self._clock.stopped_at = stopped_at
-            raise
-
-    @property
-    def time_stands_still(self) -> bool:
-        """True if the virtual counter stands still while all are parked (``VirtualTime``)."""
-        return self._time_stands_still
-
-    @time_stands_still.setter
-    def time_stands_still(self, still: bool) -> None:
-        first = self._vcpus[0]
-        now = first.get(CNTVCT_EL0)
-        self._time_stands_still = still
-        self._clock.stopped_at = now if still else None
-        first.set(CNTVCT_EL0, now)
 
     def interrupt(self) -> None:
         """Park every vCPU soon (``Machine.interrupt``)."""
@@ -346,7 +324,7 @@ class ForeignMachine:
             self._park(vcpu, SystemEvent(vcpu.index, kind))
 
     def _thread_ended(self, vcpu: ForeignVcpu) -> None:
-        self._clock.stopped_at = None
+        self._counter.forget()
         if vcpu.index in self._running:
             self._park(vcpu, SystemEvent(vcpu.index, SystemEventKind.SHUTDOWN))
 
@@ -366,11 +344,8 @@ class ForeignMachine:
 
     def _all_parked(self) -> None:
         # The guest's time stands still from here: it must not see how long we look at it.
-        if self._time_stands_still and not self._vcpus[0].thread.ended:
-            try:
-                self._clock.stopped_at = self._vcpus[0].get(CNTVCT_EL0)
-            except StubError as error:  # the stop must be told, whatever becomes of the clock
-                _log.warning("the guest's time runs on while it is halted: %s", error)
+        if not self._vcpus[0].thread.ended:
+            self._counter.stop_or_warn()
         self.listener.parked(self._exits)
 
     # The end.
@@ -394,4 +369,4 @@ class ForeignMachine:
                 if not vcpu.thread.ended:
                     vcpu.disarm()
             if not self._vcpus[0].thread.ended:
-                self._let_time_go_on()
+                self._counter.go_on()
