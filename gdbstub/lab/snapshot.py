@@ -34,7 +34,7 @@ from gdbstub.lab.progress import Steps
 
 KIND: Final = "snapshot"
 NEEDED_BYTES: Final = 1 << 30
-"""Free space without which no snapshot is begun; one takes about 400 MB."""
+"""Free space without which no snapshot is begun; one takes about 310 MB."""
 
 MANIFEST: Final = "manifest.json"
 PRIVATE: Final = 0o700
