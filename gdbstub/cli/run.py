@@ -167,7 +167,8 @@ async def _rehearsed(
         )
         return program._replace(expected=rehearsal.finish())
     except NotFound as why:
-        _log.warning("cannot tell beforehand where the kernel goes: %s", why)
+        if not stopped.done():  # else it is over before it could know
+            _log.warning("cannot tell beforehand where the kernel goes: %s", why)
         return program
 
 
