@@ -28,6 +28,9 @@ from tests.contract.run_control import (
 Begin = Callable[[Program], Client]
 NOP = 0xD503201F
 LDR = 0xB9400001  # ldr w1, [x0]
+#: An interrupt of the host between load and store makes the store fail, as without a debugger: in
+#: the lab 2 of 300 times.
+TRIES = 4
 
 
 @pytest.fixture
@@ -88,7 +91,10 @@ def test_a_condition_in_a_sequence_is_asked_of_the_registers_at_its_place(
     for other in {2, 3, 4} - {line}:
         put(client, SW, at(other), NEVER)
     put(client, kind, at(line), X1_IS_3)
-    assert client.go() == Stopped(1, stop=STOPS[kind])
+    for _ in range(TRIES):
+        assert client.go() == Stopped(1, stop=STOPS[kind])
+        if line < 5 or client.x(1, 2) == 0:
+            break
     # Line 3 makes it 3 of the 2 that was loaded.
     assert (client.pc(1), client.x(1, 1)) == (at(line), 3)
     assert client.x(1, 5) == (2 if line == 3 else 3)
@@ -121,10 +127,13 @@ def test_a_sequence_that_is_left_before_its_store_goes_on_there(
         for line in range(2, 5):
             put(client, kind, at(line), NEVER)
         put(client, SW, at(6))
-        assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
-        assert (client.pc(1), word(client)) == (at(6), 1 if free else 7)
-        if free:
-            assert client.x(1, 2) == 0
+        for _ in range(TRIES):
+            client.machine.vcpus[0].set(PC, at(0))
+            assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+            assert client.pc(1) == at(6)
+            if not free or client.x(1, 2) == 0:
+                break
+        assert word(client) == (1 if free else 7)
 
 
 @pytest.mark.parametrize("kind", [SW, HW])
@@ -204,10 +213,6 @@ def test_a_client_that_steps_over_a_watchpoint_on_a_lock_sees_its_change_and_no_
 
 
 # Ranges.
-
-#: An interrupt of the host between load and store makes the store fail, as without a debugger: in
-#: the lab 2 of 300 times.
-TRIES = 4
 
 
 @pytest.mark.parametrize("line", [0, 1])
