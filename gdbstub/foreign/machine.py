@@ -97,7 +97,7 @@ class ForeignMachine:
         for vcpu in self._vcpus:
             vcpu.always_traced = always_traced
         self._by_tid = {vcpu.thread.tracee.tid: vcpu for vcpu in self._vcpus}
-        self._exclusive = Exclusive(self._vcpus, self._pump_until)
+        self._exclusive = Exclusive[ForeignVcpu](self._pump_until)
         self.ram = attachment.ram
         self._log = log or NoLog()
         self._patches = Patches(self.ram, self._log)
@@ -261,7 +261,7 @@ class ForeignMachine:
         if outcome is Outcome.ENDED:
             self._thread_ended(vcpu)
         elif outcome is Outcome.DEBUG:
-            if self._exclusive.held_by_another(vcpu):
+            if self._exclusive.is_anothers_turn(vcpu):
                 self._deferred.append(vcpu.index)
             else:
                 self._debug_exit(vcpu)
@@ -273,7 +273,7 @@ class ForeignMachine:
 
     def _run_deferred(self) -> None:
         """Take the debug exits that waited for the end of a section."""
-        while self._deferred and not self._exclusive.held_by_another(
+        while self._deferred and not self._exclusive.is_anothers_turn(
             vcpu := self._vcpus[self._deferred[0]]
         ):
             self._deferred.pop(0)

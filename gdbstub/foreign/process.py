@@ -151,6 +151,14 @@ class VmmProcess:
         except OSError:
             return 0.0  # it has ended, which is found out elsewhere
 
+    def sleeps(self, tid: int) -> bool:
+        """Return True if a thread waits, and not for its tracer (proc(5), the state ``S``)."""
+        try:
+            with open(f"/proc/{self.pid}/task/{tid}/stat") as file:
+                return file.readline().rpartition(")")[2].split()[0] == "S"
+        except OSError:
+            return True  # it has ended, which is found out elsewhere
+
     def mappings(self) -> list[Mapping]:
         """Return its mappings, by address."""
         found = (_MAPPING.match(line) for line in self._text("maps").splitlines())
