@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Final, Self
@@ -55,18 +56,24 @@ class Qemu:
         self.name = directory.name
         self.vcpus = vcpus
         self.disk = virtio_guest.make_disk(directory / f"{directory.name}.img")
-        argv = host.arguments(self.name, vcpus, self.disk, *more)
-        self._command = vmm.command(host.lab, argv)
+        self.arguments = host.arguments(self.name, vcpus, self.disk, *more)
 
     def __enter__(self) -> Self:
-        pipe = subprocess.PIPE
-        self.process = self.host.lab.popen(
-            self._command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
-        )
+        self.process = self.start()
         assert self.process.stdout is not None
         self.console = Lines(self.process.stdout)
-        self.console.wait_for(f"chain {self.vcpus}: begun")
+        self.wait_until_ready()
         return self
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Start QEMU."""
+        pipe = subprocess.PIPE
+        command = vmm.command(self.host.lab, self.arguments)
+        return self.host.lab.popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the last chain has begun."""
+        self.console.wait_for(f"chain {self.vcpus}: begun")
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
@@ -76,18 +83,42 @@ class Qemu:
 
     def finish(self) -> int:
         """End the guest by itself, and check all that it has done; the number of links."""
-        end(self.process)
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
         self.process.wait(BOUND)
         copy = self.disk.with_suffix(".copy")
         copy.write_bytes(self.host.contents(self.disk))
         return virtio_guest.check(copy, self.console.rest(), self.vcpus)
 
 
-def end(process: "subprocess.Popen[bytes]") -> None:
-    """Type the line that ends the guest."""
-    assert process.stdin is not None
-    process.stdin.write(b"\n")
-    process.stdin.flush()
+class Launched(Qemu):
+    """The same by ``gdbstub launch``."""
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        pipe = subprocess.PIPE
+        argv = [sys.executable, "-m", "gdbstub", "launch", "--host=lab", "--gdb", "localhost:0"]
+        return subprocess.Popen(
+            [*argv, "--", *self.arguments], stdin=pipe, stdout=pipe, stderr=pipe
+        )
+
+    def wait_until_ready(self) -> None:
+        """Wait until a client can connect: the guest is halted."""
+        assert self.process.stderr is not None
+        self.messages = Lines(self.process.stderr)
+        self.port = int(self.messages.wait_for(r"listening on localhost:(\d+)")[1])
+
+    @property
+    def remote(self) -> str:
+        """The address, as GDB takes it."""
+        return f"localhost:{self.port}"
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(BOUND)
+        self.console.rest()
+        self.messages.rest()
 
 
 class Attached:

@@ -1,23 +1,79 @@
 """Debian's QEMU, started without a stub: attached to, launched, and its guest none the worse."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import shared_lab
-from tests.kvm.debugging import gdb
-from tests.kvm.foreign_qemu import Attached, Host, Qemu, listed
+from tests.kvm.debugging import Remote, gdb
+from tests.kvm.foreign_qemu import Attached, Host, Launched, Qemu, listed
 
 STEPS = Path(__file__).parent / "check_steps.py"
 
 #: Of a chain's digest, to its file; those to a pipe have no position.
 WRITES = "break vfs_write if $x2 == 65 && $x3 != 0"
 
+Session = Callable[[Host, Path, Path, int], int]
+
+
+def debug(stub: Remote, vmlinux: Path, vcpus: int) -> str:
+    """Do what a kernel engineer does to a guest that runs; all that GDB said."""
+    said = gdb(
+        stub, vmlinux, "info threads", "monitor info",
+        WRITES, "continue", 'printf "size %d\\n", $x2',
+        "watch -location *(long long *)$x3", "continue", "delete",
+        f"@{STEPS}", "next",
+        "set scheduler-locking on", f"thread {vcpus}", f"@{STEPS}",
+        "set scheduler-locking off", "stepi", "tbreak schedule", "continue", "detach",
+    )  # fmt: skip
+    assert said.count("(halted)") >= vcpus
+    assert re.search(r"hit Breakpoint \d+, 0x\w+ in vfs_write \(\)", said), said
+    assert "size 65" in said
+    assert re.search(r"hit Hardware watchpoint \d+: .*\n\nOld value = 0\nNew value = 65\n", said)
+    assert said.count("20 steps were right") == 2, said
+    assert re.search(r"hit Temporary breakpoint \d+, 0x\w+ in schedule \(\)", said), said
+    # A second client, which leaves its breakpoint behind while the guest runs.
+    assert "hit Breakpoint 1" in gdb(stub, vmlinux, WRITES, "continue", "kill")
+    return said
+
+
+def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> int:
+    """Attach to a guest that runs; return the number of its chains' links."""
+    with Qemu(host, directory, vcpus) as qemu:
+        ((pid, row),) = listed(host).items()
+        assert row == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
+        with Attached(host, qemu.name) as stub:
+            said = debug(stub, vmlinux, vcpus)
+            assert f"qemu-system-aarch64, process {pid}" in said
+            assert "lead to the guest's code" in said
+            assert stub.stop() == 0
+        return qemu.finish()
+
+
+def launch(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> int:
+    """Start a guest halted; return the number of its chains' links."""
+    with Launched(host, directory, vcpus) as qemu:
+        said = gdb(
+            qemu, vmlinux, "x/i $pc", "stepi", "hbreak start_kernel", "continue", "bt 1",
+            "delete", "break vfs_write", "continue", "delete", "detach",
+        )  # fmt: skip
+        assert re.search(r"=> 0x40000000:", said), said
+        assert re.search(r"hit Breakpoint 1, 0x\w+ in start_kernel \(\)", said), said
+        assert re.search(r"hit Breakpoint 2, 0x\w+ in vfs_write \(\)", said), said
+        qemu.console.wait_for(f"chain {vcpus}: begun")
+        assert "as the VMM has told KVM" in debug(qemu, vmlinux, vcpus)
+        return qemu.finish()
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "vcpus" in metafunc.fixturenames:
-        metafunc.parametrize("vcpus", (1, 4) if metafunc.config.getoption("--long") else (2,))
+    if "session" in metafunc.fixturenames:
+        rows: list[tuple[Session, int]] = [(attach, 2)]
+        if metafunc.config.getoption("--long"):
+            rows = [(session, vcpus) for session in (attach, launch) for vcpus in (1, 4)]
+        names = [f"{session.__name__}-{vcpus}" for session, vcpus in rows]
+        metafunc.parametrize(("session", "vcpus"), rows, ids=names)
 
 
 @pytest.fixture(scope="module")
@@ -27,37 +83,7 @@ def host(
     return Host(shared_lab(pytestconfig), tmp_path_factory.mktemp("qemu"), initrd)
 
 
-def check_a_write(said: str) -> None:
-    """Look at a stop at ``WRITES``, and at the change of the file's position that followed."""
-    assert re.search(r"hit Breakpoint \d+, 0x\w+ in vfs_write \(\)", said), said
-    assert "size 65" in said
-    assert re.search(r"hit Hardware watchpoint \d+: .*\n\nOld value = 0\nNew value = 65\n", said)
-
-
-A_WRITE = (
-    WRITES, "continue", 'printf "size %d\\n", $x2', "watch -location *(long long *)$x3",
-    "continue", "bt 1", "delete",
-)  # fmt: skip
-
-
-def test_attach(host: Host, tmp_path: Path, vmlinux: Path, vcpus: int, figure: list[str]) -> None:
-    with Qemu(host, tmp_path, vcpus) as qemu:
-        ((pid, row),) = listed(host).items()
-        assert row == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
-        with Attached(host, qemu.name) as stub:
-            said = gdb(
-                stub, vmlinux, "info threads", "monitor info", *A_WRITE,
-                f"@{STEPS}", "next",
-                "set scheduler-locking on", f"thread {vcpus}", f"@{STEPS}",
-                "set scheduler-locking off", "stepi", "tbreak schedule", "continue", "detach",
-            )  # fmt: skip
-            assert said.count("(halted)") >= vcpus
-            assert f"qemu-system-aarch64, process {pid}" in said
-            assert "lead to the code at PC" in said
-            check_a_write(said)
-            assert said.count("20 steps were right") == 2, said
-            assert re.search(r"hit Temporary breakpoint \d+, 0x\w+ in schedule \(\)", said), said
-            # A second client, while the guest runs on.
-            assert re.search(r"hit Breakpoint 1", gdb(stub, vmlinux, WRITES, "continue", "kill"))
-            assert stub.stop() == 0
-        figure.append(f"{qemu.finish()} links, {vcpus} vCPUs")
+def test_a_guest_of_qemu(
+    host: Host, tmp_path: Path, vmlinux: Path, session: Session, vcpus: int, figure: list[str]
+) -> None:
+    figure.append(f"{session(host, tmp_path, vmlinux, vcpus)} links, {vcpus} vCPUs")
