@@ -11,7 +11,7 @@ from typing import Final
 
 from gdbstub.aarch64.registers import SYSTEM_REGISTERS
 from gdbstub.aarch64.sve import QUADWORD, VLS
-from gdbstub.errors import StubError
+from gdbstub.errors import MachineError, StubError
 from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.exclusive import Exclusive
 from gdbstub.foreign.facts import description, totals
@@ -190,6 +190,19 @@ class ForeignMachine:
         self._tracer.call(lambda: self._resume(modes))
 
     def _resume(self, modes: Mapping[int, RunMode]) -> None:
+        try:
+            self._run(modes)
+        except MachineError as error:
+            # Its threads were stopped: one that is gone was killed, and all others with it.
+            if not isinstance(error, Gone) and not self.process.ended:
+                raise
+            self._running = set(modes)
+            for vcpu in self._vcpus:
+                vcpu.thread.end()
+            for index in modes:
+                self._thread_ended(self._vcpus[index])
+
+    def _run(self, modes: Mapping[int, RunMode]) -> None:
         for index, go in modes.items():
             self._vcpus[index].arm(go, self._debug)
         self._counter.go_on()

@@ -84,6 +84,14 @@ class VmmProcess:
         lines = self._text("status").splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
+    @property
+    def ended(self) -> bool:
+        """True if it has ended, whether its parent has noticed that or not."""
+        try:
+            return self.status()["State"].startswith(("Z", "X"))
+        except InputError:
+            return True
+
     def _text(self, name: str) -> str:
         try:
             return (self.path / name).read_text(errors="replace")

@@ -4,6 +4,7 @@ ptrace takes requests for a thread from the thread alone that has seized it.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -12,8 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
+from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace
 from gdbstub.kvm import abi
+
+_log = logging.getLogger("gdbstub.foreign")
 
 Result = TypeVar("Result")
 
@@ -54,9 +58,15 @@ class Tracer:
         return threading.get_ident() == self._thread.ident
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Call *function* on the tracer's thread; return its result, or raise what it raised."""
+        """Call *function* on the tracer's thread; return its result, or raise what it raised.
+
+        Raises:
+            MachineError: the thread has ended.
+        """
         if self.is_current:
             return function()
+        if not self._thread.is_alive():
+            raise MachineError("the VMM is not traced any more")
         done: Future[Result] = Future()
 
         def make() -> None:
@@ -95,7 +105,10 @@ class Tracer:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while not self._closing:
-            self.pump()
+            try:
+                self.pump()
+            except Exception:  # whatever it is, those that wait for a call must get their answer
+                _log.exception("a stop of a thread could not be handled")
 
     def pump(self, *, block: bool = True) -> None:
         """Make the calls that wait, and wait for one stop; for the tracer's own thread."""
@@ -117,4 +130,5 @@ class Tracer:
         finally:
             self._waiting = False
         if found is not None:
-            self.stopped(*found)
+            with contextlib.suppress(ptrace.Gone):  # killed since: its end is a stop of its own
+                self.stopped(*found)

@@ -102,17 +102,21 @@ def test_two_guests_at_once() -> None:
         assert (one.vcpus[0].get(X[0]), other.vcpus[0].get(X[0])) == (3, 1)
 
 
-def test_a_vmm_that_is_killed_while_its_guest_runs(vmm: Vmm) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_vmm_that_ends_while_its_guest_runs(vmm: Vmm, signum: signal.Signals) -> None:
+    """By SIGSEGV a vCPU's own thread ends it."""
     with attached(vmm.process, [vmm.slot]) as machine:
         recorder = StopRecorder(machine)
         machine.resume({0: RunMode()})
-        os.kill(vmm.pid, signal.SIGKILL)
+        os.kill(machine.vcpus[0].thread.tracee.tid, signum)
         assert recorder.wait() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
 
 
 def test_a_vmm_that_is_killed_while_its_guest_is_halted(vmm: Vmm) -> None:
-    with attached(vmm.process, [vmm.slot]):
+    with attached(vmm.process, [vmm.slot]) as machine:
+        recorder = StopRecorder(machine)
         os.kill(vmm.pid, signal.SIGKILL)
+        assert recorder.run() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
 
 
 def test_signals_reach_the_vmm(vmm: Vmm) -> None:
