@@ -15,6 +15,10 @@ STEPS = Path(__file__).parent / "check_steps.py"
 #: Of a chain's digest, to its file; those to a pipe have no position.
 WRITES = "break vfs_write if $x2 == 65 && $x3 != 0"
 
+#: More of QEMU's options, by the number of vCPUs: a QMP socket, which tells where RAM is, and a
+#: seccomp filter, which is suspended meanwhile.
+MORE = {1: ("-qmp", "unix:/tmp/qmp,server=on,wait=off"), 4: ("-sandbox", "on")}
+
 Session = Callable[[Host, Path, Path, int], int]
 
 
@@ -41,13 +45,14 @@ def debug(stub: Remote, vmlinux: Path, vcpus: int) -> str:
 
 def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> int:
     """Attach to a guest that runs; return the number of its chains' links."""
-    with Qemu(host, directory, vcpus) as qemu:
+    with Qemu(host, directory, vcpus, *MORE.get(vcpus, ())) as qemu:
         ((pid, row),) = listed(host).items()
         assert row == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
         with Attached(host, qemu.name) as stub:
             said = debug(stub, vmlinux, vcpus)
             assert f"qemu-system-aarch64, process {pid}" in said
-            assert "lead to the guest's code" in said
+            assert f"the tables of {vcpus} vCPU{'s' * (vcpus > 1)} lead to the guest's code" in said
+            assert ("(as given;" if vcpus == 1 else "(found at 0x") in said
             assert stub.stop() == 0
         return qemu.finish()
 
