@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gdbstub.cli.attach import AttachSettings
     from gdbstub.foreign.process import VmmProcess
 
+#: More columns than any row has.
+_WIDE = 1000
+
 
 def _session_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of a session to *command*."""
@@ -194,7 +197,9 @@ def vms() -> int:
     if not found:
         print("gdbstub: this user can see no process with a VM", file=sys.stderr)
         return 1
-    Console(highlight=False, soft_wrap=True).print(table)
+    # For a program that reads it, a guest is one line, however long.
+    width = None if sys.stdout.isatty() else _WIDE
+    Console(highlight=False, soft_wrap=True, width=width).print(table)
     return 0
 
 

@@ -87,7 +87,7 @@ _FOREIGN_MODULES: Final = frozenset(
     f"test_{name}"
     for name in (
         *("capabilities", "running", "step_and_break", "stepping", "watchpoints", "exclusive"),
-        *("registers", "memory", "mmio", "time", "power", "conditions"),
+        *("registers", "memory", "mmio", "time", "power"),
     )
 )
 
