@@ -57,16 +57,15 @@ class Pump(Protocol):
 class Exclusive(Generic[Vcpu]):
     """The exclusive section of one guest: free, or held by one vCPU.
 
-    A vCPU that starts a section again first lets those run that waited during its last one: see
-    ``kvm.exclusive``, whose threads wait where this handles stops. Nobody starts a section while
-    it does.
+    A vCPU that starts a section first lets those run that waited during the last one. Several that
+    come to breakpoints in turn would leave them no time to execute otherwise. Nobody else starts a
+    section meanwhile. See ``kvm.exclusive``, whose threads wait where this handles stops.
     """
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._holder: Vcpu | None = None
         self._next: Vcpu | None = None
-        self._last: Vcpu | None = None
         self._waiting: set[Vcpu] = set()
         self._owed: set[Vcpu] = set()
 
@@ -84,15 +83,15 @@ class Exclusive(Generic[Vcpu]):
             return False
         before, self._next = self._next, vcpu
         try:
-            if vcpu is self._last and self._owed:
+            self._owed.discard(vcpu)
+            if self._owed:
                 self._wait_for_owed(stopping)
             self._pump(lambda: self._holder in (None, vcpu) or stopping())
         finally:
             self._next = before
         if stopping():
             return False
-        self._holder = self._last = vcpu
-        self._owed.discard(vcpu)
+        self._holder = vcpu
         for other in others:
             other.thread.kick()
         self._pump(lambda: stopping() or all(each.thread.stopped for each in others))

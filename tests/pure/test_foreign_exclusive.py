@@ -65,6 +65,14 @@ def test_those_that_waited_run_before_the_next_section() -> None:
     assert pump.looks > 1
 
 
+def test_those_that_waited_run_before_the_section_of_a_third() -> None:
+    """Else those that come to a breakpoint in turn would leave them no time to execute."""
+    pump, other, third = Pump(), Vcpu(), Vcpu()
+    exclusive, first = a_section_that_kept_out(other, pump)
+    assert exclusive.start(third, [first, other], never)
+    assert pump.looks > 1
+
+
 def test_nobody_overtakes_the_one_that_waits_for_them() -> None:
     """Else those that come to a breakpoint again and again would leave it no section."""
     pump, other = Pump(), Vcpu()
