@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.run import Settings, Source, console_fd
+from gdbstub.cli.program import start_of
+from gdbstub.cli.run import console_fd
 from gdbstub.cli.script import run_script
-from gdbstub.cli.serve import ServeSettings, announce, first, recording, until_signal
+from gdbstub.cli.serve import announce, first, recording, until_signal
+from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.settings import Settings, Source
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
@@ -211,6 +214,8 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
     arguments: list[str | Path] = [_again(files.guest, spool / "guest")]
     arguments += ["--host=kvm", "--inner", *["-v"] * verbose]
     arguments += [f"--smp={guest.vcpus}", f"--memory={guest.memory}", f"--cpu={guest.cpu}"]
+    if (start := start_of(guest.image)) is not None:
+        arguments.append(f"--load={start:#x}")
     if files.initrd is not None:
         arguments += ["--initrd", _again(files.initrd, spool / "initrd")]
     if files.dtb is not None:
