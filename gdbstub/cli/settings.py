@@ -22,7 +22,7 @@ from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
 from gdbstub.vmm.files import check_input, check_output, read_input
 from gdbstub.vmm.seed import RANDOM, parse_seed
-from gdbstub.vmm.size import parse_memory
+from gdbstub.vmm.size import format_figure, format_size, parse_memory
 
 _DEVICE: Final = "/dev/kvm"
 _log: Final = logging.getLogger("gdbstub.run")
@@ -171,6 +171,8 @@ def read_settings(
         kaslr_seed=seed,
     )
     check(config)
+    if host == "kvm":
+        warn_of_memory(size, host_memory(), "the lab" if inner else "this host")
     return Settings(
         guest=config,
         files=Files(source, disk, tree),
@@ -195,6 +197,20 @@ def read_settings(
 def _say(text: str) -> None:
     """Print a line on standard error: a choice that was made for the user."""
     print(f"gdbstub: {text}", file=sys.stderr)
+
+
+def host_memory() -> int:
+    """Return the bytes of RAM of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def warn_of_memory(size: int, present: int, where: str) -> None:
+    """Warn of a guest with more RAM than *where* has: pages are taken as the guest uses them."""
+    if size > present:
+        _log.warning(
+            "--memory %s: %s has %s; a guest that uses more is killed, or something else is",
+            format_size(size), where, format_figure(present),
+        )  # fmt: skip
 
 
 def _reasons(text: str) -> tuple[str, ...]:

@@ -29,6 +29,32 @@ sys.exit(cli.call(["run", sys.argv[1], "--gdb=127.0.0.1:0"]))
 """
 
 
+#: A wrong command line, and the modules of the project that it takes to refuse it.
+REFUSED = {
+    "--bogus": 10,
+    "bogus": 10,
+    "run --bogus": 10,
+    "run -kernel Image -m 512": 11,
+    "run absent --host lab": 70,
+    "run absent --gdb 1234": 70,
+    "doctor --bogus": 10,
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_a_wrong_command_line_is_refused_with_few_imports(words: str) -> None:
+    """One module costs a millisecond, asyncio and the debugger a tenth of a second each."""
+    program = "import sys; from gdbstub.cli.main import call; s = call(sys.argv[1:]); "
+    program += "print(*sys.modules); sys.exit(s)"
+    argv = [sys.executable, "-c", program, *words.split()]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    imported = set(done.stdout.split())
+    assert not imported & {"asyncio", "rich", "elftools", "gdbstub.debug.debugger"}
+    ours = sorted(name for name in imported if name.startswith("gdbstub"))
+    assert len(ours) <= REFUSED[words], ours
+
+
 @pytest.mark.parametrize("guest", [Elf().build(), image(0x3000)], ids=["ELF", "Image"])
 def test_a_start_imports_nothing_that_it_can_do_without(guest: bytes, tmp_path: Path) -> None:
     path = tmp_path / "guest"
