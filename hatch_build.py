@@ -1,7 +1,8 @@
 """The build hook: what is made for a wheel, and for a source distribution.
 
-Both have the commit that they are made of. On arm64 a wheel has the native core, elsewhere it is
-pure. hatchling calls the hook, before any dependency of the project is installed.
+Both have the commit that they are made of. A wheel has man pages and shell completions, and on
+arm64 the native core; elsewhere it is pure. hatchling calls the hook, before any dependency of the
+project is installed.
 """
 
 import sys
@@ -14,16 +15,19 @@ TAG = "py3-none-manylinux_2_17_aarch64"
 
 
 class Made(BuildHookInterface):
-    """Writes the commit; compiles ``gdbstub/kvm/core`` by this machine's compiler."""
+    """Writes commit and manual; compiles ``gdbstub/kvm/core`` by this machine's compiler."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, list[str] | bool | str]) -> None:
-        """Make both in place, and have the distribution take them."""
+        """Make them in place, and have the distribution take them."""
         sys.path.insert(0, self.root)
         artifacts = [] if version == "editable" else self._commit()
         build_data["artifacts"] = artifacts
         if self.target_name == "wheel":
+            from scripts import manual
+
+            manual.write(Path(self.root, "build"))
             artifacts += self._core(build_data)
 
     def _commit(self) -> list[str]:
