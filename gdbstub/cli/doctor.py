@@ -3,7 +3,6 @@
 Nothing is changed: a VM is created for the questions to KVM, and destroyed.
 """
 
-import importlib.util
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ from gdbstub.kvm import abi
 from gdbstub.kvm.device import open_kvm
 from gdbstub.kvm.port import LOCAL, ioctl
 from gdbstub.lab import debian
+from gdbstub.lab import tools as lab_tools
 from gdbstub.vmm import gic
 from gdbstub.vmm.layout import Gic
 
@@ -32,8 +32,6 @@ _LAB_TOOLS: Final = (
     ("apt-get", "", "preparing the lab"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "the lab"),
 )
-#: Modules of the extra ``lab``.
-_LAB_MODULES: Final = ("qemu.qmp", "vmlinux_to_elf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,8 @@ def examine() -> Findings:
         for program, package, purpose in needed
         if tools[program] is None
     ]
-    if host == "lab" and (modules := [name for name in _LAB_MODULES if not _is_installed(name)]):
+    modules = [name for name in lab_tools.MODULES if not lab_tools.has_module(name)]
+    if host == "lab" and modules:
         names = ", ".join(modules)
         missing.append(f"Python packages {names}, for the lab: pip install 'kvm-gdbstub[lab]'")
     return Findings(
@@ -107,13 +106,6 @@ def _remedy(package: str) -> str:
     if package:
         return f"apt-get install {package}"
     return "the lab is made of Debian's packages; use a container of Debian (docs/install.md)"
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of its parent
-        return False
 
 
 def _examine_kvm() -> Kvm:

@@ -11,6 +11,7 @@ from gdbstub import __version__
 from gdbstub.cli import doctor
 from gdbstub.cli.main import call
 from gdbstub.errors import InputError
+from gdbstub.lab import tools
 from tests.cli.program import GDBSTUB, Place
 
 KEYS = [
@@ -99,7 +100,7 @@ def test_python_packages_of_the_lab_are_missed(
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
-    monkeypatch.setattr(doctor, "_LAB_MODULES", ("rich", "absent.module", "absent"))
+    monkeypatch.setattr(tools, "MODULES", ("rich", "absent.module", "absent"))
     assert call(["doctor"]) == 0
     line = "missing: Python packages absent.module, absent, for the lab: pip install 'kvm-gdbstub["
     assert line in capsys.readouterr().out
