@@ -3,6 +3,7 @@
 They call the packages below; they are imported when their command is called.
 """
 
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -10,6 +11,11 @@ import click
 from gdbstub.cli.options import RUN, Option
 from gdbstub.errors import InputError
 
+#: Unchecked: where it is read, the error is ours. Shells complete it.
+_FILE: Final = click.Path(path_type=Path, readable=False)
+_GUEST: Final = click.Argument(
+    ["guest"], required=False, metavar="[GUEST]", type=click.Path(readable=False)
+)
 _FOREIGN: Final = ("attach", "launch", "vms", "recover")
 _GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "lab")
 
@@ -57,13 +63,14 @@ def commands() -> None:
 def _click_option(option: Option) -> click.Option:
     """Return *option* as click's own."""
     names = [option.flag, option.name]
+    kind = _FILE if option.convert is Path else option.convert
     if option.convert is len:
         return click.Option(names, count=True, help=option.help)
     if option.convert is bool:
         return click.Option(names, is_flag=True, help=option.help, hidden=not option.help)
     return click.Option(
         names,
-        type=click.Choice(option.choices) if option.choices else option.convert,
+        type=click.Choice(option.choices) if option.choices else kind,
         default=option.default,
         show_default=option.show_default,
         metavar=option.metavar,
@@ -74,7 +81,9 @@ def _click_option(option: Option) -> click.Option:
 
 @commands.command(
     params=[
-        click.Argument(["guest"], required=False, metavar="[GUEST]"),
+        click.Argument(
+            ["guest"], required=False, metavar="[GUEST]", type=click.Path(readable=False)
+        ),
         *map(_click_option, RUN),
     ]
 )
