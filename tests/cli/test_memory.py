@@ -1,6 +1,8 @@
 """``--memory`` beyond what the host has: a warning, since pages are taken as they are used."""
 
 import logging
+import ssl
+import sys
 
 import pytest
 
@@ -16,6 +18,7 @@ def test_it_is_told(
     place: Place, words: list[str], where: str, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ssl", ssl)  # given back; a start in a lab takes it away
     monkeypatch.setattr(settings, "choose_host", lambda _: "kvm")
     monkeypatch.setattr(settings, "host_memory", lambda: 4 * GIB - (100 << 20))
     monkeypatch.setattr(run, "run", lambda _: 0)
