@@ -29,7 +29,7 @@ _LAB_TOOLS: Final = (
     ("qemu-system-aarch64", "qemu-system-arm", "the lab"),
     ("ssh", "openssh-client", "the lab"),
     ("cpio", "cpio", "preparing the lab"),
-    ("apt-get", "", "preparing the lab"),
+    ("apt-get", "apt", "preparing the lab"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "the lab"),
 )
 
@@ -78,10 +78,12 @@ def examine() -> Findings:
         except (InputError, MachineError) as error:
             missing.append(f"KVM: {error}")
     host = "kvm" if kvm is not None and kvm.guest_debug else "lab"
+    if host == "lab" and not debian.is_debian():
+        missing.append(debian.OTHER_SYSTEM.format(debian.release()))
     tools = {program: _version(program) for program, _, _ in (_GDB, *_LAB_TOOLS)}
     needed = (_GDB, *_LAB_TOOLS) if host == "lab" else (_GDB,)
     missing += [
-        f"{program}, for {purpose}: {_remedy(package)}"
+        f"{program}, for {purpose}: apt-get install {package}"
         for program, package, purpose in needed
         if tools[program] is None
     ]
@@ -100,12 +102,6 @@ def examine() -> Findings:
         tools=tools,
         missing=missing,
     )
-
-
-def _remedy(package: str) -> str:
-    if package:
-        return f"apt-get install {package}"
-    return "the lab is made of Debian's packages; use a container of Debian (docs/install.md)"
 
 
 def _examine_kvm() -> Kvm:
