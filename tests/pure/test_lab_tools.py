@@ -100,3 +100,24 @@ def test_a_run_misses_the_lab_s_packages_before_it_makes_anything(
     monkeypatch.setattr("gdbstub.lab.demo.prepare", lambda: pytest.fail("it is too late"))
     assert call(["run", "--host=lab", "--gdb=localhost:0"]) == 1
     assert "the Python package qemu.qmp is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("release", "line"),
+    [
+        (
+            "debian trixie",
+            "cannot get the arm64 package python3 .*: the apt sources offer no arm64",
+        ),
+        ("ubuntu noble", "the lab is made of Debian's packages, and this is ubuntu noble; use a"),
+    ],
+)
+def test_sources_without_arm64_packages_are_explained(
+    release: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian, "release", lambda: release)
+    monkeypatch.setattr(tools, "require", lambda *_: None)
+    failed = subprocess.CompletedProcess([], 100, b"", b"")
+    monkeypatch.setattr(tools, "call", lambda *_, **__: failed)
+    with pytest.raises(LabError, match=f"^{line}"):
+        debian.Arm64(tmp_path, tmp_path).show("python3")
