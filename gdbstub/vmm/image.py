@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError
-from gdbstub.linux import elf, relocate
+from gdbstub.linux import elf
 from gdbstub.vmm import unpack
 from gdbstub.vmm.files import read_input
 from gdbstub.vmm.layout import RAM_BASE
@@ -152,6 +152,8 @@ def _executable(data: bytes, name: str, memory: int, address: int | None) -> elf
     if data[4:6] == _ELF64_LITTLE and data[16:20] == _SHARED_AARCH64 and data[30:32] == _HIGH:
         raise _vmlinux(name)  # CONFIG_RELOCATABLE makes it look like a shared object
     if data[16:18] == _SHARED:
+        from gdbstub.linux import relocate  # few guests need it
+
         return relocate.parse(data, name, address=address, default=DEFAULT_LOAD, memory=memory)
     found = elf.parse(data, name)
     if address is not None:

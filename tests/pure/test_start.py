@@ -10,7 +10,7 @@ from tests.pure.elves import Elf, image
 
 LATER = {
     *("cffi", "pycparser", "elftools", "zstandard", "gzip", "rich", "html", "json"),
-    *("gdbstub.monitor.commands", "gdbstub.cli.doctor", "gdbstub.lab"),
+    *("gdbstub.monitor.commands", "gdbstub.cli.doctor", "gdbstub.lab", "gdbstub.linux.relocate"),
     # The first not for itself: each class that it makes takes half a millisecond.
     *("dataclasses", "secrets", "hashlib", "encodings.idna", "shlex", "grp"),
 }
