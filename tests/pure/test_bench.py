@@ -91,7 +91,7 @@ def test_the_guard_complains_of_what_has_grown_or_is_not_there() -> None:
     assert [line.partition(":")[0] for line in found] == ["grown", "gone", "new"]
 
 
-@pytest.mark.parametrize("path", Path(guard.__file__).parent.glob("instructions*.json"))
+@pytest.mark.parametrize("path", sorted(Path(guard.__file__).parent.glob("instructions*.json")))
 def test_the_guard_has_a_figure_for_each_row_that_it_counts(path: Path) -> None:
     assert list(json.loads(path.read_text())) == [row.name for row in guard.ROWS]
 
