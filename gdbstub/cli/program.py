@@ -38,8 +38,8 @@ def read_program(symbols: Path | None, guest: image.Guest) -> GuestProgram:
                 data = read_input(symbols, "--symbols")
                 ipa = layout.RAM_BASE + guest.text_offset
                 kernel = read_kernel(data, str(symbols), guest.data, ipa)
-            elif (start := start_of(guest)) is not None:
-                expected = _relocation(read_input(symbols, "--symbols"), str(symbols), start)
+            elif start_of(guest) is not None:
+                expected = _relocation(read_input(symbols, "--symbols"), str(symbols), guest)
         except InputError as error:
             _log.warning("--symbols %s", error)
     return GuestProgram(str(symbols.absolute()), kernel, expected)
@@ -54,14 +54,17 @@ def start_of(guest: image.Guest) -> int | None:
     return None
 
 
-def _relocation(symbols: bytes, name: str, start: int) -> Relocation | None:
-    """Return how far the program with *symbols* was moved if it begins at *start*.
+def _relocation(symbols: bytes, name: str, guest: image.Guest) -> Relocation | None:
+    """Return how far the program with *symbols* was moved, which *guest* is.
 
     Raises:
         InputError: *symbols* is no linked AArch64 ELF file.
     """
     linked = elf.parse_linked(symbols, name)
-    link = linked.segments[0].vaddr
-    if not linked.position_independent or start <= link:
+    if isinstance(guest, image.RawBinary):
+        offset = guest.address - min(segment.vaddr for segment in linked.segments)
+    else:
+        offset = guest.offset if isinstance(guest, elf.Executable) else 0
+    if not linked.position_independent or offset <= 0:
         return None
-    return Relocation(link, start - link)
+    return Relocation(linked.segments[0].vaddr, offset)
