@@ -27,7 +27,8 @@ NAMES = {
     "Wait": "wf[ei]",
     "WaitUntil": "wf[ei]t",
     "BranchTarget": "bti",
-    "Hint": "hint|csdb|cle?a?rbhb|sevl?|esb|psb|tsb|dgh|chkfeat|gcsb|stshh|shuh|stcph|(pac|aut|xpac)\\w+",
+    "Hint": "hint|csdb|cle?a?rbhb|sevl?|esb|psb|tsb|dgh|chkfeat|gcsb|stshh|shuh|stcph"
+    "|(pac|aut|xpac)\\w+",
     "Barrier": "dsb|dmb|clrex|p?ssbb",
     "ContextSynchronization": "isb|sb",
     "SetDaif": "msr",
