@@ -8,6 +8,7 @@
 #   make check            ruff, mypy, layers of imports, first words of docstrings, lengths of files
 #   make bench [QUICK=1]  measurements beside QEMU's stub: docs/benchmarks.md
 #   make docs             the generated pages: docs/packets.md, docs/states.md, docs/architecture.md
+#   make changelog        the next version's part of CHANGELOG.md, of the fragments in changelog.d
 #   make generate         the generated code: cdef.py in gdbstub/kvm and gdbstub/foreign
 # Each verb installs what it needs: .venv, Python packages, Debian packages.
 
@@ -20,7 +21,7 @@ RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              $(if $(HEADERS),,headers:libc6-dev-arm64-cross)
 TEST_NEEDS := $(RUN_NEEDS) lldb:lldb x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu
 
-.PHONY: run test matrix soak load fuzz bench check docs generate format clean
+.PHONY: run test matrix soak load fuzz bench check docs changelog generate format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -63,6 +64,9 @@ docs: .venv/ready-to-develop
 	@$(BIN)/python -m tests.packet_page
 	@$(BIN)/python -m tests.layer_page
 	@$(BIN)/python -m tests.state_page
+
+changelog: .venv/ready-to-develop
+	@$(BIN)/towncrier build --draft --version next 2>/dev/null
 
 generate: .venv/ready-to-develop
 	@$(BIN)/python scripts/generate_cdef.py

@@ -67,7 +67,7 @@ def _settings(
         InputError: one cannot be used.
     """
     from gdbstub.cli.attach import AttachSettings, parse_rams
-    from gdbstub.cli.serve import ServeSettings
+    from gdbstub.cli.serve_settings import ServeSettings
     from gdbstub.cli.settings import check_script
     from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
     from gdbstub.protocol.endpoint import Stdio, Tcp, parse_endpoint

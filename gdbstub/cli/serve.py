@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.cli.endpoints import who_reaches
 from gdbstub.cli.script import run_script
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
@@ -19,7 +20,7 @@ from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.linux.stop_on import StopOn
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
-from gdbstub.protocol.endpoint import Endpoint, Stdio
+from gdbstub.protocol.endpoint import Stdio
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import Server
 from gdbstub.signals import Waiting, signals_wait
@@ -29,23 +30,6 @@ from gdbstub.vmm.console import keys_at_once, read_keys
 _ROOM_SECONDS: Final = 0.05
 #: The time that a step or a short run takes at most; vCPUs have threads of their own.
 STOP_WAIT_SECONDS: Final = 0.004
-
-
-class ServeSettings(NamedTuple):
-    """Options of a session that do not depend on the machine."""
-
-    endpoint: Endpoint
-    symbols: str = ""
-    free_run: bool = False
-    kill_on_disconnect: bool = False
-    script: str | None = None
-    timeout: float | None = None
-    #: True: print the command that attaches a client.
-    hint: bool = True
-    #: True in a lab, for a client outside.
-    inner: bool = False
-    #: Reasons to stop the guest for, of ``--stop-on``.
-    stop_on: tuple[str, ...] = ()
 
 
 class Console(NamedTuple):

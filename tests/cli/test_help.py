@@ -6,7 +6,7 @@ from gdbstub import __version__
 from tests.cli.program import GDBSTUB, RUN_STUB, Place
 
 OPTIONS = (
-    "--host", "--gdb", "--smp", "--memory", "--initrd", "--append", "--dtb",
+    "--host", "--gdb", "--smp", "--memory", "--load", "--initrd", "--append", "--dtb",
     "--kaslr-seed", "--symbols", "--stop-on", "--free-run", "--console", "--script", "--timeout",
     "--record", "-v", "-h, --help",
 )  # fmt: skip

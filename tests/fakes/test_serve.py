@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from gdbstub.cli.serve import Console, ServeSettings, serve
+from gdbstub.cli.serve import Console, serve
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Tcp
