@@ -55,6 +55,7 @@ def _click_option(option: Option) -> click.Option:
         names,
         type=click.Choice(option.choices) if option.choices else option.convert,
         default=option.default,
+        nargs=option.texts,
         show_default=option.show_default,
         metavar=option.metavar,
         help=option.help,

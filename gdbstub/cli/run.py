@@ -147,7 +147,7 @@ async def _rehearsed(
     # Symbols that are no addresses of a kernel are moved in any case: vmlinux-to-elf makes such.
     if not may_move(command_line) and program.kernel.start >> 63:
         return program._replace(expected=Relocation(program.kernel.start, 0))
-    if settings.serve.free_run and not settings.serve.stop_on:
+    if settings.serve.free_run and not settings.serve.stops:
         return program
     loop = asyncio.get_running_loop()
     over: asyncio.Future[int] = loop.create_future()

@@ -13,20 +13,23 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from gdbstub.cli.endpoints import who_reaches
 from gdbstub.cli.run import Settings, Source, console_fd
-from gdbstub.cli.script import run_script
+from gdbstub.cli.script import limited, run_script
 from gdbstub.cli.serve import ServeSettings, announce, first, recording, until_signal
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
+from gdbstub.linux.core_file import AUTOMATIC
 from gdbstub.linux.kaslr import NO_PROGRAM
+from gdbstub.linux.stop_on import STATUSES
 from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
 from gdbstub.signals import Waiting, signals_wait
 from gdbstub.vmm.console import is_keyboard, keys_at_once
@@ -35,6 +38,8 @@ _log = logging.getLogger("gdbstub.run")
 
 #: Interval of the keep-alive bytes; GDB's remotetimeout is 2 seconds by default.
 _KEEP_ALIVE_SECONDS: Final = 0.5
+#: Longest time in which the stub in the lab writes the core file of a session that is over.
+_CORE_SECONDS: Final = 120.0
 
 
 class _KeepAliveStdioForward(StdioForward):
@@ -97,6 +102,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             argv=_arguments(settings, verbose, spool),
             forward=forward,
             record=Path(settings.record) if settings.record else None,
+            vmcore=Path(settings.serve.vmcore) if settings.serve.vmcore else None,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
             # A lab with memory tags is slower, so it has them only on request.
@@ -126,7 +132,10 @@ def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = F
         ready.wait()
         if not bound:
             return ended.result()
-        return _until_over(serve, bound[0], ended, typing=typing)
+        status = _until_over(serve, bound[0], ended, typing=typing)
+    # The stub there knows why it has stopped its guest; a script does not.
+    known = remote.status
+    return status if known is None or known not in STATUSES.values() else known
 
 
 def _until_over(serve: ServeSettings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
@@ -137,7 +146,7 @@ def _until_over(serve: ServeSettings, endpoint: str, ended: "Future[int]", *, ty
     with signals_wait() as signals, keys:
         if serve.script is not None:
             ended.add_done_callback(_complain)
-            return asyncio.run(_script(serve, serve.script, remote, signals))
+            return asyncio.run(_script(serve, serve.script, remote, ended, signals))
         return asyncio.run(_end(serve, ended, signals))
 
 
@@ -149,7 +158,17 @@ async def _end(serve: ServeSettings, ended: "Future[int]", signals: Waiting) -> 
         return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
     async with until_signal(signals) as stopped:
-        return await first(stopped, end())
+        return await first(stopped, limited(end(), serve.timeout, _core_taken(serve, ended)))
+
+
+def _core_taken(serve: ServeSettings, ended: "Future[int]") -> Callable[[], Awaitable[None]]:
+    """Return a wait for the stub, which writes its core file and ends, if it was told to."""
+
+    async def wait() -> None:
+        if "timeout" in serve.vmcore_on:
+            await asyncio.wait({asyncio.wrap_future(ended)}, timeout=_CORE_SECONDS)
+
+    return wait
 
 
 def _complain(ended: "Future[int]") -> None:
@@ -158,10 +177,12 @@ def _complain(ended: "Future[int]") -> None:
         _log.error("%s", error)
 
 
-async def _script(serve: ServeSettings, command: str, remote: str, signals: Waiting) -> int:
+async def _script(
+    serve: ServeSettings, command: str, remote: str, ended: "Future[int]", signals: Waiting
+) -> int:
     async with until_signal(signals) as stopped:
-        work = run_script(command, remote=remote, symbols=serve.symbols, seconds=serve.timeout)
-        return await first(stopped, work)
+        work = run_script(command, remote=remote, symbols=serve.symbols)
+        return await first(stopped, limited(work, serve.timeout, _core_taken(serve, ended)))
 
 
 def check_forward(endpoint: Endpoint) -> None:
@@ -223,6 +244,12 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments.append(f"--program={settings.program.to_text()}")
     if settings.serve.stop_on:
         arguments.append(f"--stop-on={','.join(settings.serve.stop_on)}")
+    if settings.serve.vmcore_on:
+        arguments += ["--vmcore-on", ",".join(settings.serve.vmcore_on), AUTOMATIC]
+    if "timeout" in settings.serve.vmcore_on:
+        arguments.append(f"--timeout={settings.serve.timeout}")
+    if settings.serve.no_reboot:
+        arguments.append("--no-reboot")
     if settings.serve.free_run:
         arguments.append("--free-run")
     if settings.serve.kill_on_disconnect:

@@ -10,13 +10,14 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
+from gdbstub.cli.ending import Ending
 from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.script import run_script
+from gdbstub.cli.script import limited, run_script
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.stop_on import StopOn
+from gdbstub.linux.stop_on import FUNCTIONS, StopOn
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Endpoint, Stdio
@@ -46,6 +47,15 @@ class ServeSettings(NamedTuple):
     inner: bool = False
     #: Reasons to stop the guest for, of ``--stop-on``.
     stop_on: tuple[str, ...] = ()
+    #: Reasons of ``--vmcore-on``, and its file.
+    vmcore_on: tuple[str, ...] = ()
+    vmcore: str = ""
+    no_reboot: bool = False
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """All reasons for which the stub stops the guest."""
+        return tuple(each for each in FUNCTIONS if each in (*self.stop_on, *self.vmcore_on))
 
 
 class Console(NamedTuple):
@@ -87,10 +97,11 @@ async def serve(
         MachineError: the machine failed.
     """
     debugger = monitored_debugger(machine, program, inner=settings.inner)
-    if settings.stop_on and program.kernel is not None:
+    debugger.reboots = not settings.no_reboot
+    if settings.stops and program.kernel is not None:
         debugger.stop_points = StopOn(
             program.kernel,
-            settings.stop_on,
+            settings.stops,
             debugger.program.relocation,
             machine,
             debugger.memory,
@@ -107,6 +118,7 @@ async def serve(
         encode=host_frame.encoder(),
         stop_wait_timeout=STOP_WAIT_SECONDS,
     )
+    ending = Ending(debugger, settings, server)
     await server.start()
     try:
         async with _typing(console):
@@ -117,7 +129,8 @@ async def serve(
             started()
             if settings.free_run:
                 debugger.detach()
-            return await first(stopped, _until_over(settings, server))
+            work = limited(_until_over(settings, server), settings.timeout, ending.late)
+            return ending.status(await first(stopped, work))
     finally:
         await server.close()
         end(debugger)
@@ -128,9 +141,7 @@ async def _until_over(settings: ServeSettings, server: Server) -> int:
     if settings.script is None:
         await server.wait_ended()
         return 0
-    return await run_script(
-        settings.script, remote=server.remote, symbols=settings.symbols, seconds=settings.timeout
-    )
+    return await run_script(settings.script, remote=server.remote, symbols=settings.symbols)
 
 
 def wants_keys(settings: ServeSettings) -> bool:

@@ -17,7 +17,7 @@ from gdbstub.cli.serve import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.stop_on import parse_reasons
+from gdbstub.linux.stop_on import FUNCTIONS, parse_reasons
 from gdbstub.protocol.endpoint import Stdio
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
@@ -59,6 +59,8 @@ def read_settings(
     kaslr_seed: str | None,
     symbols: Path | None,
     stop_on: str | None,
+    vmcore_on: tuple[str, str] | None,
+    no_reboot: bool,
     free_run: bool,
     kill_on_disconnect: bool,
     console: str,
@@ -78,6 +80,7 @@ def read_settings(
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
     reasons = parse_reasons(stop_on) if stop_on else ()
+    core_reasons = _core_reasons(vmcore_on, timeout, inner=inner) if vmcore_on else ()
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
@@ -107,8 +110,12 @@ def read_settings(
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
     known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
-    if reasons and known.kernel is None:
-        raise InputError("--stop-on needs a Linux guest and the symbols of its kernel: --symbols")
+    for option, needing in (("--stop-on", reasons), ("--vmcore-on", core_reasons)):
+        if known.kernel is None and any(each in FUNCTIONS for each in needing):
+            raise InputError(
+                f"{option} {','.join(needing)} needs a Linux guest and the symbols of its kernel: "
+                "--symbols"
+            )
     config = GuestConfig(
         image=loaded,
         memory=size,
@@ -133,6 +140,9 @@ def read_settings(
             hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
             stop_on=reasons,
+            vmcore_on=core_reasons,
+            vmcore=os.path.abspath(vmcore_on[1]) if vmcore_on else "",
+            no_reboot=no_reboot,
         ),
         program=known,
         console=console,
@@ -141,14 +151,31 @@ def read_settings(
     )
 
 
+def _core_reasons(
+    vmcore_on: tuple[str, str], timeout: float | None, *, inner: bool
+) -> tuple[str, ...]:
+    """Check ``--vmcore-on``, and return its reasons.
+
+    Raises:
+        InputError: a reason is unknown, or the file is there already or cannot be made.
+    """
+    text, file = vmcore_on
+    reasons = parse_reasons(text, "--vmcore-on", "timeout")
+    if "timeout" in reasons and timeout is None:
+        raise InputError(f"--vmcore-on {text}: there is no end of the time without --timeout")
+    if not inner:
+        check_output(file, f"--vmcore-on {text}")
+        if os.path.exists(file):
+            raise InputError(f"--vmcore-on {text} {file}: is there already; expected a new file")
+    return reasons
+
+
 def check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
     """Check ``--script`` and its companions.
 
     Raises:
         InputError: they do not go together.
     """
-    if timeout is not None and script is None:
-        raise InputError("--timeout is for --script; give both or neither")
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
     if script is not None and endpoint == "stdio":

@@ -82,6 +82,8 @@ class Debugger(
         self.stop_points: StopPoints | None = None
         #: Addresses of the breakpoints that a client has requested.
         self.asked_for: set[int] = set()
+        #: False: a guest that resets itself has ended.
+        self.reboots = True
         #: Objects that follow what this debugger does.
         self.observers: list[Observer] = []
         self.machine: Final = machine

@@ -25,7 +25,7 @@ from gdbstub.lab.port_forwards import PortForward, StdioForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
-from gdbstub.linux.core_file import HANDED_OUT, check_name, new_file
+from gdbstub.linux.core_file import AUTOMATIC, HANDED_OUT, announce, check_name, new_file
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
 SSH_SAYS: Final = re.compile(
@@ -58,6 +58,8 @@ class RunRequest:
     argv: Sequence[str | Path]
     forward: PortForward
     record: Path | None = None
+    #: File of this machine for the core file that the command writes unasked.
+    vmcore: Path | None = None
     stdin: Stream = None
     stdout: Stream = None
     options: Options | None = None
@@ -156,7 +158,8 @@ class RemoteRun:
         import zstandard  # imported here, since few sessions write core files
 
         try:
-            path = Path.cwd() / check_name(name)
+            unasked = self._request.vmcore if name == AUTOMATIC else None
+            path = unasked or Path.cwd() / check_name(name)
             with new_file(path) as write, self._reader(fifo) as reader:
                 assert reader.stdout
                 with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
@@ -164,6 +167,8 @@ class RemoteRun:
                         write(data)
                 if reader.wait():  # a frame that was cut ends as a whole one does
                     raise InputError(f"{path}: the connection to the lab ended before the file did")
+            if unasked:
+                announce(unasked)
         except (InputError, zstandard.ZstdError) as error:
             print(f"gdbstub: {error}", file=sys.stderr, flush=True)
         with suppress(LabError, subprocess.SubprocessError):
@@ -191,6 +196,11 @@ class RemoteRun:
         """Stop the command when the client has closed its streams, the only connection."""
         forward.wait()
         self.stop()
+
+    @property
+    def status(self) -> int | None:
+        """Exit status of the command; None while it runs."""
+        return self._process.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the command's end; return its exit status.

@@ -28,19 +28,21 @@ _TEXTS: Final = {
     "warn": "the guest's kernel warns: ",
     "reset": "the guest resets itself",
 }
+#: By reason: the exit status of a session in which it came, the worst first.
+STATUSES: Final = {reason: 100 + index for index, reason in enumerate(FUNCTIONS)}
 _LINE: Final = 200
 
 
-def parse_reasons(text: str) -> tuple[str, ...]:
-    """Parse the argument of ``--stop-on``: reasons, separated by commas.
+def parse_reasons(text: str, option: str = "--stop-on", *more: str) -> tuple[str, ...]:
+    """Parse the argument of *option*: reasons, of which it has *more*, separated by commas.
 
     Raises:
         InputError: one of them is unknown.
     """
-    reasons = tuple(dict.fromkeys(text.split(",")))
+    reasons, known = tuple(dict.fromkeys(text.split(","))), (*FUNCTIONS, *more)
     for each in reasons:
-        if each not in FUNCTIONS:
-            raise InputError(f"--stop-on {text}: {each!r} is not one of {', '.join(FUNCTIONS)}")
+        if each not in known:
+            raise InputError(f"{option} {text}: {each!r} is not one of {', '.join(known)}")
     return reasons
 
 
@@ -71,6 +73,8 @@ class StopOn:
                 raise InputError(f"--stop-on {reason}: the kernel's symbols have no {names}")
             self._linked[kernel.functions[found[0]]] = reason
         self._offset: int | None = None
+        #: Reasons that came, the last one last.
+        self.met: list[str] = []
 
     @property
     def addresses(self) -> Collection[int]:
@@ -83,8 +87,9 @@ class StopOn:
         return [gva + self._offset for gva in self._linked]
 
     def reason(self, vcpu: int, gva: int) -> str:
-        """Return why the guest stops at *gva*, in one line."""
+        """Return why the guest stops at *gva*, in one line, and note it in ``met``."""
         reason = self._linked[gva - (self._offset or 0)]
+        self.met.append(reason)
         first = self._machine.vcpus[vcpu].get(X[0])
         text = _TEXTS[reason]
         if reason == "reset":

@@ -7,8 +7,8 @@ from tests.cli.program import GDBSTUB, RUN_STUB, Place
 
 OPTIONS = (
     "--host", "--gdb", "--smp", "--memory", "--initrd", "--append", "--dtb",
-    "--kaslr-seed", "--symbols", "--stop-on", "--free-run", "--console", "--script", "--timeout",
-    "--record", "-v", "-h, --help",
+    "--kaslr-seed", "--symbols", "--stop-on", "--vmcore-on", "--no-reboot", "--free-run",
+    "--console", "--script", "--timeout", "--record", "-v", "-h, --help",
 )  # fmt: skip
 
 
