@@ -87,6 +87,10 @@ RUN: Final = (
         "halted; without a client and a script the session ends.",
     ),
     Option(
+        "--qmp", "qmp", metavar="unix:PATH",
+        help="Socket at which drgn --qemu PATH, or gdbstub drgn, reads the guest while it runs.",
+    ),
+    Option(
         "--no-reboot", "no_reboot", convert=bool,
         help="End the guest when it resets itself; else it starts over.",
     ),

@@ -126,6 +126,7 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
                 console=Console(guest.receive, output.flush, _keyboard(settings)),
                 recorder=recorder,
                 started=lambda: _confine(settings),
+                hva=guest.machine.ram.hva,
             )
 
 
@@ -134,7 +135,8 @@ def _confine(settings: Settings) -> None:
     if settings.inner:
         confinement.drop_root()
     if settings.serve.script is None:
-        confinement.confine(unlink=isinstance(settings.serve.endpoint, Unix), in_lab=settings.inner)
+        unlink = isinstance(settings.serve.endpoint, Unix) or bool(settings.serve.qmp_path)
+        confinement.confine(unlink=unlink, in_lab=settings.inner)
 
 
 async def _rehearsed(

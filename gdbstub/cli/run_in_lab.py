@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from gdbstub.cli.serve import ServeSettings, announce, first, recording, until_s
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
-from gdbstub.lab.qemu import Options
+from gdbstub.lab.qemu import ADDRESS, Options
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.linux.core_file import AUTOMATIC
 from gdbstub.linux.kaslr import NO_PROGRAM
@@ -132,13 +132,36 @@ def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = F
         ready.wait()
         if not bound:
             return ended.result()
-        status = _until_over(serve, bound[0], ended, typing=typing)
+        qmp = stack.enter_context(_qmp(remote, serve))
+        status = _until_over(serve, bound[0], ended, qmp, typing=typing)
     # The stub there knows why it has stopped its guest; a script does not.
     known = remote.status
     return status if known is None or known not in STATUSES.values() else known
 
 
-def _until_over(serve: ServeSettings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
+#: Server of ``--qmp``, made when its event loop runs.
+Qmp = Callable[[], contextlib.AbstractAsyncContextManager[object]]
+
+
+@contextlib.contextmanager
+def _qmp(remote: RemoteRun, serve: ServeSettings) -> Iterator[Qmp]:
+    """Give the server of ``--qmp`` over the guest of *remote*, or of nothing without ``--qmp``."""
+    if serve.qmp is None:
+        yield contextlib.nullcontext
+        return
+    from gdbstub.cli.qmp import QmpServer  # imported here: few sessions have one
+    from gdbstub.cli.qmp_lab import LabGuest
+
+    endpoint = serve.qmp
+    with tempfile.TemporaryDirectory(prefix="gdbstub-") as directory:
+        path = Path(directory) / "qmp"
+        with remote.qmp_forward(path), contextlib.closing(LabGuest(path)) as guest:
+            yield lambda: QmpServer(endpoint, guest)
+
+
+def _until_over(
+    serve: ServeSettings, endpoint: str, ended: "Future[int]", qmp: Qmp, *, typing: bool
+) -> int:
     remote = endpoint.removeprefix("unix:")
     note = who_reaches(serve.endpoint)
     announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
@@ -146,18 +169,18 @@ def _until_over(serve: ServeSettings, endpoint: str, ended: "Future[int]", *, ty
     with signals_wait() as signals, keys:
         if serve.script is not None:
             ended.add_done_callback(_complain)
-            return asyncio.run(_script(serve, serve.script, remote, ended, signals))
-        return asyncio.run(_end(serve, ended, signals))
+            return asyncio.run(_script(serve, serve.script, remote, ended, signals, qmp))
+        return asyncio.run(_end(serve, ended, signals, qmp))
 
 
-async def _end(serve: ServeSettings, ended: "Future[int]", signals: Waiting) -> int:
+async def _end(serve: ServeSettings, ended: "Future[int]", signals: Waiting, qmp: Qmp) -> int:
     # Not ``ended.result()``: a signal that arrives as that begins to wait would be lost.
     async def end() -> int:
         status = await asyncio.wrap_future(ended)
         left = isinstance(serve.endpoint, Stdio) and status == 128 + signal.SIGTERM
         return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
-    async with until_signal(signals) as stopped:
+    async with until_signal(signals) as stopped, qmp():
         return await first(stopped, limited(end(), serve.timeout, _core_taken(serve, ended)))
 
 
@@ -178,10 +201,15 @@ def _complain(ended: "Future[int]") -> None:
 
 
 async def _script(
-    serve: ServeSettings, command: str, remote: str, ended: "Future[int]", signals: Waiting
+    serve: ServeSettings,
+    command: str,
+    remote: str,
+    ended: "Future[int]",
+    signals: Waiting,
+    qmp: Qmp,
 ) -> int:
-    async with until_signal(signals) as stopped:
-        work = run_script(command, remote=remote, symbols=serve.symbols)
+    async with until_signal(signals) as stopped, qmp():
+        work = run_script(command, remote=remote, symbols=serve.symbols, qmp=serve.qmp_path)
         return await first(stopped, limited(work, serve.timeout, _core_taken(serve, ended)))
 
 
@@ -248,6 +276,8 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments += ["--vmcore-on", ",".join(settings.serve.vmcore_on), AUTOMATIC]
     if "timeout" in settings.serve.vmcore_on:
         arguments.append(f"--timeout={settings.serve.timeout}")
+    if settings.serve.qmp is not None:
+        arguments.append(f"--qmp={ADDRESS}:0")
     if settings.serve.no_reboot:
         arguments.append("--no-reboot")
     if settings.serve.free_run:

@@ -29,13 +29,17 @@ async def limited(
             await task
 
 
-async def run_script(command: str, *, remote: str, symbols: str) -> int:
+async def run_script(command: str, *, remote: str, symbols: str, qmp: str = "") -> int:
     """Run *command* in a shell with GDB_REMOTE and GDB_SYMBOLS set; return its exit status.
+
+    GDB_QMP is set, too, where *qmp*, the path of a socket, is given.
 
     If this is cancelled, the command is killed with everything that it started. The status of a
     command that signal N killed is 128 + N, as in a shell.
     """
     environment = {**os.environ, "GDB_REMOTE": remote, "GDB_SYMBOLS": symbols}
+    if qmp:
+        environment["GDB_QMP"] = qmp
     process = await asyncio.create_subprocess_shell(
         command, env=environment, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
     )

@@ -20,7 +20,7 @@ from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.linux.stop_on import FUNCTIONS, StopOn
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
-from gdbstub.protocol.endpoint import Endpoint, Stdio
+from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import Server
 from gdbstub.signals import Waiting, signals_wait
@@ -51,6 +51,13 @@ class ServeSettings(NamedTuple):
     vmcore_on: tuple[str, ...] = ()
     vmcore: str = ""
     no_reboot: bool = False
+    #: Endpoint of ``--qmp``.
+    qmp: Unix | Tcp | None = None
+
+    @property
+    def qmp_path(self) -> str:
+        """Path of the socket of ``--qmp``; empty if there is none."""
+        return self.qmp.path if isinstance(self.qmp, Unix) else ""
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -86,11 +93,13 @@ async def serve(
     started: Callable[[], None] = lambda: None,
     begin: Callable[[Debugger], None] = lambda _: None,
     end: Callable[[Debugger], None] = lambda _: None,
+    hva: Callable[[int], int | None] = lambda _: None,
 ) -> int:
     """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
 
     *machine* is halted; the caller closes it. *started* is called once clients may connect, *begin*
-    and *end* before the first client and after the last.
+    and *end* before the first client and after the last. *hva* returns the place of a physical
+    address in this process.
 
     Raises:
         InputError: the endpoint cannot be had.
@@ -121,7 +130,7 @@ async def serve(
     ending = Ending(debugger, settings, server)
     await server.start()
     try:
-        async with _typing(console):
+        async with _typing(console), _qmp(settings, debugger, hva):
             note = who_reaches(settings.endpoint)
             announce(
                 server.endpoint, server.remote, settings.symbols, hint=settings.hint, note=note
@@ -141,7 +150,20 @@ async def _until_over(settings: ServeSettings, server: Server) -> int:
     if settings.script is None:
         await server.wait_ended()
         return 0
-    return await run_script(settings.script, remote=server.remote, symbols=settings.symbols)
+    return await run_script(
+        settings.script, remote=server.remote, symbols=settings.symbols, qmp=settings.qmp_path
+    )
+
+
+def _qmp(
+    settings: ServeSettings, debugger: Debugger, hva: Callable[[int], int | None]
+) -> contextlib.AbstractAsyncContextManager[object]:
+    """Return the server of ``--qmp``, if it was given."""
+    if settings.qmp is None:
+        return contextlib.nullcontext()
+    from gdbstub.cli.qmp import MachineGuest, QmpServer  # imported here: few sessions have one
+
+    return QmpServer(settings.qmp, MachineGuest(debugger, hva))
 
 
 def wants_keys(settings: ServeSettings) -> bool:

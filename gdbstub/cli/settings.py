@@ -60,6 +60,7 @@ def read_settings(
     symbols: Path | None,
     stop_on: str | None,
     vmcore_on: tuple[str, str] | None,
+    qmp: str | None,
     no_reboot: bool,
     free_run: bool,
     kill_on_disconnect: bool,
@@ -80,6 +81,8 @@ def read_settings(
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
     reasons = parse_reasons(stop_on) if stop_on else ()
+    if qmp is not None:
+        from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
     core_reasons = _core_reasons(vmcore_on, timeout, inner=inner) if vmcore_on else ()
     check_vcpus(smp)
     features = parse_cpu(cpu)
@@ -142,6 +145,7 @@ def read_settings(
             stop_on=reasons,
             vmcore_on=core_reasons,
             vmcore=os.path.abspath(vmcore_on[1]) if vmcore_on else "",
+            qmp=None if qmp is None else check_qmp(qmp, inner=inner),
             no_reboot=no_reboot,
         ),
         program=known,

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +21,14 @@ from typing import BinaryIO, Final, Self
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
-from gdbstub.lab.port_forwards import PortForward, StdioForward
+from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
 from gdbstub.linux.core_file import AUTOMATIC, HANDED_OUT, announce, check_name, new_file
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
+QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d+)\s*")
 SSH_SAYS: Final = re.compile(
     rb"(?:Connection to \S+ closed by remote host\.|Connection (?:closed|reset) by .*"
     rb"|client_loop: .*|Timeout, server .*)\r?\n"
@@ -87,6 +88,7 @@ class RemoteRun:
         self._on_listening = on_listening
         self._failure: LabError | None = None
         self._stopping = False
+        self._qmp_port = 0
         self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
         request.forward.check()
         with ExitStack() as stack:
@@ -147,6 +149,8 @@ class RemoteRun:
             if not heard and (match := LISTENING.fullmatch(line)):
                 heard = True
                 self._open_forward(int(match[2]))
+            elif match := QMP.fullmatch(line):
+                self._qmp_port = int(match[1])
             elif match := HANDED_OUT.fullmatch(line):
                 self._take_file(match[1].decode(), match[2].decode())
             elif not SSH_SAYS.fullmatch(line):
@@ -196,6 +200,20 @@ class RemoteRun:
         """Stop the command when the client has closed its streams, the only connection."""
         forward.wait()
         self.stop()
+
+    @contextmanager
+    def qmp_forward(self, path: Path) -> Iterator[None]:
+        """Forward the Unix socket *path* to the QMP of the command, once it listens.
+
+        Raises:
+            LabError: the forward cannot be opened.
+        """
+        forward = UnixForward(path)
+        forward.open(self._lab, self._qmp_port)
+        try:
+            yield
+        finally:
+            forward.close()
 
     @property
     def status(self) -> int | None:
