@@ -12,7 +12,7 @@ from gdbstub.cli.options import RUN, Option
 from gdbstub.errors import InputError
 
 _FOREIGN: Final = ("attach", "launch", "vms", "recover")
-_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "lab")
+_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "drgn", "lab")
 
 
 class _Commands(click.Group):
@@ -30,6 +30,10 @@ class _Commands(click.Group):
             from gdbstub.cli.symbols import symbols
 
             return symbols
+        if cmd_name == "drgn":
+            from gdbstub.cli.drgn import drgn
+
+            return drgn
         if cmd_name in _FOREIGN:
             from gdbstub.cli import foreign
 

@@ -4,6 +4,7 @@ Descriptors of clients, which drgn sends, do not get into the lab. So QMP is spo
 stub there is asked for memory.
 """
 
+import base64
 import contextlib
 import io
 import json
@@ -18,7 +19,7 @@ from gdbstub.errors import LabError, MemoryFault, NotFound
 #: The longest wait for the stub in the lab, which may search all RAM, in seconds.
 _LAB_SECONDS: Final = 60.0
 #: Memory of a guest in the lab is read by pages, and a page is good for so long, in seconds.
-_FRESH_SECONDS: Final = 0.1
+_FRESH_SECONDS: Final = 0.5
 _PAGE: Final = 4096
 _PAGES: Final = 4096
 
@@ -64,7 +65,7 @@ class LabGuest:
             return known[1]
         if not any(ipa in each for each in self.ram):
             return b""
-        data = bytes.fromhex(self._ask("x-read-memory", begin=ipa, length=_PAGE))
+        data = base64.b64decode(self._ask("x-read-memory", begin=ipa, length=_PAGE))
         if len(self._pages) >= _PAGES:
             self._pages.clear()
         self._pages[ipa] = now, data

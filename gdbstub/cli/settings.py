@@ -81,8 +81,11 @@ def read_settings(
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
     reasons = parse_reasons(stop_on) if stop_on else ()
+    qmp_endpoint = None
     if qmp is not None:
         from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
+
+        qmp_endpoint = check_qmp(qmp, inner=inner)
     core_reasons = _core_reasons(vmcore_on, timeout, inner=inner) if vmcore_on else ()
     check_vcpus(smp)
     features = parse_cpu(cpu)
@@ -145,7 +148,7 @@ def read_settings(
             stop_on=reasons,
             vmcore_on=core_reasons,
             vmcore=os.path.abspath(vmcore_on[1]) if vmcore_on else "",
-            qmp=None if qmp is None else check_qmp(qmp, inner=inner),
+            qmp=qmp_endpoint,
             no_reboot=no_reboot,
         ),
         program=known,

@@ -4,6 +4,7 @@ Bytes of one client in, replies out; no I/O but the one note that is written to 
 Nothing here changes the guest or stops it. Source: qemu/docs/interop/qmp-spec.rst, qapi/*.json.
 """
 
+import base64
 import json
 import os
 import stat
@@ -298,7 +299,7 @@ class QmpSession:
         begin, length = arguments.get("begin"), arguments.get("length")
         if not isinstance(begin, int) or not isinstance(length, int) or not 0 < length <= MOST:
             raise QmpError(f"expected begin, and a length of 1 to {MOST}")
-        return self.guest.read(begin, length).hex()
+        return base64.b64encode(self.guest.read(begin, length)).decode()
 
     @_command("x-ram")
     def _ram(self, arguments: Arguments) -> object:

@@ -133,6 +133,9 @@ OPTIONS = {
     "--gdb unix:.": ". exists and is no socket; choose another path",
     "--gdb stdio --script true": "--script cannot talk to --gdb stdio; give HOST:PORT or unix:",
     "--timeout 0": "--timeout 0: expected a number of seconds above 0",
+    "--qmp localhost:1": "--qmp localhost:1: expected unix:PATH, a socket that only this user",
+    "--qmp guest.elf": "--qmp 'guest.elf' lacks a port",
+    "--qmp unix:none/q": "unix:none/q cannot be listened on: No such file or directory",
     "--timeout inf": "--timeout inf: expected a number of seconds above 0",
     "--vmcore-on fire core": "--vmcore-on fire: 'fire' is not one of panic, oops, warn, reset, "
     "timeout",
@@ -308,3 +311,15 @@ def test_a_launch_in_the_lab_checks_its_endpoint_first(
     argv = ["launch", "--host", "lab", "--gdb", "[::1]:0", "--", "qemu-system-aarch64"]
     assert call(argv) == 2
     assert "the lab is reached by IPv4 only" in capsys.readouterr().err
+
+
+def test_drgn_where_no_stub_is(place: Place) -> None:
+    for words, why in (
+        ([], "drgn: give --qmp unix:PATH, as gdbstub run was given it"),
+        (
+            ["--qmp", "unix:q"],
+            "--qmp unix:q: no socket is there; gdbstub run --qmp unix:q makes it",
+        ),
+        (["--qmp", "localhost:1", "-s", "vmlinux"], "--qmp localhost:1: expected unix:PATH"),
+    ):
+        assert place.refusal("drgn", *words, program=GDBSTUB) == why

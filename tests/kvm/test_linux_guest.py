@@ -35,10 +35,13 @@ def test_log_processes_and_core_file(
     image = demo.prepare().image
     with Stub(
         image, "--initrd", initrd, "--append", command_line, "--memory", "192M",
-        "--symbols", vmlinux, "--smp", "2",
+        "--symbols", vmlinux, "--smp", "2", "--qmp", "unix:qmp",
     ) as stub:  # fmt: skip
         early = gdb(stub, vmlinux, "monitor dmesg", "monitor ps", "monitor why", "detach")
         stub.console.wait_for("says: end")
+        began = time.monotonic()
+        by_drgn = _drgn(tmp_path, "print(prog['UTS_RELEASE'].string_().decode())")
+        figure.append(f"drgn, from its start to a value: {time.monotonic() - began:.1f} s")
         began = time.monotonic()
         said = gdb(stub, vmlinux, "monitor dmesg", "detach")
         figure.append(f"attach and monitor dmesg: {time.monotonic() - began:.1f} s")
@@ -54,10 +57,21 @@ def test_log_processes_and_core_file(
         stub.console.rest()
     assert early.count("no vCPU has its MMU on: the kernel has not started yet") == 3
     _check_log(stub.console.text, said)
+    assert f"Linux version {by_drgn} " in said
     _check_processes(stub.console.text, said)
     assert "Wrote core, 192 MiB." in said
     assert "is no plain file name" in said
     _check_core_file(tmp_path / "core", vmlinux, said)
+
+
+def _drgn(directory: Path, line: str) -> str:
+    """What drgn prints for *line*, of the guest of a ``--qmp unix:qmp`` that runs."""
+    script = directory / "line.py"
+    script.write_text(line)
+    return subprocess.run(
+        [sys.executable, "-m", "gdbstub", "drgn", "--qmp", "unix:qmp", "-q", script],
+        stdout=subprocess.PIPE, text=True, timeout=60, check=True,
+    ).stdout.strip()  # fmt: skip
 
 
 def _check_log(console: str, said: str) -> None:
