@@ -50,6 +50,30 @@ def mtree(context: CommandContext, flat: str | None) -> str:
     return show_ram(layout.ram_ranges)
 
 
+@command("info kvm")
+def kvm(context: CommandContext) -> str:
+    """Say that the guest runs by KVM, in QEMU's words."""
+    return "kvm support: enabled\n"
+
+
+@command("info cpus")
+def cpus(context: CommandContext) -> str:
+    """List the vCPUs as QEMU does, with a star at that of the current thread."""
+    return "".join(
+        f"{'*' if index == context.index else ' '} CPU #{index}:\n"
+        for index in range(len(context.machine.vcpus))
+    )
+
+
+@command("gpa2hva", "PHYSICAL")
+def gpa2hva(context: CommandContext, ipa: int) -> str:
+    """Decline, as QEMU does for a device: a client is not told of this process's memory.
+
+    The physical address is read by monitor xp; a --qmp socket tells more.
+    """
+    return f"Memory at address {ipa:#x} cannot be had from another process\n"
+
+
 @command("info registers", "[-a]")
 def registers(context: CommandContext, every: str | None) -> str:
     """Show the current thread's general registers as QEMU does; with -a every thread's."""

@@ -53,11 +53,16 @@ def offsets(client: ClientState, program: Relocatable) -> bytes:
     """``qOffsets``: tell the distance of the program from its link address (GDB manual, E.4).
 
     GDB is told the place of the first segment, by which it moves the whole program; told offsets of
-    sections, it would not move all of them. LLDB takes any value for the distance. Where nothing
-    has moved, the reply is empty: by that gef tells a whole machine from a program.
+    sections, it would not move all of them. LLDB takes any value for the distance.
+
+    Where nothing has moved, the reply is empty. So is the second one since the guest was started
+    or attached to: GDB asks once, and by an empty one gef tells a whole machine from a program.
     """
     if (place := program.relocation()) is None or not place.offset:
         return b""
     if client.lldb:
         return b"Text=%x;Data=%x;Bss=%x" % (3 * (place.offset,))
+    if client.moved_told:
+        return b""
+    client.moved_told = True
     return b"TextSeg=%x" % (place.start + place.offset)
