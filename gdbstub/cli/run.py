@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Self
 
 from gdbstub.capabilities import Relocation
 from gdbstub.cli import confinement
+from gdbstub.cli.old_gdb import OldGdb, signs
 from gdbstub.cli.serve import (
     Console,
     ServeSettings,
@@ -22,6 +23,7 @@ from gdbstub.cli.serve import (
     until_signal,
     wants_keys,
 )
+from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError, NotFound
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram, read_kernel
 from gdbstub.linux.rehearsal import Rehearsal, may_move
@@ -126,8 +128,16 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
                 console=Console(guest.receive, output.flush, _keyboard(settings)),
                 recorder=recorder,
                 started=lambda: _confine(settings),
+                begin=lambda debugger: _note_old_gdb(settings, debugger),
                 hva=guest.machine.ram.hva,
             )
+
+
+def _note_old_gdb(settings: Settings, debugger: Debugger) -> None:
+    """Have the user of an old GDB told, if the guest is a Linux that may sign its addresses."""
+    guest, authenticates = settings.guest, debugger.machine.pointer_authentication
+    if isinstance(guest.image, image.LinuxImage) and signs(authenticates, guest.append):
+        debugger.observers.append(OldGdb())
 
 
 def _confine(settings: Settings) -> None:

@@ -128,6 +128,11 @@ class Debugger(
             raise PacketError("this target has no commands")
         return self.commands(command)
 
+    def client_came(self, features: frozenset[bytes]) -> None:
+        """Tell the observers of a client and its features (``Monitor``)."""
+        for observer in self.observers:
+            observer.client_came(features)
+
     # Program.
 
     @property

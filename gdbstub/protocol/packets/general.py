@@ -5,7 +5,7 @@ None of them touches the guest.
 
 from typing import Final
 
-from gdbstub.capabilities import Relocatable, relocatable
+from gdbstub.capabilities import Relocatable, monitor_commands, relocatable
 from gdbstub.protocol.packets.client_state import GUEST, ClientState
 from gdbstub.protocol.packets.registry import offered, packet
 
@@ -24,6 +24,8 @@ def supported(client: ClientState, features: bytes | None) -> bytes:
     """
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
+    if target := monitor_commands(client.target):
+        target.client_came(client.features)
     ours = dict.fromkeys(offered(client.target))
     named = not client.architecture.osabi and _NAMES_PROCESSES <= client.features
     client.process = GUEST if named else 0
