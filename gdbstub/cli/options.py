@@ -71,8 +71,9 @@ RUN: Final = (
         "each reset.  [default: random; with --dtb: that file's]",
     ),
     Option(
-        "--symbols", "symbols", convert=Path, metavar="FILE",
-        help="Symbols for the printed gdb command, and for locating a kernel with KASLR.  "
+        "--symbols", "symbols", convert=Path, metavar="FILE|debug",
+        help="Symbols for the printed gdb command, and for locating a kernel with KASLR; debug: "
+        "the vmlinux of Debian's -dbg package, or of DEBUGINFOD_URLS, downloaded once.  "
         "[default: GUEST, if it is an ELF]",
     ),
     Option(

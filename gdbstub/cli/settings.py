@@ -26,6 +26,8 @@ from gdbstub.vmm.seed import RANDOM, parse_seed
 from gdbstub.vmm.size import parse_memory
 
 _DEVICE: Final = "/dev/kvm"
+#: The argument of --symbols that is no file.
+_DEBUG: Final = Path("debug")
 
 
 def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
@@ -91,7 +93,8 @@ def read_settings(
     features = parse_cpu(cpu)
     size = parse_memory(memory)
     seed = None if kaslr_seed is None else parse_seed(kaslr_seed)
-    if symbols is not None:
+    debug = symbols == _DEBUG
+    if symbols is not None and not debug:
         check_input(symbols, "--symbols")
     for name, option in ((record, "--record"), (console, "--console")):
         if name is not None and (name, option) != ("-", "--console"):
@@ -111,6 +114,8 @@ def read_settings(
             disk, disk_bytes = Source.read(files.initrd)
     source, data = Source.read(Path(guest))
     loaded = image.parse(data, guest, size)
+    if debug:
+        symbols = _debug_symbols(loaded)
     if symbols is None and not isinstance(loaded, image.LinuxImage):
         symbols = source.path
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
@@ -156,6 +161,22 @@ def read_settings(
         record=record,
         inner=inner,
     )
+
+
+def _debug_symbols(loaded: image.Guest) -> Path:
+    """Return the vmlinux with debug information of a Linux guest.
+
+    Raises:
+        InputError: it is no Linux.
+        LabError: nobody has it.
+    """
+    if not isinstance(loaded, image.LinuxImage):
+        raise InputError(
+            "--symbols debug is for a Linux Image; for a file called debug, give its whole path"
+        )
+    from gdbstub.lab import debug_symbols
+
+    return debug_symbols.prepare(loaded.data)
 
 
 def _core_reasons(

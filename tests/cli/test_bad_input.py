@@ -313,6 +313,11 @@ def test_a_launch_in_the_lab_checks_its_endpoint_first(
     assert "the lab is reached by IPv4 only" in capsys.readouterr().err
 
 
+def test_debug_symbols_of_what_is_no_linux(place: Place) -> None:
+    line = place.refusal("guest.elf", "--symbols", "debug")
+    assert line.startswith("--symbols debug is for a Linux Image; for a file called debug, give")
+
+
 def test_drgn_where_no_stub_is(place: Place) -> None:
     for words, why in (
         ([], "drgn: give --qmp unix:PATH, as gdbstub run was given it"),
