@@ -98,7 +98,7 @@ class Ending(Observer):
                 missing = vmcore.write(
                     LinuxGuest(self._debugger.machine, self._debugger.memory), write
                 )
-        except StubError as error:
+        except (StubError, OSError) as error:  # the guest and its clients go on
             _log.error("--vmcore-on: %s", error)
             return
         if missing:
