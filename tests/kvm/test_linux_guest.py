@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+import drgn
 import pytest
 import zstandard
 from elftools.elf.elffile import ELFFile
@@ -58,6 +59,7 @@ def test_log_processes_and_core_file(
     assert early.count("no vCPU has its MMU on: the kernel has not started yet") == 3
     _check_log(stub.console.text, said)
     assert f"Linux version {by_drgn} " in said
+    assert _by_core_file(tmp_path / "core") == by_drgn
     _check_processes(stub.console.text, said)
     assert "Wrote core, 192 MiB." in said
     assert "is no plain file name" in said
@@ -72,6 +74,17 @@ def _drgn(directory: Path, line: str) -> str:
         [sys.executable, "-m", "gdbstub", "drgn", "--qmp", "unix:qmp", "-q", script],
         stdout=subprocess.PIPE, text=True, timeout=60, check=True,
     ).stdout.strip()  # fmt: skip
+
+
+def _by_core_file(core: Path) -> str:
+    """The kernel's release, as drgn reads it in the core file at an address of the kernel's."""
+    program = drgn.Program()
+    program.set_core_dump(core)
+    release: str = program["UTS_RELEASE"].string_().decode()
+    place = re.search(rb"SYMBOL\(init_uts_ns\)=([0-9a-f]+)", program["VMCOREINFO"].string_())
+    assert place
+    assert release.encode() in program.read(int(place[1], 16), 400)
+    return release
 
 
 def _check_log(console: str, said: str) -> None:
