@@ -136,7 +136,9 @@ def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = F
         status = _until_over(serve, bound[0], ended, qmp, typing=typing)
     # The stub there knows why it has stopped its guest; a script does not.
     known = remote.status
-    return status if known is None or known not in STATUSES.values() else known
+    if serve.stops and known is not None and known in STATUSES.values():
+        return known
+    return status
 
 
 #: Server of ``--qmp``, made when its event loop runs.
