@@ -1,7 +1,9 @@
 """The socket of ``--qmp`` over a machine: its clients beside GDB, drgn among them."""
 
 import asyncio
+import ctypes
 import json
+import mmap
 import os
 import socket
 import stat
@@ -104,6 +106,46 @@ async def test_drgn_attaches_and_reads(path: Path) -> None:
     )
     said, _ = await asyncio.wait_for(process.communicate(), 60)
     assert said.decode() == f"6.1.0-test {SPIN.hex()}00000000\n"
+
+
+class Mapped:
+    """A guest whose RAM is mapped in this process."""
+
+    def __init__(self) -> None:
+        self.ram = (range(0x4000_0000, 0x4001_0000),)
+        self.running = True
+        self.reads = 0
+        self._memory = mmap.mmap(-1, len(self.ram[0]))
+        self._memory[:4] = SPIN
+        self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+
+    def read(self, ipa: int, length: int) -> bytes:
+        self.reads += 1
+        at = ipa - self.ram[0].start
+        return self._memory[at : at + length]
+
+    def hva(self, ipa: int) -> int | None:
+        return self._start + ipa - self.ram[0].start
+
+    def vmcoreinfo(self) -> bytes:
+        return INFO
+
+
+def _may_trace() -> bool:
+    """True unless Yama forbids to read another process of the same user."""
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    return not scope.exists() or scope.read_text().strip() == "0" or os.geteuid() == 0
+
+
+async def test_drgn_reads_the_memory_of_this_process_where_it_may(tmp_path: Path) -> None:
+    guest = Mapped()
+    async with QmpServer(Unix(str(tmp_path / "qmp")), guest):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", DRGN, str(tmp_path / "qmp"), stdout=subprocess.PIPE
+        )
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert said.decode() == f"6.1.0-test {SPIN.hex()}00000000\n"
+    assert (guest.reads == 0) == _may_trace()
 
 
 async def test_a_client_that_takes_no_reply_is_read_no_further(path: Path) -> None:
