@@ -90,6 +90,14 @@ class LabError(StubError):
     """Failure of the lab; ``str()`` is one line with the remedy. The exit status is 1."""
 
 
+class QmpError(StubError):
+    """Refused command of a QMP client; ``kind`` is QMP's class of the error."""
+
+    def __init__(self, text: str, kind: str = "GenericError") -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
 def printable(text: str) -> str:
     """Return *text*, which a guest or a file may have made, without what controls a terminal."""
     if text.isprintable():

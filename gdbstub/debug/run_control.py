@@ -54,6 +54,7 @@ class Owner(Protocol):
     at_end: Callable[[], None]
     step_irqs: bool
     stop_points: StopPoints | None
+    reboots: bool
 
     @property
     def observers(self) -> Sequence[Observer]:
@@ -360,7 +361,9 @@ class RunControl:
 
     def _system_event(self, event: SystemEvent) -> tuple[Report, RunEvent]:
         match event.kind:
-            case SystemEventKind.RESET if machine := resettable(self._machine):
+            case SystemEventKind.RESET if self._owner.reboots and (
+                machine := resettable(self._machine)
+            ):
                 try:
                     self._start_over(machine)
                 except StubError as error:
