@@ -46,6 +46,8 @@ class Console:
     def expect(self, pattern: str | re.Pattern[str], timeout: float | None = None) -> re.Match[str]:
         """Wait until *pattern* matches text after the last match; return the match.
 
+        It is tried each time that text comes: end it by ``\\n`` to wait for a whole line.
+
         Raises:
             AssertionError: it does not match within *timeout* seconds, or before the text ends.
         """

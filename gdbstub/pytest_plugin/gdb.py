@@ -204,7 +204,7 @@ def attach(guest: "Guest", program: str) -> Iterator[Gdb]:
             # GDB reports of a file that is no ELF, a Linux Image, that it is not recognised.
             with suppress(GdbError):
                 gdb.mi(f'-file-exec-and-symbols "{symbols}"')
-        gdb.mi(f'-target-select remote "{guest.remote}"', _ATTACH_SECONDS)
+        gdb.mi(f"-target-select remote {guest.remote}", _ATTACH_SECONDS)
         yield gdb
         with suppress(GdbError):  # the guest or GDB may have ended
             gdb.interrupt()

@@ -55,7 +55,7 @@ def gdbstub_host() -> Iterator["Host"]:
     try:
         host = open_host()
     except StubError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     yield host
     host.close()
 
@@ -72,14 +72,13 @@ def guest_kernel(request: pytest.FixtureRequest) -> "Path | None":
     try:
         return kernel_path(request.node)
     except InputError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.fixture
 def guest(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    gdbstub_host: "Host",
     guest_kernel: "Path | None",
 ) -> Iterator["Guest"]:
     """Guest as the markers describe it: halted at its first instruction for ``gdb``, else running.
@@ -93,12 +92,12 @@ def guest(
     node = request.node
     try:
         settings = read_settings(node, guest_kernel, request.config)
+        # Not an argument: no lab is started for a test whose markers are wrong.
+        host: Host = request.getfixturevalue("gdbstub_host")
         halted = "gdb" in request.fixturenames
-        guest = shared(
-            node, settings, gdbstub_host, tmp_path_factory.mktemp("guest"), halted=halted
-        )
+        guest = shared(node, settings, host, tmp_path_factory.mktemp("guest"), halted=halted)
     except StubError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     node.stash[_GUEST] = guest
     yield guest
     del node.stash[_GUEST]
@@ -122,7 +121,7 @@ def gdb(request: pytest.FixtureRequest, guest: "Guest") -> Iterator["Gdb"]:
         try:
             gdb = stack.enter_context(attach(guest, str(request.config.getini("gdbstub_gdb"))))
         except StubError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         request.node.stash[_GDB] = gdb
         yield gdb
         del request.node.stash[_GDB]

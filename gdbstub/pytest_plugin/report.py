@@ -10,8 +10,9 @@ from gdbstub.pytest_plugin.gdb import Gdb, attach
 if TYPE_CHECKING:
     from gdbstub.pytest_plugin.guest import Guest
 
-#: Lines of a section, and characters of a packet, that a report shows.
+#: Lines of text, packets, characters of a packet, and frames that a report shows.
 _LINES: Final = 40
+_PACKETS: Final = 20
 _WIDTH: Final = 160
 _FRAMES: Final = 20
 
@@ -31,7 +32,7 @@ def _packets(guest: "Guest") -> str:
     lines = []
     with suppress(OSError):  # none, if the guest has not got that far
         lines = guest.record.read_text("ascii", "replace").splitlines()
-    shown = [line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…" for line in lines[-_LINES:]]
+    shown = [line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…" for line in lines[-_PACKETS:]]
     return "\n".join(shown) or "(none)"
 
 
