@@ -62,17 +62,7 @@ class Gdb:
         Raises:
             GdbError: GDB answers with an error, does not answer, or has ended.
         """
-        token = next(self._tokens)
-        self._text, self._result = [], None
-        self.controller.write(f"{token}{command}", read_response=False)
-        self._read_until(lambda: self._answers(token), command, timeout)
-        assert self._result is not None
-        payload = _payload(self._result)
-        if self._result["message"] == "error":
-            raise GdbError(f"gdb: {command}: {payload.get('msg', 'an error without a text')}")
-        if self._result["message"] == "exit":
-            raise GdbError(f"gdb: {command}: gdb has ended")
-        return payload
+        return self._ask(command, command, timeout)
 
     def execute(self, command: str, timeout: float | None = None) -> str:
         """Give a command as a person types it; return the text that GDB shows.
@@ -83,8 +73,7 @@ class Gdb:
             GdbError: GDB answers with an error, the guest does not stop, or GDB has ended.
         """
         quoted = command.replace("\\", "\\\\").replace('"', '\\"')
-        self._stop = None
-        self.mi(f'-interpreter-exec console "{quoted}"', timeout)
+        self._ask(f'-interpreter-exec console "{quoted}"', command, timeout)
         if self._running:
             self._read_until(lambda: not self._running, command, timeout)
         return "".join(self._text)
@@ -100,7 +89,6 @@ class Gdb:
 
     def resume(self) -> None:
         """Let the guest run, and return; ``wait_for_stop`` or ``interrupt`` comes later."""
-        self._stop = None
         self.mi("-exec-continue")
 
     def wait_for_stop(self, timeout: float | None = None) -> Payload:
@@ -123,6 +111,23 @@ class Gdb:
         self.interrupt()
         self.execute("monitor reset")
         self.execute("maintenance flush register-cache")
+
+    def _ask(self, command: str, shown: str, timeout: float | None) -> Payload:
+        """Give an MI command, which messages call *shown*; return its results.
+
+        Raises:
+            GdbError: as of ``mi``.
+        """
+        token = next(self._tokens)
+        self._text, self._result = [], None
+        with suppress(BrokenPipeError):  # its end is found below
+            self.controller.write(f"{token}{command}", read_response=False)
+        self._read_until(lambda: self._answers(token), shown, timeout)
+        assert self._result is not None
+        payload = _payload(self._result)
+        if self._result["message"] == "error":
+            raise GdbError(f"gdb: {shown}: {payload.get('msg', 'an error without a text')}")
+        return payload
 
     def _answers(self, token: int) -> bool:
         return self._result is not None and self._result.get("token") == token
@@ -153,9 +158,9 @@ class Gdb:
             case "result", _:
                 self._result = record
                 if record["message"] == "running":
-                    self._running = True
+                    self._running, self._stop = True, None
             case "notify", "running":
-                self._running = True
+                self._running, self._stop = True, None
             case "notify", "stopped":
                 self._running = False
                 self._stop = _payload(record)
@@ -183,7 +188,9 @@ def find_program(named: str) -> str:
 
 @contextmanager
 def attach(guest: "Guest", program: str) -> Iterator[Gdb]:
-    """Attach GDB to *guest*, which is then halted; detach at the end, and the guest runs on.
+    """Attach GDB to *guest*, which is then halted; disconnect at the end.
+
+    A guest that is halted then stays halted, without breakpoints; one that runs goes on.
 
     Raises:
         InputError: there is no GDB, or no pygdbmi.
@@ -207,8 +214,7 @@ def attach(guest: "Guest", program: str) -> Iterator[Gdb]:
         gdb.mi(f"-target-select remote {guest.remote}", _ATTACH_SECONDS)
         yield gdb
         with suppress(GdbError):  # the guest or GDB may have ended
-            gdb.interrupt()
-            gdb.mi("-target-detach")
+            gdb.mi("-target-disconnect")
     finally:
         controller.exit()
         for stream in (controller.io_manager.stdin, controller.io_manager.stdout):

@@ -111,7 +111,7 @@ def console(guest: "Guest") -> "Console":
 
 @pytest.fixture
 def gdb(request: pytest.FixtureRequest, guest: "Guest") -> Iterator["Gdb"]:
-    """GDB, attached to the guest, which is halted; afterwards the guest runs on without it."""
+    """GDB, attached to the guest, which it halts; a shared guest then stays as the test left it."""
     from contextlib import ExitStack
 
     from gdbstub.errors import StubError
