@@ -187,6 +187,34 @@ def find_program(named: str) -> str:
 
 
 @contextmanager
+def start(program: str, timeout: float) -> Iterator[Gdb]:
+    """Start GDB without a guest; *program* is as of ``find_program``.
+
+    Raises:
+        InputError: there is no GDB, or no pygdbmi.
+        GdbError: GDB does not answer.
+    """
+    try:
+        from pygdbmi.gdbcontroller import GdbController
+    except ImportError:
+        raise InputError("pygdbmi is not installed: pip install 'kvm-gdbstub[pytest]'") from None
+    command = [find_program(program), "--nx", "--quiet", "--interpreter=mi3"]
+    controller = GdbController(command, _MORE_SECONDS)
+    try:
+        gdb = Gdb(controller, timeout)
+        for setting in _SETTINGS:
+            with suppress(GdbError):  # one that this GDB does not have
+                gdb.mi(f"-gdb-set {setting}")
+        yield gdb
+    finally:
+        controller.exit()
+        streams = controller.io_manager
+        for stream in (streams.stdin, streams.stdout, streams.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@contextmanager
 def attach(guest: "Guest", program: str) -> Iterator[Gdb]:
     """Attach GDB to *guest*, which is then halted; disconnect at the end.
 
@@ -196,17 +224,7 @@ def attach(guest: "Guest", program: str) -> Iterator[Gdb]:
         InputError: there is no GDB, or no pygdbmi.
         GdbError: GDB cannot attach.
     """
-    try:
-        from pygdbmi.gdbcontroller import GdbController
-    except ImportError:
-        raise InputError("pygdbmi is not installed: pip install 'kvm-gdbstub[pytest]'") from None
-    command = [find_program(program), "--nx", "--quiet", "--interpreter=mi3"]
-    controller = GdbController(command, _MORE_SECONDS)
-    try:
-        gdb = Gdb(controller, guest.settings.timeout)
-        for setting in _SETTINGS:
-            with suppress(GdbError):  # one that this GDB does not have
-                gdb.mi(f"-gdb-set {setting}")
+    with start(program, guest.settings.timeout) as gdb:
         if symbols := guest.symbols:
             # GDB reports of a file that is no ELF, a Linux Image, that it is not recognised.
             with suppress(GdbError):
@@ -215,9 +233,3 @@ def attach(guest: "Guest", program: str) -> Iterator[Gdb]:
         yield gdb
         with suppress(GdbError):  # the guest or GDB may have ended
             gdb.mi("-target-disconnect")
-    finally:
-        controller.exit()
-        for stream in (controller.io_manager.stdin, controller.io_manager.stdout):
-            stream.close()
-        if controller.io_manager.stderr is not None:
-            controller.io_manager.stderr.close()
