@@ -1,6 +1,6 @@
 """``gdbstub run`` over the fake machine: ``python -m tests.gdb.stand_in run GUEST OPTIONS``.
 
-For tests of what runs the command; it knows those options that the plugin for pytest gives.
+For tests of what runs the command; it knows those options that they give.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 
 from gdbstub.aarch64.registers import PC
+from gdbstub.cli.script import run_script
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Unix
@@ -40,7 +41,7 @@ def load(machine: FakeMachine, guest: Path) -> None:
         machine.vcpus[0].set(PC, elf["e_entry"])
 
 
-async def serve(arguments: argparse.Namespace) -> None:
+async def serve(arguments: argparse.Namespace) -> int:
     guest: Path = arguments.guest
     machine = FakeMachine(lambda made: load(made, guest), vcpus=arguments.smp, device=Uart())
     debugger = monitored_debugger(machine, GuestProgram(str(guest), None))
@@ -54,23 +55,33 @@ async def serve(arguments: argparse.Namespace) -> None:
         print(f"gdbstub: listening on {arguments.gdb}", file=sys.stderr, flush=True)
         if arguments.free_run:
             debugger.detach()
-        ended = asyncio.ensure_future(server.wait_ended())
-        stopped = asyncio.ensure_future(over.wait())
-        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
+        if arguments.script:
+            script, seconds = arguments.script, arguments.timeout
+            status = await run_script(
+                script, remote=server.remote, symbols=str(guest), seconds=seconds
+            )
+        else:
+            ended = asyncio.ensure_future(server.wait_ended())
+            stopped = asyncio.ensure_future(over.wait())
+            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            status = 0
         await server.close()
     machine.close()
+    return status
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("verb", choices=["run"])
     parser.add_argument("guest", type=Path)
-    parser.add_argument("--smp", type=int)
-    parser.add_argument("--gdb")
+    parser.add_argument("--smp", type=int, default=1)
+    parser.add_argument("--gdb", default="unix:socket")
+    parser.add_argument("--script")
+    parser.add_argument("--timeout", type=float)
     parser.add_argument("--record", type=Path)
     parser.add_argument("--free-run", action="store_true")
-    asyncio.run(serve(parser.parse_args()))
+    sys.exit(asyncio.run(serve(parser.parse_args())))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,0 @@
-# gdbstub run --append 'console=ttyAMA0 nokaslr quiet mem=24M' --stop-on panic
-continue
-monitor why
-backtrace 3
