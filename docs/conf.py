@@ -26,6 +26,9 @@ html_theme = "furo"
 html_title = f"kvm-gdbstub {__version__}"
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
+#: Else ``--script`` in a sentence would have a dash.
+smartquotes = False
 
 
 def setup(app: Sphinx) -> None:
