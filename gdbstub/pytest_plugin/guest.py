@@ -54,6 +54,9 @@ class Guest:
         try:
             self._process = subprocess.Popen(
                 [
+                    # In a session of its own: Ctrl-C is for pytest, which then ends the guest. It
+                    # has the terminal, which hangs up when pytest ends in any other way.
+                    *("setsid", "--ctty"),
                     *(*host.command, "run", *settings.arguments(), f"--gdb=unix:{self.remote}"),
                     *(f"--record={self.record}", *([] if halted else ["--free-run"])),
                 ],
@@ -61,7 +64,6 @@ class Guest:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for pytest, which then ends the guest
             )
         finally:
             os.close(terminal)
@@ -78,6 +80,11 @@ class Guest:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def pid(self) -> int:
+        """Number of the process of ``gdbstub run``."""
+        return self._process.pid
 
     @property
     def status(self) -> int | None:

@@ -1,6 +1,8 @@
 """The plugin for pytest with a real GDB, and with the fake machine in place of ``gdbstub run``."""
 
+import os
 import re
+import select
 import shutil
 from pathlib import Path
 from typing import Final
@@ -227,3 +229,22 @@ def test_without_pygdbmi_the_remedy_is_one_line(tests: pytest.Pytester) -> None:
     result = tests.runpytest_subprocess(*QUIET)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["pygdbmi is not installed: pip install 'kvm-gdbstub[[]pytest[]]'"])
+
+
+def test_a_pytest_that_is_killed_leaves_no_guest(tests: pytest.Pytester) -> None:
+    tests.makepyfile(
+        """
+        import os, pathlib, signal
+
+        def test_it(guest, gdb):
+            pathlib.Path("pid").write_text(str(guest.pid))
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    tests.runpytest_subprocess(*QUIET)
+    try:
+        pidfd = os.pidfd_open(int((tests.path / "pid").read_text()))
+    except ProcessLookupError:
+        return  # it has ended already
+    with os.fdopen(pidfd, "rb") as guest:
+        assert select.select([guest], [], [], 30)[0], "the guest goes on"

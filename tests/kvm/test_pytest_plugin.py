@@ -1,4 +1,4 @@
-"""The plugin for pytest over whole stubs: the sample project, keys, a Linux guest, a report."""
+"""The plugin for pytest over whole stubs: the sample project, keys, a small Linux, a report."""
 
 import re
 import shutil
@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Final
-
-from tests.kvm.stub import BOUND
 
 SAMPLE: Final = Path(__file__).parents[2] / "examples" / "pytest"
 
@@ -38,6 +36,11 @@ def test_fails(console):
     console.expect("\\\\[")
     console.expect("never", timeout=0)
 
+def test_a_small_linux(console):
+    console.expect("gdbstub demo guest: init is running\\n")
+    console.send("echo $((6 * 7)) on $(uname -m)\\n")
+    console.expect("42 on aarch64\\n")
+
 @pytest.mark.kernel("echo.elf")
 @pytest.mark.cpu("sve=often")
 def test_a_feature_that_is_none(guest):
@@ -45,7 +48,7 @@ def test_a_feature_that_is_none(guest):
 """
 
 
-def test_the_sample_project_keys_and_a_report(tmp_path: Path) -> None:
+def test_the_sample_project_and_more(tmp_path: Path) -> None:
     shutil.copytree(SAMPLE, tmp_path, dirs_exist_ok=True)
     (tmp_path / "test_more.py").write_text(MORE)
     # In a folder without the conftest.py that says which program a guest is.
@@ -69,11 +72,11 @@ def test_the_sample_project_keys_and_a_report(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=BOUND,
+        timeout=240,
         check=False,
     )
     said = done.stdout
-    assert re.search(r"^1 failed, 5 passed, 1 error in", said, re.M), said
+    assert re.search(r"^1 failed, 6 passed, 1 error in", said, re.M), said
     assert "the guest does not start: gdbstub: --cpu" in said
     assert "the console has no match for 'never' within 0 s" in said
     assert re.search(r"^-+ guest console -+\n\[\n-", said, re.M), said
