@@ -26,7 +26,7 @@ def test_both_vcpus_count(gdb: Gdb) -> None:
     assert gdb.evaluate("total") == "2000"
 
 
-# One guest for the tests below: each restarts it, which takes milliseconds.
+# One guest for the tests below: each restarts it, without a new start of the stub.
 shared = pytest.mark.kernel(scope="module")
 
 
