@@ -45,7 +45,7 @@ def _backtrace(guest: "Guest", gdb: Gdb | None, program: str) -> str:
             return _ask(gdb)
         with attach(guest, program) as own:
             return _ask(own)
-    except StubError as error:
+    except (StubError, OSError) as error:
         return f"(none: {printable(str(error))})"
 
 

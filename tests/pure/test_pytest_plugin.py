@@ -5,11 +5,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import IO, Final
+from pathlib import Path
+from typing import IO, Final, NoReturn
 
 import pytest
 
+from gdbstub.errors import LabError
+from gdbstub.lab.host import VARIABLE
 from gdbstub.pytest_plugin.console import Console
+from gdbstub.pytest_plugin.host import open_host
 
 pytest_plugins = ["pytester"]
 
@@ -231,3 +235,40 @@ def test_a_failure_without_a_guest_has_no_section_of_another_tests(
     first, _, second = result.stdout.str().partition("_ test_none _")
     assert "(the guest has ended, status 3)" in first
     assert "guest console" not in second
+
+
+def test_the_host_is_this_machines_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "kvm")
+    host = open_host()
+    assert host.command == (sys.executable, "-m", "gdbstub")
+    assert host.environment == os.environ
+    host.close()
+
+
+def test_the_host_is_one_lab_for_all_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Opened:
+        directory = Path("/run/lab-of-the-session")
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    opened = Opened()
+    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "lab")
+    monkeypatch.setattr("gdbstub.lab.opening.open_lab", lambda: opened)
+    host = open_host()
+    assert host.environment == {**os.environ, VARIABLE: str(opened.directory)}
+    host.close()
+    assert opened.closed
+
+
+def test_a_lab_that_cannot_be_started_is_one_line(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> NoReturn:
+        raise LabError("no lab: the disk is full")
+
+    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "lab")
+    monkeypatch.setattr("gdbstub.lab.opening.open_lab", fail)
+    pytester.makepyfile("def test_it(guest): pass")
+    assert one_error(pytester) == ["no lab: the disk is full"]
