@@ -86,6 +86,10 @@ class InputError(StubError):
     errno = errno.EINVAL
 
 
+class GdbError(StubError):
+    """Error that a GDB of the pytest plugin has reported, or its end."""
+
+
 class LabError(StubError):
     """Failure of the lab; ``str()`` is one line with the remedy. The exit status is 1."""
 
