@@ -17,7 +17,7 @@ _GUEST: Final = click.Argument(
     ["guest"], required=False, metavar="[GUEST]", type=click.Path(readable=False)
 )
 _FOREIGN: Final = ("attach", "launch", "vms", "recover")
-_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "lab")
+_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "drgn", "lab")
 
 
 class _Commands(click.Group):
@@ -35,6 +35,10 @@ class _Commands(click.Group):
             from gdbstub.cli.symbols import symbols
 
             return symbols
+        if cmd_name == "drgn":
+            from gdbstub.cli.drgn import drgn
+
+            return drgn
         if cmd_name in _FOREIGN:
             from gdbstub.cli import foreign
 
@@ -72,6 +76,7 @@ def _click_option(option: Option) -> click.Option:
         names,
         type=click.Choice(option.choices) if option.choices else kind,
         default=option.default,
+        nargs=option.texts,
         show_default=option.show_default,
         metavar=option.metavar,
         help=option.help,

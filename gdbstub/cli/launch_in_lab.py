@@ -12,7 +12,7 @@ from gdbstub.cli.run_in_lab import serve_request
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.lab import vmm
-from gdbstub.lab.qemu import Options
+from gdbstub.lab.qemu import ADDRESS, Options
 from gdbstub.lab.remote_run import RunRequest
 
 #: RAM of the lab for a guest beside QEMU and its disk, in MiB.
@@ -33,6 +33,8 @@ def launch_in_lab(
     forward = checked_forward(serve.endpoint)
     archive = vmm.prepare()
     options: list[str | Path] = ["--inner", "--host=kvm", *["-v"] * verbose]
+    if serve.qmp is not None:
+        options.append(f"--qmp={ADDRESS}:0")
     if serve.free_run:
         options.append("--free-run")
     request = RunRequest(

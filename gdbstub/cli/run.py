@@ -12,6 +12,7 @@ from typing import Final
 
 from gdbstub.capabilities import Relocation
 from gdbstub.cli import confinement
+from gdbstub.cli.old_gdb import OldGdb, signs
 from gdbstub.cli.serve import (
     Console,
     recording,
@@ -21,12 +22,14 @@ from gdbstub.cli.serve import (
     wants_keys,
 )
 from gdbstub.cli.settings import Settings
+from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import NotFound
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.linux.rehearsal import Rehearsal, may_move
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Stdio, Unix
 from gdbstub.signals import Waiting
+from gdbstub.vmm import image
 from gdbstub.vmm.console import ConsoleOutput, is_keyboard, open_output
 from gdbstub.vmm.guest import Guest
 
@@ -69,7 +72,16 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
                 console=Console(guest.receive, output.flush, _keyboard(settings)),
                 recorder=recorder,
                 started=lambda: _confine(settings),
+                begin=lambda debugger: _note_old_gdb(settings, debugger),
+                hva=guest.machine.ram.hva,
             )
+
+
+def _note_old_gdb(settings: Settings, debugger: Debugger) -> None:
+    """Have the user of an old GDB told, if the guest is a Linux that may sign its addresses."""
+    guest, authenticates = settings.guest, debugger.machine.pointer_authentication
+    if isinstance(guest.image, image.LinuxImage) and signs(authenticates, guest.append):
+        debugger.observers.append(OldGdb())
 
 
 def _confine(settings: Settings) -> None:
@@ -77,7 +89,8 @@ def _confine(settings: Settings) -> None:
     if settings.inner:
         confinement.drop_root()
     if settings.serve.script is None:
-        confinement.confine(unlink=isinstance(settings.serve.endpoint, Unix), in_lab=settings.inner)
+        unlink = isinstance(settings.serve.endpoint, Unix) or bool(settings.serve.qmp_path)
+        confinement.confine(unlink=unlink, in_lab=settings.inner)
 
 
 async def _rehearsed(
@@ -90,7 +103,7 @@ async def _rehearsed(
     # Symbols that are no addresses of a kernel are moved in any case: vmlinux-to-elf makes such.
     if not may_move(command_line) and program.kernel.start >> 63:
         return program._replace(expected=Relocation(program.kernel.start, 0))
-    if settings.serve.free_run and not settings.serve.stop_on:
+    if settings.serve.free_run and not settings.serve.stops:
         return program
     loop = asyncio.get_running_loop()
     over: asyncio.Future[int] = loop.create_future()

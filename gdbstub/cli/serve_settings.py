@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from gdbstub.protocol.endpoint import Endpoint
+from gdbstub.linux.reasons import FUNCTIONS
+from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix
 
 
 class ServeSettings(NamedTuple):
@@ -20,3 +21,19 @@ class ServeSettings(NamedTuple):
     inner: bool = False
     #: Reasons to stop the guest for, of ``--stop-on``.
     stop_on: tuple[str, ...] = ()
+    #: Reasons of ``--vmcore-on``, and its file.
+    vmcore_on: tuple[str, ...] = ()
+    vmcore: str = ""
+    no_reboot: bool = False
+    #: Endpoint of ``--qmp``.
+    qmp: Unix | Tcp | None = None
+
+    @property
+    def qmp_path(self) -> str:
+        """Path of the socket of ``--qmp``; empty if there is none."""
+        return self.qmp.path if isinstance(self.qmp, Unix) else ""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """All reasons for which the stub stops the guest."""
+        return tuple(each for each in FUNCTIONS if each in (*self.stop_on, *self.vmcore_on))

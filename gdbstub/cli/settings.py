@@ -17,6 +17,7 @@ from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
+from gdbstub.linux.reasons import FUNCTIONS, parse_reasons
 from gdbstub.protocol.endpoint import Stdio
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
@@ -25,6 +26,8 @@ from gdbstub.vmm.seed import RANDOM, parse_seed
 from gdbstub.vmm.size import format_figure, format_size, parse_memory
 
 _DEVICE: Final = "/dev/kvm"
+#: The argument of --symbols that is no file.
+_DEBUG: Final = Path("debug")
 _log: Final = logging.getLogger("gdbstub.run")
 
 
@@ -101,6 +104,9 @@ def read_settings(
     kaslr_seed: str | None,
     symbols: Path | None,
     stop_on: str | None,
+    vmcore_on: tuple[str, str] | None,
+    qmp: str | None,
+    no_reboot: bool,
     free_run: bool,
     kill_on_disconnect: bool,
     console: str,
@@ -119,13 +125,20 @@ def read_settings(
     """
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
-    reasons = _reasons(stop_on) if stop_on else ()
+    reasons = parse_reasons(stop_on) if stop_on else ()
+    qmp_endpoint = None
+    if qmp is not None:
+        from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
+
+        qmp_endpoint = check_qmp(qmp, inner=inner)
+    core_reasons = _core_reasons(vmcore_on, timeout, inner=inner) if vmcore_on else ()
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
     address = None if load is None else image.parse_load(load)
     seed = None if kaslr_seed is None else parse_seed(kaslr_seed)
-    if symbols is not None:
+    debug = symbols == _DEBUG
+    if symbols is not None and not debug:
         check_input(symbols, "--symbols")
     for name, option in ((record, "--record"), (console, "--console")):
         if name is not None and (name, option) != ("-", "--console"):
@@ -157,13 +170,19 @@ def read_settings(
     loaded = image.parse(data, guest, size, address)
     if isinstance(loaded, image.RawBinary) and address is None:
         _say(f"{guest} has no header: a raw binary, loaded at {loaded.address:#x}")
+    if debug:
+        symbols = _debug_symbols(loaded)
     if symbols is None:
         symbols = default_symbols(source.path, loaded)
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
     known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
-    if reasons and known.kernel is None:
-        raise InputError("--stop-on needs a Linux guest and the symbols of its kernel: --symbols")
+    for option, needing in (("--stop-on", reasons), ("--vmcore-on", core_reasons)):
+        if known.kernel is None and any(each in FUNCTIONS for each in needing):
+            raise InputError(
+                f"{option} {','.join(needing)} needs a Linux guest and the symbols of its kernel: "
+                "--symbols"
+            )
     config = GuestConfig(
         image=loaded,
         memory=size,
@@ -190,6 +209,10 @@ def read_settings(
             hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
             stop_on=reasons,
+            vmcore_on=core_reasons,
+            vmcore=os.path.abspath(vmcore_on[1]) if vmcore_on else "",
+            qmp=qmp_endpoint,
+            no_reboot=no_reboot,
         ),
         program=known,
         console=console,
@@ -217,10 +240,39 @@ def warn_of_memory(size: int, present: int, where: str) -> None:
         )  # fmt: skip
 
 
-def _reasons(text: str) -> tuple[str, ...]:
-    from gdbstub.linux.stop_on import parse_reasons  # few sessions have any
+def _debug_symbols(loaded: image.Guest) -> Path:
+    """Return the vmlinux with debug information of a Linux guest.
 
-    return parse_reasons(text)
+    Raises:
+        InputError: it is no Linux.
+        LabError: nobody has it.
+    """
+    if not isinstance(loaded, image.LinuxImage):
+        raise InputError(
+            "--symbols debug is for a Linux Image; for a file called debug, give its whole path"
+        )
+    from gdbstub.lab import debug_symbols
+
+    return debug_symbols.prepare(loaded.data)
+
+
+def _core_reasons(
+    vmcore_on: tuple[str, str], timeout: float | None, *, inner: bool
+) -> tuple[str, ...]:
+    """Check ``--vmcore-on``, and return its reasons.
+
+    Raises:
+        InputError: a reason is unknown, or the file is there already or cannot be made.
+    """
+    text, file = vmcore_on
+    reasons = parse_reasons(text, "--vmcore-on", "timeout")
+    if "timeout" in reasons and timeout is None:
+        raise InputError(f"--vmcore-on {text}: there is no end of the time without --timeout")
+    if not inner:
+        check_output(file, f"--vmcore-on {text}")
+        if os.path.exists(file):
+            raise InputError(f"--vmcore-on {text} {file}: is there already; expected a new file")
+    return reasons
 
 
 def check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
@@ -229,8 +281,6 @@ def check_script(script: str | None, timeout: float | None, endpoint: str) -> No
     Raises:
         InputError: they do not go together.
     """
-    if timeout is not None and script is None:
-        raise InputError("--timeout is for --script; give both or neither")
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
     if script is not None and endpoint == "stdio":

@@ -196,8 +196,8 @@ class Arm64:
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
-def unpack(deb: Path, tree: Path, exclude: Iterable[str] = ()) -> None:
-    """Unpack the files of *deb* into *tree*; keep the merged-/usr links in *tree*.
+def unpack(deb: Path, tree: Path, exclude: Iterable[str] = (), wanted: str = "") -> None:
+    """Unpack the files of *deb*, or the *wanted* ones, into *tree*; keep its merged-/usr links.
 
     ``dpkg-deb -x`` would replace the links. The compression of the members differs between
     releases, so dpkg-deb reads them.
@@ -205,6 +205,7 @@ def unpack(deb: Path, tree: Path, exclude: Iterable[str] = ()) -> None:
     tools.require("dpkg-deb", "tar")
     tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(tree)]
     tar += [f"--exclude={pattern}" for pattern in exclude]
+    tar += ["--wildcards", wanted] if wanted else []
     with tools.started(["dpkg-deb", "--fsys-tarfile", str(deb)]) as source:
         done = tools.call(tar, stdin=source.stdout or b"")
     if done.returncode or source.returncode:
