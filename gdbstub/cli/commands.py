@@ -12,7 +12,7 @@ from gdbstub.cli.options import RUN, Option
 from gdbstub.errors import InputError
 
 _FOREIGN: Final = ("attach", "launch", "vms", "recover")
-_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "lab")
+_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "sweep", "lab")
 
 
 class _Commands(click.Group):
@@ -26,6 +26,10 @@ class _Commands(click.Group):
             from gdbstub.cli.lab import lab
 
             return lab
+        if cmd_name == "sweep":
+            from gdbstub.cli.sweep import sweep
+
+            return sweep
         if cmd_name == "symbols":
             from gdbstub.cli.symbols import symbols
 
@@ -44,7 +48,7 @@ def commands() -> None:
     """Run a GDB remote stub for KVM arm64 guests."""
 
 
-def _click_option(option: Option) -> click.Option:
+def click_option(option: Option) -> click.Option:
     """Return *option* as click's own."""
     names = [option.flag, option.name]
     if option.convert is len:
@@ -65,7 +69,7 @@ def _click_option(option: Option) -> click.Option:
 @commands.command(
     params=[
         click.Argument(["guest"], required=False, metavar="[GUEST]"),
-        *map(_click_option, RUN),
+        *map(click_option, RUN),
     ]
 )
 def run(**values: Any) -> int:  # noqa: ANN401 - click's own

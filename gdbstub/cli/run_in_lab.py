@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,8 @@ _log = logging.getLogger("gdbstub.run")
 
 #: Interval of the keep-alive bytes; GDB's remotetimeout is 2 seconds by default.
 _KEEP_ALIVE_SECONDS: Final = 0.5
+#: Longest wait for the stub's end when its lab has ended.
+_LOSS_SECONDS: Final = 2.0
 
 
 class _KeepAliveStdioForward(StdioForward):
@@ -126,7 +128,10 @@ def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = F
         ready.wait()
         if not bound:
             return ended.result()
-        return _until_over(serve, bound[0], ended, typing=typing)
+        status = _until_over(serve, bound[0], ended, typing=typing)
+        if status and serve.script is not None and not remote.lab_running:
+            wait([ended], _LOSS_SECONDS)  # for its message: a script ends too without its lab
+        return status
 
 
 def _until_over(serve: ServeSettings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
