@@ -90,6 +90,10 @@ class LabError(StubError):
     """Failure of the lab; ``str()`` is one line with the remedy. The exit status is 1."""
 
 
+class SweepError(StubError):
+    """Sweep that was cut short; ``gdbstub sweep resume`` goes on with it. The exit status is 2."""
+
+
 def printable(text: str) -> str:
     """Return *text*, which a guest or a file may have made, without what controls a terminal."""
     if text.isprintable():

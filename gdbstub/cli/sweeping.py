@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from gdbstub.errors import InputError, StubError
+from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.lab.progress import note
 from gdbstub.sweep import bisection, junit, summary
 from gdbstub.sweep.drive import Drive, exit_status, remove_unnamed
@@ -67,6 +67,9 @@ def _work(store: Store, engine: Engine) -> int:
             status = (
                 _bisect(store, drive, engine, shown) if store.plan.images else _sweep(store, drive)
             )
+    except SweepError as error:
+        note(f"{error}; when that is mended, gdbstub sweep resume {store.directory} goes on")
+        status = CANNOT
     except StubError as error:
         note(str(error))
         status = CANNOT

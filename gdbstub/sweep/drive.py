@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Final, Protocol
 
-from gdbstub.errors import StubError
+from gdbstub.errors import SweepError
 from gdbstub.sweep.engines import Engine
 from gdbstub.sweep.execute import KEPT, RUNS, Task
 from gdbstub.sweep.outcome import FAILURES, Outcome, Status
@@ -16,7 +16,7 @@ from gdbstub.sweep.plan import Run
 from gdbstub.sweep.store import Store
 
 #: Attempts at one run.
-ATTEMPTS: Final = 3
+ATTEMPTS: Final = 5
 #: Runs in a row that end by an error, after which the others would, too; and for each worker.
 _ERRORS: Final = 3
 _TICK_SECONDS: Final = 1.0
@@ -55,7 +55,7 @@ class Drive:
         None is begun after the consumer has stopped to ask for outcomes.
 
         Raises:
-            StubError: nothing can be stored, or no run can be executed.
+            SweepError: nothing can be stored, or no run can be executed.
         """
         waiting = iter(runs)
         pending: dict[Future[Outcome], Task] = {}
@@ -91,9 +91,7 @@ class Drive:
         try:
             return future.result()
         except CancelledError:
-            raise StubError(
-                f"the engine is gone; gdbstub sweep resume {self._store.directory} goes on"
-            ) from None
+            raise SweepError("the engine is gone") from None
         except Exception as error:  # of the engine, whose workers are lost in many ways
             why = f"its worker was lost ({type(error).__name__})"
             return Outcome(task.run.number, Status.ERROR, message=why, attempt=task.attempt)
@@ -116,10 +114,7 @@ class Drive:
     def _check_errors(self, outcome: Outcome, width: int) -> None:
         self._errors = self._errors + 1 if outcome.status is Status.ERROR else 0
         if self._errors >= max(_ERRORS, width):
-            raise StubError(
-                f"the last {self._errors} runs ended by an error: {outcome.message}; when that is "
-                f"mended, gdbstub sweep resume {self._store.directory} goes on"
-            )
+            raise SweepError(f"the last {self._errors} runs ended by an error: {outcome.message}")
 
 
 def remove_unnamed(store: Store) -> None:

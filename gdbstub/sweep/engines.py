@@ -4,12 +4,13 @@ They schedule nothing themselves: one has threads, the other Dask's scheduler.
 """
 
 import logging
+import socket
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gdbstub import __version__
-from gdbstub.errors import InputError, StubError
+from gdbstub.errors import InputError, SweepError
 from gdbstub.sweep.execute import Processes, Task, execute
 
 if TYPE_CHECKING:
@@ -85,8 +86,13 @@ class DaskEngine:
                 f"--on {DASK}{address} needs Dask: pip install 'kvm-gdbstub[sweep]'"
             ) from None
         # What it logs of a lost connection or worker is said by us, in one line.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in logging.root.manager.loggerDict:
+            if name.startswith("distributed"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+        host, _, port = address.rpartition(":")
         try:
+            # Refused at once, where Dask would try for all of its time.
+            socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
             self._client = distributed.Client(
                 f"tcp://{address}", timeout=_CONNECT_SECONDS, set_as_default=False
             )
@@ -122,12 +128,12 @@ class DaskEngine:
         try:
             threads: dict[str, int] = self._client.nthreads()
         except (OSError, TimeoutError) as error:
-            raise StubError(f"Dask's scheduler is gone ({type(error).__name__})") from None
+            raise SweepError(f"Dask's scheduler is gone ({type(error).__name__})") from None
         return 2 * sum(threads.values())
 
     def close(self) -> None:
         """Leave the cluster; its workers finish the runs that are under way."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False)
         self._client.close()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from gdbstub.errors import InputError, StubError
+from gdbstub.errors import InputError, SweepError
 from gdbstub.sweep.execute import RUNS
 from gdbstub.sweep.outcome import Outcome, Status
 from gdbstub.sweep.plan import Plan, Run
@@ -52,7 +52,7 @@ class Store:
 
         Raises:
             InputError: the directory has a sweep already.
-            StubError: it cannot be written.
+            SweepError: it cannot be written.
         """
         if (directory / FILE).exists():
             raise InputError(
@@ -127,7 +127,7 @@ class Store:
         """Add planned runs.
 
         Raises:
-            StubError: they cannot be written.
+            SweepError: they cannot be written.
         """
         with _writing(self.directory), _transaction(self._database):
             self._insert(runs)
@@ -143,7 +143,7 @@ class Store:
         """Write the outcome of a run.
 
         Raises:
-            StubError: it cannot be written.
+            SweepError: it cannot be written.
         """
         columns = ", ".join(f"{name} = ?" for name in _FIELDS)
         with _writing(self.directory), _transaction(self._database):
@@ -216,10 +216,7 @@ def _writing(directory: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise StubError(
-            f"{directory} cannot be written ({why}); when it can, gdbstub sweep resume "
-            f"{directory} goes on"
-        ) from None
+        raise SweepError(f"{directory} cannot be written: {why}") from None
 
 
 def _claim(directory: Path) -> int:

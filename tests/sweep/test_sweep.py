@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from gdbstub.sweep.drive import ATTEMPTS
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
 from tests.sweep.conftest import Sweeps
@@ -95,7 +96,7 @@ def test_a_run_that_is_lost_each_time_is_marked_and_no_other(sweeps: Sweeps) -> 
     words = ("guest", "--vary=append=fine,killed", "--runs=2", "--jobs=1")
     sweeps.call(*words, "--script", "true", status=2)
     assert [(outcome.status, outcome.attempt) for outcome in sweeps.outcomes()] == [
-        ("passed", 1), ("error", 3), ("passed", 1), ("error", 3)
+        ("passed", 1), ("error", ATTEMPTS), ("passed", 1), ("error", ATTEMPTS)
     ]  # fmt: skip
     assert sweeps.outcomes()[1].message == "gdbstub run was killed by SIGKILL"
 
