@@ -87,7 +87,7 @@ class DaskEngine:
             ) from None
         # What it logs of a lost connection or worker is said by us, in one line.
         for name in logging.root.manager.loggerDict:
-            if name.startswith("distributed"):
+            if name.startswith(("distributed", "tornado")):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
         host, _, port = address.rpartition(":")
         try:

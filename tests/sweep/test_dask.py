@@ -85,7 +85,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_workers_that_are_killed_at_random(sweeps: Sweeps, cluster: Cluster, long: bool) -> None:
-    number = 300 if long else 30
+    number = 300 if long else 20
     words = ("guest", f"--runs={number}", cluster.on)
     with killing(cluster.workers, 6 if long else 2) as killed:
         sweeps.call(*words, "--script", f"sleep 0.1; {SCRIPT}", status=1)
