@@ -170,7 +170,9 @@ class Store:
         """
         found = next(self.rows(f"number = {number}"), None)
         if found is None:
-            raise InputError(f"{self.directory} has no run {number}; it has {self.total()} runs")
+            raise InputError(
+                f"{self.directory} has no run {number}; its runs are 1 to {self.total()}"
+            )
         return found
 
     def unfinished(self) -> list[Run]:
