@@ -14,7 +14,7 @@
 #define SYSTEM_OFF 0x84000008ul
 
 volatile unsigned long counter, done;
-unsigned long stacks[2][512];
+__attribute__((aligned(16))) unsigned long stacks[2][512];
 
 __asm__(".global _start\n"
         "_start: ldr x0, =stacks + 4096\n"

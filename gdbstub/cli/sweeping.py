@@ -11,7 +11,7 @@ from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.lab.progress import note
 from gdbstub.sweep import bisection, junit, summary
 from gdbstub.sweep.drive import Drive, exit_status, remove_unnamed
-from gdbstub.sweep.engines import Engine, open_engine
+from gdbstub.sweep.engines import LOCAL, Engine, open_engine
 from gdbstub.sweep.outcome import FAILURES, Status
 from gdbstub.sweep.plan import Plan, Run
 from gdbstub.sweep.progress import Lines, Table, progress
@@ -55,6 +55,8 @@ def resume(directory: Path, *, on: str, jobs: int | None) -> int:
 
 
 def _engine(on: str, jobs: int | None, directory: Path) -> Engine:
+    if on != LOCAL and jobs is not None:
+        raise InputError(f"--jobs {jobs} is for --on {LOCAL}: {on} has as many as its workers")
     return open_engine(on, jobs or len(os.sched_getaffinity(0)), directory)
 
 
@@ -76,6 +78,8 @@ def _work(store: Store, engine: Engine) -> int:
     except BaseException:
         note(f"gdbstub sweep resume {store.directory} goes on")
         raise
+    if not store.unfinished():
+        remove_unnamed(store)  # of attempts at runs that were executed again
     for group in summary.groups(store.rows())[:_GROUPS]:
         first = group.rows[0]
         files = first.outcome.files if first.outcome else ""

@@ -160,7 +160,8 @@ def _run(task: Task, directory: Path, processes: Processes) -> int:
             return _wait(process, plan, directory)
         finally:
             processes.remove(process)
-            _kill_script(directory)
+            if process.wait() < 0:  # else it has killed what its script left running
+                _kill_script(directory)
 
 
 def _noted(plan: Plan, directory: Path) -> str:
@@ -198,7 +199,7 @@ def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _kill_script(directory: Path) -> None:
-    """Kill what a script has left running: ``gdbstub run`` does so, unless it was killed."""
+    """Kill the script of a ``gdbstub run`` that was killed itself."""
     with contextlib.suppress(OSError, ValueError):
         os.killpg(int((directory / _BEGUN).read_text()), signal.SIGKILL)
 

@@ -26,6 +26,7 @@ BAD = {
     ("--timeout=0",): "--timeout 0: expected a number of seconds above 0",
     ("--on=moon",): "--on 'moon': expected local or dask://HOST:PORT",
     ("--on=dask://moon",): "--on dask://moon: no scheduler answers there",
+    ("--on=dask://moon:1", "--jobs=2"): "--jobs 2 is for --on local: dask://moon:1 has as many",
     ("--runs=0",): "Invalid value for '--runs'",
     ("--jobs=0",): "Invalid value for '--jobs'",
 }
