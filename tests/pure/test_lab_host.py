@@ -191,9 +191,9 @@ def test_sweep_removes_only_what_nobody_holds(
         (directory / "lock").touch()
     mine, lock = directories.claim()
     with open(lock, "rb"):
-        directories.sweep()
+        directories.remove_stale()
         assert {mine, others} == set(tmp_path.iterdir())
-    directories.sweep()
+    directories.remove_stale()
     assert [others] == list(tmp_path.iterdir())
 
 

@@ -101,7 +101,7 @@ def test_sweep_touches_nothing_that_is_not_ours(
     (made,) = place.iterdir()
     os.utime(made, (0, 0), follow_symlinks=False)
     before = os.lstat(made)
-    directories.sweep()
+    directories.remove_stale()
     assert file.read_text() == "mine"
     assert os.path.samestat(os.lstat(made), before)
 
@@ -113,7 +113,7 @@ def test_sweep_follows_no_link_in_what_it_removes(place: Path, file: Path) -> No
     (directory / "links").mkdir()
     (directory / "links" / "up").symlink_to(file.parent)
     old(directory)
-    directories.sweep()
+    directories.remove_stale()
     assert not directory.exists()
     assert file.read_text() == "mine"
 
@@ -121,7 +121,7 @@ def test_sweep_follows_no_link_in_what_it_removes(place: Path, file: Path) -> No
 def test_sweep_removes_a_directory_whose_owner_made_no_lock(place: Path) -> None:
     directory = lab(place)
     old(directory)
-    directories.sweep()
+    directories.remove_stale()
     assert not directory.exists()
 
 
