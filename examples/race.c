@@ -20,18 +20,20 @@ __asm__(".global _start\n"
         "_start: ldr x0, =stacks + 4096\n"
         "        mov sp, x0\n"
         "        b first\n"
+        ".global second_entry\n"
         "second_entry: mov sp, x0\n"
         "        b second\n");
 void second_entry(void);
 
-static unsigned long psci(unsigned long function, unsigned long cpu, void (*entry)(void), void *context)
+static unsigned long psci(unsigned long function, unsigned long cpu, void (*entry)(void),
+                          void *context)
 {
     register unsigned long x0 __asm__("x0") = function;
     register unsigned long x1 __asm__("x1") = cpu;
     register void (*x2)(void) __asm__("x2") = entry;
     register void *x3 __asm__("x3") = context;
 
-    __asm__ volatile("hvc #0" : "+r"(x0) : "r"(x1), "r"(x2), "r"(x3) : "memory");
+    __asm__ volatile("hvc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
     return x0;
 }
 
