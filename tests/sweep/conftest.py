@@ -46,10 +46,10 @@ class Sweeps:
             text=True,
         )
 
-    def call(self, *words: str, status: int = 0) -> tuple[str, str]:
+    def call(self, *words: str, status: int = 0, seconds: float = HANGS) -> tuple[str, str]:
         """Return what it printed, on both streams."""
         with self.start(*words) as process:
-            out, err = process.communicate(timeout=HANGS)
+            out, err = process.communicate(timeout=seconds)
         assert process.returncode == status, err
         return out, err
 

@@ -87,8 +87,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_workers_that_are_killed_at_random(sweeps: Sweeps, cluster: Cluster, long: bool) -> None:
     number = 300 if long else 20
     words = ("guest", f"--runs={number}", cluster.on)
-    with killing(cluster.workers, 6 if long else 2) as killed:
-        sweeps.call(*words, "--script", f"sleep 0.1; {SCRIPT}", status=1)
+    with killing(cluster.workers, 10 if long else 2) as killed:
+        sweeps.call(*words, "--script", f"sleep 0.1; {SCRIPT}", status=1, seconds=240)
     assert killed
     if any(outcome.status is Status.ERROR for outcome in sweeps.outcomes()):
         sweeps.call("resume", status=1)
