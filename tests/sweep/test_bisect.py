@@ -22,7 +22,7 @@ FLAKY = """
 case $GDBSTUB_PARAMETERS in *image-1[1-5]*) ;; *) exit 0;; esac
 seed=${GDBSTUB_PARAMETERS##*'"seed": '}
 seed=${seed%?}
-test $((${seed#${seed%???}} % 3)) -ne 0
+test $((1${seed#${seed%???}} % 3)) -ne 0
 """
 
 
