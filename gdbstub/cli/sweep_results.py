@@ -37,7 +37,7 @@ def _show_run(directory: Path, row: Row) -> None:
     if outcome is None:
         print("no outcome yet")
         return
-    print(summary.line(run, outcome))
+    print(printable(summary.line(run, outcome)))
     print(f"on {outcome.host}, attempt {outcome.attempt}, files in {directory / outcome.files}")
     for name, text in (("console", outcome.console), ("output", outcome.output)):
         if text:

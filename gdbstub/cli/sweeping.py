@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from gdbstub.errors import InputError, StubError, SweepError
+from gdbstub.errors import InputError, StubError, SweepError, printable
 from gdbstub.lab.progress import note
 from gdbstub.sweep import bisection, junit, summary
 from gdbstub.sweep.drive import Drive, exit_status, remove_unnamed
@@ -70,10 +70,12 @@ def _work(store: Store, engine: Engine) -> int:
                 _bisect(store, drive, engine, shown) if store.plan.images else _sweep(store, drive)
             )
     except SweepError as error:
-        note(f"{error}; when that is mended, gdbstub sweep resume {store.directory} goes on")
+        note(
+            f"{printable(str(error))}; when that is mended, gdbstub sweep resume {store.directory} goes on"
+        )
         status = CANNOT
     except StubError as error:
-        note(str(error))
+        note(printable(str(error)))
         status = CANNOT
     except BaseException:
         note(f"gdbstub sweep resume {store.directory} goes on")
@@ -83,7 +85,8 @@ def _work(store: Store, engine: Engine) -> int:
     for group in summary.groups(store.rows())[:_GROUPS]:
         first = group.rows[0]
         files = first.outcome.files if first.outcome else ""
-        note(f"{len(group.rows)} × {group.signature}: first in run {first.run.number}, {files}")
+        signature = printable(group.signature)
+        note(f"{len(group.rows)} × {signature}: first in run {first.run.number}, {files}")
     try:
         junit.write(store.directory / junit.FILE, store.directory.name, store.rows())
     except OSError as error:

@@ -157,3 +157,11 @@ def test_show_and_replay(sweeps: Sweeps) -> None:
     sweeps.call("replay", "4", status=7)
     number, parameters = (sweeps.directory / "seen").read_text().split(" ", 1)
     assert (number, json.loads(parameters)) == ("4", {**run.parameters, "seed": run.seed})
+
+
+def test_what_a_script_prints_controls_no_terminal(sweeps: Sweeps) -> None:
+    script = r"printf '#0  0x1 in f\033[31mg ()\n'; exit 1"
+    _, err = sweeps.call("guest", "--script", script, status=1)
+    assert "f?[31mg" in err
+    said = [*sweeps.call("show"), *sweeps.call("show", "1"), err]
+    assert not [text for text in said if "\x1b" in text]
