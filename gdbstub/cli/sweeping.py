@@ -70,9 +70,8 @@ def _work(store: Store, engine: Engine) -> int:
                 _bisect(store, drive, engine, shown) if store.plan.images else _sweep(store, drive)
             )
     except SweepError as error:
-        note(
-            f"{printable(str(error))}; when that is mended, gdbstub sweep resume {store.directory} goes on"
-        )
+        why = printable(str(error))
+        note(f"{why}; when that is mended, gdbstub sweep resume {store.directory} goes on")
         status = CANNOT
     except StubError as error:
         note(printable(str(error)))
