@@ -5,6 +5,7 @@ Nothing is traced here. Source: proc(5), linux/virt/kvm/kvm_main.c (the names of
 
 import os
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +17,7 @@ from gdbstub.foreign.injection import Gadgets, ProcessMemory
 _VCPU: Final = re.compile(r"anon_inode:kvm-vcpu:(\d+)$")
 _VM: Final = "anon_inode:kvm-vm"
 _MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ \d+\s*(.*)")
+_AT_ENTRY: Final = 9  # getauxval(3)
 _START_TIME: Final = 19  # the field of /proc/PID/stat after the command's name, from 0
 
 
@@ -70,6 +72,22 @@ class VmmProcess:
             InputError: there is no such process.
         """
         return int(self._text("stat").rpartition(")")[2].split()[_START_TIME])
+
+    @property
+    def entry(self) -> int:
+        """The address of its program's first instruction, which the dynamic loader goes to last.
+
+        Raises:
+            InputError: there is no such process, or it does not say.
+        """
+        try:
+            pairs = struct.iter_unpack("<QQ", (self.path / "auxv").read_bytes())
+        except OSError:
+            raise InputError(f"there is no process {self.pid}") from None
+        for kind, value in pairs:
+            if kind == _AT_ENTRY:
+                return int(value)
+        raise InputError(f"process {self.pid} says of no entry point")
 
     def file(self, name: str) -> Path:
         """Return a path of ours to what the process calls *name*, in its own root and directory."""

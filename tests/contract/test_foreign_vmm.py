@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from gdbstub.aarch64.registers import X
 from gdbstub.errors import InputError
-from gdbstub.foreign.attach import attached, choose, recover
+from gdbstub.foreign.attach import attached, choose, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.machine import RunMode, SystemEvent, SystemEventKind
@@ -141,4 +142,13 @@ def test_processes_are_found_by_number_and_name(vmm: Vmm) -> None:
 
 def test_a_process_without_a_vm_is_refused() -> None:
     with pytest.raises(InputError, match=r"has no VM with vCPUs$"), attached(VmmProcess(1)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"), [([sys.executable, "-Sc", "raise SystemExit(3)"], 3), (["/absent"], 127)]
+)
+def test_a_launched_program_that_runs_no_guest(argv: list[str], status: int) -> None:
+    expected = rf"^the VMM has ended before it ran a vCPU: exit status {status}$"
+    with pytest.raises(InputError, match=expected), launched(argv):
         pass
