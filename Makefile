@@ -19,7 +19,8 @@ HEADERS := $(wildcard /usr/aarch64-linux-gnu/include/stdio.h /usr/include/aarch6
 RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu \
              $(if $(HEADERS),,headers:libc6-dev-arm64-cross)
-TEST_NEEDS := $(RUN_NEEDS) lldb:lldb x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu
+TEST_NEEDS := $(RUN_NEEDS) lldb:lldb chromium:chromium x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu \
+              mke2fs:e2fsprogs
 
 .PHONY: run test matrix soak load fuzz bench check docs changelog generate format clean
 .DELETE_ON_ERROR:
@@ -88,9 +89,9 @@ clean:
 	@touch $@
 
 .venv/ready-to-develop: pyproject.toml $(wildcard gdbstub/kvm/core/*)
-	@scripts/environment.sh lab,dev
+	@scripts/environment.sh lab,sweep,dev
 	@touch $@ .venv/ready-to-run
 
 .venv/ready-to-fuzz: .venv/ready-to-develop
-	@scripts/environment.sh lab,dev,fuzz
+	@scripts/environment.sh lab,sweep,dev,fuzz
 	@touch $@

@@ -12,7 +12,7 @@ project = "kvm-gdbstub"
 author = "the authors of kvm-gdbstub"
 release = version = __version__
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md"]
+include_patterns = ["*.md", "changelog.d/README.md", "docs/**.md"]
 exclude_patterns = [".venv", "build"]
 
 extensions = ["myst_parser"]

@@ -102,6 +102,10 @@ class QmpError(StubError):
         self.kind = kind
 
 
+class SweepError(StubError):
+    """Sweep that was cut short; ``gdbstub sweep resume`` goes on with it. The exit status is 2."""
+
+
 def printable(text: str) -> str:
     """Return *text*, which a guest or a file may have made, without what controls a terminal."""
     if text.isprintable():

@@ -17,7 +17,7 @@ _GUEST: Final = click.Argument(
     ["guest"], required=False, metavar="[GUEST]", type=click.Path(readable=False)
 )
 _FOREIGN: Final = ("attach", "launch", "vms", "recover")
-_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "drgn", "lab")
+_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "sweep", "drgn", "lab")
 
 
 class _Commands(click.Group):
@@ -31,6 +31,10 @@ class _Commands(click.Group):
             from gdbstub.cli.lab import lab
 
             return lab
+        if cmd_name == "sweep":
+            from gdbstub.cli.sweep import sweep
+
+            return sweep
         if cmd_name == "symbols":
             from gdbstub.cli.symbols import symbols
 
@@ -64,7 +68,7 @@ def commands() -> None:
     """Run a GDB remote stub for KVM arm64 guests."""
 
 
-def _click_option(option: Option) -> click.Option:
+def click_option(option: Option) -> click.Option:
     """Return *option* as click's own."""
     names = [option.flag, option.name]
     kind = _FILE if option.convert is Path else option.convert
@@ -86,10 +90,8 @@ def _click_option(option: Option) -> click.Option:
 
 @commands.command(
     params=[
-        click.Argument(
-            ["guest"], required=False, metavar="[GUEST]", type=click.Path(readable=False)
-        ),
-        *map(_click_option, RUN),
+        _GUEST,
+        *map(click_option, RUN),
     ]
 )
 def run(**values: Any) -> int:  # noqa: ANN401 - click's own

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,8 @@ _log = logging.getLogger("gdbstub.run")
 
 #: Longest time in which the stub in the lab writes the core file of a session that is over.
 _CORE_SECONDS: Final = 120.0
+#: Longest wait for the stub's end when its lab has ended.
+_LOSS_SECONDS: Final = 2.0
 
 
 def serve_in_lab(settings: Settings, verbose: int) -> int:
@@ -94,6 +96,8 @@ def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = F
             return ended.result()
         qmp = stack.enter_context(_qmp(remote, serve))
         status = _until_over(serve, bound[0], ended, qmp, typing=typing)
+        if status and serve.script is not None and not remote.lab_running:
+            wait([ended], _LOSS_SECONDS)  # for its message: a script ends too without its lab
     # The stub there knows why it has stopped its guest; a script does not.
     known = remote.status
     if serve.stops and known is not None and known in STATUSES.values():

@@ -23,6 +23,8 @@ from gdbstub.lab.transfer import PROGRESS, offer
 
 VARIABLE: Final = "GDBSTUB_LAB"
 """Environment variable with the directory of a running lab, which is then used."""
+OWN: Final = "new"
+"""Value of that variable for a lab of one's own, also if one is up."""
 
 Stream = int | IO[bytes] | None
 

@@ -36,7 +36,7 @@ ENTRY: Final = "entry"
 """File of the outbox with the time in nanoseconds, 8 bytes, and random bytes."""
 
 PROJECT: Final = "gdbstub"
-OUTSIDE: Final = re.compile(r"lab\b|__main__$|kvm\.core$|pytest_plugin\b")
+OUTSIDE: Final = re.compile(r"lab\b|sweep|__main__$|kvm\.core$|pytest_plugin\b")
 """Names of what is not imported: modules that start labs, one that runs the program, a library,
 those of the plugin for pytest."""
 

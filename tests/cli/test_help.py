@@ -21,7 +21,9 @@ def said(place: Place, *arguments: str, status: int = 0) -> str:
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(place: Place, option: str) -> None:
     text = said(place, option)
-    names = ("run", "attach", "launch", "vms", "recover", "doctor", "symbols", "drgn", "lab")
+    names = (
+        *("run", "attach", "launch", "vms", "recover", "doctor", "symbols", "sweep", "drgn", "lab"),
+    )
     for command in names:
         assert f"\n  {command} " in text
 

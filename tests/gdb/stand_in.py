@@ -13,7 +13,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.cli.script import run_script
+from gdbstub.cli.script import limited, run_script
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Unix
@@ -56,10 +56,8 @@ async def serve(arguments: argparse.Namespace) -> int:
         if arguments.free_run:
             debugger.detach()
         if arguments.script:
-            script, seconds = arguments.script, arguments.timeout
-            status = await run_script(
-                script, remote=server.remote, symbols=str(guest), seconds=seconds
-            )
+            work = run_script(arguments.script, remote=server.remote, symbols=str(guest))
+            status = await limited(work, arguments.timeout, lambda: asyncio.sleep(0))
         else:
             ended = asyncio.ensure_future(server.wait_ended())
             stopped = asyncio.ensure_future(over.wait())
