@@ -146,14 +146,12 @@ def read_settings(
     tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
     if tree_bytes is not None:
         device_tree.amend(tree_bytes, "--dtb", device_tree.Chosen())
-    if host == "lab":
-        from gdbstub.lab import tools
-
-        tools.require_module("qemu.qmp")  # what is made below may take minutes
     disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
     if guest is None:
-        from gdbstub.lab import demo
+        from gdbstub.lab import demo, tools
 
+        if host == "lab":
+            tools.require_module("qemu.qmp")  # what is made below may take minutes
         files = demo.prepare()
         guest = str(files.image)
         append = demo.COMMAND_LINE if append is None else append
