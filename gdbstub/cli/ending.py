@@ -10,11 +10,12 @@ from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import Observer
 from gdbstub.debug.run_state import RunState
 from gdbstub.errors import StubError
-from gdbstub.linux.stop_on import STATUSES, StopOn
+from gdbstub.linux.reasons import STATUSES
+from gdbstub.linux.stop_on import StopOn
 from gdbstub.target import Stopped
 
 if TYPE_CHECKING:
-    from gdbstub.cli.serve import ServeSettings
+    from gdbstub.cli.serve_settings import ServeSettings
     from gdbstub.linux.core_file import Write
 
 _log = logging.getLogger("gdbstub.run")

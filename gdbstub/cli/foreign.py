@@ -74,7 +74,7 @@ def _settings(
     """
     from gdbstub.cli.attach import AttachSettings, parse_rams
     from gdbstub.cli.qmp import check_qmp
-    from gdbstub.cli.serve import ServeSettings
+    from gdbstub.cli.serve_settings import ServeSettings
     from gdbstub.cli.settings import check_script
     from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
     from gdbstub.protocol.endpoint import Stdio, Tcp, parse_endpoint

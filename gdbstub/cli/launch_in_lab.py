@@ -7,8 +7,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from gdbstub.cli.run_in_lab import checked_forward, serve_request
-from gdbstub.cli.serve import ServeSettings
+from gdbstub.cli.forwards import checked_forward
+from gdbstub.cli.run_in_lab import serve_request
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.lab import vmm
 from gdbstub.lab.qemu import ADDRESS, Options

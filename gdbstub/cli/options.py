@@ -57,6 +57,11 @@ RUN: Final = (
         "--memory", "memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM."
     ),
     Option(
+        "--load", "load", metavar="ADDR",
+        help="Physical address of a position-independent ELF or a raw binary.  [default: "
+        "0x40080000]",
+    ),
+    Option(
         "--initrd", "initrd", convert=Path, metavar="FILE",
         help="Initial RAM disk of a Linux guest.",
     ),

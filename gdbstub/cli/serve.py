@@ -13,14 +13,15 @@ from typing import Final, NamedTuple
 from gdbstub.cli.ending import Ending
 from gdbstub.cli.endpoints import who_reaches
 from gdbstub.cli.script import limited, run_script
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.stop_on import FUNCTIONS, StopOn
+from gdbstub.linux.stop_on import StopOn
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
-from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
+from gdbstub.protocol.endpoint import Stdio
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import Server
 from gdbstub.signals import Waiting, signals_wait
@@ -30,39 +31,6 @@ from gdbstub.vmm.console import keys_at_once, read_keys
 _ROOM_SECONDS: Final = 0.05
 #: The time that a step or a short run takes at most; vCPUs have threads of their own.
 STOP_WAIT_SECONDS: Final = 0.004
-
-
-class ServeSettings(NamedTuple):
-    """Options of a session that do not depend on the machine."""
-
-    endpoint: Endpoint
-    symbols: str = ""
-    free_run: bool = False
-    kill_on_disconnect: bool = False
-    script: str | None = None
-    timeout: float | None = None
-    #: True: print the command that attaches a client.
-    hint: bool = True
-    #: True in a lab, for a client outside.
-    inner: bool = False
-    #: Reasons to stop the guest for, of ``--stop-on``.
-    stop_on: tuple[str, ...] = ()
-    #: Reasons of ``--vmcore-on``, and its file.
-    vmcore_on: tuple[str, ...] = ()
-    vmcore: str = ""
-    no_reboot: bool = False
-    #: Endpoint of ``--qmp``.
-    qmp: Unix | Tcp | None = None
-
-    @property
-    def qmp_path(self) -> str:
-        """Path of the socket of ``--qmp``; empty if there is none."""
-        return self.qmp.path if isinstance(self.qmp, Unix) else ""
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """All reasons for which the stub stops the guest."""
-        return tuple(each for each in FUNCTIONS if each in (*self.stop_on, *self.vmcore_on))
 
 
 class Console(NamedTuple):

@@ -6,28 +6,67 @@ It parses no command line.
 import logging
 import math
 import os
+import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
-from gdbstub.cli import run
 from gdbstub.cli.endpoints import check_endpoint, endpoint_text
 from gdbstub.cli.logs import set_up_logging
-from gdbstub.cli.run import Files, Settings, Source, read_program
-from gdbstub.cli.serve import ServeSettings
+from gdbstub.cli.program import default_symbols, read_program
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.kvm.features import parse_cpu
-from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.stop_on import FUNCTIONS, parse_reasons
+from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
+from gdbstub.linux.reasons import FUNCTIONS, parse_reasons
 from gdbstub.protocol.endpoint import Stdio
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
-from gdbstub.vmm.files import check_input, check_output
+from gdbstub.vmm.files import check_input, check_output, read_input
 from gdbstub.vmm.seed import RANDOM, parse_seed
-from gdbstub.vmm.size import parse_memory
+from gdbstub.vmm.size import format_figure, format_size, parse_memory
 
 _DEVICE: Final = "/dev/kvm"
 #: The argument of --symbols that is no file.
 _DEBUG: Final = Path("debug")
+_log: Final = logging.getLogger("gdbstub.run")
+
+
+class Source(NamedTuple):
+    """A file that was read; ``data`` is kept of one that cannot be read again, a pipe."""
+
+    path: Path
+    data: bytes | None
+
+    @classmethod
+    def read(cls, path: Path, option: str = "") -> tuple[Self, bytes]:
+        """Read *path*, which *option* named.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        data = read_input(path, option)
+        return cls(path, None if path.is_file() else data), data
+
+
+class Files(NamedTuple):
+    """The files that a guest was read from, to be read again in a lab."""
+
+    guest: Source
+    initrd: Source | None
+    dtb: Source | None
+
+
+class Settings(NamedTuple):
+    """The options of ``gdbstub run``, checked."""
+
+    guest: GuestConfig
+    files: Files
+    serve: ServeSettings
+    program: GuestProgram = NO_PROGRAM
+    console: str = "-"
+    record: str | None = None
+    #: True in a lab, for a client outside: standard input is the console's in any case.
+    inner: bool = False
 
 
 def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
@@ -40,7 +79,10 @@ def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> 
     host = choose_host(where)
     with endpoint_text(endpoint, options["script"]) as text:
         settings = read_settings(host, endpoint=text, **options)
+        # Imported here: a usage error needs neither a debugger nor a server.
         if host == "kvm":
+            from gdbstub.cli import run
+
             return run.run(settings)
         from gdbstub.cli.run_in_lab import serve_in_lab
 
@@ -55,6 +97,7 @@ def read_settings(
     smp: int,
     cpu: str,
     memory: str,
+    load: str | None,
     initrd: Path | None,
     append: str | None,
     dtb: Path | None,
@@ -92,6 +135,7 @@ def read_settings(
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
+    address = None if load is None else image.parse_load(load)
     seed = None if kaslr_seed is None else parse_seed(kaslr_seed)
     debug = symbols == _DEBUG
     if symbols is not None and not debug:
@@ -102,6 +146,10 @@ def read_settings(
     tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
     if tree_bytes is not None:
         device_tree.amend(tree_bytes, "--dtb", device_tree.Chosen())
+    if host == "lab":
+        from gdbstub.lab import tools
+
+        tools.require_module("qemu.qmp")  # what is made below may take minutes
     disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
     if guest is None:
         from gdbstub.lab import demo
@@ -112,12 +160,20 @@ def read_settings(
         symbols = symbols or files.symbols
         if disk is None:
             disk, disk_bytes = Source.read(files.initrd)
+    elif Path(guest).is_dir():
+        from gdbstub.cli import kernel_tree
+
+        found = kernel_tree.find(Path(guest))
+        guest, symbols = str(found.image), symbols or found.symbols
+        _say(f"kernel: {found.image}; symbols: {symbols or found.no_symbols}")
     source, data = Source.read(Path(guest))
-    loaded = image.parse(data, guest, size)
+    loaded = image.parse(data, guest, size, address)
+    if isinstance(loaded, image.RawBinary) and address is None:
+        _say(f"{guest} has no header: a raw binary, loaded at {loaded.address:#x}")
     if debug:
         symbols = _debug_symbols(loaded)
-    if symbols is None and not isinstance(loaded, image.LinuxImage):
-        symbols = source.path
+    if symbols is None:
+        symbols = default_symbols(source.path, loaded)
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
     known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
@@ -138,6 +194,8 @@ def read_settings(
         kaslr_seed=seed,
     )
     check(config)
+    if host == "kvm":
+        warn_of_memory(size, host_memory(), "the lab" if inner else "this host")
     return Settings(
         guest=config,
         files=Files(source, disk, tree),
@@ -161,6 +219,25 @@ def read_settings(
         record=record,
         inner=inner,
     )
+
+
+def _say(text: str) -> None:
+    """Print a line on standard error: a choice that was made for the user."""
+    print(f"gdbstub: {text}", file=sys.stderr)
+
+
+def host_memory() -> int:
+    """Return the bytes of RAM of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def warn_of_memory(size: int, present: int, where: str) -> None:
+    """Warn of a guest with more RAM than *where* has: pages are taken as the guest uses them."""
+    if size > present:
+        _log.warning(
+            "--memory %s: %s has %s; a guest that uses more is killed, or something else is",
+            format_size(size), where, format_figure(present),
+        )  # fmt: skip
 
 
 def _debug_symbols(loaded: image.Guest) -> Path:

@@ -23,6 +23,18 @@ KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 """Debian's keys for all its releases, from the package debian-archive-keyring."""
 
 
+OTHER_SYSTEM: Final = (
+    "the lab is made of Debian's packages, and this is {}; use a container of Debian, as in "
+    "docs/install.md"
+)
+"""Message for a machine of another distribution."""
+
+
+def is_debian() -> bool:
+    """Return True if this machine is of Debian, whose apt sources have arm64 packages."""
+    return release().startswith("debian ")
+
+
 def release() -> str:
     """Return this machine's distribution and release, such as ``debian bookworm``."""
     try:
@@ -116,6 +128,8 @@ class Arm64:
         done = self._call("apt-cache", "--no-all-versions", "show", name)
         if done.returncode:
             why = self._warning or "the apt sources offer no arm64 packages"
+            if not is_debian():
+                raise LabError(OTHER_SYSTEM.format(release()))
             raise LabError(f"cannot get the arm64 package {name} (is the network up?): {why}")
         return done.stdout
 

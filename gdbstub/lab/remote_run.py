@@ -38,6 +38,12 @@ SSH_SAYS: Final = re.compile(
 SSH_FAILED: Final = 255
 """Exit status of ssh where the connection has failed."""
 
+CUT: Final = "the connection to the lab was cut"
+ENDED: Final = f"the lab's emulator, {PROGRAM}, has ended"
+KILLED: Final = "the stub in the lab was killed by"
+LOST: Final = (CUT, ENDED, KILLED)
+"""Parts of the messages by which a run says that it has lost its lab, or its stub there."""
+
 STOP_SECONDS: Final = 10.0
 """Time that the inner command has to end after SIGTERM; then it is killed."""
 
@@ -220,6 +226,11 @@ class RemoteRun:
         """Exit status of the command; None while it runs."""
         return self._process.returncode
 
+    @property
+    def lab_running(self) -> bool:
+        """True while the emulator of the lab runs."""
+        return self._lab.running
+
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the command's end; return its exit status.
 
@@ -243,14 +254,14 @@ class RemoteRun:
         """
         if status < 0:
             name = signal.Signals(-status).name
-            raise LabError(f"the connection to the lab was cut: its ssh was killed by {name}")
+            raise LabError(f"{CUT}: its ssh was killed by {name}")
         if status == SSH_FAILED and self._lab.running:
-            raise LabError("the connection to the lab was cut, and the stub in it was ended")
+            raise LabError(f"{CUT}, and the stub in it was ended")
         if status == SSH_FAILED:
-            raise LabError(f"the lab's emulator, {PROGRAM}, has ended: was it killed?")
+            raise LabError(f"{ENDED}: was it killed?")
         with suppress(ValueError):
             name = signal.Signals(status - 128).name
-            note(f"the stub in the lab was killed by {name}")
+            note(f"{KILLED} {name}")
 
     def stop(self) -> None:
         """Send SIGTERM to the command; ``wait`` then returns its status. Idempotent."""

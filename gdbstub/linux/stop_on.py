@@ -1,10 +1,6 @@
-"""The functions in which a Linux kernel panics, oopses, warns or resets, to stop the guest there.
+"""Stop points at the functions in which a Linux kernel panics, oopses, warns or resets."""
 
-Source: linux/kernel/panic.c (panic, vpanic, __warn), arch/arm64/kernel/traps.c (die),
-arch/arm64/kernel/process.c (machine_restart).
-"""
-
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Final
 
 from gdbstub.aarch64.registers import X
@@ -12,15 +8,9 @@ from gdbstub.capabilities import Relocation
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import InputError, MemoryFault, printable
 from gdbstub.linux.kaslr import LinkedKernel
+from gdbstub.linux.reasons import FUNCTIONS
 from gdbstub.machine import Machine
 
-#: By reason: the functions that do it, of which the first that a kernel has counts.
-FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "panic": ("vpanic", "panic"),
-    "oops": ("die",),
-    "warn": ("__warn",),
-    "reset": ("machine_restart",),
-}
 #: By reason: the text before what the function was called with.
 _TEXTS: Final = {
     "panic": "the guest panics: ",
@@ -28,22 +18,7 @@ _TEXTS: Final = {
     "warn": "the guest's kernel warns: ",
     "reset": "the guest resets itself",
 }
-#: By reason: the exit status of a session in which it came, the worst first.
-STATUSES: Final = {reason: 100 + index for index, reason in enumerate(FUNCTIONS)}
 _LINE: Final = 200
-
-
-def parse_reasons(text: str, option: str = "--stop-on", *more: str) -> tuple[str, ...]:
-    """Parse the argument of *option*: reasons, of which it has *more*, separated by commas.
-
-    Raises:
-        InputError: one of them is unknown.
-    """
-    reasons, known = tuple(dict.fromkeys(text.split(","))), (*FUNCTIONS, *more)
-    for each in reasons:
-        if each not in known:
-            raise InputError(f"{option} {text}: {each!r} is not one of {', '.join(known)}")
-    return reasons
 
 
 class StopOn:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from gdbstub.cli.serve import Console, ServeSettings, serve
+from gdbstub.cli.serve import Console, serve
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Tcp

@@ -8,7 +8,8 @@ import pytest
 
 from gdbstub.aarch64.registers import X
 from gdbstub.errors import InputError, MemoryFault
-from gdbstub.linux.stop_on import STATUSES, StopOn, parse_reasons
+from gdbstub.linux.reasons import STATUSES, parse_reasons
+from gdbstub.linux.stop_on import StopOn
 
 TEXT = 0x5000
 
