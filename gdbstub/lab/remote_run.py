@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +21,14 @@ from typing import BinaryIO, Final, Self
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
-from gdbstub.lab.port_forwards import PortForward, StdioForward
+from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
-from gdbstub.linux.core_file import HANDED_OUT, check_name, new_file
+from gdbstub.linux.core_file import AUTOMATIC, HANDED_OUT, announce, check_name, new_file
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
+QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d+)\s*")
 SSH_SAYS: Final = re.compile(
     rb"(?:Connection to \S+ closed by remote host\.|Connection (?:closed|reset) by .*"
     rb"|client_loop: .*|Timeout, server .*)\r?\n"
@@ -64,6 +65,8 @@ class RunRequest:
     argv: Sequence[str | Path]
     forward: PortForward
     record: Path | None = None
+    #: File of this machine for the core file that the command writes unasked.
+    vmcore: Path | None = None
     stdin: Stream = None
     stdout: Stream = None
     options: Options | None = None
@@ -91,6 +94,7 @@ class RemoteRun:
         self._on_listening = on_listening
         self._failure: LabError | None = None
         self._stopping = False
+        self._qmp_port = 0
         self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
         request.forward.check()
         with ExitStack() as stack:
@@ -151,6 +155,8 @@ class RemoteRun:
             if not heard and (match := LISTENING.fullmatch(line)):
                 heard = True
                 self._open_forward(int(match[2]))
+            elif match := QMP.fullmatch(line):
+                self._qmp_port = int(match[1])
             elif match := HANDED_OUT.fullmatch(line):
                 self._take_file(match[1].decode(), match[2].decode())
             elif not SSH_SAYS.fullmatch(line):
@@ -162,7 +168,8 @@ class RemoteRun:
         import zstandard  # imported here, since few sessions write core files
 
         try:
-            path = Path.cwd() / check_name(name)
+            unasked = self._request.vmcore if name == AUTOMATIC else None
+            path = unasked or Path.cwd() / check_name(name)
             with new_file(path) as write, self._reader(fifo) as reader:
                 assert reader.stdout
                 with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
@@ -170,6 +177,8 @@ class RemoteRun:
                         write(data)
                 if reader.wait():  # a frame that was cut ends as a whole one does
                     raise InputError(f"{path}: the connection to the lab ended before the file did")
+            if unasked:
+                announce(unasked)
         except (InputError, zstandard.ZstdError) as error:
             print(f"gdbstub: {error}", file=sys.stderr, flush=True)
         with suppress(LabError, subprocess.SubprocessError):
@@ -197,6 +206,25 @@ class RemoteRun:
         """Stop the command when the client has closed its streams, the only connection."""
         forward.wait()
         self.stop()
+
+    @contextmanager
+    def qmp_forward(self, path: Path) -> Iterator[None]:
+        """Forward the Unix socket *path* to the QMP of the command, once it listens.
+
+        Raises:
+            LabError: the forward cannot be opened.
+        """
+        forward = UnixForward(path)
+        forward.open(self._lab, self._qmp_port)
+        try:
+            yield
+        finally:
+            forward.close()
+
+    @property
+    def status(self) -> int | None:
+        """Exit status of the command; None while it runs."""
+        return self._process.returncode
 
     @property
     def lab_running(self) -> bool:

@@ -17,7 +17,7 @@ from tests import layer_page
 ROOT = Path(__file__).parents[2]
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 
 #: Where a path that a document names may begin.
 PLACES = (ROOT, ROOT / "gdbstub", ROOT / "docs", ROOT / "tests")
