@@ -11,28 +11,21 @@ import pytest
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
 from tests.sweep.conftest import HANGS, Sweeps
+from tests.sweep.race import EXAMPLES, build
 
-ROOT: Final = Path(__file__).parents[2]
-FLAGS: Final = (
-    "-g", "-O1", "-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector",
-    "-mgeneral-regs-only",
-    "-Wl,-N,-Ttext=0x40000000,--build-id=none,--no-warn-rwx-segments",
-)  # fmt: skip
-#: So that one boot in some ten, or in some hundred, loses an update.
-OFTEN: Final = ("-DROUNDS=8", "-DPAUSE=50")
-RARELY: Final = ("-DROUNDS=1", "-DPAUSE=1500")
+#: Additions and the pause before each: one boot in some ten, or in a hundred, loses an update.
+OFTEN: Final = (8, 50)
+RARELY: Final = (1, 1500)
 SCRIPT: Final = (
     'gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "target remote $GDB_REMOTE" -x '
-    f"{ROOT / 'examples' / 'race.gdb'}"
+    f"{EXAMPLES / 'race.gdb'}"
 )
 
 
 @pytest.fixture
 def race(sweeps: Sweeps, long: bool) -> Path:
-    guest = sweeps.directory / "race"
-    argv = ["aarch64-linux-gnu-gcc", *FLAGS, *(RARELY if long else OFTEN), "-o", str(guest)]
-    subprocess.run([*argv, str(ROOT / "examples" / "race.c")], check=True)
-    return guest
+    rounds, pause = RARELY if long else OFTEN
+    return build(sweeps.directory / "race", rounds=rounds, pause=pause)
 
 
 def test_until_failure_finds_it_and_its_seed_shows_it_again(
@@ -43,7 +36,7 @@ def test_until_failure_finds_it_and_its_seed_shows_it_again(
     argv[argv.index("guest")] = str(race)
     stand_in = next(word for word in argv if word.startswith("--command="))
     argv[argv.index(stand_in)] = f"--command={sys.executable} -m tests.sweep.fake_run"
-    environment = {**sweeps.environment, "PYTHONPATH": str(ROOT)}
+    environment = {**sweeps.environment, "PYTHONPATH": str(EXAMPLES.parent)}
     done = subprocess.run(
         argv, cwd=sweeps.directory, env=environment, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=280 if long else HANGS, check=False,
@@ -57,7 +50,7 @@ def test_until_failure_finds_it_and_its_seed_shows_it_again(
     assert outcome.signature == "status 1 · swbreak · lost_update < first < ??"
     total = re.search(r"^\$1 = (\d+)$", outcome.output, re.MULTILINE)
     assert total is not None
-    assert int(total[1]) < (2 if long else 16)
+    assert int(total[1]) < 2 * (RARELY if long else OFTEN)[0]
     record = (sweeps.out / outcome.files / "record.txt").read_text()
     last = re.findall(r"-> \$T05.*", record)[-1]
     assert "swbreak" in last
