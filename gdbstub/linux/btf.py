@@ -6,7 +6,7 @@ Source: linux/Documentation/bpf/btf.rst.
 
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.errors import NotFound
 
@@ -20,6 +20,13 @@ _MEMBER: Final = struct.Struct("<III")
 _STRUCT: Final = 4
 #: Largest BTF of a kernel that is read, in bytes.
 MOST: Final = 32 << 20
+
+
+class Structure(NamedTuple):
+    """A structure: its size, and the offsets of members in it, both in bytes."""
+
+    size: int
+    offsets: Mapping[str, int]
 
 
 class Btf:
@@ -36,12 +43,20 @@ class Btf:
         Raises:
             NotFound: there is no such structure, or it has none of them.
         """
+        return self.structure(name, wanted).offsets
+
+    def structure(self, name: str, wanted: Collection[str]) -> Structure:
+        """Return the structure *name* with those members *wanted* that it has.
+
+        Raises:
+            NotFound: there is no such structure, or it has none of them.
+        """
         wanted_at = {at: member for member in wanted for at in self._named(member)}
-        best: dict[str, int] = {}
+        best = Structure(0, {})
         for at in self._named(name):
             for found in self._structures(at, wanted_at):
-                best = max(best, found, key=len)
-        if not best:
+                best = max(best, found, key=lambda each: len(each.offsets))
+        if not best.offsets:
             raise NotFound(f"the kernel's BTF has no structure {name} with {', '.join(wanted)}")
         return best
 
@@ -53,14 +68,14 @@ class Btf:
             yield at
             at = self._strings.find(text, at + 1)
 
-    def _structures(self, name: int, wanted: Mapping[int, str]) -> Iterator[dict[str, int]]:
+    def _structures(self, name: int, wanted: Mapping[int, str]) -> Iterator[Structure]:
         key = name.to_bytes(4, "little")
         at = self._types.find(key)
         while at >= 0:
             if at % 4 == 0 and at + _TYPE.size <= len(self._types):
                 _, info, size = _TYPE.unpack_from(self._types, at)
                 if info >> 24 & 0x1F == _STRUCT:
-                    yield self._offsets(at + _TYPE.size, info, size, wanted)
+                    yield Structure(size, self._offsets(at + _TYPE.size, info, size, wanted))
             at = self._types.find(key, at + 1)
 
     def _offsets(self, at: int, info: int, size: int, wanted: Mapping[int, str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.linux.memory import LinuxKernel
+from gdbstub.linux.modules import Modules
 from gdbstub.linux.tasks import Tasks
 from gdbstub.machine import Machine
 
@@ -13,6 +14,7 @@ class LinuxGuest(LinuxKernel):
         """Begin with nothing known."""
         super().__init__(machine, memory)
         self._tasks: tuple[bytes, Tasks] | None = None
+        self._modules: Modules | None = None
 
     @property
     def tasks(self) -> Tasks:
@@ -24,4 +26,17 @@ class LinuxGuest(LinuxKernel):
         text = self.info.text
         if self._tasks is None or self._tasks[0] != text:
             self._tasks = text, Tasks(self)
+            self._modules = None
         return self._tasks[1]
+
+    @property
+    def modules(self) -> Modules:
+        """The loaded modules; their layout is read once for each kernel.
+
+        Raises:
+            NotFound: the kernel has no BTF or no modules, or has not started yet.
+        """
+        tasks = self.tasks
+        if self._modules is None:
+            self._modules = Modules(self, tasks.image, tasks.first)
+        return self._modules

@@ -3,11 +3,10 @@
 ``table`` parses what was typed; ``commands`` has the commands.
 """
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.capabilities import Command, OsTable
+from gdbstub.capabilities import Command
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import Observer
 from gdbstub.errors import NoSuchThread
@@ -15,6 +14,7 @@ from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
+from gdbstub.monitor.os_tables import tables
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def monitored_debugger(
     debugger = Debugger(machine)
     monitor = CommandMonitor(debugger, program, inner=inner)
     debugger.commands = monitor.execute
-    debugger.os_tables = (
-        OsTable("tasks", "Tasks", "Listing of the processes of a Linux guest", monitor.tasks),
-    )
+    debugger.os_tables = tables(debugger.machine, monitor.linux)
     debugger.program = monitor.locator
     debugger.observers.append(monitor)
     return debugger
@@ -72,34 +70,18 @@ class CommandMonitor(Observer):
             self._debugger,
             self._history,
             self.locator,
-            self._linux(),
+            self.linux(),
             handed_out if self._inner else lambda name: new_file(Path(name)),
         )
         return COMMANDS.execute(context, command.line)
 
-    def _linux(self) -> "LinuxGuest":
+    def linux(self) -> "LinuxGuest":
         """Return the kernel that commands look at; it is made when the first one does."""
         if self._kernel is None:
             from gdbstub.linux.guest import LinuxGuest
 
             self._kernel = LinuxGuest(self._debugger.machine, self._debugger.memory)
         return self._kernel
-
-    def tasks(self) -> Iterator[Mapping[str, str]]:
-        """Yield the rows of ``info os tasks``.
-
-        Raises:
-            NotFound: there is no Linux, or its list of tasks is damaged.
-        """
-        for task in self._linux().tasks.all():
-            yield {
-                "pid": str(task.pid),
-                "parent": str(task.parent),
-                "state": task.state,
-                "vcpu": str(task.cpu) if task.cpu >= 0 else "",
-                "task": f"{task.gva:#x}",
-                "name": task.name,
-            }
 
     def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Note the request."""
