@@ -88,12 +88,14 @@ async def serve(
     """
     debugger = monitored_debugger(machine, program, inner=settings.inner)
     if settings.stop_on and program.kernel is not None:
-        debugger.stop_points = StopOn(
-            program.kernel,
-            settings.stop_on,
-            debugger.program.relocation,
-            machine,
-            debugger.memory,
+        debugger.stop_points.append(
+            StopOn(
+                program.kernel,
+                settings.stop_on,
+                debugger.program.relocation,
+                machine,
+                debugger.memory,
+            )
         )
     begin(debugger)
     if console is not None:

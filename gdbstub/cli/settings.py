@@ -58,6 +58,7 @@ def read_settings(
     dtb: Path | None,
     kaslr_seed: str | None,
     symbols: Path | None,
+    modules: Path | None,
     stop_on: str | None,
     free_run: bool,
     kill_on_disconnect: bool,
@@ -109,6 +110,10 @@ def read_settings(
     known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
     if reasons and known.kernel is None:
         raise InputError("--stop-on needs a Linux guest and the symbols of its kernel: --symbols")
+    if modules is not None:
+        from gdbstub.cli.modules import read_modules
+
+        known = known._replace(modules=read_modules(modules, known.kernel))
     config = GuestConfig(
         image=loaded,
         memory=size,

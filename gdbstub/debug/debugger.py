@@ -17,7 +17,9 @@ from gdbstub.capabilities import (
     Capability,
     Command,
     HasExecFile,
+    HasLibraries,
     InterruptsInSteps,
+    Library,
     MemoryMapping,
     Monitor,
     OsTable,
@@ -31,7 +33,7 @@ from gdbstub.capabilities import (
 )
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.observer import NoProgram, Observer, Program, StopPoints
+from gdbstub.debug.observer import Libraries, NoProgram, Observer, Program, StopPoints
 from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_control import RunControl
@@ -56,6 +58,7 @@ class Debugger(
     BreakpointConditions,
     Monitor,
     HasExecFile,
+    HasLibraries,
     Relocatable,
 ):
     """Implements ``Target``. It begins halted at the guest's first instruction.
@@ -78,8 +81,10 @@ class Debugger(
         self.commands: Callable[[Command], str] | None = None
         #: Facts about the guest's program.
         self.program: Program = NoProgram()
-        #: Places at which the stub itself stops the guest; None: it has none.
-        self.stop_points: StopPoints | None = None
+        #: Places at which the stub itself stops the guest.
+        self.stop_points: list[StopPoints] = []
+        #: Libraries of the guest's program; None: nothing is known of any.
+        self.modules: Libraries | None = None
         #: Addresses of the breakpoints that a client has requested.
         self.asked_for: set[int] = set()
         #: Objects that follow what this debugger does.
@@ -112,6 +117,8 @@ class Debugger(
         """Return True unless *capability* needs something that this session does not have."""
         if capability is Monitor:
             return self.commands is not None
+        if capability is HasLibraries:
+            return self.modules is not None
         if capability is Restartable:
             return resettable(self.machine) is not None
         return self.program.relocatable if capability is Relocatable else True
@@ -136,6 +143,10 @@ class Debugger(
     def relocation(self) -> Relocation | None:
         """Return where the program is (``Relocatable``)."""
         return self.program.relocation()
+
+    def libraries(self) -> Sequence[Library]:
+        """Return the program's libraries (``HasLibraries``)."""
+        return self.modules.libraries() if self.modules else ()
 
     # Registers and memory.
 

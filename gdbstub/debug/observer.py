@@ -1,9 +1,9 @@
 """Extension points of a debugger: who follows what it does, and what is known of its program."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from gdbstub.capabilities import Relocation
+from gdbstub.capabilities import Library, Relocation
 from gdbstub.target import BreakpointKind, Stopped
 
 
@@ -40,8 +40,16 @@ class StopPoints(Protocol):
         """Virtual addresses of the places; more may come."""
         ...
 
-    def reason(self, vcpu: int, gva: int) -> str:
-        """Return why the guest stops at *gva*, one of the addresses, in one line."""
+    def stop_at(self, vcpu: int, gva: int) -> Stopped:
+        """Return the stop to report where *vcpu* has come to *gva*, one of the addresses."""
+        ...
+
+
+class Libraries(Protocol):
+    """Libraries of the program, as a kernel's modules are."""
+
+    def libraries(self) -> Sequence[Library]:
+        """Return those that are loaded now."""
         ...
 
 

@@ -13,6 +13,7 @@ from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import InputError, MemoryFault, printable
 from gdbstub.linux.kaslr import LinkedKernel
 from gdbstub.machine import Machine
+from gdbstub.target import Signal, Stopped
 
 #: By reason: the functions that do it, of which the first that a kernel has counts.
 FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -81,6 +82,10 @@ class StopOn:
                 return ()
             self._offset = place.offset
         return [gva + self._offset for gva in self._linked]
+
+    def stop_at(self, vcpu: int, gva: int) -> Stopped:
+        """Return a stop by SIGABRT with the reason."""
+        return Stopped(vcpu + 1, Signal.ABRT, text=self.reason(vcpu, gva))
 
     def reason(self, vcpu: int, gva: int) -> str:
         """Return why the guest stops at *gva*, in one line."""

@@ -18,7 +18,10 @@ from gdbstub.monitor.os_tables import tables
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gdbstub.linux.guest import LinuxGuest
+    from gdbstub.linux.module_files import ModuleFiles
 
 
 def monitored_debugger(
@@ -33,8 +36,29 @@ def monitored_debugger(
     debugger.commands = monitor.execute
     debugger.os_tables = tables(debugger.machine, monitor.linux)
     debugger.program = monitor.locator
+    if program.modules is not None:
+        _follow_modules(debugger, program, program.modules, monitor.linux)
     debugger.observers.append(monitor)
     return debugger
+
+
+def _follow_modules(
+    debugger: Debugger,
+    program: GuestProgram,
+    files: "ModuleFiles",
+    guest: "Callable[[], LinuxGuest]",
+) -> None:
+    """Have *debugger* tell its clients of the modules of *program*, which have *files*."""
+    # Not at the top: few starts have modules.
+    from gdbstub.linux.libraries import ModuleLibraries
+    from gdbstub.linux.module_events import ModuleEvents
+
+    events = None
+    if program.kernel is not None and ModuleEvents.has_places(program.kernel):
+        events = ModuleEvents(program.kernel, debugger.program.relocation, debugger.machine)
+        debugger.stop_points.append(events)
+        debugger.observers.append(events)
+    debugger.modules = ModuleLibraries(guest, files, events)
 
 
 class CommandMonitor(Observer):
@@ -97,7 +121,7 @@ class CommandMonitor(Observer):
 
     def stopped(self, stop: Stopped) -> None:
         """Count the hit."""
-        if stop.stop is not StopReason.PLAIN:
+        if stop.stop not in (StopReason.PLAIN, StopReason.LIBRARY):
             self._history.hit(stop, self._debugger.machine.vcpus[stop.thread - 1].get(PC))
 
     def client_left(self) -> None:
