@@ -33,7 +33,14 @@ from gdbstub.capabilities import (
 )
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.observer import Libraries, NoProgram, Observer, Program, StopPoints
+from gdbstub.debug.observer import (
+    Libraries,
+    NoProgram,
+    Observer,
+    ProcessFilter,
+    Program,
+    StopPoints,
+)
 from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_control import RunControl
@@ -83,6 +90,7 @@ class Debugger(
         self.program: Program = NoProgram()
         #: Places at which the stub itself stops the guest.
         self.stop_points: list[StopPoints] = []
+        self._process: ProcessFilter | None = None
         #: Libraries of the guest's program; None: nothing is known of any.
         self.modules: Libraries | None = None
         #: Addresses of the breakpoints that a client has requested.
@@ -132,6 +140,18 @@ class Debugger(
         if self.commands is None:
             raise PacketError("this target has no commands")
         return self.commands(command)
+
+    @property
+    def process(self) -> ProcessFilter | None:
+        """The process that breakpoints in programs belong to; None: each to its own."""
+        return self._process
+
+    @process.setter
+    def process(self, process: ProcessFilter | None) -> None:
+        self._process = process
+        locator = self.breakpoints.locator
+        locator.any_space = process is not None
+        locator.begin()
 
     # Program.
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from gdbstub.capabilities import Library, Relocation
+from gdbstub.machine import Vcpu
 from gdbstub.target import BreakpointKind, Stopped
 
 
@@ -42,6 +43,14 @@ class StopPoints(Protocol):
 
     def stop_at(self, vcpu: int, gva: int) -> Stopped:
         """Return the stop to report where *vcpu* has come to *gva*, one of the addresses."""
+        ...
+
+
+class ProcessFilter(Protocol):
+    """A process of the guest, to which alone breakpoints in programs belong."""
+
+    def matches(self, vcpu: Vcpu) -> bool:
+        """Return True if *vcpu*, whose own thread calls it, executes the process."""
         ...
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.observer import Observer, ProcessFilter
 from gdbstub.debug.pending_stops import PendingStops
 from gdbstub.debug.plans import VcpuPlans
 from gdbstub.debug.registers import ClientRegisters
@@ -52,6 +52,7 @@ class Owner(StopPointsOwner, Protocol):
     notify: Callable[[], None]
     at_end: Callable[[], None]
     step_irqs: bool
+    process: ProcessFilter | None
 
     @property
     def observers(self) -> Sequence[Observer]:
@@ -125,6 +126,7 @@ class RunControl:
         pending = self._pending
         try:
             self._stop_points.insert()
+            self._classifier.process = self._owner.process
             if len(actions) > 1:
                 actions = {index: actions[index] for index in pending.in_order(actions)}
             modes = {} if pending.due(actions) else self._begin_plans(actions)

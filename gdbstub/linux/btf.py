@@ -18,6 +18,8 @@ BEGIN: Final = struct.pack("<HBBI", 0xEB9F, 1, 0, _HEADER.size)
 _TYPE: Final = struct.Struct("<III")
 _MEMBER: Final = struct.Struct("<III")
 _STRUCT: Final = 4
+#: Members between two that are near each other, at most.
+_NEAR: Final = 8
 #: Largest BTF of a kernel that is read, in bytes.
 MOST: Final = 32 << 20
 
@@ -59,6 +61,26 @@ class Btf:
         if not best.offsets:
             raise NotFound(f"the kernel's BTF has no structure {name} with {', '.join(wanted)}")
         return best
+
+    def beside(self, member: str, before: str) -> int:
+        """Return the offset of *member* in a structure without a name, by a member shortly before.
+
+        Such a structure is a member of another one, here at the start of that.
+
+        Raises:
+            NotFound: there is none.
+        """
+        wanted = {at.to_bytes(4, "little") for at in self._named(before)}
+        for name in self._named(member):
+            key = name.to_bytes(4, "little")
+            at = self._types.find(key)
+            while at >= 0:
+                starts = range(at - _MEMBER.size, max(at - _NEAR * _MEMBER.size, 0), -_MEMBER.size)
+                if at % 4 == 0 and any(self._types[each : each + 4] in wanted for each in starts):
+                    bits: int = _MEMBER.unpack_from(self._types, at)[2]
+                    return bits // 8
+                at = self._types.find(key, at + 1)
+        raise NotFound(f"the kernel's BTF has no structure with {before} and {member}")
 
     def _named(self, name: str) -> Iterator[int]:
         """Yield the offsets of *name* in the strings; a longer name may share its end."""

@@ -15,6 +15,8 @@ from gdbstub.target import Stopped, StopReason
 
 _LOADED: Final = "do_init_module"
 _REMOVED: Final = "free_module"
+#: Modules that are loaded or freed at one time, at most.
+_MOST: Final = 64
 
 
 class ModuleEvents(Observer):
@@ -55,9 +57,9 @@ class ModuleEvents(Observer):
         """Return a stop that has the client ask for the modules again."""
         registers = self._machine.vcpus[vcpu]
         loaded, removed = (link + (self._offset or 0) for link in self._linked)
-        if gva == loaded:
+        if gva == loaded and len(self._returns) < _MOST:
             self._returns.add(registers.get(X[30]))
-        elif gva == removed:
+        elif gva == removed and len(self.freed) < _MOST:
             self.freed.add(registers.get(X[0]))
         else:
             self._returns.discard(gva)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.errors import MemoryFault, NotFound
 from gdbstub.linux.kernel_image import KernelImage
-from gdbstub.linux.memory import LinuxKernel, pointer
+from gdbstub.linux.memory import LinuxKernel, pointer, string
 
 Read = Callable[[int, int], bytes]
 
@@ -184,7 +184,7 @@ class Modules:
         for number in range(_MOST_SECTIONS):
             if not (attribute := pointer(read, rows + 8 * number)):
                 return
-            name = _text(pointer(read, attribute), read)
+            name = string(read, pointer(read, attribute), _SECTION_NAME)
             yield Section(name, pointer(read, attribute + self._address))
         raise MemoryFault(f"there are more than {_MOST_SECTIONS}")
 
@@ -235,12 +235,3 @@ class Modules:
         except MemoryFault:
             return False
         return found is not None and any(gva in each for each in found.ranges)
-
-
-def _text(gva: int, read: Read) -> str:
-    """Read the name of a section."""
-    # Its end may be the end of what is mapped.
-    data = b""
-    while len(data) < _SECTION_NAME and b"\0" not in data:
-        data += read(gva + len(data), 8 - (gva + len(data)) % 8)
-    return data.split(b"\0")[0].decode("ascii", "backslashreplace")

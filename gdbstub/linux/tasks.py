@@ -18,6 +18,7 @@ Read = Callable[[int, int], bytes]
 
 _MEMBERS: Final = (
     "tasks", "pid", "comm", "real_parent", "__state", "state", "exit_state", "mm", "stack",
+    "signal", "thread_node",
 )  # fmt: skip
 _NEEDED: Final = ("tasks", "pid", "comm", "real_parent", "mm")
 #: Names of the first task: at build time, and since its CPU is up.
@@ -61,6 +62,11 @@ class Tasks:
         self._kernel = kernel
         #: The image that the layout is from.
         self.image: Final = KernelImage(kernel)
+        self._threads_at = 0
+        self._pgd: int | None = None
+        with suppress(NotFound):
+            members = self.image.btf.members("signal_struct", ("thread_head",))
+            self._threads_at = members["thread_head"]
         self._at: Mapping[str, int] = self.image.btf.members("task_struct", _MEMBERS)
         if missing := [name for name in _NEEDED if name not in self._at]:
             raise NotFound(f"the kernel's task_struct has no {', '.join(missing)}")
@@ -73,7 +79,7 @@ class Tasks:
         It is vCPU 0's, while that is idle; else it is found in the image by its name.
         """
         read = self._kernel.reader()
-        for vcpu in self._kernel.machine.vcpus:
+        for vcpu in self._kernel.vcpus:
             if vcpu.power is Power.ON and in_kernel(vcpu):
                 gva = current(vcpu)
                 with suppress(MemoryFault):
@@ -127,6 +133,59 @@ class Tasks:
         read = self._kernel.reader()
         return {index: self._told(gva, read, index) for index, gva in self._current(read).items()}
 
+    def find(self, pid: int) -> Task:
+        """Return the process or thread with this number.
+
+        Raises:
+            NotFound: there is none, or the list is damaged.
+        """
+        read = self._kernel.reader()
+        cpus = self._current(read)
+        for leader in self._walk(read):
+            for gva in self._threads(leader, read):
+                try:
+                    if self._number(gva, "pid", read) == pid:
+                        cpu = next((index for index, each in cpus.items() if each == gva), -1)
+                        return self._task(gva, read, cpu)
+                except MemoryFault as fault:
+                    raise _damaged(gva, fault) from None
+        raise NotFound(f"there is no process {pid}: monitor ps lists them")
+
+    def address_spaces(self, wanted: str, read: Read) -> Iterator[int]:
+        """Yield the addresses of the ``pgd`` of processes with this name or number.
+
+        *read* is a reader of the kernel's memory, so that no vCPU is asked.
+
+        Raises:
+            NotFound: the list is damaged, or the kernel's BTF does not tell where it is.
+        """
+        if self._pgd is None:
+            self._pgd = self.image.btf.beside("pgd", "task_size")
+        for gva in self._walk(read):
+            try:
+                task = self._task(gva, read, -1)
+                if wanted in (task.name, str(task.pid)) and not task.kernel_thread:
+                    yield pointer(read, gva + self._at["mm"]) + self._pgd
+            except MemoryFault as fault:
+                raise _damaged(gva, fault) from None
+
+    def _threads(self, leader: int, read: Read) -> Iterator[int]:
+        """Yield the threads of a process, *leader* first; damage ends them."""
+        yield leader
+        if not self._threads_at or not {"signal", "thread_node"} <= self._at.keys():
+            return
+        seen = {leader}
+        with suppress(MemoryFault):
+            head = pointer(read, leader + self._at["signal"]) + self._threads_at
+            link = pointer(read, head)
+            while link != head and len(seen) < _MOST:
+                if (gva := link - self._at["thread_node"]) not in seen:
+                    seen.add(gva)
+                    yield gva
+                elif gva != leader:
+                    return
+                link = pointer(read, link)
+
     def _walk(self, read: Read) -> Iterator[int]:
         gva, seen = self.first, set[int]()
         while gva not in seen:
@@ -147,7 +206,7 @@ class Tasks:
         In the kernel SP_EL0 has it. In a program SP_EL1 is the end of the task's stack.
         """
         found, programs = dict[int, int](), dict[int, int]()
-        for index, vcpu in enumerate(self._kernel.machine.vcpus):
+        for index, vcpu in enumerate(self._kernel.vcpus):
             if vcpu.power is Power.ON and in_kernel(vcpu):
                 found[index] = current(vcpu)
             elif vcpu.power is Power.ON:

@@ -9,6 +9,9 @@ from gdbstub.aarch64.registers import PC
 from gdbstub.errors import MachineError, NotFound
 from gdbstub.linux import log, vmcore
 from gdbstub.linux.core_file import check_name
+from gdbstub.linux.names import Names
+from gdbstub.linux.process import Process
+from gdbstub.linux.tasks import Task
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
 from gdbstub.target import Stopped, StopReason
@@ -52,6 +55,52 @@ def ps(context: CommandContext) -> str:
         damage = f"{reason}\n"
     head = ("PID", "PPID", "S", "vCPU", "task", "name")
     return (table(rows, head) if rows else "") + damage
+
+
+@command("bt", "[PID]")
+def bt(context: CommandContext, pid: int | None) -> str:
+    """Show where a process or thread of a Linux guest is in the kernel; alone: this vCPU.
+
+    It may sleep or run, and its return addresses may be signed. Names are those of the kernel's
+    kallsyms (Linux 6.0 and newer); no symbols are needed.
+    """
+    kernel = context.kernel
+    names = Names(kernel)
+    if pid is None:
+        task = kernel.tasks.running().get(context.index)
+        frames = list(kernel.backtraces.of_vcpu(context.index, names.function))
+    else:
+        task = kernel.tasks.find(pid)
+        frames = list(kernel.backtraces.frames(task, names.function))
+    lines = [_headline(task, context.index)]
+    if not frames:
+        return f"{lines[0]}It executes a program, or its stack is damaged.\n"
+    lines += [f"#{n:<3} {gva:#x} {names.name(gva)}".rstrip() + "\n" for n, gva in enumerate(frames)]
+    return "".join(lines) + names.missing
+
+
+def _headline(task: Task | None, vcpu: int) -> str:
+    if task is None:
+        return f"vCPU {vcpu}\n"
+    place = f" on vCPU {task.cpu}" if task.cpu >= 0 else ""
+    return f"{task.name}, PID {task.pid}, state {task.state}{place}\n"
+
+
+@command("process", "[NAME]")
+def process(context: CommandContext, wanted: str | None) -> str:
+    """Let breakpoints in programs stop in the process NAME or PID only; all: in any; alone: say.
+
+    It may start, or execute its program, at any time later. A name is as ps shows it, up to 15
+    letters. Breakpoints in the kernel stop as ever.
+    """
+    if wanted == "all":
+        context.debugger.process = None
+    elif wanted:
+        context.debugger.process = Process(context.machine, context.debugger.memory, wanted)
+    now = context.debugger.process
+    if not isinstance(now, Process):
+        return "Breakpoints in programs stop in any process that they were set in.\n"
+    return f"Breakpoints in programs stop in process {now.wanted} only.\n"
 
 
 @command("modules", "[NAME]")

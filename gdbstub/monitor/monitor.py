@@ -125,5 +125,6 @@ class CommandMonitor(Observer):
             self._history.hit(stop, self._debugger.machine.vcpus[stop.thread - 1].get(PC))
 
     def client_left(self) -> None:
-        """Begin with an empty history for the next client."""
+        """Begin with an empty history for the next client, and with all processes."""
+        self._debugger.process = None
         self._history = BreakpointHistory()
