@@ -61,6 +61,9 @@ class Monitor(Capability):
             StubError: it cannot be done; the message is one line for a person.
         """
 
+    def client_came(self, features: frozenset[bytes]) -> None:
+        """Learn what a client has announced in ``qSupported``: features without the ``+``."""
+
 
 def monitor_commands(target: Target) -> Monitor | None:
     """Return *target* if it has commands of its own."""

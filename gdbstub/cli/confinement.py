@@ -3,16 +3,15 @@
 A guest that is hostile, or a client, then has less to gain by a fault of the stub.
 """
 
-import ctypes
 import errno
 import logging
 import os
-import platform
 import sys
 from typing import Final
 
 from gdbstub.cli import seccomp
 from gdbstub.errors import MachineError
+from gdbstub.kvm.abi import ffi, libc
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -25,12 +24,6 @@ _SECCOMP_SET_MODE_FILTER: Final = 1
 _SECCOMP_FILTER_FLAG_TSYNC: Final = 1
 #: Number of seccomp(2) on arm64.
 _SECCOMP: Final = 277
-
-
-class _Program(ctypes.Structure):
-    """struct sock_fprog (linux/filter.h)."""
-
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 def drop_root() -> None:
@@ -56,18 +49,16 @@ def confine(*, unlink: bool, in_lab: bool) -> None:
     another architecture than arm64, a line of the log says that there is no filter.
     """
     sys.dont_write_bytecode = True  # a file that is written is renamed, which is refused
-    libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        _log.warning("not confined: no_new_privs: %s", os.strerror(ctypes.get_errno()))
+        _log.warning("not confined: no_new_privs: %s", os.strerror(ffi.errno))
         return
-    if platform.machine() != "aarch64":
+    if os.uname().machine != "aarch64":
         _log.info("no filter of system calls: there is one for arm64 only")
         return
     code = seccomp.program(unlink=unlink, in_lab=in_lab)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    filter_ = _Program(len(code) // 8, ctypes.addressof(buffer))
+    program = ffi.new("struct sock_fprog *", [len(code) // 8, ffi.from_buffer(code)])
     mode, flags = _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC
-    if libc.syscall(_SECCOMP, mode, flags, ctypes.byref(filter_)):
-        number = ctypes.get_errno()
+    if libc.syscall(_SECCOMP, mode, flags, program):
+        number = ffi.errno
         why = "this kernel has none" if number in (errno.ENOSYS, errno.EINVAL) else ""
         _log.warning("no filter of system calls: %s", why or os.strerror(number))

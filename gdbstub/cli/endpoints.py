@@ -4,11 +4,9 @@ It listens on nothing.
 """
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import rmtree
 from typing import Final
 
 from gdbstub.errors import InputError
@@ -30,6 +28,10 @@ def endpoint_text(given: str | None, script: str | None) -> Iterator[str]:
     if given is not None or script is None:
         yield DEFAULT if given is None else given
         return
+    # A start without a script does not take the time to import these.
+    import tempfile
+    from shutil import rmtree
+
     try:
         directory = tempfile.mkdtemp(prefix="gdbstub-", dir=_runtime_directory())
     except OSError as error:
@@ -62,7 +64,7 @@ def check_endpoint(text: str, host: str, *, inner: bool) -> Endpoint:
         return endpoint._replace(guarded=True)  # reachable only through the lab's own QEMU
     endpoint.check()
     if host == "lab":
-        from gdbstub.cli.run_in_lab import check_forward
+        from gdbstub.cli.forwards import check_forward
 
         check_forward(endpoint)
     return endpoint

@@ -119,15 +119,12 @@ class Breakpoints:
             NoSlot: none is free.
         """
         request.needs_comparator = bool(obstacle(request, self._find(request)))
-        if not request.needs_comparator:
-            return
-        if self._too_many(request):
+        if request.needs_comparator and self._too_many(request):
             raise self._no_slot()
 
     def _find(self, request: BreakpointRequest) -> list[Location]:
         """Return the locations of *request*, found once until something may have changed them."""
-        found = self._locations.get(request.gva)
-        if found is None:
+        if (found := self._locations.get(request.gva)) is None:
             found = self._locations[request.gva] = self.locator.find(request)
         return found
 
@@ -250,23 +247,26 @@ class Breakpoints:
         self.armed = debug
 
     def strip(self) -> None:
-        """Take everything of ours out of the guest.
+        """Take everything of ours out of the guest, and forget what was asked for.
 
-        A breakpoint that prints while no client is there stays asked for, and is there again
-        when the guest goes on.
+        A breakpoint that prints while no client is there stays asked for.
         """
         kept = self.conditions.keep_persistent()
         stay = {gva for kind, gva in kept if kind is SOFTWARE}
         self._requests = {gva: each for gva, each in self._requests.items() if gva in stay}
         self._removed &= stay
-        self._locations.clear()
-        self._use(EMPTY, self._placement.served)
-        self._software.withdraw()
-        self._caches.invalidate(Content.BREAKPOINTS)
         self._hardware.clear()
         for kind, gva in kept:
             if kind is HARDWARE:
                 self._hardware.insert(kind, gva, 4)
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """Take everything of ours out of the guest until the next resume."""
+        self._locations.clear()
+        self._use(EMPTY, self._placement.served)
+        self._software.withdraw()
+        self._caches.invalidate(Content.BREAKPOINTS)
         self._changed = True
         self._arm(DebugRegisters())
 

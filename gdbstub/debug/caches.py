@@ -4,7 +4,7 @@ A cache says what its entries are made of (``Content``). Whoever changes that ca
 ``Caches.invalidate``. No code calls ``clear`` on its own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Flag, auto
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -83,6 +83,13 @@ class Cache(Generic[Key, Value]):
             if len(self.entries) >= self._limit:
                 self.entries.clear()
             self.entries[key] = value
+
+    def put_all(self, values: Iterable[tuple[Key, Value]]) -> None:
+        """Keep all *values*, pairs of a key and a value; a few more than the most may stay."""
+        if self.enabled:
+            if len(self.entries) >= self._limit:
+                self.entries.clear()
+            self.entries.update(values)
 
     def __contains__(self, key: Key) -> bool:
         """Return True if there is a value for *key*. Not counted as a look-up."""

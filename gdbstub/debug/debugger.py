@@ -95,6 +95,8 @@ class Debugger(
         self.modules: Libraries | None = None
         #: Addresses of the breakpoints that a client has requested.
         self.asked_for: set[int] = set()
+        #: False: a guest that resets itself has ended.
+        self.reboots = True
         #: Objects that follow what this debugger does.
         self.observers: list[Observer] = []
         self.machine: Final = machine
@@ -140,6 +142,11 @@ class Debugger(
         if self.commands is None:
             raise PacketError("this target has no commands")
         return self.commands(command)
+
+    def client_came(self, features: frozenset[bytes]) -> None:
+        """Tell the observers of a client and its features (``Monitor``)."""
+        for observer in self.observers:
+            observer.client_came(features)
 
     @property
     def process(self) -> ProcessFilter | None:

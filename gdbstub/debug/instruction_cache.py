@@ -4,7 +4,6 @@ Words and translations may be old. A caller to whom that matters calls ``now``.
 """
 
 import struct
-from itertools import count
 
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.memory import VirtualMemory
@@ -15,7 +14,6 @@ _PAGE = 4096  # the smallest granule
 _WORDS = 4096
 _PAGES = 256
 _BLOCK = 64  # bytes
-_UNPACK = struct.Struct("<I").iter_unpack
 _MADE_OF = Content.CODE | Content.BREAKPOINTS
 
 
@@ -55,15 +53,14 @@ class InstructionCache:
     def _read_block(self, gva: int) -> int:
         """Return the word at *gva*, and cache those beside it: they are likely to be next."""
         start = gva & -_BLOCK
-        found = 0
         data = self._read(start, _BLOCK, self._pages.get(gva & -_PAGE))
-        for at, (word,) in zip(count(start, 4), _UNPACK(data), strict=False):
-            self._words.put(at, word)
-            if at == gva:
-                found = word
-        if not found:
-            self._words.put(gva, 0)
-        return found
+        words: tuple[int, ...] = struct.unpack(f"<{len(data) // 4}I", data)
+        self._words.put_all(zip(range(start, start + _BLOCK, 4), words, strict=False))
+        place, unaligned = divmod(gva - start, 4)
+        if not unaligned and place < len(words):
+            return words[place]
+        self._words.put(gva, 0)
+        return 0
 
     def _read(self, gva: int, length: int, ipa: int | None) -> bytes:
         """Read whole words of one page, which is at *ipa* if that is known; none without memory."""

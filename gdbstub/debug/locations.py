@@ -31,6 +31,8 @@ _NO_SPACE: Final = "asked for in no address space"
 _NOT_RUNNING: Final = "its process does not run"
 #: Size and alignment of a piece of text.
 _PIECE: Final = 64 << 10
+#: Walks that are remembered.
+_WALKS: Final = 1024
 #: The end of the addresses that AArch32 code can be at.
 _AARCH32_END: Final = 1 << 32
 
@@ -96,6 +98,16 @@ class Location(NamedTuple):
     debugs_itself: bool = False
 
 
+class _KnownWalk(NamedTuple):
+    """A walk that led to RAM: the descriptors and the text that were read, and the location."""
+
+    descriptors: tuple[tuple[int, bytes], ...]
+    #: True while RAM has these descriptors.
+    holds: Callable[[], bool]
+    around: bytes
+    location: Location
+
+
 class Translations(Protocol):
     """Sources of translation regimes: ``VirtualMemory``."""
 
@@ -132,6 +144,11 @@ class Locator:
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
         )
+        # By address, exception level and what chose the tables. A client takes each breakpoint back
+        # at a stop and asks for it again.
+        self._walks: Cache[tuple[int, int, Regime], _KnownWalk] = caches.add(
+            "walks to breakpoints", Content.CHECKED, Cache(_WALKS)
+        )
         # True once all was found to hold, until the guest runs or a client writes to it.
         self._holds: Cache[int, bool] = caches.add(
             "placement holds", Content.REGISTERS | Content.TRANSLATIONS, Cache(1)
@@ -145,6 +162,7 @@ class Locator:
         """Forget all spaces and locations: the guest starts over."""
         self._regimes.clear()
         self._sets_mdscr.clear()
+        self._walks.clear()
         self.begin()
 
     def begin(self) -> None:
@@ -289,8 +307,25 @@ class Locator:
 
     def _walk(self, request: BreakpointRequest, regime: Regime) -> Location:
         """Translate the address of *request*, and note each descriptor that was read."""
+        tables = regime._replace(ttbr0=0) if is_upper(request.gva) else regime
+        known = self._walks.get(key := (request.gva, request.el, tables))
+        if known is not None and known.holds():
+            ipa = known.location.ipa
+            if ipa is not None and self._text(ipa) == known.around:
+                for place, descriptor in known.descriptors:
+                    self._note(place, descriptor)
+                return known.location
+        descriptors: list[tuple[int, bytes]] = []
+
+        def read(ipa: int, length: int) -> bytes:
+            data = self._machine.read_memory(ipa, length)
+            if length == 8:
+                self._note(ipa, data)
+                descriptors.append((ipa, data))
+            return data
+
         gva = request.gva % _TOP
-        found = walk(regime, gva, self._read)
+        found = walk(regime, gva, read)
         may = permissions(found)
         space, low = space_of(regime, gva), bool(regime.sctlr.M) and not is_upper(gva)
         if found.mapping is None:
@@ -305,16 +340,19 @@ class Locator:
         own = may.el1_executes and may.writes and self._debugs_itself(ipa)
         # Kernels that patch their text have it in the upper half.
         site = is_patch_site(around) and not (own and not is_upper(gva))
-        return Location(space, ipa, may, obstacle, site, low, own)
+        location = Location(space, ipa, may, obstacle, site, low, own)
+        holds = unchanged(self._machine, descriptors)
+        self._walks.put(key, _KnownWalk(tuple(descriptors), holds, around, location))
+        return location
 
-    def _read(self, ipa: int, length: int) -> bytes:
-        data = self._machine.read_memory(ipa, length)
-        if length == 8 and (known := self._words.setdefault(ipa, data)) is data:
+    def _note(self, ipa: int, descriptor: bytes) -> None:
+        """Note a *descriptor* that was read, and that all is old if it is not as it was before."""
+        if ipa not in self._words:
+            self._words[ipa] = descriptor
             self._comparison.clear()
-        elif length == 8 and known != data:
+        elif self._words[ipa] != descriptor:
             self._looked = _STALE  # what was found by it holds no more
             self._holds.clear()
-        return data
 
     def _debugs_itself(self, ipa: int) -> bool:
         """Return True if the text about *ipa* sets MDSCR_EL1: in its piece or one beside it."""

@@ -53,6 +53,7 @@ class Owner(StopPointsOwner, Protocol):
     at_end: Callable[[], None]
     step_irqs: bool
     process: ProcessFilter | None
+    reboots: bool
 
     @property
     def observers(self) -> Sequence[Observer]:
@@ -209,6 +210,13 @@ class RunControl:
         self._classifier.breakpoints_removed()
         self._breakpoints.strip()
 
+    def _withdraw(self) -> None:
+        """Leave nothing of ours in a guest that has ended: its memory may outlive it."""
+        try:
+            self._breakpoints.withdraw()
+        except StubError as error:  # the memory has ended, too
+            _log.debug("the guest's memory cannot be written any more: %s", error)
+
     def reset(self) -> None:
         """Start the guest over, halted at its first instruction; all vCPUs are parked.
 
@@ -236,6 +244,8 @@ class RunControl:
         self.report = Exited()
         if running:
             self._machine.interrupt()
+        else:
+            self._withdraw()
         for observer in self._owner.observers:
             observer.killed()
 
@@ -279,6 +289,8 @@ class RunControl:
             except StubError as error:  # the guest must go on, or be there for the next client
                 _log.error("breakpoints may be left in the guest: %s", error)
         self.state = _after(self.state, event)
+        if self.state is RunState.EXITED:
+            self._withdraw()
         if self.state is RunState.ALONE:
             self._run_alone()
             return None
@@ -315,7 +327,9 @@ class RunControl:
 
     def _system_event(self, event: SystemEvent) -> tuple[Report, RunEvent]:
         match event.kind:
-            case SystemEventKind.RESET if machine := resettable(self._machine):
+            case SystemEventKind.RESET if self._owner.reboots and (
+                machine := resettable(self._machine)
+            ):
                 try:
                     self._start_over(machine)
                 except StubError as error:

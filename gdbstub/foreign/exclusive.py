@@ -3,15 +3,47 @@
 import time
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final, Protocol
-
-from gdbstub.foreign.vcpu import ForeignVcpu
+from typing import Final, Generic, Protocol, TypeVar
 
 #: Time that a vCPU that is owed a run executes for, in seconds, however busy the host is.
 _SLICE: Final = 0.001
 #: The longest wait for all of them.
 _PATIENCE: Final = 0.1
 _REST: Final = 0.0005
+
+
+class ExclusiveThread(Protocol):
+    """The thread of a vCPU, as a section needs it."""
+
+    @property
+    def stopped(self) -> bool:
+        """True while it is stopped outside of the guest."""
+        ...
+
+    def kick(self) -> None:
+        """Have it stop soon."""
+        ...
+
+
+class ExclusiveVcpu(Protocol):
+    """A vCPU, as a section needs it."""
+
+    @property
+    def thread(self) -> ExclusiveThread:
+        """Its thread."""
+        ...
+
+    @property
+    def sleeps(self) -> bool:
+        """True while its thread waits in the host's kernel: for an interrupt, or powered off."""
+        ...
+
+    def executed(self) -> float:
+        """Return the seconds that its thread has executed."""
+        ...
+
+
+Vcpu = TypeVar("Vcpu", bound=ExclusiveVcpu)
 
 
 class Pump(Protocol):
@@ -22,34 +54,41 @@ class Pump(Protocol):
         ...
 
 
-class Exclusive:
+class Exclusive(Generic[Vcpu]):
     """The exclusive section of one guest: free, or held by one vCPU.
 
     A vCPU that starts a section again first lets those run that waited during its last one: see
-    ``kvm.exclusive``, whose threads wait where this handles stops.
+    ``kvm.exclusive``, whose threads wait where this handles stops. Nobody starts a section while
+    it does.
     """
 
-    def __init__(self, vcpus: Sequence[ForeignVcpu], pump: Pump) -> None:
-        self._vcpus = vcpus
+    def __init__(self, pump: Pump) -> None:
         self._pump = pump
-        self._holder: ForeignVcpu | None = None
-        self._last: ForeignVcpu | None = None
-        self._waiting: set[ForeignVcpu] = set()
-        self._owed: set[ForeignVcpu] = set()
+        self._holder: Vcpu | None = None
+        self._next: Vcpu | None = None
+        self._last: Vcpu | None = None
+        self._waiting: set[Vcpu] = set()
+        self._owed: set[Vcpu] = set()
 
-    def held_by_another(self, vcpu: ForeignVcpu) -> bool:
+    def held_by_another(self, vcpu: Vcpu) -> bool:
         """Return True while a vCPU other than *vcpu* is in a section."""
-        return self._holder is not None and self._holder is not vcpu
+        return self._holder not in (None, vcpu)
 
-    def start(
-        self, vcpu: ForeignVcpu, others: Sequence[ForeignVcpu], stopping: Callable[[], bool]
-    ) -> bool:
+    def is_anothers_turn(self, vcpu: Vcpu) -> bool:
+        """Return True while a vCPU other than *vcpu* is in a section, or waits for its own."""
+        return self.held_by_another(vcpu) or self._next not in (None, vcpu)
+
+    def start(self, vcpu: Vcpu, others: Sequence[Vcpu], stopping: Callable[[], bool]) -> bool:
         """Start a section for *vcpu*, with the running *others* stopped; False while *stopping*."""
         if stopping():
             return False
-        if vcpu is self._last and self._owed:
-            self._wait_for_owed(stopping)
-        self._pump(lambda: self._holder in (None, vcpu) or stopping())
+        before, self._next = self._next, vcpu
+        try:
+            if vcpu is self._last and self._owed:
+                self._wait_for_owed(stopping)
+            self._pump(lambda: self._holder in (None, vcpu) or stopping())
+        finally:
+            self._next = before
         if stopping():
             return False
         self._holder = self._last = vcpu
@@ -67,16 +106,16 @@ class Exclusive:
         goals = {vcpu: vcpu.executed() + _SLICE for vcpu in self._owed}
         until = monotonic() + _PATIENCE
         while not stopping() and monotonic() < until:
-            if all(vcpu.executed() >= goals[vcpu] for vcpu in self._owed):
+            if all(vcpu.sleeps or vcpu.executed() >= goals[vcpu] for vcpu in self._owed):
                 return
             self._pump(lambda: not self._owed or stopping(), block=False)
             time.sleep(_REST)
 
-    def waits(self, vcpu: ForeignVcpu) -> None:
+    def waits(self, vcpu: Vcpu) -> None:
         """Note that *vcpu* has stopped for the section of another."""
         self._waiting.add(vcpu)
 
-    def end(self, vcpu: ForeignVcpu) -> set[ForeignVcpu]:
+    def end(self, vcpu: Vcpu) -> set[Vcpu]:
         """End the section, if *vcpu* is in it; return those that waited."""
         if self._holder is not vcpu:
             return set()
@@ -84,18 +123,18 @@ class Exclusive:
         self._owed, self._waiting = self._waiting, set()
         return set(self._owed)
 
-    def end_all(self) -> set[ForeignVcpu]:
+    def end_all(self) -> set[Vcpu]:
         """End any section, because all are being parked; return those that waited."""
         self._holder = None
         waiting, self._waiting = self._waiting, set()
         self._owed.clear()
         return waiting
 
-    def left_guest(self, vcpu: ForeignVcpu) -> None:
+    def left_guest(self, vcpu: Vcpu) -> None:
         """Note that *vcpu* is out of the guest: it is owed no run any more."""
         self._owed.discard(vcpu)
 
-    def parks(self, vcpu: ForeignVcpu) -> None:
+    def parks(self, vcpu: Vcpu) -> None:
         """Note that *vcpu* parks: its section ends."""
         if self._holder is vcpu:
             self._holder = None

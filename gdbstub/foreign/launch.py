@@ -1,6 +1,7 @@
 """Launch: a VMM traced from its first instruction, until every vCPU is about to run.
 
-All its threads are traced until then, so the slots of RAM are learnt as the VMM makes them.
+All its threads are traced until then, so the slots of RAM are learnt as the VMM makes them. Its
+dynamic loader, most of whose work is system calls, is not: it runs to the program's entry.
 Source: ptrace(2), "PTRACE_O_TRACECLONE"; linux/Documentation/virt/kvm/api.rst, 4.35.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from gdbstub.errors import InputError, MachineError
+from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import ProcessMemory
 from gdbstub.foreign.memory import Slot
@@ -25,7 +26,7 @@ from gdbstub.kvm import abi
 _SET_REGION2: Final = 0x40A0_AE49
 _REGIONS: Final = frozenset((abi.SET_USER_MEMORY_REGION, _SET_REGION2))
 _REGION: Final = struct.Struct("<IIQQQ")
-_OPTIONS: Final = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE
+_OPTIONS: Final = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEEXEC
 #: Time in which all vCPUs must be about to run, after the first is, in seconds.
 _PATIENCE: Final = 30.0
 _REST: Final = 0.002
@@ -47,6 +48,7 @@ class Launch:
         self._pending: dict[int, tuple[int, Slot]] = {}  # by thread: a region being made
         self._tracees: dict[int, Tracee] = {}
         self._stopped: set[int] = set()
+        self._loading = False  # on the way to the program's entry
         self._inside: set[int] = set()  # threads between the entry and the exit of a system call
         self._ended: int | None = None
         self._ending = self._came = False
@@ -125,6 +127,12 @@ class Launch:
         signum, event = status >> 8 & 0xFF, status >> 16
         if event == ptrace.EVENT_STOP and signum in _GROUP_STOPS:
             tracee.listen()
+        elif event == ptrace.EVENT_EXEC:
+            self._executed(tracee)
+        elif self._loading and signum == signal.SIGTRAP and not event:
+            self._loading = False
+            tracee.break_at(None)
+            tracee.resume(to_syscall=True)
         elif self._ending and (event == ptrace.EVENT_STOP or signum == ptrace.SYSCALL_STOP):
             self._stopped.add(tid)
         elif signum == ptrace.SYSCALL_STOP:
@@ -144,6 +152,17 @@ class Launch:
                 tracee.resume(to_syscall=True)
         else:
             tracee.resume(0 if event else signum, to_syscall=True)
+
+    def _executed(self, tracee: Tracee) -> None:
+        """Let a program's loader run untraced, where a comparator can stop it at the entry."""
+        try:
+            tracee.break_at(self.process.entry)
+        except StubError:
+            tracee.resume(to_syscall=True)
+        else:
+            self._loading = True
+            self._inside.discard(tracee.tid)  # the exit of its execve is not seen
+            tracee.resume()
 
     def _at_system_call(self, tid: int, stop: SyscallStop) -> bool:
         """Follow a system call; return True at the entry of KVM_RUN."""

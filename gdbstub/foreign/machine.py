@@ -11,7 +11,7 @@ from typing import Final
 
 from gdbstub.aarch64.registers import SYSTEM_REGISTERS
 from gdbstub.aarch64.sve import QUADWORD, VLS
-from gdbstub.errors import StubError
+from gdbstub.errors import MachineError, StubError
 from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.exclusive import Exclusive
 from gdbstub.foreign.facts import description, totals
@@ -97,7 +97,7 @@ class ForeignMachine:
         for vcpu in self._vcpus:
             vcpu.always_traced = always_traced
         self._by_tid = {vcpu.thread.tracee.tid: vcpu for vcpu in self._vcpus}
-        self._exclusive = Exclusive(self._vcpus, self._pump_until)
+        self._exclusive = Exclusive[ForeignVcpu](self._pump_until)
         self.ram = attachment.ram
         self._log = log or NoLog()
         self._patches = Patches(self.ram, self._log)
@@ -190,6 +190,19 @@ class ForeignMachine:
         self._tracer.call(lambda: self._resume(modes))
 
     def _resume(self, modes: Mapping[int, RunMode]) -> None:
+        try:
+            self._run(modes)
+        except MachineError as error:
+            # Its threads were stopped: one that is gone was killed, and all others with it.
+            if not isinstance(error, Gone) and not self.process.ended:
+                raise
+            self._running = set(modes)
+            for vcpu in self._vcpus:
+                vcpu.thread.end()
+            for index in modes:
+                self._thread_ended(self._vcpus[index])
+
+    def _run(self, modes: Mapping[int, RunMode]) -> None:
         for index, go in modes.items():
             self._vcpus[index].arm(go, self._debug)
         self._counter.go_on()
@@ -261,7 +274,7 @@ class ForeignMachine:
         if outcome is Outcome.ENDED:
             self._thread_ended(vcpu)
         elif outcome is Outcome.DEBUG:
-            if self._exclusive.held_by_another(vcpu):
+            if self._exclusive.is_anothers_turn(vcpu):
                 self._deferred.append(vcpu.index)
             else:
                 self._debug_exit(vcpu)
@@ -273,7 +286,7 @@ class ForeignMachine:
 
     def _run_deferred(self) -> None:
         """Take the debug exits that waited for the end of a section."""
-        while self._deferred and not self._exclusive.held_by_another(
+        while self._deferred and not self._exclusive.is_anothers_turn(
             vcpu := self._vcpus[self._deferred[0]]
         ):
             self._deferred.pop(0)

@@ -5,6 +5,7 @@ Nothing is traced here. Source: proc(5), linux/virt/kvm/kvm_main.c (the names of
 
 import os
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +17,7 @@ from gdbstub.foreign.injection import Gadgets, ProcessMemory
 _VCPU: Final = re.compile(r"anon_inode:kvm-vcpu:(\d+)$")
 _VM: Final = "anon_inode:kvm-vm"
 _MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ \d+\s*(.*)")
+_AT_ENTRY: Final = 9  # getauxval(3)
 _START_TIME: Final = 19  # the field of /proc/PID/stat after the command's name, from 0
 
 
@@ -71,6 +73,22 @@ class VmmProcess:
         """
         return int(self._text("stat").rpartition(")")[2].split()[_START_TIME])
 
+    @property
+    def entry(self) -> int:
+        """The address of its program's first instruction, which the dynamic loader goes to last.
+
+        Raises:
+            InputError: there is no such process, or it does not say.
+        """
+        try:
+            pairs = struct.iter_unpack("<QQ", (self.path / "auxv").read_bytes())
+        except OSError:
+            raise InputError(f"there is no process {self.pid}") from None
+        for kind, value in pairs:
+            if kind == _AT_ENTRY:
+                return int(value)
+        raise InputError(f"process {self.pid} says of no entry point")
+
     def file(self, name: str) -> Path:
         """Return a path of ours to what the process calls *name*, in its own root and directory."""
         return self.path / "root" / name[1:] if name.startswith("/") else self.path / "cwd" / name
@@ -83,6 +101,14 @@ class VmmProcess:
         """
         lines = self._text("status").splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    @property
+    def ended(self) -> bool:
+        """True if it has ended, whether its parent has noticed that or not."""
+        try:
+            return self.status()["State"].startswith(("Z", "X"))
+        except InputError:
+            return True
 
     def _text(self, name: str) -> str:
         try:
@@ -150,6 +176,14 @@ class VmmProcess:
                 return int(file.readline().split()[0]) * 1e-9
         except OSError:
             return 0.0  # it has ended, which is found out elsewhere
+
+    def sleeps(self, tid: int) -> bool:
+        """Return True if a thread waits, and not for its tracer (proc(5), the state ``S``)."""
+        try:
+            with open(f"/proc/{self.pid}/task/{tid}/stat") as file:
+                return file.readline().rpartition(")")[2].split()[0] == "S"
+        except OSError:
+            return True  # it has ended, which is found out elsewhere
 
     def mappings(self) -> list[Mapping]:
         """Return its mappings, by address."""

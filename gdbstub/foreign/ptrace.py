@@ -7,6 +7,7 @@ Source: ptrace(2), linux/include/uapi/linux/ptrace.h, linux/arch/arm64/kernel/pt
 import errno
 import os
 import signal
+import struct
 from typing import Final, NamedTuple, Protocol, cast
 
 from gdbstub.errors import MachineError
@@ -49,13 +50,17 @@ _GET_SYSCALL_INFO: Final = 0x420E
 
 _NT_PRSTATUS: Final = 1
 _NT_PRFPREG: Final = 2
+_NT_ARM_HW_BREAK: Final = 0x402
 
 O_TRACESYSGOOD: Final = 1
 O_TRACECLONE: Final = 1 << 3
+O_TRACEEXEC: Final = 1 << 4
 O_SUSPEND_SECCOMP: Final = 1 << 21
 
 #: ``status >> 16`` of a stop by PTRACE_INTERRUPT, or of a group-stop.
 EVENT_STOP: Final = 128
+#: That of a program that has just been executed.
+EVENT_EXEC: Final = 4
 #: The signal of a system call's stop, with O_TRACESYSGOOD.
 SYSCALL_STOP: Final = 5 | 0x80
 SYSCALL_ENTRY: Final = 1
@@ -64,6 +69,11 @@ SYSCALL_EXIT: Final = 2
 #: waitpid(2): children of any kind, of the calling thread alone.
 _WAIT_OPTIONS: Final = 0x40000000 | 0x20000000
 _WNOHANG: Final = 1
+
+#: ``struct user_hwdebug_state`` with one breakpoint: address and control.
+_BREAKPOINT: Final = struct.Struct("<8xQI4x")
+#: DBGBCR_EL1: enabled, at EL0, all of an instruction's bytes.
+_ENABLED: Final = 1 | 2 << 1 | 0xF << 5
 
 #: A mask of all signals: arm64 has 64.
 ALL_SIGNALS: Final = (1 << 64) - 1
@@ -196,6 +206,17 @@ class Tracee:
         if regs != self._regs:
             self._regs[0] = regs[0]
         self._ptrace(_SETREGSET, _NT_PRSTATUS, self._regs_iovec[1])
+
+    def break_at(self, address: int | None) -> None:
+        """Stop with SIGTRAP before the instruction at *address*, by a comparator; None: no more.
+
+        Raises:
+            MachineError: the host has no comparator to spare.
+        """
+        place = (0, 0) if address is None else (address, _ENABLED)
+        state = ffi.from_buffer(_BREAKPOINT.pack(*place))
+        iovec = _iovec(state, _BREAKPOINT.size)
+        self._ptrace(_SETREGSET, _NT_ARM_HW_BREAK, iovec[1])
 
     def vectors(self) -> CData:
         """Read ``struct user_fpsimd_state``."""

@@ -18,6 +18,7 @@ from gdbstub.aarch64.registers import (
     TCR_EL1,
     TTBR0_EL1,
     TTBR1_EL1,
+    VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import ID_AA64MMFR0, SCTLR, TCR
 from gdbstub.errors import InputError, MemoryFault, StubError
@@ -114,22 +115,29 @@ def validate(slots: Iterable[Slot], vcpus: Sequence[Vcpu], read: Read) -> str:
         if vcpu.power is Power.OFF:
             continue
         sctlr = SCTLR(vcpu.get(SCTLR_EL1))
-        try:
-            place = translate(_regime(vcpu, sctlr), vcpu.get(PC), read_ram)
-            word = read_ram(place.ipa, 4)
-        except StubError:
-            return ""
-        if not any(word):
+        regime = _regime(vcpu, sctlr)
+        # A process's page may be still to come, that of the vectors which will ask for it may not.
+        if not (
+            _leads_to_code(regime, vcpu.get(PC), read_ram)
+            or (sctlr.M and _leads_to_code(regime, vcpu.get(VBAR_EL1), read_ram))
+        ):
             return ""
         walked += bool(sctlr.M)
     if walked:
-        return f"the tables of {walked} vCPU{'s' * (walked > 1)} lead to the code at PC"
+        return f"the tables of {walked} vCPU{'s' * (walked > 1)} lead to the guest's code"
     for slot in known:
         for offset in _TEXT_OFFSETS:
             with suppress(MemoryFault):
                 if read_ram(slot.ipa + offset + _MAGIC_OFFSET, 4) == _MAGIC:
                     return f"a Linux Image lies at {slot.ipa + offset:#x}"
     return ""
+
+
+def _leads_to_code(regime: Regime, gva: int, read_ram: Read) -> bool:
+    try:
+        return any(read_ram(translate(regime, gva, read_ram).ipa, 4))
+    except StubError:
+        return False
 
 
 def _regime(vcpu: Vcpu, sctlr: SCTLR) -> Regime:

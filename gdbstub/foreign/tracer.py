@@ -4,16 +4,19 @@ ptrace takes requests for a thread from the thread alone that has seized it.
 """
 
 import contextlib
+import logging
 import os
+import queue
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
+from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace
 from gdbstub.kvm import abi
+
+_log = logging.getLogger("gdbstub.foreign")
 
 Result = TypeVar("Result")
 
@@ -25,6 +28,35 @@ _REPEAT: Final = 0.001
 _NICE: Final = -15
 #: The longest wait for a call while nothing runs, in seconds: then ends of threads are looked for.
 _IDLE: Final = 0.25
+
+
+class _Call(Generic[Result]):
+    """A call that the thread is to make for another, which waits; a tenth of a Future's cost."""
+
+    def __init__(self, function: Callable[[], Result]) -> None:
+        self._function = function
+        self._result: tuple[Result] | None = None
+        self._error: BaseException | None = None
+        self._made = threading.Lock()  # released once it is made
+        self._made.acquire()
+
+    def make(self) -> None:
+        try:
+            self._result = (self._function(),)
+        except BaseException as error:
+            self._error = error
+        self._made.release()
+
+    def wait(self, seconds: float = -1) -> bool:
+        """Wait until it is made; False if that takes longer than *seconds*, unless negative."""
+        return self._made.acquire(timeout=seconds)
+
+    def result(self) -> Result:
+        """Return the result, once it is made, or raise what it raised."""
+        if self._result is None:
+            assert self._error is not None
+            raise self._error
+        return self._result[0]
 
 
 class Tracer:
@@ -41,8 +73,7 @@ class Tracer:
         signal.siginterrupt(_WAKE, True)
         self.stopped = stopped
         self.anything_runs = anything_runs
-        self._calls: deque[Callable[[], None]] = deque()
-        self._called = threading.Semaphore(0)
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting = False
         self._closing = False
         self._thread = threading.Thread(target=self._life, name="tracer", daemon=True)
@@ -54,27 +85,24 @@ class Tracer:
         return threading.get_ident() == self._thread.ident
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Call *function* on the tracer's thread; return its result, or raise what it raised."""
+        """Call *function* on the tracer's thread; return its result, or raise what it raised.
+
+        Raises:
+            MachineError: the thread has ended.
+        """
         if self.is_current:
             return function()
-        done: Future[Result] = Future()
-
-        def make() -> None:
-            try:
-                done.set_result(function())
-            except BaseException as error:
-                done.set_exception(error)
-
-        self._calls.append(make)
-        self._called.release()
-        while self._waiting and not done.done():
+        if not self._thread.is_alive():
+            raise MachineError("the VMM is not traced any more")
+        call = _Call(function)
+        self._calls.put(call.make)
+        made = False
+        while self._waiting and not made:
             self._wake()
-            try:
-                return done.result(_REPEAT)
-            except TimeoutError:
-                if done.done():
-                    break
-        return done.result()
+            made = call.wait(_REPEAT)
+        if not made:
+            call.wait()
+        return call.result()
 
     def _wake(self) -> None:
         if self._thread.ident is not None and self._thread.is_alive():
@@ -95,26 +123,29 @@ class Tracer:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while not self._closing:
-            self.pump()
+            try:
+                self.pump()
+            except Exception:  # whatever it is, those that wait for a call must get their answer
+                _log.exception("a stop of a thread could not be handled")
 
     def pump(self, *, block: bool = True) -> None:
         """Make the calls that wait, and wait for one stop; for the tracer's own thread."""
-        while self._calls:
-            self._calls.popleft()()
+        while not self._calls.empty():
+            self._calls.get()()
         if not self.anything_runs():
             if block and not self._closing:
-                # A count from a call that was made above only makes this return early.
-                self._called.acquire(timeout=_IDLE)
-            if self._calls:
-                return
+                with contextlib.suppress(queue.Empty):
+                    self._calls.get(timeout=_IDLE)()
+                    return
             block = False
         self._waiting = block
         try:
             # Whoever adds a call after this look sees that the wait is on, and wakes it.
-            found = None if block and self._calls else ptrace.wait(block=block)
+            found = None if block and not self._calls.empty() else ptrace.wait(block=block)
         except ptrace.Gone:
             found = None
         finally:
             self._waiting = False
         if found is not None:
-            self.stopped(*found)
+            with contextlib.suppress(ptrace.Gone):  # killed since: its end is a stop of its own
+                self.stopped(*found)

@@ -100,6 +100,11 @@ class ForeignVcpu(VcpuState):
         return self._process.executed(self.thread.tracee.tid)
 
     @property
+    def sleeps(self) -> bool:
+        """True while its thread waits in the host's kernel: for an interrupt, or powered off."""
+        return self._process.sleeps(self.thread.tracee.tid)
+
+    @property
     def remaining(self) -> float | None:
         """Seconds that its run may still take, however busy the host is; None: any time."""
         deadline = self._deadline  # another thread may change it

@@ -152,12 +152,16 @@ class VcpuThread:
         self.tracee.detach()
         self.ended = True
 
+    def end(self) -> None:
+        """Note that the thread has ended."""
+        self.ended = self.stopped = True
+
     # Stops.
 
     def handle(self, status: int) -> Outcome | None:
         """Take a stop of the thread, by its *status* of waitpid; None: it goes on already."""
         if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-            self.ended = self.stopped = True
+            self.end()
             return Outcome.ENDED
         signum = status >> 8 & 0xFF
         if status >> 16 == ptrace.EVENT_STOP:

@@ -40,6 +40,15 @@ struct kvm_run {
     };
 };
 int ioctl(int fd, unsigned long request, void *argument);
+int prctl(int option, unsigned long argument2, unsigned long argument3, unsigned long argument4,
+          unsigned long argument5);
+long syscall(long number, unsigned long argument1, unsigned long argument2, void *argument3);
 typedef void (*sighandler_t)(int);
 sighandler_t signal(int signum, sighandler_t handler);
 int abs(int number);
+
+/* linux/filter.h */
+struct sock_fprog {
+    unsigned short len;
+    void *filter;
+};

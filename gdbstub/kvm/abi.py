@@ -22,6 +22,14 @@ class Libc(Protocol):
         """Call ioctl(2) with a pointer argument."""
         ...
 
+    def prctl(self, option: int, *arguments: int) -> int:
+        """Call prctl(2) with four arguments."""
+        ...
+
+    def syscall(self, number: int, first: int, second: int, third: CData, /) -> int:
+        """Call syscall(2) with three arguments, the last of them a pointer."""
+        ...
+
     def signal(self, signum: int, handler: CData) -> CData:
         """Call signal(2)."""
         ...

@@ -92,7 +92,7 @@ class LinkedKernel(NamedTuple):
 class GuestProgram(NamedTuple):
     """The file with the guest's symbols: its absolute path, and the kernel in it, if any.
 
-    ``expected`` is where the kernel goes at each boot, if that is known beforehand.
+    ``expected`` is where it goes at each boot, if that is known beforehand.
     """
 
     file: str = ""
@@ -105,7 +105,8 @@ class GuestProgram(NamedTuple):
         """Serialise the program as one line of text."""
         import json  # imported here and below, since only runs in the lab need it
 
-        return json.dumps({"file": self.file, "kernel": self.kernel and self.kernel._asdict()})
+        kernel = self.kernel and self.kernel._asdict()
+        return json.dumps({"file": self.file, "kernel": kernel, "expected": self.expected})
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -116,7 +117,8 @@ class GuestProgram(NamedTuple):
         kernel = fields["kernel"]
         if kernel is not None:
             kernel = LinkedKernel(**kernel | {"vectors": tuple(kernel["vectors"])})
-        return cls(fields["file"], kernel)
+        expected = fields["expected"]
+        return cls(fields["file"], kernel, expected and Relocation(*expected))
 
 
 NO_PROGRAM: Final = GuestProgram()

@@ -48,14 +48,12 @@ class Backend:
     usable: Callable[[], bool]
     marks: tuple[pytest.MarkDecorator, ...] = ()
     offers: frozenset[str] = frozenset(("reset", "time", "comparison", "about", "counts", "layout"))
-    #: Modules of tests that it is run with; empty: all.
+    #: Modules of tests that it is run with, unless those are to be long; empty: all.
     modules: frozenset[str] = frozenset()
-    #: Tests that take it longer than a test waits.
-    too_slow_for: frozenset[str] = frozenset()
 
-    def runs(self, module: str, test: str) -> bool:
-        """True if *test* of *module* is run with it."""
-        return test not in self.too_slow_for and (not self.modules or module in self.modules)
+    def runs(self, module: str, *, long: bool) -> bool:
+        """True if the tests of *module* are run with it."""
+        return long or not self.modules or module in self.modules
 
     def load(self) -> Factory:
         """Import the factory."""
@@ -84,12 +82,12 @@ _KVM_OFFERS: Final = frozenset(
     ("reset", "time", "comparison", "passes", "about", "counts", "layout")
 )
 # What a machine itself does. A step takes it ten times as long as ours: the debug core, which is
-# the same for all, is tested with those.
+# the same for all, is tested with it in long runs only.
 _FOREIGN_MODULES: Final = frozenset(
     f"test_{name}"
     for name in (
         *("capabilities", "running", "step_and_break", "stepping", "watchpoints", "exclusive"),
-        *("registers", "memory", "mmio", "time", "power"),
+        *("registers", "memory", "mmio", "time", "power", "conditions"),
     )
 )
 
@@ -106,8 +104,6 @@ BACKENDS: Final = (
         (pytest.mark.own_kvm,),
         offers=frozenset(("time", "about", "counts", "layout")),
         modules=_FOREIGN_MODULES,
-        # Up to 80 exclusive sections among four vCPUs, of a fifth of a second each in the lab.
-        too_slow_for=frozenset(("test_no_vcpu_runs_through_while_another_steps_over",)),
     ),
     Backend(
         "cortex-a57",

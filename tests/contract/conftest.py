@@ -27,13 +27,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     needed = _named(metafunc.definition, "needs")
     lacking = _named(metafunc.definition, "lacks")
+    module = metafunc.module.__name__.rpartition(".")[2]
+    long = bool(metafunc.config.getoption("--long"))
     chosen = [
         pytest.param(backend, id=backend.name, marks=backend.marks)
         for backend in BACKENDS
         if backend.usable()
         and needed <= backend.offers
         and not lacking & backend.offers
-        and backend.runs(metafunc.module.__name__.rpartition(".")[2], metafunc.function.__name__)
+        and backend.runs(module, long=long)
     ]
     metafunc.parametrize("backend", chosen, indirect=True)
 

@@ -3,65 +3,27 @@
 import os
 import random
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from gdbstub.aarch64.registers import PC, X
+from gdbstub.aarch64.registers import X
 from gdbstub.errors import InputError
-from gdbstub.foreign.attach import attached, choose, recover
+from gdbstub.foreign.attach import attached, choose, launched, recover
 from gdbstub.foreign.journal import Journal
-from gdbstub.foreign.memory import Slot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.machine import RunMode, SystemEvent, SystemEventKind
 from gdbstub.target import Action, BreakpointKind, Resume
 from tests.contract.client import Client
-from tests.contract.foreign_machine import foreign_machine, start_vmm
-from tests.contract.programs import BASE, COUNT, at
+from tests.contract.foreign_machine import foreign_machine
+from tests.contract.foreign_vmm import Vmm, attach_and_detach, kill_a_debugger
+from tests.contract.programs import COUNT, at
 from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
-
-SIZE = 2 << 20
-
-
-class Vmm:
-    """A ``plain_vmm`` whose guest counts in x0, at the program's two instructions."""
-
-    def __init__(self) -> None:
-        self.pid, hva = start_vmm(COUNT.image, memory=SIZE)
-        self.process = VmmProcess(self.pid)
-        self.slot = Slot(BASE, SIZE, hva)
-        with attached(self.process, [self.slot]) as machine:
-            machine.vcpus[0].set(PC, at(0))
-
-    @property
-    def text(self) -> bytes:
-        with open(f"/proc/{self.pid}/mem", "rb") as memory:
-            memory.seek(self.slot.hva)
-            return memory.read(4096)
-
-    def counts_on(self) -> bool:
-        """Return True if the guest is alive."""
-        before = self.count()
-        time.sleep(0.05)  # the guest's, not a wait for it
-        return self.count() > before
-
-    def count(self) -> int:
-        with attached(self.process, [self.slot]) as machine:
-            assert machine.vcpus[0].get(PC) in (at(0), at(1))
-            return machine.vcpus[0].get(X[0])
-
-    def traces(self) -> tuple[object, ...]:
-        """The parts of the process that a debugger might change."""
-        status = [VmmProcess(tid).status() for tid in self.process.threads()]
-        masks = [(each["SigBlk"], each["TracerPid"], each["Name"]) for each in status]
-        return masks, self.process.mappings(), self.process.descriptors()
 
 
 @pytest.fixture
@@ -72,15 +34,10 @@ def vmm() -> Iterator[Vmm]:
         os.kill(made.pid, signal.SIGKILL)
 
 
-def test_attaching_leaves_no_trace(vmm: Vmm, long: bool) -> None:
-    before, text = vmm.traces(), vmm.text
-    for _ in range(1000 if long else 3):
-        with attached(vmm.process, [vmm.slot]) as machine:
-            client = Client(machine)
-            client.target.insert(1, BreakpointKind.SOFTWARE, at(1), 4)
-            assert client.go().thread == 1
-            assert vmm.text != text
-        assert vmm.text == text
+def test_attaching_leaves_no_trace(vmm: Vmm) -> None:
+    before = vmm.traces()
+    for _ in range(3):
+        attach_and_detach(vmm)
     assert vmm.traces() == before
     assert vmm.counts_on()
     assert not Journal.exists(vmm.process)
@@ -97,22 +54,10 @@ def test_let_go_while_it_runs_with_a_breakpoint_in_it(vmm: Vmm) -> None:
     assert vmm.counts_on()
 
 
-def test_a_killed_debugger_is_recovered_from(vmm: Vmm, long: bool) -> None:
-    text = vmm.text
-    choose_moment = random.Random(1)
-    for _ in range(300 if long else 2):
-        arguments = [str(vmm.pid), str(vmm.slot.hva), str(SIZE)]
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.debugger_to_kill", *arguments],
-            stdout=subprocess.PIPE,
-        ) as debugger:
-            assert debugger.stdout is not None
-            assert debugger.stdout.readline() == b"busy\n"
-            time.sleep(choose_moment.random() * 0.3)  # any moment
-            debugger.kill()
-        recover(vmm.process)
-        assert vmm.text == text
-        assert not Journal.exists(vmm.process)
+def test_a_killed_debugger_is_recovered_from(vmm: Vmm) -> None:
+    choose = random.Random(1)
+    for _ in range(2):
+        kill_a_debugger(vmm, choose)
     assert vmm.counts_on()
 
 
@@ -158,17 +103,21 @@ def test_two_guests_at_once() -> None:
         assert (one.vcpus[0].get(X[0]), other.vcpus[0].get(X[0])) == (3, 1)
 
 
-def test_a_vmm_that_is_killed_while_its_guest_runs(vmm: Vmm) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_vmm_that_ends_while_its_guest_runs(vmm: Vmm, signum: signal.Signals) -> None:
+    """By SIGSEGV a vCPU's own thread ends it."""
     with attached(vmm.process, [vmm.slot]) as machine:
         recorder = StopRecorder(machine)
         machine.resume({0: RunMode()})
-        os.kill(vmm.pid, signal.SIGKILL)
+        os.kill(machine.vcpus[0].thread.tracee.tid, signum)
         assert recorder.wait() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
 
 
 def test_a_vmm_that_is_killed_while_its_guest_is_halted(vmm: Vmm) -> None:
-    with attached(vmm.process, [vmm.slot]):
+    with attached(vmm.process, [vmm.slot]) as machine:
+        recorder = StopRecorder(machine)
         os.kill(vmm.pid, signal.SIGKILL)
+        assert recorder.run() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
 
 
 def test_signals_reach_the_vmm(vmm: Vmm) -> None:
@@ -193,4 +142,13 @@ def test_processes_are_found_by_number_and_name(vmm: Vmm) -> None:
 
 def test_a_process_without_a_vm_is_refused() -> None:
     with pytest.raises(InputError, match=r"has no VM with vCPUs$"), attached(VmmProcess(1)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"), [([sys.executable, "-Sc", "raise SystemExit(3)"], 3), (["/absent"], 127)]
+)
+def test_a_launched_program_that_runs_no_guest(argv: list[str], status: int) -> None:
+    expected = rf"^the VMM has ended before it ran a vCPU: exit status {status}$"
+    with pytest.raises(InputError, match=expected), launched(argv):
         pass

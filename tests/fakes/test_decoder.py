@@ -27,7 +27,7 @@ NAMES = {
     "Wait": "wf[ei]",
     "WaitUntil": "wf[ei]t",
     "BranchTarget": "bti",
-    "Hint": "hint|csdb|clearbhb|sevl?|esb|psb|tsb|dgh|(pac|aut|xpac)\\w+",
+    "Hint": "hint|csdb|cle?a?rbhb|sevl?|esb|psb|tsb|dgh|chkfeat|gcsb|(pac|aut|xpac)\\w+",
     "Barrier": "dsb|dmb|clrex|p?ssbb",
     "ContextSynchronization": "isb|sb",
     "SetDaif": "msr",
@@ -40,15 +40,15 @@ NAMES = {
     "CompareAndSwapPair": "caspa?l?",
     "LoadOrdered": "(ld|st)l?[al]r[bh]?|stllr[bh]?|casa?l?[bh]?",
     "LoadStructures": "(ld|st)[1-4]",
-    "LoadStructure": "(ld|st)[1-4]|ld[1-4]r",
+    "LoadStructure": "(ld|st)[1-4]|ld[1-4]r|ldap1|stl1",
     "LoadLiteral": "ldr|ldrsw|prfm",
     "LoadAcquire": "ldapurs?[bhw]?|stlur[bh]?",
     "LoadPair": "(ld|st)n?p|ldpsw|stgp",
     "LoadUnsigned": "ldrs?[bhw]?|str[bh]?|prfm",
     "LoadSigned": "ld[ut]?rs?[bhw]?|st[ut]?r[bh]?|prfum",
-    "LoadRegister": "ldrs?[bhw]?|str[bh]?|prfm",
+    "LoadRegister": "ldrs?[bhw]?|str[bh]?|r?prfm",
     "Atomic": "(ld|st)(add|clr|eor|set|[su]max|[su]min)a?l?[bh]?|swpa?l?[bh]?|ldapr[bh]?"
-    "|ld64b|st64b|st64bv0?",
+    "|ld64b|st64b|st64bv0?|rcws?(clr|set|swp)a?l?",
 }
 #: Names that must not be another class's, nor ``Computation``.
 OWN = re.compile(

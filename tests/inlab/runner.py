@@ -28,7 +28,7 @@ def run_in_lab(
     lab.run(["tar", "-x", "-m", "-C", "/root"], data=project(nodeids))
     process = lab.popen(
         ["python3", "-m", "pytest", "-p", "tests.inlab.reporter", "-p", "no:cacheprovider",
-         "-q", "--capture=fd", f"@{LIST}"],
+         "-q", "--capture=fd", *["--long"] * bool(config.getoption("--long")), f"@{LIST}"],
         cwd=PLACE,
         env={"PYTHONPATH": PLACE},
         stdin=subprocess.DEVNULL,

@@ -4,12 +4,12 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import pytest
 
 from tests.gdb.conftest import without_process
-from tests.kvm.stub import BOUND, Lines, Stub
+from tests.kvm.stub import BOUND, Lines
 
 _SETTINGS: Final = (
     "set confirm off", "set width 0", "set height 0", "set style enabled off",
@@ -17,12 +17,21 @@ _SETTINGS: Final = (
 )  # fmt: skip
 
 
+class Remote(Protocol):
+    """A stub that GDB can reach."""
+
+    @property
+    def remote(self) -> str:
+        """Its address, as GDB takes it."""
+        ...
+
+
 def _command(symbols: Path) -> list[str]:
     settings = [word for line in _SETTINGS for word in ("-ex", line)]
     return ["gdb-multiarch", "-q", "-nx", "-nh", *settings, str(symbols)]
 
 
-def gdb(stub: Stub, symbols: Path, *commands: str, expected: Sequence[str] = ()) -> str:
+def gdb(stub: Remote, symbols: Path, *commands: str, expected: Sequence[str] = ()) -> str:
     """Attach, run *commands* and quit; all that gdb said. A file of Python begins with ``@``.
 
     *expected* is what it may be displeased with.
@@ -46,7 +55,7 @@ def gdb(stub: Stub, symbols: Path, *commands: str, expected: Sequence[str] = ())
 class Interactive:
     """A gdb that is typed at: for what must happen while the guest runs."""
 
-    def __init__(self, stub: Stub, symbols: Path) -> None:
+    def __init__(self, stub: Remote, symbols: Path) -> None:
         self._process = subprocess.Popen(
             _command(symbols),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -27,7 +27,8 @@ def test_a_long_halt(initrd: Path, kernel: Built, long: bool, figure: list[str])
         client.expect_silence(seconds)
         assert client.ask("vCont;c") == "W00"
         console = stub.console.rest()
-    said = dict(re.findall(r"^([a-z ]+): (.*?)\r?$", console, re.MULTILINE))
+    printed = user_space.printed(console)
+    said = dict(re.findall(r"^([a-z ]+): (.*?)\r?$", printed, re.MULTILINE))
     assert said["soft watchdog"] == "1 10", "this kernel does not watch for soft lockups"
     assert said["rcu stall"] == "0", "this kernel does not watch for RCU stalls"
     moved = {name: int(said[name]) for name in ("monotonic", "boottime", "realtime", "counter")}

@@ -3,6 +3,7 @@
 Each script of ``guests/linux`` can be a guest's first process (``rdinit=/NAME``).
 """
 
+import re
 import shutil
 import struct
 import subprocess
@@ -42,6 +43,11 @@ def arguments(initrd: Path, init: str) -> list[str | Path]:
     """Return the arguments of ``gdbstub run`` that start *init* as the first process."""
     append = f"{demo.COMMAND_LINE} rdinit=/{init}"
     return [demo.prepare().image, "--initrd", initrd, "--append", append]
+
+
+def printed(console: str) -> str:
+    """Return what programs wrote to *console*: the kernel's lines may come within theirs."""
+    return re.sub(r"\[ *\d+\.\d{6}\] [^\n]*\n", "", console)
 
 
 def program32(word: int) -> bytes:

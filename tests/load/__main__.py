@@ -1,4 +1,4 @@
-"""``make load``: the long runs, on the fake machine and on KVM, and a Linux guest that computes.
+"""``make load``: the long runs, on each kind of machine, and a Linux guest that computes.
 
 KVM is the lab's where this machine has none. The exit status is 1 if anything was lost, or grew.
 """
@@ -19,10 +19,17 @@ from gdbstub.lab.host import VARIABLE
 from gdbstub.lab.opening import open_lab
 from gdbstub.machine import Machine
 from tests.contract.backends import BACKENDS, NATIVE_KVM, Backend
-from tests.load import runs
+from tests.load import foreign, runs
 
-_BACKENDS: Final = {each.name: each for each in BACKENDS if each.name in ("fake", "kvm")}
-_COUNTS: Final = {"rounds": 10_000, "steps": 1_000_000, "hits": 100_000, "breakpoints": 1_000}
+_USUAL: Final = {"rounds": 10_000, "steps": 1_000_000, "hits": 100_000, "breakpoints": 1_000}
+#: By kind of machine.
+_COUNTS: Final = {
+    "fake": _USUAL,
+    "kvm": _USUAL,
+    "foreign": {"rounds": 1_000, "attachments": 1_000, "kills": 300},
+}
+_NAMES: Final = tuple(dict.fromkeys(name for counts in _COUNTS.values() for name in counts))
+_BACKENDS: Final = {each.name: each for each in BACKENDS if each.name in _COUNTS}
 _LINUX: Final = "linux"
 #: Of one Linux guest: things that the client does, and links of each chain of digests.
 _TURNS, _LINKS = 60, 6
@@ -34,12 +41,14 @@ def _runs(make: runs.Make, directory: Path) -> dict[str, Callable[[int], runs.Fi
         "steps": lambda count: runs.steps(make, count),
         "hits": lambda count: runs.hits(make, count),
         "breakpoints": lambda count: runs.breakpoints(make, count),
+        "attachments": foreign.attachments,
+        "kills": foreign.kills,
     }
 
 
 def load(backend: Backend, names: list[str], share: float) -> int:
     """Do the runs *names*; return the number of those that failed."""
-    factory = backend.load()
+    factory, counts = backend.load(), _COUNTS[backend.name]
 
     def make(program: bytes, vcpus: int) -> Machine:
         return factory(program, vcpus=vcpus)
@@ -47,12 +56,12 @@ def load(backend: Backend, names: list[str], share: float) -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as directory:
         for name, run in _runs(make, Path(directory)).items():
-            if name not in names:
+            if name not in names or name not in counts:
                 continue
-            count, start = max(10, int(_COUNTS[name] * share)), time.monotonic()
+            count, start = max(10, int(counts[name] * share)), time.monotonic()
             try:
                 # Unicorn keeps what it has translated: its memory is not the debugger's.
-                figures = run(count).check(memory=backend.name == "kvm")
+                figures = run(count).check(memory=backend.name != "fake")
                 print(f"{backend.name}: {figures}", end="", flush=True)
             except AssertionError as error:
                 failed += 1
@@ -88,30 +97,30 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the numbers of each run")
     parser.add_argument("--minutes", type=float, default=120, help="of Linux guests")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="of the first guest")
-    parser.add_argument("--on", choices=_BACKENDS, help="one kind of machine; both unless given")
+    parser.add_argument("--on", choices=_BACKENDS, help="one kind of machine; all unless given")
     parser.add_argument(
-        "names", nargs="*", metavar="RUN", help=f"{', '.join(_COUNTS)}, linux; all unless given"
+        "names", nargs="*", metavar="RUN", help=f"{', '.join(_NAMES)}, linux; all unless given"
     )
     options = parser.parse_args(argv)
-    names = options.names or [*_COUNTS, _LINUX]
-    if unknown := [name for name in names if name not in (*_COUNTS, _LINUX)]:
-        parser.error(f"{unknown[0]} is no run; expected {', '.join(_COUNTS)} or linux")
+    names = options.names or [*_NAMES, _LINUX]
+    if unknown := [name for name in names if name not in (*_NAMES, _LINUX)]:
+        parser.error(f"{unknown[0]} is no run; expected {', '.join(_NAMES)} or linux")
     failed = 0
+    kinds = [options.on] if options.on else list(_COUNTS)
     with ExitStack() as stack:
-        on_kvm = options.on in (None, "kvm")
-        if on_kvm and not NATIVE_KVM:
+        if kinds != ["fake"] and not NATIVE_KVM:
             lab = stack.enter_context(open_lab())
             os.environ[VARIABLE] = str(lab.directory)
-        if options.on in (None, "fake"):
-            failed += load(_BACKENDS["fake"], names, options.share)
-        if on_kvm and NATIVE_KVM:
-            failed += load(_BACKENDS["kvm"], names, options.share)
-        elif on_kvm and set(names) - {_LINUX}:
-            from tests.inlab.runner import start_module
+        for kind in kinds:
+            if kind == "fake" or NATIVE_KVM:
+                failed += load(_BACKENDS[kind], names, options.share)
+            elif set(names) & set(_COUNTS[kind]):
+                from tests.inlab.runner import start_module
 
-            there = [f"--share={options.share}", "--on=kvm", *(n for n in names if n != _LINUX)]
-            failed += start_module(lab, "tests.load", there).wait()
-        if on_kvm and _LINUX in names:
+                there = [name for name in names if name != _LINUX]
+                arguments = [f"--share={options.share}", f"--on={kind}", *there]
+                failed += start_module(lab, "tests.load", arguments).wait()
+        if "kvm" in kinds and _LINUX in names:
             failed += debug_linux(options.minutes, options.seed)
     return int(failed > 0)
 

@@ -77,6 +77,10 @@ def test_where_the_program_is() -> None:
     stage.play("<- $qOffsets\n-> $")
     target.place = Relocation(0xFFFF_8000_0800_0000, 0x3_1234_0000)
     stage.play("<- $qOffsets\n-> $TextSeg=ffff80031a340000")
+    stage.play("<- $qOffsets\n-> $")  # as gef wants it
+    stage.send(b"vAttach;1")
+    stage.forget()
+    stage.play("<- $qOffsets\n-> $TextSeg=ffff80031a340000")
     target.place = Relocation(0xFFFF_8000_0800_0000, 0)
     stage.play("<- $qOffsets\n-> $")  # as QEMU says it
     target.place = Relocation(0xFFFF_8000_0800_0000, 0x3_1234_0000)

@@ -1,0 +1,80 @@
+"""A ``plain_vmm`` whose guest counts, to be attached to many times, and its debugger killed."""
+
+import random
+import subprocess
+import sys
+import time
+
+from gdbstub.aarch64.registers import PC, X
+from gdbstub.foreign.attach import attached, recover
+from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.process import VmmProcess
+from gdbstub.target import BreakpointKind
+from tests.contract.client import Client
+from tests.contract.foreign_machine import start_vmm
+from tests.contract.programs import BASE, COUNT, at
+
+SIZE = 2 << 20
+
+
+class Vmm:
+    """A ``plain_vmm`` whose guest counts in x0, at the program's two instructions."""
+
+    def __init__(self) -> None:
+        self.pid, hva = start_vmm(COUNT.image, memory=SIZE)
+        self.process = VmmProcess(self.pid)
+        self.slot = Slot(BASE, SIZE, hva)
+        with attached(self.process, [self.slot]) as machine:
+            machine.vcpus[0].set(PC, at(0))
+
+    @property
+    def text(self) -> bytes:
+        with open(f"/proc/{self.pid}/mem", "rb") as memory:
+            memory.seek(self.slot.hva)
+            return memory.read(4096)
+
+    def counts_on(self) -> bool:
+        """Return True if the guest is alive."""
+        before = self.count()
+        time.sleep(0.05)  # the guest's, not a wait for it
+        return self.count() > before
+
+    def count(self) -> int:
+        with attached(self.process, [self.slot]) as machine:
+            assert machine.vcpus[0].get(PC) in (at(0), at(1))
+            return machine.vcpus[0].get(X[0])
+
+    def traces(self) -> tuple[object, ...]:
+        """The parts of the process that a debugger might change."""
+        status = [VmmProcess(tid).status() for tid in self.process.threads()]
+        masks = [(each["SigBlk"], each["TracerPid"], each["Name"]) for each in status]
+        return masks, self.process.mappings(), self.process.descriptors()
+
+
+def attach_and_detach(vmm: Vmm) -> None:
+    """Attach, come to a breakpoint, and detach: the guest's text is as before."""
+    text = vmm.text
+    with attached(vmm.process, [vmm.slot]) as machine:
+        client = Client(machine)
+        client.target.insert(1, BreakpointKind.SOFTWARE, at(1), 4)
+        assert client.go().thread == 1
+        assert vmm.text != text
+    assert vmm.text == text
+
+
+def kill_a_debugger(vmm: Vmm, choose: random.Random) -> None:
+    """Kill a debugger at a moment that *choose* has chosen, and recover the guest."""
+    text = vmm.text
+    arguments = [str(vmm.pid), str(vmm.slot.hva), str(SIZE)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.contract.debugger_to_kill", *arguments],
+        stdout=subprocess.PIPE,
+    ) as debugger:
+        assert debugger.stdout is not None
+        assert debugger.stdout.readline() == b"busy\n"
+        time.sleep(choose.random() * 0.3)  # any moment
+        debugger.kill()
+    recover(vmm.process)
+    assert vmm.text == text
+    assert not Journal.exists(vmm.process)

@@ -1,0 +1,93 @@
+"""Debian's QEMU, started without a stub: attached to, launched, and its guest none the worse."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import shared_lab
+from tests.kvm.debugging import Remote, gdb
+from tests.kvm.foreign_qemu import Attached, Host, Launched, Qemu, listed
+
+STEPS = Path(__file__).parent / "check_steps.py"
+
+#: Of a chain's digest, to its file; those to a pipe have no position.
+WRITES = "break vfs_write if $x2 == 65 && $x3 != 0"
+
+#: More of QEMU's options, by the number of vCPUs: a QMP socket, which tells where RAM is, and a
+#: seccomp filter, which is suspended meanwhile.
+MORE = {1: ("-qmp", "unix:/tmp/qmp,server=on,wait=off"), 4: ("-sandbox", "on")}
+
+Session = Callable[[Host, Path, Path, int], int]
+
+
+def debug(stub: Remote, vmlinux: Path, vcpus: int) -> str:
+    """Do what a kernel engineer does to a guest that runs; all that GDB said."""
+    said = gdb(
+        stub, vmlinux, "info threads", "monitor info",
+        WRITES, "continue", 'printf "size %d\\n", $x2',
+        "watch -location *(long long *)$x3", f"@{STEPS}", "continue", "delete",
+        "next", "set scheduler-locking on", f"thread {vcpus}", "stepi 20", 'printf "stepped\\n"',
+        "set scheduler-locking off", "stepi", "tbreak schedule", "continue", "detach",
+    )  # fmt: skip
+    assert said.count("(halted)") >= vcpus
+    assert re.search(r"Breakpoint \d+, 0x\w+ in vfs_write \(\)", said), said
+    assert "size 65" in said
+    assert re.search(r"Hardware watchpoint \d+: .*\n\nOld value = 0\nNew value = 65\n", said)
+    assert said.count("20 steps were right") == said.count("\nstepped\n") == 1, said
+    assert re.search(r"Temporary breakpoint \d+, 0x\w+ in schedule \(\)", said), said
+    # A second client, which leaves its breakpoint behind while the guest runs.
+    assert "Breakpoint 1, 0x" in gdb(stub, vmlinux, WRITES, "continue", "kill")
+    return said
+
+
+def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> int:
+    """Attach to a guest that runs; return the number of its chains' links."""
+    with Qemu(host, directory, vcpus, *MORE.get(vcpus, ())) as qemu:
+        ((pid, row),) = listed(host).items()
+        assert row == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
+        with Attached(host, qemu.name) as stub:
+            said = debug(stub, vmlinux, vcpus)
+            assert f"qemu-system-aarch64, process {pid}" in said
+            assert f"the tables of {vcpus} vCPU{'s' * (vcpus > 1)} lead to the guest's code" in said
+            assert ("(as given;" if vcpus == 1 else "(found at 0x") in said
+            assert stub.stop() == 0
+        return qemu.finish()
+
+
+def launch(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> int:
+    """Start a guest halted; return the number of its chains' links."""
+    with Launched(host, directory, vcpus) as qemu:
+        said = gdb(
+            qemu, vmlinux, "x/i $pc", "stepi", "hbreak start_kernel", "continue", "bt 1",
+            "delete", "break vfs_write", "continue", "delete", "detach",
+        )  # fmt: skip
+        assert re.search(r"=> 0x40000000:", said), said
+        assert re.search(r"Breakpoint 1, 0x\w+ in start_kernel \(\)", said), said
+        assert re.search(r"Breakpoint 2, 0x\w+ in vfs_write \(\)", said), said
+        qemu.console.wait_for(f"chain {vcpus}: begun")
+        assert "as the VMM has told KVM" in debug(qemu, vmlinux, vcpus)
+        return qemu.finish()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "session" in metafunc.fixturenames:
+        rows: list[tuple[Session, int]] = [(attach, 2)]
+        if metafunc.config.getoption("--long"):
+            rows = [(session, vcpus) for session in (attach, launch) for vcpus in (1, 4)]
+        names = [f"{session.__name__}-{vcpus}" for session, vcpus in rows]
+        metafunc.parametrize(("session", "vcpus"), rows, ids=names)
+
+
+@pytest.fixture(scope="module")
+def host(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, initrd: Path
+) -> Host:
+    return Host(shared_lab(pytestconfig), tmp_path_factory.mktemp("qemu"), initrd)
+
+
+def test_a_guest_of_qemu(
+    host: Host, tmp_path: Path, vmlinux: Path, session: Session, vcpus: int, figure: list[str]
+) -> None:
+    figure.append(f"{session(host, tmp_path, vmlinux, vcpus)} links, {vcpus} vCPUs")

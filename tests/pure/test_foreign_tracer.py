@@ -1,0 +1,63 @@
+"""The thread that traces: what its handlers raise does not end it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from gdbstub.errors import MachineError
+from gdbstub.foreign import ptrace
+from gdbstub.foreign.tracer import Tracer
+
+
+def answer(tracer: Tracer) -> list[int]:
+    """Have the tracer's thread make a call, for which nobody waits for ever."""
+    said: list[int] = []
+    caller = threading.Thread(target=lambda: said.append(tracer.call(lambda: 42)), daemon=True)
+    caller.start()
+    caller.join(10)
+    return said
+
+
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], Tracer]]:
+    """A tracer that gets one stop, whose handler raises."""
+    made: list[Tracer] = []
+
+    def start(error: Exception) -> Tracer:
+        stops, handled = [(7, 0)], threading.Event()
+
+        def wait(tid: int = -1, *, block: bool = True) -> tuple[int, int] | None:
+            return stops.pop() if stops else None
+
+        def stopped(tid: int, status: int) -> None:
+            handled.set()
+            raise error
+
+        monkeypatch.setattr(ptrace, "wait", wait)
+        made.append(Tracer(stopped, lambda: bool(stops)))
+        assert handled.wait(10)
+        return made[-1]
+
+    yield start
+    for tracer in made:
+        with closing(tracer):
+            pass
+
+
+@pytest.mark.parametrize(
+    "error", [ptrace.Gone("thread 7 has ended"), MachineError("x"), KeyError()]
+)
+def test_a_stop_that_cannot_be_handled(
+    begin: Callable[[Exception], Tracer], error: Exception
+) -> None:
+    """The thread may be killed between its stop and the look at it."""
+    assert answer(begin(error)) == [42]
+
+
+def test_no_call_after_the_end(begin: Callable[[Exception], Tracer]) -> None:
+    tracer = begin(KeyError())
+    tracer.close()
+    with pytest.raises(MachineError, match=r"^the VMM is not traced any more$"):
+        tracer.call(lambda: 42)
