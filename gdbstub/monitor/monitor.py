@@ -3,6 +3,7 @@
 ``table`` parses what was typed; ``commands`` has the commands.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from gdbstub.aarch64.registers import PC
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from gdbstub.linux.guest import LinuxGuest
     from gdbstub.linux.module_files import ModuleFiles
+
+
+_log = logging.getLogger(__name__)
 
 
 def monitored_debugger(
@@ -58,6 +62,11 @@ def _follow_modules(
         events = ModuleEvents(program.kernel, debugger.program.relocation, debugger.machine)
         debugger.stop_points.append(events)
         debugger.observers.append(events)
+    else:
+        _log.warning(
+            "breakpoints in modules are not set before their init runs: the kernel's symbols have "
+            "no do_init_module or no free_module"
+        )
     debugger.modules = ModuleLibraries(guest, files, events)
 
 
