@@ -103,6 +103,7 @@ def read_settings(
     dtb: Path | None,
     kaslr_seed: str | None,
     symbols: Path | None,
+    modules: Path | None,
     stop_on: str | None,
     vmcore_on: tuple[str, str] | None,
     qmp: str | None,
@@ -181,6 +182,10 @@ def read_settings(
                 f"{option} {','.join(needing)} needs a Linux guest and the symbols of its kernel: "
                 "--symbols"
             )
+    if modules is not None:
+        from gdbstub.cli.modules import read_modules
+
+        known = known._replace(modules=read_modules(modules, known.kernel))
     config = GuestConfig(
         image=loaded,
         memory=size,
