@@ -7,7 +7,8 @@
 #   make fuzz [MINUTES=n] every fuzz target, for n minutes in all (60)
 #   make check            ruff, mypy, layers of imports, first words of docstrings, lengths of files
 #   make bench [QUICK=1]  measurements beside QEMU's stub: docs/benchmarks.md
-#   make docs             the generated pages: docs/packets.md, docs/states.md, docs/architecture.md
+#   make docs             the generated pages in docs, then the site: build/site/docs/index.html
+#   make changelog        the next version's part of CHANGELOG.md, of the fragments in changelog.d
 #   make generate         the generated code: cdef.py in gdbstub/kvm and gdbstub/foreign
 # Each verb installs what it needs: .venv, Python packages, Debian packages.
 
@@ -18,9 +19,10 @@ HEADERS := $(wildcard /usr/aarch64-linux-gnu/include/stdio.h /usr/include/aarch6
 RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
              ssh:openssh-client cpio:cpio aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu \
              $(if $(HEADERS),,headers:libc6-dev-arm64-cross)
-TEST_NEEDS := $(RUN_NEEDS) lldb:lldb x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu mke2fs:e2fsprogs
+TEST_NEEDS := $(RUN_NEEDS) lldb:lldb chromium:chromium x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu \
+              mke2fs:e2fsprogs
 
-.PHONY: run test matrix soak load fuzz bench check docs generate format clean
+.PHONY: run test matrix soak load fuzz bench check docs changelog generate format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
@@ -63,6 +65,13 @@ docs: .venv/ready-to-develop
 	@$(BIN)/python -m tests.packet_page
 	@$(BIN)/python -m tests.layer_page
 	@$(BIN)/python -m tests.state_page
+	@$(BIN)/python -m tests.reference_pages
+	@$(BIN)/python -m tests.session_page
+	@$(BIN)/python -m sphinx -q -W --keep-going --nitpicky --conf-dir docs . build/site
+	@echo "build/site/docs/index.html"
+
+changelog: .venv/ready-to-develop
+	@$(BIN)/towncrier build --draft --version next 2>/dev/null
 
 generate: .venv/ready-to-develop
 	@$(BIN)/python scripts/generate_cdef.py
@@ -72,7 +81,7 @@ format: .venv/ready-to-develop
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build
 
 # On arm64 an installation compiles the native core.
 .venv/ready-to-run: pyproject.toml $(wildcard gdbstub/kvm/core/*)
@@ -80,9 +89,9 @@ clean:
 	@touch $@
 
 .venv/ready-to-develop: pyproject.toml $(wildcard gdbstub/kvm/core/*)
-	@scripts/environment.sh lab,dev
+	@scripts/environment.sh lab,sweep,dev
 	@touch $@ .venv/ready-to-run
 
 .venv/ready-to-fuzz: .venv/ready-to-develop
-	@scripts/environment.sh lab,dev,fuzz
+	@scripts/environment.sh lab,sweep,dev,fuzz
 	@touch $@

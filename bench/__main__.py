@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     say = parser.add_argument
     say("--suite", default="", help="the Debian suite of QEMU (default: this machine's)")
     say("--passes", type=int, default=3, metavar="N")
-    say("--renew", action="store_true", help=f"count ours alone, and write {guard.FILE.name}")
+    say("--renew", action="store_true", help=f"count ours alone, and write {guard.file().name}")
     select = parser.add_argument_group("selection; the page is not written then")
     say = select.add_argument
     say("--quick", action="store_true", help="one short pass")

@@ -61,6 +61,9 @@ class Monitor(Capability):
             StubError: it cannot be done; the message is one line for a person.
         """
 
+    def client_came(self, features: frozenset[bytes]) -> None:
+        """Learn what a client has announced in ``qSupported``: features without the ``+``."""
+
 
 def monitor_commands(target: Target) -> Monitor | None:
     """Return *target* if it has commands of its own."""
@@ -282,6 +285,34 @@ def exec_file(target: Target) -> str | None:
     """Return the path of *target*'s program, if it is known."""
     if isinstance(target, HasExecFile) and target.offers(HasExecFile):
         return target.exec_file or None
+    return None
+
+
+class Library(NamedTuple):
+    """One loaded library: its file, as clients open it, and where it was loaded.
+
+    ``sections`` has the address of each section of the file that takes memory, in the file's order.
+    """
+
+    name: str
+    sections: tuple[int, ...]
+
+
+class HasLibraries(Capability):
+    """A target whose program loads libraries, as a kernel does its modules."""
+
+    @abstractmethod
+    def libraries(self) -> Sequence[Library]:
+        """Return those that are loaded now, while the target is at rest.
+
+        A client that has asked is told by stops with ``StopReason.LIBRARY`` to ask again.
+        """
+
+
+def has_libraries(target: Target) -> HasLibraries | None:
+    """Return *target* if it knows the libraries of its program."""
+    if isinstance(target, HasLibraries) and target.offers(HasLibraries):
+        return target
     return None
 
 

@@ -86,8 +86,24 @@ class InputError(StubError):
     errno = errno.EINVAL
 
 
+class GdbError(StubError):
+    """Error that a GDB of the pytest plugin has reported, or its end."""
+
+
 class LabError(StubError):
     """Failure of the lab; ``str()`` is one line with the remedy. The exit status is 1."""
+
+
+class QmpError(StubError):
+    """Refused command of a QMP client; ``kind`` is QMP's class of the error."""
+
+    def __init__(self, text: str, kind: str = "GenericError") -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class SweepError(StubError):
+    """Sweep that was cut short; ``gdbstub sweep resume`` goes on with it. The exit status is 2."""
 
 
 def printable(text: str) -> str:

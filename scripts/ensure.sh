@@ -24,10 +24,13 @@ echo "gdbstub: installing Debian packages:$missing" >&2
 # A package list that is old may name versions that are gone, so a failure is tried again.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+# On a terminal apt-get shows how far it is; elsewhere its last lines are shown if it fails.
+place=$log
+[ ! -t 2 ] || place=/dev/stderr
 install() {
     # shellcheck disable=SC2086 # both are lists of words
     DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y --no-install-recommends $missing \
-        >"$log" 2>&1
+        >"$place" 2>&1
 }
 install || { $as_root apt-get update >"$log" 2>&1 && install; } || {
     tail -n 5 "$log" >&2

@@ -19,4 +19,7 @@ else
 fi
 echo "gdbstub: installing Python packages into .venv" >&2
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$1]"
+# On a terminal pip shows how far it is.
+quiet=--quiet
+[ ! -t 2 ] || quiet=
+.venv/bin/python -m pip install $quiet --disable-pip-version-check --editable ".[$1]" >&2

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NamedTuple
 
-from gdbstub.cli.serve import ServeSettings, recording, run_to_end, serve, until_signal
+from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import Observer
 from gdbstub.debug.run_state import RunState

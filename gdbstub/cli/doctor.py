@@ -12,16 +12,20 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
+from gdbstub.cli.version import version
 from gdbstub.errors import InputError, MachineError
 from gdbstub.kvm import abi
 from gdbstub.kvm.device import open_kvm
 from gdbstub.kvm.port import LOCAL, ioctl
+from gdbstub.lab import debian
+from gdbstub.lab import tools as lab_tools
 from gdbstub.vmm import gic
 from gdbstub.vmm.layout import Gic
 
-#: Program, its Debian package, and its purpose.
-_TOOLS: Final = (
-    ("gdb-multiarch", "gdb-multiarch", "debugging arm64 guests from any machine"),
+#: The debugger, as those below.
+_GDB: Final = ("gdb-multiarch", "gdb-multiarch", "debugging arm64 guests from any machine")
+#: Program, its Debian package, and its purpose: those that a machine with KVM does without.
+_LAB_TOOLS: Final = (
     ("qemu-system-aarch64", "qemu-system-arm", "the lab"),
     ("ssh", "openssh-client", "the lab"),
     ("cpio", "cpio", "preparing the lab"),
@@ -49,6 +53,9 @@ class Kvm:
 class Findings:
     """Result of an examination."""
 
+    version: str
+    python: str
+    distribution: str
     kernel: str
     machine: str
     #: The host that ``--host auto`` chooses: ``kvm`` or ``lab``.
@@ -70,16 +77,33 @@ def examine() -> Findings:
             kvm = _examine_kvm()
         except (InputError, MachineError) as error:
             missing.append(f"KVM: {error}")
-    else:
-        missing.append(f"KVM for arm64 guests: this machine is {machine}; guests run in the lab")
-    tools = {program: _version(program) for program, _, _ in _TOOLS}
+    host = "kvm" if kvm is not None and kvm.guest_debug else "lab"
+    if host == "lab" and not debian.is_debian():
+        missing.append(debian.OTHER_SYSTEM.format(debian.release()))
+    tools = {program: _version(program) for program, _, _ in (_GDB, *_LAB_TOOLS)}
+    # An arm64 machine's own GDB debugs its guests.
+    gdb = () if machine == "aarch64" and shutil.which("gdb") else (_GDB,)
+    needed = (*gdb, *_LAB_TOOLS) if host == "lab" else gdb
     missing += [
         f"{program}, for {purpose}: apt-get install {package}"
-        for program, package, purpose in _TOOLS
+        for program, package, purpose in needed
         if tools[program] is None
     ]
-    host = "kvm" if kvm is not None and kvm.guest_debug else "lab"
-    return Findings(platform.release(), machine, host, kvm, tools, missing)
+    modules = [name for name in lab_tools.MODULES if not lab_tools.has_module(name)]
+    if host == "lab" and modules:
+        names = ", ".join(modules)
+        missing.append(f"Python packages {names}, for the lab: pip install 'kvm-gdbstub[lab]'")
+    return Findings(
+        version=version(),
+        python=platform.python_version(),
+        distribution=debian.release(),
+        kernel=platform.release(),
+        machine=machine,
+        host=host,
+        kvm=kvm,
+        tools=tools,
+        missing=missing,
+    )
 
 
 def _examine_kvm() -> Kvm:
@@ -131,10 +155,13 @@ def show(findings: Findings, *, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("kernel", f"Linux {findings.kernel} on {findings.machine}")
-    table.add_row("guests run", "on this machine's KVM" if findings.host == "kvm" else "in the lab")
+    table.add_row("gdbstub", f"{findings.version}, Python {findings.python}")
+    table.add_row(
+        "system", f"{findings.distribution}, Linux {findings.kernel} on {findings.machine}"
+    )
+    table.add_row("guests run", _where(findings))
     if kvm := findings.kvm:
         table.add_row("guest debug", _yes(kvm.guest_debug))
         table.add_row("breakpoint slots", str(kvm.breakpoint_slots))
@@ -143,12 +170,22 @@ def show(findings: Findings, *, as_json: bool) -> int:
         table.add_row("physical addresses", f"{kvm.ipa_bits} bits")
         table.add_row("SVE, PAuth, MTE", ", ".join(map(_yes, (kvm.sve, kvm.pauth, kvm.mte))))
         table.add_row("interrupt controller", ", ".join(f"GIC{k.lower()}" for k in kvm.gic))
-    for program, version in findings.tools.items():
-        table.add_row(program, version or "not found")
+    for program, found in findings.tools.items():
+        table.add_row(program, found or "not found")
     console.print(table)
     for sentence in findings.missing:
         console.print(f"missing: {sentence}", soft_wrap=True)
+    if not findings.missing:
+        console.print("nothing is missing")
     return 0 if able else 1
+
+
+def _where(findings: Findings) -> str:
+    if findings.host == "kvm":
+        return "on this machine's KVM"
+    if findings.machine == "aarch64":
+        return "in the lab, at the speed of emulation"
+    return f"in the lab: {findings.machine} has no KVM for arm64 guests"
 
 
 def _yes(value: bool) -> str:

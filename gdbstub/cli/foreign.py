@@ -38,7 +38,12 @@ def _session_options(command: Callable[..., int]) -> Callable[..., int]:
         ),
         click.option(
             "--timeout", type=float, metavar="SECONDS",
-            help="With --script: time after which CMD is killed; the exit status is then 124.",
+            help="Time after which the session ends, and CMD with it; the exit status is then 124.",
+        ),
+        click.option(
+            "--qmp", metavar="unix:PATH",
+            help="Socket at which drgn --qemu PATH, or gdbstub drgn, reads the guest while it "
+            "runs.",
         ),
         click.option(
             "--record", metavar="FILE",
@@ -62,6 +67,7 @@ def _settings(
     script: str | None,
     timeout: float | None,
     record: str | None,
+    qmp: str | None,
     inner: bool = False,
 ) -> "AttachSettings":
     """Check the options.
@@ -70,7 +76,8 @@ def _settings(
         InputError: one cannot be used.
     """
     from gdbstub.cli.attach import AttachSettings, parse_rams
-    from gdbstub.cli.serve import ServeSettings
+    from gdbstub.cli.qmp import check_qmp
+    from gdbstub.cli.serve_settings import ServeSettings
     from gdbstub.cli.settings import check_script
     from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
     from gdbstub.protocol.endpoint import Stdio, Tcp, parse_endpoint
@@ -96,6 +103,7 @@ def _settings(
             timeout=timeout,
             hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
+            qmp=None if qmp is None else check_qmp(qmp, inner=inner),
         ),
         program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
         ram=parse_rams(rams),

@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from gdbstub.cli.run_in_lab import checked_forward, serve_request
-from gdbstub.cli.serve import ServeSettings
+from gdbstub.cli.forwards import checked_forward
+from gdbstub.cli.run_in_lab import serve_request
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.lab import vmm
-from gdbstub.lab.qemu import Options
+from gdbstub.lab.qemu import ADDRESS, Options
 from gdbstub.lab.remote_run import RunRequest
 
 #: RAM of the lab for a guest beside QEMU and its disk, in MiB.
@@ -32,6 +33,8 @@ def launch_in_lab(
     forward = checked_forward(serve.endpoint)
     archive = vmm.prepare()
     options: list[str | Path] = ["--inner", "--host=kvm", *["-v"] * verbose]
+    if serve.qmp is not None:
+        options.append(f"--qmp={ADDRESS}:0")
     if serve.free_run:
         options.append("--free-run")
     request = RunRequest(

@@ -29,6 +29,8 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
     default: object = None
     show_default: bool = False
+    #: Number of texts that follow the flag.
+    texts: int = 1
 
 
 RUN: Final = (
@@ -55,6 +57,11 @@ RUN: Final = (
         "--memory", "memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM."
     ),
     Option(
+        "--load", "load", metavar="ADDR",
+        help="Physical address of a position-independent ELF or a raw binary.  [default: "
+        "0x40080000]",
+    ),
+    Option(
         "--initrd", "initrd", convert=Path, metavar="FILE",
         help="Initial RAM disk of a Linux guest.",
     ),
@@ -69,14 +76,34 @@ RUN: Final = (
         "each reset.  [default: random; with --dtb: that file's]",
     ),
     Option(
-        "--symbols", "symbols", convert=Path, metavar="FILE",
-        help="Symbols for the printed gdb command, and for locating a kernel with KASLR.  "
+        "--symbols", "symbols", convert=Path, metavar="FILE|debug",
+        help="Symbols for the printed gdb command, and for locating a kernel with KASLR; debug: "
+        "the vmlinux of Debian's -dbg package, or of DEBUGINFOD_URLS, downloaded once.  "
         "[default: GUEST, if it is an ELF]",
+    ),
+    Option(
+        "--modules", "modules", convert=Path, metavar="DIR",
+        help="Files of a Linux guest's modules, as /lib/modules/VERSION has them: GDB gets their "
+        "symbols as the guest loads them.  Needs --symbols.",
     ),
     Option(
         "--stop-on", "stop_on", metavar="REASONS",
         help="Halt a Linux guest, with or without a client, when it does one of these: panic, "
         "oops, warn, reset, separated by commas.  Needs --symbols.",
+    ),
+    Option(
+        "--vmcore-on", "vmcore_on", metavar="REASONS FILE", texts=2,
+        help="Write RAM and registers to FILE, a new one, when a reason of --stop-on or the end "
+        "of --timeout comes, for crash, drgn and GDB: panic,timeout for example.  The guest is "
+        "halted; without a client and a script the session ends.",
+    ),
+    Option(
+        "--qmp", "qmp", metavar="unix:PATH",
+        help="Socket at which drgn --qemu PATH, or gdbstub drgn, reads the guest while it runs.",
+    ),
+    Option(
+        "--no-reboot", "no_reboot", convert=bool,
+        help="End the guest when it resets itself; else it starts over.",
     ),
     Option("--free-run", "free_run", convert=bool, help="Start running, not halted."),
     Option(
@@ -95,7 +122,7 @@ RUN: Final = (
     ),
     Option(
         "--timeout", "timeout", convert=float, metavar="SECONDS",
-        help="With --script: time after which CMD is killed; the exit status is then 124.",
+        help="Time after which the session ends, and CMD with it; the exit status is then 124.",
     ),
     Option(
         "--record", "record", metavar="FILE",
@@ -133,6 +160,8 @@ def parse_written(words: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"{INNER}: {word}: no such option; expected those of gdbstub run")
         if found.convert is bool:
             values[found.name] = True
+        elif found.texts > 1:
+            values[found.name] = tuple(next(rest, "") for _ in range(found.texts))
         elif found.convert is not len:
             values[found.name] = found.convert(text if separated else next(rest, ""))
     return values

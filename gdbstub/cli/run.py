@@ -1,4 +1,4 @@
-"""``gdbstub run`` on this machine's KVM: its settings, and the guest that ``serve`` serves.
+"""``gdbstub run`` on this machine's KVM: the guest that ``serve`` serves.
 
 It serves nothing itself.
 """
@@ -8,89 +8,35 @@ import contextlib
 import logging
 import os
 import sys
-from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final
 
 from gdbstub.capabilities import Relocation
 from gdbstub.cli import confinement
+from gdbstub.cli.old_gdb import OldGdb, signs
 from gdbstub.cli.serve import (
     Console,
-    ServeSettings,
     recording,
     run_to_end,
     serve,
     until_signal,
     wants_keys,
 )
-from gdbstub.errors import InputError, NotFound
-from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram, read_kernel
+from gdbstub.cli.settings import Settings
+from gdbstub.debug.debugger import Debugger
+from gdbstub.errors import NotFound
+from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.linux.rehearsal import Rehearsal, may_move
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Stdio, Unix
 from gdbstub.signals import Waiting
-from gdbstub.vmm import image, layout
-from gdbstub.vmm.config import GuestConfig
+from gdbstub.vmm import image
 from gdbstub.vmm.console import ConsoleOutput, is_keyboard, open_output
-from gdbstub.vmm.files import read_input
 from gdbstub.vmm.guest import Guest
 
 _log = logging.getLogger("gdbstub.run")
 
 #: Time for a kernel to come to its start_kernel; under emulation it takes about a second.
 _REHEARSAL_SECONDS: Final = 20.0
-
-
-class Source(NamedTuple):
-    """A file that was read; ``data`` is kept of one that cannot be read again, a pipe."""
-
-    path: Path
-    data: bytes | None
-
-    @classmethod
-    def read(cls, path: Path, option: str = "") -> tuple[Self, bytes]:
-        """Read *path*, which *option* named.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        data = read_input(path, option)
-        return cls(path, None if path.is_file() else data), data
-
-
-class Files(NamedTuple):
-    """The files that a guest was read from, to be read again in a lab."""
-
-    guest: Source
-    initrd: Source | None
-    dtb: Source | None
-
-
-class Settings(NamedTuple):
-    """The options of ``gdbstub run``, checked."""
-
-    guest: GuestConfig
-    files: Files
-    serve: ServeSettings
-    program: GuestProgram = NO_PROGRAM
-    console: str = "-"
-    record: str | None = None
-    #: True in a lab, for a client outside: standard input is the console's in any case.
-    inner: bool = False
-
-
-def read_program(symbols: Path | None, guest: image.Guest) -> GuestProgram:
-    """Read the program that clients have symbols of, and from it how to locate a Linux kernel."""
-    if symbols is None:
-        return NO_PROGRAM
-    kernel = None
-    if isinstance(guest, image.LinuxImage) and symbols.is_file():
-        ipa = layout.RAM_BASE + guest.text_offset
-        try:
-            data = read_input(symbols, "--symbols")
-            kernel = read_kernel(data, str(symbols), guest.data, ipa)
-        except InputError as error:
-            _log.warning("--symbols %s", error)
-    return GuestProgram(str(symbols.absolute()), kernel)
 
 
 def run(settings: Settings) -> int:
@@ -126,7 +72,16 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
                 console=Console(guest.receive, output.flush, _keyboard(settings)),
                 recorder=recorder,
                 started=lambda: _confine(settings),
+                begin=lambda debugger: _note_old_gdb(settings, debugger),
+                hva=guest.machine.ram.hva,
             )
+
+
+def _note_old_gdb(settings: Settings, debugger: Debugger) -> None:
+    """Have the user of an old GDB told, if the guest is a Linux that may sign its addresses."""
+    guest, authenticates = settings.guest, debugger.machine.pointer_authentication
+    if isinstance(guest.image, image.LinuxImage) and signs(authenticates, guest.append):
+        debugger.observers.append(OldGdb())
 
 
 def _confine(settings: Settings) -> None:
@@ -134,7 +89,8 @@ def _confine(settings: Settings) -> None:
     if settings.inner:
         confinement.drop_root()
     if settings.serve.script is None:
-        confinement.confine(unlink=isinstance(settings.serve.endpoint, Unix), in_lab=settings.inner)
+        unlink = isinstance(settings.serve.endpoint, Unix) or bool(settings.serve.qmp_path)
+        confinement.confine(unlink=unlink, in_lab=settings.inner)
 
 
 async def _rehearsed(
@@ -147,7 +103,7 @@ async def _rehearsed(
     # Symbols that are no addresses of a kernel are moved in any case: vmlinux-to-elf makes such.
     if not may_move(command_line) and program.kernel.start >> 63:
         return program._replace(expected=Relocation(program.kernel.start, 0))
-    if settings.serve.free_run and not settings.serve.stop_on:
+    if settings.serve.free_run and not settings.serve.stops:
         return program
     loop = asyncio.get_running_loop()
     over: asyncio.Future[int] = loop.create_future()

@@ -6,73 +6,40 @@ The checked settings are passed to the command there; the script of ``--script``
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
 from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.run import Settings, Source, console_fd
-from gdbstub.cli.script import run_script
-from gdbstub.cli.serve import ServeSettings, announce, first, recording, until_signal
-from gdbstub.errors import InputError, LabError
-from gdbstub.lab.host import Lab
-from gdbstub.lab.port_forwards import PortForward, StdioForward, TcpForward, UnixForward
-from gdbstub.lab.qemu import Options
+from gdbstub.cli.forwards import checked_forward
+from gdbstub.cli.program import start_of
+from gdbstub.cli.run import console_fd
+from gdbstub.cli.script import limited, run_script
+from gdbstub.cli.serve import announce, first, recording, until_signal
+from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.settings import Settings, Source
+from gdbstub.errors import LabError
+from gdbstub.lab.qemu import ADDRESS, Options
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
+from gdbstub.linux.core_file import AUTOMATIC
 from gdbstub.linux.kaslr import NO_PROGRAM
-from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
+from gdbstub.linux.reasons import STATUSES
+from gdbstub.protocol.endpoint import Stdio
 from gdbstub.signals import Waiting, signals_wait
 from gdbstub.vmm.console import is_keyboard, keys_at_once
 
 _log = logging.getLogger("gdbstub.run")
 
-#: Interval of the keep-alive bytes; GDB's remotetimeout is 2 seconds by default.
-_KEEP_ALIVE_SECONDS: Final = 0.5
-
-
-class _KeepAliveStdioForward(StdioForward):
-    """Forward from stdio that keeps GDB waiting while the lab boots.
-
-    GDB sends a packet again after 2 seconds without a byte, and takes the second reply for that
-    of its next packet. A byte outside a packet restarts its timeout and is ignored
-    (gdb/remote.c, putpkt_binary and getpkt).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._open = threading.Event()
-        self._thread = threading.Thread(target=self._wait, daemon=True)
-
-    def check(self) -> None:
-        """Start to send keep-alive bytes."""
-        self._thread.start()
-
-    def open(self, lab: Lab, port: int) -> tuple[str, int]:
-        """Stop the keep-alive bytes, then forward the streams."""
-        self._end()
-        return super().open(lab, port)
-
-    def close(self) -> None:
-        """Stop the keep-alive bytes and the forward."""
-        self._end()
-        super().close()
-
-    def _end(self) -> None:
-        self._open.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _wait(self) -> None:
-        with contextlib.suppress(OSError):
-            while not self._open.wait(_KEEP_ALIVE_SECONDS):
-                os.write(sys.stdout.fileno(), b"\n")
+#: Longest time in which the stub in the lab writes the core file of a session that is over.
+_CORE_SECONDS: Final = 120.0
+#: Longest wait for the stub's end when its lab has ended.
+_LOSS_SECONDS: Final = 2.0
 
 
 def serve_in_lab(settings: Settings, verbose: int) -> int:
@@ -97,6 +64,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             argv=_arguments(settings, verbose, spool),
             forward=forward,
             record=Path(settings.record) if settings.record else None,
+            vmcore=Path(settings.serve.vmcore) if settings.serve.vmcore else None,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
             # A lab with memory tags is slower, so it has them only on request.
@@ -126,10 +94,40 @@ def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = F
         ready.wait()
         if not bound:
             return ended.result()
-        return _until_over(serve, bound[0], ended, typing=typing)
+        qmp = stack.enter_context(_qmp(remote, serve))
+        status = _until_over(serve, bound[0], ended, qmp, typing=typing)
+        if status and serve.script is not None and not remote.lab_running:
+            wait([ended], _LOSS_SECONDS)  # for its message: a script ends too without its lab
+    # The stub there knows why it has stopped its guest; a script does not.
+    known = remote.status
+    if serve.stops and known is not None and known in STATUSES.values():
+        return known
+    return status
 
 
-def _until_over(serve: ServeSettings, endpoint: str, ended: "Future[int]", *, typing: bool) -> int:
+#: Server of ``--qmp``, made when its event loop runs.
+Qmp = Callable[[], contextlib.AbstractAsyncContextManager[object]]
+
+
+@contextlib.contextmanager
+def _qmp(remote: RemoteRun, serve: ServeSettings) -> Iterator[Qmp]:
+    """Give the server of ``--qmp`` over the guest of *remote*, or of nothing without ``--qmp``."""
+    if serve.qmp is None:
+        yield contextlib.nullcontext
+        return
+    from gdbstub.cli.qmp import QmpServer  # imported here: few sessions have one
+    from gdbstub.cli.qmp_lab import LabGuest
+
+    endpoint = serve.qmp
+    with tempfile.TemporaryDirectory(prefix="gdbstub-") as directory:
+        path = Path(directory) / "qmp"
+        with remote.qmp_forward(path), contextlib.closing(LabGuest(path)) as guest:
+            yield lambda: QmpServer(endpoint, guest)
+
+
+def _until_over(
+    serve: ServeSettings, endpoint: str, ended: "Future[int]", qmp: Qmp, *, typing: bool
+) -> int:
     remote = endpoint.removeprefix("unix:")
     note = who_reaches(serve.endpoint)
     announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
@@ -137,19 +135,29 @@ def _until_over(serve: ServeSettings, endpoint: str, ended: "Future[int]", *, ty
     with signals_wait() as signals, keys:
         if serve.script is not None:
             ended.add_done_callback(_complain)
-            return asyncio.run(_script(serve, serve.script, remote, signals))
-        return asyncio.run(_end(serve, ended, signals))
+            return asyncio.run(_script(serve, serve.script, remote, ended, signals, qmp))
+        return asyncio.run(_end(serve, ended, signals, qmp))
 
 
-async def _end(serve: ServeSettings, ended: "Future[int]", signals: Waiting) -> int:
+async def _end(serve: ServeSettings, ended: "Future[int]", signals: Waiting, qmp: Qmp) -> int:
     # Not ``ended.result()``: a signal that arrives as that begins to wait would be lost.
     async def end() -> int:
         status = await asyncio.wrap_future(ended)
         left = isinstance(serve.endpoint, Stdio) and status == 128 + signal.SIGTERM
         return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
-    async with until_signal(signals) as stopped:
-        return await first(stopped, end())
+    async with until_signal(signals) as stopped, qmp():
+        return await first(stopped, limited(end(), serve.timeout, _core_taken(serve, ended)))
+
+
+def _core_taken(serve: ServeSettings, ended: "Future[int]") -> Callable[[], Awaitable[None]]:
+    """Return a wait for the stub, which writes its core file and ends, if it was told to."""
+
+    async def wait() -> None:
+        if "timeout" in serve.vmcore_on:
+            await asyncio.wait({asyncio.wrap_future(ended)}, timeout=_CORE_SECONDS)
+
+    return wait
 
 
 def _complain(ended: "Future[int]") -> None:
@@ -158,51 +166,17 @@ def _complain(ended: "Future[int]") -> None:
         _log.error("%s", error)
 
 
-async def _script(serve: ServeSettings, command: str, remote: str, signals: Waiting) -> int:
-    async with until_signal(signals) as stopped:
-        work = run_script(command, remote=remote, symbols=serve.symbols, seconds=serve.timeout)
-        return await first(stopped, work)
-
-
-def check_forward(endpoint: Endpoint) -> None:
-    """Check that *endpoint* can be forwarded into a lab.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if isinstance(endpoint, Tcp):
-        # QEMU listens on one address; no other program may listen on the others.
-        endpoint.check()
-        if not endpoint.has(socket.AF_INET):
-            raise InputError(f"{endpoint}: the lab is reached by IPv4 only; give localhost:PORT")
-    if not isinstance(endpoint, Stdio):
-        try:
-            forward_to(endpoint).check()
-        except LabError as error:
-            raise InputError(f"{error}; choose another with --gdb") from None
-
-
-def checked_forward(endpoint: Endpoint) -> PortForward:
-    """Return the port forward into a lab for *endpoint*, with a warning if others may reach it.
-
-    Raises:
-        InputError: it cannot be forwarded.
-    """
-    check_forward(endpoint)
-    if isinstance(endpoint, Tcp) and not endpoint.local:
-        _log.warning("%s: whoever can reach it controls the guest", endpoint)
-    return forward_to(endpoint)
-
-
-def forward_to(endpoint: Endpoint) -> PortForward:
-    """Return the port forward into a lab for *endpoint*."""
-    match endpoint:
-        case Tcp(host, port):
-            return TcpForward(host, port)
-        case Unix(path):
-            return UnixForward(Path(path))
-        case Stdio():
-            return _KeepAliveStdioForward()
+async def _script(
+    serve: ServeSettings,
+    command: str,
+    remote: str,
+    ended: "Future[int]",
+    signals: Waiting,
+    qmp: Qmp,
+) -> int:
+    async with until_signal(signals) as stopped, qmp():
+        work = run_script(command, remote=remote, symbols=serve.symbols, qmp=serve.qmp_path)
+        return await first(stopped, limited(work, serve.timeout, _core_taken(serve, ended)))
 
 
 def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:
@@ -211,6 +185,8 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
     arguments: list[str | Path] = [_again(files.guest, spool / "guest")]
     arguments += ["--host=kvm", "--inner", *["-v"] * verbose]
     arguments += [f"--smp={guest.vcpus}", f"--memory={guest.memory}", f"--cpu={guest.cpu}"]
+    if (start := start_of(guest.image)) is not None:
+        arguments.append(f"--load={start:#x}")
     if files.initrd is not None:
         arguments += ["--initrd", _again(files.initrd, spool / "initrd")]
     if files.dtb is not None:
@@ -221,8 +197,20 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments.append(f"--kaslr-seed={guest.kaslr_seed}")
     if settings.program != NO_PROGRAM:
         arguments.append(f"--program={settings.program.to_text()}")
+    if settings.program.modules is not None:
+        index = spool / "modules"
+        index.write_text(settings.program.modules.to_text())
+        arguments += ["--modules", index]
     if settings.serve.stop_on:
         arguments.append(f"--stop-on={','.join(settings.serve.stop_on)}")
+    if settings.serve.vmcore_on:
+        arguments += ["--vmcore-on", ",".join(settings.serve.vmcore_on), AUTOMATIC]
+    if "timeout" in settings.serve.vmcore_on:
+        arguments.append(f"--timeout={settings.serve.timeout}")
+    if settings.serve.qmp is not None:
+        arguments.append(f"--qmp={ADDRESS}:0")
+    if settings.serve.no_reboot:
+        arguments.append("--no-reboot")
     if settings.serve.free_run:
         arguments.append("--free-run")
     if settings.serve.kill_on_disconnect:

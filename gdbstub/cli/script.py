@@ -1,4 +1,4 @@
-"""Execution of the script of ``--script`` against a listening stub.
+"""Execution of the script of ``--script`` against a listening stub, and the limit of a session.
 
 The caller stops the guest when ``run_script`` returns.
 """
@@ -7,25 +7,44 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Awaitable, Callable, Coroutine
 
-#: Exit status for a script that was killed after its time, as of coreutils' timeout.
+#: Exit status of a session that was ended after its time, as of coreutils' timeout.
 TIMED_OUT = 124
 
 
-async def run_script(command: str, *, remote: str, symbols: str, seconds: float | None) -> int:
+async def limited(
+    work: Coroutine[None, None, int], seconds: float | None, late: Callable[[], Awaitable[None]]
+) -> int:
+    """Return the result of *work*. After *seconds*: await *late*, cancel *work*; ``TIMED_OUT``."""
+    task = asyncio.ensure_future(work)
+    try:
+        if (await asyncio.wait({task}, timeout=seconds))[0]:
+            return task.result()
+        await late()
+        return TIMED_OUT
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def run_script(command: str, *, remote: str, symbols: str, qmp: str = "") -> int:
     """Run *command* in a shell with GDB_REMOTE and GDB_SYMBOLS set; return its exit status.
 
-    After *seconds* it is killed with everything that it started, and the status is
-    ``TIMED_OUT``. The status of a command that signal N killed is 128 + N, as in a shell.
+    GDB_QMP is set, too, where *qmp*, the path of a socket, is given.
+
+    If this is cancelled, the command is killed with everything that it started. The status of a
+    command that signal N killed is 128 + N, as in a shell.
     """
     environment = {**os.environ, "GDB_REMOTE": remote, "GDB_SYMBOLS": symbols}
+    if qmp:
+        environment["GDB_QMP"] = qmp
     process = await asyncio.create_subprocess_shell(
         command, env=environment, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
     )
     try:
-        status = await asyncio.wait_for(process.wait(), seconds)
-    except TimeoutError:
-        status = TIMED_OUT
+        status = await process.wait()
     finally:
         # Kill also processes that outlived the shell.
         with contextlib.suppress(ProcessLookupError):

@@ -10,8 +10,10 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
+from gdbstub.cli.ending import Ending
 from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.script import run_script
+from gdbstub.cli.script import limited, run_script
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
@@ -19,7 +21,7 @@ from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.linux.stop_on import StopOn
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
-from gdbstub.protocol.endpoint import Endpoint, Stdio
+from gdbstub.protocol.endpoint import Stdio
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import Server
 from gdbstub.signals import Waiting, signals_wait
@@ -29,23 +31,6 @@ from gdbstub.vmm.console import keys_at_once, read_keys
 _ROOM_SECONDS: Final = 0.05
 #: The time that a step or a short run takes at most; vCPUs have threads of their own.
 STOP_WAIT_SECONDS: Final = 0.004
-
-
-class ServeSettings(NamedTuple):
-    """Options of a session that do not depend on the machine."""
-
-    endpoint: Endpoint
-    symbols: str = ""
-    free_run: bool = False
-    kill_on_disconnect: bool = False
-    script: str | None = None
-    timeout: float | None = None
-    #: True: print the command that attaches a client.
-    hint: bool = True
-    #: True in a lab, for a client outside.
-    inner: bool = False
-    #: Reasons to stop the guest for, of ``--stop-on``.
-    stop_on: tuple[str, ...] = ()
 
 
 class Console(NamedTuple):
@@ -76,24 +61,29 @@ async def serve(
     started: Callable[[], None] = lambda: None,
     begin: Callable[[Debugger], None] = lambda _: None,
     end: Callable[[Debugger], None] = lambda _: None,
+    hva: Callable[[int], int | None] = lambda _: None,
 ) -> int:
     """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
 
     *machine* is halted; the caller closes it. *started* is called once clients may connect, *begin*
-    and *end* before the first client and after the last.
+    and *end* before the first client and after the last. *hva* returns the place of a physical
+    address in this process.
 
     Raises:
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
     debugger = monitored_debugger(machine, program, inner=settings.inner)
-    if settings.stop_on and program.kernel is not None:
-        debugger.stop_points = StopOn(
-            program.kernel,
-            settings.stop_on,
-            debugger.program.relocation,
-            machine,
-            debugger.memory,
+    debugger.reboots = not settings.no_reboot
+    if settings.stops and program.kernel is not None:
+        debugger.stop_points.append(
+            StopOn(
+                program.kernel,
+                settings.stops,
+                debugger.program.relocation,
+                machine,
+                debugger.memory,
+            )
         )
     begin(debugger)
     if console is not None:
@@ -107,9 +97,10 @@ async def serve(
         encode=host_frame.encoder(),
         stop_wait_timeout=STOP_WAIT_SECONDS,
     )
+    ending = Ending(debugger, settings, server)
     await server.start()
     try:
-        async with _typing(console):
+        async with _typing(console), _qmp(settings, debugger, hva):
             note = who_reaches(settings.endpoint)
             announce(
                 server.endpoint, server.remote, settings.symbols, hint=settings.hint, note=note
@@ -117,7 +108,8 @@ async def serve(
             started()
             if settings.free_run:
                 debugger.detach()
-            return await first(stopped, _until_over(settings, server))
+            work = limited(_until_over(settings, server), settings.timeout, ending.late)
+            return ending.status(await first(stopped, work))
     finally:
         await server.close()
         end(debugger)
@@ -129,8 +121,19 @@ async def _until_over(settings: ServeSettings, server: Server) -> int:
         await server.wait_ended()
         return 0
     return await run_script(
-        settings.script, remote=server.remote, symbols=settings.symbols, seconds=settings.timeout
+        settings.script, remote=server.remote, symbols=settings.symbols, qmp=settings.qmp_path
     )
+
+
+def _qmp(
+    settings: ServeSettings, debugger: Debugger, hva: Callable[[int], int | None]
+) -> contextlib.AbstractAsyncContextManager[object]:
+    """Return the server of ``--qmp``, if it was given."""
+    if settings.qmp is None:
+        return contextlib.nullcontext()
+    from gdbstub.cli.qmp import MachineGuest, QmpServer  # imported here: few sessions have one
+
+    return QmpServer(settings.qmp, MachineGuest(debugger, hva))
 
 
 def wants_keys(settings: ServeSettings) -> bool:

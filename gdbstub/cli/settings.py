@@ -6,26 +6,67 @@ It parses no command line.
 import logging
 import math
 import os
+import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
-from gdbstub.cli import run
 from gdbstub.cli.endpoints import check_endpoint, endpoint_text
 from gdbstub.cli.logs import set_up_logging
-from gdbstub.cli.run import Files, Settings, Source, read_program
-from gdbstub.cli.serve import ServeSettings
+from gdbstub.cli.program import default_symbols, read_program
+from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.kvm.features import parse_cpu
-from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.stop_on import parse_reasons
+from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
+from gdbstub.linux.reasons import FUNCTIONS, parse_reasons
 from gdbstub.protocol.endpoint import Stdio
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
-from gdbstub.vmm.files import check_input, check_output
+from gdbstub.vmm.files import check_input, check_output, read_input
 from gdbstub.vmm.seed import RANDOM, parse_seed
-from gdbstub.vmm.size import parse_memory
+from gdbstub.vmm.size import format_figure, format_size, parse_memory
 
 _DEVICE: Final = "/dev/kvm"
+#: The argument of --symbols that is no file.
+_DEBUG: Final = Path("debug")
+_log: Final = logging.getLogger("gdbstub.run")
+
+
+class Source(NamedTuple):
+    """A file that was read; ``data`` is kept of one that cannot be read again, a pipe."""
+
+    path: Path
+    data: bytes | None
+
+    @classmethod
+    def read(cls, path: Path, option: str = "") -> tuple[Self, bytes]:
+        """Read *path*, which *option* named.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        data = read_input(path, option)
+        return cls(path, None if path.is_file() else data), data
+
+
+class Files(NamedTuple):
+    """The files that a guest was read from, to be read again in a lab."""
+
+    guest: Source
+    initrd: Source | None
+    dtb: Source | None
+
+
+class Settings(NamedTuple):
+    """The options of ``gdbstub run``, checked."""
+
+    guest: GuestConfig
+    files: Files
+    serve: ServeSettings
+    program: GuestProgram = NO_PROGRAM
+    console: str = "-"
+    record: str | None = None
+    #: True in a lab, for a client outside: standard input is the console's in any case.
+    inner: bool = False
 
 
 def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
@@ -38,7 +79,10 @@ def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> 
     host = choose_host(where)
     with endpoint_text(endpoint, options["script"]) as text:
         settings = read_settings(host, endpoint=text, **options)
+        # Imported here: a usage error needs neither a debugger nor a server.
         if host == "kvm":
+            from gdbstub.cli import run
+
             return run.run(settings)
         from gdbstub.cli.run_in_lab import serve_in_lab
 
@@ -53,12 +97,17 @@ def read_settings(
     smp: int,
     cpu: str,
     memory: str,
+    load: str | None,
     initrd: Path | None,
     append: str | None,
     dtb: Path | None,
     kaslr_seed: str | None,
     symbols: Path | None,
+    modules: Path | None,
     stop_on: str | None,
+    vmcore_on: tuple[str, str] | None,
+    qmp: str | None,
+    no_reboot: bool,
     free_run: bool,
     kill_on_disconnect: bool,
     console: str,
@@ -78,11 +127,19 @@ def read_settings(
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
     reasons = parse_reasons(stop_on) if stop_on else ()
+    qmp_endpoint = None
+    if qmp is not None:
+        from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
+
+        qmp_endpoint = check_qmp(qmp, inner=inner)
+    core_reasons = _core_reasons(vmcore_on, timeout, inner=inner) if vmcore_on else ()
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
+    address = None if load is None else image.parse_load(load)
     seed = None if kaslr_seed is None else parse_seed(kaslr_seed)
-    if symbols is not None:
+    debug = symbols == _DEBUG
+    if symbols is not None and not debug:
         check_input(symbols, "--symbols")
     for name, option in ((record, "--record"), (console, "--console")):
         if name is not None and (name, option) != ("-", "--console"):
@@ -92,23 +149,43 @@ def read_settings(
         device_tree.amend(tree_bytes, "--dtb", device_tree.Chosen())
     disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
     if guest is None:
-        from gdbstub.lab import demo
+        from gdbstub.lab import demo, tools
 
+        if host == "lab":
+            tools.require_module("qemu.qmp")  # what is made below may take minutes
         files = demo.prepare()
         guest = str(files.image)
         append = demo.COMMAND_LINE if append is None else append
         symbols = symbols or files.symbols
         if disk is None:
             disk, disk_bytes = Source.read(files.initrd)
+    elif Path(guest).is_dir():
+        from gdbstub.cli import kernel_tree
+
+        found = kernel_tree.find(Path(guest))
+        guest, symbols = str(found.image), symbols or found.symbols
+        _say(f"kernel: {found.image}; symbols: {symbols or found.no_symbols}")
     source, data = Source.read(Path(guest))
-    loaded = image.parse(data, guest, size)
-    if symbols is None and not isinstance(loaded, image.LinuxImage):
-        symbols = source.path
+    loaded = image.parse(data, guest, size, address)
+    if isinstance(loaded, image.RawBinary) and address is None:
+        _say(f"{guest} has no header: a raw binary, loaded at {loaded.address:#x}")
+    if debug:
+        symbols = _debug_symbols(loaded)
+    if symbols is None:
+        symbols = default_symbols(source.path, loaded)
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
     known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
-    if reasons and known.kernel is None:
-        raise InputError("--stop-on needs a Linux guest and the symbols of its kernel: --symbols")
+    for option, needing in (("--stop-on", reasons), ("--vmcore-on", core_reasons)):
+        if known.kernel is None and any(each in FUNCTIONS for each in needing):
+            raise InputError(
+                f"{option} {','.join(needing)} needs a Linux guest and the symbols of its kernel: "
+                "--symbols"
+            )
+    if modules is not None:
+        from gdbstub.cli.modules import read_modules
+
+        known = known._replace(modules=read_modules(modules, known.kernel))
     config = GuestConfig(
         image=loaded,
         memory=size,
@@ -120,6 +197,8 @@ def read_settings(
         kaslr_seed=seed,
     )
     check(config)
+    if host == "kvm":
+        warn_of_memory(size, host_memory(), "the lab" if inner else "this host")
     return Settings(
         guest=config,
         files=Files(source, disk, tree),
@@ -133,6 +212,10 @@ def read_settings(
             hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
             stop_on=reasons,
+            vmcore_on=core_reasons,
+            vmcore=os.path.abspath(vmcore_on[1]) if vmcore_on else "",
+            qmp=qmp_endpoint,
+            no_reboot=no_reboot,
         ),
         program=known,
         console=console,
@@ -141,14 +224,66 @@ def read_settings(
     )
 
 
+def _say(text: str) -> None:
+    """Print a line on standard error: a choice that was made for the user."""
+    print(f"gdbstub: {text}", file=sys.stderr)
+
+
+def host_memory() -> int:
+    """Return the bytes of RAM of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def warn_of_memory(size: int, present: int, where: str) -> None:
+    """Warn of a guest with more RAM than *where* has: pages are taken as the guest uses them."""
+    if size > present:
+        _log.warning(
+            "--memory %s: %s has %s; a guest that uses more is killed, or something else is",
+            format_size(size), where, format_figure(present),
+        )  # fmt: skip
+
+
+def _debug_symbols(loaded: image.Guest) -> Path:
+    """Return the vmlinux with debug information of a Linux guest.
+
+    Raises:
+        InputError: it is no Linux.
+        LabError: nobody has it.
+    """
+    if not isinstance(loaded, image.LinuxImage):
+        raise InputError(
+            "--symbols debug is for a Linux Image; for a file called debug, give its whole path"
+        )
+    from gdbstub.lab import debug_symbols
+
+    return debug_symbols.prepare(loaded.data)
+
+
+def _core_reasons(
+    vmcore_on: tuple[str, str], timeout: float | None, *, inner: bool
+) -> tuple[str, ...]:
+    """Check ``--vmcore-on``, and return its reasons.
+
+    Raises:
+        InputError: a reason is unknown, or the file is there already or cannot be made.
+    """
+    text, file = vmcore_on
+    reasons = parse_reasons(text, "--vmcore-on", "timeout")
+    if "timeout" in reasons and timeout is None:
+        raise InputError(f"--vmcore-on {text}: there is no end of the time without --timeout")
+    if not inner:
+        check_output(file, f"--vmcore-on {text}")
+        if os.path.exists(file):
+            raise InputError(f"--vmcore-on {text} {file}: is there already; expected a new file")
+    return reasons
+
+
 def check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
     """Check ``--script`` and its companions.
 
     Raises:
         InputError: they do not go together.
     """
-    if timeout is not None and script is None:
-        raise InputError("--timeout is for --script; give both or neither")
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
     if script is not None and endpoint == "stdio":

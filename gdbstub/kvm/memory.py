@@ -99,6 +99,11 @@ class GuestRam:
             host_memory.clean(hva, len(data))
         host_memory.fetch(hva, len(data))
 
+    def hva(self, ipa: int) -> int | None:
+        """Return where this process has *ipa*; None if it has it nowhere."""
+        offset = ipa - self.base
+        return self._hva + offset if 0 <= offset < self.size else None
+
     def _span(self, ipa: int, length: int) -> tuple[int, int]:
         """Return the offset of *ipa* into RAM, and how much of *length* lies within."""
         offset = ipa - self.base

@@ -80,9 +80,9 @@ def entry(
             note(f"the cache's {final.name} is damaged ({what}): it is made again")
             shutil.rmtree(final)
         if not final.is_dir():
-            sweep(kind, keep=final)
+            remove_stale(kind, keep=final)
             _build(kind, final, build, mode, checked=fault is None)
-            sweep(kind, keep=final)  # a killed builder's programs may have written on
+            remove_stale(kind, keep=final)  # a killed builder's programs may have written on
     return final
 
 
@@ -107,7 +107,7 @@ def _build(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def sweep(kind: str, keep: Path) -> None:
+def remove_stale(kind: str, keep: Path) -> None:
     """Remove directories of killed builders and unused entries; the caller holds the lock."""
     for leftover in keep.parent.glob(f".{kind}-*"):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -23,6 +23,18 @@ KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 """Debian's keys for all its releases, from the package debian-archive-keyring."""
 
 
+OTHER_SYSTEM: Final = (
+    "the lab is made of Debian's packages, and this is {}; use a container of Debian, as in "
+    "docs/install.md"
+)
+"""Message for a machine of another distribution."""
+
+
+def is_debian() -> bool:
+    """Return True if this machine is of Debian, whose apt sources have arm64 packages."""
+    return release().startswith("debian ")
+
+
 def release() -> str:
     """Return this machine's distribution and release, such as ``debian bookworm``."""
     try:
@@ -116,6 +128,8 @@ class Arm64:
         done = self._call("apt-cache", "--no-all-versions", "show", name)
         if done.returncode:
             why = self._warning or "the apt sources offer no arm64 packages"
+            if not is_debian():
+                raise LabError(OTHER_SYSTEM.format(release()))
             raise LabError(f"cannot get the arm64 package {name} (is the network up?): {why}")
         return done.stdout
 
@@ -182,8 +196,8 @@ class Arm64:
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
-def unpack(deb: Path, tree: Path, exclude: Iterable[str] = ()) -> None:
-    """Unpack the files of *deb* into *tree*; keep the merged-/usr links in *tree*.
+def unpack(deb: Path, tree: Path, exclude: Iterable[str] = (), wanted: str = "") -> None:
+    """Unpack the files of *deb*, or the *wanted* ones, into *tree*; keep its merged-/usr links.
 
     ``dpkg-deb -x`` would replace the links. The compression of the members differs between
     releases, so dpkg-deb reads them.
@@ -191,6 +205,7 @@ def unpack(deb: Path, tree: Path, exclude: Iterable[str] = ()) -> None:
     tools.require("dpkg-deb", "tar")
     tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(tree)]
     tar += [f"--exclude={pattern}" for pattern in exclude]
+    tar += ["--wildcards", wanted] if wanted else []
     with tools.started(["dpkg-deb", "--fsys-tarfile", str(deb)]) as source:
         done = tools.call(tar, stdin=source.stdout or b"")
     if done.returncode or source.returncode:

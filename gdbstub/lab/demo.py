@@ -4,14 +4,12 @@ The same three files are used in the lab and on an arm64 machine with KVM.
 """
 
 import hashlib
-import importlib.util
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gdbstub.errors import LabError
 from gdbstub.lab import cache, cpio, debian, kernel, tools
 from gdbstub.lab.progress import Steps
 
@@ -37,6 +35,7 @@ class Demo:
 
 def prepare() -> Demo:
     """Return the files of the demo guest; the first call builds them in half a minute."""
+    tools.require_module("vmlinux_to_elf")  # before what takes long
     base = kernel.prepare()
     return Demo(base.image, initrd(), symbols(base.image))
 
@@ -79,8 +78,7 @@ def symbols(image: Path) -> Path:
 
 
 def _symbolize(image: Path, directory: Path) -> None:
-    if importlib.util.find_spec("vmlinux_to_elf") is None:
-        raise LabError("vmlinux-to-elf is not installed: pip install 'kvm-gdbstub[lab]'")
+    tools.require_module("vmlinux_to_elf")
     with Steps(f"preparing the symbols of {image.name}", 1) as steps:
         steps.step("reading the kernel's symbols (about 15 s)")
         # A process of its own: the library logs a lot and keeps half a gigabyte.

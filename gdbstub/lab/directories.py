@@ -19,7 +19,7 @@ UNCLAIMED_SECONDS: Final = 600.0
 
 
 def claim() -> tuple[Path, int]:
-    """Make a private directory and lock it against ``sweep``.
+    """Make a private directory and lock it against ``remove_stale``.
 
     Raises:
         LabError: there is no place for one.
@@ -75,7 +75,7 @@ def remove_unheld(directory: Path) -> bool:
     return not directory.exists()
 
 
-def sweep() -> None:
+def remove_stale() -> None:
     """Remove the directories of labs whose guard and owner were both killed."""
     for parent in parents():
         for directory in parent.glob(f"{PREFIX}*"):

@@ -23,7 +23,7 @@ KEEP = b"k"
 def main(directory: str, lock: str, inherited: str, *argv: str) -> None:
     """Run *argv* with the descriptors *inherited* (``5,6``); in the end remove *directory*.
 
-    *lock* is a locked descriptor, which keeps ``directories.sweep`` from removing the directory.
+    *lock* is a locked descriptor, which keeps ``directories.remove_stale`` from doing that.
     """
     os.set_inheritable(int(lock), False)
     signal.signal(signal.SIGTERM, leave)

@@ -17,11 +17,14 @@ from typing import IO, Final, Self
 from gdbstub.errors import LabError
 from gdbstub.lab import boot, monitor, private, ssh, tools
 from gdbstub.lab.processes import Files, LabProcesses
+from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
-from gdbstub.lab.transfer import offer
+from gdbstub.lab.transfer import PROGRESS, offer
 
 VARIABLE: Final = "GDBSTUB_LAB"
 """Environment variable with the directory of a running lab, which is then used."""
+OWN: Final = "new"
+"""Value of that variable for a lab of one's own, also if one is up."""
 
 Stream = int | IO[bytes] | None
 
@@ -154,14 +157,19 @@ class Lab:
             LabError: there is no such file, or it cannot be copied.
         """
         offered = offer(self.directory, path, directory)
+        line = [*self._shared(), shlex.join(offered.command)]
+        said = b""
         try:
-            self._script(shlex.join(offered.command))
-        except subprocess.CalledProcessError as error:
-            raise LabError(
-                f"cannot copy {path} into the lab: {tools.last_words(error.stderr)}"
-            ) from error
+            with tools.started(line, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+                for text in process.stderr or ():
+                    if match := PROGRESS.fullmatch(text):
+                        note(match[1].decode())
+                    else:
+                        said += text
         finally:
             offered.link.unlink()
+        if process.returncode:
+            raise LabError(f"cannot copy {path} into the lab: {tools.last_words(said)}")
         return offered.target
 
     def forward(self, port: int, address: str = "127.0.0.1", local_port: int = 0) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gdbstub.errors import LabError
 from gdbstub.lab import kept, overlay, restore
-from gdbstub.lab.host import VARIABLE, Lab
+from gdbstub.lab.host import OWN, VARIABLE, Lab
 from gdbstub.lab.processes import Files
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
@@ -24,7 +24,10 @@ def open_lab(options: Options | None = None) -> Lab:
         LabError: the named lab is not running, or none can be started.
     """
     wanted = options or Options()
-    if directory := os.environ.get(VARIABLE):
+    directory = os.environ.get(VARIABLE)
+    if directory == OWN:
+        return start_lab(wanted)
+    if directory:
         lab = Lab.attach(Path(directory))
     elif found := kept.find(wanted):
         note(f"using the lab that is up ({found.name}); gdbstub lab down ends it")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab import qemu, ssh
-from gdbstub.lab.host import Lab
 from gdbstub.protocol.endpoint import Unix, remover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gdbstub.lab.host import Lab
 
 
 class PortForward(Protocol):
@@ -29,7 +30,7 @@ class PortForward(Protocol):
         """
         ...
 
-    def open(self, lab: Lab, port: int) -> tuple[str, int]:
+    def open(self, lab: "Lab", port: int) -> tuple[str, int]:
         """Forward to *port* in the lab; return the address to show, and the local port or 0.
 
         Raises:
@@ -63,7 +64,7 @@ class TcpForward:
         except OSError as error:
             raise LabError(f"cannot listen on {self.host}:{self.port}: {error.strerror}") from None
 
-    def open(self, lab: Lab, port: int) -> tuple[str, int]:
+    def open(self, lab: "Lab", port: int) -> tuple[str, int]:
         """Make QEMU listen."""
         self.port = lab.forward(port, self._address, self.port)
         self._lab = lab
@@ -109,7 +110,7 @@ class UnixForward:
         except InputError as error:
             raise LabError(str(error)) from None
 
-    def open(self, lab: Lab, port: int) -> tuple[str, int]:
+    def open(self, lab: "Lab", port: int) -> tuple[str, int]:
         """Make ssh listen on the socket."""
         forward = f"{self.path.absolute()}:{qemu.ADDRESS}:{port}"
         self._process = ssh.hold(lab.directory, "-oExitOnForwardFailure=yes", "-L", forward)
@@ -135,7 +136,7 @@ class StdioForward:
     def check(self) -> None:
         """Accept: nothing can be checked before the lab is up."""
 
-    def open(self, lab: Lab, port: int) -> tuple[str, int]:
+    def open(self, lab: "Lab", port: int) -> tuple[str, int]:
         """Give this process's standard input and output to ssh."""
         argv = ssh.client(lab.directory, "-W", f"{qemu.ADDRESS}:{port}")
         self._process = subprocess.Popen(argv, start_new_session=True)

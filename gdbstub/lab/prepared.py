@@ -36,8 +36,9 @@ ENTRY: Final = "entry"
 """File of the outbox with the time in nanoseconds, 8 bytes, and random bytes."""
 
 PROJECT: Final = "gdbstub"
-OUTSIDE: Final = re.compile(r"lab\b|__main__$|kvm\.core$")
-"""Names of what is not imported: modules that start labs, one that runs the program, a library."""
+OUTSIDE: Final = re.compile(r"lab\b|sweep|__main__$|kvm\.core$|pytest_plugin\b")
+"""Names of what is not imported: modules that start labs, one that runs the program, a library,
+those of the plugin for pytest."""
 
 LINK: Final = f"/usr/lib/python3/dist-packages/{PROJECT}"
 REQUESTS: Final = "/run/lab/requests"

@@ -54,7 +54,7 @@ class LabProcesses:
     @classmethod
     def prepare(cls, command_line: Callable[[qemu.Wiring], list[str]]) -> Self:
         """Claim a directory and start the guard, which waits for ``go`` to start QEMU."""
-        directories.sweep()
+        directories.remove_stale()
         directory, lock = directories.claim()
         with ExitStack() as stack:
             stack.callback(os.close, lock)

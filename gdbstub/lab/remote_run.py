@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +21,14 @@ from typing import BinaryIO, Final, Self
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
-from gdbstub.lab.port_forwards import PortForward, StdioForward
+from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
-from gdbstub.linux.core_file import HANDED_OUT, check_name, new_file
+from gdbstub.linux.core_file import AUTOMATIC, HANDED_OUT, announce, check_name, new_file
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
+QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d+)\s*")
 SSH_SAYS: Final = re.compile(
     rb"(?:Connection to \S+ closed by remote host\.|Connection (?:closed|reset) by .*"
     rb"|client_loop: .*|Timeout, server .*)\r?\n"
@@ -36,6 +37,12 @@ SSH_SAYS: Final = re.compile(
 
 SSH_FAILED: Final = 255
 """Exit status of ssh where the connection has failed."""
+
+CUT: Final = "the connection to the lab was cut"
+ENDED: Final = f"the lab's emulator, {PROGRAM}, has ended"
+KILLED: Final = "the stub in the lab was killed by"
+LOST: Final = (CUT, ENDED, KILLED)
+"""Parts of the messages by which a run says that it has lost its lab, or its stub there."""
 
 STOP_SECONDS: Final = 10.0
 """Time that the inner command has to end after SIGTERM; then it is killed."""
@@ -58,6 +65,8 @@ class RunRequest:
     argv: Sequence[str | Path]
     forward: PortForward
     record: Path | None = None
+    #: File of this machine for the core file that the command writes unasked.
+    vmcore: Path | None = None
     stdin: Stream = None
     stdout: Stream = None
     options: Options | None = None
@@ -85,6 +94,7 @@ class RemoteRun:
         self._on_listening = on_listening
         self._failure: LabError | None = None
         self._stopping = False
+        self._qmp_port = 0
         self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
         request.forward.check()
         with ExitStack() as stack:
@@ -145,6 +155,8 @@ class RemoteRun:
             if not heard and (match := LISTENING.fullmatch(line)):
                 heard = True
                 self._open_forward(int(match[2]))
+            elif match := QMP.fullmatch(line):
+                self._qmp_port = int(match[1])
             elif match := HANDED_OUT.fullmatch(line):
                 self._take_file(match[1].decode(), match[2].decode())
             elif not SSH_SAYS.fullmatch(line):
@@ -156,7 +168,8 @@ class RemoteRun:
         import zstandard  # imported here, since few sessions write core files
 
         try:
-            path = Path.cwd() / check_name(name)
+            unasked = self._request.vmcore if name == AUTOMATIC else None
+            path = unasked or Path.cwd() / check_name(name)
             with new_file(path) as write, self._reader(fifo) as reader:
                 assert reader.stdout
                 with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
@@ -164,6 +177,8 @@ class RemoteRun:
                         write(data)
                 if reader.wait():  # a frame that was cut ends as a whole one does
                     raise InputError(f"{path}: the connection to the lab ended before the file did")
+            if unasked:
+                announce(unasked)
         except (InputError, zstandard.ZstdError) as error:
             print(f"gdbstub: {error}", file=sys.stderr, flush=True)
         with suppress(LabError, subprocess.SubprocessError):
@@ -192,6 +207,30 @@ class RemoteRun:
         forward.wait()
         self.stop()
 
+    @contextmanager
+    def qmp_forward(self, path: Path) -> Iterator[None]:
+        """Forward the Unix socket *path* to the QMP of the command, once it listens.
+
+        Raises:
+            LabError: the forward cannot be opened.
+        """
+        forward = UnixForward(path)
+        forward.open(self._lab, self._qmp_port)
+        try:
+            yield
+        finally:
+            forward.close()
+
+    @property
+    def status(self) -> int | None:
+        """Exit status of the command; None while it runs."""
+        return self._process.returncode
+
+    @property
+    def lab_running(self) -> bool:
+        """True while the emulator of the lab runs."""
+        return self._lab.running
+
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the command's end; return its exit status.
 
@@ -215,14 +254,14 @@ class RemoteRun:
         """
         if status < 0:
             name = signal.Signals(-status).name
-            raise LabError(f"the connection to the lab was cut: its ssh was killed by {name}")
+            raise LabError(f"{CUT}: its ssh was killed by {name}")
         if status == SSH_FAILED and self._lab.running:
-            raise LabError("the connection to the lab was cut, and the stub in it was ended")
+            raise LabError(f"{CUT}, and the stub in it was ended")
         if status == SSH_FAILED:
-            raise LabError(f"the lab's emulator, {PROGRAM}, has ended: was it killed?")
+            raise LabError(f"{ENDED}: was it killed?")
         with suppress(ValueError):
             name = signal.Signals(status - 128).name
-            note(f"the stub in the lab was killed by {name}")
+            note(f"{KILLED} {name}")
 
     def stop(self) -> None:
         """Send SIGTERM to the command; ``wait`` then returns its status. Idempotent."""

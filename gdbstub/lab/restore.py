@@ -20,6 +20,7 @@ def start(options: qemu.Options) -> LabProcesses:
         LabError: a program is missing, the image cannot be built, or the boot fails.
     """
     tools.require(qemu.PROGRAM, "ssh", "ssh-keygen", "cpio")
+    tools.require_module("qemu.qmp")
     image.prepare(options.suite)  # what fails here would fail again in a cold boot
     if options.vhe:
         return boot.start(options)

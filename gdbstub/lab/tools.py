@@ -3,6 +3,7 @@
 A program is looked up when it is needed.
 """
 
+import importlib.util
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ PACKAGE_OF: Final[Mapping[str, str]] = {
 }
 """Debian package of each program that the lab calls."""
 
+MODULES: Final = ("qemu.qmp", "vmlinux_to_elf")
+"""Python modules of the extra ``lab``: for any lab, and for the demo guest's symbols."""
+
 _PIPE: Final = subprocess.PIPE
 
 
@@ -38,6 +42,27 @@ def require(*names: str) -> None:
     if missing := [name for name in names if shutil.which(name) is None]:
         packages = " ".join(sorted({PACKAGE_OF[name] for name in missing}))
         raise LabError(f"{', '.join(missing)} not found: apt-get install {packages}")
+
+
+def require_module(name: str) -> None:
+    """Check that the Python module *name*, one of ``MODULES``, is installed.
+
+    Raises:
+        LabError: it is not; with the command that installs it.
+    """
+    if not has_module(name):
+        raise LabError(
+            f"the Python package {name} is not installed: install kvm-gdbstub with its extra lab, "
+            "as by pip install 'kvm-gdbstub[lab]'"
+        )
+
+
+def has_module(name: str) -> bool:
+    """Return True if the Python module *name* is installed."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of its parent
+        return False
 
 
 def run(argv: Sequence[str], *, cwd: Path | None = None, stdin: bytes = b"") -> str:

@@ -1,11 +1,15 @@
 """Files on their way into a lab: offered in its outbox, and fetched by a script there."""
 
+import re
 import secrets
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gdbstub.errors import LabError
 from gdbstub.lab.processes import Files
+
+PROGRESS: Final = re.compile(rb"gdbstub: (copying .*)\n")
+"""Line of the script that shows how far a large file is."""
 
 
 class Offer(NamedTuple):

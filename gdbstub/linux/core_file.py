@@ -27,6 +27,8 @@ Write = Callable[[bytes], object]
 
 #: Line on standard error by which a stub in the lab hands out a file: the FIFO, and the name.
 HANDED_OUT: Final = re.compile(rb"gdbstub: core file (/\S+) ([\w.+@-]+)\n")
+#: Name that is handed out for the file of ``--vmcore-on``; no client can give it.
+AUTOMATIC: Final = "-"
 _NAME: Final = re.compile(r"[\w+@][\w.+@-]*", re.ASCII)
 
 
@@ -44,6 +46,11 @@ def check_name(name: str) -> str:
             "made where the stub was started"
         )
     return name
+
+
+def announce(path: Path) -> None:
+    """Print on standard error that the file of ``--vmcore-on`` is written."""
+    print(f"gdbstub: the core file is in {path}", file=sys.stderr, flush=True)
 
 
 @contextmanager

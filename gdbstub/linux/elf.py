@@ -8,7 +8,7 @@ Source: System V Application Binary Interface (gABI 4), "Object Files" and "Prog
 import io
 import re
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
@@ -21,12 +21,13 @@ MAGIC: Final = b"\x7fELF"
 
 #: Elf64_Ehdr: e_entry, e_phoff, e_shoff, e_phentsize, e_phnum, e_shentsize, e_shnum.
 _EHDR: Final = struct.Struct("<24xQQQ4x2xHHHH2x")
-#: Elf64_Phdr: p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz.
-_PHDR: Final = struct.Struct("<I4xQQQQQ8x")
+#: Elf64_Phdr: p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align.
+_PHDR: Final = struct.Struct("<I4xQQQQQQ")
 _SHDR_SIZE: Final = 64
 #: Value of e_phnum if there are as many headers or more; section 0 has the number then.
 _PN_XNUM: Final = 0xFFFF
 _PT_LOAD: Final = 1
+PT_DYNAMIC: Final = 2
 _PT_INTERP: Final = 3
 #: Longest name of a symbol; a hostile file can make every name as long as the file.
 _NAME_LIMIT: Final = 4096
@@ -76,6 +77,11 @@ class Linked:
         self.segments: Final = segments
         self._file: Final = file
 
+    @property
+    def position_independent(self) -> bool:
+        """True if it may run elsewhere than at its link addresses."""
+        return int.from_bytes(self._file[16:18], "little") == _ET_DYN
+
     @cached_property
     def symbols(self) -> Mapping[str, int]:
         """Virtual address of each symbol in .symtab.
@@ -110,15 +116,22 @@ class Linked:
 
 
 class Executable(Linked):
-    """Static executable, which runs at its link addresses."""
+    """Static executable: it runs ``offset`` above its link addresses, 0 unless it was moved."""
 
     def __init__(
-        self, name: str, segments: tuple[Segment, ...], file: bytes, entry: int, physical_entry: int
+        self,
+        name: str,
+        segments: tuple[Segment, ...],
+        file: bytes,
+        entry: int,
+        physical_entry: int,
+        offset: int = 0,
     ) -> None:
-        """Describe the file with its *entry*, and the physical address of that."""
+        """Describe the file with its *entry*, a link address, and the physical address of that."""
         super().__init__(name, segments, file)
         self.entry: Final = entry
         self.physical_entry: Final = physical_entry
+        self.offset: Final = offset
 
 
 def parse_linked(data: bytes, name: str) -> Linked:
@@ -141,7 +154,7 @@ def parse(data: bytes, name: str) -> Executable:
     """
     _check_header(data, name, (_ET_EXEC,))
     found = _loaded(data, name)
-    (entry, *_) = _EHDR.unpack_from(data)
+    entry = entry_of(data)
     for segment in found:
         if segment.vaddr <= entry < segment.vaddr + segment.memsz:
             physical = segment.paddr + entry - segment.vaddr
@@ -151,6 +164,12 @@ def parse(data: bytes, name: str) -> Executable:
     if physical % 4:
         raise InputError(f"{name}: the entry point {entry:#x} is not a multiple of 4")
     return Executable(name, found, data, entry, physical)
+
+
+def entry_of(data: bytes) -> int:
+    """Return the entry point, a link address, of the checked file *data*."""
+    (entry, *_) = _EHDR.unpack_from(data)
+    return int(entry)
 
 
 def _check_header(data: bytes, name: str, kinds: Collection[int]) -> None:
@@ -199,7 +218,12 @@ def _loaded(data: bytes, name: str) -> tuple[Segment, ...]:
     return found
 
 
-def _segments(data: bytes, name: str) -> tuple[Segment, ...]:
+def program_headers(data: bytes, name: str) -> Iterator[tuple[int, int, int, int, int, int, int]]:
+    """Return p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz and p_align of each segment.
+
+    Raises:
+        InputError: they are not all in *data*.
+    """
     # Without pyelftools, whose import takes longer than all else that a start does with an ELF.
     _, phoff, shoff, phentsize, count, shentsize, sections = _EHDR.unpack_from(data)
     if count == _PN_XNUM:
@@ -208,10 +232,14 @@ def _segments(data: bytes, name: str) -> tuple[Segment, ...]:
     _check_table(data, name, "the section headers", shoff, sections * _SHDR_SIZE)
     if (count and phentsize != _PHDR.size) or (sections and shentsize != _SHDR_SIZE):
         raise InputError(f"{name}: is a damaged ELF file (headers of an unknown size)")
+    return _PHDR.iter_unpack(memoryview(data)[phoff : phoff + count * _PHDR.size])
+
+
+def _segments(data: bytes, name: str) -> tuple[Segment, ...]:
     view = memoryview(data)
     found: list[Segment] = []
-    rows = _PHDR.iter_unpack(view[phoff : phoff + count * _PHDR.size])
-    for index, (kind, offset, vaddr, paddr, filesz, memsz) in enumerate(rows):
+    rows = program_headers(data, name)
+    for index, (kind, offset, vaddr, paddr, filesz, memsz, _) in enumerate(rows):
         if kind == _PT_INTERP:
             raise InputError(f"{name}: needs a dynamic linker; expected a static executable")
         if kind != _PT_LOAD or not memsz:

@@ -31,11 +31,11 @@ class KernelLocator:
 
     @property
     def relocatable(self) -> bool:
-        """True if the program is a kernel whose symbols are known (``Relocatable``)."""
-        return self.program.kernel is not None
+        """True if the program's symbols are a kernel's, or were moved (``Relocatable``)."""
+        return self.program.kernel is not None or self.program.expected is not None
 
     def relocation(self) -> Relocation | None:
-        """Return where the kernel is or will be, None while that is not known (``Relocatable``)."""
+        """Return where the program is or will be; None while that is unknown (``Relocatable``)."""
         with suppress(NotFound):
             return self.find()[0]
         return self.program.expected

@@ -1,10 +1,6 @@
-"""The functions in which a Linux kernel panics, oopses, warns or resets, to stop the guest there.
+"""Stop points at the functions in which a Linux kernel panics, oopses, warns or resets."""
 
-Source: linux/kernel/panic.c (panic, vpanic, __warn), arch/arm64/kernel/traps.c (die),
-arch/arm64/kernel/process.c (machine_restart).
-"""
-
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Final
 
 from gdbstub.aarch64.registers import X
@@ -12,15 +8,10 @@ from gdbstub.capabilities import Relocation
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import InputError, MemoryFault, printable
 from gdbstub.linux.kaslr import LinkedKernel
+from gdbstub.linux.reasons import FUNCTIONS
 from gdbstub.machine import Machine
+from gdbstub.target import Signal, Stopped
 
-#: By reason: the functions that do it, of which the first that a kernel has counts.
-FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "panic": ("vpanic", "panic"),
-    "oops": ("die",),
-    "warn": ("__warn",),
-    "reset": ("machine_restart",),
-}
 #: By reason: the text before what the function was called with.
 _TEXTS: Final = {
     "panic": "the guest panics: ",
@@ -29,19 +20,6 @@ _TEXTS: Final = {
     "reset": "the guest resets itself",
 }
 _LINE: Final = 200
-
-
-def parse_reasons(text: str) -> tuple[str, ...]:
-    """Parse the argument of ``--stop-on``: reasons, separated by commas.
-
-    Raises:
-        InputError: one of them is unknown.
-    """
-    reasons = tuple(dict.fromkeys(text.split(",")))
-    for each in reasons:
-        if each not in FUNCTIONS:
-            raise InputError(f"--stop-on {text}: {each!r} is not one of {', '.join(FUNCTIONS)}")
-    return reasons
 
 
 class StopOn:
@@ -71,6 +49,8 @@ class StopOn:
                 raise InputError(f"--stop-on {reason}: the kernel's symbols have no {names}")
             self._linked[kernel.functions[found[0]]] = reason
         self._offset: int | None = None
+        #: Reasons that came, the last one last.
+        self.met: list[str] = []
 
     @property
     def addresses(self) -> Collection[int]:
@@ -82,9 +62,14 @@ class StopOn:
             self._offset = place.offset
         return [gva + self._offset for gva in self._linked]
 
+    def stop_at(self, vcpu: int, gva: int) -> Stopped:
+        """Return a stop by SIGABRT with the reason."""
+        return Stopped(vcpu + 1, Signal.ABRT, text=self.reason(vcpu, gva))
+
     def reason(self, vcpu: int, gva: int) -> str:
-        """Return why the guest stops at *gva*, in one line."""
+        """Return why the guest stops at *gva*, in one line, and note it in ``met``."""
         reason = self._linked[gva - (self._offset or 0)]
+        self.met.append(reason)
         first = self._machine.vcpus[vcpu].get(X[0])
         text = _TEXTS[reason]
         if reason == "reset":

@@ -73,6 +73,13 @@ def write(kernel: LinuxKernel, output: Write) -> str:
     return missing
 
 
+def vmcoreinfo_file(text: bytes) -> bytes:
+    """Return a core file of nothing but VMCOREINFO; without a note if *text* is empty."""
+    notes = _note(b"VMCOREINFO", 0, text) if text else b""
+    start = _EHDR.size + _PHDR.size
+    return _headers((), start, len(notes), ()) + notes
+
+
 def _info(kernel: LinuxKernel) -> tuple[VmcoreInfo | None, str]:
     try:
         return kernel.info, ""

@@ -3,42 +3,14 @@
 The stub's own commands say more. Source: qemu/hmp-commands.hx, hmp-commands-info.hx.
 """
 
-import re
 import struct
-from collections.abc import Callable
-from typing import Final
 
 from gdbstub import __version__
 from gdbstub.aarch64.registers import CPSR, PC, SP, X
 from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.errors import InputError, MachineError, MemoryFault
+from gdbstub.errors import MachineError, MemoryFault
+from gdbstub.linux.hmp import parse_format, show_memory, show_ram
 from gdbstub.monitor.context import CommandContext, command
-
-_FORMAT: Final = re.compile(r"/(\d*)([xduocbhwg]*)")
-_SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
-_LINE: Final = 16
-_MOST: Final = 64 << 10
-
-
-def _octal(value: int, size: int) -> str:
-    return f"0{value:0{-(-8 * size // 3)}o}"
-
-
-def _signed(value: int, size: int) -> str:
-    return str(value - (1 << 8 * size) if value >> 8 * size - 1 else value)
-
-
-def _character(value: int, size: int) -> str:
-    return repr(chr(value & 0xFF))
-
-
-_SHOWN: Final[dict[str, Callable[[int, int], str]]] = {
-    "x": lambda value, size: f"0x{value:0{2 * size}x}",
-    "u": lambda value, size: str(value),
-    "d": _signed,
-    "o": _octal,
-    "c": _character,
-}
 
 
 @command("xp", "[/FMT] PHYSICAL")
@@ -47,23 +19,11 @@ def xp(context: CommandContext, fmt: str | None, ipa: int) -> str:
 
     monitor dump shows bytes and their text.
     """
-    if not (match := _FORMAT.fullmatch(fmt or "/")):
-        raise InputError(f"{fmt!r} is no format: expected a count, x u d o c, and b h w g: /8xg")
-    count = int(match[1] or 1)
-    letters = match[2]
-    size = next((_SIZES[each] for each in letters if each in _SIZES), 4)
-    shown = _SHOWN[next((each for each in letters if each in _SHOWN), "x")]
-    if count * size > _MOST:
-        raise InputError(f"{count * size} bytes are too many at once: at most {_MOST}")
-    data = context.debugger.read_physical(ipa, count * size) if count else b""
-    if len(data) < count * size:
+    wanted = parse_format(fmt)
+    data = context.debugger.read_physical(ipa, wanted.length) if wanted.length else b""
+    if len(data) < wanted.length:
         raise MemoryFault(f"RAM ends at {ipa + len(data):#x}")
-    lines = []
-    for at in range(0, len(data), _LINE):
-        line = data[at : at + _LINE]
-        values = (int.from_bytes(line[n : n + size], "little") for n in range(0, len(line), size))
-        lines.append(f"{ipa + at:016x}: " + " ".join(shown(value, size) for value in values))
-    return "".join(f"{line}\n" for line in lines)
+    return show_memory(ipa, data, wanted)
 
 
 @command("gva2gpa", "ADDR")
@@ -87,12 +47,31 @@ def mtree(context: CommandContext, flat: str | None) -> str:
     """Show where RAM is, in the lines that QEMU's info mtree -f has for it."""
     if (layout := context.machine.capabilities.layout) is None:
         raise MachineError("this machine does not say where its RAM is")
-    lines = [
-        f"  {ram.start:016x}-{ram.stop - 1:016x} (prio 0, ram): ram\n" for ram in layout.ram_ranges
-    ]
+    return show_ram(layout.ram_ranges)
+
+
+@command("info kvm")
+def kvm(context: CommandContext) -> str:
+    """Say that the guest runs by KVM, in QEMU's words."""
+    return "kvm support: enabled\n"
+
+
+@command("info cpus")
+def cpus(context: CommandContext) -> str:
+    """List the vCPUs as QEMU does, with a star at that of the current thread."""
     return "".join(
-        ("FlatView #0\n", ' AS "memory", root: system\n', " Root memory region: system\n", *lines)
+        f"{'*' if index == context.index else ' '} CPU #{index}:\n"
+        for index in range(len(context.machine.vcpus))
     )
+
+
+@command("gpa2hva", "PHYSICAL")
+def gpa2hva(context: CommandContext, ipa: int) -> str:
+    """Decline, as QEMU does for a device: a client is not told of this process's memory.
+
+    The physical address is read by monitor xp; a --qmp socket tells more.
+    """
+    return f"Memory at address {ipa:#x} cannot be had from another process\n"
 
 
 @command("info registers", "[-a]")

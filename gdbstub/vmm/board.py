@@ -14,7 +14,7 @@ from gdbstub.kvm.port import IoctlPort, ioctl
 from gdbstub.vmm import boot, gic, layout
 from gdbstub.vmm.bus import Bus
 from gdbstub.vmm.config import GuestConfig
-from gdbstub.vmm.image import LinuxImage
+from gdbstub.vmm.image import LinuxImage, RawBinary
 from gdbstub.vmm.pl011 import PL011
 from gdbstub.vmm.size import format_figure
 
@@ -85,8 +85,11 @@ def _guest(config: GuestConfig) -> dict[str, str]:
     """Describe the guest for a person."""
     image = config.image
     name = Path(image.name).name
+    if isinstance(image, RawBinary):
+        return {"guest": f"raw binary, {name}, at {image.address:#x}"}
     if not isinstance(image, LinuxImage):
-        return {"guest": f"ELF, {name}, entry {image.entry:#x}"}
+        moved = f", moved by {image.offset:#x}" if image.offset else ""
+        return {"guest": f"ELF, {name}, entry {image.entry + image.offset:#x}{moved}"}
     about = {
         "guest": f"Linux, {name}, {format_figure(image.image_size)}",
         "arguments": config.append or "(none)",

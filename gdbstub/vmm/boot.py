@@ -11,7 +11,7 @@ from gdbstub.errors import InputError
 from gdbstub.linux import elf
 from gdbstub.vmm import device_tree
 from gdbstub.vmm.device_tree import Chosen
-from gdbstub.vmm.image import Guest, LinuxImage, too_large
+from gdbstub.vmm.image import Guest, LinuxImage, RawBinary, too_large
 from gdbstub.vmm.layout import RAM_BASE, Gic
 from gdbstub.vmm.size import MAXIMUM, format_size
 
@@ -82,7 +82,7 @@ def plan(
     is_linux = isinstance(guest, LinuxImage)
     if append is not None and is_linux:
         _check_command_line(append)
-    own, pc = _linux(guest) if isinstance(guest, LinuxImage) else _executable(guest, memory)
+    own, pc = _own(guest, memory)
     initrd_size = len(initrd) if initrd else 0
 
     def tree(start: int) -> bytes:
@@ -124,6 +124,16 @@ def _check_command_line(append: str) -> None:
     length = len(append.encode("utf-8", "surrogateescape"))
     if length >= _COMMAND_LINE:
         raise InputError(f"--append: has {length} bytes; the kernel keeps {_COMMAND_LINE - 1}")
+
+
+def _own(guest: Guest, memory: int) -> tuple[list[BootLayout], int]:
+    """Return the placements of *guest* itself, and its first instruction's address."""
+    if isinstance(guest, LinuxImage):
+        return _linux(guest)
+    if isinstance(guest, RawBinary):
+        size = len(guest.data)
+        return [BootLayout("raw binary", guest.address, guest.data, size)], guest.address
+    return _executable(guest, memory)
 
 
 def _linux(guest: LinuxImage) -> tuple[list[BootLayout], int]:

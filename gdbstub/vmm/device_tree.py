@@ -5,22 +5,16 @@ Sources: Documentation/devicetree/bindings, the Devicetree Specification 0.4.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError, excerpt
-from gdbstub.vmm import layout
+from gdbstub.vmm import fdt, layout
+from gdbstub.vmm.fdt import Node
 from gdbstub.vmm.layout import Gic
-
-if TYPE_CHECKING:
-    from fdt import FDT, Node
 
 #: Documentation/arch/arm64/booting.rst, "Setup the device tree".
 MAX_SIZE: Final = 2 << 20
 
-_MAGIC: Final = b"\xd0\x0d\xfe\xed"
-_HEADER_SIZE: Final = 40
-_OLDEST: Final = 16
-_VERSION: Final = 17
 _GIC_PHANDLE: Final = 1
 _CLOCK_PHANDLE: Final = 2
 #: MPIDR_EL1.Aff3 and Aff2 to Aff0, which a cpu node's reg holds.
@@ -34,8 +28,6 @@ _PSCI: Final = (
     ("cpu_on", 0xC400_0003),
     ("migrate", 0xC400_0005),
 )
-
-_Value = int | str | list[int] | list[str] | bytes | None
 
 
 class Chosen(NamedTuple):
@@ -59,15 +51,9 @@ def build(
     Raises:
         InputError: a command line that no tree can hold.
     """
-    import fdt
-
-    # The default for entries is one list that all trees share.
-    tree: FDT = fdt.FDT(entries=[])
-    tree.header.version = _VERSION
     uart = f"/pl011@{layout.UART_BASE:x}"
-    root = tree.root
-    _fill(
-        root,
+    root = Node()
+    root.update(
         {
             "#address-cells": 2,
             "#size-cells": 2,
@@ -76,34 +62,30 @@ def build(
             "interrupt-parent": _GIC_PHANDLE,
         },
     )
-    _fill(_child(root, "aliases"), {"serial0": uart})
-    _choose(_child(root, "chosen"), chosen)
-    _fill(root.get_subnode("chosen"), {"stdout-path": uart})
-    _fill(
-        _child(root, f"memory@{layout.RAM_BASE:x}"),
+    root.child("aliases").update({"serial0": uart})
+    _choose(root.child("chosen"), chosen)
+    root.child("chosen").update({"stdout-path": uart})
+    root.child(f"memory@{layout.RAM_BASE:x}").update(
         {"device_type": "memory", "reg": _reg(layout.RAM_BASE, memory)},
     )
-    _cpus(_child(root, "cpus"), mpidrs)
-    _fill(
-        _child(root, "psci"),
+    _cpus(root.child("cpus"), mpidrs)
+    root.child("psci").update(
         {
             "compatible": ["arm,psci-1.0", "arm,psci-0.2", "arm,psci"],
             "method": "hvc",
             **dict(_PSCI),
         },
     )
-    _timer(_child(root, "timer"), gic, len(mpidrs))
+    _timer(root.child("timer"), gic, len(mpidrs))
     if pmu:
-        _fill(
-            _child(root, "pmu"),
+        root.child("pmu").update(
             {
                 "compatible": "arm,armv8-pmuv3",
                 "interrupts": _ppi(layout.PMU_PPI, gic, len(mpidrs)),
             },
         )
-    _gic(_child(root, f"intc@{layout.GICD_BASE:x}"), gic, len(mpidrs))
-    _fill(
-        _child(root, "apb-pclk"),
+    _gic(root.child(f"intc@{layout.GICD_BASE:x}"), gic, len(mpidrs))
+    root.child("apb-pclk").update(
         {
             "compatible": "fixed-clock",
             "#clock-cells": 0,
@@ -112,8 +94,7 @@ def build(
             "phandle": _CLOCK_PHANDLE,
         },
     )
-    _fill(
-        _child(root, uart[1:]),
+    root.child(uart[1:]).update(
         {
             "compatible": ["arm,pl011", "arm,primecell"],
             "reg": _reg(layout.UART_BASE, layout.UART_SIZE),
@@ -122,7 +103,7 @@ def build(
             "clock-names": ["uartclk", "apb_pclk"],
         },
     )
-    return bytes(tree.to_dtb())
+    return fdt.write(fdt.Tree(root))
 
 
 def amend(dtb: bytes, name: str, chosen: Chosen) -> bytes:
@@ -131,62 +112,48 @@ def amend(dtb: bytes, name: str, chosen: Chosen) -> bytes:
     Raises:
         InputError: *dtb* is no sound flattened tree, or *chosen* does not fit into one.
     """
-    import fdt
-
-    if not dtb.startswith(_MAGIC):
+    if not dtb.startswith(fdt.MAGIC):
         raise InputError(f"{name}: is no device tree blob; compile a .dts by dtc first")
     total = int.from_bytes(dtb[4:8], "big")
-    if len(dtb) < _HEADER_SIZE or total > len(dtb):
+    if len(dtb) < fdt.HEADER.size or total > len(dtb):
         raise InputError(f"{name}: is truncated: {len(dtb)} bytes of {total} are there")
     if total > MAX_SIZE:
         raise InputError(f"{name}: has {total} bytes; a device tree may have {MAX_SIZE}")
     version = int.from_bytes(dtb[20:24], "big")
-    if not _OLDEST <= version <= _VERSION:  # the library breaks older ones as it writes them
+    if not fdt.OLDEST <= version <= fdt.VERSION:
         raise InputError(
-            f"{name}: is of version {version}; expected {_OLDEST} or {_VERSION}: "
+            f"{name}: is of version {version}; expected {fdt.OLDEST} or {fdt.VERSION}: "
             "compile it by a newer dtc"
         )
     dtb = dtb[:total]
     try:
-        # The parser appends to the list that all trees share; see ``build``.
-        fdt.FDT().entries.clear()
-        tree: FDT = fdt.parse_dtb(dtb)
-        if tree.root is None or tree.root.name != "/":
-            raise ValueError("no root node")
-        tree.entries = list(tree.entries)
-        node = tree.root.get_subnode("chosen") or _child(tree.root, "chosen")
-        changed = _choose(node, chosen)
-        return bytes(tree.to_dtb()) if changed else dtb
-    except InputError:
-        raise
-    except Exception as error:
-        # The parser leaves hostile input to whatever Python raises.
-        why = str(error) or type(error).__name__
-        raise InputError(f"{name}: is a damaged device tree blob ({excerpt(why)})") from error
+        tree = fdt.read(dtb)
+    except fdt.Malformed as error:
+        why = excerpt(str(error))
+        raise InputError(f"{name}: is a damaged device tree blob ({why})") from None
+    return fdt.write(tree) if _choose(tree.root.child("chosen"), chosen) else dtb
 
 
-def _choose(node: "Node", chosen: Chosen) -> bool:
+def _choose(node: Node, chosen: Chosen) -> bool:
     if chosen.bootargs is not None:
         if "\0" in chosen.bootargs:
             raise InputError("--append: a command line cannot hold a NUL character")
-        # As bytes: the library's strings are ASCII and never empty.
+        # As bytes: an argument of this process may be no text.
         text = chosen.bootargs.encode("utf-8", "surrogateescape")
-        node.set_property("bootargs", text + b"\0")
+        node.update({"bootargs": text + b"\0"})
     if chosen.initrd is not None:
         start, end = chosen.initrd
-        node.set_property("linux,initrd-start", _cells(start))
-        node.set_property("linux,initrd-end", _cells(end))
+        node.update({"linux,initrd-start": _cells(start), "linux,initrd-end": _cells(end)})
     if chosen.kaslr_seed is not None:
-        node.set_property("kaslr-seed", _cells(chosen.kaslr_seed))
+        node.update({"kaslr-seed": _cells(chosen.kaslr_seed)})
     return chosen != Chosen()
 
 
-def _cpus(node: "Node", mpidrs: Sequence[int]) -> None:
-    _fill(node, {"#address-cells": 2, "#size-cells": 0})
+def _cpus(node: Node, mpidrs: Sequence[int]) -> None:
+    node.update({"#address-cells": 2, "#size-cells": 0})
     for mpidr in mpidrs:
         affinity = mpidr & _AFFINITY
-        _fill(
-            _child(node, f"cpu@{affinity:x}"),
+        node.child(f"cpu@{affinity:x}").update(
             {
                 "device_type": "cpu",
                 "compatible": "arm,armv8",
@@ -196,10 +163,9 @@ def _cpus(node: "Node", mpidrs: Sequence[int]) -> None:
         )
 
 
-def _timer(node: "Node", gic: Gic, cpus: int) -> None:
+def _timer(node: Node, gic: Gic, cpus: int) -> None:
     interrupts = [cell for ppi in layout.TIMER_PPIS for cell in _ppi(ppi, gic, cpus)]
-    _fill(
-        node,
+    node.update(
         {
             "compatible": ["arm,armv8-timer", "arm,armv7-timer"],
             "always-on": None,
@@ -215,7 +181,7 @@ def _ppi(number: int, gic: Gic, cpus: int) -> list[int]:
     return [_PPI, number, mask | _LEVEL_HIGH]
 
 
-def _gic(node: "Node", gic: Gic, cpus: int) -> None:
+def _gic(node: Node, gic: Gic, cpus: int) -> None:
     if gic is Gic.V2:
         compatible = "arm,cortex-a15-gic"
         reg = _reg(layout.GICD_BASE, layout.GICD_V2_SIZE)
@@ -224,8 +190,7 @@ def _gic(node: "Node", gic: Gic, cpus: int) -> None:
         compatible = "arm,gic-v3"
         reg = _reg(layout.GICD_BASE, layout.GICD_V3_SIZE)
         reg += _reg(layout.GICR_BASE, layout.GICR_SIZE_PER_CPU * cpus)
-    _fill(
-        node,
+    node.update(
         {
             "compatible": compatible,
             "interrupt-controller": None,
@@ -237,19 +202,6 @@ def _gic(node: "Node", gic: Gic, cpus: int) -> None:
             "phandle": _GIC_PHANDLE,
         },
     )
-
-
-def _child(parent: "Node", name: str) -> "Node":
-    import fdt
-
-    node = fdt.Node(name)
-    parent.append(node)
-    return node
-
-
-def _fill(node: "Node", properties: dict[str, _Value]) -> None:
-    for name, value in properties.items():
-        node.set_property(name, value)
 
 
 def _cells(value: int) -> list[int]:

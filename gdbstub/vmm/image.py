@@ -1,4 +1,4 @@
-"""The image of a guest: a static ELF, or a Linux arm64 Image in any of its wrappings.
+"""The image of a guest: a static ELF, a raw binary, or a Linux arm64 Image in any wrapping.
 
 It unpacks into bytes and figures, and puts nothing into guest memory.
 Sources: Documentation/arch/arm64/booting.rst; drivers/firmware/efi/libstub/zboot-header.S.
@@ -12,11 +12,15 @@ from gdbstub.errors import InputError
 from gdbstub.linux import elf
 from gdbstub.vmm import unpack
 from gdbstub.vmm.files import read_input
+from gdbstub.vmm.layout import RAM_BASE
 from gdbstub.vmm.size import format_figure, format_size, suggest
 
 _EXPECTED: Final = (
-    "expected a static AArch64 ELF or a Linux arm64 Image (raw, gzip, zstd or EFI zboot)"
+    "expected a static AArch64 ELF or a Linux arm64 Image (raw, gzip, zstd or EFI zboot); "
+    "a raw binary needs --load ADDR"
 )
+#: Where QEMU loads a raw binary, and what may be anywhere.
+DEFAULT_LOAD: Final = RAM_BASE + 0x8_0000
 #: text_offset, image_size, flags at 8; magic at 0x38; the PE header's offset at 0x3c.
 _HEADER: Final = struct.Struct("<8xQQQ24x4sI")
 _MAGIC: Final = b"ARM\x64"
@@ -25,8 +29,9 @@ _MAGIC_AT: Final = 0x38
 _OLD_TEXT_OFFSET: Final = 0x8_0000
 _BIG_ENDIAN: Final = 1 << 0
 
-#: Of an ELF header: EI_CLASS and EI_DATA; e_type and e_machine; the top of e_entry.
+#: Of an ELF header: EI_CLASS and EI_DATA; e_type; e_type and e_machine; the top of e_entry.
 _ELF64_LITTLE: Final = b"\2\1"
+_SHARED: Final = b"\3\0"
 _SHARED_AARCH64: Final = b"\3\0\xb7\0"
 _HIGH: Final = b"\xff\xff"
 
@@ -68,20 +73,31 @@ class LinuxImage(NamedTuple):
     wrapping: tuple[str, ...] = ()
 
 
-Guest = elf.Executable | LinuxImage
+class RawBinary(NamedTuple):
+    """Bytes without a header, which go to ``address`` and begin with the first instruction."""
+
+    name: str
+    data: bytes
+    address: int
 
 
-def load(path: Path, memory: int) -> Guest:
+Guest = elf.Executable | RawBinary | LinuxImage
+
+
+def load(path: Path, memory: int, address: int | None = None) -> Guest:
     """Read and recognise the guest in the file *path*; *memory* is the bytes of RAM it gets.
 
     Raises:
         InputError: unreadable, not a guest, damaged, truncated or larger than *memory*.
     """
-    return parse(read_input(path), str(path), memory)
+    return parse(read_input(path), str(path), memory, address)
 
 
-def parse(data: bytes, name: str, memory: int) -> Guest:
+def parse(data: bytes, name: str, memory: int, address: int | None = None) -> Guest:
     """Recognise the guest in *data*, unpacking at most *memory* bytes; errors call it *name*.
+
+    *address* is the value of ``--load``, for a guest that may be anywhere. With it, whatever is no
+    other guest is a raw binary; without it, whatever may be code.
 
     Raises:
         InputError: not a guest, damaged, truncated or larger than *memory*.
@@ -91,25 +107,60 @@ def parse(data: bytes, name: str, memory: int) -> Guest:
         if not data:
             raise InputError(f"{name}: is empty; {_EXPECTED}")
         if data.startswith(elf.MAGIC):
-            return _executable(data, name)
+            return _executable(data, name, memory, address)
         if data[_MAGIC_AT : _MAGIC_AT + 4] == _MAGIC:
+            if address is not None:
+                raise InputError(
+                    f"--load: {name} is a Linux kernel, which says itself where it goes"
+                )
             return _linux(data, name, tuple(wrapping))
         if data[4:8] == b"zimg" and data.startswith(b"MZ"):
             kind, (data, algorithm) = "EFI zboot", _zboot_payload(data, name)
         elif algorithm := unpack.recognise(data):
             kind = algorithm
+        elif what := _other_file(data):
+            raise InputError(f"{name}: is {what}; {_EXPECTED}")
+        elif address is not None or _may_be_code(data):
+            return RawBinary(name, data, DEFAULT_LOAD if address is None else address)
         else:
-            raise InputError(f"{name}: {_describe(data)}; {_EXPECTED}")
+            raise InputError(f"{name}: is neither ELF nor a kernel; {_EXPECTED}")
         if len(wrapping) == _DEEPEST:
             raise InputError(f"{name}: is packed more than {_DEEPEST} times; {_EXPECTED}")
         wrapping.append(kind)
         data = _unpacked(data, algorithm, name, memory)
 
 
-def _executable(data: bytes, name: str) -> elf.Executable:
+def parse_load(text: str) -> int:
+    """Parse the argument of ``--load``, a physical address.
+
+    Raises:
+        InputError: it is none, or there is no RAM or no instruction at it.
+    """
+    try:
+        address = int(text, 0)
+    except ValueError:
+        address = -1
+    if address < RAM_BASE or address % 4:
+        raise InputError(
+            f"--load {text!r}: expected an address from {RAM_BASE:#x}, where RAM begins, on; "
+            f"a multiple of 4 such as {DEFAULT_LOAD:#x}"
+        )
+    return address
+
+
+def _executable(data: bytes, name: str, memory: int, address: int | None) -> elf.Executable:
     if data[4:6] == _ELF64_LITTLE and data[16:20] == _SHARED_AARCH64 and data[30:32] == _HIGH:
         raise _vmlinux(name)  # CONFIG_RELOCATABLE makes it look like a shared object
+    if data[16:18] == _SHARED:
+        from gdbstub.linux import relocate  # few guests need it
+
+        return relocate.parse(data, name, address=address, default=DEFAULT_LOAD, memory=memory)
     found = elf.parse(data, name)
+    if address is not None:
+        raise InputError(
+            f"--load: {name} is linked to run at {found.segments[0].vaddr:#x}; link it with -pie, "
+            "or give a raw binary"
+        )
     if all(segment.paddr >> 48 == 0xFFFF for segment in found.segments):
         raise _vmlinux(name)
     return found
@@ -200,10 +251,19 @@ def _zboot_payload(data: bytes, name: str) -> tuple[bytes, str]:
     return data[offset : offset + size], algorithm
 
 
-def _describe(data: bytes) -> str:
+def _other_file(data: bytes) -> str:
+    """Describe a file that is no guest, by its first bytes; empty: it is unknown."""
     for at, magic, what in _FOREIGN:
         if data[at : at + len(magic)] == magic:
-            return f"is {what}"
-    if data.startswith(b"MZ"):
-        return "is an EFI or Windows program, no arm64 kernel"
-    return "is neither ELF nor a kernel"
+            return what
+    return "an EFI or Windows program, no arm64 kernel" if data.startswith(b"MZ") else ""
+
+
+def _may_be_code(data: bytes) -> bool:
+    """Return True if *data* begins with what may be an A64 instruction, and is not text.
+
+    Source: Arm ARM C4.1: bits 28 to 25, op0, are not 0, 1 or 3 in any instruction without SME.
+    """
+    if len(data) < 4 or all(chr(byte).isprintable() or byte in b"\t\n\r" for byte in data[:64]):
+        return False
+    return int.from_bytes(data[:4], "little") >> 25 & 0xF not in (0, 1, 3)

@@ -66,7 +66,7 @@ def test_guests(place: Place, what: str) -> None:
 
 def test_no_guest_at_all(place: Place) -> None:
     assert place.refusal("absent") == "absent: No such file or directory"
-    assert place.refusal("/") == "/: is a directory; expected a file"
+    assert place.refusal("/").startswith("/: is a directory without arch/arm64/boot; expected a")
     assert place.refusal("/dev/null") == "/dev/null: is not a regular file"
 
 
@@ -106,6 +106,8 @@ OPTIONS = {
     "--memory 512": "--memory 512: the least is 2M; for mebibytes write 512M",
     "--memory 2000T": "--memory 2000T: the most is 1023G",
     "--memory 2097153": "--memory 2097153: expected a multiple of 64K",
+    "--load here": "--load 'here': expected an address from 0x40000000, where RAM begins, on; a",
+    "--load 0x80000": "--load '0x80000': expected an address from 0x40000000, where RAM begins,",
     "--kaslr-seed on": "--kaslr-seed 'on': expected random, or a number of 64 bits such as 0x1234",
     "--smp 0": "--smp 0: a guest has 1 to 123 vCPUs",
     "--smp -1": "--smp -1: a guest has 1 to 123 vCPUs",
@@ -132,7 +134,19 @@ OPTIONS = {
     "--gdb unix:guest.elf": "guest.elf exists and is no socket; choose another path",
     "--gdb unix:.": ". exists and is no socket; choose another path",
     "--gdb stdio --script true": "--script cannot talk to --gdb stdio; give HOST:PORT or unix:",
-    "--timeout 5": "--timeout is for --script; give both or neither",
+    "--timeout 0": "--timeout 0: expected a number of seconds above 0",
+    "--qmp localhost:1": "--qmp localhost:1: expected unix:PATH, a socket that only this user",
+    "--qmp guest.elf": "--qmp 'guest.elf' lacks a port",
+    "--qmp unix:none/q": "unix:none/q cannot be listened on: No such file or directory",
+    "--timeout inf": "--timeout inf: expected a number of seconds above 0",
+    "--vmcore-on fire core": "--vmcore-on fire: 'fire' is not one of panic, oops, warn, reset, "
+    "timeout",
+    "--vmcore-on timeout core": "--vmcore-on timeout: there is no end of the time without "
+    "--timeout",
+    "--vmcore-on panic none/core": "--vmcore-on panic none/core: No such file or directory",
+    "--vmcore-on panic guest.elf": "--vmcore-on panic guest.elf: is there already; expected a "
+    "new file",
+    "--vmcore-on panic": "Option '--vmcore-on' requires 2 arguments.",
     "--script true --timeout 0": "--timeout 0: expected a number of seconds above 0",
     "--script true --timeout x": "Invalid value for '--timeout': 'x' is not a valid float.",
     "--script true --timeout nan": "--timeout nan: expected a number of seconds above 0",
@@ -171,6 +185,12 @@ def test_options_are_looked_at_before_a_demo_guest_is_made(place: Place, given: 
         return
     line = place.refusal("--gdb", "localhost:0", *given.split(" "))
     assert line.startswith(OPTIONS[given])
+
+
+@pytest.mark.parametrize("words", [["--stop-on", "oops,reset"], ["--vmcore-on", "panic", "core"]])
+def test_a_guest_that_is_no_linux_has_no_panic(place: Place, words: list[str]) -> None:
+    line = f"{' '.join(words[:2])} needs a Linux guest and the symbols of its kernel: --symbols"
+    assert place.refusal("guest.elf", *words) == line
 
 
 def test_a_device_tree_that_is_damaged(place: Place) -> None:
@@ -293,3 +313,20 @@ def test_a_launch_in_the_lab_checks_its_endpoint_first(
     argv = ["launch", "--host", "lab", "--gdb", "[::1]:0", "--", "qemu-system-aarch64"]
     assert call(argv) == 2
     assert "the lab is reached by IPv4 only" in capsys.readouterr().err
+
+
+def test_debug_symbols_of_what_is_no_linux(place: Place) -> None:
+    line = place.refusal("guest.elf", "--symbols", "debug")
+    assert line.startswith("--symbols debug is for a Linux Image; for a file called debug, give")
+
+
+def test_drgn_where_no_stub_is(place: Place) -> None:
+    for words, why in (
+        ([], "drgn: give --qmp unix:PATH, as gdbstub run was given it"),
+        (
+            ["--qmp", "unix:q"],
+            "--qmp unix:q: no socket is there; gdbstub run --qmp unix:q makes it",
+        ),
+        (["--qmp", "localhost:1", "-s", "vmlinux"], "--qmp localhost:1: expected unix:PATH"),
+    ):
+        assert place.refusal("drgn", *words, program=GDBSTUB) == why

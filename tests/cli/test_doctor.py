@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from gdbstub import __version__
 from gdbstub.cli import doctor
 from gdbstub.cli.main import call
 from gdbstub.errors import InputError
+from gdbstub.lab import debian, tools
 from tests.cli.program import GDBSTUB, Place
 
-KEYS = ["kernel", "machine", "host", "kvm", "tools", "missing"]
+KEYS = [
+    *("version", "python", "distribution", "kernel", "machine", "host", "kvm", "tools"),
+    "missing",
+]
 TOOLS = [
     "gdb-multiarch",
     "qemu-system-aarch64",
@@ -37,8 +42,12 @@ def test_a_machine_without_tools(place: Place) -> None:
     assert list(found["tools"]) == TOOLS
     assert set(found["tools"].values()) == {None}
     assert found["machine"] == platform.machine()
-    line = "qemu-system-aarch64, for the lab: apt-get install qemu-system-arm"
-    assert line in found["missing"]
+    assert found["version"].startswith(__version__)
+    if found["host"] == "lab":
+        line = "qemu-system-aarch64, for the lab: apt-get install qemu-system-arm"
+        assert line in found["missing"]
+        assert "apt-get, for preparing the lab: apt-get install apt" in found["missing"]
+    assert not any("this machine is" in text for text in found["missing"])
     assert status == (0 if found["host"] == "kvm" else 1)
 
 
@@ -68,6 +77,56 @@ def test_for_people(place: Place) -> None:
     assert f"on {platform.machine()}" in done.stdout
     assert "missing: cpio, for preparing the lab: apt-get install cpio\n" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_nothing_is_missing_where_nothing_is(
+    machine: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On another machine than arm64 that is so with the lab's tools, on arm64 with KVM and gdb."""
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(doctor, "_examine_kvm", lambda: KVM)
+    lacks = set() if machine == "x86_64" else {"qemu-system-aarch64", "cpio", "apt-get"}
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name in lacks else "1.0")
+    monkeypatch.setattr(debian, "release", lambda: "debian trixie")
+    assert call(["doctor"]) == 0
+    assert capsys.readouterr().out.endswith("\nnothing is missing\n")
+
+
+@pytest.mark.parametrize(("found", "missing"), [("/usr/bin/gdb", 0), (None, 1)])
+def test_the_gdb_of_an_arm64_machine_is_enough_there(
+    found: str | None, missing: int, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(doctor, "_examine_kvm", lambda: KVM)
+    monkeypatch.setattr("shutil.which", lambda name: found if name == "gdb" else None)
+    assert call(["doctor"]) == 0
+    assert capsys.readouterr().out.count("missing: gdb-multiarch") == missing
+
+
+def test_on_another_system_a_container_is_advised(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(debian, "release", lambda: "ubuntu noble")
+    monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
+    assert call(["doctor"]) == 0
+    line = (
+        "missing: the lab is made of Debian's packages, and this is ubuntu noble; use a container"
+    )
+    assert line in capsys.readouterr().out
+
+
+def test_python_packages_of_the_lab_are_missed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
+    monkeypatch.setattr(tools, "MODULES", ("rich", "absent.module", "absent"))
+    assert call(["doctor"]) == 0
+    line = "missing: Python packages absent.module, absent, for the lab: pip install 'kvm-gdbstub["
+    assert line in capsys.readouterr().out
 
 
 @pytest.fixture

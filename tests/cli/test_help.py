@@ -6,9 +6,9 @@ from gdbstub import __version__
 from tests.cli.program import GDBSTUB, RUN_STUB, Place
 
 OPTIONS = (
-    "--host", "--gdb", "--smp", "--memory", "--initrd", "--append", "--dtb",
-    "--kaslr-seed", "--symbols", "--stop-on", "--free-run", "--console", "--script", "--timeout",
-    "--record", "-v", "-h, --help",
+    "--host", "--gdb", "--smp", "--memory", "--load", "--initrd", "--append", "--dtb",
+    "--kaslr-seed", "--symbols", "--stop-on", "--vmcore-on", "--qmp", "--no-reboot", "--free-run",
+    "--console", "--script", "--timeout", "--record", "-v", "-h, --help",
 )  # fmt: skip
 
 
@@ -21,7 +21,9 @@ def said(place: Place, *arguments: str, status: int = 0) -> str:
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(place: Place, option: str) -> None:
     text = said(place, option)
-    names = ("run", "attach", "launch", "vms", "recover", "doctor", "symbols", "lab")
+    names = (
+        *("run", "attach", "launch", "vms", "recover", "doctor", "symbols", "sweep", "drgn", "lab"),
+    )
     for command in names:
         assert f"\n  {command} " in text
 
@@ -40,6 +42,7 @@ def test_help_on_run_names_every_option(place: Place) -> None:
 def test_help_on_the_others(place: Place) -> None:
     assert "--json" in said(place, "doctor", "-h")
     assert "shell" in said(place, "lab", "-h")
+    assert "bisect" in said(place, "sweep", "-h")
 
 
 def test_version(place: Place) -> None:

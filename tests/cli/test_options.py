@@ -12,6 +12,7 @@ WRITTEN = [
     *("--gdb", "10.0.2.15:0", "/root/guest", "--host=kvm", "--inner", "-v", "-v"),
     *("--smp=2", "--memory=512M", "--cpu=host,sve=off", "--initrd", "/root/initrd"),
     *("--append=console=ttyAMA0 -x", "--timeout=1.5", "--free-run"),
+    *("--vmcore-on", "panic,timeout", "-", "--no-reboot", "--qmp=unix:q"),
 ]
 
 

@@ -43,6 +43,10 @@ class Client:
         self.target.resume(Resume(actions or dict.fromkeys(self.threads, Action.CONTINUE)))
         if self._interrupts:
             self.target.interrupt()
+        return self.wait()
+
+    def wait(self) -> Report:
+        """Wait for what there is to say of a guest that runs."""
         while True:
             self._notifier.get(timeout=_BOUND)
             if (report := self.target.take_report()) is not None:

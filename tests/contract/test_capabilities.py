@@ -14,7 +14,7 @@ from gdbstub.target import Exited
 from tests.contract.backends import Backend
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import SPIN, SYSTEM_RESET
+from tests.contract.programs import BASE, SPIN, SYSTEM_RESET
 
 
 @pytest.mark.parametrize("name", Capabilities._fields)
@@ -68,6 +68,15 @@ def test_a_guest_that_resets_a_machine_without_reset_has_ended(start: Start) -> 
     client.target.at_end = lambda: ended.append(True)
     assert client.run_to_report() == Exited()
     assert ended == [True]
+
+
+@pytest.mark.needs("reset")
+def test_a_guest_that_may_not_reboot_has_ended_where_it_resets(start: Start) -> None:
+    client = Client(start(SYSTEM_RESET).machine)
+    client.target.reboots = False
+    assert client.run_to_report() == Exited()
+    client.target.reset()  # a client may still start it over
+    assert client.pc(1) == BASE
 
 
 @pytest.mark.lacks("tags")

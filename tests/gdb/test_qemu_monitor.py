@@ -36,7 +36,37 @@ def test_qemu_is_found_by_the_bits_of_its_steps(gdb: Client) -> None:
 
 
 def test_registers_by_qemu_s_names(gdb: Client) -> None:
-    said = gdb("monitor regs VBAR", "monitor phys $SCTLR", "print $SP_EL0 >> 63")
+    said = gdb(
+        "monitor regs VBAR", "monitor phys $SCTLR", "print $SP_EL0 >> 63",
+        "set var $VBAR_EL1 = 0x40001000", "flushregs", "print/x $VBAR",
+        "set var $VBAR = 0x40002000", "flushregs", "print/x $VBAR_EL1",
+    )  # fmt: skip
+    assert re.search(r"^\$2 = 0x40001000\n(?:.*\n)*\$3 = 0x40002000$", said, re.M), said
     assert re.search(r"^VBAR_EL1 +0x0", said, re.M)
     assert "0xc50838 is physical 0xc50838" in said or "is physical" in said
     assert re.search(r"^\$1 = [01]$", said, re.M)
+
+
+#: What bata24's gef and pwndbg ask to find out what they talk to, with what they look for.
+PROBES = (
+    ("maintenance packet Qqemu.sstepbits", "ENABLE="),
+    ("maintenance packet qOffsets", 'received: ""'),
+    ("maintenance packet qqemu.PhyMemMode", 'received: "0"'),
+    ("monitor info version", "kvm-gdbstub"),
+    ("monitor info kvm", "enabled"),
+    ("monitor info cpus", "* CPU #0:"),
+    ("monitor info mtree -f", "(prio 0, ram): ram"),
+    ("monitor info registers", "PSTATE="),
+    ("monitor help", "monitor help COMMAND says more"),
+    ("monitor xp/16xb 0x40000000", "0000000040000000: 0x"),
+    ("monitor gva2gpa 0x40000000", "gpa: 0x40000000"),
+    ("monitor gpa2hva 0x40000000", "cannot be had from another process"),
+)
+
+
+def test_probes_of_tools(gdb: Client) -> None:
+    said = gdb(*(line for probe, _ in PROBES for line in (r"echo \n@@\n", probe)))
+    answers = said.split("@@\n")[1:]
+    assert len(answers) == len(PROBES)
+    for (probe, answer), found in zip(PROBES, answers, strict=True):
+        assert answer in found, probe

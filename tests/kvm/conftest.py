@@ -35,6 +35,11 @@ class Built:
         return self._elf.symbol(symbol)
 
     @property
+    def start(self) -> int:
+        """The virtual address that it was linked to begin at."""
+        return self._elf.segments[0].vaddr
+
+    @property
     def symbols(self) -> Mapping[str, int]:
         """All of them."""
         return self._elf.symbols

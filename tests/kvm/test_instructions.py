@@ -10,5 +10,7 @@ from bench import guard
 def test_no_round_trip_takes_more_instructions(figure: list[str]) -> None:
     before, now = guard.committed(), guard.measure()
     figure.extend(f"{row}: {number:,} instructions" for row, number in now.items())
-    complaints = guard.complaints(before, now)
-    assert not complaints, "\n".join(complaints)
+    assert list(now) == [row.name for row in guard.ROWS]
+    if before:  # of this machine's release
+        complaints = guard.complaints(before, now)
+        assert not complaints, "\n".join(complaints)

@@ -12,7 +12,6 @@ from tests.lldb.debugger import lldb
 
 COMMAND_LINE: Final = "console=ttyAMA0 quiet"
 RAM: Final = 0x4000_0000
-LINKED: Final = 0xFFFF_8000_0800_0000
 
 _FOUND: Final = re.compile(
     r"The kernel is 0x([0-9a-f]+) above where it was linked: VBAR_EL1 of vCPU 0 has its vectors\."
@@ -69,7 +68,7 @@ def test_symbols_of_another_kernel_are_told_at_start(vmlinux: Path, tmp_path: Pa
 
 
 def test_a_kernel_that_runs_already_is_found(vmlinux: Path, kernel: Built) -> None:
-    start = kernel["start_kernel"] - LINKED + RAM
+    start = kernel["start_kernel"] - kernel.start + RAM
     with Stub("--append", COMMAND_LINE, "--kaslr-seed", SEED, "--free-run") as stub:
         stub.console.wait_for(re.escape(demo.INIT_LINE))
         # A gdb that attaches now has its symbols moved, whether it brings them or not.
@@ -92,7 +91,7 @@ def test_a_kernel_that_runs_already_is_found(vmlinux: Path, kernel: Built) -> No
         assert f"The kernel is {place[1]} above where it was linked: VBAR_EL1 of vCPU 0" in said
 
 
-def test_a_kernel_without_kaslr_is_where_it_was_linked(vmlinux: Path) -> None:
+def test_a_kernel_without_kaslr_is_where_it_was_linked(vmlinux: Path, kernel: Built) -> None:
     with Stub() as stub:
         said = gdb(stub, vmlinux, "hbreak start_kernel", "continue", "monitor kaslr", "kill")
-    assert f"The kernel is where it was linked, at {LINKED:#x}: VBAR_EL1 of vCPU 0" in said
+    assert f"The kernel is where it was linked, at {kernel.start:#x}: VBAR_EL1 of vCPU 0" in said

@@ -113,6 +113,20 @@ def test_put(lab: Lab, tmp_path: Path) -> None:
     assert lab.put(file, "/root/new") == f"/root/new/{file.name}"
 
 
+def test_a_large_file_is_shown_on_its_way(
+    lab: Lab, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "initrd"
+    with file.open("wb") as made:
+        made.truncate(40 << 20)
+    place = lab.put(file)
+    assert capfd.readouterr().err.startswith("gdbstub: copying initrd into the lab (40 MiB)\n")
+    assert lab.put(file) == place
+    assert capfd.readouterr().err == ""
+    assert lab.run(["stat", "-c", "%s", place]).stdout == b"%d\n" % (40 << 20)
+    lab.run(["rm", place])
+
+
 def test_put_of_a_missing_file_is_one_clear_line(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"no such file: .*/absent"):
         lab.put(tmp_path / "absent")

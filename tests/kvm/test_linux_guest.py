@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from typing import Final
 
+import drgn
 import pytest
+import zstandard
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
@@ -34,10 +36,13 @@ def test_log_processes_and_core_file(
     image = demo.prepare().image
     with Stub(
         image, "--initrd", initrd, "--append", command_line, "--memory", "192M",
-        "--symbols", vmlinux, "--smp", "2",
+        "--symbols", vmlinux, "--smp", "2", "--qmp", "unix:qmp",
     ) as stub:  # fmt: skip
         early = gdb(stub, vmlinux, "monitor dmesg", "monitor ps", "monitor why", "detach")
         stub.console.wait_for("says: end")
+        began = time.monotonic()
+        by_drgn = _drgn(tmp_path, "print(prog['UTS_RELEASE'].string_().decode())")
+        figure.append(f"drgn, from its start to a value: {time.monotonic() - began:.1f} s")
         began = time.monotonic()
         said = gdb(stub, vmlinux, "monitor dmesg", "detach")
         figure.append(f"attach and monitor dmesg: {time.monotonic() - began:.1f} s")
@@ -53,10 +58,33 @@ def test_log_processes_and_core_file(
         stub.console.rest()
     assert early.count("no vCPU has its MMU on: the kernel has not started yet") == 3
     _check_log(stub.console.text, said)
+    assert f"Linux version {by_drgn} " in said
+    assert _by_core_file(tmp_path / "core") == by_drgn
     _check_processes(stub.console.text, said)
     assert "Wrote core, 192 MiB." in said
     assert "is no plain file name" in said
     _check_core_file(tmp_path / "core", vmlinux, said)
+
+
+def _drgn(directory: Path, line: str) -> str:
+    """What drgn prints for *line*, of the guest of a ``--qmp unix:qmp`` that runs."""
+    script = directory / "line.py"
+    script.write_text(line)
+    return subprocess.run(
+        [sys.executable, "-m", "gdbstub", "drgn", "--qmp", "unix:qmp", "-q", script],
+        stdout=subprocess.PIPE, text=True, timeout=60, check=True,
+    ).stdout.strip()  # fmt: skip
+
+
+def _by_core_file(core: Path) -> str:
+    """The kernel's release, as drgn reads it in the core file at an address of the kernel's."""
+    program = drgn.Program()
+    program.set_core_dump(core)
+    release: str = program["UTS_RELEASE"].string_().decode()
+    place = re.search(rb"SYMBOL\(init_uts_ns\)=([0-9a-f]+)", program["VMCOREINFO"].string_())
+    assert place
+    assert release.encode() in program.read(int(place[1], 16), 400)
+    return release
 
 
 def _check_log(console: str, said: str) -> None:
@@ -144,6 +172,63 @@ def test_a_guest_without_a_client_is_halted_where_it_panics(vmlinux: Path) -> No
         said = gdb(stub, vmlinux, "bt", "monitor dmesg 1", "detach")
         assert re.search(r"#0 +0x[0-9a-f]+ in panic \(\)", said), said
         stub.console.wait_for("Kernel panic - not syncing: VFS: Unable to mount root fs")
+
+
+def test_a_guest_that_panics_without_a_client_leaves_a_core_file(tmp_path: Path) -> None:
+    core = tmp_path / "core.zst"
+    with Stub(
+        "--append", PANICS, "--vmcore-on", "panic,timeout", core, "--timeout", "60", "--free-run",
+        "--memory", "96M",
+    ) as stub:  # fmt: skip
+        assert stub.wait() == 100
+    assert PANIC in stub.messages.text
+    assert f"gdbstub: the core file is in {core}\n" in stub.messages.text
+    written = tmp_path / "core"
+    with core.open("rb") as packed, written.open("wb") as file:
+        zstandard.ZstdDecompressor().copy_stream(packed, file)
+    with written.open("rb") as file:
+        elf = ELFFile(file)
+        (notes,) = (each for each in elf.iter_segments("PT_NOTE"))
+        assert isinstance(notes, NoteSegment)
+        names = [note["n_name"] for note in notes.iter_notes()]
+        assert names == ["CORE", "VMCOREINFO"]
+        assert [each["p_filesz"] for each in elf.iter_segments("PT_LOAD")][-1] == 96 << 20
+
+
+def test_a_panic_decides_the_status_of_a_script(tmp_path: Path) -> None:
+    script = (
+        'gdb-multiarch -nx -batch -ex "target remote $GDB_REMOTE" -ex continue; ls core; exit 0'
+    )
+    core = tmp_path / "core"
+    with Stub(
+        "--append", PANICS, "--stop-on", "reset", "--vmcore-on", "panic", core, "--memory", "96M",
+        "--script", script, "--timeout", "80",
+    ) as stub:  # fmt: skip
+        assert stub.wait() == 100
+        said = stub.console.rest()
+    assert "SIGABRT" in said
+    assert core.stat().st_size > 96 << 20
+
+
+def test_a_guest_that_may_not_reboot_ends_where_it_resets() -> None:
+    with Stub("--append", PANICS, "--no-reboot", "--free-run", "--timeout", "80") as stub:
+        assert stub.wait() == 0
+        said = stub.console.rest()
+    assert said.count("Kernel panic - not syncing: VFS: Unable to mount root fs") == 1
+    assert said.count("Booting Linux") <= 1
+
+
+def test_a_guest_that_takes_too_long_leaves_a_core_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Stub("--append", f"{QUIET} rdinit=/bin/sh", "--memory", "96M", "--free-run",
+              "--vmcore-on", "timeout", "core", "--timeout", "2.5") as stub:  # fmt: skip
+        assert stub.wait() == 124
+    assert f"the core file is in {tmp_path / 'core'}\n" in stub.messages.text
+    with (tmp_path / "core").open("rb") as file:
+        loads = list(ELFFile(file).iter_segments("PT_LOAD"))
+    assert loads[-1]["p_filesz"] == 96 << 20
 
 
 def test_what_cannot_be_stopped_on() -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.aarch64.sysreg import TCR
+from tests.kvm.conftest import Built
 from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
 
 STEPS = Path(__file__).parent / "check_steps.py"
-#: Where the demo's kernel begins, by both addresses (text_offset 0; KIMAGE_VADDR of 6.1).
-PHYSICAL, VIRTUAL = 0x4000_0000, 0xFFFF_8000_0800_0000
+#: Physical address that the demo's kernel begins at (text_offset 0).
+PHYSICAL = 0x4000_0000
 #: From VBAR_EL1 to where an IRQ at EL1h goes (Arm ARM D1.3.1).
 IRQ_EL1H = 0x280
 SECOND = 10_000_000  # ticks that the counter of any CPU does at least
@@ -26,6 +28,7 @@ def kernel(vmlinux: Path) -> str:
         return gdb(
             stub, vmlinux, "break kernel_init", "continue", "delete",
             "monitor break list", "monitor regs SCTLR",
+            'printf "TCR_EL1 %#lx\\n", (unsigned long) $TCR_EL1',
             "monitor walk $pc", "monitor phys $pc", "x/xw $pc", "monitor info",
             *counter, pause, *counter,
             "monitor time free", *counter, pause, *counter,
@@ -38,27 +41,38 @@ def kernel(vmlinux: Path) -> str:
         )  # fmt: skip
 
 
-def test_where_the_kernel_lies(kernel: str) -> None:
+@pytest.fixture(scope="module")
+def bits(kernel: str) -> int:
+    """The width of the kernel's virtual addresses, as it has set it: the length of ``TTBR1``'s."""
+    found = re.search(r"^TCR_EL1 (0x\w+)$", kernel, re.M)
+    assert found, kernel
+    return 64 - TCR(int(found[1], 16)).T1SZ
+
+
+def test_where_the_kernel_lies(kernel: str, bits: int, vmlinux: Path) -> None:
     found = re.search(r"Breakpoint 1, (0x\w+) in kernel_init", kernel)
     assert found, kernel
-    ipa = int(found[1], 16) - VIRTUAL + PHYSICAL
+    ipa = int(found[1], 16) - Built(vmlinux).start + PHYSICAL
     assert f"{found[1]} is physical {ipa:#x}, RAM\n" in kernel
     assert f"\nphysical {ipa:#x}, 0x" in kernel
-    assert re.search(r": TTBR1_EL1 = 0x[0-9a-f]+, 4 KiB granule, 48 bits\nlevel  0 ", kernel)
+    level = " 0" if bits <= 48 else "-1"  # Arm ARM D8.2.2: the first level of 4 KiB granules
+    line = rf": TTBR1_EL1 = 0x[0-9a-f]+, 4 KiB granule, {bits} bits\nlevel {level} "
+    assert re.search(line, kernel), kernel
 
 
 def test_break_list_and_regs(kernel: str) -> None:
     # A comparator serves it: it was asked for before the MMU was on.
-    assert re.search(
-        r"^break +(0xffff\w+) +4 +1 +0 +armed +comparator: not mapped$", kernel, re.M
-    ), kernel
+    assert re.search(r"^break +(0xf\w+) +4 +1 +0 +armed +comparator: not mapped$", kernel, re.M), (
+        kernel
+    )
     assert re.search(r"^SCTLR_EL1  0x\w+  M C SA ", kernel, re.M), kernel
 
 
-def test_info(kernel: str) -> None:
+def test_info(kernel: str, bits: int) -> None:
     assert re.search(r"^guest +Linux, ", kernel, re.M), kernel
     assert re.search(r"^host +KVM on Linux ", kernel, re.M), kernel
-    assert re.search(r"^vCPU 0 +EL1h at 0xffff\w+, MMU on, 4 KiB granule, 48 bits", kernel, re.M)
+    line = rf"^vCPU 0 +EL1h at 0xf\w+, MMU on, 4 KiB granule, {bits} bits"
+    assert re.search(line, kernel, re.M), kernel
 
 
 def test_the_clock_stands_still_or_runs(kernel: str) -> None:

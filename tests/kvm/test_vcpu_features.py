@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.aarch64.sysreg import TCR
 from tests.kvm.client import Client
 from tests.kvm.conftest import Built
 from tests.kvm.debugging import gdb
@@ -77,11 +78,17 @@ def test_a_linux_guest_uses_them(vmlinux: Path) -> None:
         said = gdb(
             stub, vmlinux, "print/x $pauth_cmask_high", "hbreak start_kernel", "continue",
             "print/x $pauth_cmask", "print/x $pauth_cmask_high", "print/x $pauth_dmask_high",
+            'printf "TCR_EL1 %#lx\\n", (unsigned long) $TCR_EL1',
             # The kernel has found the PMU, and it works.
             "delete", "hbreak armpmu_register", "continue",
         )  # fmt: skip
     assert re.search(r"^Breakpoint 2, .*armpmu_register", said, re.M), said
-    # 48 bits of virtual address; the top byte is ignored but for the kernel's code.
+    # Arm ARM D8.10, "Pointer authentication": from the addresses' width up to bit 54, and the top
+    # byte, too, where it is not ignored: at user space's and the kernel's data it is.
+    found = re.search(r"^TCR_EL1 (0x\w+)$", said, re.M)
+    assert found, said
+    tcr = TCR(int(found[1], 16))
+    low, high = ((1 << 55) - (1 << 64 - size) for size in (tcr.T0SZ, tcr.T1SZ))
     assert re.findall(r"^\$\d+ = (.*)$", said, re.M) == [
-        "0x0", "0x7f000000000000", "0xff7f000000000000", "0x7f000000000000",
-    ]  # fmt: skip
+        f"{mask:#x}" for mask in (0, low, high | 0xFF << 56, high)
+    ]

@@ -23,10 +23,17 @@ _ENVIRONMENT: Final = {**os.environ, "LC_ALL": "C", "HOME": os.devnull}
 
 
 def lldb(
-    remote: str, symbols: Path | None, *commands: str, settings: Sequence[str] = (), timeout: float
+    remote: str,
+    symbols: Path | None,
+    *commands: str,
+    before: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    timeout: float,
 ) -> str:
-    """Attach with *settings*, run *commands* up to the first that fails, quit; all LLDB said."""
-    lines = (*(f"settings set {each}" for each in settings), f"gdb-remote {remote}", *commands)
+    """Attach with *settings*, after the commands *before*; run *commands* up to the first that
+    fails, quit; all LLDB said."""
+    settings = [f"settings set {each}" for each in settings]
+    lines = (*settings, *before, f"gdb-remote {remote}", *commands)
     words = [word for line in lines for word in ("-o", line)]
     try:
         done = subprocess.run(

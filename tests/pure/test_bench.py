@@ -1,5 +1,7 @@
 """The tables and texts of the bench; its measurements need the lab."""
 
+import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -9,6 +11,7 @@ from bench.growth import Panel
 from bench.report import BARE, Results, page, table
 from bench.rows import ROWS, Row
 from bench.stubs import OURS, QEMU
+from gdbstub.lab import debian
 
 FACTS = dict.fromkeys(
     [
@@ -88,8 +91,18 @@ def test_the_guard_complains_of_what_has_grown_or_is_not_there() -> None:
     assert [line.partition(":")[0] for line in found] == ["grown", "gone", "new"]
 
 
-def test_the_guard_has_a_figure_for_each_row_that_it_counts() -> None:
-    assert list(guard.committed()) == [row.name for row in guard.ROWS]
+@pytest.mark.parametrize("path", sorted(Path(guard.__file__).parent.glob("instructions*.json")))
+def test_the_guard_has_a_figure_for_each_row_that_it_counts(path: Path) -> None:
+    assert list(json.loads(path.read_text())) == [row.name for row in guard.ROWS]
+
+
+def test_each_release_has_figures_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for codename in ("bookworm", "trixie", "absent"):
+        monkeypatch.setattr(debian, "release", lambda name=codename: f"debian {name}")
+        names.append(guard.file().name)
+    assert names == [f"instructions{end}.json" for end in ("", "-trixie", "-absent")]
+    assert guard.committed() == {}
 
 
 def test_a_row_that_failed_is_said_to_be_missing() -> None:

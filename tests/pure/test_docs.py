@@ -10,17 +10,18 @@ import pytest
 from gdbstub.cli import commands as cli
 from gdbstub.cli import foreign
 from gdbstub.cli import lab as lab_commands
+from gdbstub.cli import sweep as sweep_commands
 from gdbstub.monitor.commands import COMMANDS
 from tests import layer_page
 
 ROOT = Path(__file__).parents[2]
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 
 #: Where a path that a document names may begin.
 PLACES = (ROOT, ROOT / "gdbstub", ROOT / "docs", ROOT / "tests")
-TOP = {path.name for path in PLACES[0].iterdir()} | {path.name for path in PLACES[1].iterdir()}
+TOP = {path.name for place in PLACES[:2] for path in place.iterdir()} - {"build"}  # is made
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -77,8 +78,8 @@ def test_the_readme_has_every_option_of_run() -> None:
 
 @documents
 def test_options_of_ours_that_are_named_exist(document: Path, pytestconfig: pytest.Config) -> None:
-    lab = lab_commands.lab.commands.values()
-    commands = (cli.run, cli.doctor, foreign.attach, foreign.launch, *lab)
+    more = (*lab_commands.lab.commands.values(), *sweep_commands.sweep.commands.values())
+    commands = (cli.run, cli.doctor, foreign.attach, foreign.launch, *more)
     ours = set().union(*map(options, commands)) | {"--help", "--version"}
     for named in re.findall(r"`(--[a-z][a-z-]*)", prose(document)):
         of_the_tests = pytestconfig.getoption(named, None) is not None

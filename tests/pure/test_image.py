@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gdbstub.errors import InputError
 from gdbstub.linux import elf
 from gdbstub.vmm import image as images
-from gdbstub.vmm.image import LinuxImage
-from tests.pure.elves import Elf, image, zboot
+from gdbstub.vmm.image import LinuxImage, RawBinary
+from tests.pure.elves import Elf, Load, image, zboot
 
 MEMORY = 64 << 20
 RAW = image()
@@ -113,7 +113,51 @@ def test_mutated_files_never_raise_anything_else(base: bytes, data: st.DataObjec
         found = images.parse(bytes(content), "vmlinuz", MEMORY)
     except InputError:
         return
-    assert isinstance(found, elf.Executable) or found.image_size >= len(found.data)
+    if isinstance(found, LinuxImage):
+        assert found.image_size >= len(found.data)
+
+
+NOP = bytes.fromhex("1f2003d5")
+
+
+def test_a_raw_binary_goes_where_qemu_loads_it_or_where_asked() -> None:
+    code = NOP + bytes(range(200))
+    assert images.parse(code, "a.flat", MEMORY) == RawBinary("a.flat", code, 0x4008_0000)
+    assert images.parse(gzip.compress(code), "a", MEMORY, 0x4000_0000) == RawBinary(
+        "a", code, 0x4000_0000
+    )
+
+
+@pytest.mark.parametrize("data", [b"hello" * 20, bytes(100), b"\xff\xff\xff\x07" + bytes(99)])
+def test_what_can_be_no_code_is_a_raw_binary_only_on_request(data: bytes) -> None:
+    with pytest.raises(InputError, match=r"is neither ELF nor a kernel; .* needs --load"):
+        images.parse(data, "a", MEMORY)
+    assert images.parse(data, "a", MEMORY, 0x4000_0000) == RawBinary("a", data, 0x4000_0000)
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (RAW, "--load: a is a Linux kernel, which says itself where it goes"),
+        (Elf().build(), "--load: a is linked to run at 0x40000000; link it with -pie, or give"),
+        (b"070701" + bytes(99), "a: is a cpio archive"),
+    ],
+)
+def test_load_is_for_what_may_be_anywhere(data: bytes, line: str) -> None:
+    with pytest.raises(InputError, match=f"^{line}"):
+        images.parse(data, "a", MEMORY, 0x4000_0000)
+
+
+@pytest.mark.parametrize("text", ["", "here", "0x3fffffff", "0x40000002", "-1", "0x40080000K"])
+def test_load_wants_an_address_in_ram(text: str) -> None:
+    with pytest.raises(InputError, match=r"^--load '.*': expected an address from 0x40000000,"):
+        images.parse_load(text)
+
+
+def test_a_position_independent_elf_is_moved() -> None:
+    found = images.parse(Elf([Load(0x1000)], entry=0x1004, type=3).build(), "a.elf", MEMORY)
+    assert isinstance(found, elf.Executable)
+    assert (found.offset, found.physical_entry) == (0x4007_F000, 0x4008_0004)
 
 
 def test_load_reads_a_file_and_a_pipe(tmp_path: Path) -> None:

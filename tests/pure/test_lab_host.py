@@ -179,7 +179,7 @@ def test_a_silent_lab_says_what_it_said_last(
     assert "lab console: qemu: a warning\n" in capsys.readouterr().err
 
 
-def test_sweep_removes_only_what_nobody_holds(
+def test_remove_stale_removes_only_what_nobody_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directories, "parents", lambda: [tmp_path])
@@ -191,9 +191,9 @@ def test_sweep_removes_only_what_nobody_holds(
         (directory / "lock").touch()
     mine, lock = directories.claim()
     with open(lock, "rb"):
-        directories.sweep()
+        directories.remove_stale()
         assert {mine, others} == set(tmp_path.iterdir())
-    directories.sweep()
+    directories.remove_stale()
     assert [others] == list(tmp_path.iterdir())
 
 

@@ -92,7 +92,7 @@ TRAPS = [
 
 @pytest.mark.parametrize("trap", TRAPS)
 @pytest.mark.timeout(20)
-def test_sweep_touches_nothing_that_is_not_ours(
+def test_remove_stale_touches_nothing_that_is_not_ours(
     trap: Callable[[Path, Path], None], place: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trap(place, file)
@@ -101,27 +101,27 @@ def test_sweep_touches_nothing_that_is_not_ours(
     (made,) = place.iterdir()
     os.utime(made, (0, 0), follow_symlinks=False)
     before = os.lstat(made)
-    directories.sweep()
+    directories.remove_stale()
     assert file.read_text() == "mine"
     assert os.path.samestat(os.lstat(made), before)
 
 
-def test_sweep_follows_no_link_in_what_it_removes(place: Path, file: Path) -> None:
+def test_remove_stale_follows_no_link_in_what_it_removes(place: Path, file: Path) -> None:
     directory = lab(place)
     (directory / "lock").touch()
     (directory / "link").symlink_to(file)
     (directory / "links").mkdir()
     (directory / "links" / "up").symlink_to(file.parent)
     old(directory)
-    directories.sweep()
+    directories.remove_stale()
     assert not directory.exists()
     assert file.read_text() == "mine"
 
 
-def test_sweep_removes_a_directory_whose_owner_made_no_lock(place: Path) -> None:
+def test_remove_stale_removes_a_directory_whose_owner_made_no_lock(place: Path) -> None:
     directory = lab(place)
     old(directory)
-    directories.sweep()
+    directories.remove_stale()
     assert not directory.exists()
 
 

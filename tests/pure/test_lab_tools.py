@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import pytest
 
+from gdbstub.cli.main import call
+from gdbstub.errors import LabError
 from gdbstub.lab import debian, tools
 
 
@@ -81,3 +83,41 @@ def test_a_signal_ends_the_programs_that_unpack(
 def test_what_a_program_is_given_and_says() -> None:
     done = tools.call(["sh", "-c", "cat; echo no >&2; exit 3"], stdin=b"yes")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"yes", b"no\n")
+
+
+def test_a_missing_python_package_is_named_with_the_extra_that_has_it() -> None:
+    tools.require_module("click")
+    for name in ("absent", "absent.module", "click.absent"):
+        line = rf"the Python package {name} is not installed: .* pip install 'kvm-gdbstub\[lab\]'"
+        with pytest.raises(LabError, match=line):
+            tools.require_module(name)
+
+
+def test_a_run_misses_the_lab_s_packages_before_it_makes_anything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tools, "has_module", lambda name: name != "qemu.qmp")
+    monkeypatch.setattr("gdbstub.lab.demo.prepare", lambda: pytest.fail("it is too late"))
+    assert call(["run", "--host=lab", "--gdb=localhost:0"]) == 1
+    assert "the Python package qemu.qmp is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("release", "line"),
+    [
+        (
+            "debian trixie",
+            "cannot get the arm64 package python3 .*: the apt sources offer no arm64",
+        ),
+        ("ubuntu noble", "the lab is made of Debian's packages, and this is ubuntu noble; use a"),
+    ],
+)
+def test_sources_without_arm64_packages_are_explained(
+    release: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian, "release", lambda: release)
+    monkeypatch.setattr(tools, "require", lambda *_: None)
+    failed = subprocess.CompletedProcess([], 100, b"", b"")
+    monkeypatch.setattr(tools, "call", lambda *_, **__: failed)
+    with pytest.raises(LabError, match=f"^{line}"):
+        debian.Arm64(tmp_path, tmp_path).show("python3")

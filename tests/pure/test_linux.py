@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdbstub.capabilities import Relocation
 from gdbstub.errors import InputError, MemoryFault, NotFound
 from gdbstub.linux.kaslr import GuestProgram, LinkedKernel, read_kernel
 from tests.pure.elves import Elf, Load
@@ -119,6 +120,7 @@ def test_a_program_goes_through_a_line_of_text() -> None:
         GuestProgram(),
         GuestProgram("/tmp/a \udcff", KERNEL),
         GuestProgram("/guest.elf"),
+        GuestProgram("/moved.elf", expected=Relocation(0x1000, 0x4008_0000)),
     ):
         text = program.to_text()
         assert text.isascii()

@@ -1,6 +1,7 @@
 """The wheel, built as pip builds it: pure, or with the native core where this machine is arm64."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,9 @@ def project(tmp_path: Path) -> Path:
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py"):
         shutil.copy(ROOT / name, copy)
-    ignore = shutil.ignore_patterns("__pycache__", "core.so")
-    shutil.copytree(ROOT / "gdbstub", copy / "gdbstub", ignore=ignore)
+    ignore = shutil.ignore_patterns("__pycache__", "core.so", "commit.txt")
+    for name in ("gdbstub", "scripts"):
+        shutil.copytree(ROOT / name, copy / name, ignore=ignore)
     return copy
 
 
@@ -56,6 +58,49 @@ def test_elsewhere_it_is_pure_and_has_the_sources(project: Path) -> None:
     names = ZipFile(wheel).namelist()
     assert "gdbstub/kvm/core/vcpu.c" in names
     assert "gdbstub/kvm/core.so" not in names
+    assert "gdbstub/cli/commit.txt" not in names  # this copy is no checkout
+
+
+#: Programs of a user, by the wheel's copy of the project: this process runs another.
+PROGRAM = "import sys; sys.path.insert(0, {place!r}); from gdbstub.cli.main import main; main()"
+
+
+def test_a_wheel_of_a_source_distribution_is_that_of_the_checkout(project: Path) -> None:
+    """With the commit, man pages and completions; and the program in it runs."""
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "All"]):
+        subprocess.run(["git", "-C", project, *words], check=True)
+    found = []
+    for root, kinds in ((project, ("wheel", "sdist")), (project / "dist", ("wheel",))):
+        if root != project:
+            (archive,) = root.glob("*.tar.gz")
+            shutil.unpack_archive(archive, root, filter="data")
+            root = root / archive.name.removesuffix(".tar.gz")
+        for kind in kinds:
+            argv = [sys.executable, "-m", "hatchling", "build", "-t", kind]
+            subprocess.run(argv, cwd=root, check=True, capture_output=True)
+        (wheel,) = (root / "dist").glob("*.whl")
+        found.append(ZipFile(wheel))
+    one, other = (set(wheel.namelist()) for wheel in found)
+    assert one == other
+    data = f"{wheel.name.rpartition('-py3')[0]}.data/data/share"
+    assert {
+        f"{data}/man/man1/gdbstub.1", f"{data}/man/man1/gdbstub-lab-run.1",
+        f"{data}/bash-completion/completions/gdbstub", f"{data}/zsh/site-functions/_gdbstub",
+        f"{data}/fish/vendor_completions.d/gdbstub.fish",
+    } <= one  # fmt: skip
+    commit = found[1].read("gdbstub/cli/commit.txt").decode().strip()
+    assert re.fullmatch("[0-9a-f]{12}", commit)
+    place = project.parent / "installed"
+    found[1].extractall(place)
+    for words, says in (
+        (["--version"], f", commit {commit}\n"),
+        (["run", "--help"], "Usage: gdbstub run [OPTIONS] [GUEST]"),
+        (["doctor"], f", commit {commit}, Python "),
+    ):
+        argv = [sys.executable, "-c", PROGRAM.format(place=str(place)), *words]
+        done = subprocess.run(argv, cwd=place, capture_output=True, text=True, check=False)
+        assert says in done.stdout, done.stderr
 
 
 def test_on_arm64_it_has_the_core_for_every_python(project: Path) -> None:

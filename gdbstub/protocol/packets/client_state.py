@@ -118,8 +118,12 @@ class ClientState:
         self.raw_upload = False
         #: True if stop replies carry LLDB's keys, because the client asked for them.
         self.lldb = False
+        #: True if GDB was told where the program is, since the guest was started or attached to.
+        self.moved_told = False
         #: True after ``QEnableErrorStrings``: errors carry their text as LLDB reads it.
         self.error_strings = False
+        #: The list of libraries that the client reads in pieces.
+        self.library_list = b""
         #: The last resume; empty at first.
         self.last_resume = Resume({})
         #: Timings of the client's packets by name; unknown packets have an empty one.
@@ -175,6 +179,7 @@ class ClientState:
     def attach(self) -> None:
         """Note that the client has a guest at rest: attached to, or started again."""
         self.enter(SessionEvent.ATTACH)
+        self.moved_told = False
 
     def detach(self) -> None:
         """Note that the guest was detached; only in extended mode the session goes on."""

@@ -5,7 +5,7 @@ None of them touches the guest.
 
 from typing import Final
 
-from gdbstub.capabilities import Relocatable, relocatable
+from gdbstub.capabilities import Relocatable, monitor_commands, relocatable
 from gdbstub.protocol.packets.client_state import GUEST, ClientState
 from gdbstub.protocol.packets.registry import offered, packet
 
@@ -24,6 +24,8 @@ def supported(client: ClientState, features: bytes | None) -> bytes:
     """
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
+    if target := monitor_commands(client.target):
+        target.client_came(client.features)
     ours = dict.fromkeys(offered(client.target))
     named = not client.architecture.osabi and _NAMES_PROCESSES <= client.features
     client.process = GUEST if named else 0
@@ -53,11 +55,16 @@ def offsets(client: ClientState, program: Relocatable) -> bytes:
     """``qOffsets``: tell the distance of the program from its link address (GDB manual, E.4).
 
     GDB is told the place of the first segment, by which it moves the whole program; told offsets of
-    sections, it would not move all of them. LLDB takes any value for the distance. Where nothing
-    has moved, the reply is empty: by that gef tells a whole machine from a program.
+    sections, it would not move all of them. LLDB takes any value for the distance.
+
+    Where nothing has moved, the reply is empty. So is the second one since the guest was started
+    or attached to: GDB asks once, and by an empty one gef tells a whole machine from a program.
     """
     if (place := program.relocation()) is None or not place.offset:
         return b""
     if client.lldb:
         return b"Text=%x;Data=%x;Bss=%x" % (3 * (place.offset,))
+    if client.moved_told:
+        return b""
+    client.moved_told = True
     return b"TextSeg=%x" % (place.start + place.offset)

@@ -1,0 +1,6 @@
+# gdbstub run writer.elf
+watch -location sensor.limit
+continue
+backtrace
+print i
+print &values[i]

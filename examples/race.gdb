@@ -1,0 +1,8 @@
+# Status 1 if an update was lost in examples/race.c.
+break lost_update
+break all_there
+continue
+backtrace
+print counter
+info threads
+quit $_caller_is("lost_update", 0)

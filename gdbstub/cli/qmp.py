@@ -1,0 +1,205 @@
+"""The QMP socket of ``--qmp``: drgn and tools like it read the guest by it while it runs.
+
+``linux.qmp`` has the protocol. Several clients are served at once, beside GDB.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, Self
+
+from gdbstub.debug.debugger import Debugger
+from gdbstub.errors import InputError, MachineError
+from gdbstub.linux import vmcoreinfo
+from gdbstub.linux.qmp import QmpGuest, QmpSession
+from gdbstub.protocol.endpoint import Tcp, Unix, parse_endpoint, remover
+
+_log = logging.getLogger("gdbstub.run")
+
+#: Number of clients that are served at once.
+_CLIENTS: Final = 4
+_CHUNK: Final = 64 << 10
+_FDS: Final = 4
+
+
+def check_qmp(text: str, *, inner: bool) -> Unix | Tcp:
+    """Parse the argument of ``--qmp``; check that its socket can be made.
+
+    Raises:
+        InputError: it cannot.
+    """
+    endpoint = parse_endpoint(text, "--qmp")
+    if inner and isinstance(endpoint, Tcp):
+        return endpoint._replace(guarded=True)  # the lab's own QEMU alone reaches it
+    if not isinstance(endpoint, Unix):
+        raise InputError(
+            f"--qmp {text}: expected unix:PATH, a socket that only this user reaches: whoever "
+            "reaches it reads the guest's memory"
+        )
+    endpoint.check()
+    return endpoint
+
+
+class MachineGuest:
+    """The guest of a debugger in this process (``QmpGuest``)."""
+
+    def __init__(self, debugger: Debugger, hva: Callable[[int], int | None]) -> None:
+        """Read by *debugger*, which hides breakpoints; *hva* is as ``QmpGuest.hva``."""
+        self._debugger = debugger
+        self._ipa: int | None = None
+        self.hva = hva
+
+    @property
+    def ram(self) -> Sequence[range]:
+        """Physical addresses of RAM."""
+        if (layout := self._debugger.machine.capabilities.layout) is None:
+            raise MachineError("this machine does not say where its RAM is")
+        return layout.ram_ranges
+
+    @property
+    def running(self) -> bool:
+        """True while the guest runs."""
+        return self._debugger.running
+
+    def read(self, ipa: int, length: int) -> bytes:
+        """Read RAM, short at its end."""
+        return self._debugger.read_physical(ipa, length)
+
+    def vmcoreinfo(self) -> bytes:
+        """Return the kernel's VMCOREINFO, where it was before or by a search of all RAM."""
+        found = None if self._ipa is None else vmcoreinfo.read_at(self._ipa, self.read)
+        if found is None:
+            found = vmcoreinfo.find(self.ram, self.read)
+            self._ipa = found.ipa
+        return found.text
+
+
+class QmpServer:
+    """Server of one guest by QMP, on the running event loop; an asynchronous context."""
+
+    def __init__(self, endpoint: Unix | Tcp, guest: QmpGuest) -> None:
+        """Open nothing yet."""
+        self._endpoint = endpoint
+        self._guest = guest
+        self._sockets: list[socket.socket] = []
+        self._clients: set[_Client] = set()
+        self._remove: Callable[[], None] = lambda: None
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            InputError: the socket cannot be made.
+        """
+        loop = asyncio.get_running_loop()
+        match self._endpoint:
+            case Unix() as unix:
+                self._sockets = [unix.bind()]
+                self._remove = remover(unix.path)
+            case Tcp() as tcp:
+                self._endpoint, self._sockets = tcp.bind()
+                print(f"gdbstub: QMP on {self._endpoint}", file=sys.stderr, flush=True)
+        for each in self._sockets:
+            each.setblocking(False)
+            loop.add_reader(each, self._accept, each)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            loop.remove_reader(each)
+            each.close()
+        for client in [*self._clients]:
+            client.close()
+        self._remove()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        if len(self._clients) >= _CLIENTS:
+            _log.warning("--qmp: turned a client away: %d are served at once", _CLIENTS)
+            connection.close()
+            return
+        self._clients.add(_Client(connection, QmpSession(self._guest), self._clients))
+
+
+class _Client:
+    """One connection: one command at a time, and nothing is read while a reply is not taken."""
+
+    def __init__(
+        self, connection: socket.socket, session: QmpSession, clients: "set[_Client]"
+    ) -> None:
+        connection.setblocking(False)
+        self._connection = connection
+        self._session = session
+        self._clients = clients
+        self._loop = asyncio.get_running_loop()
+        self._unsent = session.greeting
+        self._ended = self._reading = self._writing = False
+        self._loop.call_soon(self._go_on)
+
+    def _receive(self) -> None:
+        try:
+            data, fds, _, _ = socket.recv_fds(
+                self._connection, _CHUNK, _FDS, socket.MSG_CMSG_CLOEXEC
+            )
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        self._session.receive(data, fds)
+        self._ended = not data
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Send what is to be sent, or else execute a command; then let others have their turn."""
+        if self._connection.fileno() < 0:
+            return
+        if self._unsent:
+            try:
+                self._unsent = self._unsent[self._connection.send(self._unsent) :]
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                self.close()
+                return
+        if not self._unsent and (reply := self._session.advance()):
+            self._unsent = reply
+            self._loop.call_soon(self._go_on)
+            return
+        if self._session.over or (self._ended and not self._unsent):
+            self.close()
+            return
+        self._await(reading=not self._unsent and not self._session.full, writing=bool(self._unsent))
+
+    def _await(self, *, reading: bool, writing: bool) -> None:
+        if reading is not self._reading:
+            if reading:
+                self._loop.add_reader(self._connection, self._receive)
+            else:
+                self._loop.remove_reader(self._connection)
+            self._reading = reading
+        if writing is not self._writing:
+            if writing:
+                self._loop.add_writer(self._connection, self._go_on)
+            else:
+                self._loop.remove_writer(self._connection)
+            self._writing = writing
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection.fileno() >= 0:
+            self._await(reading=False, writing=False)
+            self._connection.close()
+            self._session.close()
+            self._clients.discard(self)
+
+
+def no_hva(ipa: int) -> int | None:
+    """Return None (``QmpGuest.hva``)."""
+    return None

@@ -1,0 +1,83 @@
+"""Results of a sweep for people: ``gdbstub sweep show``, ``replay``, ``report`` and ``export``."""
+
+import os
+import sys
+from pathlib import Path
+
+from gdbstub.errors import InputError, printable
+from gdbstub.sweep import summary
+from gdbstub.sweep.execute import environment, run_words
+from gdbstub.sweep.outcome import Status
+from gdbstub.sweep.store import Row, Store
+
+
+def show(directory: Path, number: int | None) -> int:
+    """Print the results so far, or those of run *number*."""
+    with Store.read(directory) as store:
+        if number is not None:
+            _show_run(directory, store.row(number))
+            return 0
+        rows, varied = list(store.rows()), store.plan.varied
+        print(summary.counted(store.counts(), len(rows)))
+    for key, counts in summary.tally(rows, varied).items():
+        each = ", ".join(f"{counts[status]} {status}" for status in Status if status in counts)
+        waiting = f"{counts[None]} to do" if None in counts else ""
+        print(f"  {printable(key)}: {', '.join(part for part in (each, waiting) if part)}")
+    for group in summary.groups(rows):
+        numbers = " ".join(str(row.run.number) for row in group.rows[:10])
+        more = " …" if len(group.rows) > 10 else ""
+        print(f"{len(group.rows)} × {printable(group.signature)}")
+        print(f"  runs {numbers}{more}")
+    return 0
+
+
+def _show_run(directory: Path, row: Row) -> None:
+    run, outcome = row
+    print(f"run {run.number}, seed {run.seed}: {printable(run.label)}")
+    if outcome is None:
+        print("no outcome yet")
+        return
+    print(printable(summary.line(run, outcome)))
+    print(f"on {outcome.host}, attempt {outcome.attempt}, files in {directory / outcome.files}")
+    for name, text in (("console", outcome.console), ("output", outcome.output)):
+        if text:
+            print(f"end of the {name}:")
+            print("\n".join(f"  {printable(line)}" for line in text.splitlines()))
+
+
+def replay(directory: Path, number: int, *, attach: bool) -> int:
+    """Execute run *number* in place of this process, with its script or without."""
+    import shlex
+
+    with Store.read(directory) as store:
+        plan, run = store.plan, store.row(number).run
+    argv = run_words(plan, run)
+    if not attach:
+        argv += [f"--script={plan.script}", f"--timeout={plan.timeout:g}"]
+    print(f"gdbstub: {shlex.join(argv)}", file=sys.stderr, flush=True)
+    try:
+        os.chdir(plan.directory)
+        os.execvpe(argv[0], argv, environment(run))
+    except OSError as error:
+        raise InputError(f"run {number} cannot be executed: {error}") from None
+
+
+def report(directory: Path, output: Path | None) -> int:
+    """Write the report to *output*."""
+    from gdbstub.sweep.report import write
+
+    path = output or directory / "report.html"
+    with Store.read(directory) as store:
+        write(store, path)
+    print(path)
+    return 0
+
+
+def export(directory: Path, file: Path) -> int:
+    """Write the results to *file* as Parquet."""
+    from gdbstub.sweep.parquet import export as write
+
+    with Store.read(directory) as store:
+        number = write(store, file)
+    print(f"{number} rows in {file}")
+    return 0

@@ -1,0 +1,107 @@
+"""Work on a sweep in this process: ``gdbstub sweep start``, ``bisect`` and ``resume``."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from gdbstub.errors import InputError, StubError, SweepError, printable
+from gdbstub.lab.progress import note
+from gdbstub.sweep import bisection, junit, summary
+from gdbstub.sweep.drive import Drive, exit_status, remove_unnamed
+from gdbstub.sweep.engines import LOCAL, Engine, open_engine
+from gdbstub.sweep.outcome import FAILURES, Status
+from gdbstub.sweep.plan import Plan, Run
+from gdbstub.sweep.progress import Lines, Table, progress
+from gdbstub.sweep.store import Store
+
+#: Exit status of a sweep whose runs could not be executed.
+CANNOT: Final = 2
+#: Groups of failures that are named at the end.
+_GROUPS: Final = 5
+
+
+def start(directory: Path, plan: Plan, runs: Sequence[Run], *, on: str, jobs: int | None) -> int:
+    """Make a sweep or a bisection in *directory* and execute it; return the exit status."""
+    if shutil.which("setpriv") is None:
+        raise InputError("gdbstub sweep needs setpriv: install the package util-linux")
+    try:
+        directory.mkdir(parents=True)
+        made = True
+    except FileExistsError:
+        made = False
+    except OSError as error:
+        raise InputError(f"--out {directory}: {error.strerror}") from None
+    try:
+        engine = _engine(on, jobs, directory)
+    except BaseException:
+        if made:
+            directory.rmdir()
+        raise
+    with contextlib.closing(engine), Store.create(directory, plan, runs) as store:
+        return _work(store, engine)
+
+
+def resume(directory: Path, *, on: str, jobs: int | None) -> int:
+    """Go on with what is in *directory*; return the exit status."""
+    with (
+        Store.open(directory.absolute()) as store,
+        contextlib.closing(_engine(on, jobs, store.directory)) as engine,
+    ):
+        remove_unnamed(store)
+        return _work(store, engine)
+
+
+def _engine(on: str, jobs: int | None, directory: Path) -> Engine:
+    if on != LOCAL and jobs is not None:
+        raise InputError(f"--jobs {jobs} is for --on {LOCAL}: {on} has as many as its workers")
+    return open_engine(on, jobs or len(os.sched_getaffinity(0)), directory)
+
+
+def _work(store: Store, engine: Engine) -> int:
+    note(f"results in {store.directory}")
+    counts = {**store.counts(), Status.ERROR: 0}  # these are executed again
+    try:
+        with progress(counts, store.total()) as shown:
+            drive = Drive(store, engine, shown)
+            status = (
+                _bisect(store, drive, engine, shown) if store.plan.images else _sweep(store, drive)
+            )
+    except SweepError as error:
+        why = printable(str(error))
+        note(f"{why}; when that is mended, gdbstub sweep resume {store.directory} goes on")
+        status = CANNOT
+    except StubError as error:
+        note(printable(str(error)))
+        status = CANNOT
+    except BaseException:
+        note(f"gdbstub sweep resume {store.directory} goes on")
+        raise
+    if not store.unfinished():
+        remove_unnamed(store)  # of attempts at runs that were executed again
+    for group in summary.groups(store.rows())[:_GROUPS]:
+        first = group.rows[0]
+        files = first.outcome.files if first.outcome else ""
+        signature = printable(group.signature)
+        note(f"{len(group.rows)} × {signature}: first in run {first.run.number}, {files}")
+    try:
+        junit.write(store.directory / junit.FILE, store.directory.name, store.rows())
+    except OSError as error:
+        raise StubError(f"{store.directory / junit.FILE}: {error.strerror}") from None
+    return status
+
+
+def _sweep(store: Store, drive: Drive) -> int:
+    found = store.plan.until_failure and any(store.counts()[status] for status in FAILURES)
+    for _ in drive.run([] if found else store.unfinished()):
+        pass
+    return exit_status(store.counts(), store.total())
+
+
+def _bisect(store: Store, drive: Drive, engine: Engine, shown: Lines | Table) -> int:
+    found = bisection.bisect(store, drive, engine.width(), shown.grow)
+    print(f"first bad: {found.image}")
+    note(f"{found.before} is good; probability {found.probability:.4f}, {found.runs} runs")
+    return 0

@@ -1,0 +1,233 @@
+"""The results of a sweep in a SQLite file, which others may read while it is written.
+
+A row is a run: planned at first, then with its outcome. Each outcome is a transaction of its own.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from gdbstub.errors import InputError, SweepError
+from gdbstub.sweep.execute import RUNS
+from gdbstub.sweep.outcome import Outcome, Status
+from gdbstub.sweep.plan import Plan, Run
+
+FILE: Final = "sweep.db"
+_VERSION: Final = 1
+
+#: The columns of an outcome are the fields of ``Outcome``, which follow the number.
+_FIELDS: Final = Outcome._fields[1:]
+_SCHEMA: Final = f"""
+create table sweep (plan text not null);
+create table runs (number integer primary key, parameters text not null, seed text not null,
+                   {", ".join(_FIELDS)});
+pragma user_version = {_VERSION};
+"""
+
+
+class Row(NamedTuple):
+    """A run with its outcome; None: it has none yet."""
+
+    run: Run
+    outcome: Outcome | None
+
+
+class Store:
+    """The results of the sweep in one directory; use as a context manager."""
+
+    def __init__(self, directory: Path, database: sqlite3.Connection, lock: int | None) -> None:
+        """Use *database*; ``open``, ``create`` and ``read`` make one."""
+        self.directory = directory
+        self._database = database
+        self._lock = lock
+
+    @classmethod
+    def create(cls, directory: Path, plan: Plan, runs: Iterable[Run]) -> Self:
+        """Make the results of a new sweep in *directory*, which is made if it is absent.
+
+        Raises:
+            InputError: the directory has a sweep already.
+            SweepError: it cannot be written.
+        """
+        if (directory / FILE).exists():
+            raise InputError(
+                f"{directory} has a sweep already: gdbstub sweep resume {directory} goes on with "
+                "it; give another directory by --out"
+            )
+        with _writing(directory):
+            (directory / RUNS).mkdir(parents=True, exist_ok=True)
+            lock = _claim(directory)
+            database = _connect(f"file:{_quoted(directory / FILE)}?mode=rwc")
+            database.execute("pragma journal_mode = wal")
+            store = cls(directory, database, lock)
+            with _transaction(database):
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    database.execute(statement)
+                database.execute("insert into sweep values (?)", [json.dumps(plan._asdict())])
+                store._insert(runs)
+            return store
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open the results of a sweep to go on with it.
+
+        Raises:
+            InputError: there are none, or another process goes on with them.
+        """
+        cls.read(directory).close()
+        with _writing(directory):
+            lock = _claim(directory)
+            return cls(directory, _connect(f"file:{_quoted(directory / FILE)}?mode=rw"), lock)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Open the results of a sweep to be read, also while it runs.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not (directory / FILE).is_file():
+            raise InputError(f"{directory}: no sweep has its results there ({FILE} is absent)")
+        try:
+            database = _connect(f"file:{_quoted(directory / FILE)}?mode=ro")
+            (version,) = database.execute("pragma user_version").fetchone()
+        except sqlite3.Error as error:
+            raise InputError(f"{directory / FILE} cannot be read: {error}") from None
+        if version != _VERSION:
+            raise InputError(
+                f"{directory / FILE} has version {version} of its format; expected {_VERSION}: "
+                "use the gdbstub that wrote it"
+            )
+        return cls(directory, database, None)
+
+    def close(self) -> None:
+        """Close the file, and let others go on with the sweep."""
+        self._database.close()
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def plan(self) -> Plan:
+        """Plan of the sweep."""
+        (text,) = self._database.execute("select plan from sweep").fetchone()
+        return Plan.of(json.loads(text))
+
+    def add(self, runs: Iterable[Run]) -> None:
+        """Add planned runs.
+
+        Raises:
+            SweepError: they cannot be written.
+        """
+        with _writing(self.directory), _transaction(self._database):
+            self._insert(runs)
+
+    def _insert(self, runs: Iterable[Run]) -> None:
+        self._database.executemany(
+            "insert into runs (number, parameters, seed) values (?, ?, ?)",
+            # A seed has 64 bits, an integer of SQLite 63 and a sign.
+            ((run.number, json.dumps(run.parameters), str(run.seed)) for run in runs),
+        )
+
+    def record(self, outcome: Outcome) -> None:
+        """Write the outcome of a run.
+
+        Raises:
+            SweepError: it cannot be written.
+        """
+        columns = ", ".join(f"{name} = ?" for name in _FIELDS)
+        with _writing(self.directory), _transaction(self._database):
+            self._database.execute(
+                f"update runs set {columns} where number = ?", (*outcome[1:], outcome.number)
+            )
+
+    def rows(self, where: str = "true") -> Iterator[Row]:
+        """Yield the runs for which *where*, an expression of SQL, is true, by their number."""
+        names = ", ".join(("number", "parameters", "seed", *_FIELDS))
+        for number, parameters, seed, *fields in self._database.execute(
+            f"select {names} from runs where {where} order by number"
+        ):
+            run = Run(number, json.loads(parameters), int(seed))
+            status, *rest = fields
+            outcome = None if status is None else Outcome(number, Status(status), *rest)
+            yield Row(run, outcome)
+
+    def row(self, number: int) -> Row:
+        """Return run *number*.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = next(self.rows(f"number = {number}"), None)
+        if found is None:
+            raise InputError(
+                f"{self.directory} has no run {number}; its runs are 1 to {self.total()}"
+            )
+        return found
+
+    def unfinished(self) -> list[Run]:
+        """Return the runs that have no outcome yet, or only an error."""
+        return [row.run for row in self.rows(f"status is null or status = '{Status.ERROR}'")]
+
+    def total(self) -> int:
+        """Return the number of runs."""
+        (number,) = self._database.execute("select count(*) from runs").fetchone()
+        return int(number)
+
+    def counts(self) -> dict[Status, int]:
+        """Return how many runs have each outcome."""
+        rows = dict(self._database.execute("select status, count(*) from runs group by status"))
+        return {status: rows.get(status.value, 0) for status in Status}
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _connect(address: str) -> sqlite3.Connection:
+    # Transactions are begun and ended here, in ``_transaction``.
+    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=60)
+
+
+@contextlib.contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # a full disk has undone it already
+            database.execute("rollback")
+        raise
+    database.execute("commit")
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Make a failure to write one line with the remedy."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SweepError(f"{directory} cannot be written: {why}") from None
+
+
+def _claim(directory: Path) -> int:
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise InputError(
+            f"{directory}: another gdbstub sweep is at work there; gdbstub sweep show shows it"
+        ) from None
+    return lock

@@ -1,0 +1,61 @@
+"""The program that clients debug: its symbols, and how far they move."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from gdbstub.capabilities import Relocation
+from gdbstub.cli.program import default_symbols, read_program
+from gdbstub.vmm import image
+from tests.pure.elves import RAM, Elf, Load
+
+MEMORY = 64 << 20
+#: Linked at 0x1000; its segments are not in the order of their addresses.
+MOVABLE = Elf([Load(0x3000), Load(0x1000)], entry=0x1000, type=3).build()
+FIXED = Elf().build()
+RAW = bytes.fromhex("1f2003d5") * 4
+
+
+def guest(data: bytes, load: int | None = None) -> image.Guest:
+    return image.parse(data, "guest", MEMORY, load)
+
+
+def test_an_elf_brings_its_symbols_and_a_raw_binary_has_those_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "guest.flat"
+    assert default_symbols(path, guest(FIXED)) == path
+    assert default_symbols(path, guest(RAW)) is None
+    beside = tmp_path / "guest.elf"
+    beside.write_bytes(MOVABLE)
+    assert default_symbols(path, guest(RAW)) == beside
+    assert default_symbols(beside, guest(RAW)) is None  # not of itself
+
+
+@pytest.mark.parametrize(
+    ("data", "load", "symbols", "expected"),
+    [
+        (MOVABLE, RAM, MOVABLE, Relocation(0x3000, RAM - 0x1000)),
+        (MOVABLE, RAM, FIXED, None),
+        (FIXED, None, FIXED, None),
+        (RAW, RAM, MOVABLE, Relocation(0x3000, RAM - 0x1000)),
+        (RAW, RAM, FIXED, None),
+    ],
+)
+def test_symbols_move_as_the_guest_does(
+    tmp_path: Path, data: bytes, load: int | None, symbols: bytes, expected: Relocation | None
+) -> None:
+    path = tmp_path / "symbols"
+    path.write_bytes(symbols)
+    program = read_program(path, guest(data, load))
+    assert (program.file, program.kernel, program.expected) == (str(path), None, expected)
+
+
+def test_symbols_that_are_none_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "symbols"
+    path.write_bytes(b"text")
+    with caplog.at_level(logging.WARNING):
+        assert read_program(path, guest(RAW, RAM)).expected is None
+    assert caplog.messages == [f"--symbols {path}: is not an ELF file"]
+    assert not read_program(None, guest(RAW)).file

@@ -1,0 +1,41 @@
+"""Options that people know from QEMU: one line with the command that means the same here."""
+
+import pytest
+
+from tests.cli.program import GDBSTUB, Place
+
+SAME = {
+    "-kernel Image -append quiet -initrd i.cpio -nographic -s -S -m 512 -smp 2": (
+        "-kernel is an option of QEMU; the same here: "
+        "gdbstub run Image --append=quiet --initrd=i.cpio --memory=512M --smp=2"
+    ),
+    "-M virt,gic-version=3 -cpu max -accel tcg guest.elf": (
+        "-M is an option of QEMU; the same here: gdbstub run guest.elf"
+    ),
+    "guest.elf -s": "-s is an option of QEMU; the same here: gdbstub run guest.elf --free-run",
+    "-gdb tcp::4321 -m 1G -smp cpus=4,sockets=1 x --stop-on panic": (
+        "-gdb is an option of QEMU; the same here: "
+        "gdbstub run --gdb=localhost:4321 --memory=1G --smp=4 x --stop-on panic --free-run"
+    ),
+    "x -S -gdb unix:/run/gdb,server=on,wait=off -m size=2G,slots=1 -serial file:log": (
+        "-S is an option of QEMU; the same here: "
+        "gdbstub run x --gdb=unix:/run/gdb --memory=2G --console=log"
+    ),
+    "-kernel Image -drive file=d.img,if=virtio": (
+        "-drive is an option of QEMU, and gdbstub run has no such device; a guest of QEMU is "
+        "debugged by gdbstub launch -- qemu-system-aarch64 -drive file=d.img,if=virtio …"
+    ),
+    "-smp": "-smp is an option of QEMU; the same here: gdbstub run --smp=",
+    "-x": "No such option '-x'.",
+}
+
+
+@pytest.mark.parametrize("words", SAME)
+def test_the_same_here(place: Place, words: str) -> None:
+    assert place.refusal(*words.split(), program=(*GDBSTUB, "run")) == SAME[words]
+
+
+def test_without_a_command(place: Place) -> None:
+    line = "-kernel is an option of QEMU; the same here: gdbstub run 'my Image'"
+    assert place.refusal("-kernel", "my Image", "-S", program=GDBSTUB) == line
+    assert place.refusal("doctor", "-m", "5", program=GDBSTUB) == "No such option '-m'."

@@ -1,0 +1,96 @@
+"""One clear line, and nothing begun, for what a user can give wrongly."""
+
+import pytest
+
+from gdbstub.cli.main import call
+from tests.sweep.conftest import Sweeps
+
+BAD = {
+    ("--vary=ram=1,2",): "--vary ram: expected one of append, cpu, dtb, guest, host, initrd, ",
+    ("--vary=smp",): "--vary 'smp': expected NAME=VALUE,VALUE…, as in smp=1,2",
+    ("--vary=smp=",): "--vary 'smp=': an empty value; expected smp=VALUE,VALUE…",
+    ("--vary=smp=1,,2",): "--vary 'smp=1,,2': an empty value; expected smp=VALUE,VALUE…",
+    ("--vary=smp=1,1",): "--vary 'smp=1,1': a value comes twice; --runs N repeats runs",
+    ("--vary=smp=1", "--vary=smp=2"): "--vary smp is given twice: give all values in one list",
+    ("--vary=smp=random",): "random is a value of kaslr-seed alone, and its only one",
+    ("--vary=kaslr-seed=random,1",): "random is a value of kaslr-seed alone, and its only one",
+    ("--vary=smp=two",): "--vary smp=two: 'two' is no number",
+    ("--vary=smp=1,999",): "--smp 999: a guest has 1 to ",
+    ("--vary=host=moon",): "--vary host=moon: expected one of auto, kvm, lab",
+    ("--vary=kaslr-seed=1,x",): "--kaslr-seed 'x': expected random, or a number of 64 bits",
+    ("--vary=cpu=host,sve",): "expected",
+    ("--vary=guest=other",): "--vary guest names the guests: give no other GUEST",
+    ("--smp=2", "--vary=smp=1"): "--smp is given, and by --vary, too: give one of the two",
+    ("absent",): "absent",
+    ("--memory=1",): "--memory",
+    ("--vmcore-on=moon",): "--vmcore-on",
+    ("--timeout=0",): "--timeout 0: expected a number of seconds above 0",
+    ("--on=moon",): "--on 'moon': expected local or dask://HOST:PORT",
+    ("--on=dask://moon",): "--on dask://moon: no scheduler answers there",
+    ("--on=dask://moon:1", "--jobs=2"): "--jobs 2 is for --on local: dask://moon:1 has as many",
+    ("--runs=0",): "Invalid value for '--runs'",
+    ("--jobs=0",): "Invalid value for '--jobs'",
+}
+
+
+@pytest.mark.parametrize("words", BAD, ids=" ".join)
+def test_an_option_that_cannot_be_used(
+    sweeps: Sweeps,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(sweeps.directory)
+    assert call(["sweep", "guest", "--script=true", *words, f"--out={sweeps.out}"]) == 2
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert line.startswith("gdbstub: ")
+    assert BAD[words] in line
+    assert out == ""
+    assert not sweeps.out.exists()
+
+
+def test_a_place_that_cannot_be_made(sweeps: Sweeps) -> None:
+    sweeps.out = sweeps.directory / "guest" / "below"
+    _, err = sweeps.call("guest", "--script=true", status=2)
+    assert err == f"gdbstub: --out {sweeps.out}: Not a directory\n"
+
+
+def test_no_script(sweeps: Sweeps) -> None:
+    _, err = sweeps.call("guest", status=2)
+    assert err == "gdbstub: Missing option '--script'.\n"
+
+
+def test_a_directory_with_a_sweep(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--script=true")
+    _, err = sweeps.call("guest", "--script=true", status=2)
+    assert err == (
+        f"gdbstub: {sweeps.out} has a sweep already: gdbstub sweep resume {sweeps.out} goes on "
+        "with it; give another directory by --out\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["show", "resume", "report"])
+def test_a_directory_without_a_sweep(sweeps: Sweeps, command: str) -> None:
+    _, err = sweeps.call(command, status=2)
+    assert err == f"gdbstub: {sweeps.out}: no sweep has its results there (sweep.db is absent)\n"
+
+
+@pytest.mark.parametrize("command", ["show", "replay"])
+def test_a_run_that_is_not_there(sweeps: Sweeps, command: str) -> None:
+    sweeps.call("guest", "--script=true")
+    _, err = sweeps.call(command, "7", status=2)
+    assert err == f"gdbstub: {sweeps.out} has no run 7; its runs are 1 to 1\n"
+
+
+@pytest.mark.parametrize(("command", "package"), [("report", "pygal"), ("export rows", "pyarrow")])
+def test_without_the_extra(sweeps: Sweeps, command: str, package: str) -> None:
+    sweeps.call("guest", "--script=true")
+    broken = sweeps.directory / "broken"
+    broken.mkdir()
+    (broken / f"{package}.py").write_text("raise ImportError\n")
+    sweeps.environment["PYTHONPATH"] = str(broken)
+    _, err = sweeps.call(*command.split(), status=2)
+    (line,) = err.splitlines()
+    assert package in line
+    assert line.endswith("pip install 'kvm-gdbstub[sweep]'")

@@ -1,0 +1,86 @@
+"""The report of a sweep, and what is exported of it."""
+
+import html.parser
+import subprocess
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from tests.sweep.conftest import HANGS, Sweeps
+
+SCRIPT = """
+test $GDBSTUB_RUN = 2 || exit 0
+echo '#0  0xffff800008010000 in <script>document.title="taken over"</script> (fmt=0x1)'
+echo "#1  0xffff800008010000 in schedule ()"
+exit 1
+"""
+SIGNATURE = 'status 1 · watch · <script>document.title="taken over"</script> < schedule'
+
+
+@pytest.fixture
+def swept(sweeps: Sweeps) -> Sweeps:
+    """A sweep of four runs, of which the second has failed."""
+    words = ("--vary=guest=guest,other", "--vary=kaslr-seed=random", "--runs=2")
+    sweeps.call(*words, "--script", SCRIPT, status=1)
+    return sweeps
+
+
+class _Page(html.parser.HTMLParser):
+    """Links and identifiers of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.loaded: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.ids.add(found.get("id", ""))
+        if tag == "a":
+            self.links.append(found["href"])
+        elif tag in ("script", "img", "link", "iframe", "object", "embed", "base"):
+            self.loaded.append(str(found))
+
+
+def test_each_link_leads_to_a_file_or_a_row(swept: Sweeps) -> None:
+    for output in (swept.out / "report.html", swept.directory / "elsewhere.html"):
+        text, _ = swept.call("report", f"--output={output}")
+        assert text == f"{output}\n"
+        page = _Page(output.read_text())
+        files = [link for link in page.links if not link.startswith("#")]
+        assert len(files) == 5 * 3  # those of each run, and once more of the one that failed
+        for link in files:
+            assert (output.parent / link).is_file()
+        assert [link for link in page.links if link.startswith("#")] == ["#run-2"]
+        assert page.ids >= {"run-1", "run-2", "run-3", "run-4"}
+
+
+def test_a_browser_shows_it_without_scripts_and_network(swept: Sweeps) -> None:
+    """In Chromium, as a person would see it; nothing of the guest's becomes a part of the page."""
+    swept.call("report")
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+         f"--user-data-dir={swept.directory / 'browser'}", f"file://{swept.out}/report.html"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS, check=True,
+    )  # fmt: skip
+    page = _Page(done.stdout)
+    assert page.loaded == []
+    assert "taken over" not in done.stdout.partition("</title>")[0]
+    assert "4 of 4 runs: 3 passed, 1 failed" in done.stdout.partition("</title>")[0]
+    assert f"<strong>{html.escape(SIGNATURE, quote=False)}</strong>" in done.stdout
+    for shown in ("Outcomes", "Seconds a run", "guest=other"):  # in the plots
+        assert f">{shown}</text>" in done.stdout
+
+
+def test_parquet(swept: Sweeps) -> None:
+    swept.call("export", "rows.parquet")
+    rows = parquet.read_table(swept.directory / "rows.parquet").to_pylist()
+    assert [row["number"] for row in rows] == [1, 2, 3, 4]
+    assert [row["status"] for row in rows] == ["passed", "failed", "passed", "passed"]
+    assert [Path(row["guest"]).name for row in rows] == ["guest", "other"] * 2
+    assert rows[1]["signature"] == SIGNATURE
+    assert (rows[0]["exit_status"], rows[1]["exit_status"]) == (0, 1)
+    assert all(row["seed"] >> 63 in (0, 1) for row in rows)
