@@ -26,6 +26,8 @@ os.setuid(65534)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 USER = ["python3", "-c", AS_USER]
+#: Not by the lab's prepared process, which takes its clients' streams as only a tracer may.
+PROGRAM = "/lab/gdbstub"
 REFUSED = {
     "1": "Yama's ptrace_scope is 1: only descendants may be traced; use root, or gdbstub launch, "
     "or as root: sysctl kernel.yama.ptrace_scope=0",
@@ -52,7 +54,7 @@ def pid(own_lab: Lab) -> Iterator[str]:
 
 def verdict(lab: Lab, pid: str, user: list[str]) -> str:
     """The last column of ``gdbstub vms``."""
-    said = lab.run([*user, "gdbstub", "vms"]).stdout.decode()
+    said = lab.run([*user, PROGRAM, "vms"]).stdout.decode()
     (row,) = (line for line in said.splitlines() if line.startswith(pid))
     return row.split(maxsplit=5)[5].strip() if "MiB" in row else row.split(maxsplit=4)[4].strip()
 
@@ -64,6 +66,6 @@ def test_each_scope_of_yama(own_lab: Lab, pid: str) -> None:
         assert verdict(own_lab, pid, USER) == f"no: {why}"
         if scope == "2":
             assert verdict(own_lab, pid, []) == "yes"
-    done = own_lab.run(["gdbstub", "attach", pid], check=False)
+    done = own_lab.run([PROGRAM, "attach", pid], check=False)
     assert (done.returncode, done.stderr.decode()) == (2, f"gdbstub: {REFUSED['3']}\n")
     assert "TracerPid:\t0" in own_lab.run(["cat", f"/proc/{pid}/status"]).stdout.decode()
