@@ -288,6 +288,34 @@ def exec_file(target: Target) -> str | None:
     return None
 
 
+class Library(NamedTuple):
+    """One loaded library: its file, as clients open it, and where it was loaded.
+
+    ``sections`` has the address of each section of the file that takes memory, in the file's order.
+    """
+
+    name: str
+    sections: tuple[int, ...]
+
+
+class HasLibraries(Capability):
+    """A target whose program loads libraries, as a kernel does its modules."""
+
+    @abstractmethod
+    def libraries(self) -> Sequence[Library]:
+        """Return those that are loaded now, while the target is at rest.
+
+        A client that has asked is told by stops with ``StopReason.LIBRARY`` to ask again.
+        """
+
+
+def has_libraries(target: Target) -> HasLibraries | None:
+    """Return *target* if it knows the libraries of its program."""
+    if isinstance(target, HasLibraries) and target.offers(HasLibraries):
+        return target
+    return None
+
+
 class Relocation(NamedTuple):
     """Place of a program in memory: ``offset``, 0 or more, above the place that it was linked at.
 

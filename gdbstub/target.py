@@ -35,6 +35,7 @@ class StopReason(Enum):
     WATCH = "watch"
     RWATCH = "rwatch"
     AWATCH = "awatch"
+    LIBRARY = "library"
 
 
 class Stopped(NamedTuple):

@@ -127,6 +127,8 @@ PAC_MASKS: Final = tuple(
     Register(name, 64, 0, "uint64", PAUTH, 86 + n)
     for n, name in enumerate(("pauth_dmask", "pauth_cmask", "pauth_dmask_high", "pauth_cmask_high"))
 )
+#: VBAR_EL1 by QEMU's name: gef asks for that, and locates a kernel by it.
+VBAR: Final = Register("VBAR", 64, VBAR_EL1.id, VBAR_EL1.type, SYSTEM, 0x209)
 TPIDR: Final = Register("tpidr", 64, SYSTEM_REGISTERS["TPIDR_EL0"].id, "data_ptr", TLS, 90)
 
 

@@ -22,7 +22,7 @@ from gdbstub.lab import tools as lab_tools
 from gdbstub.vmm import gic
 from gdbstub.vmm.layout import Gic
 
-#: Debugger, with its Debian package, for which there are others.
+#: The debugger, as those below.
 _GDB: Final = ("gdb-multiarch", "gdb-multiarch", "debugging arm64 guests from any machine")
 #: Program, its Debian package, and its purpose: those that a machine with KVM does without.
 _LAB_TOOLS: Final = (
@@ -81,7 +81,9 @@ def examine() -> Findings:
     if host == "lab" and not debian.is_debian():
         missing.append(debian.OTHER_SYSTEM.format(debian.release()))
     tools = {program: _version(program) for program, _, _ in (_GDB, *_LAB_TOOLS)}
-    needed = (_GDB, *_LAB_TOOLS) if host == "lab" else (_GDB,)
+    # An arm64 machine's own GDB debugs its guests.
+    gdb = () if machine == "aarch64" and shutil.which("gdb") else (_GDB,)
+    needed = (*gdb, *_LAB_TOOLS) if host == "lab" else gdb
     missing += [
         f"{program}, for {purpose}: apt-get install {package}"
         for program, package, purpose in needed

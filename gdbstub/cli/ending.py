@@ -53,8 +53,8 @@ class Ending(Observer):
     @property
     def _met(self) -> list[str]:
         """Reasons that came."""
-        points = self._debugger.stop_points
-        return points.met if isinstance(points, StopOn) else []
+        points = (each for each in self._debugger.stop_points if isinstance(each, StopOn))
+        return next((each.met for each in points), [])
 
     def stopped(self, stop: Stopped) -> None:
         """Write the core file at a stop for one of its reasons."""

@@ -82,6 +82,11 @@ RUN: Final = (
         "[default: GUEST, if it is an ELF]",
     ),
     Option(
+        "--modules", "modules", convert=Path, metavar="DIR",
+        help="Files of a Linux guest's modules, as /lib/modules/VERSION has them: GDB gets their "
+        "symbols as the guest loads them.  Needs --symbols.",
+    ),
+    Option(
         "--stop-on", "stop_on", metavar="REASONS",
         help="Halt a Linux guest, with or without a client, when it does one of these: panic, "
         "oops, warn, reset, separated by commas.  Needs --symbols.",

@@ -197,6 +197,10 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments.append(f"--kaslr-seed={guest.kaslr_seed}")
     if settings.program != NO_PROGRAM:
         arguments.append(f"--program={settings.program.to_text()}")
+    if settings.program.modules is not None:
+        index = spool / "modules"
+        index.write_text(settings.program.modules.to_text())
+        arguments += ["--modules", index]
     if settings.serve.stop_on:
         arguments.append(f"--stop-on={','.join(settings.serve.stop_on)}")
     if settings.serve.vmcore_on:

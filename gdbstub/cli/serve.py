@@ -76,12 +76,14 @@ async def serve(
     debugger = monitored_debugger(machine, program, inner=settings.inner)
     debugger.reboots = not settings.no_reboot
     if settings.stops and program.kernel is not None:
-        debugger.stop_points = StopOn(
-            program.kernel,
-            settings.stops,
-            debugger.program.relocation,
-            machine,
-            debugger.memory,
+        debugger.stop_points.append(
+            StopOn(
+                program.kernel,
+                settings.stops,
+                debugger.program.relocation,
+                machine,
+                debugger.memory,
+            )
         )
     begin(debugger)
     if console is not None:

@@ -103,6 +103,7 @@ def read_settings(
     dtb: Path | None,
     kaslr_seed: str | None,
     symbols: Path | None,
+    modules: Path | None,
     stop_on: str | None,
     vmcore_on: tuple[str, str] | None,
     qmp: str | None,
@@ -146,14 +147,12 @@ def read_settings(
     tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
     if tree_bytes is not None:
         device_tree.amend(tree_bytes, "--dtb", device_tree.Chosen())
-    if host == "lab":
-        from gdbstub.lab import tools
-
-        tools.require_module("qemu.qmp")  # what is made below may take minutes
     disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
     if guest is None:
-        from gdbstub.lab import demo
+        from gdbstub.lab import demo, tools
 
+        if host == "lab":
+            tools.require_module("qemu.qmp")  # what is made below may take minutes
         files = demo.prepare()
         guest = str(files.image)
         append = demo.COMMAND_LINE if append is None else append
@@ -183,6 +182,10 @@ def read_settings(
                 f"{option} {','.join(needing)} needs a Linux guest and the symbols of its kernel: "
                 "--symbols"
             )
+    if modules is not None:
+        from gdbstub.cli.modules import read_modules
+
+        known = known._replace(modules=read_modules(modules, known.kernel))
     config = GuestConfig(
         image=loaded,
         memory=size,

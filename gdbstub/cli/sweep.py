@@ -5,6 +5,7 @@ The settings of each run are checked as ``gdbstub run`` checks them, before the 
 
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,11 +26,17 @@ from gdbstub.sweep.plan import (
 )
 
 #: Options of ``gdbstub run`` that a sweep sets for each run.
-_OURS: Final = {"endpoint", "console", "script", "timeout", "record", "verbose"}
+_OURS: Final = {
+    *("endpoint", "console", "script", "timeout", "record", "verbose", "qmp", "vmcore_on"),
+}
 _SHARED: Final = tuple(option for option in RUN if option.help and option.name not in _OURS)
 _FLAGS: Final = tuple(option for option in _SHARED if option.convert is bool)
 _VALUES: Final = tuple(option for option in _SHARED if option.convert is not bool)
 _BY_NAME: Final = {option.flag.removeprefix("--"): option for option in _VALUES}
+#: Core file in the directory of a run.
+_CORE: Final = "core.zst"
+#: Argument of --symbols that is no file.
+_DEBUG: Final = "debug"
 #: Time until the script of a run begins, in seconds; the first run may make the lab's snapshot.
 _START_SECONDS: Final = 180.0
 
@@ -92,6 +99,11 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--out", type=Path, metavar="DIR",
             help="Directory of the results.  [default: sweep-DATE-TIME]",
+        ),
+        click.option(
+            "--vmcore-on", metavar="REASONS",
+            help="Reasons for which a run writes a core file, as of gdbstub run: panic,timeout for "
+            "example.  That of the first run of each group of failures is kept.",
         ),
         click.option(
             "--timeout", type=float, default=300, show_default=True, metavar="SECONDS",
@@ -271,7 +283,10 @@ def _plan(
         script=options["script"],
         timeout=options["timeout"],
         start_timeout=_START_SECONDS,
-        flags=tuple(option.flag for option in _FLAGS if options[option.name]),
+        flags=(
+            *(option.flag for option in _FLAGS if options[option.name]),
+            *(("--vmcore-on", options["vmcore_on"], _CORE) if options["vmcore_on"] else ()),
+        ),
         directory=os.getcwd(),
         varied=varied,
         until_failure=until_failure,
@@ -306,7 +321,8 @@ def _converted(name: str, value: str) -> str:
         raise InputError(f"--vary {name}={value}: {value!r} is no number") from None
     if option.choices and value not in option.choices:
         raise InputError(f"--vary {name}={value}: expected one of {', '.join(option.choices)}")
-    return str(Path(value).absolute()) if option.convert is Path else value
+    is_file = option.convert is Path and (name, value) != ("symbols", _DEBUG)
+    return str(Path(value).absolute()) if is_file else value
 
 
 def _check(row: Mapping[str, str], options: Mapping[str, Any]) -> bool:
@@ -322,11 +338,17 @@ def _check(row: Mapping[str, str], options: Mapping[str, Any]) -> bool:
     for name, option in _BY_NAME.items():
         if name in row and row[name] != RANDOM:
             values[option.name] = option.convert(row[name])
-    for name in ("endpoint", "verbose", "script", "timeout"):
+    for name in ("endpoint", "verbose", "script"):
         del values[name]
+    if options["vmcore_on"]:
+        # The file is made in the directory of each run; here any will do that is not there.
+        values["vmcore_on"] = (
+            options["vmcore_on"],
+            os.path.join(tempfile.gettempdir(), secrets.token_hex(16)),
+        )
     host = choose_host(values.pop("where"))
-    values |= {"inner": False, "guest": row.get(GUEST)}
-    settings = read_settings(host, endpoint="localhost:0", script=None, timeout=None, **values)
+    values |= {"inner": False, "guest": row.get(GUEST), "timeout": options["timeout"]}
+    settings = read_settings(host, endpoint="localhost:0", script=options["script"], **values)
     return settings.guest.kaslr_seed is not None
 
 

@@ -57,8 +57,8 @@ class Breakpoints:
         #: The comparators that the machine was armed with last.
         self.armed = DebugRegisters()
         self.memory = VirtualMemory(machine, self._software, caches)
-        self._locator = Locator(machine, self.memory, caches)
-        self._returns = ReturnVectors(machine, self._locator)
+        self.locator = Locator(machine, self.memory, caches)
+        self._returns = ReturnVectors(machine, self.locator)
         self._requests: dict[int, BreakpointRequest] = {}  # software breakpoints, by address
         self._removed: set[int] = set()  # addresses of those taken back since the last resume
         self._locations: dict[int, list[Location]] = {}  # those that are known, by address
@@ -94,13 +94,13 @@ class Breakpoints:
         gva %= _TOP
         request = self._requests.get(gva) or BreakpointRequest(gva, vcpu)
         why = unreachable(self.memory.regime(vcpu), gva)
-        if why and not self._locator.permissions(request, vcpu).executes:
+        if why and not self.locator.permissions(request, vcpu).executes:
             raise MemoryFault(f"no breakpoint at {gva:#x}: {why}")
         self._refresh()
         returned_to = self._returns.find(request, vcpu)
         # A client that takes it back and asks again, all at one stop, means the same request.
         if not request.removed:
-            self._locator.bind(request, vcpu)
+            self.locator.bind(request, vcpu)
             self._locations.pop(gva, None)
         if not request.removed or request.vector != returned_to:
             self._changed = True
@@ -125,7 +125,7 @@ class Breakpoints:
     def _find(self, request: BreakpointRequest) -> list[Location]:
         """Return the locations of *request*, found once until something may have changed them."""
         if (found := self._locations.get(request.gva)) is None:
-            found = self._locations[request.gva] = self._locator.find(request)
+            found = self._locations[request.gva] = self.locator.find(request)
         return found
 
     def _too_many(self, *more: BreakpointRequest) -> bool:
@@ -192,8 +192,8 @@ class Breakpoints:
         preferred = self._placement.preferred
         if preferred and self._preference is Preference.AUTO and self._guest_uses_comparators():
             self._changed = True
-        if self._locations and not self._locator.current():
-            self._locator.begin()
+        if self._locations and not self.locator.current():
+            self.locator.begin()
             self._locations.clear()
             self._changed = True
 
@@ -274,7 +274,7 @@ class Breakpoints:
         """Note that RAM is new, and nothing of ours in it; a request is only an address now."""
         self._software.forget()
         self.memory.forget_kernels()
-        self._locator.reset()
+        self.locator.reset()
         self._locations.clear()
         for request in self._requests.values():
             request.forget()
@@ -325,10 +325,10 @@ class Breakpoints:
         request = self._compared.get(canonical(pc))
         if request is None or request.removed:
             return False
-        if is_upper(pc) or not request.spaces:
+        if is_upper(pc) or not (spaces := self.locator.spaces(request)):
             return True
         now = self.memory.live
-        if space_of(now.regime(vcpu), pc) in request.spaces:
+        if space_of(now.regime(vcpu), pc) in spaces:
             return True
         try:
             return now.translate(vcpu, pc).ipa in request.ipas
@@ -338,8 +338,9 @@ class Breakpoints:
     def is_met(self, pc: int, ipa: int | None) -> bool:
         """Return True if a comparator at *pc* serves the same where *ipa* (None: any) is there."""
         request = self._compared.get(canonical(pc))
-        met = request is None or is_upper(pc) or not request.spaces or ipa in request.ipas
-        return met and pc not in self._returns
+        if request and not is_upper(pc) and self.locator.spaces(request):
+            return ipa in request.ipas and pc not in self._returns
+        return pc not in self._returns
 
     def returned(self, vcpu: int, pc: int) -> bool:
         """Undo the abort of a return to a breakpoint: see ``ReturnVectors.undo``."""
@@ -348,8 +349,7 @@ class Breakpoints:
     def compared(self, gva: int) -> tuple[BreakpointKind, ...]:
         """Return the kinds of breakpoint at *gva* that a comparator serves."""
         kinds = set(self._hardware.kinds_at(gva))
-        request = self._compared.get(canonical(gva))
-        if request and not request.removed:
+        if (request := self._compared.get(canonical(gva))) and not request.removed:
             kinds.add(SOFTWARE)
         return tuple(sorted(kinds))
 

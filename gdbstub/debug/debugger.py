@@ -17,7 +17,9 @@ from gdbstub.capabilities import (
     Capability,
     Command,
     HasExecFile,
+    HasLibraries,
     InterruptsInSteps,
+    Library,
     MemoryMapping,
     Monitor,
     OsTable,
@@ -31,7 +33,14 @@ from gdbstub.capabilities import (
 )
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.observer import NoProgram, Observer, Program, StopPoints
+from gdbstub.debug.observer import (
+    Libraries,
+    NoProgram,
+    Observer,
+    ProcessFilter,
+    Program,
+    StopPoints,
+)
 from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_control import RunControl
@@ -56,6 +65,7 @@ class Debugger(
     BreakpointConditions,
     Monitor,
     HasExecFile,
+    HasLibraries,
     Relocatable,
 ):
     """Implements ``Target``. It begins halted at the guest's first instruction.
@@ -78,8 +88,11 @@ class Debugger(
         self.commands: Callable[[Command], str] | None = None
         #: Facts about the guest's program.
         self.program: Program = NoProgram()
-        #: Places at which the stub itself stops the guest; None: it has none.
-        self.stop_points: StopPoints | None = None
+        #: Places at which the stub itself stops the guest.
+        self.stop_points: list[StopPoints] = []
+        self._process: ProcessFilter | None = None
+        #: Libraries of the guest's program; None: nothing is known of any.
+        self.modules: Libraries | None = None
         #: Addresses of the breakpoints that a client has requested.
         self.asked_for: set[int] = set()
         #: False: a guest that resets itself has ended.
@@ -114,6 +127,8 @@ class Debugger(
         """Return True unless *capability* needs something that this session does not have."""
         if capability is Monitor:
             return self.commands is not None
+        if capability is HasLibraries:
+            return self.modules is not None
         if capability is Restartable:
             return resettable(self.machine) is not None
         return self.program.relocatable if capability is Relocatable else True
@@ -133,6 +148,18 @@ class Debugger(
         for observer in self.observers:
             observer.client_came(features)
 
+    @property
+    def process(self) -> ProcessFilter | None:
+        """The process that breakpoints in programs belong to; None: each to its own."""
+        return self._process
+
+    @process.setter
+    def process(self, process: ProcessFilter | None) -> None:
+        self._process = process
+        locator = self.breakpoints.locator
+        locator.any_space = process is not None
+        locator.begin()
+
     # Program.
 
     @property
@@ -143,6 +170,10 @@ class Debugger(
     def relocation(self) -> Relocation | None:
         """Return where the program is (``Relocatable``)."""
         return self.program.relocation()
+
+    def libraries(self) -> Sequence[Library]:
+        """Return the program's libraries (``HasLibraries``)."""
+        return self.modules.libraries() if self.modules else ()
 
     # Registers and memory.
 

@@ -5,7 +5,7 @@ address. ``Locator.find`` translates it anew when a descriptor that led there ha
 register that chose the tables; it knows by one comparison of RAM that none has.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gdbstub.aarch64.comparators import canonical
@@ -130,6 +130,8 @@ class Locator:
     def __init__(self, machine: Machine, translations: Translations, caches: Caches) -> None:
         self._machine = machine
         self._translations = translations
+        #: True while a process is chosen by something else than an address space.
+        self.any_space = False
         # The last regime in which a space of the lower half was current.
         self._regimes: dict[AddressSpace, Regime] = {}
         self._words: dict[int, bytes] = {}  # descriptors that were read, by physical address
@@ -151,6 +153,10 @@ class Locator:
         self._holds: Cache[int, bool] = caches.add(
             "placement holds", Content.REGISTERS | Content.TRANSLATIONS, Cache(1)
         )
+
+    def spaces(self, request: BreakpointRequest) -> Set[AddressSpace]:
+        """Return the spaces that *request* belongs to; none: whichever has its address."""
+        return frozenset() if self.any_space and not is_upper(request.gva) else request.spaces
 
     def reset(self) -> None:
         """Forget all spaces and locations: the guest starts over."""
@@ -271,7 +277,8 @@ class Locator:
         if request.gva < _AARCH32_END and not self._low:
             self._low = True  # first: ``_look`` then reads more
             self._looked = self._look()
-        for space in request.spaces:
+        spaces = self.spaces(request)
+        for space in spaces:
             if space in now:
                 self._regimes[space] = regimes[now[space]]
                 if request.gva < _AARCH32_END:
@@ -281,7 +288,7 @@ class Locator:
             elif (regime := self._regimes.get(space)) and space.table not in tables:
                 # It may have ended, and its tables be those of another process.
                 yield self._lower(request, regime)._replace(obstacle=_NOT_RUNNING)
-        if request.spaces:
+        if spaces:
             return
         regime = regimes[request.vcpu]
         if not regime.sctlr.M:

@@ -1,9 +1,10 @@
 """Extension points of a debugger: who follows what it does, and what is known of its program."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from gdbstub.capabilities import Relocation
+from gdbstub.capabilities import Library, Relocation
+from gdbstub.machine import Vcpu
 from gdbstub.target import BreakpointKind, Stopped
 
 
@@ -43,8 +44,24 @@ class StopPoints(Protocol):
         """Virtual addresses of the places; more may come."""
         ...
 
-    def reason(self, vcpu: int, gva: int) -> str:
-        """Return why the guest stops at *gva*, one of the addresses, in one line."""
+    def stop_at(self, vcpu: int, gva: int) -> Stopped:
+        """Return the stop to report where *vcpu* has come to *gva*, one of the addresses."""
+        ...
+
+
+class ProcessFilter(Protocol):
+    """A process of the guest, to which alone breakpoints in programs belong."""
+
+    def matches(self, vcpu: Vcpu) -> bool:
+        """Return True if *vcpu*, whose own thread calls it, executes the process."""
+        ...
+
+
+class Libraries(Protocol):
+    """Libraries of the program, as a kernel's modules are."""
+
+    def libraries(self) -> Sequence[Library]:
+        """Return those that are loaded now."""
         ...
 
 

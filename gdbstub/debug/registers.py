@@ -19,6 +19,8 @@ from gdbstub.aarch64.registers import (
     SP_EL1,
     TCR_EL1,
     TPIDR,
+    VBAR,
+    VBAR_EL1,
     X,
     ccsidr,
     stack_pointer,
@@ -52,7 +54,7 @@ class ClientRegisters:
             *(sve_registers(bits) if bits else FPSIMD),
             *(PAC_MASKS if machine.pointer_authentication else ()),
             TPIDR,
-            *machine.system_registers,
+            *_system(machine),
         )
         #: Rows by number.
         self.numbered = {row.number: row for row in self.rows}
@@ -97,6 +99,12 @@ class ClientRegisters:
             vcpu.set(_meant(vcpu, register), value)
         else:
             _set_whole(vcpu, _meant(vcpu, register), value)
+
+
+def _system(machine: Machine) -> list[Register]:
+    """Return the machine's system registers, and VBAR_EL1 by its other name."""
+    rows = machine.system_registers
+    return sorted((*rows, *([VBAR] if VBAR_EL1 in rows else [])), key=lambda row: row.number)
 
 
 class _Packer:

@@ -5,17 +5,18 @@ The server's thread calls it while all vCPUs are parked. vCPU threads call ``deb
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from gdbstub.aarch64.registers import PC
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
-from gdbstub.debug.observer import Observer, StopPoints
+from gdbstub.debug.observer import Observer, ProcessFilter
 from gdbstub.debug.pending_stops import PendingStops
 from gdbstub.debug.plans import VcpuPlans
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_state import TRANSITIONS, RunEvent, RunState
+from gdbstub.debug.stop_points import InsertedStopPoints
+from gdbstub.debug.stop_points import Owner as StopPointsOwner
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.vcpu_steps import CutShort, ThreadPlan
 from gdbstub.errors import MachineError, StubError
@@ -32,13 +33,11 @@ from gdbstub.machine import (
 )
 from gdbstub.target import (
     Action,
-    BreakpointKind,
     Exited,
     Range,
     Report,
     Signal,
     Stopped,
-    StopReason,
 )
 
 _log = logging.getLogger("gdbstub.debugger")
@@ -47,23 +46,18 @@ _after = TRANSITIONS.after
 _TO_BE_STRIPPED = (RunState.LEAVING, RunState.HANDED_OVER)
 
 
-class Owner(Protocol):
+class Owner(StopPointsOwner, Protocol):
     """The debugger: its settings, and what it wants to hear."""
 
     notify: Callable[[], None]
     at_end: Callable[[], None]
     step_irqs: bool
-    stop_points: StopPoints | None
+    process: ProcessFilter | None
     reboots: bool
 
     @property
     def observers(self) -> Sequence[Observer]:
         """Objects that follow what the debugger does."""
-        ...
-
-    @property
-    def asked_for(self) -> Collection[int]:
-        """Addresses of the breakpoints that a client has requested."""
         ...
 
     def print(self, text: bytes) -> None:
@@ -94,8 +88,7 @@ class RunControl:
         # The vCPU that the last resume stepped, if it resumed no other.
         self._stepped: int | None = None
         self._pending = PendingStops()
-        # The vCPU whose last stop was told as one of a stop point, and its PC there.
-        self._told_at: tuple[int, int | None] = 0, None
+        self._stop_points = InsertedStopPoints(machine, breakpoints, self._classifier, owner)
         # Exits of a run that is over, from the vCPU thread that parked last; None while there
         # is nothing for ``take_report``.
         self._exits: Sequence[Exit] | None = None
@@ -133,7 +126,8 @@ class RunControl:
         """Start vCPUs, by their numbers."""
         pending = self._pending
         try:
-            self._insert_stop_points()
+            self._stop_points.insert()
+            self._classifier.process = self._owner.process
             if len(actions) > 1:
                 actions = {index: actions[index] for index in pending.in_order(actions)}
             modes = {} if pending.due(actions) else self._begin_plans(actions)
@@ -148,19 +142,6 @@ class RunControl:
             raise
         for observer in self._owner.observers:
             observer.resumed()
-
-    def _insert_stop_points(self) -> None:
-        if (points := self._owner.stop_points) is None:
-            return
-        # A client that has no breakpoint there goes on without stepping over it.
-        (index, pc), self._told_at = self._told_at, (0, None)
-        if pc == self._machine.vcpus[index].get(PC) and pc not in self._owner.asked_for:
-            self._classifier.set_still_at(index, pc)
-        for gva in points.addresses:
-            try:
-                self._breakpoints.insert(0, BreakpointKind.SOFTWARE, gva, 4)
-            except StubError as error:  # what the client wants goes on
-                _log.warning("the guest does not stop at %#x: %s", gva, error)
 
     def _begin_plans(self, actions: Mapping[int, Action | Range]) -> Mapping[int, RunMode]:
         """Begin the plans for *actions*; return the vCPUs that are to run, and how."""
@@ -342,22 +323,7 @@ class RunControl:
             return Stopped(thread, Signal.INT), RunEvent.STOPPED
         index, stop = self._pending.next()
         self._classifier.reported(index)
-        return self._at_stop_point(index, stop), RunEvent.STOPPED
-
-    def _at_stop_point(self, index: int, stop: Stopped) -> Stopped:
-        """Return *stop*, or what it is at one of the stub's own stop points."""
-        points = self._owner.stop_points
-        if points is None or stop.stop is not StopReason.SWBREAK:
-            return stop
-        pc = self._machine.vcpus[index].get(PC)
-        if pc not in points.addresses:
-            return stop
-        text = points.reason(index, pc)
-        _log.warning("%s (vCPU %d at %#x)", text, index, pc)
-        self._told_at = index, pc
-        if pc in self._owner.asked_for:
-            return stop._replace(text=text)
-        return Stopped(stop.thread, Signal.ABRT, text=text)
+        return self._stop_points.classify(index, stop), RunEvent.STOPPED
 
     def _system_event(self, event: SystemEvent) -> tuple[Report, RunEvent]:
         match event.kind:

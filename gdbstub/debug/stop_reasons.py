@@ -7,7 +7,7 @@ writes the vCPU only to undo the abort of a return to a breakpoint.
 import logging
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gdbstub.aarch64.accesses import accessed
 from gdbstub.aarch64.comparators import breakpoint_at, canonical
@@ -15,6 +15,7 @@ from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, X, 
 from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
 from gdbstub.agent.conditions import GO_ON
 from gdbstub.architecture import Register
+from gdbstub.debug.address_spaces import is_upper
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
@@ -22,6 +23,9 @@ from gdbstub.hwbp import Elsewhere
 from gdbstub.machine import DebugExit, DebugRegisters, Machine, Vcpu
 from gdbstub.swbp import BRK_COMMENT
 from gdbstub.target import BreakpointKind, Stopped, StopReason
+
+if TYPE_CHECKING:
+    from gdbstub.debug.observer import ProcessFilter
 
 _log = logging.getLogger("gdbstub.debugger")
 
@@ -73,6 +77,8 @@ class StopClassifier:
         *printed* is called on vCPU threads with the output of breakpoints' commands.
         """
         self.machine = machine
+        #: The process that breakpoints in programs belong to; None: each to its own.
+        self.process: ProcessFilter | None = None
         self.registers = registers
         self.breakpoints = breakpoints
         # By vCPU: PC of a hit of our BRK through a mapping that no request names.
@@ -238,6 +244,9 @@ class StopClassifier:
 
         Of several *kinds* that stop, the first is reported.
         """
+        process = self.process
+        if process and not is_upper(pc) and not process.matches(self.machine.vcpus[index]):
+            return Disposition.STEP_OVER
         context = _Context(self, index)
         # Only one of several can print where another one stops.
         here = (pc, self._stack(index)) if len(kinds) > 1 else None

@@ -6,7 +6,7 @@ Source: linux/Documentation/bpf/btf.rst.
 
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.errors import NotFound
 
@@ -18,8 +18,17 @@ BEGIN: Final = struct.pack("<HBBI", 0xEB9F, 1, 0, _HEADER.size)
 _TYPE: Final = struct.Struct("<III")
 _MEMBER: Final = struct.Struct("<III")
 _STRUCT: Final = 4
+#: Members between two that are near each other, at most.
+_NEAR: Final = 8
 #: Largest BTF of a kernel that is read, in bytes.
 MOST: Final = 32 << 20
+
+
+class Structure(NamedTuple):
+    """A structure: its size, and the offsets of members in it, both in bytes."""
+
+    size: int
+    offsets: Mapping[str, int]
 
 
 class Btf:
@@ -36,14 +45,42 @@ class Btf:
         Raises:
             NotFound: there is no such structure, or it has none of them.
         """
+        return self.structure(name, wanted).offsets
+
+    def structure(self, name: str, wanted: Collection[str]) -> Structure:
+        """Return the structure *name* with those members *wanted* that it has.
+
+        Raises:
+            NotFound: there is no such structure, or it has none of them.
+        """
         wanted_at = {at: member for member in wanted for at in self._named(member)}
-        best: dict[str, int] = {}
+        best = Structure(0, {})
         for at in self._named(name):
             for found in self._structures(at, wanted_at):
-                best = max(best, found, key=len)
-        if not best:
+                best = max(best, found, key=lambda each: len(each.offsets))
+        if not best.offsets:
             raise NotFound(f"the kernel's BTF has no structure {name} with {', '.join(wanted)}")
         return best
+
+    def beside(self, member: str, before: str) -> int:
+        """Return the offset of *member* in a structure without a name, by a member shortly before.
+
+        Such a structure is a member of another one, here at the start of that.
+
+        Raises:
+            NotFound: there is none.
+        """
+        wanted = {at.to_bytes(4, "little") for at in self._named(before)}
+        for name in self._named(member):
+            key = name.to_bytes(4, "little")
+            at = self._types.find(key)
+            while at >= 0:
+                starts = range(at - _MEMBER.size, max(at - _NEAR * _MEMBER.size, 0), -_MEMBER.size)
+                if at % 4 == 0 and any(self._types[each : each + 4] in wanted for each in starts):
+                    bits: int = _MEMBER.unpack_from(self._types, at)[2]
+                    return bits // 8
+                at = self._types.find(key, at + 1)
+        raise NotFound(f"the kernel's BTF has no structure with {before} and {member}")
 
     def _named(self, name: str) -> Iterator[int]:
         """Yield the offsets of *name* in the strings; a longer name may share its end."""
@@ -53,14 +90,14 @@ class Btf:
             yield at
             at = self._strings.find(text, at + 1)
 
-    def _structures(self, name: int, wanted: Mapping[int, str]) -> Iterator[dict[str, int]]:
+    def _structures(self, name: int, wanted: Mapping[int, str]) -> Iterator[Structure]:
         key = name.to_bytes(4, "little")
         at = self._types.find(key)
         while at >= 0:
             if at % 4 == 0 and at + _TYPE.size <= len(self._types):
                 _, info, size = _TYPE.unpack_from(self._types, at)
                 if info >> 24 & 0x1F == _STRUCT:
-                    yield self._offsets(at + _TYPE.size, info, size, wanted)
+                    yield Structure(size, self._offsets(at + _TYPE.size, info, size, wanted))
             at = self._types.find(key, at + 1)
 
     def _offsets(self, at: int, info: int, size: int, wanted: Mapping[int, str]) -> dict[str, int]:

@@ -7,11 +7,14 @@ Sources: arch/arm64/kernel/entry.S (vectors, __bp_harden_el1_vectors), proton-pa
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from gdbstub.capabilities import Relocation
 from gdbstub.errors import InputError, MemoryFault, NotFound
 from gdbstub.linux import elf
+
+if TYPE_CHECKING:
+    from gdbstub.linux.module_files import ModuleFiles
 
 #: Alignment of the offset: that of the kernel's segments (SEGMENT_ALIGN), at least a page.
 _ALIGNMENT: Final = 64 << 10
@@ -22,8 +25,11 @@ _HARDENED_VECTORS: Final = "__bp_harden_el1_vectors"
 _HARDENED: Final = 4
 _VECTORS_SIZE: Final = 0x800
 _START: Final = "start_kernel"
-#: Functions that ``stop_on`` asks for.
-_STOPPED_AT: Final = ("vpanic", "panic", "die", "__warn", "machine_restart")
+#: Functions that ``stop_on`` and ``module_events`` ask for.
+_STOPPED_AT: Final = (
+    *("vpanic", "panic", "die", "__warn", "machine_restart"),
+    *("do_init_module", "free_module"),
+)
 #: Start of linux_banner, which few kernels have a symbol for: that needs KALLSYMS_ALL.
 _BANNER: Final = b"Linux version "
 _BANNER_LIMIT: Final = 512
@@ -92,6 +98,8 @@ class GuestProgram(NamedTuple):
     file: str = ""
     kernel: LinkedKernel | None = None
     expected: Relocation | None = None
+    #: Files of the kernel's modules; None: nobody asked for them.
+    modules: "ModuleFiles | None" = None
 
     def to_text(self) -> str:
         """Serialise the program as one line of text."""

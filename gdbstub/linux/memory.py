@@ -10,7 +10,7 @@ from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces
 from gdbstub.aarch64.registers import CPSR, ID_AA64MMFR0_EL1, SCTLR_EL1, SP_EL0
 from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR
 from gdbstub.debug.memory import VirtualMemory, regime_of
-from gdbstub.errors import MachineError, MemoryFault, NotFound
+from gdbstub.errors import MachineError, MemoryFault, NotFound, printable
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
 from gdbstub.machine import Machine, Power, Vcpu
@@ -29,6 +29,11 @@ class LinuxKernel:
         self.machine = machine
         self._memory = memory
         self._info: VmcoreInfo | None = None
+
+    @property
+    def vcpus(self) -> Sequence[Vcpu]:
+        """The vCPUs that may be looked at."""
+        return self.machine.vcpus
 
     def read_physical(self, ipa: int, length: int) -> bytes:
         """Read RAM, short at its end.
@@ -69,7 +74,7 @@ class LinuxKernel:
         Raises:
             NotFound: there is none.
         """
-        on = [each for each in self.machine.vcpus if each.power is Power.ON]
+        on = [each for each in self.vcpus if each.power is Power.ON]
         translated = [each for each in on if SCTLR(each.get(SCTLR_EL1)).M]
         if not translated:
             raise NotFound("no vCPU has its MMU on: the kernel has not started yet")
@@ -139,3 +144,12 @@ def pointer(read: Callable[[int, int], bytes], gva: int) -> int:
     """Read a pointer at *gva*."""
     value: int = _POINTER.unpack(read(gva, 8))[0]
     return value
+
+
+def string(read: Callable[[int, int], bytes], gva: int, most: int) -> str:
+    """Read a string at *gva*, at most so many bytes; what is not ASCII is shown as escapes."""
+    # What is behind it need not be mapped.
+    data = b""
+    while len(data) < most and b"\0" not in data:
+        data += read(gva + len(data), 8 - (gva + len(data)) % 8)
+    return printable(data.split(b"\0")[0].decode("ascii", "backslashreplace"))

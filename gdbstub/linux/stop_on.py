@@ -10,6 +10,7 @@ from gdbstub.errors import InputError, MemoryFault, printable
 from gdbstub.linux.kaslr import LinkedKernel
 from gdbstub.linux.reasons import FUNCTIONS
 from gdbstub.machine import Machine
+from gdbstub.target import Signal, Stopped
 
 #: By reason: the text before what the function was called with.
 _TEXTS: Final = {
@@ -60,6 +61,10 @@ class StopOn:
                 return ()
             self._offset = place.offset
         return [gva + self._offset for gva in self._linked]
+
+    def stop_at(self, vcpu: int, gva: int) -> Stopped:
+        """Return a stop by SIGABRT with the reason."""
+        return Stopped(vcpu + 1, Signal.ABRT, text=self.reason(vcpu, gva))
 
     def reason(self, vcpu: int, gva: int) -> str:
         """Return why the guest stops at *gva*, in one line, and note it in ``met``."""

@@ -8,25 +8,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from gdbstub.aarch64.registers import SP_EL1
 from gdbstub.errors import MemoryFault, NotFound, printable
-from gdbstub.linux import btf
+from gdbstub.linux.kernel_image import KernelImage
 from gdbstub.linux.memory import LinuxKernel, current, in_kernel, pointer
 from gdbstub.machine import Power
 
 Read = Callable[[int, int], bytes]
 
 _MEMBERS: Final = (
-    "tasks", "pid", "comm", "real_parent", "__state", "state", "exit_state", "mm",
+    "tasks", "pid", "comm", "real_parent", "__state", "state", "exit_state", "mm", "stack",
+    "signal", "thread_node",
 )  # fmt: skip
 _NEEDED: Final = ("tasks", "pid", "comm", "real_parent", "mm")
 #: Names of the first task: at build time, and since its CPU is up.
 _FIRST: Final = (b"swapper/0", b"swapper")
 _COMM: Final = 16
+#: The least THREAD_SIZE: neighbours are not that near.
+_STACK: Final = 16 << 10
 #: PID_MAX_LIMIT is larger; so many processes need 300 MiB of tasks alone.
 _MOST: Final = 1 << 16
-#: Bytes behind the start of the kernel in which its data and its BTF are.
-_IMAGE: Final = 128 << 20
-_PIECE: Final = 4 << 20
 #: Letters of the states, by the highest bit that is set.
 _STATES: Final = "RSDTtXZPI"
 _REPORTED: Final = 0x7F
@@ -59,32 +60,18 @@ class Tasks:
             NotFound: the kernel has no BTF, or it is not there yet.
         """
         self._kernel = kernel
-        info = kernel.info
-        self._start = (info.number("SYMBOL", "_stext") & -(64 << 10)) - (64 << 10)
-        self._offset = info.number("NUMBER", "kimage_voffset")
-        self._at: Mapping[str, int] = self._btf().members("task_struct", _MEMBERS)
+        #: The image that the layout is from.
+        self.image: Final = KernelImage(kernel)
+        self._threads_at = 0
+        self._pgd: int | None = None
+        with suppress(NotFound):
+            members = self.image.btf.members("signal_struct", ("thread_head",))
+            self._threads_at = members["thread_head"]
+        self._at: Mapping[str, int] = self.image.btf.members("task_struct", _MEMBERS)
         if missing := [name for name in _NEEDED if name not in self._at]:
             raise NotFound(f"the kernel's task_struct has no {', '.join(missing)}")
-        self._first = self._find_first()
-
-    def _pieces(self, overlap: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the kernel's image piece by piece, each with its offset and a part of the next."""
-        start = (self._start - self._offset) % (1 << 64)
-        for at in range(0, _IMAGE, _PIECE):
-            try:
-                yield at, self._kernel.read_physical(start + at, _PIECE + overlap)
-            except MemoryFault:
-                return
-
-    def _btf(self) -> btf.Btf:
-        start = (self._start - self._offset) % (1 << 64)
-        for at, piece in self._pieces(len(btf.BEGIN)):
-            found = piece.find(btf.BEGIN)
-            while found >= 0:
-                with suppress(NotFound, MemoryFault):
-                    return btf.find(self._kernel.read_physical(start + at + found, btf.MOST))
-                found = piece.find(btf.BEGIN, found + 1)
-        return btf.find(b"")
+        #: Address of init_task.
+        self.first: Final = self._find_first()
 
     def _find_first(self) -> int:
         """Return the address of init_task, which has no symbol in most kernels' kallsyms.
@@ -92,19 +79,19 @@ class Tasks:
         It is vCPU 0's, while that is idle; else it is found in the image by its name.
         """
         read = self._kernel.reader()
-        for vcpu in self._kernel.machine.vcpus:
+        for vcpu in self._kernel.vcpus:
             if vcpu.power is Power.ON and in_kernel(vcpu):
                 gva = current(vcpu)
                 with suppress(MemoryFault):
                     name = read(gva + self._at["comm"], _COMM).split(b"\0")[0]
                     if name in _FIRST and self._plausible(gva, read):
                         return gva
-        for at, piece in self._pieces(_COMM):
+        for start, piece in self.image.pieces(_COMM):
             for name in _FIRST:
                 text = name.ljust(_COMM, b"\0")
                 found = piece.find(text)
                 while found >= 0:
-                    gva = self._start + at + found - self._at["comm"]
+                    gva = start + found - self._at["comm"]
                     if self._plausible(gva, read):
                         return gva
                     found = piece.find(text, found + 1)
@@ -133,23 +120,110 @@ class Tasks:
             NotFound: the list is damaged, with the place.
         """
         read = self._kernel.reader()
-        running = {
-            current(vcpu): index
-            for index, vcpu in enumerate(self._kernel.machine.vcpus)
-            if vcpu.power is Power.ON and in_kernel(vcpu)
-        }
-        gva, seen = self._first, set[int]()
+        running = {gva: index for index, gva in self._current(read).items()}
+        for gva in self._walk(read):
+            yield self._told(gva, read, running.get(gva, -1))
+
+    def running(self) -> Mapping[int, Task]:
+        """Return the task that each vCPU executes, by the vCPU's number, where that is known.
+
+        Raises:
+            NotFound: one of them is damaged, with the place.
+        """
+        read = self._kernel.reader()
+        return {index: self._told(gva, read, index) for index, gva in self._current(read).items()}
+
+    def find(self, pid: int) -> Task:
+        """Return the process or thread with this number.
+
+        Raises:
+            NotFound: there is none, or the list is damaged.
+        """
+        read = self._kernel.reader()
+        cpus = self._current(read)
+        for leader in self._walk(read):
+            for gva in self._threads(leader, read):
+                try:
+                    if self._number(gva, "pid", read) == pid:
+                        cpu = next((index for index, each in cpus.items() if each == gva), -1)
+                        return self._task(gva, read, cpu)
+                except MemoryFault as fault:
+                    raise _damaged(gva, fault) from None
+        raise NotFound(f"there is no process {pid}: monitor ps lists them")
+
+    def address_spaces(self, wanted: str, read: Read) -> Iterator[int]:
+        """Yield the addresses of the ``pgd`` of processes with this name or number.
+
+        *read* is a reader of the kernel's memory, so that no vCPU is asked.
+
+        Raises:
+            NotFound: the list is damaged, or the kernel's BTF does not tell where it is.
+        """
+        if self._pgd is None:
+            self._pgd = self.image.btf.beside("pgd", "task_size")
+        for gva in self._walk(read):
+            try:
+                task = self._task(gva, read, -1)
+                if wanted in (task.name, str(task.pid)) and not task.kernel_thread:
+                    yield pointer(read, gva + self._at["mm"]) + self._pgd
+            except MemoryFault as fault:
+                raise _damaged(gva, fault) from None
+
+    def _threads(self, leader: int, read: Read) -> Iterator[int]:
+        """Yield the threads of a process, *leader* first; damage ends them."""
+        yield leader
+        if not self._threads_at or not {"signal", "thread_node"} <= self._at.keys():
+            return
+        seen = {leader}
+        with suppress(MemoryFault):
+            head = pointer(read, leader + self._at["signal"]) + self._threads_at
+            link = pointer(read, head)
+            while link != head and len(seen) < _MOST:
+                if (gva := link - self._at["thread_node"]) not in seen:
+                    seen.add(gva)
+                    yield gva
+                elif gva != leader:
+                    return
+                link = pointer(read, link)
+
+    def _walk(self, read: Read) -> Iterator[int]:
+        gva, seen = self.first, set[int]()
         while gva not in seen:
             if len(seen) >= _MOST:
                 raise NotFound(f"the list of tasks is damaged: it has more than {_MOST}")
             seen.add(gva)
+            yield gva
             try:
-                yield self._task(gva, read, running.get(gva, -1))
                 gva = pointer(read, gva + self._at["tasks"]) - self._at["tasks"]
             except MemoryFault as fault:
-                raise NotFound(f"the list of tasks is damaged at {gva:#x}: {fault}") from None
-        if gva != self._first:
+                raise _damaged(gva, fault) from None
+        if gva != self.first:
             raise NotFound(f"the list of tasks is damaged: it comes back to {gva:#x}")
+
+    def _current(self, read: Read) -> dict[int, int]:
+        """Return the address of the task of each vCPU that executes one, by the vCPU's number.
+
+        In the kernel SP_EL0 has it. In a program SP_EL1 is the end of the task's stack.
+        """
+        found, programs = dict[int, int](), dict[int, int]()
+        for index, vcpu in enumerate(self._kernel.vcpus):
+            if vcpu.power is Power.ON and in_kernel(vcpu):
+                found[index] = current(vcpu)
+            elif vcpu.power is Power.ON:
+                programs[index] = vcpu.get(SP_EL1)
+        if programs and "stack" in self._at:
+            with suppress(MemoryFault, NotFound):
+                for gva in self._walk(read):
+                    stack = pointer(read, gva + self._at["stack"])
+                    ours = (each for each, top in programs.items() if stack < top <= stack + _STACK)
+                    found |= dict.fromkeys(ours, gva)
+        return found
+
+    def _told(self, gva: int, read: Read, cpu: int) -> Task:
+        try:
+            return self._task(gva, read, cpu)
+        except MemoryFault as fault:
+            raise _damaged(gva, fault) from None
 
     def _task(self, gva: int, read: Read, cpu: int) -> Task:
         state = self._number(gva, "__state" if "__state" in self._at else "state", read)
@@ -165,3 +239,7 @@ class Tasks:
             cpu,
             pointer(read, gva + self._at["mm"]) == 0,
         )
+
+
+def _damaged(gva: int, fault: MemoryFault) -> NotFound:
+    return NotFound(f"the list of tasks is damaged at {gva:#x}: {fault}")

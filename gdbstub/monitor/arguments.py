@@ -52,6 +52,17 @@ def length(text: str, registers: Registers) -> int:
     return value
 
 
+def pid(text: str, registers: Registers) -> int:
+    """Read the number of a process.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not text.isdecimal():
+        raise InputError(f"{text!r} is no PID: expected a number, as monitor ps shows it")
+    return int(text[:20])
+
+
 def _number(text: str) -> int | None:
     try:
         value = int(text, 0)
@@ -69,6 +80,7 @@ _FIELDS: Final[dict[str, Callable[[str, Registers], object]]] = {
     "ADDR": address,
     "PHYSICAL": address,
     "LENGTH": length,
+    "PID": pid,
     "NAME": _word,
     "COMMAND": _word,
     "/FMT": _word,

@@ -9,6 +9,9 @@ from gdbstub.aarch64.registers import PC
 from gdbstub.errors import MachineError, NotFound
 from gdbstub.linux import log, vmcore
 from gdbstub.linux.core_file import check_name
+from gdbstub.linux.names import Names
+from gdbstub.linux.process import Process
+from gdbstub.linux.tasks import Task
 from gdbstub.monitor.context import CommandContext, command
 from gdbstub.monitor.text import table
 from gdbstub.target import Stopped, StopReason
@@ -52,6 +55,78 @@ def ps(context: CommandContext) -> str:
         damage = f"{reason}\n"
     head = ("PID", "PPID", "S", "vCPU", "task", "name")
     return (table(rows, head) if rows else "") + damage
+
+
+@command("bt", "[PID]")
+def bt(context: CommandContext, pid: int | None) -> str:
+    """Show where a process or thread of a Linux guest is in the kernel; alone: this vCPU.
+
+    It may sleep or run, and its return addresses may be signed. Names are those of the kernel's
+    kallsyms (Linux 6.0 and newer); no symbols are needed.
+    """
+    kernel = context.kernel
+    names = Names(kernel)
+    if pid is None:
+        task = kernel.tasks.running().get(context.index)
+        frames = list(kernel.backtraces.of_vcpu(context.index, names.function))
+    else:
+        task = kernel.tasks.find(pid)
+        frames = list(kernel.backtraces.frames(task, names.function))
+    lines = [_headline(task, context.index)]
+    if not frames:
+        return f"{lines[0]}It executes a program, or its stack is damaged.\n"
+    lines += [f"#{n:<3} {gva:#x} {names.name(gva)}".rstrip() + "\n" for n, gva in enumerate(frames)]
+    return "".join(lines) + names.missing
+
+
+def _headline(task: Task | None, vcpu: int) -> str:
+    if task is None:
+        return f"vCPU {vcpu}\n"
+    place = f" on vCPU {task.cpu}" if task.cpu >= 0 else ""
+    return f"{task.name}, PID {task.pid}, state {task.state}{place}\n"
+
+
+@command("process", "[NAME]")
+def process(context: CommandContext, wanted: str | None) -> str:
+    """Let breakpoints in programs stop in the process NAME or PID only; all: in any; alone: say.
+
+    It may start, or execute its program, at any time later. A name is as ps shows it, up to 15
+    letters. Breakpoints in the kernel stop as ever.
+    """
+    if wanted == "all":
+        context.debugger.process = None
+    elif wanted:
+        context.debugger.process = Process(context.machine, context.debugger.memory, wanted)
+    now = context.debugger.process
+    if not isinstance(now, Process):
+        return "Breakpoints in programs stop in any process that they were set in.\n"
+    return f"Breakpoints in programs stop in process {now.wanted} only.\n"
+
+
+@command("modules", "[NAME]")
+def modules(context: CommandContext, name: str | None) -> str:
+    """List the loaded modules of a Linux guest, or the sections of module NAME.
+
+    The kernel lists sections of a module's init after it has freed them, too. No symbols are
+    needed, but the kernel's BTF.
+    """
+    found = context.kernel.modules
+    if name is not None:
+        wanted = name.replace("-", "_")
+        for module in found.all():
+            if module.name == wanted:
+                rows = [(each.name, f"{each.gva:#x}") for each in found.sections(module)]
+                return table(rows, ("section", "address"))
+        raise NotFound(f"no module {wanted} is loaded: monitor modules lists those that are")
+    lines, damage = list[tuple[str, ...]](), ""
+    try:
+        for module in found.all():
+            state, code = module.state.name.lower(), f"{module.base:#x}"
+            lines.append((module.name, str(module.size), str(module.references), state, code))
+    except NotFound as reason:
+        damage = f"{reason}\n"
+    head = ("module", "size", "used", "state", "code")
+    return (table(lines, head) if lines or damage else "No module is loaded.\n") + damage
 
 
 @command("vmcore", "NAME")

@@ -3,11 +3,11 @@
 ``table`` parses what was typed; ``commands`` has the commands.
 """
 
-from collections.abc import Iterator, Mapping
+import logging
 from typing import TYPE_CHECKING
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.capabilities import Command, OsTable
+from gdbstub.capabilities import Command
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import Observer
 from gdbstub.errors import NoSuchThread
@@ -15,10 +15,17 @@ from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
+from gdbstub.monitor.os_tables import tables
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gdbstub.linux.guest import LinuxGuest
+    from gdbstub.linux.module_files import ModuleFiles
+
+
+_log = logging.getLogger(__name__)
 
 
 def monitored_debugger(
@@ -31,12 +38,36 @@ def monitored_debugger(
     debugger = Debugger(machine)
     monitor = CommandMonitor(debugger, program, inner=inner)
     debugger.commands = monitor.execute
-    debugger.os_tables = (
-        OsTable("tasks", "Tasks", "Listing of the processes of a Linux guest", monitor.tasks),
-    )
+    debugger.os_tables = tables(debugger.machine, monitor.linux)
     debugger.program = monitor.locator
+    if program.modules is not None:
+        _follow_modules(debugger, program, program.modules, monitor.linux)
     debugger.observers.append(monitor)
     return debugger
+
+
+def _follow_modules(
+    debugger: Debugger,
+    program: GuestProgram,
+    files: "ModuleFiles",
+    guest: "Callable[[], LinuxGuest]",
+) -> None:
+    """Have *debugger* tell its clients of the modules of *program*, which have *files*."""
+    # Not at the top: few starts have modules.
+    from gdbstub.linux.libraries import ModuleLibraries
+    from gdbstub.linux.module_events import ModuleEvents
+
+    events = None
+    if program.kernel is not None and ModuleEvents.has_places(program.kernel):
+        events = ModuleEvents(program.kernel, debugger.program.relocation, debugger.machine)
+        debugger.stop_points.append(events)
+        debugger.observers.append(events)
+    else:
+        _log.warning(
+            "breakpoints in modules are not set before their init runs: the kernel's symbols have "
+            "no do_init_module or no free_module"
+        )
+    debugger.modules = ModuleLibraries(guest, files, events)
 
 
 class CommandMonitor(Observer):
@@ -72,34 +103,18 @@ class CommandMonitor(Observer):
             self._debugger,
             self._history,
             self.locator,
-            self._linux(),
+            self.linux(),
             handed_out if self._inner else lambda name: new_file(Path(name)),
         )
         return COMMANDS.execute(context, command.line)
 
-    def _linux(self) -> "LinuxGuest":
+    def linux(self) -> "LinuxGuest":
         """Return the kernel that commands look at; it is made when the first one does."""
         if self._kernel is None:
             from gdbstub.linux.guest import LinuxGuest
 
             self._kernel = LinuxGuest(self._debugger.machine, self._debugger.memory)
         return self._kernel
-
-    def tasks(self) -> Iterator[Mapping[str, str]]:
-        """Yield the rows of ``info os tasks``.
-
-        Raises:
-            NotFound: there is no Linux, or its list of tasks is damaged.
-        """
-        for task in self._linux().tasks.all():
-            yield {
-                "pid": str(task.pid),
-                "parent": str(task.parent),
-                "state": task.state,
-                "vcpu": str(task.cpu) if task.cpu >= 0 else "",
-                "task": f"{task.gva:#x}",
-                "name": task.name,
-            }
 
     def inserted(self, kind: BreakpointKind, gva: int, length: int) -> None:
         """Note the request."""
@@ -115,9 +130,10 @@ class CommandMonitor(Observer):
 
     def stopped(self, stop: Stopped) -> None:
         """Count the hit."""
-        if stop.stop is not StopReason.PLAIN:
+        if stop.stop not in (StopReason.PLAIN, StopReason.LIBRARY):
             self._history.hit(stop, self._debugger.machine.vcpus[stop.thread - 1].get(PC))
 
     def client_left(self) -> None:
-        """Begin with an empty history for the next client."""
+        """Begin with an empty history for the next client, and with all processes."""
+        self._debugger.process = None
         self._history = BreakpointHistory()

@@ -1,13 +1,13 @@
 """Bisection of the images of a plan: runs of one image after the other until the first bad one.
 
-``bisect.py`` chooses the images.
+``bayes.py`` chooses the images.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from gdbstub.errors import StubError
-from gdbstub.sweep.bisect import Bisection
+from gdbstub.sweep.bayes import Bisection
 from gdbstub.sweep.drive import Drive
 from gdbstub.sweep.outcome import FAILURES, Outcome, Status
 from gdbstub.sweep.plan import GUEST, make_run

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOCAL: Final = "local"
 DASK: Final = "dask://"
-_CONNECT_SECONDS: Final = 10
+_CONNECT_SECONDS: Final = 5
 
 
 class Engine(Protocol):
@@ -109,12 +109,14 @@ class DaskEngine:
         self._executor: Executor = self._client.get_executor(pure=False)
 
     def _check(self, address: str, directory: Path) -> None:
-        found: dict[str, str] = self._client.run(usable, directory, on_error="return")
-        if not found:
+        try:
+            self._client.wait_for_workers(1, _CONNECT_SECONDS)
+        except TimeoutError:
             raise InputError(
                 f"--on {DASK}{address}: it has no workers; start some by "
                 f"dask worker tcp://{address} --nthreads 1"
-            )
+            ) from None
+        found: dict[str, str] = self._client.run(usable, directory, on_error="ignore")
         for worker, answer in found.items():
             if answer != __version__:
                 raise InputError(f"--on {DASK}{address}: worker {worker}: {answer}")

@@ -226,7 +226,7 @@ def _outcome(task: Task, directory: Path, code: int) -> Outcome:
             stop_reason=stop_reason(tail(directory / RECORD)),
             backtrace=backtrace(output),
         )
-    return found._replace(message=lost or _reason(code, output))
+    return found._replace(message=lost.removeprefix("gdbstub: ") or _reason(code, output))
 
 
 def _read_status(directory: Path) -> int | None:

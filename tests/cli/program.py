@@ -13,7 +13,7 @@ _PORT: Final = "--gdb=localhost:0"
 RUN: Final = (*GDBSTUB, "run", _PORT)
 RUN_STUB: Final = (sys.executable, str(ROOT / "scripts/run_stub.py"), _PORT)
 #: A hang is a failure; how long a run takes is not looked at.
-HANGS: Final = 60
+HANGS: Final = 180
 
 
 class Place:

@@ -93,6 +93,18 @@ def test_nothing_is_missing_where_nothing_is(
     assert capsys.readouterr().out.endswith("\nnothing is missing\n")
 
 
+@pytest.mark.parametrize(("found", "missing"), [("/usr/bin/gdb", 0), (None, 1)])
+def test_the_gdb_of_an_arm64_machine_is_enough_there(
+    found: str | None, missing: int, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(doctor, "_examine_kvm", lambda: KVM)
+    monkeypatch.setattr("shutil.which", lambda name: found if name == "gdb" else None)
+    assert call(["doctor"]) == 0
+    assert capsys.readouterr().out.count("missing: gdb-multiarch") == missing
+
+
 def test_on_another_system_a_container_is_advised(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

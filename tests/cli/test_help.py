@@ -42,6 +42,7 @@ def test_help_on_run_names_every_option(place: Place) -> None:
 def test_help_on_the_others(place: Place) -> None:
     assert "--json" in said(place, "doctor", "-h")
     assert "shell" in said(place, "lab", "-h")
+    assert "bisect" in said(place, "sweep", "-h")
 
 
 def test_version(place: Place) -> None:

@@ -17,13 +17,13 @@ class Points:
     def __init__(self) -> None:
         self.addresses: Collection[int] = (PLACE,)
 
-    def reason(self, vcpu: int, gva: int) -> str:
-        return f"vCPU {vcpu} is at {gva:#x}"
+    def stop_at(self, vcpu: int, gva: int) -> Stopped:
+        return Stopped(vcpu + 1, Signal.ABRT, text=f"vCPU {vcpu} is at {gva:#x}")
 
 
 def _client(start: Start) -> Client:
     client = Client(start(COUNT).machine)
-    client.target.stop_points = Points()
+    client.target.stop_points.append(Points())
     return client
 
 
@@ -57,7 +57,35 @@ def test_a_breakpoint_of_the_client_s_there_is_reported_as_one(start: Start) -> 
 
 def test_a_place_that_nothing_can_execute_at_is_left_out(start: Start) -> None:
     client = _client(start)
-    points = client.target.stop_points
+    (points,) = client.target.stop_points
     assert isinstance(points, Points)
     points.addresses = (PLACE, 3)
     assert client.go() == STOP
+
+
+class Libraries(Points):
+    """A place whose stops are of libraries."""
+
+    def stop_at(self, vcpu: int, gva: int) -> Stopped:
+        return Stopped(vcpu + 1, stop=StopReason.LIBRARY)
+
+
+def test_a_breakpoint_of_the_client_s_where_libraries_change_is_hit_once(start: Start) -> None:
+    client = Client(start(COUNT).machine)
+    client.target.stop_points.append(Libraries())
+    client.target.insert(1, SOFTWARE, PLACE, 4)
+    for count in range(2):
+        # A client goes on by itself from the first, and without a step.
+        assert client.go() == Stopped(1, stop=StopReason.LIBRARY)
+        assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+        assert client.x(1, 0) == count
+        client.step_over(1, SOFTWARE, PLACE, 4)
+
+
+def test_a_place_that_is_none_any_more_is_left(start: Start) -> None:
+    client = Client(start(COUNT).machine)
+    points = Points()
+    client.target.stop_points.append(points)
+    assert client.go() == STOP
+    points.addresses = (at(1),)
+    assert client.go() == Stopped(1, Signal.ABRT, text=f"vCPU 0 is at {at(1):#x}")

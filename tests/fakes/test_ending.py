@@ -37,7 +37,7 @@ class Session:
         self.debugger = Debugger(machine)
         kernel: Any = type("Kernel", (), {"functions": {}})
         points = StopOn(kernel, (), lambda: None, machine, self.debugger.memory)
-        self.debugger.stop_points = points
+        self.debugger.stop_points.append(points)
         self.met = points.met
         self.server = Server(client)
         given = ServeSettings(Tcp("127.0.0.1", 0), vmcore=str(self.core), **settings)

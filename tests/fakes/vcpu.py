@@ -26,10 +26,6 @@ from tests.fakes.device import Device
 from tests.fakes.engine import Cause, Engine, EngineError, Trap
 from tests.fakes.ram import Ram
 
-# Instructions that one turn of a vCPU takes: well under a millisecond either way.
-_TURN: Final = 20_000
-_SLOW_TURN: Final = 100
-
 _EXCLUSIVE: Final = 0x3F00_0000, 0x0800_0000
 _LOAD: Final = 1 << 22
 _ORDERED_ONLY: Final = 1 << 23  # LDAR, STLR, CAS: no monitor
@@ -39,6 +35,11 @@ Hvc = Callable[["FakeVcpu"], SystemEventKind | None]
 
 class FakeVcpu:
     """A ``gdbstub.machine.Vcpu`` that executes for real."""
+
+    #: Instructions that one turn takes, and one in which each is looked at: both well under a
+    #: millisecond.
+    turn_length = 20_000
+    slow_turn_length = 100
 
     def __init__(
         self, index: int, ram: Ram, clock: Clock, hvc: Hvc, device: Device | None = None
@@ -94,8 +95,10 @@ class FakeVcpu:
             # A device may have an interrupt pend at any instruction.
             looked_at = self._comparators.armed or self._device is not None
             if not (looked_at or self.irq or self.serror or self._illegal()):
-                return self._handle(self._engine.execute(_TURN), exits=self._comparators.exits)
-            for _ in range(_SLOW_TURN):
+                return self._handle(
+                    self._engine.execute(self.turn_length), exits=self._comparators.exits
+                )
+            for _ in range(self.slow_turn_length):
                 if (exit := self._instruction(step=False)) or self.power is Power.OFF:
                     return exit
                 if self._called:

@@ -36,7 +36,12 @@ def test_qemu_is_found_by_the_bits_of_its_steps(gdb: Client) -> None:
 
 
 def test_registers_by_qemu_s_names(gdb: Client) -> None:
-    said = gdb("monitor regs VBAR", "monitor phys $SCTLR", "print $SP_EL0 >> 63")
+    said = gdb(
+        "monitor regs VBAR", "monitor phys $SCTLR", "print $SP_EL0 >> 63",
+        "set var $VBAR_EL1 = 0x40001000", "flushregs", "print/x $VBAR",
+        "set var $VBAR = 0x40002000", "flushregs", "print/x $VBAR_EL1",
+    )  # fmt: skip
+    assert re.search(r"^\$2 = 0x40001000\n(?:.*\n)*\$3 = 0x40002000$", said, re.M), said
     assert re.search(r"^VBAR_EL1 +0x0", said, re.M)
     assert "0xc50838 is physical 0xc50838" in said or "is physical" in said
     assert re.search(r"^\$1 = [01]$", said, re.M)

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -30,7 +31,7 @@ def _command(symbols: Path) -> list[str]:
     return ["gdb-multiarch", "-q", "-nx", "-nh", *settings, str(symbols)]
 
 
-def gdb(stub: Remote, symbols: Path, *commands: str, expected: str = "") -> str:
+def gdb(stub: Remote, symbols: Path, *commands: str, expected: Sequence[str] = ()) -> str:
     """Attach, run *commands* and quit; all that gdb said. A file of Python begins with ``@``.
 
     *expected* is what it may be displeased with.
@@ -43,8 +44,11 @@ def gdb(stub: Remote, symbols: Path, *commands: str, expected: str = "") -> str:
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, timeout=BOUND,
     )  # fmt: skip
+    rest = done.stdout
+    for each in expected:
+        rest = rest.replace(each, "")
     for complaint in ("warning:", "Remote failure", "packet error", "internal-error"):
-        assert complaint not in done.stdout.replace(expected, ""), done.stdout
+        assert complaint not in rest, done.stdout
     return without_process(done.stdout)
 
 

@@ -1,5 +1,6 @@
 """Debian's QEMU in the lab, started without a stub, and ``gdbstub attach`` beside it."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -78,14 +79,20 @@ class Qemu:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()  # and the lab kills QEMU
+        self._close_keyboard()
         self.process.wait()
         self.console.rest()
+
+    def _close_keyboard(self) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
 
     def finish(self) -> int:
         """End the guest by itself, and check all that it has done; the number of links."""
         assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
+        with self.process.stdin as keyboard:
+            keyboard.write(b"\n")
         self.process.wait(BOUND)
         copy = self.disk.with_suffix(".copy")
         copy.write_bytes(self.host.contents(self.disk))
@@ -116,6 +123,7 @@ class Launched(Qemu):
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
+        self._close_keyboard()
         self.process.wait(BOUND)
         self.console.rest()
         self.messages.rest()

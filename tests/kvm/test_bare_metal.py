@@ -105,7 +105,7 @@ def test_gdb_says_that_the_slots_are_full(bare: Built) -> None:
     with Stub(bare.path) as stub:
         places = [f"hbreak *{0x4010_0000 + 16 * n:#x}" for n in range(16)]
         said = gdb(stub, bare.path, *places, "continue", "delete", "hbreak hardware_place",
-                   "continue", "kill", expected="Remote failure reply: all ")  # fmt: skip
+                   "continue", "kill", expected=["Remote failure reply: all "])  # fmt: skip
     # GDB 16 and newer say how many there are.
     told = r"Cannot insert .*Remote failure reply: all \d+ hardware breakpoints are in use"
     assert re.search(rf"Could not insert hardware breakpoint|{told}", said), said

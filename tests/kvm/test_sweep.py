@@ -12,14 +12,9 @@ import pytest
 from gdbstub.lab.host import VARIABLE
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
+from tests.sweep.race import build
 
-ROOT: Final = Path(__file__).parents[2]
 BOUND: Final = 240
-FLAGS: Final = (
-    "-g", "-O1", "-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector",
-    "-mgeneral-regs-only",
-    "-Wl,-N,-Ttext=0x40080000,--build-id=none,--no-warn-rwx-segments",
-)  # fmt: skip
 SCRIPT: Final = """
 gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "target remote $GDB_REMOTE" \
     -ex "break all_there" -ex continue -ex backtrace -ex "print counter" \
@@ -30,11 +25,7 @@ gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "target remote $GDB_REMOTE" \
 @pytest.fixture(scope="session")
 def race(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``examples/race.c``, with so few rounds that no update is lost."""
-    guest = tmp_path_factory.mktemp("race") / "race"
-    source = ROOT / "examples" / "race.c"
-    argv = ["aarch64-linux-gnu-gcc", *FLAGS, "-DROUNDS=1", "-o", str(guest), str(source)]
-    subprocess.run(argv, check=True)
-    return guest
+    return build(tmp_path_factory.mktemp("race") / "race", rounds=1, base=0x4008_0000)
 
 
 @pytest.mark.parametrize("own_labs", [False, True])
@@ -63,7 +54,7 @@ def test_runs_of_a_guest_with_two_vcpus(race: Path, tmp_path: Path, own_labs: bo
     assert [outcome and outcome.status for _, outcome in rows] == [Status.PASSED, Status.FAILED]
     _, failed = rows[1]
     assert failed is not None
-    assert re.fullmatch(r"status 1 · [sh]wbreak · all_there < first", failed.signature)
+    assert re.fullmatch(r"status 1 · [sh]wbreak · all_there < first( < \?\?)?", failed.signature)
     assert "$1 = 2\n" in failed.output  # each vCPU has added one
     record = (tmp_path / "out" / failed.files / "record.txt").read_text()
     assert re.search(r"^-> \$T05.*[sh]wbreak:", record, re.MULTILINE)

@@ -27,6 +27,10 @@ def build(directory: Path) -> Path:
         shutil.copy(script, tree / script.stem)
     (module,) = (kernel.prepare().image.parent / "modules").glob("*-failover.ko")
     shutil.copy(module, tree / "module.ko")
+    modules = tree / "ko"
+    modules.mkdir()
+    for each in kernel.prepare().modules.glob("*failover.ko"):
+        shutil.copy(each, modules / each.name.split("-", 1)[1])
     (tree / "bkpt").write_bytes(program32(BKPT32))
     for path in tree.iterdir():
         path.chmod(0o755)

@@ -10,7 +10,9 @@ from gdbstub import capabilities
 from gdbstub.capabilities import (
     AddressBits,
     Capability,
+    HasLibraries,
     InterruptsInSteps,
+    Library,
     MemoryMapping,
     OsTable,
     OsTables,
@@ -24,7 +26,15 @@ from tests.pure.able_target import AbleTarget
 
 
 @dataclass
-class Everything(AbleTarget, Relocatable, MemoryMapping, InterruptsInSteps, AddressBits, OsTables):
+class Everything(
+    AbleTarget,
+    Relocatable,
+    MemoryMapping,
+    InterruptsInSteps,
+    AddressBits,
+    OsTables,
+    HasLibraries,
+):
     """A target with every capability, except those that a test withholds."""
 
     step_irqs: bool = False
@@ -36,6 +46,9 @@ class Everything(AbleTarget, Relocatable, MemoryMapping, InterruptsInSteps, Addr
 
     @property
     def os_tables(self) -> Sequence[OsTable]:
+        return ()
+
+    def libraries(self) -> Sequence[Library]:
         return ()
 
     def address_bits(self, thread: int) -> tuple[int, int] | None:
@@ -65,6 +78,7 @@ ASKED: dict[type[Capability], tuple[Callable[[Target], object | None], bytes]] =
     capabilities.Restartable: (capabilities.restartable, b"vRun;"),
     capabilities.TaggedTarget: (capabilities.memory_tags, b"qMemTags:40000000,10:1"),
     capabilities.HasExecFile: (capabilities.exec_file, b"qXfer:exec-file:read::0,100"),
+    capabilities.HasLibraries: (capabilities.has_libraries, b""),
     capabilities.Relocatable: (capabilities.relocatable, b"qOffsets"),
     capabilities.BreakpointConditions: (capabilities.breakpoint_conditions, b""),
     capabilities.AddressBits: (capabilities.address_bits, b""),

@@ -1,42 +1,31 @@
 """The list of tasks, and the BTF that says how it is laid out, both forged."""
 
 import struct
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdbstub.errors import MemoryFault, NotFound, StubError
+from gdbstub.errors import NotFound, StubError
 from gdbstub.linux import btf
 from gdbstub.linux.tasks import Tasks
-from gdbstub.linux.vmcoreinfo import VmcoreInfo
-from tests.pure.test_linux_log import LAYOUT, info
+from tests.pure import linux_images
+from tests.pure.linux_images import START, STRUCT, UNION, VOFFSET
+from tests.pure.linux_images import btf_of as forged
 
 if TYPE_CHECKING:
     from gdbstub.linux.memory import LinuxKernel
 
-STRUCT, UNION = 4, 5
 MEMBERS = {
     "__state": 8, "tasks": 16, "pid": 32, "real_parent": 40, "mm": 48, "comm": 56, "exit_state": 72
 }  # fmt: skip
 SIZE = 128
-VOFFSET = 0xFFFF_0000_0000_0000
-#: _stext is 64 KiB behind the start.
-START = 0x10_0000
 
 
 def btf_of(members: dict[str, int], *, kind: int = STRUCT, name: str = "task_struct") -> bytes:
-    strings = b"\0the_" + name.encode() + b"\0" + b"".join(f"{m}\0".encode() for m in members)
-    at = {m: strings.index(f"\0{m}\0".encode()) + 1 for m in members}
-    types = struct.pack("<III", 0, 1 << 24, 4) + bytes(4)  # an integer before it
-    types += struct.pack("<III", 5, kind << 24 | len(members), SIZE)
-    types += b"".join(struct.pack("<III", at[m], 1, 8 * place) for m, place in members.items())
-    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
-    return header + types + strings
+    return forged({name: (SIZE, members)}, kind=kind)
 
 
 def test_offsets_of_members() -> None:
@@ -70,36 +59,8 @@ def test_damaged_btf_is_no_more_than_a_line(writes: list[tuple[int, bytes]]) -> 
         btf.find(bytes(image)).members("task_struct", MEMBERS)
 
 
-@dataclass
-class Guest:
+class Guest(linux_images.Guest):
     """A kernel of one page of BTF and some tasks behind it."""
-
-    memory: bytearray
-
-    def read_physical(self, ipa: int, length: int) -> bytes:
-        if not START <= ipa < START + len(self.memory):
-            raise MemoryFault(f"no RAM at {ipa:#x}")
-        return bytes(self.memory[ipa - START :][:length])
-
-    def reader(self) -> Callable[[int, int], bytes]:
-        def read(gva: int, length: int) -> bytes:
-            data = self.read_physical(gva - VOFFSET, length)
-            if len(data) < length:
-                raise MemoryFault("RAM ends")
-            return data
-
-        return read
-
-    @property
-    def info(self) -> VmcoreInfo:
-        text = f"SYMBOL(_stext)={VOFFSET + START + 0x1_0000:x}\nNUMBER(kimage_voffset)={VOFFSET}\n"
-        return info(LAYOUT.replace("NUMBER(kimage_voffset)=0xffff7fffc8000000\n", text))
-
-    @property
-    def machine(self) -> "Guest":
-        return self
-
-    vcpus = ()
 
     def tasks(self) -> list[tuple[int, int, str, str, bool]]:
         return [
@@ -148,7 +109,7 @@ def test_processes() -> None:
 def test_a_list_that_goes_round_elsewhere() -> None:
     machine = guest(*THREE)
     struct.pack_into(
-        "<Q", machine.memory, place(2) + MEMBERS["tasks"],
+        "<Q", machine.image, place(2) + MEMBERS["tasks"],
         VOFFSET + START + place(1) + MEMBERS["tasks"],
     )  # fmt: skip
     with pytest.raises(NotFound, match="is damaged: it comes back to"):
@@ -157,7 +118,7 @@ def test_a_list_that_goes_round_elsewhere() -> None:
 
 def test_a_list_that_leads_out_of_ram() -> None:
     machine = guest(*THREE)
-    struct.pack_into("<Q", machine.memory, place(1) + MEMBERS["tasks"], 8)
+    struct.pack_into("<Q", machine.image, place(1) + MEMBERS["tasks"], 8)
     with pytest.raises(NotFound, match="is damaged at"):
         machine.tasks()
 
@@ -167,6 +128,6 @@ def test_a_list_that_leads_out_of_ram() -> None:
 def test_no_damage_hangs_or_raises_anything_else(writes: list[tuple[int, bytes]]) -> None:
     machine = guest(*THREE)
     for at, data in writes:
-        machine.memory[at : at + len(data)] = data
+        machine.image[at : at + len(data)] = data
     with suppress(StubError):
         assert len(machine.tasks()) <= 1 << 16

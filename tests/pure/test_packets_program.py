@@ -9,11 +9,16 @@ from gdbstub import rsp
 from gdbstub.capabilities import (
     Capability,
     HasExecFile,
+    HasLibraries,
+    Library,
     OsTable,
     OsTables,
     Relocatable,
     Relocation,
 )
+from gdbstub.protocol.packets.client_state import ClientState
+from gdbstub.protocol.packets.stop import stop_reply
+from gdbstub.target import Stopped, StopReason
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -93,6 +98,70 @@ def test_a_machine_has_no_libraries() -> None:
         -> $E16
         """
     )
+
+
+class Loading(FakeTarget, HasLibraries):
+    """A target with libraries."""
+
+    def __init__(self, *loaded: Library) -> None:
+        super().__init__()
+        self.loaded = loaded
+
+    def libraries(self) -> Sequence[Library]:
+        return self.loaded
+
+
+def test_libraries_are_listed_with_the_addresses_of_their_sections() -> None:
+    target = Loading(Library("/lib/a&b.ko", (0x1000, 0xFFFF_8000_0000_2000)))
+    stage = Stage(target)
+    stage.play(
+        r"""
+        <- $qXfer:libraries:read::0,1000
+        -> $l<library-list>\x0a<library name="/lib/a&amp;b.ko">\x0a<section address="0x1000"/>\x0a
+         <section address="0xffff800000002000"/>\x0a</library>\x0a</library-list>\x0a
+        <- $qXfer:libraries:read::0,e
+        -> $m<library-list>
+        """
+    )
+    # What is read in pieces is one document, whatever is loaded meanwhile.
+    target.loaded = ()
+    stage.play(
+        r"""
+        <- $qXfer:libraries:read::e,12
+        -> $m\x0a<library name="/l
+        <- $qXfer:libraries:read::0,1000
+        -> $l<library-list>\x0a</library-list>\x0a
+        """
+    )
+
+
+def test_lldb_is_told_of_no_libraries() -> None:
+    stage = Stage(Loading(Library("/lib/a.ko", (0x1000,))))
+    stage.send(b"QListThreadsInStopReply")
+    stage.forget()
+    stage.play(
+        r"""
+        <- $qXfer:libraries:read::0,1000
+        -> $l<library-list/>\x0a
+        """
+    )
+
+
+def test_a_gdb_that_is_told_of_libraries_is_told_that_there_is_no_os() -> None:
+    """As for GNU/Linux it asks for none."""
+    asked = b"qSupported:multiprocess+;memory-tagging+"
+    for target, none in ((Loading(), True), (FakeTarget(), False)):
+        stage = Stage(target)
+        stage.send(asked)
+        reply = stage.send(b"qXfer:features:read:target.xml:0,1000")
+        assert (b"<osabi>none</osabi>" in reply) is none
+
+
+def test_a_stop_tells_that_the_libraries_have_changed() -> None:
+    stage = Stage(target := Loading())
+    stage.send(b"?")
+    client = ClientState(target, 0x1000)
+    assert b"library:;" in stop_reply(client, Stopped(1, stop=StopReason.LIBRARY))
 
 
 def test_what_info_os_shows() -> None:

@@ -23,6 +23,7 @@ BAD = {
     ("--smp=2", "--vary=smp=1"): "--smp is given, and by --vary, too: give one of the two",
     ("absent",): "absent",
     ("--memory=1",): "--memory",
+    ("--vmcore-on=moon",): "--vmcore-on",
     ("--timeout=0",): "--timeout 0: expected a number of seconds above 0",
     ("--on=moon",): "--on 'moon': expected local or dask://HOST:PORT",
     ("--on=dask://moon",): "--on dask://moon: no scheduler answers there",

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from gdbstub.sweep.bisect import Bisection
+from gdbstub.sweep.bayes import Bisection
 from gdbstub.sweep.store import Store
 from tests.pure.elves import Elf
 from tests.sweep.conftest import HANGS, Sweeps

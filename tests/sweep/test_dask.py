@@ -16,6 +16,8 @@ from typing import Final
 import psutil
 import pytest
 
+from gdbstub import __version__
+from gdbstub.sweep.engines import usable
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
 from tests.sweep.conftest import HANGS, Sweeps
@@ -87,12 +89,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_workers_that_are_killed_at_random(sweeps: Sweeps, cluster: Cluster, long: bool) -> None:
     number = 300 if long else 20
     words = ("guest", f"--runs={number}", cluster.on)
-    with killing(cluster.workers, 10 if long else 2) as killed:
-        sweeps.call(*words, "--script", f"sleep 0.1; {SCRIPT}", status=1, seconds=240)
+    with sweeps.start(*words, "--script", f"sleep 0.3; {SCRIPT}") as process:
+        wait_for_rows(sweeps, 2)
+        with killing(cluster.workers, 10 if long else 2) as killed:
+            _, err = process.communicate(timeout=240)
+    assert process.returncode == 1, err
     assert killed
     if any(outcome.status is Status.ERROR for outcome in sweeps.outcomes()):
         sweeps.call("resume", status=1)
     check(sweeps, number)
+
+
+def test_a_worker_that_does_not_see_the_files(tmp_path: Path) -> None:
+    assert usable(tmp_path) == __version__
+    assert usable(tmp_path / "absent").startswith(f"it does not see {tmp_path}/absent; the sweep")
 
 
 def test_no_scheduler(sweeps: Sweeps) -> None:

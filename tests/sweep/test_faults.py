@@ -18,8 +18,11 @@ from tests.sweep.killing import SCRIPT, check, killing, stand_ins, wait_for_rows
 
 def test_runs_that_are_killed_at_random(sweeps: Sweeps, long: bool) -> None:
     number = 300 if long else 60
-    with killing(lambda: stand_ins(sweeps), 0.4) as killed:
-        sweeps.call("guest", f"--runs={number}", "--script", SCRIPT, status=1)
+    with sweeps.start("guest", f"--runs={number}", "--script", SCRIPT) as process:
+        wait_for_rows(sweeps, 2)
+        with killing(lambda: stand_ins(sweeps), 0.4) as killed:
+            _, err = process.communicate(timeout=240)
+    assert process.returncode == 1, err
     assert killed
     if any(outcome.status is Status.ERROR for outcome in sweeps.outcomes()):
         sweeps.call("resume", status=1)  # one that was killed each time

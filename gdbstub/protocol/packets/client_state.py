@@ -122,6 +122,8 @@ class ClientState:
         self.moved_told = False
         #: True after ``QEnableErrorStrings``: errors carry their text as LLDB reads it.
         self.error_strings = False
+        #: The list of libraries that the client reads in pieces.
+        self.library_list = b""
         #: The last resume; empty at first.
         self.last_resume = Resume({})
         #: Timings of the client's packets by name; unknown packets have an empty one.

@@ -5,9 +5,10 @@ Each document is made elsewhere; this module cuts the pieces.
 
 import os
 
-from gdbstub.capabilities import exec_file
+from gdbstub.capabilities import exec_file, has_libraries
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ClientState
+from gdbstub.protocol.packets.libraries import libraries_xml
 from gdbstub.protocol.packets.os_data import os_data_xml
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.target_description import target_xml
@@ -53,19 +54,27 @@ def program(client: ClientState, path: str, annex: bytes, offset: int, length: i
 
 @packet("qXfer:libraries:read:", "annex:offset,length", feature="qXfer:libraries:read+", idle=True)
 def libraries(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
-    """``qXfer:libraries:read::offset,length``: a machine has no libraries (GDB manual, E.4)."""
+    """``qXfer:libraries:read::offset,length``: libraries, a kernel's modules (GDB manual, E.4).
+
+    LLDB gets none: it takes the first address for that of a file whose sections lie as linked.
+    """
     if annex:
         raise PacketError("no such annex")
-    return _piece(client, b"<library-list/>\n", offset, length)
+    if not offset or not client.library_list:
+        client.library_list = libraries_xml(client)
+    return _piece(client, client.library_list, offset, length)
 
 
 def _os_abi(client: ClientState) -> str:
     """Return the OS ABI that a client is told; empty: it decides by itself.
 
     ``record full`` and ``generate-core-file`` are parts of GDB's GNU/Linux, which it takes by
-    itself. There ``record full`` would end a GDB that gives no process ids.
+    itself. There ``record full`` would end a GDB that gives no process ids. But a GDB that takes
+    the guest for GNU/Linux asks for no libraries: it looks for those of a program.
     """
-    return client.architecture.osabi or ("" if client.process else "none")
+    if client.architecture.osabi or has_libraries(client.target):
+        return client.architecture.osabi or "none"
+    return "" if client.process else "none"
 
 
 def _piece(client: ClientState, document: bytes, offset: int, length: int) -> bytes:

@@ -55,6 +55,8 @@ def _why(client: ClientState, report: Stopped) -> bytes:
         return b"".join(
             b"%b:%x;" % pair for pair in ((key, report.gva), *((_KEYS[r], gva) for r, gva in also))
         )
+    if report.stop is StopReason.LIBRARY:
+        return key + b":;"
     return key + b":;" if report.stop in _BREAKS and key in client.features else b""
 
 

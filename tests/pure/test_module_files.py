@@ -1,0 +1,135 @@
+"""Files of modules: found in a directory, unpacked, and described by their sections."""
+
+import gzip
+import lzma
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdbstub.errors import InputError
+from gdbstub.linux.module_files import (
+    FileSection,
+    ModuleFiles,
+    describe,
+    find,
+    packed,
+    parse_build_id,
+    unpack,
+)
+
+ALLOC, EXEC = 2, 4
+NOTE = struct.pack("<III4s", 4, 20, 3, b"GNU\0") + bytes(range(20))
+BUILD_ID = bytes(range(20)).hex()
+
+_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+_SHDR = struct.Struct("<IIQQQQIIQQ")
+
+
+def module(*sections: tuple[str, int, bytes], machine: int = 183) -> bytes:
+    """A relocatable ELF file of *sections*: name, flags, contents."""
+    rows = [("", 0, b""), *sections, (".shstrtab", 0, b"")]
+    names = b"".join(name.encode() + b"\0" for name, _, _ in rows)
+    contents = [*(data for _, _, data in rows[:-1]), names]
+    data, headers, at = b"", b"", 0
+    for (name, flags, _), content in zip(rows, contents, strict=True):
+        headers += _SHDR.pack(
+            at, 1, flags, 0, _EHDR.size + len(data), len(content), 0, 0, 1, 0
+        )  # fmt: skip
+        at += len(name) + 1
+        data += content
+    ident = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)
+    header = _EHDR.pack(
+        ident, 1, machine, 1, 0, 0, _EHDR.size + len(data), 0, _EHDR.size, 0, 0,
+        _SHDR.size, len(rows), len(rows) - 1,
+    )  # fmt: skip
+    return header + data + headers
+
+
+PLAIN = module(
+    (".text", ALLOC | EXEC, bytes(64)),
+    (".comment", 0, bytes(8)),
+    (".note.gnu.build-id", ALLOC, NOTE),
+    (".bss", ALLOC, b""),
+)
+
+
+def test_sections_that_take_memory_in_their_order() -> None:
+    file = describe(PLAIN, "/lib/a.ko")
+    assert file.sections == (
+        FileSection(".text", 64, True),
+        FileSection(".note.gnu.build-id", len(NOTE), False),
+        FileSection(".bss", 0, False),
+    )
+    assert (file.path, file.build_id) == ("/lib/a.ko", BUILD_ID)
+    files = ModuleFiles(a=file)
+    assert ModuleFiles.from_text(files.to_text()) == files
+
+
+def test_another_architecture_and_no_elf_are_told() -> None:
+    for data in (module(machine=62), b"text" * 20):
+        with pytest.raises(InputError, match=r"a\.ko: is no module for AArch64"):
+            describe(data, "a.ko")
+    with pytest.raises(InputError, match=r"a\.ko: is a damaged ELF file"):
+        describe(PLAIN[:100], "a.ko")
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(0, len(PLAIN)), st.binary(min_size=1, max_size=8))))
+def test_a_damaged_file_is_no_more_than_a_line(writes: list[tuple[int, bytes]]) -> None:
+    data = bytearray(PLAIN)
+    for at, written in writes:
+        data[at : at + len(written)] = written
+    with suppress(InputError):
+        describe(bytes(data), "a.ko")
+
+
+@pytest.mark.parametrize("note", [b"", NOTE[:8], NOTE.replace(b"GNU", b"GNX"), bytes(40)])
+def test_no_build_id(note: bytes) -> None:
+    assert parse_build_id(note) == ""
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    for suffix, pack in (
+        (".ko", bytes),
+        (".ko.xz", lzma.compress),
+        (".ko.gz", gzip.compress),
+        (".ko.zst", zstandard.compress),
+    ):
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(pack(PLAIN))
+        assert packed(path) is (suffix != ".ko")
+        assert unpack(path) == PLAIN
+        if packed(path):
+            path.write_bytes(b"junk" + path.read_bytes()[4:])
+            with pytest.raises(InputError, match=f"a{suffix}: "):
+                unpack(path)
+
+
+def test_the_files_of_one_kernel(tmp_path: Path) -> None:
+    for release in ("6.1.0", "6.12.0"):
+        kernel = tmp_path / "lib/modules" / release / "kernel/net"
+        kernel.mkdir(parents=True)
+        (kernel / "net-failover.ko.xz").touch()
+        (kernel / "notes.ko.txt").touch()
+    updates = tmp_path / "lib/modules/6.1.0/updates"
+    updates.mkdir()
+    newer = updates / "net_failover.ko"
+    newer.touch()
+    assert find(tmp_path, "6.1.0") == {"net_failover": newer}
+    assert find(tmp_path / "lib/modules", "6.1.0") == {"net_failover": newer}
+    assert find(newer.parent, "6.1.0") == {"net_failover": newer}
+    assert find(tmp_path, "6.12.0") == {
+        "net_failover": tmp_path / "lib/modules/6.12.0/kernel/net/net-failover.ko.xz"
+    }
+
+
+def test_no_directory_and_no_modules(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: is no directory; expected one with a kernel's"):
+        find(tmp_path / "nowhere", "6.1.0")
+    with pytest.raises(InputError, match=r"has no module .* of the kernel 6\.1\.0"):
+        find(tmp_path, "6.1.0")
