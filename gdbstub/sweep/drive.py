@@ -3,6 +3,7 @@
 A run whose worker is lost, or that ends by an error, is executed again.
 """
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -107,9 +108,12 @@ class Drive:
     def _thin(self, outcome: Outcome) -> None:
         if not outcome.files:
             return
-        for path in (self._store.directory / outcome.files).iterdir():
-            if path.name not in KEPT:
-                path.unlink()
+        with contextlib.suppress(OSError):  # of a host whose files are seen late; they take space
+            for path in (self._store.directory / outcome.files).iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name not in KEPT:
+                    path.unlink()
 
     def _check_errors(self, outcome: Outcome, width: int) -> None:
         self._errors = self._errors + 1 if outcome.status is Status.ERROR else 0

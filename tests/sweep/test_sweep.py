@@ -110,7 +110,7 @@ def test_a_sweep_of_which_no_run_can_begin_ends(sweeps: Sweeps) -> None:
 
 def test_the_first_of_a_group_is_kept_whole(sweeps: Sweeps) -> None:
     # As a core file would be written: into the directory of the stub.
-    command = "sh -c 'echo >core; exec \"$@\"' sh"
+    command = "sh -c 'mkdir more; echo >core; exec \"$@\"' sh"
     script = "test $GDBSTUB_RUN = 1 || exit 4"
     words = sweeps.command("guest", "--runs=3", "--jobs=1", "--script", script)
     words = [word.replace("--command=", f"--command={command} ") for word in words]
@@ -121,7 +121,7 @@ def test_the_first_of_a_group_is_kept_whole(sweeps: Sweeps) -> None:
         for outcome in sweeps.outcomes()
     }
     usual = ["console.txt", "output.txt", "record.txt"]
-    assert kept == {1: usual, 2: sorted([*usual, "core"]), 3: usual}
+    assert kept == {1: usual, 2: sorted([*usual, "core", "more"]), 3: usual}
 
 
 def test_junit(sweeps: Sweeps) -> None:
