@@ -41,14 +41,15 @@ class Ending(Observer):
     """Writes the core file of ``--vmcore-on``, once, and knows the exit status of ``--stop-on``."""
 
     def __init__(self, debugger: Debugger, settings: "ServeSettings", server: Clients) -> None:
-        """Follow *debugger*."""
+        """Follow *debugger*, if a stop may be a reason for a core file."""
         self._debugger = debugger
         self._settings = settings
         self._server = server
         self._halted = asyncio.Event()
         self._noticed = 0
         self._written = False
-        debugger.observers.append(self)
+        if settings.vmcore_on:  # else a stop costs nothing more
+            debugger.observers.append(self)
 
     @property
     def _met(self) -> list[str]:
