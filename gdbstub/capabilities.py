@@ -99,7 +99,7 @@ def physical_memory(target: Target) -> PhysicalMemory | None:
     return None
 
 
-class Region(NamedTuple):
+class MemoryRegion(NamedTuple):
     """Range of virtual addresses with the same ``permissions``, of ``rwx``; a hole has none."""
 
     start: int
@@ -111,7 +111,7 @@ class MemoryMapping(Capability):
     """A target that knows which addresses are mapped."""
 
     @abstractmethod
-    def region(self, thread: int, gva: int) -> Region:
+    def region(self, thread: int, gva: int) -> MemoryRegion:
         """Return the mapped range or the hole that has *gva*, as *thread* sees memory now.
 
         It may be a part of a larger one.

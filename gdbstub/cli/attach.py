@@ -24,7 +24,7 @@ from gdbstub.foreign import ptrace
 from gdbstub.foreign.attach import attached, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.machine import ForeignMachine
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.signals import STOP_SIGNALS, Waiting
@@ -40,7 +40,7 @@ class AttachSettings(NamedTuple):
     vmm: VmmProcess | Sequence[str]
     serve: ServeSettings
     program: GuestProgram
-    ram: tuple[Slot, ...] = ()
+    ram: tuple[MemorySlot, ...] = ()
     record: str | None = None
 
 
@@ -152,7 +152,7 @@ def recovered(pid: int) -> int:
     return 0
 
 
-def parse_rams(texts: Sequence[str]) -> tuple[Slot, ...]:
+def parse_rams(texts: Sequence[str]) -> tuple[MemorySlot, ...]:
     """Parse the arguments of ``--ram``.
 
     Raises:

@@ -14,7 +14,7 @@ from gdbstub.capabilities import Relocation
 from gdbstub.cli import confinement
 from gdbstub.cli.old_gdb import OldGdb, signs
 from gdbstub.cli.serve import (
-    Console,
+    SerialConsole,
     recording,
     run_to_end,
     serve,
@@ -31,7 +31,7 @@ from gdbstub.protocol.endpoint import Stdio, Unix
 from gdbstub.signals import Waiting
 from gdbstub.vmm import image
 from gdbstub.vmm.console import ConsoleOutput, is_keyboard, open_output
-from gdbstub.vmm.guest import Guest
+from gdbstub.vmm.guest import VmmGuest
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -61,7 +61,7 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
             recorder = stack.enter_context(recording(settings.record))
             output = ConsoleOutput(console_fd(settings))
             stack.callback(output.close)
-            guest = Guest(settings.guest, output.write)
+            guest = VmmGuest(settings.guest, output.write)
             stack.callback(guest.close)
             program = await _rehearsed(settings, guest.machine, stopped)
             return await serve(
@@ -69,7 +69,7 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
                 program,
                 settings.serve,
                 stopped,
-                console=Console(guest.receive, output.flush, _keyboard(settings)),
+                console=SerialConsole(guest.receive, output.flush, _keyboard(settings)),
                 recorder=recorder,
                 started=lambda: _confine(settings),
                 begin=lambda debugger: _note_old_gdb(settings, debugger),

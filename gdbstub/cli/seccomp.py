@@ -56,7 +56,7 @@ UNLINKAT: Final = 35
 IN_LAB: Final = (33, 34)
 
 
-class Instruction(NamedTuple):
+class FilterInstruction(NamedTuple):
     """One BPF instruction: struct sock_filter."""
 
     code: int
@@ -65,15 +65,15 @@ class Instruction(NamedTuple):
     value: int
 
 
-def _load(offset: int) -> Instruction:
-    return Instruction(_LD, 0, 0, offset)
+def _load(offset: int) -> FilterInstruction:
+    return FilterInstruction(_LD, 0, 0, offset)
 
 
-def _return(action: int) -> Instruction:
-    return Instruction(_RET, 0, 0, action)
+def _return(action: int) -> FilterInstruction:
+    return FilterInstruction(_RET, 0, 0, action)
 
 
-def instructions(*, unlink: bool, in_lab: bool) -> Iterator[Instruction]:
+def instructions(*, unlink: bool, in_lab: bool) -> Iterator[FilterInstruction]:
     """Yield the program; with *unlink* files may be removed, as a socket is at the end.
 
     Threads may be made, and no process. Files may be opened to read, and new ones to write, as a
@@ -81,26 +81,26 @@ def instructions(*, unlink: bool, in_lab: bool) -> Iterator[Instruction]:
     Another architecture's call ends the process.
     """
     yield _load(_ARCH)
-    yield Instruction(_JEQ, 1, 0, AUDIT_ARCH_AARCH64)
+    yield FilterInstruction(_JEQ, 1, 0, AUDIT_ARCH_AARCH64)
     yield _return(RET_KILL_PROCESS)
     yield _load(_NR)
     more = [UNLINKAT] * (unlink or in_lab) + [*IN_LAB] * in_lab
     for number in (*ALLOWED.values(), *more):
-        yield Instruction(_JEQ, 0, 1, number)
+        yield FilterInstruction(_JEQ, 0, 1, number)
         yield _return(RET_ALLOW)
     # Its flags are in memory, which a filter cannot read. The C library then calls clone.
-    yield Instruction(_JEQ, 0, 1, CLONE3)
+    yield FilterInstruction(_JEQ, 0, 1, CLONE3)
     yield _return(RET_ERRNO | errno.ENOSYS)
-    yield Instruction(_JEQ, 0, 4, CLONE)
+    yield FilterInstruction(_JEQ, 0, 4, CLONE)
     yield _load(_ARGS)
-    yield Instruction(_JSET, 0, 1, _CLONE_THREAD)
+    yield FilterInstruction(_JSET, 0, 1, _CLONE_THREAD)
     yield _return(RET_ALLOW)
     yield _return(RET_ERRNO | errno.EPERM)
-    yield Instruction(_JEQ, 0, 6, OPENAT)
+    yield FilterInstruction(_JEQ, 0, 6, OPENAT)
     yield _load(_ARGS + 2 * 8)
-    yield Instruction(_JSET, 0, 3, 0 if in_lab else _O_WRITES)
-    yield Instruction(_JSET, 0, 1, _O_CREAT)
-    yield Instruction(_JSET, 1, 0, _O_EXCL)
+    yield FilterInstruction(_JSET, 0, 3, 0 if in_lab else _O_WRITES)
+    yield FilterInstruction(_JSET, 0, 1, _O_CREAT)
+    yield FilterInstruction(_JSET, 1, 0, _O_EXCL)
     yield _return(RET_ERRNO | errno.EACCES)
     yield _return(RET_ALLOW)
     yield _return(RET_ERRNO | errno.EPERM)

@@ -33,7 +33,7 @@ _ROOM_SECONDS: Final = 0.05
 STOP_WAIT_SECONDS: Final = 0.004
 
 
-class Console(NamedTuple):
+class SerialConsole(NamedTuple):
     """The serial line of a machine that has one in this process."""
 
     #: Takes typed bytes, and returns how many it had room for.
@@ -56,7 +56,7 @@ async def serve(
     settings: ServeSettings,
     stopped: "asyncio.Future[int]",
     *,
-    console: Console | None = None,
+    console: SerialConsole | None = None,
     recorder: Recorder | None = None,
     started: Callable[[], None] = lambda: None,
     begin: Callable[[Debugger], None] = lambda _: None,
@@ -194,7 +194,7 @@ async def until_signal(signals: Waiting) -> "AsyncIterator[asyncio.Future[int]]"
 
 
 @contextlib.asynccontextmanager
-async def _typing(console: Console | None) -> AsyncIterator[None]:
+async def _typing(console: SerialConsole | None) -> AsyncIterator[None]:
     """Bring typed keys to *console*."""
     if console is None or (fd := console.keyboard) is None:
         yield

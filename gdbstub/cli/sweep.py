@@ -19,7 +19,7 @@ from gdbstub.sweep.plan import (
     GUEST,
     KASLR_SEED,
     RANDOM,
-    Plan,
+    SweepPlan,
     combinations,
     parse_vary,
     plan_runs,
@@ -271,14 +271,14 @@ def _plan(
     varied: tuple[str, ...],
     *,
     until_failure: bool,
-) -> Plan:
+) -> SweepPlan:
     import shlex
 
     from gdbstub.cli.settings import check_script
 
     check_script(options["script"], options["timeout"], "")
     seed = options["seed"]
-    return Plan(
+    return SweepPlan(
         command=tuple(shlex.split(options["command"] or "")),
         script=options["script"],
         timeout=options["timeout"],

@@ -13,8 +13,8 @@ from gdbstub.sweep import bisection, junit, summary
 from gdbstub.sweep.drive import Drive, exit_status, remove_unnamed
 from gdbstub.sweep.engines import LOCAL, Engine, open_engine
 from gdbstub.sweep.outcome import FAILURES, Status
-from gdbstub.sweep.plan import Plan, Run
-from gdbstub.sweep.progress import Lines, Table, progress
+from gdbstub.sweep.plan import SweepPlan, SweepRun
+from gdbstub.sweep.progress import Lines, ProgressTable, progress
 from gdbstub.sweep.store import Store
 
 #: Exit status of a sweep whose runs could not be executed.
@@ -23,7 +23,9 @@ CANNOT: Final = 2
 _GROUPS: Final = 5
 
 
-def start(directory: Path, plan: Plan, runs: Sequence[Run], *, on: str, jobs: int | None) -> int:
+def start(
+    directory: Path, plan: SweepPlan, runs: Sequence[SweepRun], *, on: str, jobs: int | None
+) -> int:
     """Make a sweep or a bisection in *directory* and execute it; return the exit status."""
     if shutil.which("setpriv") is None:
         raise InputError("gdbstub sweep needs setpriv: install the package util-linux")
@@ -100,7 +102,7 @@ def _sweep(store: Store, drive: Drive) -> int:
     return exit_status(store.counts(), store.total())
 
 
-def _bisect(store: Store, drive: Drive, engine: Engine, shown: Lines | Table) -> int:
+def _bisect(store: Store, drive: Drive, engine: Engine, shown: Lines | ProgressTable) -> int:
     found = bisection.bisect(store, drive, engine.width(), shown.grow)
     print(f"first bad: {found.image}")
     note(f"{found.before} is good; probability {found.probability:.4f}, {found.runs} runs")

@@ -21,11 +21,11 @@ from gdbstub.capabilities import (
     InterruptsInSteps,
     Library,
     MemoryMapping,
+    MemoryRegion,
     Monitor,
     OsTable,
     OsTables,
     PhysicalMemory,
-    Region,
     Relocatable,
     Relocation,
     Restartable,
@@ -243,7 +243,7 @@ class Debugger(
         """Write RAM (``PhysicalMemory``)."""
         self.memory.write_physical(ipa, data)
 
-    def region(self, thread: int, gva: int) -> Region:
+    def region(self, thread: int, gva: int) -> MemoryRegion:
         """Return the mapped range or the hole that has *gva* (``MemoryMapping``)."""
         index, layout = self._index(thread), self.machine.capabilities.layout
         ram = layout.ram_ranges if layout else ()

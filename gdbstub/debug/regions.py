@@ -8,14 +8,14 @@ from typing import Final
 
 from gdbstub.aarch64.mmu import Walk
 from gdbstub.aarch64.permissions import permissions
-from gdbstub.capabilities import Region
+from gdbstub.capabilities import MemoryRegion
 
 _TOP: Final = 1 << 64
 #: Walks for one region: as many entries as a table of 4 KiB has.
 _MOST: Final = 512
 
 
-def region(walk: Callable[[int], Walk], gva: int, ram: Sequence[range]) -> Region:
+def region(walk: Callable[[int], Walk], gva: int, ram: Sequence[range]) -> MemoryRegion:
     """Return the region that has *gva*, up to where 512 entries of tables lead at most.
 
     *walk* translates an address. With the MMU off a region is one of *ram*, or a gap.
@@ -30,11 +30,11 @@ def region(walk: Callable[[int], Walk], gva: int, ram: Sequence[range]) -> Regio
     for _ in range(_MOST):
         end += _size(found)
         if end >= _TOP:
-            return Region(start, _TOP - start, allowed)
+            return MemoryRegion(start, _TOP - start, allowed)
         found = walk(end)
         if not found.steps or _permissions(found) != allowed:
             break
-    return Region(start, end - start, allowed)
+    return MemoryRegion(start, end - start, allowed)
 
 
 def _size(walk: Walk) -> int:
@@ -49,23 +49,23 @@ def _permissions(walk: Walk) -> str:
     return f"r{'w' if allowed.writes else ''}{'x' if allowed.executes else ''}"
 
 
-def _outside(walk: Walk) -> Region:
+def _outside(walk: Walk) -> MemoryRegion:
     """Return the hole between the two halves, or the half without tables."""
     low, high = 1 << 64 - walk.regime.tcr.T0SZ, _TOP - (1 << 64 - walk.regime.tcr.T1SZ)
     if walk.gva < low:
-        return Region(0, low)
+        return MemoryRegion(0, low)
     if walk.gva >= high:
-        return Region(high, _TOP - high)
-    return Region(low, high - low)
+        return MemoryRegion(high, _TOP - high)
+    return MemoryRegion(low, high - low)
 
 
-def _flat(gva: int, ram: Sequence[range]) -> Region:
+def _flat(gva: int, ram: Sequence[range]) -> MemoryRegion:
     start, end = 0, _TOP
     for each in ram:
         if gva in each:
-            return Region(each.start, len(each), "rwx")
+            return MemoryRegion(each.start, len(each), "rwx")
         if each.stop <= gva:
             start = each.stop
         elif each.start > gva:
             end = min(end, each.start)
-    return Region(start, end - start)
+    return MemoryRegion(start, end - start)

@@ -15,8 +15,7 @@ from gdbstub.debug.pending_stops import PendingStops
 from gdbstub.debug.plans import VcpuPlans
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_state import TRANSITIONS, RunEvent, RunState
-from gdbstub.debug.stop_points import InsertedStopPoints
-from gdbstub.debug.stop_points import Owner as StopPointsOwner
+from gdbstub.debug.stop_points import InsertedStopPoints, StopPointsOwner
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.vcpu_steps import CutShort, ThreadPlan
 from gdbstub.errors import MachineError, StubError

@@ -18,7 +18,7 @@ from gdbstub.target import BreakpointKind, Stopped, StopReason
 _log = logging.getLogger("gdbstub.debugger")
 
 
-class Owner(Protocol):
+class StopPointsOwner(Protocol):
     """The debugger, which has stop points, and breakpoints of a client beside them."""
 
     @property
@@ -36,7 +36,11 @@ class InsertedStopPoints:
     """The stop points of one machine, inserted anew at each resume."""
 
     def __init__(
-        self, machine: Machine, breakpoints: Breakpoints, classifier: StopClassifier, owner: Owner
+        self,
+        machine: Machine,
+        breakpoints: Breakpoints,
+        classifier: StopClassifier,
+        owner: StopPointsOwner,
     ) -> None:
         """Begin with none inserted."""
         self._machine = machine

@@ -14,7 +14,7 @@ from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.launch import Launch
 from gdbstub.foreign.machine import ForeignMachine
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.patches import restore
 from gdbstub.foreign.process import VmmProcess, processes_with_vms
 
@@ -51,7 +51,7 @@ def _names(process: VmmProcess) -> set[str]:
 
 @contextlib.contextmanager
 def attached(
-    process: VmmProcess, told: Sequence[Slot] = (), *, descendant: bool = False
+    process: VmmProcess, told: Sequence[MemorySlot] = (), *, descendant: bool = False
 ) -> Iterator[ForeignMachine]:
     """Attach to *process*, whose guest is halted inside, and runs on afterwards.
 
@@ -108,7 +108,7 @@ def launched(argv: Sequence[str]) -> Iterator[ForeignMachine]:
             journal.end()  # not if the guest could not be left as it was
 
 
-def _ask_qemu(process: VmmProcess) -> list[Slot]:
+def _ask_qemu(process: VmmProcess) -> list[MemorySlot]:
     if not process.name.startswith("qemu"):
         return []
     for name in qmp.sockets(process.command_line):

@@ -15,12 +15,12 @@ from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import ProcessMemory
 from gdbstub.foreign.launch import Launch
-from gdbstub.foreign.memory import ForeignRam, Slot, pages
+from gdbstub.foreign.memory import ForeignRam, MemorySlot, pages
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Tracee
 from gdbstub.foreign.tracer import Tracer
-from gdbstub.foreign.vcpu_thread import Outcome, RunPage, VcpuThread
+from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
 from gdbstub.kvm import abi
 from gdbstub.kvm.port import ioctl
 
@@ -96,7 +96,7 @@ class Attachment:
             self.close()
             raise
 
-    def use(self, slots: Sequence[Slot], evidence: str, read_only: str = "") -> None:
+    def use(self, slots: Sequence[MemorySlot], evidence: str, read_only: str = "") -> None:
         """Take *slots* for the guest's RAM, by the *evidence* for them."""
         self.ram = ForeignRam(self.memory, slots, read_only, self._synchronise)
         self.evidence = evidence
@@ -173,7 +173,7 @@ class Attachment:
             del self._seized[tid]
             return
         outcome = thread.handle(status)
-        if outcome is Outcome.ENDED:
+        if outcome is ThreadStop.ENDED:
             del self._seized[tid]
             self.threads.pop(thread.fd or -1, None)
         elif outcome is not None and thread.fd in self.pages:

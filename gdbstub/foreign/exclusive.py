@@ -25,7 +25,7 @@ class ExclusiveThread(Protocol):
         ...
 
 
-class ExclusiveVcpu(Protocol):
+class ForeignExclusiveVcpu(Protocol):
     """A vCPU, as a section needs it."""
 
     @property
@@ -43,7 +43,7 @@ class ExclusiveVcpu(Protocol):
         ...
 
 
-Vcpu = TypeVar("Vcpu", bound=ExclusiveVcpu)
+Vcpu = TypeVar("Vcpu", bound=ForeignExclusiveVcpu)
 
 
 class Pump(Protocol):
@@ -54,7 +54,7 @@ class Pump(Protocol):
         ...
 
 
-class Exclusive(Generic[Vcpu]):
+class ForeignExclusiveSection(Generic[Vcpu]):
     """The exclusive section of one guest: free, or held by one vCPU.
 
     A vCPU that starts a section first lets those run that waited during the last one. Several that

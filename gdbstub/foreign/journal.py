@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from gdbstub.errors import InputError
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 
 _SUFFIX: Final = ".journal"
@@ -59,7 +59,7 @@ class Journal:
                 f"process {process.pid} is being debugged by another gdbstub; end that first"
             ) from None
         #: The slots of RAM and the BRKs' original words, of the debugger before.
-        self.slots: tuple[Slot, ...] = ()
+        self.slots: tuple[MemorySlot, ...] = ()
         self.left: dict[int, bytes] = {}
         #: True if a debugger before has not ended in good order.
         self.stale = os.fstat(self._fd).st_size > 0
@@ -91,7 +91,7 @@ class Journal:
 
     def _read(self) -> None:
         first, *lines = os.pread(self._fd, os.fstat(self._fd).st_size, 0).decode().splitlines()
-        self.slots = tuple(Slot(*slot) for slot in json.loads(first)["slots"])
+        self.slots = tuple(MemorySlot(*slot) for slot in json.loads(first)["slots"])
         for line in lines:
             match line.split():
                 case ["+", ipa, word]:
@@ -99,7 +99,7 @@ class Journal:
                 case ["-", ipa]:
                     self.left.pop(int(ipa, 16), None)
 
-    def begin(self, slots: tuple[Slot, ...]) -> None:
+    def begin(self, slots: tuple[MemorySlot, ...]) -> None:
         """Begin anew, with these *slots*; nothing is left of a debugger before."""
         os.ftruncate(self._fd, 0)
         self._write(json.dumps({"pid": self._pid, "slots": slots}))

@@ -16,7 +16,7 @@ from typing import Final
 from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import ProcessMemory
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import SyscallStop, Tracee
 from gdbstub.foreign.tracer import Tracer
@@ -44,8 +44,8 @@ class Launch:
             InputError: the program cannot be started, or has ended before it ran a vCPU.
             MachineError: not every vCPU came to KVM_RUN.
         """
-        self._regions: dict[int, Slot] = {}
-        self._pending: dict[int, tuple[int, Slot]] = {}  # by thread: a region being made
+        self._regions: dict[int, MemorySlot] = {}
+        self._pending: dict[int, tuple[int, MemorySlot]] = {}  # by thread: a region being made
         self._tracees: dict[int, Tracee] = {}
         self._stopped: set[int] = set()
         self._loading = False  # on the way to the program's entry
@@ -75,7 +75,7 @@ class Launch:
         return self._memory
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self) -> tuple[MemorySlot, ...]:
         """The slots of RAM that the VMM has made."""
         return tuple(sorted(slot for slot in self._regions.values() if slot.size))
 
@@ -178,7 +178,7 @@ class Launch:
                 self.memory.read(stop.arguments[2], _REGION.size)
             )
             if not flags & _READONLY:
-                self._pending[tid] = number, Slot(ipa, size, hva)
+                self._pending[tid] = number, MemorySlot(ipa, size, hva)
         return stop.arguments[1] == abi.RUN
 
 

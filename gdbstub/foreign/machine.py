@@ -13,14 +13,14 @@ from gdbstub.aarch64.registers import SYSTEM_REGISTERS
 from gdbstub.aarch64.sve import QUADWORD, VLS
 from gdbstub.errors import MachineError, StubError
 from gdbstub.foreign.attachment import Attachment
-from gdbstub.foreign.exclusive import Exclusive
+from gdbstub.foreign.exclusive import ForeignExclusiveSection
 from gdbstub.foreign.facts import description, totals
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.patches import NoLog, Patches, PatchLog
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Gone
 from gdbstub.foreign.vcpu import ForeignVcpu, Kicker
-from gdbstub.foreign.vcpu_thread import Outcome
+from gdbstub.foreign.vcpu_thread import ThreadStop
 from gdbstub.kvm import abi
 from gdbstub.kvm.one_reg import Counts
 from gdbstub.kvm.port import ioctl
@@ -97,7 +97,7 @@ class ForeignMachine:
         for vcpu in self._vcpus:
             vcpu.always_traced = always_traced
         self._by_tid = {vcpu.thread.tracee.tid: vcpu for vcpu in self._vcpus}
-        self._exclusive = Exclusive[ForeignVcpu](self._pump_until)
+        self._exclusive = ForeignExclusiveSection[ForeignVcpu](self._pump_until)
         self.ram = attachment.ram
         self._log = log or NoLog()
         self._patches = Patches(self.ram, self._log)
@@ -157,7 +157,7 @@ class ForeignMachine:
 
     # Memory.
 
-    def use(self, slots: Sequence[Slot], evidence: str, read_only: str = "") -> None:
+    def use(self, slots: Sequence[MemorySlot], evidence: str, read_only: str = "") -> None:
         """Take *slots* for the guest's RAM, by the *evidence*; *read_only* is why, if it is."""
         self._attachment.use(slots, evidence, read_only)
         self.ram = self._attachment.ram
@@ -271,14 +271,14 @@ class ForeignMachine:
         if outcome is None:
             return
         self._exclusive.left_guest(vcpu)
-        if outcome is Outcome.ENDED:
+        if outcome is ThreadStop.ENDED:
             self._thread_ended(vcpu)
-        elif outcome is Outcome.DEBUG:
+        elif outcome is ThreadStop.DEBUG:
             if self._exclusive.is_anothers_turn(vcpu):
                 self._deferred.append(vcpu.index)
             else:
                 self._debug_exit(vcpu)
-        elif outcome is Outcome.SYSTEM_EVENT:
+        elif outcome is ThreadStop.SYSTEM_EVENT:
             self._system_event(vcpu)
         else:
             self._kicked(vcpu)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from gdbstub.errors import MemoryFault
 
 
-class Slot(NamedTuple):
+class MemorySlot(NamedTuple):
     """*size* bytes of RAM at *ipa*, which the VMM has at *hva*."""
 
     ipa: int
@@ -46,7 +46,7 @@ class ForeignRam:
     def __init__(
         self,
         memory: VmmMemory,
-        slots: Sequence[Slot],
+        slots: Sequence[MemorySlot],
         read_only: str,
         synchronise: Callable[[int, int], None],
     ) -> None:

@@ -21,7 +21,7 @@ _AT_ENTRY: Final = 9  # getauxval(3)
 _START_TIME: Final = 19  # the field of /proc/PID/stat after the command's name, from 0
 
 
-class Mapping(NamedTuple):
+class ProcessMapping(NamedTuple):
     """A line of /proc/PID/maps."""
 
     start: int
@@ -185,11 +185,11 @@ class VmmProcess:
         except OSError:
             return True  # it has ended, which is found out elsewhere
 
-    def mappings(self) -> list[Mapping]:
+    def mappings(self) -> list[ProcessMapping]:
         """Return its mappings, by address."""
         found = (_MAPPING.match(line) for line in self._text("maps").splitlines())
         return [
-            Mapping(int(match[1], 16), int(match[2], 16), match[3], match[5])
+            ProcessMapping(int(match[1], 16), int(match[2], 16), match[3], match[5])
             for match in found
             if match
         ]
@@ -214,7 +214,7 @@ class VmmProcess:
         return Gadgets(syscall, sigreturn)
 
 
-def _find(memory: ProcessMemory, texts: list[Mapping], code: bytes) -> int | None:
+def _find(memory: ProcessMemory, texts: list[ProcessMapping], code: bytes) -> int | None:
     for text in texts:
         data, at = memory.read(text.start, text.size), -1
         while (at := data.find(code, at + 1)) >= 0:

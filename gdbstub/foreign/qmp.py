@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 
 _TIMEOUT: Final = 2.0
 _RANGE: Final = re.compile(
@@ -40,7 +40,7 @@ def sockets(arguments: Sequence[str]) -> list[str]:
     return [path for path in found if path]
 
 
-def slots(path: Path) -> list[Slot]:
+def slots(path: Path) -> list[MemorySlot]:
     """Ask QEMU at *path* for the RAM of its guest; empty if it does not answer."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -56,7 +56,7 @@ def slots(path: Path) -> list[Slot]:
                 found = []
                 for ipa, size in ram_ranges(ask("info mtree -f")):
                     if match := _HVA.search(ask(f"gpa2hva {ipa:#x}")):
-                        found.append(Slot(ipa, size, int(match[1], 16)))
+                        found.append(MemorySlot(ipa, size, int(match[1], 16)))
                 return found
     except (OSError, ValueError, KeyError):
         return []

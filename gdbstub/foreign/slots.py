@@ -22,8 +22,8 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import ID_AA64MMFR0, SCTLR, TCR
 from gdbstub.errors import InputError, MemoryFault, StubError
-from gdbstub.foreign.memory import Slot
-from gdbstub.foreign.process import Mapping, VmmProcess
+from gdbstub.foreign.memory import MemorySlot
+from gdbstub.foreign.process import ProcessMapping, VmmProcess
 from gdbstub.machine import Power, Vcpu
 
 _FORM: Final = re.compile(r"(?P<ipa>\w+)=(?P<size>\w+)@(?P<hva>\w+)")
@@ -47,12 +47,12 @@ Read = Callable[[int, int], bytes]
 class Found(NamedTuple):
     """Slots, and the evidence for them; without ``valid`` they may be wrong."""
 
-    slots: tuple[Slot, ...]
+    slots: tuple[MemorySlot, ...]
     evidence: str
     valid: bool
 
 
-def parse_ram(text: str) -> Slot:
+def parse_ram(text: str) -> MemorySlot:
     """Parse an argument of ``--ram``: ``IPA=SIZE@HVA``, such as ``0x40000000=512M@0x7f0000000000``.
 
     Raises:
@@ -62,7 +62,7 @@ def parse_ram(text: str) -> Slot:
     try:
         if match is None:
             raise ValueError
-        slot = Slot(int(match["ipa"], 0), _size(match["size"]), int(match["hva"], 0))
+        slot = MemorySlot(int(match["ipa"], 0), _size(match["size"]), int(match["hva"], 0))
     except ValueError:
         raise InputError(
             f"--ram {text!r}: expected IPA=SIZE@HVA, such as 0x40000000=512M@0x7f2e80000000"
@@ -77,7 +77,7 @@ def _size(text: str) -> int:
     return int(text[: len(text) - len(unit)], 0) << _UNITS[unit]
 
 
-def candidates(process: VmmProcess) -> Iterator[Slot]:
+def candidates(process: VmmProcess) -> Iterator[MemorySlot]:
     """List places that may be the guest's RAM, the most likely first."""
     bases: Sequence[int] = _BASES
     if process.name.startswith(_HIGH_BASE_VMMS):
@@ -86,15 +86,15 @@ def candidates(process: VmmProcess) -> Iterator[Slot]:
     areas.sort(key=lambda each: -each.size)
     for area in areas[:_CANDIDATES]:
         for base in bases:
-            yield Slot(base, area.size, area.start)
+            yield MemorySlot(base, area.size, area.start)
 
 
-def _may_be_ram(area: Mapping) -> bool:
+def _may_be_ram(area: ProcessMapping) -> bool:
     special = area.name.startswith("[") and not area.name.startswith("[anon")
     return area.flags.startswith("rw") and area.size >= _LEAST and not special
 
 
-def validate(slots: Iterable[Slot], vcpus: Sequence[Vcpu], read: Read) -> str:
+def validate(slots: Iterable[MemorySlot], vcpus: Sequence[Vcpu], read: Read) -> str:
     """Return the evidence that RAM at *slots* is the guest's, empty without any.
 
     *read* reads the VMM's memory. All *vcpus* are parked.
@@ -147,7 +147,9 @@ def _regime(vcpu: Vcpu, sctlr: SCTLR) -> Regime:
     return Regime(sctlr, TCR(vcpu.get(TCR_EL1)), *ttbrs, bits)
 
 
-def find(process: VmmProcess, told: Sequence[Slot], vcpus: Sequence[Vcpu], read: Read) -> Found:
+def find(
+    process: VmmProcess, told: Sequence[MemorySlot], vcpus: Sequence[Vcpu], read: Read
+) -> Found:
     """Find the RAM of a guest whose *vcpus* are parked.
 
     *told* are the slots of ``--ram``, or what QEMU has said; they are taken as they are.

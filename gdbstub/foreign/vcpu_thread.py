@@ -26,7 +26,7 @@ _EINTR: Final = -errno.EINTR & _U64
 _GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 
-class Outcome(Enum):
+class ThreadStop(Enum):
     """A thread's state after one of its stops; without one it goes on."""
 
     PARKED = auto()
@@ -158,11 +158,11 @@ class VcpuThread:
 
     # Stops.
 
-    def handle(self, status: int) -> Outcome | None:
+    def handle(self, status: int) -> ThreadStop | None:
         """Take a stop of the thread, by its *status* of waitpid; None: it goes on already."""
         if os.WIFEXITED(status) or os.WIFSIGNALED(status):
             self.end()
-            return Outcome.ENDED
+            return ThreadStop.ENDED
         signum = status >> 8 & 0xFF
         if status >> 16 == ptrace.EVENT_STOP:
             if signum in _GROUP_STOPS:
@@ -174,18 +174,18 @@ class VcpuThread:
         self._deliver(signum if status >> 16 == 0 else 0)
         return None
 
-    def _interrupted(self) -> Outcome | None:
+    def _interrupted(self) -> ThreadStop | None:
         regs = self.tracee.registers()
         if self.fd is not None and regs.regs[0] == _EINTR and self._left_run(regs):
             self._stop(regs, again=True)
             if self.kicked:
-                return Outcome.PARKED
+                return ThreadStop.PARKED
             # An interrupt of ours that nobody waits for any more.
             self.resume(traced=self.traced)
             return None
         if self.anywhere:
             self._stop(regs, again=False)
-            return Outcome.PARKED
+            return ThreadStop.PARKED
         if not self._about_to_run(regs):
             self._untouched = False
         self._go()
@@ -205,7 +205,7 @@ class VcpuThread:
         """True if a thread that stopped for the first time was in KVM_RUN."""
         return self._left_run(self.tracee.registers())
 
-    def _at_system_call(self) -> Outcome | None:
+    def _at_system_call(self) -> ThreadStop | None:
         stop = self.tracee.syscall_stop()
         if stop.entry:
             if stop.number == ptrace.IOCTL and stop.arguments[1] == abi.RUN:
@@ -223,19 +223,19 @@ class VcpuThread:
         self._go()
         return None
 
-    def _left_guest(self, result: int) -> Outcome | None:
+    def _left_guest(self, result: int) -> ThreadStop | None:
         if result == -errno.EINTR and self.kicked:
             # Any stop takes a pending interrupt with it, so no other one follows this.
             self._stop(self.tracee.registers(), again=True)
-            return Outcome.PARKED
+            return ThreadStop.PARKED
         if result == 0 and self.page is not None:
             reason = self.page.run.exit_reason
             if reason == abi.EXIT_DEBUG:
                 self._stop(self.tracee.registers(), again=True)
-                return Outcome.DEBUG
+                return ThreadStop.DEBUG
             if reason == abi.EXIT_SYSTEM_EVENT:
                 self._stop(self.tracee.registers(), again=False)
-                return Outcome.SYSTEM_EVENT
+                return ThreadStop.SYSTEM_EVENT
         self._untouched = False
         self._go()
         return None

@@ -16,7 +16,7 @@ _PLACES: Final = 32
 _ANYWHERE: Final = (1 << 64) - 1
 
 
-class FalseHits:
+class NativeFalseHits:
     """The table of one ``struct vcpu``, for the thread that owns the vCPU."""
 
     def __init__(self, vcpu: CData) -> None:

@@ -21,7 +21,7 @@ from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi, libc
 from gdbstub.kvm.board import Mmio
 from gdbstub.kvm.exclusive import ExclusiveSection
-from gdbstub.kvm.false_hits import FalseHits
+from gdbstub.kvm.false_hits import NativeFalseHits
 from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.native import core
 from gdbstub.kvm.one_reg import Counts, VirtualClock
@@ -97,7 +97,7 @@ class KvmVcpu(VcpuState):
         self._native.alone, self._native.counts = alone, counts.native
         self._native.armed = self._guest_debug.armed
         #: Hits that are passed over, where the debugger lets the vCPU run so.
-        self.false_hits = FalseHits(self._native)
+        self.false_hits = NativeFalseHits(self._native)
         self._armed = DebugRegisters()
         self._debug_exit: Callable[[DebugExit], RunMode | None] = lambda _: None
         self._parked: Callable[[Exit | None], None] = lambda _: None

@@ -10,7 +10,7 @@ from typing import Final
 
 from gdbstub.errors import LabError
 from gdbstub.lab import cache, cpio, image, monitor, overlay, qemu, ssh, tools
-from gdbstub.lab.processes import Files, LabProcesses
+from gdbstub.lab.processes import LabProcesses, ProcessFiles
 from gdbstub.lab.progress import Steps, note
 
 READY: Final = b"lab: ready"
@@ -45,7 +45,7 @@ def start(options: qemu.Options, ram: qemu.Ram | None = None) -> LabProcesses:
             (directory / "initrd.cpio").unlink()
             steps.step("connecting")
             processes.reach(
-                monitor.forwards(monitor.command(Files(directory).monitor, monitor.TABLE))
+                monitor.forwards(monitor.command(ProcessFiles(directory).monitor, monitor.TABLE))
             )
             processes.connect()
     except BaseException:
@@ -54,13 +54,13 @@ def start(options: qemu.Options, ram: qemu.Ram | None = None) -> LabProcesses:
     return processes
 
 
-def pack(directory: Path, prepared: image.Image, source: overlay.Source) -> None:
+def pack(directory: Path, prepared: image.Image, source: overlay.OverlaySource) -> None:
     """Write the initramfs of this boot to *directory*: image, source, and a new key's overlay."""
     extra = directory / "overlay.cpio"
     overlay.write(extra, directory, ssh.make_key(directory))
     cpio.join([prepared.initrd, source.archive, extra], directory / "initrd.cpio")
     extra.unlink()
-    Files(directory).source.write_text(source.digest)
+    ProcessFiles(directory).source.write_text(source.digest)
 
 
 def wait_until_ready(console: socket.socket, directory: Path) -> None:

@@ -16,7 +16,7 @@ from typing import IO, Final, Self
 
 from gdbstub.errors import LabError
 from gdbstub.lab import boot, monitor, private, ssh, tools
-from gdbstub.lab.processes import Files, LabProcesses
+from gdbstub.lab.processes import LabProcesses, ProcessFiles
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.transfer import PROGRESS, offer
@@ -182,11 +182,11 @@ class Lab:
         """
         with private.locked(self.directory / "forwards"):
             # A free port is found by comparing two listings.
-            return monitor.add(Files(self.directory).monitor, address, local_port, port)
+            return monitor.add(ProcessFiles(self.directory).monitor, address, local_port, port)
 
     def unforward(self, local_port: int, address: str = "127.0.0.1") -> None:
         """Remove a port forward of this machine."""
-        monitor.remove(Files(self.directory).monitor, address, local_port)
+        monitor.remove(ProcessFiles(self.directory).monitor, address, local_port)
 
     def _shared(self) -> list[str]:
         """Return the start of an ssh command line for the shared connection; open it first."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.errors import LabError
 from gdbstub.lab import directories, monitor, restore
-from gdbstub.lab.processes import Files
+from gdbstub.lab.processes import ProcessFiles
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
 
@@ -78,7 +78,7 @@ def down(lab: Kept) -> None:
         LabError: it does not end.
     """
     with contextlib.suppress(LabError):  # it is going down by itself
-        monitor.quit_qemu(Files(lab.directory).monitor)
+        monitor.quit_qemu(ProcessFiles(lab.directory).monitor)
     deadline = time.monotonic() + DOWN_SECONDS
     while lab.directory.exists():
         if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ from pathlib import Path
 from gdbstub.errors import LabError
 from gdbstub.lab import kept, overlay, restore
 from gdbstub.lab.host import OWN, VARIABLE, Lab
-from gdbstub.lab.processes import Files
+from gdbstub.lab.processes import ProcessFiles
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
 
@@ -59,7 +59,7 @@ def renew_source(lab: Lab) -> None:
     Raises:
         LabError: it cannot be copied.
     """
-    files = Files(lab.directory)
+    files = ProcessFiles(lab.directory)
     wanted = overlay.digest()
     with (lab.directory / "source.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -26,7 +26,7 @@ SKIPPED: Final = shutil.ignore_patterns("__pycache__", ".*", "*.pyc")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class OverlaySource:
     """The project's source as it is now."""
 
     digest: str
@@ -57,7 +57,7 @@ def _parts() -> Iterator[str | bytes]:
             yield path.read_bytes()
 
 
-def source() -> Source:
+def source() -> OverlaySource:
     """Return the project's source as an archive, compiled; the first call takes a second.
 
     Raises:
@@ -66,7 +66,7 @@ def source() -> Source:
     """
     name = digest()
     directory = cache.entry("source", [name], lambda directory: _pack(name, directory))
-    return Source(name, directory / "source.cpio")
+    return OverlaySource(name, directory / "source.cpio")
 
 
 def _pack(name: str, directory: Path) -> None:

@@ -20,7 +20,7 @@ exec cat "{outbox}/$name"
 """
 
 
-class Files(NamedTuple):
+class ProcessFiles(NamedTuple):
     """Names of the files in a lab's directory."""
 
     directory: Path
@@ -61,7 +61,7 @@ class LabProcesses:
             console, far = socket.socketpair()
             stack.enter_context(far)
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            files = Files(directory)
+            files = ProcessFiles(directory)
             # Listened on from the start: a client waits for QEMU's greeting, and for no file.
             listener.bind(str(files.monitor))
             listener.listen()

@@ -7,7 +7,7 @@ from typing import Final
 
 from gdbstub.errors import LabError
 from gdbstub.lab import boot, cache, image, migration, prepared, qemu, snapshot, tools
-from gdbstub.lab.processes import Files, LabProcesses
+from gdbstub.lab.processes import LabProcesses, ProcessFiles
 from gdbstub.lab.progress import note
 
 SEED_BYTES: Final = 64
@@ -57,7 +57,7 @@ def restore(options: qemu.Options, saved: snapshot.Snapshot) -> LabProcesses:
     processes = LabProcesses.prepare(
         lambda wiring: qemu.command_line(options, wiring, [*qemu.INCOMING], ram)
     )
-    files = Files(processes.directory)
+    files = ProcessFiles(processes.directory)
     try:
         with cache.explained(processes.directory):
             shutil.copy(saved.key, processes.directory / "key")

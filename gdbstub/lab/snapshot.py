@@ -29,7 +29,7 @@ from gdbstub.lab import (
     tools,
 )
 from gdbstub.lab.host import Lab
-from gdbstub.lab.processes import Files
+from gdbstub.lab.processes import ProcessFiles
 from gdbstub.lab.progress import Steps
 
 KIND: Final = "snapshot"
@@ -165,7 +165,7 @@ def _make(options: qemu.Options, work: Path) -> None:
             raise LabError(f"a command in the lab failed: {said[-1]}") from error
         except subprocess.TimeoutExpired as error:
             raise LabError(f"a command in the lab failed: {error}") from error
-        source = Files(lab.directory).source.read_text()
+        source = ProcessFiles(lab.directory).source.read_text()
         shutil.copy(lab.directory / "key", work / "key")
     _write(work / "state", state)
     with ram.open("rb") as file:
@@ -182,7 +182,7 @@ def _make(options: qemu.Options, work: Path) -> None:
 
 def _save(lab: Lab) -> bytes:
     """Prepare *lab* to be restored; halt it, and return its state."""
-    monitor = Files(lab.directory).monitor
+    monitor = ProcessFiles(lab.directory).monitor
     migration.check(monitor)
     with Steps("saving the lab, for faster starts", 2) as steps:
         steps.step("preparing a process (about 4 s)")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gdbstub.errors import LabError
-from gdbstub.lab.processes import Files
+from gdbstub.lab.processes import ProcessFiles
 
 PROGRESS: Final = re.compile(rb"gdbstub: (copying .*)\n")
 """Line of the script that shows how far a large file is."""
@@ -36,7 +36,7 @@ def offer(lab: Path, path: Path, directory: str | None = None) -> Offer:
     status = path.stat()
     name = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
     target = f"{directory or f'/put/{name}'}/{path.name}"
-    link = Files(lab).outbox / f"{name}.{secrets.token_hex(4)}"
+    link = ProcessFiles(lab).outbox / f"{name}.{secrets.token_hex(4)}"
     link.symlink_to(path.resolve())
     kept = "" if directory else "kept"
     size, mode = str(status.st_size), f"{status.st_mode & 0o777:o}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gdbstub.errors import StubError
 from gdbstub.sweep.bayes import Bisection
 from gdbstub.sweep.drive import Drive
-from gdbstub.sweep.outcome import FAILURES, Outcome, Status
+from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
 from gdbstub.sweep.plan import GUEST, make_run
 from gdbstub.sweep.store import Row, Store
 
@@ -39,7 +39,7 @@ class _Images:
         """Return the index of the image of a run."""
         return self.images.index(row.run.parameters[GUEST])
 
-    def note(self, image: int, outcome: Outcome) -> None:
+    def note(self, image: int, outcome: RunOutcome) -> None:
         """Take account of an outcome.
 
         Raises:

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 
 from gdbstub.errors import SweepError
 from gdbstub.sweep.engines import Engine
-from gdbstub.sweep.execute import KEPT, RUNS, Task
-from gdbstub.sweep.outcome import FAILURES, Outcome, Status
-from gdbstub.sweep.plan import Run
+from gdbstub.sweep.execute import KEPT, RUNS, SweepTask
+from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
+from gdbstub.sweep.plan import SweepRun
 from gdbstub.sweep.store import Store
 
 #: Attempts at one run.
@@ -23,13 +23,13 @@ _ERRORS: Final = 3
 _TICK_SECONDS: Final = 1.0
 
 
-class Listener(Protocol):
+class SweepListener(Protocol):
     """Observer of a sweep."""
 
-    def finished(self, run: Run, outcome: Outcome) -> None:
+    def finished(self, run: SweepRun, outcome: RunOutcome) -> None:
         """Take note of a run's outcome."""
 
-    def repeated(self, run: Run, why: str) -> None:
+    def repeated(self, run: SweepRun, why: str) -> None:
         """Take note that a run is executed again."""
 
     def tick(self, width: int) -> None:
@@ -39,7 +39,7 @@ class Listener(Protocol):
 class Drive:
     """One process at work on a sweep."""
 
-    def __init__(self, store: Store, engine: Engine, listener: Listener) -> None:
+    def __init__(self, store: Store, engine: Engine, listener: SweepListener) -> None:
         """Begin with the outcomes that *store* has."""
         self._store = store
         self._engine = engine
@@ -50,7 +50,7 @@ class Drive:
         }
         self._errors = 0
 
-    def run(self, runs: Iterable[Run]) -> Iterator[Outcome]:
+    def run(self, runs: Iterable[SweepRun]) -> Iterator[RunOutcome]:
         """Execute *runs*, which are planned; yield each outcome when it is stored.
 
         None is begun after the consumer has stopped to ask for outcomes.
@@ -59,13 +59,13 @@ class Drive:
             SweepError: nothing can be stored, or no run can be executed.
         """
         waiting = iter(runs)
-        pending: dict[Future[Outcome], Task] = {}
+        pending: dict[Future[RunOutcome], SweepTask] = {}
         stop = False
         try:
             while True:
                 width = max(self._engine.width(), 1)
                 while not stop and len(pending) < width and (run := next(waiting, None)):
-                    self._submit(pending, Task(self._plan, run, self._store.directory))
+                    self._submit(pending, SweepTask(self._plan, run, self._store.directory))
                 if not pending:
                     return
                 done, _ = wait(pending, _TICK_SECONDS, FIRST_COMPLETED)
@@ -85,19 +85,19 @@ class Drive:
             for future in pending:
                 future.cancel()
 
-    def _submit(self, pending: "dict[Future[Outcome], Task]", task: Task) -> None:
+    def _submit(self, pending: "dict[Future[RunOutcome], SweepTask]", task: SweepTask) -> None:
         pending[self._engine.submit(task)] = task
 
-    def _outcome(self, future: "Future[Outcome]", task: Task) -> Outcome:
+    def _outcome(self, future: "Future[RunOutcome]", task: SweepTask) -> RunOutcome:
         try:
             return future.result()
         except CancelledError:
             raise SweepError("the engine is gone") from None
         except Exception as error:  # of the engine, whose workers are lost in many ways
             why = f"its worker was lost ({type(error).__name__})"
-            return Outcome(task.run.number, Status.ERROR, message=why, attempt=task.attempt)
+            return RunOutcome(task.run.number, Status.ERROR, message=why, attempt=task.attempt)
 
-    def _store_outcome(self, run: Run, outcome: Outcome) -> None:
+    def _store_outcome(self, run: SweepRun, outcome: RunOutcome) -> None:
         """Store *outcome*; of a group that is known, keep no more than console and record."""
         self._store.record(outcome)
         if outcome.signature in self._seen or outcome.status is Status.PASSED:
@@ -105,7 +105,7 @@ class Drive:
         self._seen.add(outcome.signature)
         self._listener.finished(run, outcome)
 
-    def _thin(self, outcome: Outcome) -> None:
+    def _thin(self, outcome: RunOutcome) -> None:
         if not outcome.files:
             return
         with contextlib.suppress(OSError):  # of a host whose files are seen late; they take space
@@ -115,7 +115,7 @@ class Drive:
                 elif path.name not in KEPT:
                     path.unlink()
 
-    def _check_errors(self, outcome: Outcome, width: int) -> None:
+    def _check_errors(self, outcome: RunOutcome, width: int) -> None:
         self._errors = self._errors + 1 if outcome.status is Status.ERROR else 0
         if self._errors >= max(_ERRORS, width):
             raise SweepError(f"the last {self._errors} runs ended by an error: {outcome.message}")

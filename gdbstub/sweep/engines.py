@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from gdbstub import __version__
 from gdbstub.errors import InputError, SweepError
-from gdbstub.sweep.execute import Processes, Task, execute
+from gdbstub.sweep.execute import Processes, SweepTask, execute
 
 if TYPE_CHECKING:
-    from gdbstub.sweep.outcome import Outcome
+    from gdbstub.sweep.outcome import RunOutcome
 
 LOCAL: Final = "local"
 DASK: Final = "dask://"
@@ -24,7 +24,7 @@ _CONNECT_SECONDS: Final = 5
 class Engine(Protocol):
     """Executor of runs."""
 
-    def submit(self, task: Task) -> "Future[Outcome]":
+    def submit(self, task: SweepTask) -> "Future[RunOutcome]":
         """Have *task* executed; a worker that is lost makes the future raise."""
 
     def width(self) -> int:
@@ -56,7 +56,7 @@ class LocalEngine:
         self._processes = Processes()
         self._executor: Executor = ThreadPoolExecutor(jobs, thread_name_prefix="run")
 
-    def submit(self, task: Task) -> "Future[Outcome]":
+    def submit(self, task: SweepTask) -> "Future[RunOutcome]":
         """Have *task* executed in a thread."""
         return self._executor.submit(execute, task, self._processes)
 
@@ -121,7 +121,7 @@ class DaskEngine:
             if answer != __version__:
                 raise InputError(f"--on {DASK}{address}: worker {worker}: {answer}")
 
-    def submit(self, task: Task) -> "Future[Outcome]":
+    def submit(self, task: SweepTask) -> "Future[RunOutcome]":
         """Have *task* executed by a worker."""
         return self._executor.submit(execute, task)
 

@@ -23,8 +23,8 @@ from gdbstub.errors import StubError
 from gdbstub.lab.host import OWN, VARIABLE
 from gdbstub.lab.remote_run import LOST
 from gdbstub.sweep.evidence import backtrace, stop_reason, tail
-from gdbstub.sweep.outcome import Outcome, Status
-from gdbstub.sweep.plan import GUEST, Plan, Run
+from gdbstub.sweep.outcome import RunOutcome, Status
+from gdbstub.sweep.plan import GUEST, SweepPlan, SweepRun
 
 #: Environment variables of a script: the number of its run, and its parameters as JSON.
 NUMBER: Final = "GDBSTUB_RUN"
@@ -50,11 +50,11 @@ _TIMED_OUT: Final = 124
 _SHOWN: Final = 4000
 
 
-class Task(NamedTuple):
+class SweepTask(NamedTuple):
     """All that a worker needs to execute a run."""
 
-    plan: Plan
-    run: Run
+    plan: SweepPlan
+    run: SweepRun
     #: Directory of the sweep.
     directory: Path
     attempt: int = 1
@@ -89,7 +89,7 @@ class Processes:
                 process.terminate()
 
 
-def execute(task: Task, processes: Processes | None = None) -> Outcome:
+def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
     """Execute a run to its end; return its outcome. Whatever fails is part of that."""
     began = time.time()
     directory: Path | None = None
@@ -102,7 +102,7 @@ def execute(task: Task, processes: Processes | None = None) -> Outcome:
         code = _run(task, directory, processes or Processes())
         outcome = _outcome(task, directory, code)
     except (OSError, StubError) as error:
-        outcome = Outcome(task.run.number, Status.ERROR, message=_one_line(error))
+        outcome = RunOutcome(task.run.number, Status.ERROR, message=_one_line(error))
     return outcome._replace(
         seconds=round(time.time() - began, 3),
         began=round(began, 3),
@@ -112,7 +112,7 @@ def execute(task: Task, processes: Processes | None = None) -> Outcome:
     )
 
 
-def run_words(plan: Plan, run: Run) -> list[str]:
+def run_words(plan: SweepPlan, run: SweepRun) -> list[str]:
     """Return the command line of a run, without its script and the files that it writes."""
     words = list(plan.command) or [sys.executable, "-m", "gdbstub", "run"]
     for name, value in run.parameters.items():
@@ -120,7 +120,7 @@ def run_words(plan: Plan, run: Run) -> list[str]:
     return [*words, *plan.flags]
 
 
-def environment(run: Run) -> dict[str, str]:
+def environment(run: SweepRun) -> dict[str, str]:
     """Return the environment of a run and of its script."""
     parameters = {**run.parameters, "seed": run.seed}
     return {
@@ -131,7 +131,7 @@ def environment(run: Run) -> dict[str, str]:
     }
 
 
-def _run(task: Task, directory: Path, processes: Processes) -> int:
+def _run(task: SweepTask, directory: Path, processes: Processes) -> int:
     """Run ``gdbstub run`` to its end; return its exit status."""
     plan = task.plan
     argv = [
@@ -164,7 +164,7 @@ def _run(task: Task, directory: Path, processes: Processes) -> int:
                 _kill_script(directory)
 
 
-def _noted(plan: Plan, directory: Path) -> str:
+def _noted(plan: SweepPlan, directory: Path) -> str:
     """Return the script as a command that notes its begin and its exit status in files."""
     begun, status = (shlex.quote(str(directory / name)) for name in (_BEGUN, _STATUS))
     return (
@@ -173,7 +173,7 @@ def _noted(plan: Plan, directory: Path) -> str:
     )
 
 
-def _wait(process: subprocess.Popen[bytes], plan: Plan, directory: Path) -> int:
+def _wait(process: subprocess.Popen[bytes], plan: SweepPlan, directory: Path) -> int:
     if _ends(process, plan.start_timeout):
         return process.wait()
     if (directory / _BEGUN).exists():
@@ -204,13 +204,13 @@ def _kill_script(directory: Path) -> None:
         os.killpg(int((directory / _BEGUN).read_text()), signal.SIGKILL)
 
 
-def _outcome(task: Task, directory: Path, code: int) -> Outcome:
+def _outcome(task: SweepTask, directory: Path, code: int) -> RunOutcome:
     output = tail(directory / OUTPUT)
     status = _read_status(directory)
     begun = (directory / _BEGUN).exists()
     for name in (_BEGUN, _STATUS):
         (directory / name).unlink(missing_ok=True)
-    found = Outcome(
+    found = RunOutcome(
         task.run.number,
         Status.ERROR,
         console=tail(directory / CONSOLE, _SHOWN),

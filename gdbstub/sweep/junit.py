@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import printable
-from gdbstub.sweep.outcome import Outcome, Status
+from gdbstub.sweep.outcome import RunOutcome, Status
 from gdbstub.sweep.store import Row
 
 FILE: Final = "junit.xml"
@@ -45,7 +45,7 @@ def write(path: Path, name: str, rows: Iterable[Row]) -> None:
     tree.write(path, encoding="utf-8", xml_declaration=True)
 
 
-def _explain(case: ET.Element, outcome: Outcome) -> None:
+def _explain(case: ET.Element, outcome: RunOutcome) -> None:
     message = printable(outcome.message or outcome.signature)
     kind = _ELEMENTS[outcome.status]
     ET.SubElement(case, kind, type=outcome.status.value, message=message).text = outcome.files

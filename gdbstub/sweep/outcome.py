@@ -19,7 +19,7 @@ class Status(enum.StrEnum):
 FAILURES = (Status.FAILED, Status.TIMEOUT)
 
 
-class Outcome(NamedTuple):
+class RunOutcome(NamedTuple):
     """Outcome of one run. It is a value, which travels between hosts."""
 
     number: int

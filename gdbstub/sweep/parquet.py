@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gdbstub.errors import InputError
-from gdbstub.sweep.outcome import Outcome
+from gdbstub.sweep.outcome import RunOutcome
 from gdbstub.sweep.store import Store
 
 
@@ -11,7 +11,7 @@ def export(store: Store, path: Path) -> int:
     """Write the results to *path*; return the number of rows.
 
     The columns are ``number``, ``seed``, a parameter each by its name, and the fields of
-    ``Outcome``, which are null without an outcome.
+    ``RunOutcome``, which are null without an outcome.
 
     Raises:
         InputError: pyarrow is absent.
@@ -23,7 +23,7 @@ def export(store: Store, path: Path) -> int:
         raise InputError(
             "an export to Parquet needs pyarrow: pip install 'kvm-gdbstub[sweep]'"
         ) from None
-    fields = Outcome._fields[1:]
+    fields = RunOutcome._fields[1:]
     rows = [
         {
             "number": run.number,

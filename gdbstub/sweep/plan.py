@@ -20,7 +20,7 @@ GUEST: Final = "guest"
 _SEED_BITS: Final = 64
 
 
-class Run(NamedTuple):
+class SweepRun(NamedTuple):
     """One run as a value: the same parameters and the same seed make the same run again."""
 
     number: int
@@ -34,7 +34,7 @@ class Run(NamedTuple):
         return " ".join(f"{name}={value}" for name, value in self.parameters.items())
 
 
-class Plan(NamedTuple):
+class SweepPlan(NamedTuple):
     """Settings that all runs of a sweep have in common."""
 
     #: Words before a run's own: empty for ``gdbstub run`` of this Python.
@@ -107,7 +107,7 @@ def combinations(
     return [{**fixed, **dict(zip(varied, row, strict=True))} for row in rows]
 
 
-def plan_runs(rows: Sequence[Mapping[str, str]], times: int, seed: int) -> Iterator[Run]:
+def plan_runs(rows: Sequence[Mapping[str, str]], times: int, seed: int) -> Iterator[SweepRun]:
     """Yield *times* runs of each row of parameters, in turn, numbered from 1.
 
     The seeds of the runs, and the numbers in place of ``random``, depend on *seed* alone.
@@ -118,11 +118,11 @@ def plan_runs(rows: Sequence[Mapping[str, str]], times: int, seed: int) -> Itera
             yield make_run(next(numbers), row, seed)
 
 
-def make_run(number: int, row: Mapping[str, str], seed: int) -> Run:
+def make_run(number: int, row: Mapping[str, str], seed: int) -> SweepRun:
     """Make a run of one row of parameters; what it draws depends on *seed* and *number* alone."""
     draw = random.Random(f"{seed}/{number}")
     own = draw.getrandbits(_SEED_BITS)
     parameters = dict(row)
     if parameters.get(KASLR_SEED) == RANDOM:
         parameters[KASLR_SEED] = f"{draw.getrandbits(_SEED_BITS):#x}"
-    return Run(number, parameters, own)
+    return SweepRun(number, parameters, own)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from gdbstub.errors import printable
 from gdbstub.sweep import summary
-from gdbstub.sweep.outcome import FAILURES, Outcome, Status
-from gdbstub.sweep.plan import Run
+from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
+from gdbstub.sweep.plan import SweepRun
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -38,13 +38,13 @@ class Lines:
         """Take note of *number* runs more."""
         self._total += number
 
-    def finished(self, run: Run, outcome: Outcome) -> None:
+    def finished(self, run: SweepRun, outcome: RunOutcome) -> None:
         """Say that a run did not pass."""
         self._counts[outcome.status] += 1
         if outcome.status is not Status.PASSED:
             self._say(summary.line(run, outcome))
 
-    def repeated(self, run: Run, why: str) -> None:
+    def repeated(self, run: SweepRun, why: str) -> None:
         """Say that a run is executed again."""
         self._say(f"run {run.number} is executed again: {why}")
 
@@ -59,7 +59,7 @@ class Lines:
         print(f"gdbstub: {printable(text)}", file=self._stream, flush=True)
 
 
-class Table:
+class ProgressTable:
     """A live table: outcomes, rate, and the groups of failures."""
 
     def __init__(self, counts: dict[Status, int], total: int, stream: TextIO | None = None) -> None:
@@ -72,7 +72,7 @@ class Table:
         self._note = ""
         self._live: Live | None = None
 
-    def __enter__(self) -> "Table":
+    def __enter__(self) -> "ProgressTable":
         # Importing rich costs a tenth of a second, so only those who see the table pay.
         from rich.console import Console
         from rich.live import Live
@@ -92,7 +92,7 @@ class Table:
         """Take note of *number* runs more."""
         self._total += number
 
-    def finished(self, run: Run, outcome: Outcome) -> None:
+    def finished(self, run: SweepRun, outcome: RunOutcome) -> None:
         """Count a run."""
         self._counts[outcome.status] += 1
         self._done += 1
@@ -100,7 +100,7 @@ class Table:
             times, first = self._groups.get(outcome.signature, (0, run.number))
             self._groups[outcome.signature] = times + 1, min(first, run.number)
 
-    def repeated(self, run: Run, why: str) -> None:
+    def repeated(self, run: SweepRun, why: str) -> None:
         """Show that a run is executed again."""
         self._note = f"run {run.number} is executed again: {why}"
 
@@ -142,6 +142,6 @@ class Table:
         return Group(*parts)
 
 
-def progress(counts: dict[Status, int], total: int) -> Lines | Table:
+def progress(counts: dict[Status, int], total: int) -> Lines | ProgressTable:
     """Return the progress for standard error as it is."""
-    return (Table if sys.stderr.isatty() else Lines)(counts, total)
+    return (ProgressTable if sys.stderr.isatty() else Lines)(counts, total)

@@ -12,7 +12,7 @@ from gdbstub.errors import InputError, StubError
 from gdbstub.sweep import summary
 from gdbstub.sweep.evidence import tail
 from gdbstub.sweep.execute import CONSOLE, OUTPUT, RECORD
-from gdbstub.sweep.outcome import Outcome
+from gdbstub.sweep.outcome import RunOutcome
 from gdbstub.sweep.store import Store
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html")
@@ -76,7 +76,7 @@ class _Links:
         self._directory = directory.absolute()
         self._from = report.absolute().parent
 
-    def of(self, outcome: Outcome) -> list[_Link]:
+    def of(self, outcome: RunOutcome) -> list[_Link]:
         """Return a link to each file of a run: console, record and output first."""
         if not outcome.files:
             return []

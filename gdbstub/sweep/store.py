@@ -14,14 +14,14 @@ from typing import Final, NamedTuple, Self
 
 from gdbstub.errors import InputError, SweepError
 from gdbstub.sweep.execute import RUNS
-from gdbstub.sweep.outcome import Outcome, Status
-from gdbstub.sweep.plan import Plan, Run
+from gdbstub.sweep.outcome import RunOutcome, Status
+from gdbstub.sweep.plan import SweepPlan, SweepRun
 
 FILE: Final = "sweep.db"
 _VERSION: Final = 1
 
 #: The columns of an outcome are the fields of ``Outcome``, which follow the number.
-_FIELDS: Final = Outcome._fields[1:]
+_FIELDS: Final = RunOutcome._fields[1:]
 _SCHEMA: Final = f"""
 create table sweep (plan text not null);
 create table runs (number integer primary key, parameters text not null, seed text not null,
@@ -33,8 +33,8 @@ pragma user_version = {_VERSION};
 class Row(NamedTuple):
     """A run with its outcome; None: it has none yet."""
 
-    run: Run
-    outcome: Outcome | None
+    run: SweepRun
+    outcome: RunOutcome | None
 
 
 class Store:
@@ -47,7 +47,7 @@ class Store:
         self._lock = lock
 
     @classmethod
-    def create(cls, directory: Path, plan: Plan, runs: Iterable[Run]) -> Self:
+    def create(cls, directory: Path, plan: SweepPlan, runs: Iterable[SweepRun]) -> Self:
         """Make the results of a new sweep in *directory*, which is made if it is absent.
 
         Raises:
@@ -118,12 +118,12 @@ class Store:
         self.close()
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> SweepPlan:
         """Plan of the sweep."""
         (text,) = self._database.execute("select plan from sweep").fetchone()
-        return Plan.of(json.loads(text))
+        return SweepPlan.of(json.loads(text))
 
-    def add(self, runs: Iterable[Run]) -> None:
+    def add(self, runs: Iterable[SweepRun]) -> None:
         """Add planned runs.
 
         Raises:
@@ -132,14 +132,14 @@ class Store:
         with _writing(self.directory), _transaction(self._database):
             self._insert(runs)
 
-    def _insert(self, runs: Iterable[Run]) -> None:
+    def _insert(self, runs: Iterable[SweepRun]) -> None:
         self._database.executemany(
             "insert into runs (number, parameters, seed) values (?, ?, ?)",
             # A seed has 64 bits, an integer of SQLite 63 and a sign.
             ((run.number, json.dumps(run.parameters), str(run.seed)) for run in runs),
         )
 
-    def record(self, outcome: Outcome) -> None:
+    def record(self, outcome: RunOutcome) -> None:
         """Write the outcome of a run.
 
         Raises:
@@ -157,9 +157,9 @@ class Store:
         for number, parameters, seed, *fields in self._database.execute(
             f"select {names} from runs where {where} order by number"
         ):
-            run = Run(number, json.loads(parameters), int(seed))
+            run = SweepRun(number, json.loads(parameters), int(seed))
             status, *rest = fields
-            outcome = None if status is None else Outcome(number, Status(status), *rest)
+            outcome = None if status is None else RunOutcome(number, Status(status), *rest)
             yield Row(run, outcome)
 
     def row(self, number: int) -> Row:
@@ -175,7 +175,7 @@ class Store:
             )
         return found
 
-    def unfinished(self) -> list[Run]:
+    def unfinished(self) -> list[SweepRun]:
         """Return the runs that have no outcome yet, or only an error."""
         return [row.run for row in self.rows(f"status is null or status = '{Status.ERROR}'")]
 

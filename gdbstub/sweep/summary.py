@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from gdbstub.sweep.outcome import FAILURES, Outcome, Status
-from gdbstub.sweep.plan import GUEST, KASLR_SEED, Run
+from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
+from gdbstub.sweep.plan import GUEST, KASLR_SEED, SweepRun
 from gdbstub.sweep.store import Row
 
 
@@ -40,7 +40,7 @@ class Labels:
         common = os.path.commonpath([os.path.dirname(guest) for guest in guests]) if guests else ""
         self._guests = {guest: os.path.relpath(guest, common) for guest in guests}
 
-    def of(self, run: Run, names: Iterable[str] | None = None) -> str:
+    def of(self, run: SweepRun, names: Iterable[str] | None = None) -> str:
         """Return the parameters of *run*, or those with *names*, as one line."""
         found = run.parameters
         return " ".join(
@@ -61,7 +61,7 @@ def tally(rows: Sequence[Row], varied: Sequence[str]) -> dict[str, dict[Status |
     return counts
 
 
-def line(run: Run, outcome: Outcome) -> str:
+def line(run: SweepRun, outcome: RunOutcome) -> str:
     """Describe the outcome of one run in one line."""
     why = outcome.message if outcome.status is Status.ERROR else outcome.signature
     parts = [f"run {run.number}", outcome.status.value, f"{outcome.seconds:.1f} s", run.label, why]

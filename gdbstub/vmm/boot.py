@@ -1,6 +1,6 @@
 """The plan of a guest's boot: placements in RAM, and the registers it starts with.
 
-It writes nothing: a ``Plan`` is a list of bytes with addresses, for RAM that starts zeroed.
+It writes nothing: a ``BootPlan`` is a list of bytes with addresses, for RAM that starts zeroed.
 Source: Documentation/arch/arm64/booting.rst ("Setup the device tree", "Call the kernel image").
 """
 
@@ -43,7 +43,7 @@ class BootLayout(NamedTuple):
         return self.ipa + self.size
 
 
-class Plan(NamedTuple):
+class BootPlan(NamedTuple):
     """The initial state of a guest besides reset values: disjoint placements, pc, x0.
 
     x1 to x3 are 0 and PSTATE is ``ENTRY_PSTATE``; the MMU is off.
@@ -66,7 +66,7 @@ def plan(
     dtb: bytes | None = None,
     pmu: bool = False,
     kaslr_seed: int | None = None,
-) -> Plan:
+) -> BootPlan:
     """Plan the boot of *guest* with *memory* bytes of RAM and one vCPU for each of *mpidrs*.
 
     *append*, *initrd*, *dtb* and *kaslr_seed* are the values of the options of these names. *pmu*
@@ -117,7 +117,7 @@ def plan(
     if tree_at is None:
         raise too_large(what, needed, memory)
     placements.append(BootLayout("device tree", tree_at, tree(initrd_at), tree_size))
-    return Plan(tuple(placements), pc, tree_at)
+    return BootPlan(tuple(placements), pc, tree_at)
 
 
 def _check_command_line(append: str) -> None:

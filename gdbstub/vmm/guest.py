@@ -1,6 +1,6 @@
 """A whole guest on KVM: a ``KvmMachine`` with the board of ``gdbstub run``.
 
-It serves no client; ``Guest.machine`` is the machine to debug.
+It serves no client; ``VmmGuest.machine`` is the machine to debug.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from gdbstub.vmm.board import VirtBoard
 from gdbstub.vmm.config import GuestConfig
 
 
-class Guest:
+class VmmGuest:
     """The machine and the board of one guest; ``close`` releases both."""
 
     def __init__(self, config: GuestConfig, transmit: Callable[[bytes], None]) -> None:

@@ -3,7 +3,7 @@
 import sys
 
 from gdbstub.foreign.attach import attached
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.target import Action, BreakpointKind
 from tests.contract.client import Client
@@ -11,7 +11,7 @@ from tests.contract.programs import BASE, at
 
 
 def main(pid: int, hva: int, size: int) -> None:
-    with attached(VmmProcess(pid), [Slot(BASE, size, hva)]) as machine:
+    with attached(VmmProcess(pid), [MemorySlot(BASE, size, hva)]) as machine:
         client = Client(machine)
         while True:
             for line in 0, 1:

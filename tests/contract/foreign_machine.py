@@ -13,7 +13,7 @@ from typing import Final
 from gdbstub.aarch64.registers import PC
 from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.machine import ForeignMachine
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.kvm import abi
 from gdbstub.kvm.port import ioctl
@@ -92,7 +92,7 @@ def foreign_machine(
     pid, hva = start_vmm(program, vcpus=vcpus, memory=memory, device=device)
     attachment = Attachment(VmmProcess(pid))
     machine = TestedForeignMachine(attachment, always_traced=True)
-    machine.use([Slot(BASE, memory, hva)], "given")
+    machine.use([MemorySlot(BASE, memory, hva)], "given")
     machine.write_memory(BASE + memory - 4, bytes(4))
     machine.vcpus[0].set(PC, BASE)
     return machine

@@ -8,7 +8,7 @@ import time
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.foreign.attach import attached, recover
 from gdbstub.foreign.journal import Journal
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.target import BreakpointKind
 from tests.contract.client import Client
@@ -24,7 +24,7 @@ class Vmm:
     def __init__(self) -> None:
         self.pid, hva = start_vmm(COUNT.image, memory=SIZE)
         self.process = VmmProcess(self.pid)
-        self.slot = Slot(BASE, SIZE, hva)
+        self.slot = MemorySlot(BASE, SIZE, hva)
         with attached(self.process, [self.slot]) as machine:
             machine.vcpus[0].set(PC, at(0))
 

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from gdbstub.aarch64.registers import VBAR_EL1
-from gdbstub.foreign.memory import Slot
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.slots import validate
 from gdbstub.machine import Power
 from tests.contract.programs import BASE
@@ -33,7 +33,7 @@ def evidence(spaces: Spaces, ipa: int = BASE) -> str:
     def read(hva: int, length: int) -> bytes:
         return spaces.machine.read_memory(BASE + hva - HVA, length)
 
-    return validate([Slot(ipa, SIZE, HVA)], spaces.machine.vcpus, read)
+    return validate([MemorySlot(ipa, SIZE, HVA)], spaces.machine.vcpus, read)
 
 
 def test_tables_lead_to_each_vcpus_code(spaces: Spaces) -> None:

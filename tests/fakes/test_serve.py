@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from gdbstub.cli.serve import Console, serve
+from gdbstub.cli.serve import SerialConsole, serve
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.machine import Machine
@@ -110,6 +110,6 @@ async def test_a_signal_ends_a_guest_that_runs(machine: Machine) -> None:
     stopped: asyncio.Future[int] = loop.create_future()
     loop.call_soon(stopped.set_result, 143)
     settings = ServeSettings(Tcp("127.0.0.1", 0), free_run=True, hint=False)
-    console = Console(len, lambda: None, keyboard=None)
+    console = SerialConsole(len, lambda: None, keyboard=None)
     assert await serve(machine, NO_PROGRAM, settings, stopped, console=console) == 143
     machine.close()

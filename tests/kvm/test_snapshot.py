@@ -23,7 +23,7 @@ from gdbstub.errors import LabError
 from gdbstub.lab import migration, monitor, opening, overlay, prepared, snapshot
 from gdbstub.lab.directories import PREFIX
 from gdbstub.lab.host import VARIABLE, Lab
-from gdbstub.lab.processes import Files
+from gdbstub.lab.processes import ProcessFiles
 from gdbstub.lab.qemu import Options
 from tests.kvm.caches import copy_snapshot, snapshots, without_snapshots
 from tests.kvm.stub import Lines
@@ -47,7 +47,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
         left = os.listdir(name)
         for lab in left:  # of a test that failed while one was up
             with contextlib.suppress(LabError):
-                monitor.quit_qemu(Files(Path(name, lab)).monitor)
+                monitor.quit_qemu(ProcessFiles(Path(name, lab)).monitor)
         assert left == []
 
 
@@ -117,7 +117,7 @@ def test_a_source_that_cannot_be_prepared(
 
 
 def test_a_qemu_that_is_too_old(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monitor = Files(lab.directory).monitor
+    monitor = ProcessFiles(lab.directory).monitor
     migration.check(monitor)
     monkeypatch.setattr(migration, "IGNORE_SHARED", "x-of-another-time")
     with pytest.raises(LabError, match="this QEMU has no migration capability x-of-another-time"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gdbstub.errors import InputError
 from gdbstub.linux import elf
 from gdbstub.vmm import boot, device_tree, fdt
-from gdbstub.vmm.boot import Plan
+from gdbstub.vmm.boot import BootPlan
 from gdbstub.vmm.image import Guest, LinuxImage
 from gdbstub.vmm.layout import RAM_BASE, Gic
 from gdbstub.vmm.size import MAXIMUM, MIB, suggest
@@ -33,13 +33,13 @@ def plan(
     initrd: bytes | None = None,
     dtb: bytes | None = None,
     mpidrs: list[int] = MPIDRS,
-) -> Plan:
+) -> BootPlan:
     return boot.plan(
         guest, memory=memory, gic=Gic.V3, mpidrs=mpidrs, append=append, initrd=initrd, dtb=dtb
     )
 
 
-def check(found: Plan, memory: int) -> None:
+def check(found: BootPlan, memory: int) -> None:
     """What holds for every plan: all within RAM, nothing over anything else, an aligned tree."""
     rows = sorted(found.placements, key=lambda p: p.ipa)
     assert rows[0].ipa >= RAM_BASE
@@ -52,7 +52,7 @@ def check(found: Plan, memory: int) -> None:
     assert len(tree.data) == tree.size <= 2 * MIB
 
 
-def chosen(found: Plan) -> dict[str, bytes]:
+def chosen(found: BootPlan) -> dict[str, bytes]:
     (data,) = (p.data for p in found.placements if p.what == "device tree")
     return fdt.read(bytes(data)).root.child("chosen").properties
 

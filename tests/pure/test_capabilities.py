@@ -14,9 +14,9 @@ from gdbstub.capabilities import (
     InterruptsInSteps,
     Library,
     MemoryMapping,
+    MemoryRegion,
     OsTable,
     OsTables,
-    Region,
     Relocatable,
     Relocation,
 )
@@ -54,8 +54,8 @@ class Everything(
     def address_bits(self, thread: int) -> tuple[int, int] | None:
         return 48, 47
 
-    def region(self, thread: int, gva: int) -> Region:
-        return Region(0, 1 << 64)
+    def region(self, thread: int, gva: int) -> MemoryRegion:
+        return MemoryRegion(0, 1 << 64)
 
     def offers(self, capability: type[Capability]) -> bool:
         return capability not in self.withheld

@@ -7,7 +7,7 @@ import pytest
 
 from gdbstub.errors import InputError
 from gdbstub.foreign import permission, qmp, sigframe
-from gdbstub.foreign.memory import ForeignRam, Slot, pages
+from gdbstub.foreign.memory import ForeignRam, MemorySlot, pages
 from gdbstub.foreign.patches import NoLog, Patches
 from gdbstub.foreign.permission import Credentials
 from gdbstub.foreign.ptrace import ffi
@@ -38,12 +38,12 @@ FlatView #2
 @pytest.mark.parametrize(
     ("text", "slot"),
     [
-        ("0x40000000=512M@0x7f2e80000000", Slot(0x4000_0000, 512 << 20, 0x7F2E_8000_0000)),
-        ("1073741824=0x1000@4096", Slot(1 << 30, 4096, 4096)),
-        ("0=1G@0x1000", Slot(0, 1 << 30, 0x1000)),
+        ("0x40000000=512M@0x7f2e80000000", MemorySlot(0x4000_0000, 512 << 20, 0x7F2E_8000_0000)),
+        ("1073741824=0x1000@4096", MemorySlot(1 << 30, 4096, 4096)),
+        ("0=1G@0x1000", MemorySlot(0, 1 << 30, 0x1000)),
     ],
 )
-def test_ram(text: str, slot: Slot) -> None:
+def test_ram(text: str, slot: MemorySlot) -> None:
     assert parse_ram(text) == slot
     assert parse_ram(str(slot)) == slot
 
@@ -160,7 +160,10 @@ def test_brks_are_recorded_and_withdrawn() -> None:
     memory, log = Bytes(), Log()
     synchronised: list[tuple[int, int]] = []
     ram = ForeignRam(
-        memory, [Slot(0x1000, 64, 0)], "", lambda hva, length: synchronised.append((hva, length))
+        memory,
+        [MemorySlot(0x1000, 64, 0)],
+        "",
+        lambda hva, length: synchronised.append((hva, length)),
     )
     patches = Patches(ram, log)
     patches.write(0x1004, BRK)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gdbstub.foreign.exclusive import Exclusive
+from gdbstub.foreign.exclusive import ForeignExclusiveSection
 
 
 class Thread:
@@ -47,9 +47,9 @@ def never() -> bool:
     return False
 
 
-def a_section_that_kept_out(other: Vcpu, pump: Pump) -> tuple[Exclusive[Vcpu], Vcpu]:
+def a_section_that_kept_out(other: Vcpu, pump: Pump) -> tuple[ForeignExclusiveSection[Vcpu], Vcpu]:
     """Sections in which *other* had to wait for the returned vCPU, and runs again."""
-    exclusive, first = Exclusive[Vcpu](pump), Vcpu()
+    exclusive, first = ForeignExclusiveSection[Vcpu](pump), Vcpu()
     assert exclusive.start(first, [other], never)
     assert other.thread.stopped
     exclusive.waits(other)

@@ -72,8 +72,9 @@ def test_a_signal_ends_a_program_with_who_runs_it(command: str) -> None:
 def test_a_signal_ends_the_programs_that_unpack(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in "dpkg-deb", "tar":
-        (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
+    # One signal: a second one would come while the first ends the programs.
+    for name, does in ("dpkg-deb", WHILE_IT_RUNS), ("tar", command):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(Ended):

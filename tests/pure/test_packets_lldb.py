@@ -7,7 +7,7 @@ import pytest
 
 from gdbstub import rsp
 from gdbstub.aarch64.registers import EXPEDITED, PC, X
-from gdbstub.capabilities import AddressBits, MemoryMapping, Region
+from gdbstub.capabilities import AddressBits, MemoryMapping, MemoryRegion
 from gdbstub.target import Exited, Signal, Stopped, StopReason
 from tests.pure.fake_target import BASE, SIZE, FakeTarget
 from tests.pure.transcript import Stage, conversation
@@ -280,10 +280,10 @@ def test_the_server_has_a_version() -> None:
 
 @dataclass
 class Mapped(FakeTarget, MemoryMapping):
-    def region(self, thread: int, gva: int) -> Region:
+    def region(self, thread: int, gva: int) -> MemoryRegion:
         if gva < BASE:
-            return Region(0, BASE)
-        return Region(BASE, SIZE, "rx")
+            return MemoryRegion(0, BASE)
+        return MemoryRegion(BASE, SIZE, "rx")
 
 
 def test_memory_regions() -> None:

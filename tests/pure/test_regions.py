@@ -2,7 +2,7 @@
 
 from gdbstub.aarch64.mmu import Regime, Walk, walk
 from gdbstub.aarch64.sysreg import SCTLR, TCR
-from gdbstub.capabilities import Region
+from gdbstub.capabilities import MemoryRegion
 from gdbstub.debug.regions import region
 from gdbstub.errors import MemoryFault
 from tests.pure.test_mmu import regime
@@ -24,7 +24,7 @@ def mapped() -> Tables:
     return tables
 
 
-def found(gva: int, tables: Tables | None = None) -> Region:
+def found(gva: int, tables: Tables | None = None) -> MemoryRegion:
     tables = tables or mapped()
 
     def walked(address: int) -> Walk:
@@ -34,20 +34,20 @@ def found(gva: int, tables: Tables | None = None) -> Region:
 
 
 def test_pages_with_the_same_permissions_are_one_region() -> None:
-    assert found(TOP + 0x20_0010) == Region(TOP + 0x20_0000, 2 * PAGE, "rwx")
-    assert found(TOP + 0x20_2FFF) == Region(TOP + 0x20_2000, PAGE, "r")
+    assert found(TOP + 0x20_0010) == MemoryRegion(TOP + 0x20_0000, 2 * PAGE, "rwx")
+    assert found(TOP + 0x20_2FFF) == MemoryRegion(TOP + 0x20_2000, PAGE, "r")
 
 
 def test_blocks_and_holes_are_as_large_as_what_their_entries_translate() -> None:
-    assert found(TOP + 0x40_0000) == Region(TOP + 0x40_0000, 2 << 20, "rw")
+    assert found(TOP + 0x40_0000) == MemoryRegion(TOP + 0x40_0000, 2 << 20, "rw")
     # To the end of the first table that has something, then what has no table at all.
-    assert found(TOP + 0x20_3000) == Region(TOP + 0x20_3000, 0x1F_D000)
-    assert found(TOP) == Region(TOP, 2 << 20)
+    assert found(TOP + 0x20_3000) == MemoryRegion(TOP + 0x20_3000, 0x1F_D000)
+    assert found(TOP) == MemoryRegion(TOP, 2 << 20)
     assert found((1 << 64) - 1).permissions == ""
 
 
 def test_between_the_halves_is_a_hole() -> None:
-    assert found(1 << 50) == Region(1 << 39, TOP - (1 << 39))
+    assert found(1 << 50) == MemoryRegion(1 << 39, TOP - (1 << 39))
 
 
 def test_with_the_mmu_off_there_is_ram_and_gaps() -> None:
@@ -57,14 +57,14 @@ def test_with_the_mmu_off_there_is_ram_and_gaps() -> None:
     def read(ipa: int, length: int) -> bytes:
         raise MemoryFault("no table is read")
 
-    assert region(walked, 0x4000_1234, RAM) == Region(0x4000_0000, 0x1000_0000, "rwx")
-    assert region(walked, 0, RAM) == Region(0, 0x4000_0000)
-    assert region(walked, 0x5000_0000, RAM) == Region(0x5000_0000, 0x1000_0000)
-    assert region(walked, 1 << 40, RAM) == Region(0x6000_1000, (1 << 64) - 0x6000_1000)
+    assert region(walked, 0x4000_1234, RAM) == MemoryRegion(0x4000_0000, 0x1000_0000, "rwx")
+    assert region(walked, 0, RAM) == MemoryRegion(0, 0x4000_0000)
+    assert region(walked, 0x5000_0000, RAM) == MemoryRegion(0x5000_0000, 0x1000_0000)
+    assert region(walked, 1 << 40, RAM) == MemoryRegion(0x6000_1000, (1 << 64) - 0x6000_1000)
 
 
 def test_a_table_full_of_pages_ends_the_search() -> None:
     tables = Tables(12, 39, 0x4010_0000, False)
     for page in range(1024):
         tables.map(page * PAGE, 0x4000_0000, 3, AF)
-    assert found(TOP, tables) == Region(TOP, 512 * PAGE, "rwx")
+    assert found(TOP, tables) == MemoryRegion(TOP, 512 * PAGE, "rwx")

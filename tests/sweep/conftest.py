@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from gdbstub.sweep.outcome import Outcome
+from gdbstub.sweep.outcome import RunOutcome
 from gdbstub.sweep.store import Store
 from tests.pure.elves import Elf
 
@@ -53,7 +53,7 @@ class Sweeps:
         assert process.returncode == status, err
         return out, err
 
-    def outcomes(self) -> Sequence[Outcome]:
+    def outcomes(self) -> Sequence[RunOutcome]:
         with Store.read(self.out) as store:
             return [row.outcome for row in store.rows() if row.outcome is not None]
 

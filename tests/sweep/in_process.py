@@ -5,8 +5,8 @@ from contextlib import closing
 
 from gdbstub.sweep.drive import Drive
 from gdbstub.sweep.engines import LocalEngine
-from gdbstub.sweep.outcome import Outcome
-from gdbstub.sweep.plan import Plan, Run, combinations, plan_runs
+from gdbstub.sweep.outcome import RunOutcome
+from gdbstub.sweep.plan import SweepPlan, SweepRun, combinations, plan_runs
 from gdbstub.sweep.store import Store
 from tests.sweep.conftest import STAND_IN, Sweeps
 
@@ -14,18 +14,18 @@ from tests.sweep.conftest import STAND_IN, Sweeps
 class Silent:
     """A listener to whom nothing matters."""
 
-    def finished(self, run: Run, outcome: Outcome) -> None:
+    def finished(self, run: SweepRun, outcome: RunOutcome) -> None:
         pass
 
-    def repeated(self, run: Run, why: str) -> None:
+    def repeated(self, run: SweepRun, why: str) -> None:
         pass
 
     def tick(self, width: int) -> None:
         pass
 
 
-def plan(sweeps: Sweeps, script: str, *, start_timeout: float = 60) -> Plan:
-    return Plan(
+def plan(sweeps: Sweeps, script: str, *, start_timeout: float = 60) -> SweepPlan:
+    return SweepPlan(
         command=STAND_IN,
         script=script,
         timeout=60,
@@ -46,7 +46,7 @@ def sweep(
     *,
     start_timeout: float = 60,
     times: int = 2,
-) -> Sequence[Outcome]:
+) -> Sequence[RunOutcome]:
     """Execute some runs; return their outcomes."""
     runs = list(plan_runs(combinations(parameters, {}), times, 1))
     with (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.sweep.evidence import backtrace, stop_reason, tail
-from gdbstub.sweep.outcome import Outcome, Status
+from gdbstub.sweep.outcome import RunOutcome, Status
 
 HALTED = "<- $?\n-> $T05thread:1;00:00;\n"
 
@@ -79,12 +79,12 @@ def test_tail(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("outcome", "signature"),
     [
-        (Outcome(1, Status.PASSED, 0), ""),
-        (Outcome(1, Status.ERROR, message="its worker was lost"), "error"),
-        (Outcome(1, Status.FAILED, 3), "status 3"),
-        (Outcome(1, Status.FAILED, 3, "watch", "f < g"), "status 3 · watch · f < g"),
-        (Outcome(1, Status.TIMEOUT, None, "running"), "timeout · running"),
+        (RunOutcome(1, Status.PASSED, 0), ""),
+        (RunOutcome(1, Status.ERROR, message="its worker was lost"), "error"),
+        (RunOutcome(1, Status.FAILED, 3), "status 3"),
+        (RunOutcome(1, Status.FAILED, 3, "watch", "f < g"), "status 3 · watch · f < g"),
+        (RunOutcome(1, Status.TIMEOUT, None, "running"), "timeout · running"),
     ],
 )
-def test_signature(outcome: Outcome, signature: str) -> None:
+def test_signature(outcome: RunOutcome, signature: str) -> None:
     assert outcome.signature == signature

@@ -8,7 +8,7 @@ from gdbstub.lab import kept, opening
 from gdbstub.lab.host import OWN, VARIABLE, Lab
 from gdbstub.lab.qemu import Options
 from gdbstub.sweep.execute import environment
-from gdbstub.sweep.plan import Run
+from gdbstub.sweep.plan import SweepRun
 
 
 def test_a_lab_of_ones_own_though_one_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,4 +25,4 @@ def test_the_lab_of_a_run(monkeypatch: pytest.MonkeyPatch, named: str, passed: s
         monkeypatch.setenv(VARIABLE, named)
     else:
         monkeypatch.delenv(VARIABLE, raising=False)
-    assert environment(Run(1, {}, 0))[VARIABLE] == passed
+    assert environment(SweepRun(1, {}, 0))[VARIABLE] == passed

@@ -7,21 +7,21 @@ import subprocess
 import threading
 from io import StringIO
 
-from gdbstub.sweep.outcome import Outcome, Status
-from gdbstub.sweep.plan import Run
-from gdbstub.sweep.progress import Lines, Table
+from gdbstub.sweep.outcome import RunOutcome, Status
+from gdbstub.sweep.plan import SweepRun
+from gdbstub.sweep.progress import Lines, ProgressTable
 from tests.sweep.conftest import HANGS, Sweeps
 
 NONE = dict.fromkeys(Status, 0)
-RUN = Run(7, {"smp": "2"}, 1)
+RUN = SweepRun(7, {"smp": "2"}, 1)
 
 
 def test_lines_for_a_log() -> None:
     stream = StringIO()
     with Lines(NONE, 3, stream) as lines:
-        lines.finished(RUN, Outcome(7, Status.PASSED, 0))
+        lines.finished(RUN, RunOutcome(7, Status.PASSED, 0))
         lines.repeated(RUN, "its worker was lost (KilledWorker)")
-        lines.finished(RUN, Outcome(7, Status.FAILED, 1, "watch", "f\x1b[31m", 2.5))
+        lines.finished(RUN, RunOutcome(7, Status.FAILED, 1, "watch", "f\x1b[31m", 2.5))
         lines.grow(1)
         lines.tick(1)
     assert stream.getvalue().splitlines() == [
@@ -33,10 +33,12 @@ def test_lines_for_a_log() -> None:
 
 def test_the_table() -> None:
     stream = StringIO()
-    with Table(NONE, 3, stream) as table:
+    with ProgressTable(NONE, 3, stream) as table:
         for number in (7, 8):
-            table.finished(Run(number, {}, 1), Outcome(number, Status.FAILED, 1, "watch", "[f]"))
-        table.finished(RUN, Outcome(7, Status.PASSED, 0))
+            table.finished(
+                SweepRun(number, {}, 1), RunOutcome(number, Status.FAILED, 1, "watch", "[f]")
+            )
+        table.finished(RUN, RunOutcome(7, Status.PASSED, 0))
         table.repeated(RUN, "its worker was lost")
         table.tick(0)
     text = stream.getvalue()
