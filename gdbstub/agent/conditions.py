@@ -51,6 +51,11 @@ class ConditionTable(Generic[Kind]):
         self._clauses = {place: each for place, each in self._clauses.items() if each.persist}
         return frozenset(self._clauses)
 
+    def persists(self, kind: Kind, gva: int) -> bool:
+        """Return True if a breakpoint has clauses that persist without a client."""
+        clauses = self._clauses.get((kind, gva))
+        return clauses is not None and clauses.persist
+
     def reset_variables(self) -> None:
         """Unset every trace state variable: the guest has started anew."""
         self._variables.clear()

@@ -93,8 +93,8 @@ class Debugger(
         self._process: ProcessFilter | None = None
         #: Libraries of the guest's program; None: nothing is known of any.
         self.modules: Libraries | None = None
-        #: Addresses of the breakpoints that a client has requested.
-        self.asked_for: set[int] = set()
+        # The breakpoints that a client has requested, by kind and address.
+        self._asked_for: set[tuple[BreakpointKind, int]] = set()
         #: False: a guest that resets itself has ended.
         self.reboots = True
         #: Objects that follow what this debugger does.
@@ -268,16 +268,20 @@ class Debugger(
         """Insert a breakpoint or watchpoint."""
         self.breakpoints.insert(self._index(thread), kind, gva, length)
         if kind <= BreakpointKind.HARDWARE:
-            self.asked_for.add(gva)
+            self._asked_for.add((kind, gva))
         for observer in self.observers:
             observer.inserted(kind, gva, length)
 
     def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove what the same arguments inserted."""
         self.breakpoints.remove(kind, gva, length)
-        self.asked_for.discard(gva)
+        self._asked_for.discard((kind, gva))
         for observer in self.observers:
             observer.removed(kind, gva, length)
+
+    def asks_for(self, gva: int, *kinds: BreakpointKind) -> bool:
+        """Return True if a client has requested a breakpoint at *gva*, of one of *kinds*."""
+        return any((kind, gva) in self._asked_for for kind in kinds)
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Give a breakpoint its conditions and commands (``BreakpointConditions``)."""
@@ -314,12 +318,12 @@ class Debugger(
 
     def detach(self) -> None:
         """Leave nothing of a client's in the guest and let it run."""
-        self.asked_for.clear()
+        self._asked_for.clear()
         self._control.detach()
 
     def release(self) -> None:
         """Leave nothing of ours in the guest; a halted one stays halted."""
-        self.asked_for.clear()
+        self._asked_for.clear()
         self._control.release()
 
     def reset(self) -> None:

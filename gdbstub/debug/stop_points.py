@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from gdbstub.aarch64.registers import PC
@@ -17,6 +17,8 @@ from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 _log = logging.getLogger("gdbstub.debugger")
 
+SOFTWARE, HARDWARE = BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE
+
 
 class StopPointsOwner(Protocol):
     """The debugger, which has stop points, and breakpoints of a client beside them."""
@@ -26,9 +28,8 @@ class StopPointsOwner(Protocol):
         """All groups of places at which the stub itself stops the guest."""
         ...
 
-    @property
-    def asked_for(self) -> Collection[int]:
-        """Addresses of the breakpoints that a client has requested."""
+    def asks_for(self, gva: int, *kinds: BreakpointKind) -> bool:
+        """Return True if a client has requested a breakpoint at *gva*, of one of *kinds*."""
         ...
 
 
@@ -50,7 +51,9 @@ class InsertedStopPoints:
         self._inserted: set[int] = set()
         # The vCPU whose last stop was told as one of a stop point, and its PC there.
         self._told_at: tuple[int, int] | None = None
-        # The same, where a client's own breakpoint is hit next.
+        # True if a client's conditions there were false.
+        self._told_alone = False
+        # The same place, where a client's own breakpoint is hit next.
         self._hit_again: tuple[int, int] | None = None
 
     def insert(self) -> None:
@@ -58,39 +61,49 @@ class InsertedStopPoints:
         if not self._owner.stop_points and not self._inserted:
             return
         told, self._told_at = self._told_at, None
-        self._hit_again = None
+        self._hit_again = self._classifier.passed = None
         if told is not None and told[1] == self._machine.vcpus[told[0]].get(PC):
-            if told[1] in self._owner.asked_for:
-                self._hit_again = told
+            if self._owner.asks_for(told[1], SOFTWARE, HARDWARE):
+                if self._told_alone:
+                    self._classifier.passed = told
+                else:
+                    self._hit_again = told
             else:
                 # A client that has no breakpoint there goes on without stepping over it.
                 self._classifier.set_still_at(*told)
         wanted = {gva for points in self._owner.stop_points for gva in points.addresses}
         for gva in self._inserted - wanted:
-            if gva not in self._owner.asked_for:
-                self._breakpoints.remove(BreakpointKind.SOFTWARE, gva, 4)
+            asked = self._owner.asks_for(gva, SOFTWARE)
+            if not asked and not self._breakpoints.conditions.persists(SOFTWARE, gva):
+                self._breakpoints.remove(SOFTWARE, gva, 4)
         for gva in wanted:
             try:
-                self._breakpoints.insert(0, BreakpointKind.SOFTWARE, gva, 4)
+                self._breakpoints.insert(0, SOFTWARE, gva, 4)
             except StubError as error:  # what the client wants goes on
                 _log.warning("the guest does not stop at %#x: %s", gva, error)
-        self._inserted = wanted
+        self._inserted = self._classifier.stop_points = wanted
 
     def classify(self, index: int, stop: Stopped) -> Stopped:
         """Return *stop* of a vCPU, or what it is at a stop point."""
+        # Where a client's conditions were false, it hears of the stop point alone.
+        alone = index in self._classifier.alone
+        self._classifier.alone.discard(index)
         if not self._owner.stop_points or stop.stop is not StopReason.SWBREAK:
             return stop
         pc = self._machine.vcpus[index].get(PC)
         for points in self._owner.stop_points:
             if pc in points.addresses:
-                return self._told(index, pc, stop, points)
+                return self._told(index, pc, stop, points, alone=alone)
         return stop
 
-    def _told(self, index: int, pc: int, stop: Stopped, points: StopPoints) -> Stopped:
+    def _told(
+        self, index: int, pc: int, stop: Stopped, points: StopPoints, *, alone: bool
+    ) -> Stopped:
         again, self._hit_again = self._hit_again == (index, pc), None
-        self._told_at = index, pc
+        self._told_at, self._told_alone = (index, pc), alone
         told = points.stop_at(index, pc)
         if told.text:
             _log.warning("%s (vCPU %d at %#x)", told.text, index, pc)
-            return stop._replace(text=told.text) if pc in self._owner.asked_for else told
+            asked = not alone and self._owner.asks_for(pc, SOFTWARE, HARDWARE)
+            return stop._replace(text=told.text) if asked else told
         return stop if again else told

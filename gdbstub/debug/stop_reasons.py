@@ -5,7 +5,7 @@ writes the vCPU only to undo the abort of a return to a breakpoint.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -79,6 +79,12 @@ class StopClassifier:
         self.machine = machine
         #: The process that breakpoints in programs belong to; None: each to its own.
         self.process: ProcessFilter | None = None
+        #: Addresses of the stub's own stop points, which stop whatever a client's conditions say.
+        self.stop_points: Collection[int] = ()
+        #: vCPUs whose last stop is one for a stop point alone.
+        self.alone: set[int] = set()
+        #: A vCPU at a stop point that was told of, and its PC: it goes on without another stop.
+        self.passed: tuple[int, int] | None = None
         self.registers = registers
         self.breakpoints = breakpoints
         # By vCPU: PC of a hit of our BRK through a mapping that no request names.
@@ -247,6 +253,9 @@ class StopClassifier:
         process = self.process
         if process and not is_upper(pc) and not process.matches(self.machine.vcpus[index]):
             return Disposition.STEP_OVER
+        if self.passed == (index, pc):
+            self.passed = None
+            return Disposition.STEP_OVER
         context = _Context(self, index)
         # Only one of several can print where another one stops.
         here = (pc, self._stack(index)) if len(kinds) > 1 else None
@@ -263,6 +272,9 @@ class StopClassifier:
             if output and prints:
                 self._printed(output)
                 printed = True
+        if stop is Disposition.STEP_OVER and pc in self.stop_points:
+            self.alone.add(index)
+            return Stopped(index + 1, stop=StopReason.SWBREAK)
         if printed and here and isinstance(stop, Stopped):
             self._printed_at[index] = here
         if all_false:

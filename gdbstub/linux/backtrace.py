@@ -31,7 +31,7 @@ class Backtraces:
         types = tasks.image.btf
         context = types.members("task_struct", ("thread",))["thread"]
         context += types.members("thread_struct", ("cpu_context",))["cpu_context"]
-        saved = types.members("cpu_context", ("fp", "pc"))
+        saved = types.all_members("cpu_context", ("fp", "pc"))
         self._fp, self._pc = (context + saved[name] for name in ("fp", "pc"))
 
     def frames(self, task: Task, function: Callable[[int], str]) -> Iterator[int]:

@@ -12,6 +12,8 @@ from gdbstub.errors import NotFound
 
 #: struct btf_header, little-endian: magic, version, flags, hdr_len, then offsets and lengths.
 _HEADER: Final = struct.Struct("<HBBIIIII")
+#: Bytes of the header.
+HEADER: Final = _HEADER.size
 #: Beginning of BTF.
 BEGIN: Final = struct.pack("<HBBI", 0xEB9F, 1, 0, _HEADER.size)
 #: struct btf_type, and struct btf_member.
@@ -47,6 +49,17 @@ class Btf:
         """
         return self.structure(name, wanted).offsets
 
+    def all_members(self, name: str, wanted: Collection[str]) -> Mapping[str, int]:
+        """Return the offsets in bytes of all members *wanted* of the structure *name*.
+
+        Raises:
+            NotFound: there is no such structure, or it lacks one of them.
+        """
+        found = self.members(name, wanted)
+        if missing := [member for member in wanted if member not in found]:
+            raise NotFound(f"the kernel's BTF has a structure {name} without {missing[0]}")
+        return found
+
     def structure(self, name: str, wanted: Collection[str]) -> Structure:
         """Return the structure *name* with those members *wanted* that it has.
 
@@ -76,7 +89,10 @@ class Btf:
             at = self._types.find(key)
             while at >= 0:
                 starts = range(at - _MEMBER.size, max(at - _NEAR * _MEMBER.size, 0), -_MEMBER.size)
-                if at % 4 == 0 and any(self._types[each : each + 4] in wanted for each in starts):
+                if at % 4 or at + _MEMBER.size > len(self._types):
+                    at = self._types.find(key, at + 1)
+                    continue
+                if any(self._types[each : each + 4] in wanted for each in starts):
                     bits: int = _MEMBER.unpack_from(self._types, at)[2]
                     return bits // 8
                 at = self._types.find(key, at + 1)
@@ -111,6 +127,24 @@ class Btf:
         return found
 
 
+def size_of(header: bytes) -> int:
+    """Return the bytes of the BTF that begins with *header*, ``HEADER`` bytes; 0 if none does."""
+    if len(header) < HEADER or not header.startswith(BEGIN):
+        return 0
+    *_, types, types_size, strings, strings_size = _HEADER.unpack(header)
+    size = HEADER + max(types + types_size, strings + strings_size)
+    return size if types_size and strings_size and size <= MOST else 0
+
+
+def parse(data: bytes) -> Btf:
+    """Return the BTF *data*, as many bytes as ``size_of`` says."""
+    *_, types, types_size, strings, strings_size = _HEADER.unpack_from(data)
+    return Btf(
+        data[HEADER + types : HEADER + types + types_size],
+        data[HEADER + strings : HEADER + strings + strings_size],
+    )
+
+
 def find(image: bytes) -> Btf:
     """Find BTF in *image*, the bytes of a kernel from its start.
 
@@ -119,14 +153,7 @@ def find(image: bytes) -> Btf:
     """
     at = image.find(BEGIN)
     while at >= 0:
-        if at + _HEADER.size <= len(image):
-            *_, types, types_size, strings, strings_size = _HEADER.unpack_from(image, at)
-            start = at + _HEADER.size
-            end = start + max(types + types_size, strings + strings_size)
-            if types_size and strings_size and end - start <= MOST and end <= len(image):
-                return Btf(
-                    image[start + types : start + types + types_size],
-                    image[start + strings : start + strings + strings_size],
-                )
+        if (size := size_of(image[at : at + HEADER])) and at + size <= len(image):
+            return parse(image[at : at + size])
         at = image.find(BEGIN, at + 1)
     raise NotFound("the kernel's image has no BTF: CONFIG_DEBUG_INFO_BTF makes it")

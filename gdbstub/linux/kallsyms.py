@@ -5,7 +5,7 @@ Source: linux/kernel/kallsyms.c, scripts/kallsyms.c.
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +19,8 @@ _TOKENS: Final = 256
 #: Most symbols that are believed, and the longest name in tokens.
 _MOST: Final = 1 << 21
 _LONGEST: Final = 512
+#: Bytes of names that are read at most.
+_MOST_NAMES: Final = 16 << 20
 _PIECE: Final = 64 << 10
 #: Bytes that a token takes at most.
 _TOKEN: Final = 64
@@ -50,15 +52,15 @@ class Kallsyms:
         self._read = read
         # By number: offsets of names in their table, as far as that was walked.
         self._places = array("I", (0,))
-        self._data = b""
+        self._data = bytearray()
 
     def name(self, gva: int) -> str:
         """Return ``function+0xOFFSET`` for an address in the kernel; "" if it is in none."""
         offset = gva - self._base
         number = bisect_right(self._offsets, offset) - 1 if 0 <= offset < 1 << 32 else -1
         # Of several symbols at one address the first one counts, as in the kernel.
-        while number > 0 and self._offsets[number - 1] == self._offsets[number]:
-            number -= 1
+        if number > 0:
+            number = bisect_left(self._offsets, self._offsets[number])
         if number < 0 or offset - self._offsets[number] > _FAR:
             return ""
         try:
@@ -94,8 +96,10 @@ class Kallsyms:
 
     def _bytes(self, at: int, length: int) -> bytes:
         while len(self._data) < at + length:
+            if len(self._data) > _MOST_NAMES:
+                raise MemoryFault("the names of symbols are too many")
             self._data += self._read(self._names + len(self._data), _PIECE)
-        return self._data[at : at + length]
+        return bytes(self._data[at : at + length])
 
     def _token(self, token: int) -> bytes:
         return self._read(self._table + self._index[token], _TOKEN).split(b"\0")[0]

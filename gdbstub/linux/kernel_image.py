@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from gdbstub.errors import MemoryFault, NotFound
+from gdbstub.errors import MemoryFault
 from gdbstub.linux import btf
 from gdbstub.linux.memory import LinuxKernel
 
 #: Bytes behind the start of the kernel in which its data and its BTF are.
 _IMAGE: Final = 128 << 20
 _PIECE: Final = 4 << 20
+#: Places that look like the beginning of BTF, of which so many are looked at.
+_TRIES: Final = 64
 #: The size of the header, and the magic number near its end.
 _HEADER: Final = 64
 _MAGIC: Final = b"ARM\x64"
@@ -59,11 +61,14 @@ class KernelImage:
             yield self.start + at, data
 
     def _find_btf(self) -> btf.Btf:
+        tries = 0
         for gva, piece in self.pieces(len(btf.BEGIN)):
             found = piece.find(btf.BEGIN)
-            while found >= 0:
-                with suppress(NotFound, MemoryFault):
+            while found >= 0 and (tries := tries + 1) <= _TRIES:
+                with suppress(MemoryFault):
                     ipa = self._ipa + gva - self.start + found
-                    return btf.find(self._kernel.read_physical(ipa, btf.MOST))
+                    size = btf.size_of(self._kernel.read_physical(ipa, btf.HEADER))
+                    if size and len(data := self._kernel.read_physical(ipa, size)) == size:
+                        return btf.parse(data)
                 found = piece.find(btf.BEGIN, found + 1)
         return btf.find(b"")

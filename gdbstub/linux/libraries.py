@@ -46,11 +46,17 @@ class ModuleLibraries:
         if self._events is not None:
             self._events.followed = True
         before, self._known = self._known, {}
+        listed, names = set[int](), set[str]()
         try:
             for module in self._guest().modules.all():
+                listed.add(module.gva)
                 key = module._replace(references=0)
-                if not self._is_freed(module):
+                # A kernel has one module of a name: more are damage, and would take long.
+                if not self._is_freed(module) and module.name not in names:
+                    names.add(module.name)
                     self._known[key] = before[key] if key in before else self._library(module)
+            if self._events is not None:
+                self._events.freed &= listed
         except NotFound as reason:
             _log.info("no modules, or no more: %s", reason)
         return [library for library in self._known.values() if library is not None]

@@ -3,6 +3,7 @@
 Source: linux/kernel/module/main.c (load_module, do_init_module, free_module).
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -31,7 +32,7 @@ class ModuleEvents(Observer):
         self._machine = machine
         self._offset: int | None = None
         # Addresses that do_init_module returns to: then the memory of an init is freed.
-        self._returns: set[int] = set()
+        self._returns = Counter[int]()
         #: True while a client wants to know.
         self.followed = False
         #: Addresses of the ``struct module`` of modules that are about to be freed.
@@ -58,11 +59,11 @@ class ModuleEvents(Observer):
         registers = self._machine.vcpus[vcpu]
         loaded, removed = (link + (self._offset or 0) for link in self._linked)
         if gva == loaded and len(self._returns) < _MOST:
-            self._returns.add(registers.get(X[30]))
+            self._returns[registers.get(X[30])] += 1
         elif gva == removed and len(self.freed) < _MOST:
             self.freed.add(registers.get(X[0]))
         else:
-            self._returns.discard(gva)
+            self._returns -= Counter((gva,))  # another module may be on its way there, too
         return Stopped(vcpu + 1, stop=StopReason.LIBRARY)
 
     def client_left(self) -> None:

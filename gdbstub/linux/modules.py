@@ -97,6 +97,8 @@ class Modules:
         split = "mem" in self._at
         part = "module_memory" if split else "module_layout"
         self._part = image.btf.structure(part, ("base", "size"))
+        if len(self._part.offsets) < 2:
+            raise NotFound(f"the kernel's BTF has a structure {part} without base or size")
         starts = [self._at[name] for name in ("core_layout", "init_layout") if name in self._at]
         if split:
             starts = [self._at["mem"] + n * self._part.size for n in range(_MEM_TYPES)]

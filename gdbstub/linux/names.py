@@ -68,7 +68,7 @@ class Names:
             MemoryFault: it cannot be read.
         """
         types, read = self._kernel.tasks.image.btf, self._kernel.reader()
-        at = types.members("mod_kallsyms", _TABLE)
+        at = types.all_members("mod_kallsyms", _TABLE)
         table = pointer(read, module.gva + types.members("module", ("kallsyms",))["kallsyms"])
         symbols, count, strings = (
             int.from_bytes(read(table + at[name], size), "little")

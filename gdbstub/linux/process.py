@@ -3,6 +3,7 @@
 The process is looked for at each hit, so it may start, or execute another program, at any time.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Lock
@@ -17,6 +18,8 @@ from gdbstub.machine import Machine, Vcpu
 
 #: The base of the tables in a TTBR.
 _TABLE: Final = (1 << 48) - 2
+_log = logging.getLogger("gdbstub.linux")
+
 #: Length of comm without its NUL.
 _COMM: Final = 15
 
@@ -39,6 +42,7 @@ class Process:
         self.wanted: Final = wanted
         self._guest = _Seen(machine, memory)
         self._lock = Lock()
+        self._said = False
 
     def matches(self, vcpu: Vcpu) -> bool:
         """Return True if *vcpu* is in the tables of the process; its own thread calls it.
@@ -53,10 +57,16 @@ class Process:
             except (NotFound, MachineError, MemoryFault):
                 return True
             table = vcpu.get(TTBR0_EL1) & _TABLE
-            with suppress(NotFound, MemoryFault):
+            try:
                 for place in tasks.address_spaces(self.wanted[:_COMM], read):
-                    if _physical(pointer(read, place), linear) == table:
-                        return True
+                    with suppress(MemoryFault):
+                        if _physical(pointer(read, place), linear) == table:
+                            return True
+            except NotFound as reason:  # a stop too many, not one that is lost
+                if not self._said:
+                    _log.warning("breakpoints stop in every process: %s", reason)
+                    self._said = True
+                return True
             return False
 
 

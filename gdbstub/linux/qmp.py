@@ -123,7 +123,7 @@ class QmpSession:
         while not self.over:
             end = self._received.find(b"\n")
             if end < 0 or end > _LONGEST:
-                self.over = len(self._received) > _LONGEST
+                self.over = self.full  # as it stays, for no more is received
                 return None
             line = bytes(self._received[:end]).strip()
             del self._received[: end + 1]

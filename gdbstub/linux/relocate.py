@@ -7,7 +7,7 @@ Sources: gABI 4, "Dynamic Section"; ELF for the Arm 64-bit Architecture, "Dynami
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Final
 
 from gdbstub.errors import InputError
@@ -20,7 +20,8 @@ PAGE: Final = 4096
 #: Elf64_Dyn: d_tag, d_un. Elf64_Rela: r_offset, r_info (symbol and type), r_addend.
 _DYN: Final = struct.Struct("<qQ")
 _RELA: Final = struct.Struct("<QIIQ")
-_DT_RELA, _DT_RELASZ, _DT_RELRSZ = 7, 8, 35
+_DT_NULL, _DT_PLTRELSZ, _DT_RELA, _DT_RELASZ, _DT_RELSZ = 0, 2, 7, 8, 18
+_DT_JMPREL, _DT_RELRSZ = 23, 35
 _NONE: Final = (0, 256)
 _RELATIVE: Final = 1027
 _MASK: Final = (1 << 64) - 1
@@ -45,7 +46,10 @@ def parse(data: bytes, name: str, *, address: int | None, default: int, memory: 
     if (span := segments[-1].vaddr + segments[-1].memsz - start) > memory:
         raise InputError(f"{name}: spans {span:#x} bytes of addresses, more than --memory")
     headers = list(elf.program_headers(data, name))
-    offset = _offset(name, start, address, default, max(PAGE, *(row[-1] for row in headers)))
+    alignment = max(PAGE, *(row[-1] for row in headers))
+    if alignment & alignment - 1:
+        raise InputError(f"{name}: a segment is aligned to {alignment:#x}, which is no power of 2")
+    offset = _offset(name, start, address, default, alignment)
     at, size = next(((row[1], row[4]) for row in headers if row[0] == elf.PT_DYNAMIC), (0, 0))
     moved = _relocated(name, segments, data[at : at + size], offset)
     entry = elf.entry_of(data)
@@ -94,16 +98,24 @@ def _relocations(
 ) -> Iterator[tuple[int, int]]:
     """Give the address and the addend of each relative relocation."""
     whole = len(dynamic) // _DYN.size * _DYN.size
-    values = dict(_DYN.iter_unpack(dynamic[:whole]))
+    rows = takewhile(lambda row: row[0] != _DT_NULL, _DYN.iter_unpack(dynamic[:whole]))
+    values = dict(rows)
+    if values.get(_DT_RELSZ):
+        raise InputError(f"{name}: has relocations without addends (DT_REL); expected DT_RELA")
     if values.get(_DT_RELRSZ):
         # Each adds to what is there, so a program that relocates itself would be moved twice.
         raise InputError(
             f"{name}: has packed relocations (DT_RELR); link it with -z nopack-relative-relocs"
         )
-    size = values.get(_DT_RELASZ, 0)
-    if not size:
-        return
-    table = values.get(_DT_RELA, 0)
+    for table, size in ((_DT_RELA, _DT_RELASZ), (_DT_JMPREL, _DT_PLTRELSZ)):
+        if values.get(size):
+            yield from _rows(name, segments, values.get(table, 0), values[size])
+
+
+def _rows(
+    name: str, segments: Sequence[Segment], table: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """Give the same of one table, of *size* bytes."""
     for segment in segments:
         at = table - segment.vaddr
         if 0 <= at and at + size <= len(segment.data):

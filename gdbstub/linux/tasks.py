@@ -140,9 +140,11 @@ class Tasks:
             NotFound: there is none, or the list is damaged.
         """
         read = self._kernel.reader()
-        cpus = self._current(read)
+        cpus, looked = self._current(read), 0
         for leader in self._walk(read):
             for gva in self._threads(leader, read):
+                if (looked := looked + 1) > _MOST:
+                    raise NotFound(f"the list of tasks is damaged: it has more than {_MOST}")
                 try:
                     if self._number(gva, "pid", read) == pid:
                         cpu = next((index for index, each in cpus.items() if each == gva), -1)
@@ -174,16 +176,14 @@ class Tasks:
         yield leader
         if not self._threads_at or not {"signal", "thread_node"} <= self._at.keys():
             return
-        seen = {leader}
+        seen = set[int]()
         with suppress(MemoryFault):
             head = pointer(read, leader + self._at["signal"]) + self._threads_at
             link = pointer(read, head)
-            while link != head and len(seen) < _MOST:
-                if (gva := link - self._at["thread_node"]) not in seen:
-                    seen.add(gva)
+            while link != head and link not in seen and len(seen) < _MOST:
+                seen.add(link)
+                if (gva := link - self._at["thread_node"]) != leader:
                     yield gva
-                elif gva != leader:
-                    return
                 link = pointer(read, link)
 
     def _walk(self, read: Read) -> Iterator[int]:

@@ -6,6 +6,7 @@ from gdbstub.target import BreakpointKind, Signal, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.programs import COUNT, at
+from tests.contract.run_control import NEVER, SAYS_HI
 
 PLACE = at(0)
 SOFTWARE = BreakpointKind.SOFTWARE
@@ -89,3 +90,37 @@ def test_a_place_that_is_none_any_more_is_left(start: Start) -> None:
     assert client.go() == STOP
     points.addresses = (at(1),)
     assert client.go() == Stopped(1, Signal.ABRT, text=f"vCPU 0 is at {at(1):#x}")
+
+
+# A client's own breakpoint there does not hide it.
+
+
+def test_a_condition_of_the_client_s_that_is_false_does_not_hide_it(start: Start) -> None:
+    client = _client(start)
+    client.target.insert(1, SOFTWARE, PLACE, 4)
+    client.target.attach(SOFTWARE, PLACE, NEVER)
+    for count in range(3):
+        assert client.go() == STOP
+        assert (client.pc(1), client.x(1, 0)) == (PLACE, count)
+
+
+def test_a_hardware_breakpoint_that_is_removed_leaves_the_client_s_other_one(start: Start) -> None:
+    client = _client(start)
+    points = client.target.stop_points
+    client.target.insert(1, SOFTWARE, PLACE, 4)
+    client.target.insert(1, BreakpointKind.HARDWARE, PLACE, 4)
+    assert client.go().text == STOP.text
+    client.target.remove(1, BreakpointKind.HARDWARE, PLACE, 4)
+    points.clear()
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+
+
+def test_commands_of_the_client_s_print_once_and_do_not_hide_it(start: Start) -> None:
+    client = _client(start)
+    client.target.insert(1, SOFTWARE, PLACE, 4)
+    client.target.attach(SOFTWARE, PLACE, SAYS_HI)
+    for count in range(3):
+        assert client.go() == STOP
+        assert client.x(1, 0) == count
+        assert client.target.take_output() == b"hi\n"

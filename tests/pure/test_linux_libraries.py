@@ -122,3 +122,26 @@ def test_a_module_that_is_about_to_be_freed_is_gone() -> None:
 def test_a_kernel_without_the_functions() -> None:
     kernel: Any = SimpleNamespace(functions={"do_init_module": 1})
     assert not ModuleEvents.has_places(kernel)
+
+
+def test_modules_that_load_at_once_are_told_of_each() -> None:
+    stage = Stage()
+    stage.place = Relocation(0, OFFSET)
+    stage.libraries()
+    stage.x[X[30]] = 0x5000
+    for _ in range(2):
+        stage.events.stop_at(0, OFFSET + 0x1000)
+    stage.events.stop_at(0, 0x5000)
+    assert 0x5000 in stage.addresses(), "the other one's init goes on"
+    stage.events.stop_at(0, 0x5000)
+    assert 0x5000 not in stage.addresses()
+
+
+def test_any_number_of_removals() -> None:
+    stage = Stage()
+    stage.place = Relocation(0, OFFSET)
+    for number in range(200):
+        stage.libraries()
+        stage.x[X[0]] = NOWHERE + number
+        stage.events.stop_at(0, OFFSET + 0x2000)
+        assert NOWHERE + number in stage.events.freed

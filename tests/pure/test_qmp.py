@@ -200,6 +200,13 @@ def test_what_is_refused(ready: QmpSession, line: bytes) -> None:
     assert ask(ready, "query-target") == {"arch": "aarch64"}
 
 
+def test_a_line_that_fills_the_buffer_ends_the_session(ready: QmpSession) -> None:
+    ready.receive(b"x" * (1 << 16))
+    assert ready.full
+    assert ready.advance() is None
+    assert ready.over
+
+
 def test_a_line_without_an_end_ends_the_session(ready: QmpSession) -> None:
     ready.receive(b"x" * 70_000)
     assert ready.full

@@ -105,6 +105,27 @@ def test_what_cannot_be_relocated_is_told(data: bytes, line: str) -> None:
         parse(data)
 
 
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (
+            ((23, DYNAMIC + 0x100), (2, 24)),
+            "has a relocation of type 1026 at 0x3000; expected only",
+        ),
+        (((17, DYNAMIC + 0x100), (18, 16)), "has relocations without addends"),
+    ],
+    ids=["of a PLT", "without addends"],
+)
+def test_other_tables_are_not_left_out(rows: tuple[tuple[int, int], ...], line: str) -> None:
+    with pytest.raises(InputError, match=f"^a.elf: {line}"):
+        parse(forged(rela(DATA, 0, kind=1026, symbol=1), table=dynamic(*rows)))
+
+
+def test_the_table_ends_at_its_end() -> None:
+    rows = (DT_RELA, DYNAMIC + 0x100), (DT_RELASZ, 24), (0, 0), (DT_RELASZ, 0)
+    assert words(parse(forged(rela(DATA, 8), table=dynamic(*rows))))[0] == DEFAULT + 8
+
+
 def test_an_address_that_does_not_fit_is_told() -> None:
     line = "--load 0x40000008: a.elf moves up by a multiple of 0x1000 from 0x0, where it was linked"
     with pytest.raises(InputError, match=line):
