@@ -16,10 +16,10 @@ from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.memory import pointer
 from gdbstub.machine import Machine, Vcpu
 
-#: The base of the tables in a TTBR.
-_TABLE: Final = (1 << 48) - 2
 _log = logging.getLogger("gdbstub.linux")
 
+#: The base of the tables in a TTBR.
+_TABLE: Final = (1 << 48) - 2
 #: Length of comm without its NUL.
 _COMM: Final = 15
 

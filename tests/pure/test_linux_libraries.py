@@ -128,9 +128,10 @@ def test_modules_that_load_at_once_are_told_of_each() -> None:
     stage = Stage()
     stage.place = Relocation(0, OFFSET)
     stage.libraries()
+    loaded, _ = stage.addresses()
     stage.x[X[30]] = 0x5000
     for _ in range(2):
-        stage.events.stop_at(0, OFFSET + 0x1000)
+        stage.events.stop_at(0, loaded)
     stage.events.stop_at(0, 0x5000)
     assert 0x5000 in stage.addresses(), "the other one's init goes on"
     stage.events.stop_at(0, 0x5000)
@@ -142,6 +143,7 @@ def test_any_number_of_removals() -> None:
     stage.place = Relocation(0, OFFSET)
     for number in range(200):
         stage.libraries()
+        _, freed = stage.addresses()
         stage.x[X[0]] = NOWHERE + number
-        stage.events.stop_at(0, OFFSET + 0x2000)
+        stage.events.stop_at(0, freed)
         assert NOWHERE + number in stage.events.freed
