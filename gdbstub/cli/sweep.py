@@ -58,6 +58,17 @@ def sweep() -> None:
     """
 
 
+def _directory(text: str) -> Path:
+    """Return the argument of --out.
+
+    Raises:
+        InputError: it is empty, which would be this directory.
+    """
+    if not text:
+        raise InputError("--out '': expected a directory for the results")
+    return Path(text)
+
+
 def _engine_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options for the engine to *command*."""
     for option in (
@@ -97,7 +108,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
             help="Number from which the runs' seeds are drawn.  [default: random]",
         ),
         click.option(
-            "--out", type=Path, metavar="DIR",
+            "--out", type=_directory, metavar="DIR",
             help="Directory of the results.  [default: sweep-DATE-TIME]",
         ),
         click.option(

@@ -51,19 +51,27 @@ class Store:
         """Make the results of a new sweep in *directory*, which is made if it is absent.
 
         Raises:
-            InputError: the directory has a sweep already.
+            InputError: the directory has a sweep already, or files of somebody else's.
             SweepError: it cannot be written.
         """
         if (directory / FILE).exists():
+            if not _is_empty(directory / FILE):
+                raise InputError(
+                    f"{directory} has a sweep already: gdbstub sweep resume {directory} goes on "
+                    "with it; give another directory by --out"
+                )
+        elif os.path.lexists(directory / RUNS):
             raise InputError(
-                f"{directory} has a sweep already: gdbstub sweep resume {directory} goes on with "
-                "it; give another directory by --out"
+                f"{directory / RUNS} is there already, and is no sweep's ({FILE} is absent): give "
+                "another directory by --out"
             )
         with _writing(directory):
-            (directory / RUNS).mkdir(parents=True, exist_ok=True)
+            directory.mkdir(parents=True, exist_ok=True)
             lock = _claim(directory)
             database = _connect(f"file:{_quoted(directory / FILE)}?mode=rwc")
             database.execute("pragma journal_mode = wal")
+            # After the file, which says that they are a sweep's.
+            (directory / RUNS).mkdir(exist_ok=True)
             store = cls(directory, database, lock)
             with _transaction(database):
                 for statement in filter(str.strip, _SCHEMA.split(";")):
@@ -81,6 +89,7 @@ class Store:
         """
         cls.read(directory).close()
         with _writing(directory):
+            (directory / RUNS).mkdir(exist_ok=True)
             lock = _claim(directory)
             return cls(directory, _connect(f"file:{_quoted(directory / FILE)}?mode=rw"), lock)
 
@@ -98,6 +107,11 @@ class Store:
             (version,) = database.execute("pragma user_version").fetchone()
         except sqlite3.Error as error:
             raise InputError(f"{directory / FILE} cannot be read: {error}") from None
+        if not version and _is_empty(directory / FILE):
+            raise InputError(
+                f"{directory}: the sweep was cut short before it began: begin it again by "
+                f"gdbstub sweep start --out {directory}"
+            )
         if version != _VERSION:
             raise InputError(
                 f"{directory / FILE} has version {version} of its format; expected {_VERSION}: "
@@ -188,6 +202,17 @@ class Store:
         """Return how many runs have each outcome."""
         rows = dict(self._database.execute("select status, count(*) from runs group by status"))
         return {status: rows.get(status.value, 0) for status in Status}
+
+
+def _is_empty(path: Path) -> bool:
+    """Return True if the database at *path* has no table."""
+    try:
+        with contextlib.closing(_connect(f"file:{_quoted(path)}?mode=ro")) as database:
+            (tables,) = database.execute("select count(*) from sqlite_master").fetchone()
+            (version,) = database.execute("pragma user_version").fetchone()
+    except sqlite3.Error:
+        return False
+    return not tables and not version
 
 
 def _quoted(path: Path) -> str:

@@ -1,9 +1,11 @@
 """One clear line, and nothing begun, for what a user can give wrongly."""
 
+import subprocess
+
 import pytest
 
 from gdbstub.cli.main import call
-from tests.sweep.conftest import Sweeps
+from tests.sweep.conftest import HANGS, Sweeps
 
 BAD = {
     ("--vary=ram=1,2",): "--vary ram: expected one of append, cpu, dtb, guest, host, initrd, ",
@@ -94,3 +96,56 @@ def test_without_the_extra(sweeps: Sweeps, command: str, package: str) -> None:
     (line,) = err.splitlines()
     assert package in line
     assert line.endswith("pip install 'kvm-gdbstub[sweep]'")
+
+
+def test_an_empty_place(sweeps: Sweeps) -> None:
+    words = [word for word in sweeps.command("guest", "--script=true") if "--out" not in word]
+    done = subprocess.run(
+        [*words, "--out="], cwd=sweeps.directory, env=sweeps.environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=HANGS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gdbstub: --out '': expected a directory for the results\n"
+    assert not (sweeps.directory / "runs").exists()
+
+
+def test_a_place_with_runs_of_somebody_else(sweeps: Sweeps) -> None:
+    theirs = sweeps.out / "runs" / "mine" / "thesis"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("years of work")
+    _, err = sweeps.call("guest", "--script=true", status=2)
+    assert err == (
+        f"gdbstub: {sweeps.out}/runs is there already, and is no sweep's (sweep.db is absent): "
+        "give another directory by --out\n"
+    )
+    assert theirs.read_text() == "years of work"
+    assert list(sweeps.out.iterdir()) == [sweeps.out / "runs"]
+
+
+def test_what_others_put_among_the_runs_stays(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--script=true")
+    runs = sweeps.out / "runs"
+    outside = sweeps.directory / "outside"
+    for directory in (outside, runs / "mine", runs / "000001-notes", runs / "000001-abcdefgh"):
+        directory.mkdir()
+        (directory / "file").touch()
+    (runs / "000002-abcdefgh").symlink_to(outside)
+    (runs / "000003-abcdefgh").touch()
+    sweeps.call("resume")
+    names = {path.name for path in runs.iterdir()}
+    assert names > {"mine", "000001-notes", "000002-abcdefgh", "000003-abcdefgh"}
+    assert "000001-abcdefgh" not in names  # as a run that was cut short leaves it
+    assert (outside / "file").exists()
+
+
+def test_a_sweep_that_was_cut_short_before_it_began(sweeps: Sweeps) -> None:
+    sweeps.out.mkdir()
+    (sweeps.out / "sweep.db").touch()
+    for command in ("show", "resume"):
+        _, err = sweeps.call(command, status=2)
+        assert err == (
+            f"gdbstub: {sweeps.out}: the sweep was cut short before it began: begin it again by "
+            f"gdbstub sweep start --out {sweeps.out}\n"
+        )
+    sweeps.call("guest", "--script=true")
+    assert len(sweeps.outcomes()) == 1
