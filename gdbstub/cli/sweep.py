@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from gdbstub.cli.options import RUN, Option
+from gdbstub.cli.sweep_arguments import between, command_words, directory
 from gdbstub.errors import InputError
 from gdbstub.sweep.plan import (
     GUEST,
@@ -58,17 +59,6 @@ def sweep() -> None:
     """
 
 
-def _directory(text: str) -> Path:
-    """Return the argument of --out.
-
-    Raises:
-        InputError: it is empty, which would be this directory.
-    """
-    if not text:
-        raise InputError("--out '': expected a directory for the results")
-    return Path(text)
-
-
 def _engine_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options for the engine to *command*."""
     for option in (
@@ -108,7 +98,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
             help="Number from which the runs' seeds are drawn.  [default: random]",
         ),
         click.option(
-            "--out", type=_directory, metavar="DIR",
+            "--out", type=directory, metavar="DIR",
             help="Directory of the results.  [default: sweep-DATE-TIME]",
         ),
         click.option(
@@ -214,12 +204,12 @@ def bisect(
     if confidence is not None and not 0.5 <= confidence < 1:
         raise InputError(f"--confidence {confidence:g}: expected a number from 0.5 to below 1")
     names = [_converted(GUEST, image) for image in images]
-    between = _between(names, _converted(GUEST, good), _converted(GUEST, bad))
+    found = between(names, _converted(GUEST, good), _converted(GUEST, bad))
     fixed = _fixed(options)
-    if any([_check({**fixed, GUEST: image}, options) for image in between]):
+    if any([_check({**fixed, GUEST: image}, options) for image in found]):
         fixed.setdefault(KASLR_SEED, RANDOM)
     plan = _plan(options, fixed, (GUEST,), until_failure=False)
-    plan = plan._replace(images=tuple(between), confidence=confidence, limit=limit)
+    plan = plan._replace(images=tuple(found), confidence=confidence, limit=limit)
     return sweeping.start(_out(options["out"]), plan, [], on=options["on"], jobs=options["jobs"])
 
 
@@ -283,14 +273,12 @@ def _plan(
     *,
     until_failure: bool,
 ) -> SweepPlan:
-    import shlex
-
     from gdbstub.cli.settings import check_script
 
     check_script(options["script"], options["timeout"], "")
     seed = options["seed"]
     return SweepPlan(
-        command=tuple(shlex.split(options["command"] or "")),
+        command=command_words(options["command"] or ""),
         script=options["script"],
         timeout=options["timeout"],
         start_timeout=_START_SECONDS,
@@ -361,22 +349,3 @@ def _check(row: Mapping[str, str], options: Mapping[str, Any]) -> bool:
     values |= {"inner": False, "guest": row.get(GUEST), "timeout": options["timeout"]}
     settings = read_settings(host, endpoint="localhost:0", script=options["script"], **values)
     return settings.guest.kaslr_seed is not None
-
-
-def _between(images: Sequence[str], good: str, bad: str) -> list[str]:
-    """Return *images* from *good* to *bad*, which are added where they are absent.
-
-    Raises:
-        InputError: the bad one comes first, or an image comes twice.
-    """
-    names = [*([] if good in images else [good]), *images, *([] if bad in images else [bad])]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{twice} comes twice among the images; expected each once, in order")
-    first, last = names.index(good), names.index(bad)
-    if first >= last:
-        raise InputError(
-            f"--bad {bad} does not come after --good {good}; expected the images in their order "
-            "from good to bad"
-        )
-    return names[first : last + 1]

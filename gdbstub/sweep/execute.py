@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gdbstub.errors import StubError
+from gdbstub.errors import StubError, printable
 from gdbstub.lab.host import OWN, VARIABLE
 from gdbstub.lab.remote_run import LOST
 from gdbstub.sweep.evidence import backtrace, stop_reason, tail
@@ -102,7 +102,8 @@ def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
         code = _run(task, directory, processes or Processes())
         outcome = _outcome(task, directory, code)
     except (OSError, StubError) as error:
-        outcome = RunOutcome(task.run.number, Status.ERROR, message=_one_line(error))
+        # Names of files need not be Unicode, which the results are.
+        outcome = RunOutcome(task.run.number, Status.ERROR, message=printable(_one_line(error)))
     return outcome._replace(
         seconds=round(time.time() - began, 3),
         began=round(began, 3),
@@ -239,7 +240,8 @@ def _read_status(directory: Path) -> int | None:
 def _reason(code: int, output: str) -> str:
     if code < 0:
         return f"gdbstub run was killed by {signal.Signals(-code).name}"
-    said = [line for line in output.splitlines() if line.startswith("gdbstub: ")]
+    lines = [line for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("gdbstub: ")] or lines
     last = said[-1].removeprefix("gdbstub: ") if said else "it said nothing"
     return f"gdbstub run ended with status {code}: {last}"
 

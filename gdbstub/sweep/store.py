@@ -106,7 +106,7 @@ class Store:
             database = _connect(f"file:{_quoted(directory / FILE)}?mode=ro")
             (version,) = database.execute("pragma user_version").fetchone()
         except sqlite3.Error as error:
-            raise InputError(f"{directory / FILE} cannot be read: {error}") from None
+            raise _unreadable(directory, error) from None
         if not version and _is_empty(directory / FILE):
             raise InputError(
                 f"{directory}: the sweep was cut short before it began: begin it again by "
@@ -117,7 +117,14 @@ class Store:
                 f"{directory / FILE} has version {version} of its format; expected {_VERSION}: "
                 "use the gdbstub that wrote it"
             )
-        return cls(directory, database, None)
+        store = cls(directory, database, None)
+        try:
+            _ = store.plan, next(store.rows(), None)
+        except sqlite3.Error as error:
+            raise _unreadable(directory, error) from None
+        except (ValueError, TypeError, KeyError):
+            raise _unreadable(directory, "it has no plan of a sweep") from None
+        return store
 
     def close(self) -> None:
         """Close the file, and let others go on with the sweep."""
@@ -202,6 +209,10 @@ class Store:
         """Return how many runs have each outcome."""
         rows = dict(self._database.execute("select status, count(*) from runs group by status"))
         return {status: rows.get(status.value, 0) for status in Status}
+
+
+def _unreadable(directory: Path, error: object) -> InputError:
+    return InputError(f"{directory / FILE} cannot be read: {error}")
 
 
 def _is_empty(path: Path) -> bool:
