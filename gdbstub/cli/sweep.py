@@ -34,8 +34,6 @@ _SHARED: Final = tuple(option for option in RUN if option.help and option.name n
 _FLAGS: Final = tuple(option for option in _SHARED if option.convert is bool)
 _VALUES: Final = tuple(option for option in _SHARED if option.convert is not bool)
 _BY_NAME: Final = {option.flag.removeprefix("--"): option for option in _VALUES}
-#: Core file in the directory of a run.
-_CORE: Final = "core.zst"
 #: Argument of --symbols that is no file.
 _DEBUG: Final = "debug"
 #: Time until the script of a run begins, in seconds; the first run may make the lab's snapshot.
@@ -215,12 +213,16 @@ def bisect(
 
 @sweep.command()
 @_engine_options
+@click.option(
+    "--limit", type=click.IntRange(3), metavar="N",
+    help="Largest number of runs of a bisection, from now on.",
+)  # fmt: skip
 @click.argument("directory", type=Path, metavar="DIR")
-def resume(directory: Path, on: str, jobs: int | None) -> int:
+def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int:
     """Go on with a sweep or a bisection that was cut short, and with runs that ended in error."""
     from gdbstub.cli import sweeping
 
-    return sweeping.resume(directory, on=on, jobs=jobs)
+    return sweeping.resume(directory, on=on, jobs=jobs, limit=limit)
 
 
 @sweep.command()
@@ -282,10 +284,8 @@ def _plan(
         script=options["script"],
         timeout=options["timeout"],
         start_timeout=_START_SECONDS,
-        flags=(
-            *(option.flag for option in _FLAGS if options[option.name]),
-            *(("--vmcore-on", options["vmcore_on"], _CORE) if options["vmcore_on"] else ()),
-        ),
+        flags=tuple(option.flag for option in _FLAGS if options[option.name]),
+        vmcore_on=options["vmcore_on"] or "",
         directory=os.getcwd(),
         varied=varied,
         until_failure=until_failure,

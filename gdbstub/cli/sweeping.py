@@ -48,12 +48,19 @@ def start(
         return _work(store, engine)
 
 
-def resume(directory: Path, *, on: str, jobs: int | None) -> int:
-    """Go on with what is in *directory*; return the exit status."""
+def resume(directory: Path, *, on: str, jobs: int | None, limit: int | None) -> int:
+    """Go on with what is in *directory*, with another *limit* if one is given.
+
+    Return the exit status.
+    """
     with (
         Store.open(directory.absolute()) as store,
         contextlib.closing(_engine(on, jobs, store.directory)) as engine,
     ):
+        if limit is not None:
+            if not store.plan.images:
+                raise InputError(f"--limit {limit} is for a bisection; a sweep's runs are planned")
+            store.replan(store.plan._replace(limit=limit))
         remove_unnamed(store)
         return _work(store, engine)
 

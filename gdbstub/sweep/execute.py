@@ -35,6 +35,8 @@ RUNS: Final = "runs"
 CONSOLE: Final = "console.txt"
 RECORD: Final = "record.txt"
 OUTPUT: Final = "output.txt"
+#: Core file of ``--vmcore-on``.
+CORE: Final = "core.zst"
 _BEGUN: Final = "begun"
 _STATUS: Final = "status"
 #: Files that are kept of each run; others, as core files, of the first of its group.
@@ -142,6 +144,7 @@ def _run(task: SweepTask, directory: Path, processes: Processes) -> int:
         f"--console={directory / CONSOLE}",
         f"--record={directory / RECORD}",
         f"--timeout={plan.timeout:g}",
+        *(("--vmcore-on", plan.vmcore_on, CORE) if plan.vmcore_on else ()),
         f"--script={_noted(plan, directory)}",
     ]
     with (

@@ -61,6 +61,8 @@ class SweepPlan(NamedTuple):
     confidence: float | None = None
     #: Largest number of runs of a bisection.
     limit: int = 0
+    #: Reasons for which a run writes a core file; empty for none.
+    vmcore_on: str = ""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:

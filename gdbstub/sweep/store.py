@@ -103,7 +103,7 @@ class Store:
         if not (directory / FILE).is_file():
             raise InputError(f"{directory}: no sweep has its results there ({FILE} is absent)")
         try:
-            database = _connect(f"file:{_quoted(directory / FILE)}?mode=ro")
+            database = _connect_to_read(directory / FILE)
             (version,) = database.execute("pragma user_version").fetchone()
         except sqlite3.Error as error:
             raise _unreadable(directory, error) from None
@@ -143,6 +143,15 @@ class Store:
         """Plan of the sweep."""
         (text,) = self._database.execute("select plan from sweep").fetchone()
         return SweepPlan.of(json.loads(text))
+
+    def replan(self, plan: SweepPlan) -> None:
+        """Put *plan* in place of the one that is there.
+
+        Raises:
+            SweepError: it cannot be written.
+        """
+        with _writing(self.directory), _transaction(self._database):
+            self._database.execute("update sweep set plan = ?", [json.dumps(plan._asdict())])
 
     def add(self, runs: Iterable[SweepRun]) -> None:
         """Add planned runs.
@@ -218,7 +227,7 @@ def _unreadable(directory: Path, error: object) -> InputError:
 def _is_empty(path: Path) -> bool:
     """Return True if the database at *path* has no table."""
     try:
-        with contextlib.closing(_connect(f"file:{_quoted(path)}?mode=ro")) as database:
+        with contextlib.closing(_connect_to_read(path)) as database:
             (tables,) = database.execute("select count(*) from sqlite_master").fetchone()
             (version,) = database.execute("pragma user_version").fetchone()
     except sqlite3.Error:
@@ -233,6 +242,21 @@ def _quoted(path: Path) -> str:
 def _connect(address: str) -> sqlite3.Connection:
     # Transactions are begun and ended here, in ``_transaction``.
     return sqlite3.connect(address, uri=True, isolation_level=None, timeout=60)
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    database = _connect(f"file:{_quoted(path)}?mode=ro")
+    try:
+        database.execute("pragma user_version")
+    except sqlite3.OperationalError:
+        # In a directory that cannot be written, SQLite has no place for what readers share. Then
+        # nobody writes either; but rows that are not in the file itself would be missing.
+        log = path.with_name(f"{path.name}-wal")
+        if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            raise
+        database.close()
+        return _connect(f"file:{_quoted(path)}?immutable=1")
+    return database
 
 
 @contextlib.contextmanager

@@ -236,3 +236,18 @@ def test_a_command_by_a_relative_path(sweeps: Sweeps) -> None:
     )  # fmt: skip
     (outcome,) = sweeps.outcomes()
     assert outcome.message == "gdbstub run ended with status 3: nothing works"
+
+
+def test_results_in_a_directory_that_cannot_be_written(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--script=true")
+    sweeps.out.chmod(0o555)
+    # Root without the capability that lets it write there all the same.
+    words = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+    argv = [*(words if os.geteuid() == 0 else []), *sweeps.command("show")]
+    done = subprocess.run(
+        argv, cwd=sweeps.directory, env=sweeps.environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=HANGS, check=False,
+    )  # fmt: skip
+    sweeps.out.chmod(0o755)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 of 1 runs: 1 passed, 0 failed\n")
