@@ -15,7 +15,7 @@ import click
 
 from gdbstub.cli.options import RUN, Option
 from gdbstub.cli.sweep_arguments import between, command_words, directory
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.sweep.plan import (
     GUEST,
     KASLR_SEED,
@@ -47,6 +47,18 @@ class _Sweep(click.Group):
         if args and args[0] not in (*self.commands, *ctx.help_option_names):
             args = ["start", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        try:
+            return super().invoke(ctx)
+        except (InputError, BrokenPipeError):
+            raise
+        except StubError as error:
+            # Status 1 says that runs were executed, and have failed.
+            raise SweepError(str(error)) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise SweepError(f"{where}{error.strerror or error}") from error
 
 
 @click.group(cls=_Sweep)

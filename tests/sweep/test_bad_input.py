@@ -1,15 +1,19 @@
 """One clear line, and nothing begun, for what a user can give wrongly."""
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
 import subprocess
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
 from gdbstub.cli.main import call
+from gdbstub.errors import LabError
+from gdbstub.sweep.store import Store
 from tests.sweep.conftest import HANGS, Sweeps
 
 BAD = {
@@ -251,3 +255,23 @@ def test_results_in_a_directory_that_cannot_be_written(sweeps: Sweeps) -> None:
     sweeps.out.chmod(0o755)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 of 1 runs: 1 passed, 0 failed\n")
+
+
+@pytest.mark.parametrize(
+    "error", [LabError("no lab"), OSError(errno.EIO, os.strerror(errno.EIO), "sweep.db")]
+)
+def test_status_1_is_for_runs_that_failed(
+    error: Exception,
+    sweeps: Sweeps,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def read(directory: Path) -> Store:
+        raise error
+
+    monkeypatch.setattr(Store, "read", read)
+    assert call(["sweep", "show", str(sweeps.out)]) == 2
+    assert capsys.readouterr().err in (
+        "gdbstub: no lab\n",
+        "gdbstub: sweep.db: Input/output error\n",
+    )
