@@ -1,6 +1,6 @@
 /*
- * A guest with a race: two vCPUs add to one counter without a lock, and an update is lost once in
- * some hundred boots. docs/sweeps.md finds it.
+ * A guest with a race: two vCPUs add to one counter without a lock, and an update is lost at times.
+ * docs/sweeps.md finds it.
  */
 #ifndef PAUSE
 #define PAUSE 100 /* the longer, the rarer the loss */

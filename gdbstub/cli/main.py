@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from gdbstub.cli.logs import Messages
 from gdbstub.cli.options import INNER, parse_written
-from gdbstub.errors import InputError, StubError
+from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.signals import STOP_SIGNALS
 
 
@@ -71,7 +71,7 @@ def main() -> None:
 def call(arguments: list[str]) -> int:
     """Run the command line *arguments*; return the exit status.
 
-    It is 2 for bad input, 1 for another failure and 130 after Ctrl-C.
+    It is 2 for bad input and a sweep cut short, 1 for another failure and 130 after Ctrl-C.
     """
     try:
         if arguments[:1] == ["run"] and INNER in arguments:
@@ -79,7 +79,7 @@ def call(arguments: list[str]) -> int:
         from gdbstub.cli.commands import call_command
 
         return call_command(arguments)
-    except InputError as error:
+    except (InputError, SweepError) as error:
         return _complain(str(error), 2)
     except StubError as error:
         return _complain(str(error), 1)

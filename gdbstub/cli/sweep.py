@@ -14,7 +14,8 @@ from typing import Any, Final
 import click
 
 from gdbstub.cli.options import RUN, Option
-from gdbstub.errors import InputError
+from gdbstub.cli.sweep_arguments import between, command_words, directory
+from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.sweep.plan import (
     GUEST,
     KASLR_SEED,
@@ -33,8 +34,6 @@ _SHARED: Final = tuple(option for option in RUN if option.help and option.name n
 _FLAGS: Final = tuple(option for option in _SHARED if option.convert is bool)
 _VALUES: Final = tuple(option for option in _SHARED if option.convert is not bool)
 _BY_NAME: Final = {option.flag.removeprefix("--"): option for option in _VALUES}
-#: Core file in the directory of a run.
-_CORE: Final = "core.zst"
 #: Argument of --symbols that is no file.
 _DEBUG: Final = "debug"
 #: Time until the script of a run begins, in seconds; the first run may make the lab's snapshot.
@@ -48,6 +47,18 @@ class _Sweep(click.Group):
         if args and args[0] not in (*self.commands, *ctx.help_option_names):
             args = ["start", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        try:
+            return super().invoke(ctx)
+        except (InputError, BrokenPipeError):
+            raise
+        except StubError as error:
+            # Status 1 says that runs were executed, and have failed.
+            raise SweepError(str(error)) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise SweepError(f"{where}{error.strerror or error}") from error
 
 
 @click.group(cls=_Sweep)
@@ -97,7 +108,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
             help="Number from which the runs' seeds are drawn.  [default: random]",
         ),
         click.option(
-            "--out", type=Path, metavar="DIR",
+            "--out", type=directory, metavar="DIR",
             help="Directory of the results.  [default: sweep-DATE-TIME]",
         ),
         click.option(
@@ -203,23 +214,27 @@ def bisect(
     if confidence is not None and not 0.5 <= confidence < 1:
         raise InputError(f"--confidence {confidence:g}: expected a number from 0.5 to below 1")
     names = [_converted(GUEST, image) for image in images]
-    between = _between(names, _converted(GUEST, good), _converted(GUEST, bad))
+    found = between(names, _converted(GUEST, good), _converted(GUEST, bad))
     fixed = _fixed(options)
-    if any([_check({**fixed, GUEST: image}, options) for image in between]):
+    if any([_check({**fixed, GUEST: image}, options) for image in found]):
         fixed.setdefault(KASLR_SEED, RANDOM)
     plan = _plan(options, fixed, (GUEST,), until_failure=False)
-    plan = plan._replace(images=tuple(between), confidence=confidence, limit=limit)
+    plan = plan._replace(images=tuple(found), confidence=confidence, limit=limit)
     return sweeping.start(_out(options["out"]), plan, [], on=options["on"], jobs=options["jobs"])
 
 
 @sweep.command()
 @_engine_options
+@click.option(
+    "--limit", type=click.IntRange(3), metavar="N",
+    help="Largest number of runs of a bisection, from now on.",
+)  # fmt: skip
 @click.argument("directory", type=Path, metavar="DIR")
-def resume(directory: Path, on: str, jobs: int | None) -> int:
+def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int:
     """Go on with a sweep or a bisection that was cut short, and with runs that ended in error."""
     from gdbstub.cli import sweeping
 
-    return sweeping.resume(directory, on=on, jobs=jobs)
+    return sweeping.resume(directory, on=on, jobs=jobs, limit=limit)
 
 
 @sweep.command()
@@ -272,21 +287,17 @@ def _plan(
     *,
     until_failure: bool,
 ) -> SweepPlan:
-    import shlex
-
     from gdbstub.cli.settings import check_script
 
     check_script(options["script"], options["timeout"], "")
     seed = options["seed"]
     return SweepPlan(
-        command=tuple(shlex.split(options["command"] or "")),
+        command=command_words(options["command"] or ""),
         script=options["script"],
         timeout=options["timeout"],
         start_timeout=_START_SECONDS,
-        flags=(
-            *(option.flag for option in _FLAGS if options[option.name]),
-            *(("--vmcore-on", options["vmcore_on"], _CORE) if options["vmcore_on"] else ()),
-        ),
+        flags=tuple(option.flag for option in _FLAGS if options[option.name]),
+        vmcore_on=options["vmcore_on"] or "",
         directory=os.getcwd(),
         varied=varied,
         until_failure=until_failure,
@@ -350,22 +361,3 @@ def _check(row: Mapping[str, str], options: Mapping[str, Any]) -> bool:
     values |= {"inner": False, "guest": row.get(GUEST), "timeout": options["timeout"]}
     settings = read_settings(host, endpoint="localhost:0", script=options["script"], **values)
     return settings.guest.kaslr_seed is not None
-
-
-def _between(images: Sequence[str], good: str, bad: str) -> list[str]:
-    """Return *images* from *good* to *bad*, which are added where they are absent.
-
-    Raises:
-        InputError: the bad one comes first, or an image comes twice.
-    """
-    names = [*([] if good in images else [good]), *images, *([] if bad in images else [bad])]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{twice} comes twice among the images; expected each once, in order")
-    first, last = names.index(good), names.index(bad)
-    if first >= last:
-        raise InputError(
-            f"--bad {bad} does not come after --good {good}; expected the images in their order "
-            "from good to bad"
-        )
-    return names[first : last + 1]

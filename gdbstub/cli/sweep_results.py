@@ -38,7 +38,8 @@ def _show_run(directory: Path, row: Row) -> None:
         print("no outcome yet")
         return
     print(printable(summary.line(run, outcome)))
-    print(f"on {outcome.host}, attempt {outcome.attempt}, files in {directory / outcome.files}")
+    files = directory / outcome.files
+    print(printable(f"on {outcome.host}, attempt {outcome.attempt}, files in {files}"))
     for name, text in (("console", outcome.console), ("output", outcome.output)):
         if text:
             print(f"end of the {name}:")
@@ -69,7 +70,7 @@ def report(directory: Path, output: Path | None) -> int:
     path = output or directory / "report.html"
     with Store.read(directory) as store:
         write(store, path)
-    print(path)
+    print(printable(str(path)))
     return 0
 
 
@@ -79,5 +80,5 @@ def export(directory: Path, file: Path) -> int:
 
     with Store.read(directory) as store:
         number = write(store, file)
-    print(f"{number} rows in {file}")
+    print(printable(f"{number} rows in {file}"))
     return 0

@@ -33,6 +33,8 @@ def start(
         directory.mkdir(parents=True)
         made = True
     except FileExistsError:
+        if not directory.is_dir():
+            raise InputError(f"--out {directory}: expected a directory, or none yet") from None
         made = False
     except OSError as error:
         raise InputError(f"--out {directory}: {error.strerror}") from None
@@ -46,12 +48,19 @@ def start(
         return _work(store, engine)
 
 
-def resume(directory: Path, *, on: str, jobs: int | None) -> int:
-    """Go on with what is in *directory*; return the exit status."""
+def resume(directory: Path, *, on: str, jobs: int | None, limit: int | None) -> int:
+    """Go on with what is in *directory*, with another *limit* if one is given.
+
+    Return the exit status.
+    """
     with (
         Store.open(directory.absolute()) as store,
         contextlib.closing(_engine(on, jobs, store.directory)) as engine,
     ):
+        if limit is not None:
+            if not store.plan.images:
+                raise InputError(f"--limit {limit} is for a bisection; a sweep's runs are planned")
+            store.replan(store.plan._replace(limit=limit))
         remove_unnamed(store)
         return _work(store, engine)
 
@@ -91,7 +100,7 @@ def _work(store: Store, engine: Engine) -> int:
     try:
         junit.write(store.directory / junit.FILE, store.directory.name, store.rows())
     except OSError as error:
-        raise StubError(f"{store.directory / junit.FILE}: {error.strerror}") from None
+        raise SweepError(f"{store.directory / junit.FILE}: {error.strerror}") from None
     return status
 
 
@@ -104,6 +113,6 @@ def _sweep(store: Store, drive: Drive) -> int:
 
 def _bisect(store: Store, drive: Drive, engine: Engine, shown: Lines | ProgressTable) -> int:
     found = bisection.bisect(store, drive, engine.width(), shown.grow)
-    print(f"first bad: {found.image}")
+    print(printable(f"first bad: {found.image}"))
     note(f"{found.before} is good; probability {found.probability:.4f}, {found.runs} runs")
     return 0

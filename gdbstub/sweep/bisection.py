@@ -89,8 +89,8 @@ def bisect(
         done = store.total()
         if done >= plan.limit:
             raise StubError(
-                f"the first bad image is not known after {done} runs: {_state(known)}; --limit "
-                "allows more"
+                f"the first bad image is not known after {done} runs: {_state(known)}; gdbstub "
+                f"sweep resume {store.directory} --limit {2 * done} allows more"
             )
         image = known.next_image()
         row = {**plan.fixed, GUEST: plan.images[image]}

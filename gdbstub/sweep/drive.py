@@ -4,6 +4,7 @@ A run whose worker is lost, or that ends by an error, is executed again.
 """
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -21,6 +22,8 @@ ATTEMPTS: Final = 5
 #: Runs in a row that end by an error, after which the others would, too; and for each worker.
 _ERRORS: Final = 3
 _TICK_SECONDS: Final = 1.0
+#: Name of a run's directory: its number, and what ``mkdtemp`` adds.
+_RUN_NAME: Final = re.compile(r"[0-9]{6,}-[a-z0-9_]{8}")
 
 
 class SweepListener(Protocol):
@@ -108,7 +111,8 @@ class Drive:
     def _thin(self, outcome: RunOutcome) -> None:
         if not outcome.files:
             return
-        with contextlib.suppress(OSError):  # of a host whose files are seen late; they take space
+        # On a network file system another host's files may not be seen yet. They stay, then.
+        with contextlib.suppress(OSError):
             for path in (self._store.directory / outcome.files).iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -122,10 +126,11 @@ class Drive:
 
 
 def remove_unnamed(store: Store) -> None:
-    """Remove the files of runs that were cut short, which no outcome names."""
+    """Remove the files of runs that were cut short, which no outcome names, and nothing else."""
     named = {row.outcome.files for row in store.rows("status is not null") if row.outcome}
     for path in (store.directory / RUNS).iterdir():
-        if f"{RUNS}/{path.name}" not in named:
+        ours = _RUN_NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+        if ours and f"{RUNS}/{path.name}" not in named:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gdbstub.errors import StubError
+from gdbstub.errors import StubError, printable
 from gdbstub.lab.host import OWN, VARIABLE
 from gdbstub.lab.remote_run import LOST
 from gdbstub.sweep.evidence import backtrace, stop_reason, tail
@@ -35,6 +35,8 @@ RUNS: Final = "runs"
 CONSOLE: Final = "console.txt"
 RECORD: Final = "record.txt"
 OUTPUT: Final = "output.txt"
+#: Core file of ``--vmcore-on``.
+CORE: Final = "core.zst"
 _BEGUN: Final = "begun"
 _STATUS: Final = "status"
 #: Files that are kept of each run; others, as core files, of the first of its group.
@@ -102,7 +104,8 @@ def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
         code = _run(task, directory, processes or Processes())
         outcome = _outcome(task, directory, code)
     except (OSError, StubError) as error:
-        outcome = RunOutcome(task.run.number, Status.ERROR, message=_one_line(error))
+        # Names of files need not be Unicode, which the results are.
+        outcome = RunOutcome(task.run.number, Status.ERROR, message=printable(_one_line(error)))
     return outcome._replace(
         seconds=round(time.time() - began, 3),
         began=round(began, 3),
@@ -141,6 +144,7 @@ def _run(task: SweepTask, directory: Path, processes: Processes) -> int:
         f"--console={directory / CONSOLE}",
         f"--record={directory / RECORD}",
         f"--timeout={plan.timeout:g}",
+        *(("--vmcore-on", plan.vmcore_on, CORE) if plan.vmcore_on else ()),
         f"--script={_noted(plan, directory)}",
     ]
     with (
@@ -239,7 +243,8 @@ def _read_status(directory: Path) -> int | None:
 def _reason(code: int, output: str) -> str:
     if code < 0:
         return f"gdbstub run was killed by {signal.Signals(-code).name}"
-    said = [line for line in output.splitlines() if line.startswith("gdbstub: ")]
+    lines = [line for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("gdbstub: ")] or lines
     last = said[-1].removeprefix("gdbstub: ") if said else "it said nothing"
     return f"gdbstub run ended with status {code}: {last}"
 

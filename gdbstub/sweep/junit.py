@@ -16,13 +16,13 @@ _ELEMENTS: Final = {Status.FAILED: "failure", Status.TIMEOUT: "failure", Status.
 
 def write(path: Path, name: str, rows: Iterable[Row]) -> None:
     """Write *rows* to *path* as the test suite *name*; a run without an outcome is skipped."""
+    name = _text(name)
     suite = ET.Element("testsuite", name=name)
     counts = dict.fromkeys(("tests", "failure", "error", "skipped"), 0)
     seconds, began = 0.0, 0.0
     for run, outcome in rows:
-        case = ET.SubElement(
-            suite, "testcase", classname=name, name=f"run {run.number} {run.label}".strip()
-        )
+        label = _text(f"run {run.number} {run.label}".strip())
+        case = ET.SubElement(suite, "testcase", classname=name, name=label)
         counts["tests"] += 1
         if outcome is None:
             counts["skipped"] += 1

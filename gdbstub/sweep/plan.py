@@ -61,6 +61,8 @@ class SweepPlan(NamedTuple):
     confidence: float | None = None
     #: Largest number of runs of a bisection.
     limit: int = 0
+    #: Reasons for which a run writes a core file; empty for none.
+    vmcore_on: str = ""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
@@ -86,7 +88,13 @@ def parse_vary(texts: Sequence[str], known: Collection[str]) -> dict[str, list[s
             raise InputError(f"--vary {name}: expected one of {', '.join(sorted(known))}")
         if name in found:
             raise InputError(f"--vary {name} is given twice: give all values in one list")
-        values = next(csv.reader([rest]), [])
+        try:
+            values = next(csv.reader([rest], strict=True), [])
+        except csv.Error as error:
+            raise InputError(
+                f"--vary {text!r}: {error}; expected {name}=VALUE,VALUE…, a value with a comma in "
+                "double quotes"
+            ) from None
         if not values or not all(values):
             raise InputError(f"--vary {text!r}: an empty value; expected {name}=VALUE,VALUE…")
         if RANDOM in values and (name != KASLR_SEED or len(values) > 1):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from gdbstub.errors import printable
 from gdbstub.sweep import summary
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Row
@@ -93,4 +94,5 @@ def _without_scripts(root: "Element") -> "Element":
 
 
 def _short(text: str) -> str:
+    text = printable(text)
     return text if len(text) <= 40 else f"…{text[-39:]}"

@@ -7,8 +7,9 @@ import os
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import quote
 
-from gdbstub.errors import InputError, StubError
+from gdbstub.errors import InputError
 from gdbstub.sweep import summary
 from gdbstub.sweep.evidence import tail
 from gdbstub.sweep.execute import CONSOLE, OUTPUT, RECORD
@@ -29,8 +30,7 @@ def write(store: Store, path: Path) -> None:
     """Write the report of the sweep in *store* to *path*.
 
     Raises:
-        InputError: the packages that it needs are absent.
-        StubError: it cannot be written.
+        InputError: the packages that it needs are absent, or it cannot be written.
     """
     try:
         import jinja2
@@ -45,7 +45,7 @@ def write(store: Store, path: Path) -> None:
             "a report needs pygal and jinja2: pip install 'kvm-gdbstub[sweep]'"
         ) from None
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        _TEMPLATE.read_text()
+        _TEMPLATE.read_text(encoding="utf-8")
     )
     labels = summary.Labels(rows)
     links = _Links(store.directory, path)
@@ -61,12 +61,19 @@ def write(store: Store, path: Path) -> None:
         rows=rows,
         links=links.of,
         shown=lambda row: labels.of(row.run),
-        record=lambda row: tail(store.directory / row.outcome.files / RECORD, _RECORD),
+        record=lambda row: _record(store.directory / row.outcome.files / RECORD),
     )
     try:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise StubError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{path}: {error.strerror}") from None
+
+
+def _record(path: Path) -> str:
+    try:
+        return tail(path, _RECORD)
+    except OSError:
+        return ""
 
 
 class _Links:
@@ -83,8 +90,11 @@ class _Links:
         place = self._directory / outcome.files
         try:
             names = {path.name for path in place.iterdir()}
-        except FileNotFoundError:
+        except OSError:
             return []
         first = [name for name in (CONSOLE, RECORD, OUTPUT) if name in names]
         relative = os.path.relpath(place, self._from)
-        return [_Link(name, f"{relative}/{name}") for name in [*first, *sorted(names - set(first))]]
+        return [
+            _Link(name, quote(os.fsencode(f"{relative}/{name}")))
+            for name in [*first, *sorted(names - set(first))]
+        ]

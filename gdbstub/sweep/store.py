@@ -51,19 +51,27 @@ class Store:
         """Make the results of a new sweep in *directory*, which is made if it is absent.
 
         Raises:
-            InputError: the directory has a sweep already.
+            InputError: the directory has a sweep already, or files of somebody else's.
             SweepError: it cannot be written.
         """
         if (directory / FILE).exists():
+            if not _is_empty(directory / FILE):
+                raise InputError(
+                    f"{directory} has a sweep already: gdbstub sweep resume {directory} goes on "
+                    "with it; give another directory by --out"
+                )
+        elif os.path.lexists(directory / RUNS):
             raise InputError(
-                f"{directory} has a sweep already: gdbstub sweep resume {directory} goes on with "
-                "it; give another directory by --out"
+                f"{directory / RUNS} is there already, and is no sweep's ({FILE} is absent): give "
+                "another directory by --out"
             )
         with _writing(directory):
-            (directory / RUNS).mkdir(parents=True, exist_ok=True)
+            directory.mkdir(parents=True, exist_ok=True)
             lock = _claim(directory)
             database = _connect(f"file:{_quoted(directory / FILE)}?mode=rwc")
             database.execute("pragma journal_mode = wal")
+            # After the file, which says that they are a sweep's.
+            (directory / RUNS).mkdir(exist_ok=True)
             store = cls(directory, database, lock)
             with _transaction(database):
                 for statement in filter(str.strip, _SCHEMA.split(";")):
@@ -81,6 +89,7 @@ class Store:
         """
         cls.read(directory).close()
         with _writing(directory):
+            (directory / RUNS).mkdir(exist_ok=True)
             lock = _claim(directory)
             return cls(directory, _connect(f"file:{_quoted(directory / FILE)}?mode=rw"), lock)
 
@@ -94,16 +103,28 @@ class Store:
         if not (directory / FILE).is_file():
             raise InputError(f"{directory}: no sweep has its results there ({FILE} is absent)")
         try:
-            database = _connect(f"file:{_quoted(directory / FILE)}?mode=ro")
+            database = _connect_to_read(directory / FILE)
             (version,) = database.execute("pragma user_version").fetchone()
         except sqlite3.Error as error:
-            raise InputError(f"{directory / FILE} cannot be read: {error}") from None
+            raise _unreadable(directory, error) from None
+        if not version and _is_empty(directory / FILE):
+            raise InputError(
+                f"{directory}: the sweep was cut short before it began: begin it again by "
+                f"gdbstub sweep start --out {directory}"
+            )
         if version != _VERSION:
             raise InputError(
                 f"{directory / FILE} has version {version} of its format; expected {_VERSION}: "
                 "use the gdbstub that wrote it"
             )
-        return cls(directory, database, None)
+        store = cls(directory, database, None)
+        try:
+            _ = store.plan, next(store.rows(), None)
+        except sqlite3.Error as error:
+            raise _unreadable(directory, error) from None
+        except (ValueError, TypeError, KeyError):
+            raise _unreadable(directory, "it has no plan of a sweep") from None
+        return store
 
     def close(self) -> None:
         """Close the file, and let others go on with the sweep."""
@@ -122,6 +143,15 @@ class Store:
         """Plan of the sweep."""
         (text,) = self._database.execute("select plan from sweep").fetchone()
         return SweepPlan.of(json.loads(text))
+
+    def replan(self, plan: SweepPlan) -> None:
+        """Put *plan* in place of the one that is there.
+
+        Raises:
+            SweepError: it cannot be written.
+        """
+        with _writing(self.directory), _transaction(self._database):
+            self._database.execute("update sweep set plan = ?", [json.dumps(plan._asdict())])
 
     def add(self, runs: Iterable[SweepRun]) -> None:
         """Add planned runs.
@@ -190,6 +220,21 @@ class Store:
         return {status: rows.get(status.value, 0) for status in Status}
 
 
+def _unreadable(directory: Path, error: object) -> InputError:
+    return InputError(f"{directory / FILE} cannot be read: {error}")
+
+
+def _is_empty(path: Path) -> bool:
+    """Return True if the database at *path* has no table."""
+    try:
+        with contextlib.closing(_connect_to_read(path)) as database:
+            (tables,) = database.execute("select count(*) from sqlite_master").fetchone()
+            (version,) = database.execute("pragma user_version").fetchone()
+    except sqlite3.Error:
+        return False
+    return not tables and not version
+
+
 def _quoted(path: Path) -> str:
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
@@ -197,6 +242,21 @@ def _quoted(path: Path) -> str:
 def _connect(address: str) -> sqlite3.Connection:
     # Transactions are begun and ended here, in ``_transaction``.
     return sqlite3.connect(address, uri=True, isolation_level=None, timeout=60)
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    database = _connect(f"file:{_quoted(path)}?mode=ro")
+    try:
+        database.execute("pragma user_version")
+    except sqlite3.OperationalError:
+        # In a directory that cannot be written, SQLite has no place for what readers share. Then
+        # nobody writes either; but rows that are not in the file itself would be missing.
+        log = path.with_name(f"{path.name}-wal")
+        if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            raise
+        database.close()
+        return _connect(f"file:{_quoted(path)}?immutable=1")
+    return database
 
 
 @contextlib.contextmanager

@@ -1,9 +1,20 @@
 """One clear line, and nothing begun, for what a user can give wrongly."""
 
+import contextlib
+import errno
+import os
+import shutil
+import sqlite3
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
 import pytest
 
 from gdbstub.cli.main import call
-from tests.sweep.conftest import Sweeps
+from gdbstub.errors import LabError
+from gdbstub.sweep.store import Store
+from tests.sweep.conftest import HANGS, Sweeps
 
 BAD = {
     ("--vary=ram=1,2",): "--vary ram: expected one of append, cpu, dtb, guest, host, initrd, ",
@@ -28,6 +39,11 @@ BAD = {
     ("--on=moon",): "--on 'moon': expected local or dask://HOST:PORT",
     ("--on=dask://moon",): "--on dask://moon: no scheduler answers there",
     ("--on=dask://moon:1", "--jobs=2"): "--jobs 2 is for --on local: dask://moon:1 has as many",
+    ("--command=foo 'bar",): '--command "foo \'bar": No closing quotation; quote it as for a shell',
+    ("--command=./absent",): "--command ./absent: no program is there; expected one to be executed",
+    ("--command=absent-program x",): "--command absent-program: no program is there",
+    ("--vary=append=a\nb",): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
+    ('--vary=append="a',): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
     ("--runs=0",): "Invalid value for '--runs'",
     ("--jobs=0",): "Invalid value for '--jobs'",
 }
@@ -54,6 +70,12 @@ def test_a_place_that_cannot_be_made(sweeps: Sweeps) -> None:
     sweeps.out = sweeps.directory / "guest" / "below"
     _, err = sweeps.call("guest", "--script=true", status=2)
     assert err == f"gdbstub: --out {sweeps.out}: Not a directory\n"
+
+
+def test_a_place_that_is_a_file(sweeps: Sweeps) -> None:
+    sweeps.out = sweeps.directory / "guest"
+    _, err = sweeps.call("guest", "--script=true", status=2)
+    assert err == f"gdbstub: --out {sweeps.out}: expected a directory, or none yet\n"
 
 
 def test_no_script(sweeps: Sweeps) -> None:
@@ -89,8 +111,168 @@ def test_without_the_extra(sweeps: Sweeps, command: str, package: str) -> None:
     broken = sweeps.directory / "broken"
     broken.mkdir()
     (broken / f"{package}.py").write_text("raise ImportError\n")
-    sweeps.environment["PYTHONPATH"] = str(broken)
+    others = sweeps.environment.get("PYTHONPATH")
+    sweeps.environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(broken), others)))
     _, err = sweeps.call(*command.split(), status=2)
     (line,) = err.splitlines()
     assert package in line
     assert line.endswith("pip install 'kvm-gdbstub[sweep]'")
+
+
+def test_an_empty_place(sweeps: Sweeps) -> None:
+    words = [word for word in sweeps.command("guest", "--script=true") if "--out" not in word]
+    done = subprocess.run(
+        [*words, "--out="], cwd=sweeps.directory, env=sweeps.environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=HANGS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gdbstub: --out '': expected a directory for the results\n"
+    assert not (sweeps.directory / "runs").exists()
+
+
+def test_a_place_with_runs_of_somebody_else(sweeps: Sweeps) -> None:
+    theirs = sweeps.out / "runs" / "mine" / "thesis"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("years of work")
+    _, err = sweeps.call("guest", "--script=true", status=2)
+    assert err == (
+        f"gdbstub: {sweeps.out}/runs is there already, and is no sweep's (sweep.db is absent): "
+        "give another directory by --out\n"
+    )
+    assert theirs.read_text() == "years of work"
+    assert list(sweeps.out.iterdir()) == [sweeps.out / "runs"]
+
+
+def test_what_others_put_among_the_runs_stays(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--script=true")
+    runs = sweeps.out / "runs"
+    outside = sweeps.directory / "outside"
+    for directory in (outside, runs / "mine", runs / "000001-notes", runs / "000001-abcdefgh"):
+        directory.mkdir()
+        (directory / "file").touch()
+    (runs / "000002-abcdefgh").symlink_to(outside)
+    (runs / "000003-abcdefgh").touch()
+    sweeps.call("resume")
+    names = {path.name for path in runs.iterdir()}
+    assert names > {"mine", "000001-notes", "000002-abcdefgh", "000003-abcdefgh"}
+    assert "000001-abcdefgh" not in names  # as a run that was cut short leaves it
+    assert (outside / "file").exists()
+
+
+def test_a_sweep_that_was_cut_short_before_it_began(sweeps: Sweeps) -> None:
+    sweeps.out.mkdir()
+    (sweeps.out / "sweep.db").touch()
+    for command in ("show", "resume"):
+        _, err = sweeps.call(command, status=2)
+        assert err == (
+            f"gdbstub: {sweeps.out}: the sweep was cut short before it began: begin it again by "
+            f"gdbstub sweep start --out {sweeps.out}\n"
+        )
+    sweeps.call("guest", "--script=true")
+    assert len(sweeps.outcomes()) == 1
+
+
+def test_a_sweep_whose_results_cannot_be_written(sweeps: Sweeps) -> None:
+    (sweeps.out / "junit.xml").mkdir(parents=True)
+    _, err = sweeps.call("guest", "--script=false", status=2)
+    assert err.splitlines()[-1] == f"gdbstub: {sweeps.out}/junit.xml: Is a directory"
+    (sweeps.out / "lock").unlink()
+    (sweeps.out / "lock").mkdir()  # as in a directory that cannot be written, also for root
+    _, err = sweeps.call("resume", status=2)
+    assert err == f"gdbstub: {sweeps.out} cannot be written: Is a directory\n"
+    for command in ("report --output=/absent/x", "export /absent/x"):
+        _, err = sweeps.call(*command.split(), status=2)
+        assert err == "gdbstub: /absent/x: No such file or directory\n"
+
+
+def test_a_sweep_whose_runs_were_removed(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--script=false", status=1)
+    shutil.rmtree(sweeps.out / "runs")
+    sweeps.call("report")
+    sweeps.call("resume", status=1)
+
+
+def test_results_without_tables(sweeps: Sweeps) -> None:
+    sweeps.out.mkdir()
+    with contextlib.closing(sqlite3.connect(sweeps.out / "sweep.db")) as database:
+        database.execute("pragma user_version = 1")
+    _, err = sweeps.call("show", status=2)
+    assert err == f"gdbstub: {sweeps.out}/sweep.db cannot be read: no such table: sweep\n"
+    with contextlib.closing(sqlite3.connect(sweeps.out / "sweep.db")) as database:
+        database.execute("create table sweep (plan)")
+    _, err = sweeps.call("resume", status=2)
+    assert err == f"gdbstub: {sweeps.out}/sweep.db cannot be read: it has no plan of a sweep\n"
+
+
+def test_names_that_are_not_unicode(sweeps: Sweeps) -> None:
+    sweeps.out = sweeps.directory / os.fsdecode(b"out-\xff")
+    guest = os.fsdecode(b"guest-\xff")
+    (sweeps.directory / guest).write_bytes((sweeps.directory / "guest").read_bytes())
+    sweeps.call(guest, "--script=false", status=1)
+    assert ET.parse(sweeps.out / "junit.xml").getroot().get("name") == "out-?"
+    sweeps.call("show")
+    text, _ = sweeps.call("show", "1")
+    assert "/out-?/runs/000001-" in text
+    text, _ = sweeps.call("report")
+    assert text == f"{sweeps.directory}/out-?/report.html\n"
+    assert r"guest-\udcff" in (sweeps.out / "report.html").read_text(encoding="utf-8")
+    name = os.fsdecode(b"rows-\xff")
+    text, _ = sweeps.call("export", name)
+    assert text == "1 rows in rows-?\n"
+
+
+def test_the_first_bad_image_has_a_name_that_is_not_unicode(sweeps: Sweeps) -> None:
+    bad = os.fsdecode(b"bad-\xff")
+    (sweeps.directory / bad).write_bytes((sweeps.directory / "guest").read_bytes())
+    script = "case $GDBSTUB_PARAMETERS in *bad-*) exit 1;; esac"
+    words = ("bisect", "--good=guest", f"--bad={bad}", "guest", bad, "--script", script)
+    text, _ = sweeps.call(*words)
+    assert text == f"first bad: {sweeps.directory}/bad-?\n"
+
+
+def test_a_command_by_a_relative_path(sweeps: Sweeps) -> None:
+    command = sweeps.directory / "says-why"
+    command.write_text("#!/bin/sh\necho nothing works\nexit 3\n")
+    command.chmod(0o755)
+    words = [word for word in sweeps.command("guest", "--script=true") if "--command" not in word]
+    subprocess.run(
+        [*words, "--command=./says-why"], cwd=sweeps.directory, env=sweeps.environment,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=HANGS, check=False,
+    )  # fmt: skip
+    (outcome,) = sweeps.outcomes()
+    assert outcome.message == "gdbstub run ended with status 3: nothing works"
+
+
+def test_results_in_a_directory_that_cannot_be_written(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--script=true")
+    sweeps.out.chmod(0o555)
+    # Root without the capability that lets it write there all the same.
+    words = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+    argv = [*(words if os.geteuid() == 0 else []), *sweeps.command("show")]
+    done = subprocess.run(
+        argv, cwd=sweeps.directory, env=sweeps.environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=HANGS, check=False,
+    )  # fmt: skip
+    sweeps.out.chmod(0o755)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 of 1 runs: 1 passed, 0 failed\n")
+
+
+@pytest.mark.parametrize(
+    "error", [LabError("no lab"), OSError(errno.EIO, os.strerror(errno.EIO), "sweep.db")]
+)
+def test_status_1_is_for_runs_that_failed(
+    error: Exception,
+    sweeps: Sweeps,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def read(directory: Path) -> Store:
+        raise error
+
+    monkeypatch.setattr(Store, "read", read)
+    assert call(["sweep", "show", str(sweeps.out)]) == 2
+    assert capsys.readouterr().err in (
+        "gdbstub: no lab\n",
+        "gdbstub: sweep.db: Input/output error\n",
+    )

@@ -90,6 +90,17 @@ def test_too_few_runs(images: Sweeps) -> None:
     options = words("--confidence=0.999", "--limit=8", "--script", FLAKY)
     _, err = images.call(*options, *IMAGES, status=2)
     assert "the first bad image is not known after 8 runs: the best guess is" in err
+    assert f"gdbstub sweep resume {images.out} --limit 16 allows more" in err
+    out, _ = images.call("resume", "--limit=200")
+    assert out == f"first bad: {images.directory / IMAGES[FIRST_BAD]}\n"
+    with Store.read(images.out) as store:
+        assert (store.plan.limit, store.total() > 8) == (200, True)
+
+
+def test_a_limit_for_a_sweep(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--script=true")
+    _, err = sweeps.call("resume", "--limit=9", status=2)
+    assert err == "gdbstub: --limit 9 is for a bisection; a sweep's runs are planned\n"
 
 
 def test_an_image_that_cannot_be_judged(images: Sweeps) -> None:

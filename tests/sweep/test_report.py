@@ -1,13 +1,16 @@
 """The report of a sweep, and what is exported of it."""
 
 import html.parser
+import shutil
 import subprocess
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 
 from tests.sweep.conftest import HANGS, Sweeps
+from tests.sweep.in_process import sweep
 
 SCRIPT = """
 test $GDBSTUB_RUN = 2 || exit 0
@@ -84,3 +87,37 @@ def test_parquet(swept: Sweeps) -> None:
     assert rows[1]["signature"] == SIGNATURE
     assert (rows[0]["exit_status"], rows[1]["exit_status"]) == (0, 1)
     assert all(row["seed"] >> 63 in (0, 1) for row in rows)
+
+
+def test_parquet_has_the_host_of_the_run_and_the_parameter_of_that_name(sweeps: Sweeps) -> None:
+    outcomes = sweep(sweeps, {"host": "lab"}, "true", times=1)
+    sweeps.call("export", "rows.parquet")
+    (row,) = parquet.read_table(sweeps.directory / "rows.parquet").to_pylist()
+    assert (row["host"], row["parameter_host"]) == (outcomes[0].host, "lab")
+
+
+def test_a_run_whose_directory_cannot_be_read(swept: Sweeps) -> None:
+    (failed,) = [outcome for outcome in swept.outcomes() if outcome.exit_status]
+    directory = swept.out / failed.files
+    shutil.rmtree(directory)
+    directory.touch()
+    swept.call("report")
+    page = _Page((swept.out / "report.html").read_text(encoding="utf-8"))
+    assert not [link for link in page.links if failed.files in link]
+    assert "run-2" in page.ids
+
+
+def test_a_name_that_a_browser_would_not_find(sweeps: Sweeps) -> None:
+    sweep(sweeps, {}, "true", times=1)
+    (outcome,) = sweeps.outcomes()
+    (sweeps.out / outcome.files / "a#b?c%20").touch()
+    sweeps.call("report")
+    links = _Page((sweeps.out / "report.html").read_text(encoding="utf-8")).links
+    assert f"{outcome.files}/a%23b%3Fc%2520" in links
+
+
+def test_junit_of_parameters_that_xml_cannot_write(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--append=a\x1bb", "--script=true")
+    suite = ET.parse(sweeps.out / "junit.xml").getroot()
+    assert "append=a?b" in str(suite[0].get("name"))
+    sweeps.call("report")

@@ -1,6 +1,7 @@
 """``gdbstub sweep`` over a stand-in for ``gdbstub run``."""
 
 import json
+import re
 import subprocess
 import xml.etree.ElementTree as ET
 
@@ -9,7 +10,7 @@ import pytest
 from gdbstub.sweep.drive import ATTEMPTS
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
-from tests.sweep.conftest import Sweeps
+from tests.sweep.conftest import HANGS, STAND_IN, Sweeps
 from tests.sweep.in_process import sweep
 
 #: Fails in runs of two vCPUs, as GDB would show it.
@@ -157,6 +158,25 @@ def test_show_and_replay(sweeps: Sweeps) -> None:
     sweeps.call("replay", "4", status=7)
     number, parameters = (sweeps.directory / "seen").read_text().split(" ", 1)
     assert (number, json.loads(parameters)) == ("4", {**run.parameters, "seed": run.seed})
+
+
+def test_replay_writes_no_core_file_and_needs_no_time(sweeps: Sweeps) -> None:
+    echo = sweeps.directory / "echo-words"
+    echo.write_text(f'#!/bin/sh\necho words: "$@"\nexec {" ".join(STAND_IN)} "$@"\n')
+    echo.chmod(0o755)
+    words = sweeps.command("guest", "--vmcore-on=timeout", "--script=true")
+    words = [f"--command={echo}" if word.startswith("--command=") else word for word in words]
+    subprocess.run(
+        words, cwd=sweeps.directory, env=sweeps.environment, stdin=subprocess.DEVNULL,
+        timeout=HANGS, check=True,
+    )  # fmt: skip
+    (outcome,) = sweeps.outcomes()
+    assert " --vmcore-on timeout core.zst --script=" in outcome.output
+    text, _ = sweeps.call("replay", "1")
+    assert "vmcore" not in text
+    process = sweeps.start("replay", "--attach", "1")
+    text, _ = process.communicate(timeout=HANGS)
+    assert re.match(r"words: \S+/guest\n", text)
 
 
 def test_what_a_script_prints_controls_no_terminal(sweeps: Sweeps) -> None:

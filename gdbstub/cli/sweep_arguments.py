@@ -1,0 +1,56 @@
+"""Arguments of ``gdbstub sweep`` that ``gdbstub run`` does not have: directory, command, images."""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from gdbstub.errors import InputError
+
+
+def directory(text: str) -> Path:
+    """Return the argument of --out.
+
+    Raises:
+        InputError: it is empty, which would be this directory.
+    """
+    if not text:
+        raise InputError("--out '': expected a directory for the results")
+    return Path(text)
+
+
+def command_words(text: str) -> tuple[str, ...]:
+    """Return the words of --command, whose first is a program by its absolute path or on PATH.
+
+    Raises:
+        InputError: it cannot be split into words, or there is no such program.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"--command {text!r}: {error}; quote it as for a shell") from None
+    if not words:
+        return ()
+    program = str(Path(words[0]).absolute()) if "/" in words[0] else words[0]
+    if shutil.which(program) is None:
+        raise InputError(f"--command {words[0]}: no program is there; expected one to be executed")
+    return program, *words[1:]
+
+
+def between(images: Sequence[str], good: str, bad: str) -> list[str]:
+    """Return *images* from *good* to *bad*, which are added where they are absent.
+
+    Raises:
+        InputError: the bad one comes first, or an image comes twice.
+    """
+    names = [*([] if good in images else [good]), *images, *([] if bad in images else [bad])]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{twice} comes twice among the images; expected each once, in order")
+    first, last = names.index(good), names.index(bad)
+    if first >= last:
+        raise InputError(
+            f"--bad {bad} does not come after --good {good}; expected the images in their order "
+            "from good to bad"
+        )
+    return names[first : last + 1]
