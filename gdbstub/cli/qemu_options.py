@@ -121,7 +121,7 @@ def explain(words: Sequence[str]) -> str:
             found.append(word)
         option = known or _DROPPED
         text = next(rest, "") if option.argument else ""
-        if option.argument and (not text or text[1:] in _OPTIONS and text[0] == "-"):
+        if option.argument and (not text or (text[0] == "-" and text[1:] in _OPTIONS)):
             return (
                 f"{word} is an option of QEMU, and its argument is missing; what gdbstub run "
                 "takes: gdbstub run --help"
