@@ -291,7 +291,7 @@ def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this machine an arm64 one with a KVM that opens, and is never asked for a VM."""
     monkeypatch.setattr(settings, "machine_name", lambda: "aarch64")
     monkeypatch.setattr("gdbstub.kvm.device.open_kvm", lambda _: os.open(os.devnull, os.O_RDWR))
-    monkeypatch.setattr("gdbstub.vmm.guest.Guest", None)
+    monkeypatch.setattr("gdbstub.vmm.guest.VmmGuest", None)
 
 
 @pytest.mark.usefixtures("arm64")
