@@ -26,7 +26,7 @@ from gdbstub.vmm.layout import Gic
 _GDB: Final = ("gdb-multiarch", "gdb-multiarch", "debugging arm64 guests from any machine")
 _COMPILER: Final = "aarch64-linux-gnu-gcc"
 #: Program, its Debian package, and its purpose: those that a machine with KVM does without.
-_LAB_TOOLS: Final = (
+_LAB_TOOLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("qemu-system-aarch64", "qemu-system-arm", "the lab"),
     ("ssh", "openssh-client", "the lab"),
     ("cpio", "cpio", "preparing the lab"),

@@ -190,23 +190,6 @@ def test_the_handle_of_gdb(tests: pytest.Pytester) -> None:
     tests.runpytest(*QUIET).assert_outcomes(passed=3)
 
 
-def test_the_symbols_of_a_program_with_any_name(tests: pytest.Pytester) -> None:
-    tests.makepyfile(
-        r"""
-        import shutil
-        import pytest
-
-        @pytest.fixture(params=['a "quoted" name', "a\\b", "a\nb"])
-        def guest_kernel(guest_kernel, tmp_path, request):
-            return shutil.copy(guest_kernel, tmp_path / request.param)
-
-        def test_it(gdb):
-            assert "in section .text" in gdb.execute("info symbol crc32")
-        """
-    )
-    tests.runpytest(*QUIET).assert_outcomes(passed=3)
-
-
 def test_what_a_report_says_where_there_is_no_backtrace(tests: pytest.Pytester) -> None:
     tests.makepyfile(
         """

@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Final, NoReturn
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from gdbstub.errors import GdbError, InputError, LabError
 from gdbstub.lab.host import VARIABLE
 from gdbstub.pytest_plugin.console import Console
-from gdbstub.pytest_plugin.gdb import Gdb
+from gdbstub.pytest_plugin.gdb import Gdb, attach
 from gdbstub.pytest_plugin.guest import Guest
 from gdbstub.pytest_plugin.host import Host, open_host
 from gdbstub.pytest_plugin.settings import GuestSettings
@@ -192,6 +194,26 @@ def test_a_line_feed_in_a_command_of_gdb_is_refused_at_once() -> None:
             assert str(refused.value) == (
                 f"gdb: {text!r}: expected one line without a NUL; give each line by itself"
             )
+
+
+@pytest.mark.parametrize(
+    ("path", "quoted"),
+    [
+        ("a b", '"a b"'),
+        ('a"b', r'"a\"b"'),
+        ("a\\b", r'"a\\b"'),
+        ("a\nb", r'"a\nb"'),
+    ],
+)
+def test_the_path_of_the_symbols_is_a_string_of_mi(
+    path: str, quoted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    gdb = SimpleNamespace(mi=lambda command, _=None: given.append(command))
+    monkeypatch.setattr("gdbstub.pytest_plugin.gdb.start", lambda *_: nullcontext(gdb))
+    guest = SimpleNamespace(settings=GuestSettings(), symbols=Path(path), remote="socket")
+    with attach(guest, ""):  # type: ignore[arg-type]
+        assert given == [f"-file-exec-and-symbols {quoted}", "-target-select remote socket"]
 
 
 def one_error(pytester: pytest.Pytester) -> list[str]:
