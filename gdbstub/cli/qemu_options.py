@@ -10,6 +10,10 @@ from math import prod
 from typing import Final, NamedTuple
 
 _QEMU: Final = "qemu-system-aarch64"
+#: Properties of QEMU's machine that the guest has here in any case.
+_MACHINE: Final = frozenset(
+    ("virt", "accel=kvm", "gic-version=3", "gic-version=max", "gic-version=host")
+)
 
 
 class _Option(NamedTuple):
@@ -56,6 +60,10 @@ def _serial(text: str) -> Sequence[str] | None:
     return [] if text in ("stdio", "mon:stdio") else None
 
 
+def _machine(text: str) -> Sequence[str] | None:
+    return [] if _MACHINE.issuperset(text.split(",")) else None
+
+
 def _same(flag: str) -> Callable[[str], Sequence[str]]:
     return lambda text: [f"{flag}={text}"]
 
@@ -85,7 +93,7 @@ _OPTIONS: Final = {
     "no-reboot": _Option(False, lambda _: ["--no-reboot"]),
     "accel": _default("kvm"),
     "cpu": _default("host", "max"),
-    **dict.fromkeys(("M", "machine"), _default("virt", "virt,gic-version=3")),
+    **dict.fromkeys(("M", "machine"), _Option(True, _machine)),
     **dict.fromkeys(("s", "S", "nographic", "enable-kvm", "nodefaults"), _DEFAULT),
     **dict.fromkeys(("display", "monitor", "vga", "parallel"), _NOTHING),
     **dict.fromkeys(("drive", "device", "blockdev", "netdev", "nic", "net", "hda"), _DEVICE),

@@ -29,6 +29,7 @@ SAME = {
         "-kernel is an option of QEMU; the same here: "
         "gdbstub run Image --no-reboot --gdb=stdio --smp=8"
     ),
+    "-M virt,accel=kvm -cpu host x": "-M is an option of QEMU; the same here: gdbstub run x",
     "x -smp 2,maxcpus=4 -m 1G": (
         "-smp is an option of QEMU; the same here: gdbstub run x --smp=2 --memory=1G"
     ),
