@@ -1,1 +1,1 @@
-"""The command line: ``gdbstub run``, ``lab`` and ``doctor``."""
+"""The command line: commands, their options, and what they print."""

@@ -1,6 +1,7 @@
-"""The commands for people, by click: ``gdbstub run``, ``lab`` and ``doctor``.
+"""The commands for people, by click; ``gdbstub run`` and ``doctor`` are defined here.
 
-They call the packages below; they are imported when their command is called.
+They call the packages below, which are imported when their command is called, as are the modules
+of the other commands.
 """
 
 from pathlib import Path

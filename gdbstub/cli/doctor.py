@@ -24,13 +24,14 @@ from gdbstub.vmm.layout import Gic
 
 #: The debugger, as those below.
 _GDB: Final = ("gdb-multiarch", "gdb-multiarch", "debugging arm64 guests from any machine")
+_COMPILER: Final = "aarch64-linux-gnu-gcc"
 #: Program, its Debian package, and its purpose: those that a machine with KVM does without.
-_LAB_TOOLS: Final = (
+_LAB_TOOLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("qemu-system-aarch64", "qemu-system-arm", "the lab"),
     ("ssh", "openssh-client", "the lab"),
     ("cpio", "cpio", "preparing the lab"),
     ("apt-get", "apt", "preparing the lab"),
-    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "the lab"),
+    (_COMPILER, "gcc-aarch64-linux-gnu", "the lab"),
 )
 
 
@@ -83,14 +84,13 @@ def examine() -> Findings:
     tools = {program: _version(program) for program, _, _ in (_GDB, *_LAB_TOOLS)}
     # An arm64 machine's own GDB debugs its guests.
     gdb = () if machine == "aarch64" and shutil.which("gdb") else (_GDB,)
-    needed = (*gdb, *_LAB_TOOLS) if host == "lab" else gdb
+    needed = (*gdb, *_needed_in_lab(machine)) if host == "lab" else gdb
     missing += [
         f"{program}, for {purpose}: apt-get install {package}"
         for program, package, purpose in needed
         if tools[program] is None
     ]
-    modules = [name for name in lab_tools.MODULES if not lab_tools.has_module(name)]
-    if host == "lab" and modules:
+    if host == "lab" and (modules := _missing_modules()):
         names = ", ".join(modules)
         missing.append(f"Python packages {names}, for the lab: pip install 'kvm-gdbstub[lab]'")
     return Findings(
@@ -104,6 +104,25 @@ def examine() -> Findings:
         tools=tools,
         missing=missing,
     )
+
+
+def _needed_in_lab(machine: str) -> list[tuple[str, str, str]]:
+    """Return those of ``_LAB_TOOLS`` that *machine* needs: on arm64 its own compiler is enough."""
+    own = machine == "aarch64" and shutil.which("cc")
+    return [each for each in _LAB_TOOLS if not (own and each[0] == _COMPILER)]
+
+
+def _missing_modules() -> list[str]:
+    return [name for name in lab_tools.MODULES if not lab_tools.has_module(name)]
+
+
+def _able(findings: Findings) -> bool:
+    """Return True if a guest can be run: on KVM, or in the lab, all of whose needs are there."""
+    if findings.host == "kvm":
+        return True
+    programs = [program for program, _, _ in _needed_in_lab(findings.machine)]
+    there = all(findings.tools[program] is not None for program in programs)
+    return there and debian.is_debian() and not _missing_modules()
 
 
 def _examine_kvm() -> Kvm:
@@ -148,10 +167,10 @@ def _version(program: str) -> str | None:
 
 def show(findings: Findings, *, as_json: bool) -> int:
     """Print *findings*; return the exit status: 0 if a guest can be run, on KVM or in the lab."""
-    able = findings.host == "kvm" or findings.tools["qemu-system-aarch64"] is not None
+    status = 0 if _able(findings) else 1
     if as_json:
         print(json.dumps(asdict(findings), indent=2))
-        return 0 if able else 1
+        return status
     from rich.console import Console
     from rich.table import Table
 
@@ -177,7 +196,7 @@ def show(findings: Findings, *, as_json: bool) -> int:
         console.print(f"missing: {sentence}", soft_wrap=True)
     if not findings.missing:
         console.print("nothing is missing")
-    return 0 if able else 1
+    return status
 
 
 def _where(findings: Findings) -> str:

@@ -103,7 +103,7 @@ def _settings(
             timeout=timeout,
             hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
-            qmp=None if qmp is None else check_qmp(qmp, inner=inner),
+            qmp=None if qmp is None else check_qmp(qmp, where, inner=inner),
         ),
         program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
         ram=parse_rams(rams),

@@ -6,49 +6,80 @@ It runs nothing: the answer is the text of an error.
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Final, NamedTuple
 
 _QEMU: Final = "qemu-system-aarch64"
+#: Properties of QEMU's machine that the guest has here in any case.
+_MACHINE: Final = frozenset(
+    ("virt", "accel=kvm", "gic-version=3", "gic-version=max", "gic-version=host")
+)
 
 
 class _Option(NamedTuple):
     """One option of QEMU: whether an argument follows, and our words for it.
 
-    Without ``ours`` there is nothing like it here.
+    ``ours`` returns None for what is not carried over; without it there is no such device here.
     """
 
     argument: bool
-    ours: Callable[[str], Sequence[str]] | None
+    ours: Callable[[str], Sequence[str] | None] | None
 
 
-def _memory(text: str) -> Sequence[str]:
+def _memory(text: str) -> Sequence[str] | None:
     size = text.split(",")[0].removeprefix("size=")
+    if "=" in size:
+        return None
     return [f"--memory={size}{'M' if size.isdigit() else ''}"]
 
 
-def _smp(text: str) -> Sequence[str]:
-    number = re.match(r"(?:cpus=)?(\d+)", text)
-    return [f"--smp={number[1] if number else text}"]
+def _smp(text: str) -> Sequence[str] | None:
+    """Return the number of vCPUs, as QEMU computes it from the topology."""
+    first, *others = text.split(",")
+    items = [first if "=" in first else f"cpus={first}", *others]
+    named = {name: number for name, _, number in (item.partition("=") for item in items)}
+    if not all(re.fullmatch("[0-9]+", number) for number in named.values()):
+        return None
+    levels = (int(number) for name, number in named.items() if name not in ("cpus", "maxcpus"))
+    return [f"--smp={named.get('cpus') or named.get('maxcpus') or prod(levels)}"]
 
 
-def _gdb(text: str) -> Sequence[str]:
+def _gdb(text: str) -> Sequence[str] | None:
     kind, _, rest = text.split(",")[0].partition(":")
     host, _, port = rest.rpartition(":")
-    return [f"--gdb={host or 'localhost'}:{port}" if kind == "tcp" else f"--gdb=unix:{rest}"]
+    if kind == "stdio":
+        return ["--gdb=stdio"]
+    if kind == "tcp" and port:
+        return [f"--gdb={host or 'localhost'}:{port}"]
+    return [f"--gdb=unix:{rest}"] if kind == "unix" and rest else None
 
 
-def _serial(text: str) -> Sequence[str]:
-    return [f"--console={text.removeprefix('file:')}"] if text.startswith("file:") else []
+def _serial(text: str) -> Sequence[str] | None:
+    if text.startswith("file:"):
+        return [f"--console={text.removeprefix('file:').split(',')[0]}"]
+    return [] if text in ("stdio", "mon:stdio") else None
+
+
+def _machine(text: str) -> Sequence[str] | None:
+    return [] if _MACHINE.issuperset(text.split(",")) else None
 
 
 def _same(flag: str) -> Callable[[str], Sequence[str]]:
     return lambda text: [f"{flag}={text}"]
 
 
-#: What is so in any case: the machine, its CPU and console, a stub at port 1234, a halted guest.
+def _default(*texts: str) -> _Option:
+    """Return an option that means what is so here in any case if its argument is in *texts*."""
+    return _Option(True, lambda text: [] if text in texts else None)
+
+
+#: What is so in any case: the console, KVM, a stub at port 1234, a halted guest.
 _DEFAULT: Final = _Option(False, lambda _: [])
-_DEFAULT_OF: Final = _Option(True, lambda _: [])
+_NOTHING: Final = _default("none")
 _DEVICE: Final = _Option(True, None)
+#: What there is nothing like here, without an argument and with one.
+_DROPPED: Final = _Option(False, lambda _: None)
+_DROPPED_WITH: Final = _default()
 
 _OPTIONS: Final = {
     "kernel": _Option(True, lambda text: [text]),
@@ -59,10 +90,23 @@ _OPTIONS: Final = {
     "smp": _Option(True, _smp),
     "gdb": _Option(True, _gdb),
     "serial": _Option(True, _serial),
-    **dict.fromkeys(("s", "S", "nographic", "enable-kvm", "no-reboot", "nodefaults"), _DEFAULT),
-    **dict.fromkeys(("M", "machine", "cpu", "accel", "display", "monitor", "vga"), _DEFAULT_OF),
+    "no-reboot": _Option(False, lambda _: ["--no-reboot"]),
+    "accel": _default("kvm"),
+    "cpu": _default("host", "max"),
+    **dict.fromkeys(("M", "machine"), _Option(True, _machine)),
+    **dict.fromkeys(("s", "S", "nographic", "enable-kvm", "nodefaults"), _DEFAULT),
+    **dict.fromkeys(("display", "monitor", "vga", "parallel"), _NOTHING),
     **dict.fromkeys(("drive", "device", "blockdev", "netdev", "nic", "net", "hda"), _DEVICE),
     **dict.fromkeys(("cdrom", "fsdev", "virtfs", "bios", "pflash", "chardev", "object"), _DEVICE),
+    **dict.fromkeys(("daemonize", "snapshot", "no-shutdown", "no-user-config"), _DROPPED),
+    **dict.fromkeys(("usb", "semihosting", "preconfig"), _DROPPED),
+    **dict.fromkeys(("qmp", "qmp-pretty", "mon", "d", "D", "dfilter", "trace"), _DROPPED_WITH),
+    **dict.fromkeys(("name", "uuid", "pidfile", "rtc", "icount", "boot", "L"), _DROPPED_WITH),
+    **dict.fromkeys(("global", "numa", "fw_cfg", "smbios", "sandbox", "k"), _DROPPED_WITH),
+    **dict.fromkeys(("incoming", "loadvm", "plugin", "vnc", "spice", "audio"), _DROPPED_WITH),
+    **dict.fromkeys(("action", "watchdog-action", "semihosting-config"), _DROPPED_WITH),
+    **dict.fromkeys(("mem-path", "msg", "readconfig", "run-with", "seed"), _DROPPED_WITH),
+    **dict.fromkeys(("usbdevice", "tpmdev", "add-fd", "set", "overcommit"), _DROPPED_WITH),
 }
 
 
@@ -70,28 +114,40 @@ def explain(words: Sequence[str]) -> str:
     """Return the command that means what *words* mean to QEMU; empty if no option is QEMU's.
 
     *words* are the arguments of ``gdbstub run``. QEMU lets a guest run that has a stub and no
-    ``-S``; so does the command then.
+    ``-S``; so does the command then. What has no counterpart is named, and is not in the command.
     """
     ours: list[str] = []
     found: list[str] = []
+    dropped: list[str] = []
     rest = iter(words)
     for word in rest:
-        option = _OPTIONS.get(word[1:]) if re.match("-[a-zA-Z]", word) else None
-        if option is None:
+        if not re.match("-[a-zA-Z]", word) or re.fullmatch("-v+|-h", word):
             ours.append(word)
             continue
-        found.append(word)
+        known = _OPTIONS.get(word[1:])
+        if known:
+            found.append(word)
+        option = known or _DROPPED
         text = next(rest, "") if option.argument else ""
-        if option.ours is None:
+        if option.argument and (not text or (text[0] == "-" and text[1:] in _OPTIONS)):
+            return (
+                f"{word} is an option of QEMU, and its argument is missing; what gdbstub run "
+                "takes: gdbstub run --help"
+            )
+        if option.ours is None and text != "none":
             return (
                 f"{word} is an option of QEMU, and gdbstub run has no such device; a guest of "
                 f"QEMU is debugged by gdbstub launch -- {_QEMU} {word} {text} …"
             )
-        ours += option.ours(text)
+        same = option.ours(text) if option.ours else []
+        if same is None:
+            dropped.append(shlex.join([word, text] if option.argument else [word]))
+        else:
+            ours += same
     if not found:
         return ""
     if {"-s", "-gdb"} & set(found) and "-S" not in found:
         ours.append("--free-run")
-    return (
-        f"{found[0]} is an option of QEMU; the same here: {shlex.join(['gdbstub', 'run', *ours])}"
-    )
+    command = shlex.join(["gdbstub", "run", *ours])
+    without = f"; not carried over: {', '.join(dropped)}" if dropped else ""
+    return f"{found[0]} is an option of QEMU; the same here: {command}{without}"

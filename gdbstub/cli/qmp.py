@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError, MachineError
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.qmp import QmpGuest, QmpSession
-from gdbstub.protocol.endpoint import Tcp, Unix, parse_endpoint, remover
+from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix, parse_endpoint, remover
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -24,20 +25,23 @@ _CHUNK: Final = 64 << 10
 _FDS: Final = 4
 
 
-def check_qmp(text: str, *, inner: bool) -> Unix | Tcp:
-    """Parse the argument of ``--qmp``; check that its socket can be made.
+def check_qmp(text: str, gdb: Endpoint, *, inner: bool) -> Unix | Tcp:
+    """Parse the argument of ``--qmp``; check that its socket, beside that of *gdb*, can be made.
 
     Raises:
         InputError: it cannot.
     """
-    endpoint = parse_endpoint(text, "--qmp")
-    if inner and isinstance(endpoint, Tcp):
+    if inner and isinstance(endpoint := parse_endpoint(text, "--qmp"), Tcp):
         return endpoint._replace(guarded=True)  # the lab's own QEMU alone reaches it
-    if not isinstance(endpoint, Unix):
+    path = text.removeprefix("unix:")
+    if path in (text, ""):
         raise InputError(
             f"--qmp {text}: expected unix:PATH, a socket that only this user reaches: whoever "
             "reaches it reads the guest's memory"
         )
+    endpoint = Unix(path)
+    if isinstance(gdb, Unix) and os.path.realpath(gdb.path) == os.path.realpath(path):
+        raise InputError(f"--qmp {text}: is the socket of --gdb; expected another path")
     endpoint.check()
     return endpoint
 
@@ -198,8 +202,3 @@ class _Client:
             self._connection.close()
             self._session.close()
             self._clients.discard(self)
-
-
-def no_hva(ipa: int) -> int | None:
-    """Return None (``QmpGuest.hva``)."""
-    return None

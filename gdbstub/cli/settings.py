@@ -14,7 +14,7 @@ from gdbstub.cli.endpoints import check_endpoint, endpoint_text
 from gdbstub.cli.logs import set_up_logging
 from gdbstub.cli.program import default_symbols, read_program
 from gdbstub.cli.serve_settings import ServeSettings
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, printable
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.reasons import FUNCTIONS, parse_reasons
@@ -124,14 +124,18 @@ def read_settings(
     Raises:
         InputError: an option or a file cannot be used, with the reason.
     """
+    if guest == "":
+        raise InputError(
+            "GUEST: a file's name is missing; without GUEST a small Linux guest is run"
+        )
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
-    reasons = parse_reasons(stop_on) if stop_on else ()
+    reasons = () if stop_on is None else parse_reasons(stop_on)
     qmp_endpoint = None
     if qmp is not None:
         from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
 
-        qmp_endpoint = check_qmp(qmp, inner=inner)
+        qmp_endpoint = check_qmp(qmp, where, inner=inner)
     core_reasons = _core_reasons(vmcore_on, timeout, inner=inner) if vmcore_on else ()
     check_vcpus(smp)
     features = parse_cpu(cpu)
@@ -226,7 +230,7 @@ def read_settings(
 
 def _say(text: str) -> None:
     """Print a line on standard error: a choice that was made for the user."""
-    print(f"gdbstub: {text}", file=sys.stderr)
+    print(f"gdbstub: {printable(text)}", file=sys.stderr)
 
 
 def host_memory() -> int:

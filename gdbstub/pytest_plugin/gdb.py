@@ -60,8 +60,10 @@ class Gdb:
         """Give an MI command, ``-data-list-register-names`` for one; return its results.
 
         Raises:
-            GdbError: GDB answers with an error, does not answer, or has ended.
+            GdbError: it is more than one line, or GDB answers with an error, does not answer, or
+                has ended.
         """
+        _check_line(command)
         return self._ask(command, command, timeout)
 
     def execute(self, command: str, timeout: float | None = None) -> str:
@@ -70,10 +72,11 @@ class Gdb:
         A command that resumes the guest, ``continue`` for one, ends at its next stop.
 
         Raises:
-            GdbError: GDB answers with an error, the guest does not stop, or GDB has ended.
+            GdbError: it is more than one line, or GDB answers with an error, the guest does not
+                stop, or GDB has ended.
         """
-        quoted = command.replace("\\", "\\\\").replace('"', '\\"')
-        self._ask(f'-interpreter-exec console "{quoted}"', command, timeout)
+        _check_line(command)
+        self._ask(f"-interpreter-exec console {_quoted(command)}", command, timeout)
         if self._running:
             self._read_until(lambda: not self._running, command, timeout)
         return "".join(self._text)
@@ -82,10 +85,10 @@ class Gdb:
         """Return the value of *expression* as GDB writes it.
 
         Raises:
-            GdbError: it cannot be evaluated.
+            GdbError: it is more than one line, or cannot be evaluated.
         """
-        quoted = expression.replace("\\", "\\\\").replace('"', '\\"')
-        return str(self.mi(f'-data-evaluate-expression "{quoted}"')["value"])
+        _check_line(expression)
+        return str(self.mi(f"-data-evaluate-expression {_quoted(expression)}")["value"])
 
     def resume(self) -> None:
         """Let the guest run, and return; ``wait_for_stop`` or ``interrupt`` comes later."""
@@ -172,6 +175,22 @@ def _payload(record: Record) -> Payload:
     return cast("Payload", record["payload"]) if isinstance(record["payload"], dict) else {}
 
 
+def _check_line(text: str) -> None:
+    """Check that *text* is one line: GDB would take the rest for another command.
+
+    Raises:
+        GdbError: it is not.
+    """
+    if any(character in text for character in "\n\r\0"):
+        raise GdbError(f"gdb: {text!r}: expected one line without a NUL; give each line by itself")
+
+
+def _quoted(text: str) -> str:
+    """Return *text* as a C string of GDB/MI."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
 def find_program(named: str) -> str:
     """Return the path of GDB: *named*, else the first of ``PROGRAMS`` on the path.
 
@@ -228,7 +247,7 @@ def attach(guest: "Guest", program: str) -> Iterator[Gdb]:
         if symbols := guest.symbols:
             # GDB reports of a file that is no ELF, a Linux Image, that it is not recognised.
             with suppress(GdbError):
-                gdb.mi(f'-file-exec-and-symbols "{symbols}"')
+                gdb.mi(f"-file-exec-and-symbols {_quoted(str(symbols))}")
         gdb.mi(f"-target-select remote {guest.remote}", _ATTACH_SECONDS)
         yield gdb
         with suppress(GdbError):  # the guest or GDB may have ended

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import tty
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -42,31 +43,30 @@ class Guest:
         """
         self.settings = settings
         self.record = directory / "record.txt"
-        # Not in *directory*: a socket's path has 107 bytes at most.
-        self._private = Path(tempfile.mkdtemp(prefix="gdbstub-"))
-        self.remote = str(self._private / "gdb")
-        keyboard, terminal = os.openpty()
-        tty.setraw(terminal)  # what is typed arrives as it is, and is not echoed
-        self._keyboard = keyboard
         environment = dict(host.environment)
         if "mte=on" in (settings.cpu or ""):
             environment.pop("GDBSTUB_LAB", None)  # the session's lab has no memory tags
-        try:
-            self._process = subprocess.Popen(
-                [
-                    # In a session of its own: Ctrl-C is for pytest, which then ends the guest. It
-                    # has the terminal, which hangs up when pytest ends in any other way.
-                    *("setsid", "--ctty"),
-                    *(*host.command, "run", *settings.arguments(), f"--gdb=unix:{self.remote}"),
-                    *(f"--record={self.record}", *([] if halted else ["--free-run"])),
-                ],
-                stdin=terminal,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-            )
-        finally:
-            os.close(terminal)
+        with contextlib.ExitStack() as made:
+            # Not in *directory*: a socket's path has 107 bytes at most.
+            self._private = Path(tempfile.mkdtemp(prefix="gdbstub-"))
+            made.callback(shutil.rmtree, self._private, ignore_errors=True)
+            self.remote = str(self._private / "gdb")
+            keyboard, terminal = os.openpty()
+            made.callback(os.close, keyboard)
+            command = [
+                # In a session of its own: Ctrl-C is for pytest, which then ends the guest. It
+                # has the terminal, which hangs up when pytest ends in any other way.
+                *("setsid", "--ctty"),
+                *(*host.command, "run", *settings.arguments(), f"--gdb=unix:{self.remote}"),
+                *(f"--record={self.record}", *([] if halted else ["--free-run"])),
+            ]
+            try:
+                tty.setraw(terminal)  # what is typed arrives as it is, and is not echoed
+                self._process = _start(command, terminal, environment)
+            finally:
+                os.close(terminal)
+            made.pop_all()
+        self._keyboard = keyboard
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self.console = Console(self._process.stdout, "console", settings.timeout, keyboard)
@@ -125,6 +125,29 @@ class Guest:
         self._keyboard = -1
         with contextlib.suppress(OSError):
             shutil.rmtree(self._private)
+
+
+def _start(
+    command: Sequence[str], terminal: int, environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start *command*, whose standard input is *terminal*.
+
+    Raises:
+        InputError: that is not possible.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+    except FileNotFoundError:
+        why = f"{command[0]} is not on the path: apt-get install util-linux"
+    except OSError as error:
+        why = f"{command[0]}: {error.strerror}"
+    raise InputError(f"the guest does not start: {why}")
 
 
 def shared(

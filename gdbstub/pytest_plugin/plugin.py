@@ -32,7 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the settings of pytest.ini."""
     parser.addini(
         "gdbstub_gdb",
-        "GDB that the fixture gdb runs (default: gdb-multiarch, else gdb)",
+        "GDB that the fixture gdb runs (default: the first that is there of gdb-multiarch, "
+        "aarch64-linux-gnu-gdb and gdb)",
         default="",
     )
     parser.addini(

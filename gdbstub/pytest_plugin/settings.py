@@ -98,7 +98,7 @@ def read_settings(item: pytest.Item, kernel: Path | None, config: pytest.Config)
         InputError: a marker's arguments or a setting of pytest.ini are wrong.
     """
     marker = _read_kernel(item)
-    if marker.scope not in SCOPES:
+    if not isinstance(marker.scope, str) or marker.scope not in SCOPES:
         raise InputError(
             f"@pytest.mark.kernel(scope={marker.scope!r}): expected one of {', '.join(SCOPES)}"
         )
@@ -106,11 +106,13 @@ def read_settings(item: pytest.Item, kernel: Path | None, config: pytest.Config)
         value = getattr(marker, name)
         if value is not None and not isinstance(value, str):
             raise InputError(f"@pytest.mark.kernel({name}={value!r}): expected a str")
+        _check_nul(value, f"@pytest.mark.kernel({name}={value!r})")
     features = _arguments(item, "cpu", _cpu)
     if features is not None and not isinstance(features, str):
         raise InputError(
             f"@pytest.mark.cpu({features!r}): expected features as of --cpu, such as 'sve=off'"
         )
+    _check_nul(features, f"@pytest.mark.cpu({features!r})")
     count = _arguments(item, "smp", _smp)
     if count is not None and (type(count) is not int or count < 1):
         raise InputError(f"@pytest.mark.smp({count!r}): expected a number of vCPUs, 1 or more")
@@ -160,12 +162,23 @@ def _file(item: pytest.Item, argument: str, named: str | Path | None) -> Path | 
     shown = f"@pytest.mark.kernel({'' if argument == 'path' else argument + '='}{named!r})"
     if not isinstance(named, str | os.PathLike):
         raise InputError(f"{shown}: expected a path relative to the test's file")
+    _check_nul(os.fspath(named), shown)
     path = item.path.parent / named
     if not path.exists():
         raise InputError(
             f"{shown}: no such file: {path}; expected a path relative to the test's file"
         )
     return path
+
+
+def _check_nul(text: str | None, shown: str) -> None:
+    """Check the text of an argument, which errors call *shown*: no command line has a NUL.
+
+    Raises:
+        InputError: it has one.
+    """
+    if text is not None and "\0" in text:
+        raise InputError(f"{shown}: has a NUL; expected text without one")
 
 
 def _seconds(text: str) -> float:

@@ -11,7 +11,7 @@ import zstandard
 
 from gdbstub.cli import settings
 from gdbstub.cli.main import call
-from tests.cli.program import GDBSTUB, RUN_STUB, Place
+from tests.cli.program import GDBSTUB, RUN, RUN_STUB, Place
 from tests.pure.elves import Elf, Load, image
 
 ELF = Elf().build()
@@ -68,6 +68,18 @@ def test_no_guest_at_all(place: Place) -> None:
     assert place.refusal("absent") == "absent: No such file or directory"
     assert place.refusal("/").startswith("/: is a directory without arch/arm64/boot; expected a")
     assert place.refusal("/dev/null") == "/dev/null: is not a regular file"
+
+
+def test_a_guest_without_a_name(place: Place) -> None:
+    line = "GUEST: a file's name is missing; without GUEST a small Linux guest is run"
+    assert place.refusal("") == line
+
+
+def test_a_choice_that_is_told_controls_no_terminal(place: Place) -> None:
+    (place.files / "a\x1b[2Jb").write_bytes(b"\x1f\x20\x03\xd5" * 8)
+    done = place.call("a\x1b[2Jb", "--stop-on", "panic", program=RUN)
+    assert done.stderr.startswith("gdbstub: a?[2Jb has no header: a raw binary, loaded at")
+    assert "\x1b" not in done.stderr
 
 
 def test_names_that_are_no_text(place: Place) -> None:
@@ -136,7 +148,10 @@ OPTIONS = {
     "--gdb stdio --script true": "--script cannot talk to --gdb stdio; give HOST:PORT or unix:",
     "--timeout 0": "--timeout 0: expected a number of seconds above 0",
     "--qmp localhost:1": "--qmp localhost:1: expected unix:PATH, a socket that only this user",
-    "--qmp guest.elf": "--qmp 'guest.elf' lacks a port",
+    "--qmp guest.elf": "--qmp guest.elf: expected unix:PATH, a socket that only this user",
+    "--qmp unix:": "--qmp unix:: expected unix:PATH, a socket that only this user",
+    "--gdb unix:q --qmp unix:./q": "--qmp unix:./q: is the socket of --gdb; expected another path",
+    "--stop-on ": "--stop-on : '' is not one of panic, oops, warn, reset",
     "--qmp unix:none/q": "unix:none/q cannot be listened on: No such file or directory",
     "--timeout inf": "--timeout inf: expected a number of seconds above 0",
     "--vmcore-on fire core": "--vmcore-on fire: 'fire' is not one of panic, oops, warn, reset, "
@@ -276,7 +291,7 @@ def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this machine an arm64 one with a KVM that opens, and is never asked for a VM."""
     monkeypatch.setattr(settings, "machine_name", lambda: "aarch64")
     monkeypatch.setattr("gdbstub.kvm.device.open_kvm", lambda _: os.open(os.devnull, os.O_RDWR))
-    monkeypatch.setattr("gdbstub.vmm.guest.Guest", None)
+    monkeypatch.setattr("gdbstub.vmm.guest.VmmGuest", None)
 
 
 @pytest.mark.usefixtures("arm64")

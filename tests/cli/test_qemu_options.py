@@ -9,7 +9,7 @@ SAME = {
         "-kernel is an option of QEMU; the same here: "
         "gdbstub run Image --append=quiet --initrd=i.cpio --memory=512M --smp=2"
     ),
-    "-M virt,gic-version=3 -cpu max -accel tcg guest.elf": (
+    "-M virt,gic-version=3 -cpu max -accel kvm guest.elf": (
         "-M is an option of QEMU; the same here: gdbstub run guest.elf"
     ),
     "guest.elf -s": "-s is an option of QEMU; the same here: gdbstub run guest.elf --free-run",
@@ -25,7 +25,31 @@ SAME = {
         "-drive is an option of QEMU, and gdbstub run has no such device; a guest of QEMU is "
         "debugged by gdbstub launch -- qemu-system-aarch64 -drive file=d.img,if=virtio …"
     ),
-    "-smp": "-smp is an option of QEMU; the same here: gdbstub run --smp=",
+    "-kernel Image -nic none -no-reboot -S -gdb stdio -smp cores=4,sockets=2,threads=1": (
+        "-kernel is an option of QEMU; the same here: "
+        "gdbstub run Image --no-reboot --gdb=stdio --smp=8"
+    ),
+    "-M virt,accel=kvm -cpu host x": "-M is an option of QEMU; the same here: gdbstub run x",
+    "x -smp 2,maxcpus=4 -m 1G": (
+        "-smp is an option of QEMU; the same here: gdbstub run x --smp=2 --memory=1G"
+    ),
+    "-M virt,gic-version=2 -cpu cortex-a57 -accel tcg -kernel Image -S -vv": (
+        "-M is an option of QEMU; the same here: gdbstub run Image -vv; not carried over: "
+        "-M virt,gic-version=2, -cpu cortex-a57, -accel tcg"
+    ),
+    "x -S -qmp unix:q,server -daemonize -d int -serial null -gdb none -smp many -m slots=2 -odd": (
+        "-S is an option of QEMU; the same here: gdbstub run x; not carried over: "
+        "-qmp unix:q,server, -daemonize, -d int, -serial null, -gdb none, -smp many, "
+        "-m slots=2, -odd"
+    ),
+    "-kernel": (
+        "-kernel is an option of QEMU, and its argument is missing; what gdbstub run takes: "
+        "gdbstub run --help"
+    ),
+    "-kernel -s": (
+        "-kernel is an option of QEMU, and its argument is missing; what gdbstub run takes: "
+        "gdbstub run --help"
+    ),
     "-x": "No such option '-x'.",
 }
 

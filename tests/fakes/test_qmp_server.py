@@ -19,7 +19,7 @@ import pytest
 from gdbstub.cli.qmp import MachineGuest, QmpServer, check_qmp
 from gdbstub.errors import InputError
 from gdbstub.monitor import monitored_debugger
-from gdbstub.protocol.endpoint import Tcp, Unix
+from gdbstub.protocol.endpoint import Stdio, Tcp, Unix
 from gdbstub.target import Action, Resume
 from tests.fakes.machine import fake_machine
 
@@ -193,13 +193,13 @@ async def test_descriptors_that_nobody_named_are_closed(path: Path) -> None:
 
 
 def test_the_socket_is_of_this_user(tmp_path: Path) -> None:
-    assert check_qmp(f"unix:{tmp_path}/q", inner=False) == Unix(f"{tmp_path}/q")
+    assert check_qmp(f"unix:{tmp_path}/q", Stdio(), inner=False) == Unix(f"{tmp_path}/q")
     for text, why in (
         ("localhost:1", "expected unix:PATH, a socket that only this user reaches"),
         ("stdio", "expected unix:PATH"),
-        ("q", "--qmp 'q' lacks a port"),
+        ("q", "--qmp q: expected unix:PATH"),
         (f"unix:{tmp_path}/none/q", "cannot be listened on: No such file or directory"),
     ):
         with pytest.raises(InputError, match=why):
-            check_qmp(text, inner=False)
-    assert check_qmp("10.0.2.15:0", inner=True) == Tcp("10.0.2.15", 0, guarded=True)
+            check_qmp(text, Stdio(), inner=False)
+    assert check_qmp("10.0.2.15:0", Stdio(), inner=True) == Tcp("10.0.2.15", 0, guarded=True)

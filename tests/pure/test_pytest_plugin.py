@@ -5,15 +5,20 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Final, NoReturn
 
 import pytest
 
-from gdbstub.errors import LabError
+from gdbstub.errors import GdbError, InputError, LabError
 from gdbstub.lab.host import VARIABLE
 from gdbstub.pytest_plugin.console import Console
-from gdbstub.pytest_plugin.host import open_host
+from gdbstub.pytest_plugin.gdb import Gdb, attach
+from gdbstub.pytest_plugin.guest import Guest
+from gdbstub.pytest_plugin.host import Host, open_host
+from gdbstub.pytest_plugin.settings import GuestSettings
 
 pytest_plugins = ["pytester"]
 
@@ -98,6 +103,23 @@ def test_a_suite_with_names_of_its_own_is_as_it_was(pytester: pytest.Pytester) -
             "kernel(scope='class')",
             "@pytest.mark.kernel(scope='class'): expected one of function, module, session",
         ),
+        (
+            "kernel(scope=['module'])",
+            "@pytest.mark.kernel(scope=['module']): expected one of function, module, session",
+        ),
+        (
+            r"kernel(append='a\0b')",
+            r"@pytest.mark.kernel(append='a\x00b'): has a NUL; expected text without one",
+        ),
+        (
+            r"kernel(memory='\0')",
+            r"@pytest.mark.kernel(memory='\x00'): has a NUL; expected text without one",
+        ),
+        (r"cpu('\0')", r"@pytest.mark.cpu('\x00'): has a NUL; expected text without one"),
+        (
+            r"kernel('a\0')",
+            r"@pytest.mark.kernel('a\x00'): has a NUL; expected text without one",
+        ),
         ("kernel(memory=512)", "@pytest.mark.kernel(memory=512): expected a str"),
         (
             "kernel(initrdd='x')",
@@ -143,6 +165,55 @@ def test_a_guest_that_does_not_start_is_one_line(pytester: pytest.Pytester) -> N
     pytester.makeconftest(NO_STUB.format(line="gdbstub: --cpu x: no such feature", status=2))
     pytester.makepyfile("def test_it(guest): pass")
     assert one_error(pytester) == ["the guest does not start: gdbstub: --cpu x: no such feature"]
+
+
+def test_a_guest_whose_program_is_missing_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(InputError) as refused:
+        Guest(GuestSettings(), Host(("true",), {"PATH": str(tmp_path)}), tmp_path, halted=True)
+    assert str(refused.value) == (
+        "the guest does not start: setsid is not on the path: apt-get install util-linux"
+    )
+    assert os.listdir("/proc/self/fd") == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_line_feed_in_a_command_of_gdb_is_refused_at_once() -> None:
+    class Unwritten:
+        def write(self, *_: object, **__: object) -> NoReturn:
+            pytest.fail("it was given to GDB")
+
+    gdb = Gdb(Unwritten(), 0.1)  # type: ignore[arg-type]
+    for give in (gdb.execute, gdb.evaluate, gdb.mi):
+        for text in ("a\nb", "a\n", "a\rb", "a\0"):
+            with pytest.raises(GdbError) as refused:
+                give(text)
+            assert str(refused.value) == (
+                f"gdb: {text!r}: expected one line without a NUL; give each line by itself"
+            )
+
+
+@pytest.mark.parametrize(
+    ("path", "quoted"),
+    [
+        ("a b", '"a b"'),
+        ('a"b', r'"a\"b"'),
+        ("a\\b", r'"a\\b"'),
+        ("a\nb", r'"a\nb"'),
+    ],
+)
+def test_the_path_of_the_symbols_is_a_string_of_mi(
+    path: str, quoted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    gdb = SimpleNamespace(mi=lambda command, _=None: given.append(command))
+    monkeypatch.setattr("gdbstub.pytest_plugin.gdb.start", lambda *_: nullcontext(gdb))
+    guest = SimpleNamespace(settings=GuestSettings(), symbols=Path(path), remote="socket")
+    with attach(guest, ""):  # type: ignore[arg-type]
+        assert given == [f"-file-exec-and-symbols {quoted}", "-target-select remote socket"]
 
 
 def one_error(pytester: pytest.Pytester) -> list[str]:
