@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ LOST: Final = (CUT, ENDED, KILLED)
 """Parts of the messages by which a run says that it has lost its lab, or its stub there."""
 
 STOP_SECONDS: Final = 10.0
+#: Longest time that a killed emulator takes to end.
+_DYING_SECONDS: Final = 2.0
 """Time that the inner command has to end after SIGTERM; then it is killed."""
 
 #: Bytes of a file that are copied at once: a multiple of the blocks that may be holes.
@@ -255,13 +258,22 @@ class RemoteRun:
         if status < 0:
             name = signal.Signals(-status).name
             raise LabError(f"{CUT}: its ssh was killed by {name}")
-        if status == SSH_FAILED and self._lab.running:
-            raise LabError(f"{CUT}, and the stub in it was ended")
-        if status == SSH_FAILED:
+        if status == SSH_FAILED and self._lab_ends():
             raise LabError(f"{ENDED}: was it killed?")
+        if status == SSH_FAILED:
+            raise LabError(f"{CUT}, and the stub in it was ended")
         with suppress(ValueError):
             name = signal.Signals(status - 128).name
             note(f"{KILLED} {name}")
+
+    def _lab_ends(self) -> bool:
+        """Return True if the emulator has ended. A killed one takes a moment to give up its RAM."""
+        deadline = time.monotonic() + _DYING_SECONDS
+        while self._lab.running:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_DYING_SECONDS / 40)
+        return True
 
     def stop(self) -> None:
         """Send SIGTERM to the command; ``wait`` then returns its status. Idempotent."""
