@@ -46,9 +46,10 @@ LOST: Final = (CUT, ENDED, KILLED)
 """Parts of the messages by which a run says that it has lost its lab, or its stub there."""
 
 STOP_SECONDS: Final = 10.0
+"""Time that the inner command has to end after SIGTERM; then it is killed."""
+
 #: Longest time that a killed emulator takes to end.
 _DYING_SECONDS: Final = 2.0
-"""Time that the inner command has to end after SIGTERM; then it is killed."""
 
 #: Bytes of a file that are copied at once: a multiple of the blocks that may be holes.
 _PIECE: Final = 1 << 20
