@@ -17,6 +17,9 @@ from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
 
 _NAME: Final = re.compile(r"\d+-(.*)\.ko")
+_IDLE: Final = re.compile(r"^([01]) +on +EL1 +0x[0-9a-f]+ +0 +0x[0-9a-f]+ swapper/([01]) *$", re.M)
+#: A thread of the kernel may run when the guest is halted.
+TRIES: Final = 5
 #: With KASLR.
 COMMAND_LINE: Final = "console=ttyAMA0 quiet rdinit=/modules"
 
@@ -30,14 +33,19 @@ def test_modules_cpus_and_stacks(vmlinux: Path, initrd: Path, figure: list[str])
         assert "no vCPU has its MMU on: the kernel has not started yet" in early
         sleeper = stub.console.wait_for(r"modules: sleeper is (\d+)")
         stub.console.wait_for("modules: end")
-        began = time.monotonic()
-        said = gdb(
-            stub, vmlinux, "monitor modules", "info os modules", "monitor modules failover",
-            "monitor modules nothing", "info os cpus", "echo stacks\\n", "monitor bt 1",
-            "monitor bt 2", f"monitor bt {sleeper[1]}", "monitor bt 0", "bt 2", "monitor bt 99999",
-            "kill",
-        )  # fmt: skip
-        figure.append(f"attach and ten commands: {time.monotonic() - began:.1f} s")
+        for _ in range(TRIES):
+            began = time.monotonic()
+            said = gdb(
+                stub, vmlinux, "monitor modules", "info os modules", "monitor modules failover",
+                "monitor modules nothing", "info os cpus", "echo stacks\\n", "monitor bt 1",
+                "monitor bt 2", f"monitor bt {sleeper[1]}", "monitor bt 0", "bt 2",
+                "monitor bt 99999", "detach",
+            )  # fmt: skip
+            took = time.monotonic() - began
+            if len(_IDLE.findall(said)) == 2:
+                break
+        gdb(stub, vmlinux, "kill")
+        figure.append(f"attach and ten commands: {took:.1f} s")
         console = stub.console.rest()
     loaded = re.findall(r"modules: loaded (\w+) (\d+) (\d+) \S+ Live 0x([0-9a-f]+)", console)
     assert [row[0] for row in loaded] == ["net_failover", "failover"]
@@ -52,10 +60,7 @@ def test_modules_cpus_and_stacks(vmlinux: Path, initrd: Path, figure: list[str])
     shown = dict(re.findall(r"^([\w.-]+) +0x([0-9a-f]+)$", said, re.M))
     assert sections.items() <= shown.items()
     assert "no module nothing is loaded: monitor modules lists those that are" in said
-    cpus = re.findall(
-        r"^([01]) +on +EL1 +0x[0-9a-f]+ +0 +0x[0-9a-f]+ swapper/([01]) *$", said, re.M
-    )
-    assert cpus == [("0", "0"), ("1", "1")]
+    assert _IDLE.findall(said) == [("0", "0"), ("1", "1")]
     _check_stacks(console, said.partition("stacks")[2], sleeper[1])
 
 
