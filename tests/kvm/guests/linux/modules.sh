@@ -15,7 +15,12 @@ for each in failover net_failover; do
     grep -H . .[a-z_]* __* | sed "s/^/modules: section $each /"
 done
 for each in 1 2 $!; do
-    sed "s/^\[<0>\] /modules: stack $each /" /proc/$each/stack
+    # Nothing is told of a task that runs right then.
+    until [ -s /stack ]; do
+        sed "s/^\[<0>\] /modules: stack $each /" /proc/$each/stack >/stack
+    done
+    cat /stack
+    rm /stack
 done
 echo "modules: all loaded"
 rmmod net_failover
