@@ -156,6 +156,7 @@ class StopClassifier:
     def moved(self, vcpu: int) -> None:
         """Note that the vCPU is no longer at a breakpoint whose hit was classified."""
         self._still_at.pop(vcpu, None)
+        self.alone.discard(vcpu)
 
     def breakpoints_removed(self) -> None:
         """Forget which vCPUs are still at a breakpoint, because all breakpoints are removed."""
@@ -163,6 +164,8 @@ class StopClassifier:
         self._printed_at.clear()
         self._at_alias.clear()
         self._watched_at.clear()
+        self.alone.clear()
+        self.passed = None
 
     def reset(self) -> None:
         """Forget everything about the guest, because it starts over."""

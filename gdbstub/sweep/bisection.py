@@ -24,7 +24,7 @@ class FirstBad(NamedTuple):
 
 
 class _Images:
-    """What the runs so far say of the images."""
+    """The images of a bisection, and the evidence of its runs so far about each."""
 
     def __init__(self, store: Store) -> None:
         self._plan = store.plan

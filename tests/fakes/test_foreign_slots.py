@@ -45,7 +45,7 @@ def test_elsewhere_they_do_not(spaces: Spaces) -> None:
 
 
 def test_a_process_whose_page_is_still_to_come_has_vectors(spaces: Spaces) -> None:
-    """It has come to a page that its kernel will map when it is asked to."""
+    """A vCPU at a page that its kernel maps only when the fault comes."""
     spaces.enter(UNMAPPED, spaces.b, vcpu=1)
     spaces.machine.vcpus[1].set(VBAR_EL1, TRAMPOLINE_GVA)
     assert evidence(spaces) == "the tables of 2 vCPUs lead to the guest's code"

@@ -74,7 +74,7 @@ def test_all_have_the_same_program_and_endpoint(file: str) -> None:
 
 
 def test_neovims_entry_says_what_zeds_does() -> None:
-    """What ``test_gdb_as_a_debug_adapter`` sends."""
+    """Requests that ``test_gdb_as_a_debug_adapter`` sends."""
     (entry,) = json.loads((EDITORS / "zed" / "debug.json").read_text())
     lua = (EDITORS / "neovim" / "dap.lua").read_text()
     said = dict(re.findall(r"^ {8}(\w+) = \"(.*)\",$", lua, re.M))
@@ -84,7 +84,7 @@ def test_neovims_entry_says_what_zeds_does() -> None:
 
 
 def test_the_commands_of_vs_codes_gdb(serve: Serve) -> None:
-    """What its extension gives to GDB/MI: the set-up, the file and the connection."""
+    """Commands that its extension gives to GDB/MI: the set-up, the file and the connection."""
     client = serve()
     entry = vs_code("cppdbg", client)
     with start(entry["miDebuggerPath"], 30.0) as gdb:

@@ -1,4 +1,4 @@
-"""What stands in the way of attaching to a VMM, in a lab of its own: Yama's scope only grows."""
+"""Reasons against attaching to a VMM, in a lab of its own: Yama's scope only grows."""
 
 import subprocess
 from collections.abc import Iterator

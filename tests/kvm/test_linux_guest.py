@@ -67,7 +67,7 @@ def test_log_processes_and_core_file(
 
 
 def _drgn(directory: Path, line: str) -> str:
-    """What drgn prints for *line*, of the guest of a ``--qmp unix:qmp`` that runs."""
+    """Return the output of drgn for *line*, of the guest of a ``--qmp unix:qmp`` that runs."""
     script = directory / "line.py"
     script.write_text(line)
     return subprocess.run(

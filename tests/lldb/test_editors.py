@@ -37,7 +37,7 @@ def test_lldb_as_a_debug_adapter(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_the_commands_of_codelldb(serve: Serve) -> None:
-    """What the extension has LLDB do: create the target, then connect."""
+    """LLDB's commands by the extension: create the target, then connect."""
     client = serve()
     entry = vs_code("lldb", client)
     (create,), (connect,) = entry["targetCreateCommands"], entry["processCreateCommands"]

@@ -14,7 +14,7 @@ class Thread:
 
 
 class Vcpu:
-    """One that executes for as long as it is asked how long it has."""
+    """A vCPU that executes until nobody asks any more how long it has executed."""
 
     def __init__(self, *, sleeps: bool = False) -> None:
         self.thread = Thread()

@@ -15,16 +15,14 @@ RIDDLE: Final = re.compile(
 
 
 def docstrings(file: Path) -> Iterator[tuple[int, str]]:
-    """Yield line number and docstring of the module, and of each public class and function."""
+    """Yield line number and docstring of the module, and of each class and function."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, kinds) and (text := ast.get_docstring(node)):
-            name = "" if isinstance(node, ast.Module) else node.name
-            if not name.startswith("_") or name == "__init__":
-                yield 1 if isinstance(node, ast.Module) else node.lineno, text
+            yield 1 if isinstance(node, ast.Module) else node.lineno, text
 
 
-def test_public_docstrings_open_with_a_verb_or_a_noun() -> None:
+def test_docstrings_open_with_a_verb_or_a_noun() -> None:
     found = [
         f"{file.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
         for file in sorted((ROOT / "gdbstub").rglob("*.py"))
