@@ -263,12 +263,12 @@ class Breakpoints:
 
     def withdraw(self) -> None:
         """Take everything of ours out of the guest until the next resume."""
+        self._arm(DebugRegisters())  # first: RAM may fail
+        self._changed = True
         self._locations.clear()
         self._use(EMPTY, self._placement.served)
         self._software.withdraw()
         self._caches.invalidate(Content.BREAKPOINTS)
-        self._changed = True
-        self._arm(DebugRegisters())
 
     def forget(self) -> None:
         """Note that RAM is new, and nothing of ours in it; a request is only an address now."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gdbstub.errors import MemoryFault
 from gdbstub.machine import DebugRegisters
 from gdbstub.target import Action, BreakpointKind, Exited, Resume
 from tests.contract.client import Client
@@ -45,3 +46,24 @@ def test_a_guest_that_was_killed_holds_nothing_of_ours(start: Start, running: bo
     assert client.target.report() == Exited()
     assert _ram(client) == before
     assert client.target.breakpoints.armed == DebugRegisters()
+
+
+def test_no_comparator_stays_armed_where_ram_cannot_be_written(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = _begin(start, SPIN, 1)
+    client.resume({1: Action.STEP})
+    armed: list[DebugRegisters] = []
+    arm = client.machine.arm
+
+    def fail(ipa: int, data: bytes) -> None:
+        raise MemoryFault(f"the host's memory at {ipa:#x} is broken")
+
+    def note(debug: DebugRegisters) -> None:
+        armed.append(debug)
+        arm(debug)
+
+    monkeypatch.setattr(client.machine, "write_memory", fail)
+    monkeypatch.setattr(client.machine, "arm", note)
+    client.target.kill()
+    assert armed[-1:] == [DebugRegisters()]
