@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdbstub.errors import MemoryFault
+from gdbstub.errors import MachineError
 from gdbstub.machine import DebugRegisters
 from gdbstub.target import Action, BreakpointKind, Exited, Resume
 from tests.contract.client import Client
@@ -57,7 +57,7 @@ def test_no_comparator_stays_armed_where_ram_cannot_be_written(
     arm = client.machine.arm
 
     def fail(ipa: int, data: bytes) -> None:
-        raise MemoryFault(f"the host's memory at {ipa:#x} is broken")
+        raise MachineError(f"{ipa:#x} cannot be written: the VMM is gone")
 
     def note(debug: DebugRegisters) -> None:
         armed.append(debug)
