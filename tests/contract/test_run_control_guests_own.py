@@ -185,7 +185,7 @@ def test_comparators_that_the_guest_does_not_enable_are_not_armed(begin: Begin) 
     vcpu = client.machine.vcpus[0]
     vcpu.set(SYSTEM_REGISTERS["DBGBVR0_EL1"], at(9))
     vcpu.set(SYSTEM_REGISTERS["DBGBCR0_EL1"], 0x1E7)
-    vcpu.set(MDSCR_EL1, MDSCR(KDE=1))
+    vcpu.set(MDSCR_EL1, MDSCR.of(KDE=1))
     vcpu.set(PC, at(7))
     put(client, HW, at(10))
     assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
