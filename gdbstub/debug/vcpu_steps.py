@@ -140,14 +140,21 @@ class VcpuSteps:
     def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
         """Execute one instruction, *word* if that is known. The exit may come before it."""
         pc = self._vcpu.get(PC)
-        seen = self.icache(pc) if word is None else word
+        return self.seen(mode, pc, self.icache(pc) if word is None else word, word)
+
+    def seen(self, mode: RunMode, pc: int, seen: int, word: int | None = None) -> SubPlan:
+        """Execute the instruction at *pc*, where *seen* was looked up (``instruction``)."""
         if waits(seen) and self._is_nop(pc, mode, word):
-            return self.do_nothing(pc)
+            return self._do_nothing(pc)
         if not takes_exception(seen):
             self.guard.near = pc
         elif missing := self.guard.places():
-            return (yield from self._without_vectors(mode, pc, missing[:1]))
-        return (yield from self._step(mode, pc, seen))
+            return self._without_vectors(mode, pc, missing[:1])
+        return self._step(mode, pc, seen)
+
+    def _do_nothing(self, pc: int) -> SubPlan:
+        yield from ()
+        return self.do_nothing(pc)
 
     def _without_vectors(self, mode: RunMode, pc: int, missing: tuple[int, ...]) -> SubPlan:
         """Step the instruction at *pc*, which may take an exception to a vector that is *missing*.

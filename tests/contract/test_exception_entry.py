@@ -152,7 +152,7 @@ def test_entry_is_the_kernels(vcpu: KvmVcpu, name: str) -> None:
 
 @pytest.mark.parametrize("name", ORIGINS)
 @pytest.mark.parametrize("ec", [EC.BRK64, EC.STEP_LOWER, EC.WATCHPOINT_LOWER])
-def test_what_is_computed_is_what_the_vcpu_gets(vcpu: KvmVcpu, name: str, ec: EC) -> None:
+def test_what_is_computed_is_what_the_vcpu_gets(vcpu: KvmVcpu, name: str, ec: int) -> None:
     before = Before(
         PLACE32 if ORIGINS[name].nRW else PLACE,
         PSTATE(ORIGINS[name]).replace(NZCV=0b0110, SS=1, IL=1, PAN=1),

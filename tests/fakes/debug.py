@@ -13,7 +13,7 @@ from gdbstub.machine import DebugRegisters
 _FSC = 0x22  # IFSC or DFSC: a debug exception
 
 
-def syndrome(ec: EC, iss: int) -> ESR:
+def syndrome(ec: int, iss: int) -> ESR:
     """What ESR_EL2 holds of a debug exception that came from a 4-byte instruction."""
     return ESR.of(EC=ec, IL=1, ISS=iss)
 

@@ -30,7 +30,7 @@ def test_a_brk_goes_to_the_vector_of_its_origin(mode: int, offset: int) -> None:
 
 @pytest.mark.parametrize("ec", [EC.BREAKPOINT_LOWER, EC.STEP_LOWER, EC.WATCHPOINT_LOWER])
 @pytest.mark.parametrize(("mode", "same_el"), [(EL0_64, 0), (EL0_32, 0), (EL1T, 1), (EL1H, 1)])
-def test_the_class_says_where_the_exception_came_from(ec: EC, mode: int, same_el: int) -> None:
+def test_the_class_says_where_the_exception_came_from(ec: int, mode: int, same_el: int) -> None:
     assert enter(before(mode), ESR.of(EC=ec), 0).esr.EC == ec + same_el
 
 
