@@ -53,6 +53,14 @@ COUNT: Final = program(
     (0x17FFFFFF, "b . - 4"),
 )
 
+# x28 is ahead of x29 by one at most, and so is that of x30.
+COUNTS_IN_FRAME: Final = program(
+    (0x9100079C, "add x28, x28, #1"),
+    (0xAA1C03FD, "mov x29, x28"),
+    (0xAA1D03FE, "mov x30, x29"),
+    (0x17FFFFFD, "b . - 12"),
+)
+
 # What a breakpoint's instruction is done by without executing it.
 COMPUTES: Final = program(
     (0xD28000E1, "mov x1, #7"),
