@@ -34,7 +34,7 @@ def page() -> str:
 
 
 def _clients() -> dict[bytes, list[str]]:
-    """By packet, the clients that sent it: ``gdb-13`` and so on, in order."""
+    """Return the clients that sent each packet, as ``gdb-13``, in order."""
     met: dict[bytes, list[str]] = {}
     for session in sorted(SESSIONS, key=lambda path: _version(path.stem)):
         client = "-".join(session.stem.split("-")[:2])

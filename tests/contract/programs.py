@@ -23,12 +23,12 @@ class Program:
 
     @property
     def image(self) -> bytes:
-        """What lies in memory."""
+        """The program's bytes in memory."""
         return b"".join(word.to_bytes(4, "little") for word, _ in self.lines)
 
     @property
     def text(self) -> str:
-        """What an assembler makes ``image`` of."""
+        """The program as assembly source, of which an assembler makes ``image``."""
         return "\n".join(text for _, text in self.lines)
 
     def __len__(self) -> int:

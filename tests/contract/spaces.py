@@ -61,7 +61,7 @@ class Spaces:
     """
 
     def __init__(self, machine: Machine, prefer: Preference = Preference.SOFTWARE) -> None:
-        """By default BRKs serve software breakpoints, also where a comparator would do better."""
+        """Put tables and programs in RAM. By default BRKs serve all software breakpoints."""
         self.machine = machine
         self.debugger = Debugger(machine)
         self.debugger.breakpoints.preference = prefer
@@ -140,5 +140,5 @@ class Spaces:
         self.debugger.remove(thread, BreakpointKind.SOFTWARE, gva, 4)
 
     def word(self, ipa: int) -> bytes:
-        """What is in RAM, ours or not."""
+        """Return the word in RAM, also where it is a BRK of the debugger's."""
         return self.machine.read_memory(ipa, 4)

@@ -169,7 +169,7 @@ def test_g_writes_sp_to_the_bank_of_the_pstate_that_it_carries(
 
 
 def test_g_writes_an_sp_that_only_the_new_pstate_has_not(start: Start) -> None:
-    """It is what was read, of the other bank."""
+    """``G`` has the value that was read from the other bank's SP."""
     client = Client(start(SPIN).machine)
     vcpu = client.machine.vcpus[0]
     vcpu.set(SP_EL0, 0x1000)

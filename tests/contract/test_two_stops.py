@@ -21,7 +21,7 @@ def _code(thread: int) -> tuple[int, int]:
 
 
 def _stored(thread: int) -> tuple[int, int]:
-    """Where a thread keeps count of its laps."""
+    """Return address and size of a thread's count of laps."""
     return DATA + 8 * (thread - 1), 8
 
 

@@ -333,7 +333,7 @@ def test_there_are_hits_where_there_are_caches() -> None:
 
 @pytest.mark.parametrize("thread", [1, 2])
 def test_a_lap_changes_its_code_and_its_tables(thread: int) -> None:
-    """What the property is about does happen."""
+    """The programs of the property test do change their code and their tables."""
     with clients() as (cached, _):
         windows = set()
         patched = set()

@@ -17,9 +17,9 @@ SIGTRAP = 128 + 5
 
 
 def warn_site(vmlinux: Path) -> int:
-    """Where a WARN of the kernel's own raises its exception, having said what it warns of.
+    """Return the address of a BRK of WARN's that follows a call of ``__warn_printk``.
 
-    A BRK alone would not do: BUG has the same.
+    The call tells it from a BRK of BUG's, which has the same immediate.
     """
     with vmlinux.open("rb") as file:
         elf = ELFFile(file)

@@ -195,7 +195,7 @@ class FakeTarget(PhysicalMemory, Restartable):
                 return Stopped(thread)
 
     def _counts(self, thread: int, kind: BreakpointKind, gva: int) -> bool:
-        """Whether *thread* stops at this breakpoint."""
+        """Return True if *thread* stops at this breakpoint."""
         return True
 
     def _meet_trouble(self) -> None:

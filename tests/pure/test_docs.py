@@ -33,7 +33,7 @@ def prose(document: Path) -> str:
 
 
 def anchors(document: Path) -> set[str]:
-    """What a link may name in it, spelled as GitHub spells headings."""
+    """Return the anchors of a document's headings, as GitHub spells them."""
     titles = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 

@@ -30,7 +30,7 @@ BEHIND = 0x100
 
 @dataclass(frozen=True)
 class Layout:
-    """Of one kernel version: how it lays out a module, and the attributes of its sections."""
+    """One kernel version's layout of a module, and of the attributes of its sections."""
 
     module: dict[str, int]
     part: str

@@ -1,4 +1,4 @@
-"""The first words of the docstrings in gdbstub/, by the rules of docs/terminology.md."""
+"""The first words of docstrings in gdbstub/ and tests/, by the rules of docs/terminology.md."""
 
 import ast
 import re
@@ -8,9 +8,10 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 
-#: A question word or a pronoun, which does not name the object.
+#: A question word, a pronoun or a preposition, which does not name the object.
 RIDDLE: Final = re.compile(
-    r"(?:What|Whether|Where|How|Who|Whose|Which|That|It|They|Those|One that|Such|When|Why)\b"
+    r"(?:What|Whether|Where|How|Who|Whose|Which|That|It|Its|They|Their|Those|Such|When|Why"
+    r"|One (?:that|whose|more)|Nothing|Nobody|Not|So|As|By|For|From|In|Of|With)\b"
 )
 
 
@@ -25,7 +26,8 @@ def docstrings(file: Path) -> Iterator[tuple[int, str]]:
 def test_docstrings_open_with_a_verb_or_a_noun() -> None:
     found = [
         f"{file.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
-        for file in sorted((ROOT / "gdbstub").rglob("*.py"))
+        for package in ("gdbstub", "tests")
+        for file in sorted((ROOT / package).rglob("*.py"))
         for line, text in docstrings(file)
         if RIDDLE.match(text)
     ]

@@ -50,7 +50,7 @@ def test_the_entry_point_imports_nothing_else() -> None:
 
 
 def test_a_suite_with_names_of_its_own_is_as_it_was(pytester: pytest.Pytester) -> None:
-    """Its markers and fixtures have our names, and a warning or an unknown marker is an error."""
+    """The suite's names are the plugin's; a warning or an unknown marker is an error."""
     pytester.makeini(
         """
         [pytest]

@@ -212,7 +212,7 @@ _COUNTER: Final = 0x100  # in shared data
 
 
 def shared_add(d: Draw) -> Made:
-    """One more in a word that all vCPUs count in."""
+    """Increment a word in which all vCPUs count."""
     lines = (
         words.add_immediate("add", TEMPORARY, SHARED_BASE, _COUNTER + 16 * d.random.randrange(2)),
         words.load_exclusive(OTHER, TEMPORARY, 8, d.flip()),

@@ -54,12 +54,12 @@ class Request(NamedTuple):
 
     @property
     def stops(self) -> bool:
-        """Whether a client hears of each hit."""
+        """True if each hit is reported to the client."""
         return not self.clauses.conditions and not self.clauses.commands
 
     @property
     def prints(self) -> bool:
-        """Whether each hit prints."""
+        """True if each hit prints."""
         return bool(self.clauses.commands)
 
 
@@ -203,7 +203,7 @@ def _watches(random: Random, vcpus: int) -> list[Request]:
 
 
 def _near(program: Program, place: Place, watch: Request) -> bool:
-    """Whether the line at *place* accesses the doubleword of *watch*, as far as it says itself."""
+    """Return True if the line at *place* accesses the doubleword of *watch* by a fixed offset."""
     access = program.lines[program.addresses[place]].line.access
     if access is None or access.base != DATA_BASE:
         return False
