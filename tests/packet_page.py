@@ -18,11 +18,12 @@ is not here gets the empty reply, which says: not supported.
 
 *Arguments* are in the notation of the GDB manual, `[` and `]` round what may be absent. *Feature*
 is what `qSupported` says because the packet is there, on a target that has what the packet is
-about. *Seen from* names the clients in whose recorded sessions (`tests/pure/sessions`) it was met;
-the others are tested packet by packet.
+about. *Handler* is its function, after the name of the module in `gdbstub/protocol/packets`.
+*Seen from* names the clients in whose recorded sessions (`tests/pure/sessions`) it was met; the
+others are tested packet by packet.
 
-| packet | arguments | what it does | feature | seen from |
-|---|---|---|---|---|
+| packet | arguments | what it does | feature | handler | seen from |
+|---|---|---|---|---|---|
 """
 
 
@@ -58,6 +59,7 @@ def _row(row: PacketDefinition, clients: list[str]) -> str:
         _code(row.template.text),
         first.partition(": ")[2].removesuffix(".").replace("``", "`"),
         _code(row.feature.decode()),
+        _code(f"{row.handler.__module__.rpartition('.')[2]}.{row.handler.__name__}"),
         _seen(clients),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
