@@ -26,7 +26,7 @@ class ProcessMapping(NamedTuple):
 
     start: int
     end: int
-    #: Such as ``rw-p``.
+    #: Permissions, such as ``rw-p``.
     flags: str
     name: str
 

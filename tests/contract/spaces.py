@@ -31,7 +31,7 @@ TEXT: Final = BASE + 0x2_0000
 OTHER: Final = BASE + 0x3_0000
 KERNEL: Final = BASE + 0x4_0000
 _TABLES: Final = BASE + 0x10_0000
-#: Where they are mapped.
+#: Virtual addresses of these pages.
 USER_GVA: Final = 0x40_0000
 ALIAS_GVA: Final = 0x7F_0000_0000
 KERNEL_GVA: Final = 0xFFFF_8000_0001_0000

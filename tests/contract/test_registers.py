@@ -39,7 +39,7 @@ _READ_ONLY = (
     *(SP, rows.MPIDR_EL1, rows.CCSIDR_EL1),
     *(rows.ID_AA64ISAR2_EL1, rows.ID_AA64MMFR0_EL1, rows.ID_AA64PFR1_EL1),
 )
-#: They do not keep what is written: that is what they are for.
+#: Registers that count, and so do not keep a written value.
 _COUNTING = (rows.CNTVCT_EL0,)
 
 

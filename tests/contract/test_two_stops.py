@@ -12,7 +12,7 @@ from tests.contract.programs import DATA, LAP_VCPUS
 
 ROUNDS = 10
 
-#: Where a thread's breakpoint is, and what it watches.
+#: Function of a thread that returns address and length of its breakpoint or watchpoint.
 Place = Callable[[int], tuple[int, int]]
 
 

@@ -30,7 +30,7 @@ WAYS: Final[dict[RunState, tuple[RunEvent, ...]]] = {
     RunState.EXITED: (RunEvent.KILL,),
 }
 UNDER_WAY: Final = WAYS.keys() - {RunState.HALTED, RunState.EXITED}
-#: What a run that fails begins with, by the state that it would have led to.
+#: The event that begins a run which fails, by the state that it would have led to.
 FAILS: Final = {RunState.RUNNING: RunEvent.RESUME, RunState.ALONE: RunEvent.DETACH}
 
 

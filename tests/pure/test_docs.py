@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 
-#: Where a path that a document names may begin.
+#: Directories to which a path in a document may be relative.
 PLACES = (ROOT, ROOT / "gdbstub", ROOT / "docs", ROOT / "tests")
 TOP = {path.name for place in PLACES[:2] for path in place.iterdir()} - {"build"}  # is made
 

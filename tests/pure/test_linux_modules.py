@@ -36,7 +36,7 @@ class Layout:
     part: str
     parts: tuple[int, ...]
     offsets: dict[str, int]
-    #: Where attribute_group has its pointer, and an attribute the address.
+    #: Offset of the pointer in attribute_group, and of the address in an attribute.
     group: int
     address: int
     structures: dict[str, tuple[int, dict[str, int]]]

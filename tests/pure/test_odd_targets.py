@@ -13,7 +13,7 @@ from gdbstub.target import Resume, Signal, Stopped
 from tests.pure.able_target import AbleTarget
 from tests.pure.transcript import Stage
 
-#: What is asked of a target, and a packet that asks it.
+#: Methods of a target, and a packet that calls each.
 ASKED = {
     "threads": b"qThreadExtraInfo,1",
     "read_registers": b"g",

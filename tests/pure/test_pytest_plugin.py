@@ -22,7 +22,7 @@ from gdbstub.pytest_plugin.settings import GuestSettings
 
 pytest_plugins = ["pytester"]
 
-#: What the entry point must not import, since every run of pytest pays for it.
+#: Modules that the entry point must not import, since every run of pytest pays for it.
 LATER: Final = ("gdbstub.errors", "gdbstub.cli", "gdbstub.lab", "pygdbmi", "gdbstub.pytest_plugin.")
 
 #: Arguments of a run: without what has warnings of its own.

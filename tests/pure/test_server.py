@@ -60,7 +60,7 @@ class Peer:
 
 PEERS: list[Peer] = []
 
-#: What every server is given.
+#: The ``stop_wait_timeout`` of every server; a fixture sets it.
 STOP_WAIT = {"timeout": 0.0}
 
 

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[2]
-#: What the build takes for this machine's architecture, read as it starts.
+#: A sitecustomize.py that gives the build another architecture.
 SITE = "import platform\nplatform.machine = lambda: {machine!r}\n"
 _AARCH64 = 183  # e_machine
 

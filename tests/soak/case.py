@@ -75,7 +75,7 @@ class Case:
 _SOFT, _HARD = BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE
 #: Comparators are left for what the debugger needs itself.
 _MOST_HARDWARE: Final = 3
-#: What is executed in all, about; loops are made shorter for it.
+#: Number of instructions to execute in all, about; loops are made shorter for it.
 _BUDGET: Final = 260
 _EXCEPTIONS: Final = frozenset({"exceptions", "other_stack", "raises", "waits"})
 _INTERRUPTS: Final = frozenset({"raises", "waits"})

@@ -25,7 +25,7 @@ SHARED: Final = BASE + 0xA_0000
 #: Pages whose contents depend on how a program is run: they are not compared.
 UNSEEN: Final = BASE + 0xB_0000
 _UNSEEN_SIZE: Final = 0x1000
-#: Where a vCPU's interrupts are counted there: a doubleword.
+#: Index of the doubleword there that counts a vCPU's interrupts.
 INTERRUPTS: Final = 0
 #: No RAM: 8 bytes for each vCPU; a word that is not 0 in the first four has its interrupt pend.
 DEVICE: Final = 0x0900_0000
@@ -139,7 +139,7 @@ class Program:
     #: Initial x0 to x15, and the first 512 bytes of data, of each.
     registers: tuple[tuple[int, ...], ...]
     data: tuple[bytes, ...]
-    #: Whether VBAR_EL1 is such that vectors are in the middle of each vCPU's own text.
+    #: True if VBAR_EL1 puts the vectors into the middle of each vCPU's own text.
     vectors_in_text: bool = False
 
     @cached_property
