@@ -14,7 +14,7 @@ from gdbstub.lab.qemu import Options
 
 #: The lab whose clock counts instructions.
 COUNTING: Final = Options(icount=True, vhe=True)
-#: What ``false_hits.c`` measures.
+#: Rows that ``false_hits.c`` measures.
 FALSE_HITS: Final = (
     "comparator, instruction simulated",
     "comparator, instruction stepped over",

@@ -262,7 +262,7 @@ class OsTables(Capability):
     @property
     @abstractmethod
     def os_tables(self) -> Sequence[OsTable]:
-        """Its tables."""
+        """The tables that ``info os`` offers."""
 
 
 def os_tables(target: Target) -> OsTables | None:

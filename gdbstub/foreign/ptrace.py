@@ -59,7 +59,7 @@ O_SUSPEND_SECCOMP: Final = 1 << 21
 
 #: ``status >> 16`` of a stop by PTRACE_INTERRUPT, or of a group-stop.
 EVENT_STOP: Final = 128
-#: That of a program that has just been executed.
+#: ``status >> 16`` of a stop after execve.
 EVENT_EXEC: Final = 4
 #: The signal of a system call's stop, with O_TRACESYSGOOD.
 SYSCALL_STOP: Final = 5 | 0x80

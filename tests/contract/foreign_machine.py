@@ -57,7 +57,7 @@ class Answering:
 
 
 class TestedForeignMachine(ForeignMachine):
-    """One whose VMM ends with it."""
+    """A foreign machine whose VMM is killed when it is closed."""
 
     __test__ = False
 

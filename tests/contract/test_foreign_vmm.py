@@ -105,7 +105,7 @@ def test_two_guests_at_once() -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_vmm_that_ends_while_its_guest_runs(vmm: Vmm, signum: signal.Signals) -> None:
-    """By SIGSEGV a vCPU's own thread ends it."""
+    """A SIGSEGV goes to a vCPU's own thread, and ends the VMM from there."""
     with attached(vmm.process, [vmm.slot]) as machine:
         recorder = StopRecorder(machine)
         machine.resume({0: RunMode()})

@@ -20,7 +20,7 @@ def port() -> "Port":
 
 @pytest.fixture
 def told(port: "Port") -> list[tuple[int, list[int]]]:
-    """Of each ioctl: control, and the 64 words of all slots."""
+    """The control word of each ioctl, and the 64 words of all slots."""
     return port.told
 
 

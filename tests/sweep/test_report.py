@@ -62,7 +62,7 @@ def test_each_link_leads_to_a_file_or_a_row(swept: Sweeps) -> None:
 
 
 def test_a_browser_shows_it_without_scripts_and_network(swept: Sweeps) -> None:
-    """In Chromium, as a person would see it; nothing of the guest's becomes a part of the page."""
+    """Chromium shows the page as a person would see it; the guest's text is not executed."""
     swept.call("report")
     done = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
