@@ -84,6 +84,8 @@ def _work(store: Store, engine: Engine) -> int:
         why = printable(str(error))
         note(f"{why}; when that is mended, gdbstub sweep resume {store.directory} goes on")
         status = CANNOT
+    except InputError:  # the results cannot be read
+        raise
     except StubError as error:
         note(printable(str(error)))
         status = CANNOT

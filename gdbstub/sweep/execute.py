@@ -31,6 +31,8 @@ NUMBER: Final = "GDBSTUB_RUN"
 PARAMETERS: Final = "GDBSTUB_PARAMETERS"
 
 RUNS: Final = "runs"
+#: Name of a run's directory, as a regular expression: its number, and what ``mkdtemp`` adds.
+RUN_NAME: Final = "[0-9]{6,}-[a-z0-9_]{8}"
 #: Files of a run, by names that a browser shows.
 CONSOLE: Final = "console.txt"
 RECORD: Final = "record.txt"
@@ -93,7 +95,7 @@ class Processes:
 
 def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
     """Execute a run to its end; return its outcome. Whatever fails is part of that."""
-    began = time.time()
+    began, clock = time.time(), time.monotonic()
     directory: Path | None = None
     try:
         if (free := shutil.disk_usage(task.directory).free) < NEEDED_BYTES:
@@ -107,7 +109,7 @@ def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
         # Names of files need not be Unicode, which the results are.
         outcome = RunOutcome(task.run.number, Status.ERROR, message=printable(_one_line(error)))
     return outcome._replace(
-        seconds=round(time.time() - began, 3),
+        seconds=round(time.monotonic() - clock, 3),
         began=round(began, 3),
         host=socket.gethostname(),
         files=f"{RUNS}/{directory.name}" if directory else "",
