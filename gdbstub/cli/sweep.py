@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from gdbstub.cli.options import RUN, Option
-from gdbstub.cli.sweep_arguments import between, command_words, directory
+from gdbstub.cli.sweep_arguments import between, check_syntax, command_words, directory
 from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.sweep.plan import (
     GUEST,
@@ -36,6 +36,8 @@ _VALUES: Final = tuple(option for option in _SHARED if option.convert is not boo
 _BY_NAME: Final = {option.flag.removeprefix("--"): option for option in _VALUES}
 #: Argument of --symbols that is no file.
 _DEBUG: Final = "debug"
+#: Largest number of runs at once on one machine.
+_JOBS: Final = 1000
 #: Time until the script of a run begins, in seconds; the first run may make the lab's snapshot.
 _START_SECONDS: Final = 180.0
 
@@ -78,7 +80,7 @@ def _engine_options(command: Callable[..., int]) -> Callable[..., int]:
             "cluster, which see the files at the same paths.",
         ),
         click.option(
-            "--jobs", type=click.IntRange(1), metavar="J",
+            "--jobs", type=click.IntRange(1, _JOBS), metavar="J",
             help="Runs at once on this machine.  [default: one for each CPU]",
         ),
     ):  # fmt: skip
@@ -162,6 +164,9 @@ def start(
         raise InputError("--vary guest names the guests: give no other GUEST")
     if guests:
         varied[GUEST] = [_converted(GUEST, guest) for guest in guests]
+    for guest in (found := varied.get(GUEST, [])):
+        if found.count(guest) > 1:
+            raise InputError(f"{guest} comes twice; --runs N repeats runs")
     fixed = _fixed(options)
     if both := fixed.keys() & varied:
         raise InputError(f"--{min(both)} is given, and by --vary, too: give one of the two")
@@ -290,6 +295,7 @@ def _plan(
     from gdbstub.cli.settings import check_script
 
     check_script(options["script"], options["timeout"], "")
+    check_syntax(options["script"])
     seed = options["seed"]
     return SweepPlan(
         command=command_words(options["command"] or ""),

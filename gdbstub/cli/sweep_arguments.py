@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,21 @@ def command_words(text: str) -> tuple[str, ...]:
     if shutil.which(program) is None:
         raise InputError(f"--command {words[0]}: no program is there; expected one to be executed")
     return program, *words[1:]
+
+
+def check_syntax(script: str) -> None:
+    """Check that the shell can parse the argument of --script.
+
+    Raises:
+        InputError: it cannot, and each run would fail.
+    """
+    done = subprocess.run(
+        ["sh", "-n", "-c", script], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode:
+        why = done.stderr.strip().splitlines()[0].removeprefix("sh: 1: ")
+        raise InputError(f"--script {script!r}: {why}")
 
 
 def between(images: Sequence[str], good: str, bad: str) -> list[str]:

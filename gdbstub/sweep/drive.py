@@ -74,7 +74,7 @@ class Drive:
                 for future in done:
                     task = pending.pop(future)
                     outcome = self._outcome(future, task)
-                    if outcome.status is Status.ERROR and task.attempt < ATTEMPTS:
+                    if outcome.is_repeated and task.attempt < ATTEMPTS:
                         self._listener.repeated(task.run, outcome.message)
                         self._submit(pending, task._replace(attempt=task.attempt + 1))
                         continue

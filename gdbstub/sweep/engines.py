@@ -3,11 +3,12 @@
 They schedule nothing themselves: one has threads, the other Dask's scheduler.
 """
 
+import asyncio
 import logging
-import socket
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
 
 from gdbstub import __version__
 from gdbstub.errors import InputError, SweepError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 LOCAL: Final = "local"
 DASK: Final = "dask://"
-_CONNECT_SECONDS: Final = 5
+_CONNECT_SECONDS: Final = 5.0
 
 
 class Engine(Protocol):
@@ -43,7 +44,7 @@ def open_engine(on: str, jobs: int, directory: Path) -> Engine:
     if on == LOCAL:
         return LocalEngine(jobs)
     if on.startswith(DASK):
-        return DaskEngine(on.removeprefix(DASK), directory)
+        return DaskEngine(on, directory)
     raise InputError(f"--on {on!r}: expected {LOCAL} or {DASK}HOST:PORT")
 
 
@@ -73,8 +74,8 @@ class LocalEngine:
 class DaskEngine:
     """A cluster of Dask's distributed scheduler, whose workers see the files of the sweep."""
 
-    def __init__(self, address: str, directory: Path) -> None:
-        """Connect to the scheduler at *address*, and look at its workers.
+    def __init__(self, on: str, directory: Path) -> None:
+        """Connect to the scheduler that *on* names, and look at its workers.
 
         Raises:
             InputError: it cannot be reached, or its workers cannot be used.
@@ -82,44 +83,43 @@ class DaskEngine:
         try:
             import distributed
         except ImportError:
-            raise InputError(
-                f"--on {DASK}{address} needs Dask: pip install 'kvm-gdbstub[sweep]'"
-            ) from None
+            raise InputError(f"--on {on} needs Dask: pip install 'kvm-gdbstub[sweep]'") from None
         # What it logs of a lost connection or worker is said by us, in one line.
         for name in logging.root.manager.loggerDict:
             if name.startswith(("distributed", "tornado")):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
-        host, _, port = address.rpartition(":")
+        address = _address(on)
         try:
-            # Refused at once, where Dask would try for all of its time.
-            socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+            asyncio.run(_answer(address))
             self._client = distributed.Client(
-                f"tcp://{address}", timeout=_CONNECT_SECONDS, set_as_default=False
+                address, timeout=_CONNECT_SECONDS, set_as_default=False
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
+            why = str(error) or f"after {_CONNECT_SECONDS:g} s"
+            if isinstance(error, MemoryError):  # for what another protocol's bytes mean in Dask's
+                why = "it speaks another protocol"
             raise InputError(
-                f"--on {DASK}{address}: no scheduler answers there ({error}); start one by "
-                "dask scheduler"
+                f"--on {on}: no scheduler answers there ({why}); start one by dask scheduler"
             ) from None
         try:
-            self._check(address, directory)
+            self._check(on, directory)
         except BaseException:
             self._client.close()
             raise
         self._executor: Executor = self._client.get_executor(pure=False)
 
-    def _check(self, address: str, directory: Path) -> None:
+    def _check(self, on: str, directory: Path) -> None:
         try:
             self._client.wait_for_workers(1, _CONNECT_SECONDS)
         except TimeoutError:
             raise InputError(
-                f"--on {DASK}{address}: it has no workers; start some by "
-                f"dask worker tcp://{address} --nthreads 1"
+                f"--on {on}: it has no workers; start some by dask worker {_address(on)} "
+                "--nthreads 1"
             ) from None
         found: dict[str, str] = self._client.run(usable, directory, on_error="ignore")
         for worker, answer in found.items():
             if answer != __version__:
-                raise InputError(f"--on {DASK}{address}: worker {worker}: {answer}")
+                raise InputError(f"--on {on}: worker {worker}: {answer}")
 
     def submit(self, task: SweepTask) -> "Future[RunOutcome]":
         """Have *task* executed by a worker."""
@@ -137,6 +137,36 @@ class DaskEngine:
         """Leave the cluster; its workers finish the runs that are under way."""
         self._executor.shutdown(wait=False)
         self._client.close()
+
+
+def _address(on: str) -> str:
+    """Return the address of the scheduler at ``dask://HOST:PORT``, as Dask writes it.
+
+    Raises:
+        InputError: it has another form.
+    """
+    try:
+        parts = urlsplit(on)
+        plain = parts.hostname and parts.port and not (parts.path or parts.query or parts.username)
+    except ValueError:
+        plain = False
+    if not plain:
+        raise InputError(f"--on {on}: expected {DASK}HOST:PORT, as in {DASK}host:8786")
+    return f"tcp://{parts.netloc}"
+
+
+async def _answer(address: str) -> None:
+    """Wait for an answer of the scheduler at *address*.
+
+    ``Client`` would wait for one of a server of another kind for ever.
+
+    Raises:
+        OSError: none comes in time.
+    """
+    import distributed
+
+    async with asyncio.timeout(_CONNECT_SECONDS), distributed.rpc(address) as scheduler:
+        await scheduler.identity()
 
 
 def usable(directory: Path) -> str:

@@ -50,6 +50,11 @@ NEEDED_BYTES: Final = 16 << 20
 _END_SECONDS: Final = 30.0
 #: Exit status of ``gdbstub run --timeout``, as of coreutils' timeout.
 _TIMED_OUT: Final = 124
+#: Exit statuses of a shell that could not execute a command (POSIX, XCU 2.8.2).
+_NO_SCRIPT: Final = {
+    126: "as when a file cannot be executed",
+    127: "as when a program is not found",
+}
 #: Characters of the console and of the output that are part of an outcome.
 _SHOWN: Final = 4000
 
@@ -225,6 +230,10 @@ def _outcome(task: SweepTask, directory: Path, code: int) -> RunOutcome:
     lost = next((line for line in output.splitlines() if any(text in line for text in LOST)), "")
     if status == 0:
         return found._replace(status=Status.PASSED, exit_status=0)
+    if status in _NO_SCRIPT and not lost:
+        last = _last_line(output)
+        why = f"the script ended with status {status}, {_NO_SCRIPT[status]}: {last}"
+        return found._replace(exit_status=status, message=why)
     if (status is not None and not lost) or (code == _TIMED_OUT and begun):
         return found._replace(
             status=Status.FAILED if status is not None else Status.TIMEOUT,
@@ -245,10 +254,14 @@ def _read_status(directory: Path) -> int | None:
 def _reason(code: int, output: str) -> str:
     if code < 0:
         return f"gdbstub run was killed by {signal.Signals(-code).name}"
-    lines = [line for line in output.splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("gdbstub: ")] or lines
-    last = said[-1].removeprefix("gdbstub: ") if said else "it said nothing"
+    said = [line for line in output.splitlines() if line.startswith("gdbstub: ")]
+    last = said[-1].removeprefix("gdbstub: ") if said else _last_line(output)
     return f"gdbstub run ended with status {code}: {last}"
+
+
+def _last_line(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
 
 
 def _one_line(error: Exception) -> str:

@@ -35,7 +35,10 @@ BAD = {
     ("--vmcore-on=moon",): "--vmcore-on",
     ("--timeout=0",): "--timeout 0: expected a number of seconds above 0",
     ("--on=moon",): "--on 'moon': expected local or dask://HOST:PORT",
-    ("--on=dask://moon",): "--on dask://moon: no scheduler answers there",
+    ("--on=dask://moon",): "--on dask://moon: expected dask://HOST:PORT, as in dask://host:8786",
+    ("--on=dask://",): "--on dask://: expected dask://HOST:PORT, as in dask://host:8786",
+    ("--on=dask://moon:99999",): "--on dask://moon:99999: expected dask://HOST:PORT, as in dask",
+    ("--on=dask://[::1]:1",): "--on dask://[::1]:1: no scheduler answers there",
     ("--on=dask://moon:1", "--jobs=2"): "--jobs 2 is for --on local: dask://moon:1 has as many",
     ("--command=foo 'bar",): '--command "foo \'bar": No closing quotation; quote it as for a shell',
     ("--command=./absent",): "--command ./absent: no program is there; expected one to be executed",
@@ -44,6 +47,10 @@ BAD = {
     ('--vary=append="a',): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
     ("--runs=0",): "Invalid value for '--runs'",
     ("--jobs=0",): "Invalid value for '--jobs'",
+    ("--jobs=100000",): "Invalid value for '--jobs'",
+    ("--script= ",): "--script ' ': expected a command",
+    ("--script=if; then",): "--script 'if; then': Syntax error: ",
+    ("./guest",): "guest comes twice; --runs N repeats runs",
 }
 
 

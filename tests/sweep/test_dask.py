@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ import psutil
 import pytest
 
 from gdbstub import __version__
+from gdbstub.errors import InputError
+from gdbstub.sweep import engines
 from gdbstub.sweep.engines import usable
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
@@ -113,6 +116,40 @@ def test_no_scheduler(sweeps: Sweeps) -> None:
     assert line.startswith(f"gdbstub: --on dask://127.0.0.1:{port}: no scheduler answers there")
     assert line.endswith("start one by dask scheduler")
     assert not sweeps.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [(b"", "after 0.5 s"), (b"HTTP/1.0 400 Bad Request\r\n\r\n", "it speaks another protocol")],
+)
+def test_a_server_that_is_no_scheduler(
+    sweeps: Sweeps, answer: bytes, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that says nothing, and one that speaks another protocol."""
+    monkeypatch.setattr(engines, "_CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # the server is closed
+                while True:
+                    client = server.accept()[0]
+                    clients.enter_context(client)
+                    client.sendall(answer)
+
+        with ExitStack() as clients:
+            thread = threading.Thread(target=serve)
+            thread.start()
+            try:
+                with pytest.raises(InputError) as caught:
+                    engines.DaskEngine(f"dask://127.0.0.1:{port}", sweeps.directory)
+            finally:
+                server.shutdown(socket.SHUT_RDWR)
+                thread.join()
+    assert str(caught.value) == (
+        f"--on dask://127.0.0.1:{port}: no scheduler answers there ({why}); start one by "
+        "dask scheduler"
+    )
 
 
 def test_a_scheduler_that_is_killed(sweeps: Sweeps, cluster: Cluster) -> None:
