@@ -61,3 +61,14 @@ class Sweeps:
 @pytest.fixture
 def sweeps(tmp_path: Path) -> Sweeps:
     return Sweeps(tmp_path)
+
+
+@pytest.fixture
+def pygal_here() -> None:
+    """Import pygal in this process, without the finder of the old kind that it adds.
+
+    For that the import system warns at each later import, in whatever test.
+    """
+    import pygal  # noqa: F401
+
+    sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]

@@ -60,7 +60,7 @@ def _execute(*_: object) -> NoReturn:
 
 
 @pytest.fixture(autouse=True)
-def executes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def executes_nothing(monkeypatch: pytest.MonkeyPatch, pygal_here: None) -> None:
     """Whatever a damaged plan says, nothing of it is executed."""
     monkeypatch.setattr(sweeping, "open_engine", lambda *_: _Instant())
     monkeypatch.setattr(os, "execvpe", _execute)
@@ -155,9 +155,6 @@ def test_random_damage(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # pygal makes the import system warn of imports after its own.
-    import pyarrow.parquet  # noqa: F401
-
     file = results(tmp_path / "out", bisection=bisection)
     whole = file.read_bytes()
     assert len(whole) > 60_000
