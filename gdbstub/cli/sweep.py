@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from gdbstub.cli.options import RUN, Option
-from gdbstub.cli.sweep_arguments import between, check_syntax, command_words, directory
+from gdbstub.cli.sweep_arguments import between, carried, check_syntax, command_words, directory
 from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.sweep.plan import (
     GUEST,
@@ -77,7 +77,7 @@ def _engine_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--on", default="local", show_default=True, metavar="ENGINE",
             help="local: processes of this machine.  dask://HOST:PORT: the workers of a Dask "
-            "cluster, which see the files at the same paths.",
+            "cluster.",
         ),
         click.option(
             "--jobs", type=click.IntRange(1, _JOBS), metavar="J",
@@ -117,6 +117,11 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
             "--vmcore-on", metavar="REASONS",
             help="Reasons for which a run writes a core file, as of gdbstub run: panic,timeout for "
             "example.  That of the first run of each group of failures is kept.",
+        ),
+        click.option(
+            "--carry", multiple=True, metavar="FILE",
+            help="File that the script needs, for workers that do not see this directory: the "
+            "script finds it at the same path from its own.  Guests are carried without that.",
         ),
         click.option(
             "--timeout", type=float, default=300, show_default=True, metavar="SECONDS",
@@ -304,6 +309,8 @@ def _plan(
         start_timeout=_START_SECONDS,
         flags=tuple(option.flag for option in _FLAGS if options[option.name]),
         vmcore_on=options["vmcore_on"] or "",
+        files=(GUEST, *(name for name, option in _BY_NAME.items() if option.convert is Path)),
+        carried=carried(options["carry"]),
         directory=os.getcwd(),
         varied=varied,
         until_failure=until_failure,

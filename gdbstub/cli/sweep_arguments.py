@@ -1,5 +1,6 @@
 """Arguments of ``gdbstub sweep`` that ``gdbstub run`` does not have: directory, command, images."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -36,6 +37,23 @@ def command_words(text: str) -> tuple[str, ...]:
     if shutil.which(program) is None:
         raise InputError(f"--command {words[0]}: no program is there; expected one to be executed")
     return program, *words[1:]
+
+
+def carried(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the arguments of --carry as paths from this directory.
+
+    Raises:
+        InputError: one is no file, or not below this directory, where the script would not find it.
+    """
+    found = []
+    for name in names:
+        path = os.path.relpath(name)
+        if path.split(os.sep)[0] == os.pardir:
+            raise InputError(f"--carry {name}: expected a file in this directory or below it")
+        if not os.path.isfile(path):
+            raise InputError(f"--carry {name}: expected a file; directories are not carried")
+        found.append(path)
+    return tuple(dict.fromkeys(found))
 
 
 def check_syntax(script: str) -> None:

@@ -73,6 +73,8 @@ def _engine(on: str, jobs: int | None, directory: Path) -> Engine:
 
 def _work(store: Store, engine: Engine) -> int:
     note(f"results in {store.directory}")
+    if remark := engine.remark():
+        note(remark)
     counts = {**store.counts(), Status.ERROR: 0}  # these are executed again
     try:
         with progress(counts, store.total()) as shown:

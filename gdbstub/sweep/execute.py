@@ -112,7 +112,7 @@ def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
         outcome = _outcome(task, directory, code)
     except (OSError, StubError) as error:
         # Names of files need not be Unicode, which the results are.
-        outcome = RunOutcome(task.run.number, Status.ERROR, message=printable(_one_line(error)))
+        outcome = RunOutcome(task.run.number, Status.ERROR, message=printable(one_line(error)))
     return outcome._replace(
         seconds=round(time.monotonic() - clock, 3),
         began=round(began, 3),
@@ -264,7 +264,8 @@ def _last_line(output: str) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return what an error says, as a part of a line."""
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"

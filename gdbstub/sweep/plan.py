@@ -64,6 +64,10 @@ class SweepPlan(NamedTuple):
     limit: int = 0
     #: Reasons for which a run writes a core file; empty for none.
     vmcore_on: str = ""
+    #: Names of the parameters whose values are files.
+    files: tuple[str, ...] = ()
+    #: Files that the script needs, by their paths in its directory.
+    carried: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, fields: object) -> Self:

@@ -47,6 +47,9 @@ class _Instant:
     def width(self) -> int:
         return 2
 
+    def remark(self) -> str:
+        return ""
+
     def close(self) -> None:
         pass
 

@@ -1,92 +1,29 @@
 """Sweeps on a Dask cluster of this machine, whose workers and scheduler are killed."""
 
 import contextlib
-import json
-import os
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import psutil
 import pytest
 
-from gdbstub import __version__
 from gdbstub.errors import InputError
-from gdbstub.sweep import engines
-from gdbstub.sweep.engines import usable
+from gdbstub.sweep import cluster as engine
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
 from tests.sweep.conftest import HANGS, Sweeps
+from tests.sweep.dask_cluster import Cluster, running
 from tests.sweep.killing import SCRIPT, check, killing, wait_for_rows
 
 WORKERS: Final = 2
-_DASK: Final = str(Path(sys.executable).with_name("dask"))
-_WAIT: Final = """
-import sys
-from distributed import Client
-with Client(sys.argv[1], timeout=60) as client:
-    client.wait_for_workers(int(sys.argv[2]), 60)
-"""
-
-
-@dataclass
-class Cluster:
-    """A scheduler, and workers that a nanny starts again."""
-
-    address: str
-    scheduler: "subprocess.Popen[bytes]"
-    nannies: "list[subprocess.Popen[bytes]]"
-
-    @property
-    def on(self) -> str:
-        return f"--on=dask://{self.address}"
-
-    def workers(self) -> Iterator[int]:
-        """The processes that execute runs."""
-        for nanny in self.nannies:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(nanny.pid).children():
-                    if any("spawn_main" in word for word in child.cmdline()):
-                        yield child.pid
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    place = tmp_path_factory.mktemp("dask")
-    file = place / "scheduler.json"
-    with ExitStack() as stack:
-
-        def start(*words: str) -> "subprocess.Popen[bytes]":
-            log = stack.enter_context((place / f"log-{len(os.listdir(place))}").open("wb"))
-            process = subprocess.Popen(
-                [_DASK, *words], cwd=place, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log,
-            )  # fmt: skip
-            stack.callback(process.wait, HANGS)
-            stack.callback(process.terminate)
-            return process
-
-        options = ("--port=0", "--no-dashboard", "--host=127.0.0.1", f"--scheduler-file={file}")
-        scheduler = start("scheduler", *options)
-        deadline = time.monotonic() + HANGS
-        address = ""
-        while not address:
-            assert scheduler.poll() is None
-            assert time.monotonic() < deadline
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                address = json.loads(file.read_text())["address"]
-            os.sched_yield()
-        worker = ("worker", address, "--nthreads=1", "--no-dashboard", "--host=127.0.0.1")
-        nannies = [start(*worker) for _ in range(WORKERS)]
-        subprocess.run([sys.executable, "-c", _WAIT, address, str(WORKERS)], check=True)
-        yield Cluster(address.removeprefix("tcp://"), scheduler, nannies)
+    with running(tmp_path_factory.mktemp("dask"), [()] * WORKERS) as found:
+        yield found
 
 
 def test_workers_that_are_killed_at_random(sweeps: Sweeps, cluster: Cluster, long: bool) -> None:
@@ -101,11 +38,6 @@ def test_workers_that_are_killed_at_random(sweeps: Sweeps, cluster: Cluster, lon
     if any(outcome.status is Status.ERROR for outcome in sweeps.outcomes()):
         sweeps.call("resume", status=1)
     check(sweeps, number)
-
-
-def test_a_worker_that_does_not_see_the_files(tmp_path: Path) -> None:
-    assert usable(tmp_path) == __version__
-    assert usable(tmp_path / "absent").startswith(f"it does not see {tmp_path}/absent; the sweep")
 
 
 def test_no_scheduler(sweeps: Sweeps) -> None:
@@ -126,7 +58,7 @@ def test_a_server_that_is_no_scheduler(
     sweeps: Sweeps, answer: bytes, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that says nothing, and one that speaks another protocol."""
-    monkeypatch.setattr(engines, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(engine, "_CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -142,7 +74,7 @@ def test_a_server_that_is_no_scheduler(
             thread.start()
             try:
                 with pytest.raises(InputError) as caught:
-                    engines.DaskEngine(f"dask://127.0.0.1:{port}", sweeps.directory)
+                    engine.DaskEngine(f"dask://127.0.0.1:{port}", sweeps.directory)
             finally:
                 server.shutdown(socket.SHUT_RDWR)
                 thread.join()
