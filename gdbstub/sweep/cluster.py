@@ -48,7 +48,8 @@ class DaskEngine:
             self._client = distributed.Client(
                 address, timeout=_CONNECT_SECONDS, set_as_default=False
             )
-        except (OSError, ValueError, MemoryError) as error:
+        except (OSError, ValueError, TypeError, MemoryError) as error:
+            # A ``TypeError`` is Dask's for a configuration of TLS that lacks a certificate.
             why = str(error) or f"after {_CONNECT_SECONDS:g} s"
             if isinstance(error, MemoryError):  # for what another protocol's bytes mean in Dask's
                 why = "it speaks another protocol"
@@ -177,7 +178,10 @@ def _address(on: str) -> str:
         plain = False
     if not plain:
         raise InputError(f"--on {on}: expected dask://HOST:PORT, as in dask://host:8786")
-    return f"tcp://{parts.netloc}"
+    import dask
+
+    encrypted = dask.config.get("distributed.comm.require-encryption", False)
+    return f"{'tls' if encrypted else 'tcp'}://{parts.netloc}"
 
 
 async def _answer(address: str) -> None:
@@ -190,7 +194,11 @@ async def _answer(address: str) -> None:
     """
     import distributed
 
-    async with asyncio.timeout(_CONNECT_SECONDS), distributed.rpc(address) as scheduler:
+    options = distributed.Security().get_connection_args("client")  # of Dask's configuration
+    async with (
+        asyncio.timeout(_CONNECT_SECONDS),
+        distributed.rpc(address, connection_args=options) as scheduler,
+    ):
         await scheduler.identity()
 
 

@@ -84,6 +84,14 @@ def test_a_server_that_is_no_scheduler(
     )
 
 
+def test_tls_without_a_certificate(sweeps: Sweeps, cluster: Cluster) -> None:
+    sweeps.environment["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] = "True"
+    _, err = sweeps.call("guest", cluster.on, "--script=true", status=2)
+    (line,) = err.splitlines()
+    assert "no scheduler answers there (TLS expects a `ssl_context`" in line
+    assert "perhaps check your TLS configuration?" in line
+
+
 def test_a_scheduler_that_is_killed(sweeps: Sweeps, cluster: Cluster) -> None:
     """The last test here, since the cluster is gone then."""
     words = ("guest", "--runs=40", cluster.on)
