@@ -53,8 +53,11 @@ def hiding(directory: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(place: Path, workers: Sequence[Sequence[str]]) -> Iterator[Cluster]:
-    """Run a cluster in *place*; each of *workers* is the words before its program."""
+def running(place: Path, workers: Sequence[Sequence[str]], *more: str) -> Iterator[Cluster]:
+    """Run a cluster in *place*.
+
+    Each of *workers* is the words before its program, and *more* are options of all.
+    """
     file = place / "scheduler.json"
     with ExitStack() as stack:
 
@@ -77,7 +80,7 @@ def running(place: Path, workers: Sequence[Sequence[str]]) -> Iterator[Cluster]:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 address = json.loads(file.read_text())["address"]
             os.sched_yield()
-        options = (address, "--nthreads=1", "--no-dashboard", "--host=127.0.0.1")
-        nannies = [start(*before, _DASK, "worker", *options) for before in workers]
+        shared = (address, "--nthreads=1", "--no-dashboard", "--host=127.0.0.1", *more)
+        nannies = [start(*before, _DASK, "worker", *shared) for before in workers]
         subprocess.run([sys.executable, "-c", _WAIT, address, str(len(workers))], check=True)
         yield Cluster(address.removeprefix("tcp://"), scheduler, nannies)

@@ -1,12 +1,9 @@
 """Sweeps on workers that do not see the files of the sweep, as on other hosts."""
 
 import json
-import os
-import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,25 +18,18 @@ from tests.pure.elves import Elf
 from tests.sweep.conftest import HANGS, Sweeps
 from tests.sweep.dask_cluster import Cluster, hiding, running
 from tests.sweep.in_process import plan
-from tests.sweep.killing import SCRIPT, check, killing, wait_for_rows
-
-
-@pytest.fixture(scope="module")
-def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that is empty for the workers."""
-    return tmp_path_factory.mktemp("hidden")
 
 
 @pytest.fixture(scope="module")
 def away(hidden: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Workers as on other hosts."""
-    with running(tmp_path_factory.mktemp("dask"), [hiding(hidden)] * 2) as found:
+    """A worker as on another host."""
+    with running(tmp_path_factory.mktemp("dask"), [hiding(hidden)], "--no-nanny") as found:
         yield found
 
 
 @pytest.fixture
-def sweeps(hidden: Path) -> Sweeps:
-    return Sweeps(Path(tempfile.mkdtemp(dir=hidden)))
+def sweeps(hidden_sweeps: Sweeps) -> Sweeps:
+    return hidden_sweeps
 
 
 JUDGE = """\
@@ -72,7 +62,7 @@ def test_workers_that_see_none_of_the_files(sweeps: Sweeps, away: Cluster) -> No
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert (
-        f"gdbstub: 2 workers do not see {sweeps.out}: guests and results are carried; a script "
+        f"gdbstub: 1 worker does not see {sweeps.out}: guests and results are carried; a script "
         "finds those files that --carry names\n"
     ) in done.stderr
     outcomes = sweeps.outcomes()
@@ -148,20 +138,3 @@ def test_files_that_a_script_could_not_find(sweeps: Sweeps, name: str) -> None:
     _, err = sweeps.call("guest", f"--carry={name}", "--script=true", status=2)
     assert err.startswith(f"gdbstub: --carry {name}: expected a file")
     assert not sweeps.out.exists()
-
-
-def test_workers_that_are_killed_while_files_are_carried(
-    sweeps: Sweeps, away: Cluster, long: bool
-) -> None:
-    """All once, and in long runs one each few seconds: those that follow lack the files again."""
-    number = 60 if long else 12
-    with sweeps.start("guest", f"--runs={number}", away.on, "--script", SCRIPT) as process:
-        wait_for_rows(sweeps, 2)
-        for worker in away.workers():
-            os.kill(worker, signal.SIGKILL)
-        with killing(away.workers, 20) if long else nullcontext():
-            _, err = process.communicate(timeout=240)
-    assert process.returncode == 1, err
-    if any(outcome.status is Status.ERROR for outcome in sweeps.outcomes()):
-        sweeps.call("resume", status=1)
-    check(sweeps, number)

@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Final
+from pathlib import Path
 
 import pytest
 
@@ -14,16 +14,20 @@ from gdbstub.sweep import cluster as engine
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
 from tests.sweep.conftest import HANGS, Sweeps
-from tests.sweep.dask_cluster import Cluster, running
+from tests.sweep.dask_cluster import Cluster, hiding, running
 from tests.sweep.killing import SCRIPT, check, killing, wait_for_rows
-
-WORKERS: Final = 2
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running(tmp_path_factory.mktemp("dask"), [()] * WORKERS) as found:
+def cluster(hidden: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A worker that sees the files of the sweeps, and one that does not."""
+    with running(tmp_path_factory.mktemp("dask"), [(), hiding(hidden)]) as found:
         yield found
+
+
+@pytest.fixture
+def sweeps(hidden_sweeps: Sweeps) -> Sweeps:
+    return hidden_sweeps
 
 
 def test_workers_that_are_killed_at_random(sweeps: Sweeps, cluster: Cluster, long: bool) -> None:
@@ -31,9 +35,10 @@ def test_workers_that_are_killed_at_random(sweeps: Sweeps, cluster: Cluster, lon
     words = ("guest", f"--runs={number}", cluster.on)
     with sweeps.start(*words, "--script", f"sleep 0.3; {SCRIPT}") as process:
         wait_for_rows(sweeps, 2)
-        with killing(cluster.workers, 10 if long else 2) as killed:
+        with killing(cluster.workers, 10 if long else 3) as killed:
             _, err = process.communicate(timeout=240)
     assert process.returncode == 1, err
+    assert f"gdbstub: 1 worker does not see {sweeps.out}: guests and results are carried" in err
     assert killed
     if any(outcome.status is Status.ERROR for outcome in sweeps.outcomes()):
         sweeps.call("resume", status=1)
