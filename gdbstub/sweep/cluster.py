@@ -19,6 +19,8 @@ from gdbstub.sweep.execute import SweepTask, one_line
 from gdbstub.sweep.outcome import RunOutcome, Status
 
 _CONNECT_SECONDS: Final = 5.0
+#: Time for an answer of a scheduler that is at work.
+_ANSWER_SECONDS: Final = 60.0
 
 
 class DaskEngine:
@@ -145,9 +147,15 @@ class DaskEngine:
 
     def width(self) -> int:
         """Return the number of the workers' threads, twice, so that none waits for its next run."""
+        scheduler, threads = self._client.scheduler, dict[str, int]()
         try:
-            threads: dict[str, int] = self._client.nthreads()
-        except (OSError, TimeoutError) as error:
+            if scheduler is not None:
+                # As ``Client.nthreads``, which would wait for ever.
+                threads = self._client.sync(scheduler.ncores, callback_timeout=_ANSWER_SECONDS)
+        except TimeoutError:
+            why = f"Dask's scheduler has not answered for {_ANSWER_SECONDS:g} s"
+            raise SweepError(why) from None
+        except OSError as error:
             raise SweepError(f"Dask's scheduler is gone ({type(error).__name__})") from None
         return 2 * sum(threads.values())
 

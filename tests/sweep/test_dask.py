@@ -1,15 +1,16 @@
 """Sweeps on a Dask cluster of this machine, whose workers and scheduler are killed."""
 
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, SweepError
 from gdbstub.sweep import cluster as engine
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
@@ -95,6 +96,23 @@ def test_tls_without_a_certificate(sweeps: Sweeps, cluster: Cluster) -> None:
     (line,) = err.splitlines()
     assert "no scheduler answers there (TLS expects a `ssl_context`" in line
     assert "perhaps check your TLS configuration?" in line
+
+
+def test_a_scheduler_that_answers_no_more(
+    sweeps: Sweeps, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped, as a host that hangs; its connections are there."""
+    monkeypatch.setattr(engine, "_ANSWER_SECONDS", 0.5)
+    with closing(
+        engine.DaskEngine(cluster.on.removeprefix("--on="), sweeps.directory)
+    ) as connected:
+        assert connected.width() == 4
+        cluster.scheduler.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(SweepError, match=r"Dask's scheduler has not answered for 0\.5 s"):
+                connected.width()
+        finally:
+            cluster.scheduler.send_signal(signal.SIGCONT)
 
 
 def test_a_scheduler_that_is_killed(sweeps: Sweeps, cluster: Cluster) -> None:
