@@ -290,6 +290,8 @@ def check_script(script: str | None, timeout: float | None, endpoint: str) -> No
     """
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
+    if script is not None and not script.strip():
+        raise InputError(f"--script {script!r}: expected a command")
     if script is not None and endpoint == "stdio":
         raise InputError("--script cannot talk to --gdb stdio; give HOST:PORT or unix:PATH")
 
