@@ -5,6 +5,7 @@ It makes no machine. ``gdbstub run`` makes one of its own.
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -27,8 +28,12 @@ from gdbstub.protocol.server import Server
 from gdbstub.signals import Waiting, signals_wait
 from gdbstub.vmm.console import keys_at_once, read_keys
 
+_log = logging.getLogger("gdbstub.run")
+
 #: The pause before a guest that reads no keys is offered them again, in seconds.
 _ROOM_SECONDS: Final = 0.05
+#: Pause of asyncio before it asks a socket again, in seconds (ACCEPT_RETRY_DELAY).
+_ACCEPT_SECONDS: Final = 1.0
 #: The time that a step or a short run takes at most; vCPUs have threads of their own.
 STOP_WAIT_SECONDS: Final = 0.004
 
@@ -46,8 +51,33 @@ class SerialConsole(NamedTuple):
 
 def run_to_end(session: Callable[[Waiting], Coroutine[None, None, int]]) -> int:
     """Run *session* to its end."""
+
+    async def run(signals: Waiting) -> int:
+        asyncio.get_running_loop().set_exception_handler(LoopFailures().report)
+        return await session(signals)
+
     with signals_wait() as signals:
-        return asyncio.run(session(signals))
+        return asyncio.run(run(signals))
+
+
+class LoopFailures:
+    """Log of what the event loop could not do: a client that cannot be taken is one line a second.
+
+    The loop asks its socket a hundred times at once, and then again in a second.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing logged."""
+        self._silent_until = 0.0
+
+    def report(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Log one failure (``loop.set_exception_handler``)."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and "socket" in context):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._silent_until:
+            self._silent_until = loop.time() + _ACCEPT_SECONDS
+            _log.warning("cannot take a client yet: %s", error.strerror)
 
 
 async def serve(

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux.memory import pointer
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
+from gdbstub.slices import step
 
 Read = Callable[[int, int], bytes]
 
@@ -86,14 +87,18 @@ class _Ring:
         block = self._at("prb_desc.text_blk_lpos")
         begin_at = block + self._at("prb_data_blk_lpos.begin")
         next_at = block + self._at("prb_data_blk_lpos.next")
-        number = self._tail & _ID
+        number, text = self._tail & _ID, 0
         for _ in range(self._count):
+            step()
             index = number % self._count
             row = descriptors[index * size : (index + 1) * size]
             state = _word(row, state_at)
             if state >> 62 in (_COMMITTED, _FINALIZED) and state & _ID == number:
                 about = infos[index * info_size : (index + 1) * info_size]
-                yield self._record(about, _word(row, begin_at), _word(row, next_at))
+                record = self._record(about, _word(row, begin_at), _word(row, next_at))
+                if (text := text + len(record.text)) > self._size:
+                    raise NotFound("the kernel's log is damaged: it has more text than room")
+                yield record
             if number == self._head & _ID:
                 return
             number = number + 1 & _ID

@@ -27,7 +27,7 @@ _REASONS: Final = {
 }
 
 
-@command("dmesg", "[LENGTH]")
+@command("dmesg", "[LENGTH]", long=True)
 def dmesg(context: CommandContext, last: int | None) -> str:
     """Show the log of a Linux kernel, or its last LENGTH lines; it need not have a console.
 
@@ -39,7 +39,7 @@ def dmesg(context: CommandContext, last: int | None) -> str:
     return "".join(f"{line}\n" for line in (found[-last:] if last else found))
 
 
-@command("ps")
+@command("ps", long=True)
 def ps(context: CommandContext) -> str:
     """List the processes of a Linux guest: PID, parent, state, the vCPU that executes it, name.
 
@@ -57,7 +57,7 @@ def ps(context: CommandContext) -> str:
     return (table(rows, head) if rows else "") + damage
 
 
-@command("bt", "[PID]")
+@command("bt", "[PID]", long=True)
 def bt(context: CommandContext, pid: int | None) -> str:
     """Show where a process or thread of a Linux guest is in the kernel; alone: this vCPU.
 
@@ -103,7 +103,7 @@ def process(context: CommandContext, wanted: str | None) -> str:
     return f"Breakpoints in programs stop in process {now.wanted} only.\n"
 
 
-@command("modules", "[NAME]")
+@command("modules", "[NAME]", long=True)
 def modules(context: CommandContext, name: str | None) -> str:
     """List the loaded modules of a Linux guest, or the sections of module NAME.
 
@@ -129,7 +129,7 @@ def modules(context: CommandContext, name: str | None) -> str:
     return (table(lines, head) if lines or damage else "No module is loaded.\n") + damage
 
 
-@command("vmcore", "NAME")
+@command("vmcore", "NAME", long=True)
 def vmcore_(context: CommandContext, name: str) -> str:
     """Write RAM and registers to a new file as kdump does, for crash, drgn and GDB.
 
@@ -150,7 +150,7 @@ def vmcore_(context: CommandContext, name: str) -> str:
     return said + (f"It has no VMCOREINFO: {missing}\n" if missing else "")
 
 
-@command("why")
+@command("why", long=True)
 def why(context: CommandContext) -> str:
     """Say why the guest is halted, and show the last lines of a Linux kernel's log.
 
