@@ -11,9 +11,10 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
+from gdbstub.cli import script
 from gdbstub.cli.ending import Ending
 from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.script import limited, run_script
+from gdbstub.cli.script import limited
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
@@ -88,16 +89,16 @@ async def serve(
     *,
     console: SerialConsole | None = None,
     recorder: Recorder | None = None,
-    started: Callable[[], None] = lambda: None,
+    started: Callable[[int], None] = lambda _: None,
     begin: Callable[[Debugger], None] = lambda _: None,
     end: Callable[[Debugger], None] = lambda _: None,
     hva: Callable[[int], int | None] = lambda _: None,
 ) -> int:
     """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
 
-    *machine* is halted; the caller closes it. *started* is called once clients may connect, *begin*
-    and *end* before the first client and after the last. *hva* returns the place of a physical
-    address in this process.
+    *machine* is halted; the caller closes it. *started* is called once clients may connect, with
+    the number of the script's process or 0. *begin* and *end* are called before the first client
+    and after the last. *hva* returns the place of a physical address in this process.
 
     Raises:
         InputError: the endpoint cannot be had.
@@ -130,29 +131,42 @@ async def serve(
     ending = Ending(debugger, settings, server)
     await server.start()
     try:
-        async with _typing(console), _qmp(settings, debugger, hva):
+        async with (
+            _typing(console),
+            _qmp(settings, debugger, hva),
+            contextlib.AsyncExitStack() as scripts,
+        ):
             note = who_reaches(settings.endpoint)
             announce(
                 server.endpoint, server.remote, settings.symbols, hint=settings.hint, note=note
             )
-            started()
+            process = await scripts.enter_async_context(_script(settings, server))
+            started(process.pid if process else 0)
             if settings.free_run:
                 debugger.detach()
-            work = limited(_until_over(settings, server), settings.timeout, ending.late)
+            work = limited(_until_over(process, server), settings.timeout, ending.late)
             return ending.status(await first(stopped, work))
     finally:
         await server.close()
         end(debugger)
 
 
-async def _until_over(settings: ServeSettings, server: Server) -> int:
+async def _until_over(process: asyncio.subprocess.Process | None, server: Server) -> int:
     """Wait for the script's end where there is one, else for the guest's."""
+    if process is not None:
+        return await script.ended(process)
+    await server.wait_ended()
+    return 0
+
+
+def _script(
+    settings: ServeSettings, server: Server
+) -> contextlib.AbstractAsyncContextManager[asyncio.subprocess.Process | None]:
+    """Return the script's process while it is entered, if there is to be one."""
     if settings.script is None:
-        await server.wait_ended()
-        return 0
-    return await run_script(
-        settings.script, remote=server.remote, symbols=settings.symbols, qmp=settings.qmp_path
-    )
+        return contextlib.nullcontext()
+    symbols, qmp = settings.symbols, settings.qmp_path
+    return script.started(settings.script, remote=server.remote, symbols=symbols, qmp=qmp)
 
 
 def _qmp(

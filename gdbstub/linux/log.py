@@ -20,6 +20,8 @@ _ID: Final = (1 << 62) - 1
 #: Bounds of what a kernel can be built with: LOG_BUF_SHIFT is 25 at most.
 _MOST_RECORDS: Final = 1 << 20
 _MOST_TEXT: Final = 1 << 26
+#: Rows of a table that are read at once.
+_ROWS: Final = 1 << 10
 #: Length of the id in front of each text.
 _WORD: Final = 8
 
@@ -81,8 +83,8 @@ class _Ring:
 
     def records(self) -> Iterator[Record]:
         size, info_size = (self._info.number("SIZE", name) for name in ("prb_desc", "printk_info"))
-        descriptors = self._read(self._descriptors, self._count * size)
-        infos = self._read(self._infos, self._count * info_size)
+        descriptors = _Rows(self._read, self._descriptors, size, self._count)
+        infos = _Rows(self._read, self._infos, info_size, self._count)
         state_at = self._at("prb_desc.state_var") + self._at("atomic_long_t.counter")
         block = self._at("prb_desc.text_blk_lpos")
         begin_at = block + self._at("prb_data_blk_lpos.begin")
@@ -91,11 +93,10 @@ class _Ring:
         for _ in range(self._count):
             step()
             index = number % self._count
-            row = descriptors[index * size : (index + 1) * size]
+            row = descriptors.row(index)
             state = _word(row, state_at)
             if state >> 62 in (_COMMITTED, _FINALIZED) and state & _ID == number:
-                about = infos[index * info_size : (index + 1) * info_size]
-                record = self._record(about, _word(row, begin_at), _word(row, next_at))
+                record = self._record(infos.row(index), _word(row, begin_at), _word(row, next_at))
                 if (text := text + len(record.text)) > self._size:
                     raise NotFound("the kernel's log is damaged: it has more text than room")
                 yield record
@@ -118,6 +119,24 @@ class _Ring:
         return Record(
             _word(about, self._at("printk_info.ts_nsec")), level, text.decode("utf-8", "replace")
         )
+
+
+class _Rows:
+    """A table of *count* rows of *size* bytes, of which some at once are read."""
+
+    def __init__(self, read: Read, gva: int, size: int, count: int) -> None:
+        self._read, self._gva, self._size, self._count = read, gva, size, count
+        self._first, self._data = -1, b""
+
+    def row(self, index: int) -> bytes:
+        """Return the row *index*."""
+        first = index - index % _ROWS
+        if first != self._first:
+            number = min(_ROWS, self._count - first)
+            self._data = self._read(self._gva + first * self._size, number * self._size)
+            self._first = first
+        at = (index - first) * self._size
+        return self._data[at : at + self._size]
 
 
 def _word(data: bytes, at: int) -> int:
