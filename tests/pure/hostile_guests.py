@@ -12,7 +12,7 @@ from gdbstub.aarch64.registers import SP_EL0
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Capabilities
 from tests.fuzz.still_machine import StillMachine
-from tests.pure.linux_images import btf_of
+from tests.pure.linux_images import STRUCT, btf_of
 from tests.pure.test_linux_log import LAYOUT
 
 START: Final = 0x8000_0000
@@ -197,3 +197,11 @@ def log_ring(machine: HostileMachine, bits: int) -> None:
     descriptors = struct.pack("<I4xQQQQ", bits, at(DATA), at(DATA), (1 << bits) - 1, 0)
     machine.written[ring] = descriptors.ljust(48, b"\0") + struct.pack("<I4xQ", bits, at(DATA))
     machine.write_info(f"SYMBOL(prb)={at(place):x}\n")
+
+
+def same_names() -> bytes:
+    """BTF whose names, and whose structures, are all the same."""
+    strings = b"\0task_struct" + b"\0tasks\0pid\0comm" * (1 << 17) + b"\0"
+    types = struct.pack("<III", 1, STRUCT << 24 | 0xFFFF, 1 << 20) * (1 << 17)
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    return header + types + strings

@@ -31,10 +31,10 @@ from tests.pure.hostile_guests import (
     kernel,
     log_ring,
     pages,
+    same_names,
     with_module,
     with_symbols,
 )
-from tests.pure.linux_images import STRUCT
 
 #: Most bytes that are read of a guest in one turn of the event loop: a mebibyte, and a text.
 MOST = (1 << 20) + (128 << 10)
@@ -156,10 +156,7 @@ def test_a_log_that_has_more_text_than_room() -> None:
 
 
 def test_names_of_types_that_are_all_the_same() -> None:
-    strings = b"\0task_struct" + b"\0tasks\0pid\0comm" * (1 << 17) + b"\0"
-    types = struct.pack("<III", 1, STRUCT << 24 | 0xFFFF, 1 << 20) * (1 << 17)
-    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
-    assert NOT_FINISHED in monitor(kernel(WITHOUT_END, types=header + types + strings), "ps")
+    assert NOT_FINISHED in monitor(kernel(WITHOUT_END, types=same_names()), "ps")
 
 
 def test_pages_that_each_look_like_vmcoreinfo() -> None:
@@ -196,6 +193,24 @@ def test_the_work_ends_with_its_client() -> None:
     session.receive(rsp.encode(b"qRcmd," + b"ps".hex().encode()))
     session.close()
     assert threading.active_count() < before
+
+
+def test_a_core_file_is_written_in_slices_and_removed_when_that_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    machine = kernel()
+    session = Session(monitored_debugger(machine))
+    session.receive(rsp.encode(b"qRcmd," + b"vmcore x.core".hex().encode()))
+    while machine.total < SIZE // 8:
+        before = machine.total
+        session.advance()
+        assert machine.total - before <= MOST
+        assert session.busy
+    assert (tmp_path / "x.core").exists()
+    assert b"$E04" in session.receive(b"\x03")
+    assert not list(tmp_path.iterdir())
+    session.close()
 
 
 async def test_qmp_answers_others_while_it_searches(tmp_path: Path) -> None:
