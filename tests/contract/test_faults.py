@@ -15,13 +15,16 @@ from gdbstub.errors import StubError
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData
 from gdbstub.kvm.port import LOCAL
-from gdbstub.kvm_backend import KvmMachine
+from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from gdbstub.machine import RunFailure
 from gdbstub.target import Action, BreakpointKind, Exited, Range, Signal, Stopped, StopReason
+from gdbstub.vmm.board import VirtBoard
+from gdbstub.vmm.config import GuestConfig
+from gdbstub.vmm.image import RawBinary
 from tests.contract.client import Client
 from tests.contract.faulty_core import FaultyCore
 from tests.contract.kvm_machine import kvm_machine
-from tests.contract.programs import COUNT, SPIN, Program, at, program
+from tests.contract.programs import BASE, COUNT, SPIN, Program, at, program
 from tests.contract.recorder import StopRecorder
 from tests.contract.test_false_hits import START, X5, equals
 from tests.contract.test_false_hits import place as begin
@@ -200,15 +203,30 @@ def one_line_of(error: StubError, port: NthPort, code: int) -> None:
     assert said.isprintable()
 
 
-def test_a_machine_that_cannot_be_made_leaves_nothing_behind() -> None:
+def bare(port: NthPort) -> KvmMachine:
+    """RAM and a vCPU."""
+    return kvm_machine(COUNT.image, port=port)
+
+
+def virt(port: NthPort) -> KvmMachine:
+    """The machine of ``gdbstub run``, with its interrupt controller and its UART."""
+    guest = GuestConfig(RawBinary("count", COUNT.image, BASE), 2 << 20, vcpus=2)
+    board = VirtBoard(guest, lambda _: None)
+    return KvmMachine(KvmConfig(2, BASE, guest.memory, guest.cpu), board, port)
+
+
+@pytest.mark.parametrize("make", [bare, virt])
+def test_a_machine_that_cannot_be_made_leaves_nothing_behind(
+    make: "Callable[[NthPort], KvmMachine]",
+) -> None:
     port = NthPort(-1)
-    kvm_machine(COUNT.image, port=port).close()
+    make(port).close()
     before = what_is_open()
     for place in range(len(port.requests)):
         code = CODES[place % len(CODES)]
         port = NthPort(place, code)
         try:
-            kvm_machine(COUNT.image, port=port).close()
+            make(port).close()
         except StubError as error:
             one_line_of(error, port, code)
         else:  # it was asked again, or can do without
