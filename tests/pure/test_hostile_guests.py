@@ -11,6 +11,7 @@ import pytest
 from gdbstub import rsp, slices
 from gdbstub.aarch64.registers import CPSR, PC, SP_EL0
 from gdbstub.cli.qmp import MachineGuest, QmpServer
+from gdbstub.linux.process import Process
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.session import Session
@@ -19,10 +20,12 @@ from tests.pure.hostile_guests import (
     DATA,
     FIRST,
     HEAD,
+    IMAGE,
     IMAGE_SIZE,
     PAGE,
     SIZE,
     START,
+    STRUCTURES,
     Area,
     HostileMachine,
     again,
@@ -35,6 +38,7 @@ from tests.pure.hostile_guests import (
     with_module,
     with_symbols,
 )
+from tests.pure.linux_images import btf_of
 
 #: Most bytes that are read of a guest in one turn of the event loop: a mebibyte, and a text.
 MOST = (1 << 20) + (128 << 10)
@@ -179,6 +183,19 @@ def test_addresses_of_one_page_everywhere() -> None:
     lines += f"SYMBOL(kallsyms_num_syms)={at(48 << 20):x}\nSYMBOL(swapper_pg_dir)={at(page):x}\n"
     machine.write_info(lines)
     monitor(machine, "bt")
+
+
+def test_a_hit_waits_for_no_list_without_an_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gdbstub.linux.process._STEPS", STEPS)
+    machine = kernel(WITHOUT_END)
+    # A member of mm_struct without a name, which tells where its tables are.
+    types = btf_of(STRUCTURES | {"": (64, {"task_size": 8, "pgd": 16})})
+    machine.written[IMAGE + 0x1_0000] = types
+    process = Process(machine, monitored_debugger(machine).memory, "nobody")
+    assert process.matches(machine.vcpus[0])
+    assert NOT_FINISHED in caplog.text
 
 
 def test_the_work_ends_with_its_client() -> None:
