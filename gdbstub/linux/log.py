@@ -34,10 +34,11 @@ class Record(NamedTuple):
     text: str
 
     def lines(self) -> Iterator[str]:
-        """Yield the record as ``dmesg`` shows it."""
+        """Yield the record as ``dmesg`` shows it; the work is noted (``slices.step``)."""
         seconds, rest = divmod(self.nanoseconds, 10**9)
         stamp = f"[{seconds:5}.{rest // 1000:06}] "
         for line in self.text.split("\n"):
+            step()
             yield stamp + "\t".join(map(printable, line.split("\t")))
 
 

@@ -3,6 +3,8 @@
 ``gdbstub.linux`` reads the guest.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from gdbstub.aarch64.registers import PC
@@ -18,6 +20,8 @@ from gdbstub.target import Stopped, StopReason
 
 #: Lines of the log that tell why a guest has stopped.
 _LAST: Final = 10
+#: Most characters of the log that are shown, its end: a kernel's has a megabyte, seldom more.
+_MOST_SHOWN: Final = 8 << 20
 _REASONS: Final = {
     StopReason.SWBREAK: "a breakpoint",
     StopReason.HWBREAK: "a hardware breakpoint",
@@ -34,9 +38,25 @@ def dmesg(context: CommandContext, last: int | None) -> str:
     The log is read from RAM, from when the kernel has made its VMCOREINFO, early in its boot. No
     symbols are needed.
     """
+    shown, size, left_out = deque[str](maxlen=last), 0, 0
+    for line in _log(context):
+        size += len(line) + 1 - (len(shown[0]) + 1 if last and len(shown) == last else 0)
+        shown.append(line)
+        while size > _MOST_SHOWN:
+            size -= len(shown.popleft()) + 1
+            left_out += 1
+    text = "".join(f"{line}\n" for line in shown)
+    if not left_out:
+        return text
+    limit = f"monitor dmesg shows {_MOST_SHOWN} characters at most"
+    return f"({left_out} lines before are left out: {limit})\n{text}"
+
+
+def _log(context: CommandContext) -> Iterator[str]:
+    """Yield the lines of the log."""
     kernel = context.kernel
-    found = [line for each in log.records(kernel.info, kernel.reader()) for line in each.lines()]
-    return "".join(f"{line}\n" for line in (found[-last:] if last else found))
+    for record in log.records(kernel.info, kernel.reader()):
+        yield from record.lines()
 
 
 @command("ps", long=True)
@@ -163,12 +183,7 @@ def why(context: CommandContext) -> str:
     pc = context.machine.vcpus[report.thread - 1].get(PC)
     lines = [f"Thread {report.thread} at {pc:#x}: {said}\n"]
     try:
-        kernel = context.kernel
-        lines += [
-            f"{line}\n"
-            for each in log.records(kernel.info, kernel.reader())
-            for line in each.lines()
-        ][-_LAST:]
+        lines += [f"{line}\n" for line in deque(_log(context), _LAST)]
     except (NotFound, MachineError) as reason:
         lines.append(f"No log: {reason}\n")
     return "".join(lines)

@@ -190,11 +190,12 @@ def with_symbols(machine: HostileMachine, count: int, symbols: int, strings: int
     machine.written[MODULE + 512] = struct.pack("<QQQ", at(symbols), count, at(strings))
 
 
-def log_ring(machine: HostileMachine, bits: int) -> None:
+def log_ring(machine: HostileMachine, bits: int, records: int | None = None) -> None:
     """Give the kernel a log of so many records, and as many bytes, all in *machine*'s areas."""
     ring, place = 40 << 20, 41 << 20
     machine.written[place] = struct.pack("<Q", at(ring))
-    descriptors = struct.pack("<I4xQQQQ", bits, at(DATA), at(DATA), (1 << bits) - 1, 0)
+    last = (1 << bits) - 1 if records is None else records
+    descriptors = struct.pack("<I4xQQQQ", bits, at(DATA), at(DATA), last, 0)
     machine.written[ring] = descriptors.ljust(48, b"\0") + struct.pack("<I4xQ", bits, at(DATA))
     machine.write_info(f"SYMBOL(prb)={at(place):x}\n")
 

@@ -252,3 +252,32 @@ async def test_qmp_answers_others_while_it_searches(tmp_path: Path) -> None:
     first, second = replies
     assert first["return"]["status"] == "paused"
     assert "not finished" in second["error"]["desc"]
+
+
+def lines_of_log(machine: HostileMachine, text: bytes) -> None:
+    """Have one record in the log, of *text*."""
+    bits = 16
+    machine.written[DATA] = struct.pack("<QQQ", 1 << 62, 0, 16 + len(text) & -8)
+    log_ring(machine, bits, records=0)
+    infos = machine.written[ring := 40 << 20]
+    machine.written[ring] = infos[:16] + struct.pack("<Q", at(DATA + PAGE)) + infos[24:]
+    machine.written[DATA + PAGE] = struct.pack("<8xQHBB", 0, len(text), 0, 0)
+    machine.written[ring + 56] = struct.pack("<Q", at(DATA + 2 * PAGE))
+    machine.written[DATA + 2 * PAGE + 8] = text
+
+
+def test_a_log_of_lines_that_are_empty() -> None:
+    machine = kernel()
+    lines_of_log(machine, b"\n" * 60_000)
+    assert NOT_FINISHED in monitor(machine, "dmesg")
+    assert NOT_FINISHED in monitor(machine, "why")
+
+
+def test_of_a_long_log_the_end_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdbstub.monitor.linux._MOST_SHOWN", 500)
+    machine = kernel()
+    lines_of_log(machine, b"\n".join(b"line %d" % n for n in range(100)))
+    said = monitor(machine, "dmesg").splitlines()
+    assert said[0] == "(79 lines before are left out: monitor dmesg shows 500 characters at most)"
+    assert said[-2:] == ["[    0.000000] line 99", "OK"]
+    assert monitor(machine, "dmesg 2").splitlines()[0].endswith("line 98")
