@@ -71,7 +71,7 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
                 stopped,
                 console=SerialConsole(guest.receive, output.flush, _keyboard(settings)),
                 recorder=recorder,
-                started=lambda: _confine(settings),
+                started=lambda script: _confine(settings, script),
                 begin=lambda debugger: _note_old_gdb(settings, debugger),
                 hva=guest.machine.ram.hva,
             )
@@ -84,13 +84,12 @@ def _note_old_gdb(settings: Settings, debugger: Debugger) -> None:
         debugger.observers.append(OldGdb())
 
 
-def _confine(settings: Settings) -> None:
-    """Give up what the session does not need; a script, which is a process, needs more."""
+def _confine(settings: Settings, script: int) -> None:
+    """Give up what the session does not need; *script* is the number of its process, if any."""
     if settings.inner:
         confinement.drop_root()
-    if settings.serve.script is None:
-        unlink = isinstance(settings.serve.endpoint, Unix) or bool(settings.serve.qmp_path)
-        confinement.confine(unlink=unlink, in_lab=settings.inner)
+    unlink = isinstance(settings.serve.endpoint, Unix) or bool(settings.serve.qmp_path)
+    confinement.confine(unlink=unlink, in_lab=settings.inner, child=script)
 
 
 async def _rehearsed(

@@ -24,6 +24,7 @@ class GuestDebug:
         self._fd = fd
         self._struct: CData = ffi.new("struct kvm_guest_debug *")
         self._step = False
+        self._sure = True
         self._debug = self._filled = DebugRegisters()  # what KVM has, and what the structure has
 
     @property
@@ -36,6 +37,10 @@ class GuestDebug:
         """True while the vCPU steps."""
         return self._step
 
+    def doubt(self) -> None:
+        """Note that KVM may have another state, so that the next ``set`` tells it in any case."""
+        self._sure = False
+
     def set(self, step: bool, debug: DebugRegisters, *, cut_short: bool = False) -> None:
         """Step or not, with these comparators.
 
@@ -46,15 +51,16 @@ class GuestDebug:
         """
         stale = cut_short and self._step
         same = debug is self._debug or debug == self._debug
-        if same and step == self._step and not stale:
+        if same and step == self._step and not stale and self._sure:
             return
+        self._sure = False  # if a call fails
         _fill(self._struct, debug, self._filled)
         self._filled = debug
         if stale:
             # Only switching debugging off makes newer kernels forget a pending step.
             self._tell(0)
         self._tell(_control(step, debug))
-        self._step, self._debug = step, debug
+        self._step, self._debug, self._sure = step, debug, True
 
     def _tell(self, control: int) -> None:
         self._struct.control = control

@@ -233,6 +233,7 @@ class KvmVcpu(VcpuState):
                     if self._guest_debug.steps and not self._ask(self._take_abort()):
                         return self._exit
                 elif code not in (errno.EINTR, errno.EAGAIN):
+                    self._guest_debug.doubt()  # the core may have changed it
                     return RunFailure(self.index, f"KVM_RUN: {os.strerror(code)}")
                 # KVM has completed what the last exit left to do, MMIO above all.
                 run.immediate_exit = 0  # first: a kick says that it was one, and then sets this

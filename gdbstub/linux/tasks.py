@@ -13,6 +13,7 @@ from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux.kernel_image import KernelImage
 from gdbstub.linux.memory import LinuxKernel, current, in_kernel, pointer
 from gdbstub.machine import Power
+from gdbstub.slices import TooMuchWork
 
 Read = Callable[[int, int], bytes]
 
@@ -212,11 +213,15 @@ class Tasks:
             elif vcpu.power is Power.ON:
                 programs[index] = vcpu.get(SP_EL1)
         if programs and "stack" in self._at:
-            with suppress(MemoryFault, NotFound):
+            try:
                 for gva in self._walk(read):
                     stack = pointer(read, gva + self._at["stack"])
                     ours = (each for each, top in programs.items() if stack < top <= stack + _STACK)
                     found |= dict.fromkeys(ours, gva)
+            except TooMuchWork:
+                raise
+            except (MemoryFault, NotFound):  # those before the damage count
+                pass
         return found
 
     def _told(self, gva: int, read: Read, cpu: int) -> Task:

@@ -38,6 +38,7 @@ def monitored_debugger(
     debugger = Debugger(machine)
     monitor = CommandMonitor(debugger, program, inner=inner)
     debugger.commands = monitor.execute
+    debugger.long_commands = monitor.takes_long
     debugger.os_tables = tables(debugger.machine, monitor.linux)
     debugger.program = monitor.locator
     if program.modules is not None:
@@ -107,6 +108,12 @@ class CommandMonitor(Observer):
             handed_out if self._inner else lambda name: new_file(Path(name)),
         )
         return COMMANDS.execute(context, command.line)
+
+    def takes_long(self, command: Command) -> bool:
+        """Return True if a command of this kind looks through the guest's memory."""
+        from gdbstub.monitor.commands import COMMANDS
+
+        return COMMANDS.takes_long(command.line)
 
     def linux(self) -> "LinuxGuest":
         """Return the kernel that commands look at; it is made when the first one does."""
