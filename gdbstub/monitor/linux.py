@@ -11,9 +11,10 @@ from gdbstub.linux import log, vmcore
 from gdbstub.linux.core_file import check_name
 from gdbstub.linux.names import Names
 from gdbstub.linux.process import Process
+from gdbstub.linux.task_threads import TaskThreads
 from gdbstub.linux.tasks import Task
 from gdbstub.monitor.context import CommandContext, command
-from gdbstub.monitor.text import table
+from gdbstub.monitor.text import count, table
 from gdbstub.target import Stopped, StopReason
 
 #: Lines of the log that tell why a guest has stopped.
@@ -59,13 +60,14 @@ def ps(context: CommandContext) -> str:
 
 @command("bt", "[PID]")
 def bt(context: CommandContext, pid: int | None) -> str:
-    """Show where a process or thread of a Linux guest is in the kernel; alone: this vCPU.
+    """Show where a process or thread of a Linux guest is in the kernel; alone: this thread.
 
     It may sleep or run, and its return addresses may be signed. Names are those of the kernel's
     kallsyms (Linux 6.0 and newer); no symbols are needed.
     """
     kernel = context.kernel
     names = Names(kernel)
+    pid = context.pid if pid is None else pid
     if pid is None:
         task = kernel.tasks.running().get(context.index)
         frames = list(kernel.backtraces.of_vcpu(context.index, names.function))
@@ -84,6 +86,29 @@ def _headline(task: Task | None, vcpu: int) -> str:
         return f"vCPU {vcpu}\n"
     place = f" on vCPU {task.cpu}" if task.cpu >= 0 else ""
     return f"{task.name}, PID {task.pid}, state {task.state}{place}\n"
+
+
+@command("tasks", "[on|off]")
+def tasks(context: CommandContext, switch: str | None) -> str:
+    """Show tasks of Linux that no vCPU executes as threads, beside the vCPUs (off at first).
+
+    info threads lists them, as PID + 10000000, and bt shows where they are in the kernel. Their
+    registers are those that the kernel keeps: x19 to x29, sp and pc. Nothing of them can be
+    changed, and none can be stepped or continued alone. The list is read at each stop, when the
+    client asks for it.
+    """
+    debugger = context.debugger
+    if switch:
+        debugger.tasks = None
+        if switch == "on":
+            debugger.tasks = TaskThreads(context.kernel, debugger.caches)
+    if debugger.tasks is None:
+        return "Threads are the vCPUs.\n"
+    try:
+        number = len(debugger.tasks.threads())
+    except NotFound as reason:
+        return f"Tasks that no vCPU executes will be threads. There is none yet: {reason}\n"
+    return f"Threads are the vCPUs, and {count(number, 'task')} that no vCPU executes.\n"
 
 
 @command("process", "[NAME]")
