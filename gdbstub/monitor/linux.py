@@ -128,32 +128,6 @@ def process(context: CommandContext, wanted: str | None) -> str:
     return f"Breakpoints in programs stop in process {now.wanted} only.\n"
 
 
-@command("modules", "[NAME]")
-def modules(context: CommandContext, name: str | None) -> str:
-    """List the loaded modules of a Linux guest, or the sections of module NAME.
-
-    The kernel lists sections of a module's init after it has freed them, too. No symbols are
-    needed, but the kernel's BTF.
-    """
-    found = context.kernel.modules
-    if name is not None:
-        wanted = name.replace("-", "_")
-        for module in found.all():
-            if module.name == wanted:
-                rows = [(each.name, f"{each.gva:#x}") for each in found.sections(module)]
-                return table(rows, ("section", "address"))
-        raise NotFound(f"no module {wanted} is loaded: monitor modules lists those that are")
-    lines, damage = list[tuple[str, ...]](), ""
-    try:
-        for module in found.all():
-            state, code = module.state.name.lower(), f"{module.base:#x}"
-            lines.append((module.name, str(module.size), str(module.references), state, code))
-    except NotFound as reason:
-        damage = f"{reason}\n"
-    head = ("module", "size", "used", "state", "code")
-    return (table(lines, head) if lines or damage else "No module is loaded.\n") + damage
-
-
 @command("vmcore", "NAME")
 def vmcore_(context: CommandContext, name: str) -> str:
     """Write RAM and registers to a new file as kdump does, for crash, drgn and GDB.
