@@ -23,7 +23,7 @@ INIT_LINE: Final = "gdbstub demo guest: init is running"
 ROOTFS: Final = Path(__file__).parent / "demofs"
 BUSYBOX: Final = "busybox-static"
 #: Version of what ``debug_frame`` makes.
-_FRAMES: Final = "frames 1"
+_FRAMES: Final = "frames 2"
 SYMBOLIZER: Final = "vmlinux_to_elf.scripts.vmlinux_to_elf"
 
 

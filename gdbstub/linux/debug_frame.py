@@ -24,6 +24,11 @@ _ADVANCE, _OFFSET, _DEF_CFA, _SAME, _UNDEFINED = 0x40, 0x80, 0x0C, 0x08, 0x07
 _OFFSET_SF, _VAL_EXPRESSION, _DEF_CFA_SF = 0x11, 0x16, 0x12
 _BREG30, _CONSTS, _PLUS, _DEREF, _OR = 0x8E, 0x11, 0x22, 0x06, 0x21
 _DATA: Final = -8
+_TOP: Final = 1 << 64
+_UPPER: Final = 1 << 63
+#: Bits of an offset in the part of the addresses that kernels are in, with addresses of 48 bits:
+#: for symbols that are offsets themselves.
+_SIZE: Final = 47
 #: Names of a function's parts that are elsewhere, and that begin with its frame in place.
 _COLD: Final = ".cold"
 #: The sections of code, by the symbols at their ends.
@@ -57,7 +62,7 @@ class _Encoder:
     """Encoder of the frames of functions whose addresses have all bits of *upper* set."""
 
     def __init__(self, upper: int) -> None:
-        self._set = bytes((_CONSTS, *_sleb(upper - (1 << 64) if upper >> 63 else upper), _OR))
+        self._set = bytes((_CONSTS, *_sleb(upper - _TOP if upper & _UPPER else upper), _OR))
         self._in_register = self._return(bytes((_BREG30, 0)))
         first = bytes((_DEF_CFA, _SP, 0)) + self._in_register
         cie = struct.pack("<IB", 0xFFFF_FFFF, 1) + bytes((0, 4, *_sleb(_DATA), _LR)) + first
@@ -127,11 +132,20 @@ def _padded(body: bytes) -> bytes:
     return struct.pack("<I", len(body)) + body
 
 
-def debug_frame(functions: Mapping[int, str], code: Sequence[tuple[int, memoryview]]) -> bytes:
-    """Return the section for *functions*, by their addresses, in sections of *code*."""
-    if not code:
-        return b""
-    encoder = _Encoder(-(1 << (~code[0][0] & (1 << 64) - 1).bit_length()) % (1 << 64))
+def _upper(gva: int) -> int:
+    """Return the bits that are 1 in each address of a kernel that was linked to *gva*."""
+    size = (~gva & _TOP - 1).bit_length() if gva & _UPPER else _SIZE
+    return _TOP - (1 << size)
+
+
+def debug_frame(
+    functions: Mapping[int, str], code: Sequence[tuple[int, memoryview]], upper: int
+) -> bytes:
+    """Return the section for *functions*, by their addresses, in sections of *code*.
+
+    The bits of *upper* are set in each return address.
+    """
+    encoder = _Encoder(upper)
     elsewhere = dict[int, Frame]()
     late = list[tuple[int, memoryview]]()
     for start, data in code:
@@ -150,8 +164,11 @@ def debug_frame(functions: Mapping[int, str], code: Sequence[tuple[int, memoryvi
     return b"".join(encoder.parts)
 
 
-def with_frames(file: bytes) -> bytes:
-    """Return an ELF file of a kernel's symbols with .debug_frame, as it is if it lacks the rest."""
+def with_frames(file: bytes, upper: int | None = None) -> bytes:
+    """Return an ELF file of a kernel's symbols with .debug_frame, as it is if it lacks the rest.
+
+    The bits of *upper* are set in each return address; by default those of a kernel's addresses.
+    """
     at, count, names = _SHOFF.unpack_from(file)
     headers = [_SHDR.unpack_from(file, at + n * _SHDR.size) for n in range(count)]
     symbols = list[tuple[str, int]]()
@@ -169,7 +186,9 @@ def with_frames(file: bytes) -> bytes:
                 code.append((start, data[start - gva : end - gva]))
     if not code:
         return file
-    section = debug_frame({gva: name for name, gva in symbols}, code)
+    if upper is None:
+        upper = _upper(code[0][0])
+    section = debug_frame({gva: name for name, gva in symbols}, code, upper)
     strings = headers[names]
     table = file[strings[4] : strings[4] + strings[5]]
     place = len(file) + -len(file) % _ALIGNED

@@ -64,7 +64,7 @@ def test_the_compiler_says_the_same(compiled: BuiltGuest) -> None:
 def test_gdb_unwinds_by_symbols_alone(compiled: BuiltGuest, tmp_path: Path) -> None:
     bare = tmp_path / "bare.elf"
     subprocess.run(["aarch64-linux-gnu-objcopy", "--strip-debug", compiled.elf, bare], check=True)
-    bare.write_bytes(with_frames(bare.read_bytes()))
+    bare.write_bytes(with_frames(bare.read_bytes(), upper=0))
     with Stub(fake_machine(compiled.image)) as stub:
         gdb = Client(stub, BuiltGuest(bare, compiled.image, compiled.code_size))
         said = gdb(

@@ -18,7 +18,7 @@ def test_lldb_unwinds_by_symbols_alone(tmp_path: Path) -> None:
     guest = build(tmp_path, GUEST, *FLAGS, *LIMITS)
     bare = tmp_path / "bare.elf"
     subprocess.run(["aarch64-linux-gnu-objcopy", "--strip-debug", guest.elf, bare], check=True)
-    bare.write_bytes(with_frames(bare.read_bytes()))
+    bare.write_bytes(with_frames(bare.read_bytes(), upper=0))
     with Stub(fake_machine(guest.image)) as stub:
         client = Client(stub, BuiltGuest(bare, guest.image, guest.code_size))
         said = client(
