@@ -10,7 +10,6 @@ from gdbstub.aarch64.registers import PC
 from gdbstub.capabilities import Command
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import Observer
-from gdbstub.errors import NoSuchThread
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine
@@ -97,8 +96,7 @@ class CommandMonitor(Observer):
         from gdbstub.linux.core_file import handed_out, new_file
         from gdbstub.monitor.commands import COMMANDS, CommandContext
 
-        if not 0 < command.thread <= len(self._debugger.machine.vcpus):
-            raise NoSuchThread(f"there is no thread {command.thread}")
+        self._debugger.index(command.thread)  # it must exist
         context = CommandContext(
             command,
             self._debugger,
@@ -141,6 +139,6 @@ class CommandMonitor(Observer):
             self._history.hit(stop, self._debugger.machine.vcpus[stop.thread - 1].get(PC))
 
     def client_left(self) -> None:
-        """Begin with an empty history for the next client, and with all processes."""
-        self._debugger.process = None
+        """Begin anew for the next client: no history, all processes, no tasks as threads."""
+        self._debugger.process = self._debugger.tasks = None
         self._history = BreakpointHistory()
