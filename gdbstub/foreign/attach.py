@@ -91,8 +91,7 @@ def launched(argv: Sequence[str]) -> Iterator[ForeignMachine]:
         InputError: it cannot be started, or ended before it ran a vCPU.
         MachineError: KVM cannot debug its guest.
     """
-    launch = Launch(argv)
-    with Journal(launch.process) as journal:
+    with Launch(argv) as launch, Journal(launch.process) as journal:
         attachment = Attachment(launch.process, launch=launch)
         try:
             machine = ForeignMachine(attachment, journal)

@@ -5,13 +5,14 @@ dynamic loader, most of whose work is system calls, is not: it runs to the progr
 Source: ptrace(2), "PTRACE_O_TRACECLONE"; linux/Documentation/virt/kvm/api.rst, 4.35.
 """
 
+import contextlib
 import os
 import signal
 import struct
 import time
 from collections.abc import Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, Self
 
 from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.foreign import ptrace
@@ -31,7 +32,6 @@ _OPTIONS: Final = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEEX
 _PATIENCE: Final = 30.0
 _REST: Final = 0.002
 _READONLY: Final = 2
-_GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 
 class Launch:
@@ -65,7 +65,20 @@ class Launch:
             self.tracer.close()
             if self._memory:
                 self._memory.close()
+            self._end()
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the VMM after an error: nobody else would."""
+        if kind is not None:
+            self._end()
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.kill(self.process.pid, signal.SIGTERM)
 
     @property
     def memory(self) -> ProcessMemory:
@@ -109,7 +122,8 @@ class Launch:
             self._tracees[tid].interrupt()
         while others := self._tracees.keys() - vcpus:
             for tid in others & self._stopped:
-                self._tracees.pop(tid).detach()
+                with contextlib.suppress(ptrace.Gone):  # it may be killed at any time
+                    self._tracees.pop(tid).detach()
                 self._stopped.discard(tid)
             if self._tracees.keys() - vcpus:
                 self._ending = True
@@ -125,7 +139,7 @@ class Launch:
             return
         tracee = self._tracees.setdefault(tid, Tracee(tid))  # a new thread's first stop
         signum, event = status >> 8 & 0xFF, status >> 16
-        if event == ptrace.EVENT_STOP and signum in _GROUP_STOPS:
+        if ptrace.is_group_stop(status) and not self._ending:
             tracee.listen()
         elif event == ptrace.EVENT_EXEC:
             self._executed(tracee)
