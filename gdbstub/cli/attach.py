@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NamedTuple
 
+from gdbstub.cli.kernel_place import locate
 from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
@@ -69,9 +70,12 @@ def attach(settings: AttachSettings) -> int:
 async def _session(settings: AttachSettings, signals: Waiting) -> int:
     async with until_signal(signals) as stopped:
         with recording(settings.record) as recorder, _machine(settings) as machine:
+            program = settings.program
+            if program.kernel is not None and settings.serve.stops and settings.serve.free_run:
+                program = await locate(machine, program, stopped)
             status = await serve(
                 machine,
-                settings.program,
+                program,
                 settings.serve,
                 stopped,
                 recorder=recorder,

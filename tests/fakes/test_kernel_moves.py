@@ -1,13 +1,16 @@
 """A kernel that goes to another place at each boot: the stub's own stop points go with it."""
 
+import asyncio
 import queue
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gdbstub.aarch64.registers import PC, VBAR_EL1
+from gdbstub.aarch64.registers import PC, VBAR_EL1, X
 from gdbstub.capabilities import Relocation
+from gdbstub.cli import kernel_place
+from gdbstub.cli.kernel_place import locate
 from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from gdbstub.linux.module_events import ModuleEvents
 from gdbstub.linux.module_files import ModuleFiles
@@ -22,6 +25,9 @@ from tests.fakes.ram import BASE
 if TYPE_CHECKING:
     from gdbstub.debug.debugger import Debugger
 
+#: Sets VBAR_EL1 to x1, as a kernel does early in its boot.
+FINDABLE = bytes.fromhex("01c018d5")
+SPIN = bytes.fromhex("00000014")
 NOP = bytes.fromhex("1f2003d5")
 BANNER = b"Linux version 6.1.0-fake\n\0\0\0"
 PANIC, LOADED, REMOVED = BASE + 4, BASE + 0x200, BASE + 0x204
@@ -148,3 +154,37 @@ def test_events_of_modules_go_with_it(machines: list[Machine]) -> None:
     assert len(events.addresses) == 3  # the return address of the init
     debugger.reset()
     assert list(events.addresses) == [LOADED + SECOND, REMOVED + SECOND]
+
+
+async def test_a_kernel_that_boots_is_found_without_a_client(machines: list[Machine]) -> None:
+    """For the stop points of a guest of another VMM, which nobody halts."""
+    machines.append(inner := FakeMachine(Boots(FIRST, found=False)))
+    inner.write_memory(BASE + FIRST, FINDABLE + SPIN)
+    inner.vcpus[0].set(X[1], BASE + FIRST)
+    program = GuestProgram("/boot/vmlinux", KERNEL)
+    found = await locate(MinimalMachine(inner), program, never())
+    assert found == program._replace(expected=Relocation(BASE, FIRST))
+    assert inner.vcpus[0].get(PC) == BASE + FIRST + 4
+
+
+async def test_a_kernel_that_no_vcpu_leads_to(
+    machines: list[Machine], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_place, "_SECONDS", 0.01)
+    machines.append(FakeMachine(lambda machine: machine.write_memory(BASE, SPIN)))
+    program = GuestProgram("/boot/vmlinux", KERNEL)
+    assert await locate(machines[0], program, never()) == program
+    assert "no vCPU leads to the kernel of --symbols: " in caplog.text
+
+
+async def test_a_guest_that_ends_before_its_kernel_is_found(
+    machines: list[Machine], caplog: pytest.LogCaptureFixture
+) -> None:
+    machines.append(FakeMachine(lambda machine: machine.write_memory(BASE, SYSTEM_OFF.image)))
+    program = GuestProgram("/boot/vmlinux", KERNEL)
+    assert await locate(machines[0], program, never()) == program
+    assert not caplog.records
+
+
+def never() -> "asyncio.Future[int]":
+    return asyncio.get_running_loop().create_future()
