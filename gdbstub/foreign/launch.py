@@ -10,7 +10,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, Self
 
@@ -37,13 +37,14 @@ _READONLY: Final = 2
 class Launch:
     """A VMM from exec to the first KVM_RUN of each of its vCPUs, which is not made yet."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], wanted: Callable[[], bool] = lambda: True) -> None:
         """Start *argv*, and follow it until its guest is at its first instruction.
 
         Raises:
             InputError: the program cannot be started, or has ended before it ran a vCPU.
-            MachineError: not every vCPU came to KVM_RUN.
+            MachineError: not every vCPU came to KVM_RUN, or it is not *wanted* any more.
         """
+        self._wanted = wanted
         self._regions: dict[int, MemorySlot] = {}
         self._pending: dict[int, tuple[int, MemorySlot]] = {}  # by thread: a region being made
         self._tracees: dict[int, Tracee] = {}
@@ -99,8 +100,11 @@ class Launch:
         os.close(go)
         until: float | None = None
         while not self._all_held():
-            # The first thread to run a vCPU is waited for, however long that takes.
+            # The first thread to run a vCPU is waited for, however long that takes. Whoever waits
+            # for this call wakes us now and then.
             self.tracer.pump(block=not self.held)
+            if not self._wanted():
+                raise MachineError("the VMM was given up before it ran a vCPU")
             if self._ended is not None:
                 raise InputError(f"the VMM has ended before it ran a vCPU: {_fate(self._ended)}")
             if self.held and until is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.aarch64.registers import PC, X
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign.attach import attached, choose, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.process import VmmProcess
@@ -219,6 +219,19 @@ def test_a_launched_vmm_ends_with_a_session_that_fails() -> None:
     with pytest.raises(KeyError), launched([sys.executable, "-Sc", EXECUTES]) as machine:
         raise KeyError
     _, status = os.waitpid(machine.process.pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_a_launch_that_is_given_up() -> None:
+    """A VMM that runs no vCPU, as QEMU does with -S, is waited for as long as it is wanted."""
+    looks = iter([True] * 10)
+    argv = [sys.executable, "-Sc", "import signal; signal.pause()"]
+    with (
+        pytest.raises(MachineError, match=r"^the VMM was given up before it ran a vCPU$"),
+        launched(argv, lambda: next(looks, False)),
+    ):
+        pass
+    _, status = os.wait()
     assert os.WTERMSIG(status) == signal.SIGTERM
 
 
