@@ -70,6 +70,8 @@ def test_a_call_that_comes_as_the_thread_ends(
     calls = tracer._calls
 
     class Late:
+        empty, get = calls.empty, calls.get
+
         def put(self, call: Callable[[], None]) -> None:
             calls.put(tracer._close)
             tracer._thread.join()
