@@ -48,7 +48,8 @@ class SeizedThreads:
             Exception: the handler's; the thread goes on as without a tracer, unless it is parked.
         """
         if status >> 16 == ptrace.EVENT_EXEC:
-            self._executed(tid)
+            _release(tid, status)
+            self._executed()
         elif (thread := self.by_tid.get(tid)) is None:
             _release(tid, status)
         else:
@@ -59,12 +60,11 @@ class SeizedThreads:
                     thread.carry_on(status)
                 raise
 
-    def _executed(self, tid: int) -> None:
+    def _executed(self) -> None:
         """Take all threads for ended: a new program has none of them, nor the VM.
 
         The one that has executed it has the number of the process now.
         """
-        _release(tid, 0x7F)
         for each in tuple(self.by_tid):
             self.handler(each, 0)
 
@@ -97,6 +97,6 @@ class SeizedThreads:
 
 def _release(tid: int, status: int) -> None:
     """Let go of a thread, with the signal that it has stopped for, unless it has ended."""
-    if os.WIFSTOPPED(status) or status == 0x7F:
+    if os.WIFSTOPPED(status):
         with contextlib.suppress(ptrace.Gone):
             Tracee(tid).detach(ptrace.signal_of(status))

@@ -1,8 +1,8 @@
 """A ``plain_vmm`` whose guest counts, to be attached to many times, and its debugger killed."""
 
+import os
 import random
-import subprocess
-import sys
+import signal
 import time
 
 from gdbstub.aarch64.registers import PC, X
@@ -12,7 +12,7 @@ from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.target import BreakpointKind
 from tests.contract.client import Client
-from tests.contract.foreign_machine import start_vmm
+from tests.contract.foreign_machine import server_of, start_vmm
 from tests.contract.programs import BASE, COUNT, at
 
 SIZE = 2 << 20
@@ -65,16 +65,13 @@ def attach_and_detach(vmm: Vmm) -> None:
 
 def kill_a_debugger(vmm: Vmm, choose: random.Random) -> None:
     """Kill a debugger at a moment that *choose* has chosen, and recover the guest."""
-    text = vmm.text
-    arguments = [str(vmm.pid), str(vmm.slot.hva), str(SIZE)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.contract.debugger_to_kill", *arguments],
-        stdout=subprocess.PIPE,
-    ) as debugger:
-        assert debugger.stdout is not None
-        assert debugger.stdout.readline() == b"busy\n"
-        time.sleep(choose.random() * 0.3)  # any moment
-        debugger.kill()
+    text, server = vmm.text, server_of("tests.contract.debugger_to_kill")
+    server.tell(f"{vmm.pid} {vmm.slot.hva} {SIZE}")
+    busy, pid = server.hear()
+    assert busy == "busy"
+    time.sleep(choose.random() * 0.3)  # any moment
+    os.kill(int(pid), signal.SIGKILL)
+    assert server.hear() == ["ended", str(-signal.SIGKILL)]
     recover(vmm.process)
     assert vmm.text == text
     assert not Journal.exists(vmm.process)
