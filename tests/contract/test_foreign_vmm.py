@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -25,7 +26,8 @@ from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
-#: A VMM whose vCPU's thread executes another program at SIGUSR1. Its guest has no RAM.
+#: A VMM that makes one thread after another, and whose vCPU's executes another program at SIGUSR1.
+#: Its guest has no RAM.
 EXECUTES = """\
 import fcntl, os, signal, sys, threading
 vm = fcntl.ioctl(os.open("/dev/kvm", os.O_RDWR), 0xAE01, 0)
@@ -34,6 +36,12 @@ init = bytearray(32)
 fcntl.ioctl(vm, 0x8020AEAF, init)  # KVM_ARM_PREFERRED_TARGET
 fcntl.ioctl(vcpu, 0x4020AEAE, init)  # KVM_ARM_VCPU_INIT
 over = threading.Event()
+def spawn():
+    while not over.is_set():
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+threading.Thread(target=spawn, daemon=True).start()
 signal.signal(signal.SIGUSR1, lambda *_: over.set())
 def run():
     while not over.is_set():
@@ -213,6 +221,22 @@ def test_a_vmm_that_executes_another_program() -> None:
         assert machine.process.status()["TracerPid"] == "0"
     os.kill(machine.process.pid, signal.SIGKILL)
     os.waitpid(machine.process.pid, 0)
+
+
+def test_no_thread_that_begins_as_a_launch_ends_is_left_traced() -> None:
+    """It is traced from its birth, if the thread that makes it is."""
+    with launched([sys.executable, "-Sc", EXECUTES]) as machine:
+        process, until = machine.process, monotonic() + 20
+        vcpu = machine.vcpus[0].thread.tracee.tid
+        seen = {*process.threads()}
+        before = len(seen)
+        while len(seen) < before + 3:
+            seen |= {*process.threads()}
+            assert monotonic() < until, "no thread is made any more"
+        assert process.status()["TracerPid"] == "0"
+        assert VmmProcess(vcpu).status()["TracerPid"] == str(os.getpid())
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitpid(process.pid, 0)
 
 
 def test_a_launched_vmm_ends_with_a_session_that_fails() -> None:
