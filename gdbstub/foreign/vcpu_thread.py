@@ -109,7 +109,8 @@ class VcpuThread:
     def resume(self, *, traced: bool) -> None:
         """Resume a stopped thread: in KVM_RUN, unless the VMM is to see its exit."""
         context = self._context
-        if self._again:
+        again = self._again and not self.tracee.in_group_stop  # else when that is over
+        if again:
             context.pc -= 4
             context.regs[0] = self.fd
         if self._active and self._injection is not None:
@@ -117,7 +118,7 @@ class VcpuThread:
             self._active = False
         else:
             self.tracee.set_registers(context)
-        if not (traced and self._again):
+        if not (traced and again):
             self._untouched = False
         self.stopped = self.kicked = False
         self.traced = traced

@@ -159,6 +159,13 @@ def test_a_vmm_that_is_stopped_by_a_signal_can_be_halted_and_stopped_on() -> Non
     assert tracee.asked == [(INTERRUPT, 0), (INTERRUPT, 0), (CONT, 0)]
     assert thread.handle(GROUP_STOP) is None
     assert tracee.asked[3:] == [(LISTEN, 0)]
+    thread.kick()
+    assert thread.handle(GROUP_STOP) is ThreadStop.PARKED
+    thread.resume(traced=False)
+    del tracee.asked[:]
+    assert thread.handle(INTERRUPTED) is None  # it was continued
+    assert tracee.asked == [(CONT, 0)]
+    assert (tracee.registers().pc, tracee.registers().regs[0]) == (PC, FD)
 
 
 def test_one_that_is_stopped_in_its_own_code_is_not_run_on() -> None:
