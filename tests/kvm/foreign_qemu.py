@@ -169,6 +169,10 @@ class Attached:
     def stop(self) -> int:
         """End it by SIGTERM; the exit status."""
         self._run.stop()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; the exit status."""
         return self._run.wait(BOUND)
 
     def __enter__(self) -> Self:

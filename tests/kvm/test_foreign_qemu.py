@@ -46,8 +46,8 @@ def debug(stub: Remote, vmlinux: Path, vcpus: int) -> str:
     return said
 
 
-def debug_more(stub: Remote, vmlinux: Path, vcpus: int) -> None:
-    """Step over functions, and one vCPU alone; leave a breakpoint behind while the guest runs."""
+def debug_more(stub: Remote, vmlinux: Path, vcpus: int, end: str) -> None:
+    """Step over functions, and one vCPU alone; *end* a session that has a breakpoint."""
     said = gdb(
         stub, vmlinux, "tbreak vfs_write", "continue",
         *(["next"] if vcpus == 1 else []),  # with four it takes longer than GDB is waited for
@@ -58,7 +58,7 @@ def debug_more(stub: Remote, vmlinux: Path, vcpus: int) -> None:
     assert ("exit from function vfs_write" in said) is (vcpus == 1)
     assert "\nstepped\n" in said
     assert re.search(r"Temporary breakpoint \d+, 0x\w+ in schedule \(\)", said), said
-    assert "Breakpoint 1, 0x" in gdb(stub, vmlinux, WRITES, "continue", "kill")
+    assert "Breakpoint 1, 0x" in gdb(stub, vmlinux, WRITES, "continue", end)
 
 
 def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
@@ -76,8 +76,10 @@ def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
             assert f"the tables of {vcpus} vCPU{'s' * (vcpus > 1)} lead to the guest's code" in said
             assert ("(as given;" if vcpus == 1 else "(found at 0x") in said
             if vcpus in MORE:
-                debug_more(stub, vmlinux, vcpus)
-            assert stub.stop() == 128 + signal.SIGTERM
+                debug_more(stub, vmlinux, vcpus, "kill")
+                assert stub.wait() == 0
+            else:
+                assert stub.stop() == 128 + signal.SIGTERM
         return f"{qemu.finish()} links"
 
 
@@ -93,7 +95,7 @@ def launch(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
         assert re.search(r"Breakpoint 2, 0x\w+ in vfs_write \(\)", said), said
         qemu.console.wait_for(f"chain {vcpus}: begun")
         assert "as the VMM has told KVM" in debug(qemu, vmlinux, vcpus)
-        debug_more(qemu, vmlinux, vcpus)
+        debug_more(qemu, vmlinux, vcpus, "disconnect")
         return f"{qemu.finish()} links"
 
 
@@ -102,10 +104,9 @@ def panic(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
     core = directory / "core"
     options = ("--symbols", str(vmlinux), "--free-run", "--vmcore-on", "panic", str(core))
     with Launched(host, directory, vcpus, "-append", PANICS, options=options) as qemu:
+        qemu.messages.wait_for(r"the guest panics: VFS: Unable to mount root fs on %s ")
+        qemu.messages.wait_for(f"gdbstub: the core file is in {core}\n")
         assert qemu.process.wait(BOUND) == 100
-        said = qemu.messages.rest()
-    assert "the guest panics: VFS: Unable to mount root fs on %s" in said
-    assert f"gdbstub: the core file is in {core}\n" in said
     with core.open("rb") as file:
         loads = list(ELFFile(file).iter_segments("PT_LOAD"))
     assert loads[-1]["p_filesz"] == MEMORY << 20
