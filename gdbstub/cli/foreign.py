@@ -3,6 +3,7 @@
 Options are parsed and checked here; ``attach.py`` does the work.
 """
 
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gdbstub.foreign.process import VmmProcess
     from gdbstub.linux.kaslr import GuestProgram
 
+#: Options of QEMU, cloud-hypervisor, kvmtool and crosvm for the guest's kernel command line.
+_APPEND = ("-append", "--append", "--cmdline", "--params", "-p")
 #: More columns than any row has.
 _WIDE = 1000
 
@@ -113,7 +116,13 @@ def _program(
     if program.kernel is None:
         return program
     words = vmm.command_line if isinstance(vmm, VmmProcess) else vmm
-    return program._replace(expected=fixed_place(program.kernel, " ".join(words)))
+    return program._replace(expected=fixed_place(program.kernel, kernel_command_line(words)))
+
+
+def kernel_command_line(words: Sequence[str]) -> str:
+    """Return the guest's kernel command line, by a VMM's own; empty if it does not tell."""
+    told = [value for option, value in itertools.pairwise(words) if option in _APPEND]
+    return told[-1] if told else ""  # the last one is in force
 
 
 @click.command(params=_session_options())

@@ -37,6 +37,19 @@ def test_a_session_with_a_foreign_guest_has_the_options_of_run(command: click.Co
         assert (option.opts, option.nargs) == (by_run[name].opts, by_run[name].nargs)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("-kernel nokaslr", ""),
+        ("-append", ""),
+        ("-append a,nokaslr -append b -nographic", "b"),
+        ("--cmdline c", "c"),
+    ],
+)
+def test_the_kernels_command_line_as_its_vmm_has_it(words: str, told: str) -> None:
+    assert foreign.kernel_command_line(words.split()) == told
+
+
 def test_help_has_each_option_for_people() -> None:
     said = commands.run.get_help(click.Context(commands.run))
     for option in RUN:
