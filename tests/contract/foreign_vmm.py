@@ -42,7 +42,7 @@ class Vmm:
 
     def count(self) -> int:
         with attached(self.process, [self.slot]) as machine:
-            assert machine.vcpus[0].get(PC) in (at(0), at(1))
+            assert (pc := machine.vcpus[0].get(PC)) in (at(0), at(1)), f"PC is {pc:#x}"
             return machine.vcpus[0].get(X[0])
 
     def traces(self) -> tuple[object, ...]:
@@ -68,10 +68,10 @@ def kill_a_debugger(vmm: Vmm, choose: random.Random) -> None:
     text, server = vmm.text, server_of("tests.contract.debugger_to_kill")
     server.tell(f"{vmm.pid} {vmm.slot.hva} {SIZE}")
     busy, pid = server.hear()
-    assert busy == "busy"
+    assert busy == "busy", (busy, pid)
     time.sleep(choose.random() * 0.3)  # any moment
     os.kill(int(pid), signal.SIGKILL)
-    assert server.hear() == ["ended", str(-signal.SIGKILL)]
+    assert (end := server.hear()) == ["ended", str(-signal.SIGKILL)], end
     recover(vmm.process)
-    assert vmm.text == text
-    assert not Journal.exists(vmm.process)
+    assert vmm.text == text, "a breakpoint is left in the guest"
+    assert not Journal.exists(vmm.process), "the journal is left"

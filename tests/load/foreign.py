@@ -24,13 +24,14 @@ def kills(count: int) -> Figures:
 def _rounds(name: str, count: int, once: Callable[[Vmm], object]) -> Figures:
     vmm = Vmm()
     try:
+        once(vmm)  # what the VMM allocates the first time stays
         before, early = vmm.traces(), Usage.now()
         for number in range(count):
             once(vmm)
             if number == count // 10:
                 early = Usage.now()
-        assert vmm.traces() == before
-        assert vmm.counts_on()
+        assert (after := vmm.traces()) == before, f"the VMM was {before}, and is {after}"
+        assert vmm.counts_on(), "the guest counts no more"
         return Figures(name, count, early, Usage.now())
     finally:
         os.kill(vmm.pid, signal.SIGKILL)
