@@ -75,7 +75,7 @@ def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
             assert f"qemu-system-aarch64, process {pid}" in said, said
             tables = f"; the tables of {vcpus} vCPU{'s' * (vcpus > 1)} lead to the guest's code)"
             found = r"\(as given" if vcpus == 1 else r"\(found at 0x\w+"
-            assert re.search(found + re.escape(tables), said), said
+            assert re.search(found + re.escape(tables), " ".join(said.split())), said
             if vcpus in MORE:
                 debug_more(stub, vmlinux, vcpus, "kill")
                 assert stub.wait() == 0
