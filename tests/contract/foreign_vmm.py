@@ -46,10 +46,16 @@ class Vmm:
             return machine.vcpus[0].get(X[0])
 
     def traces(self) -> tuple[object, ...]:
-        """The parts of the process that a debugger might change."""
+        """The parts of the process that a debugger might change: not what it allocates itself."""
         status = [VmmProcess(tid).status() for tid in self.process.threads()]
         masks = [(each["SigBlk"], each["TracerPid"], each["Name"]) for each in status]
-        return masks, self.process.mappings(), self.process.descriptors()
+        ram = range(self.slot.hva, self.slot.hva + self.slot.size)
+        mappings = [
+            each
+            for each in self.process.mappings()
+            if "x" in each.flags or (each.start < ram.stop and ram.start < each.end)
+        ]
+        return masks, mappings, self.process.descriptors()
 
 
 def attach_and_detach(vmm: Vmm) -> None:

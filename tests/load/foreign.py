@@ -24,7 +24,6 @@ def kills(count: int) -> Figures:
 def _rounds(name: str, count: int, once: Callable[[Vmm], object]) -> Figures:
     vmm = Vmm()
     try:
-        once(vmm)  # what the VMM allocates the first time stays
         before, early = vmm.traces(), Usage.now()
         for number in range(count):
             once(vmm)
