@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gdbstub.errors import MachineError
-from gdbstub.foreign import injection, ptrace, seized
+from gdbstub.foreign import injection, launch, ptrace, seized
 from gdbstub.foreign.injection import Gadgets, Injection
 from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.foreign.seized import SeizedThreads
@@ -222,3 +222,29 @@ def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
     threads.stop_all(lambda: None)
     assert not thread.stopped
     assert tracee.asked == [(INTERRUPT, 0)] * 2
+
+
+class Stops:
+    """A tracer of a launch, of whose other thread each look finds a group-stop."""
+
+    def __init__(self, stopped: Callable[[int, int], None], _anything_runs: object) -> None:
+        self._stopped = stopped
+        self._looks = 0
+
+    def call(self, _function: object) -> None:
+        pass
+
+    def pump(self, *, block: bool) -> None:
+        self._looks += 1
+        assert self._looks < 5
+        self._stopped(8, GROUP_STOP)
+
+
+def test_a_launch_in_a_vmm_that_is_stopped_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "Tracer", Stops)
+    monkeypatch.setattr(launch, "_child", lambda _argv: (8, -1))
+    made = launch.Launch(["vmm"])
+    made.held[FD] = made._tracees[7] = RecordedTracee(7)
+    made._tracees[8] = other = RecordedTracee(8)
+    made._let_others_go()
+    assert other.asked == [(INTERRUPT, 0), (DETACH, 0)]
