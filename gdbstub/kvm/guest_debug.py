@@ -4,11 +4,15 @@ It decides nothing about breakpoints. Source: linux/Documentation/virt/kvm/api.r
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
 from gdbstub.kvm.port import IoctlPort, ioctl
 from gdbstub.machine import DebugRegisters
+
+#: Controls and values of comparators.
+Slots: TypeAlias = Sequence[tuple[int, int]]
 
 
 class GuestDebug:
@@ -79,13 +83,14 @@ def stepping(debug: DebugRegisters) -> CData:
 def _fill(struct: CData, debug: DebugRegisters, before: DebugRegisters) -> None:
     """Write the slots that differ from those of *before*."""
     if debug.breakpoints != before.breakpoints:
-        _fill_slots(struct.dbg_bcr, struct.dbg_bvr, debug.breakpoints)
+        _fill_slots(struct.dbg_bcr, struct.dbg_bvr, debug.breakpoints, before.breakpoints)
     if debug.watchpoints != before.watchpoints:
-        _fill_slots(struct.dbg_wcr, struct.dbg_wvr, debug.watchpoints)
+        _fill_slots(struct.dbg_wcr, struct.dbg_wvr, debug.watchpoints, before.watchpoints)
 
 
-def _fill_slots(controls: CData, values: CData, slots: Sequence[tuple[int, int]]) -> None:
-    """Write every slot, unused ones as zero: KVM arms every slot that it is given."""
-    padding = [0] * (len(controls) - len(slots))
-    controls[0 : len(controls)] = [control for control, _ in slots] + padding
-    values[0 : len(values)] = [value for _, value in slots] + padding
+def _fill_slots(controls: CData, values: CData, slots: Slots, before: Slots) -> None:
+    """Write *slots*, and zero to those that *before* had besides: KVM arms all that it is given."""
+    for number, (control, value) in enumerate(slots):
+        controls[number], values[number] = control, value
+    for number in range(len(slots), len(before)):
+        controls[number] = values[number] = 0

@@ -48,7 +48,7 @@ KICK: Final = signal.SIGUSR1
 _RUN: Final = abi.RUN
 _EXIT_DEBUG: Final = abi.EXIT_DEBUG
 _X29, _X30 = X[29], X[30]
-_SP: Final = int(PSTATE(SP=1))
+_SP: Final = int(PSTATE.of(SP=1))
 #: ``struct vcpu.known`` if all registers of a stop reply were read.
 _ALL: Final = 5
 
@@ -325,7 +325,7 @@ class KvmVcpu(VcpuState):
         self._known.clear()
         self._run.immediate_exit = 1  # nothing is executed, but what is pending is taken
         libc.ioctl(self.fd, _RUN, ffi.NULL)
-        self._syndrome, self._exit = 0, DebugExit(self.index, ESR(EC=EC.STEP_LOWER, IL=1))
+        self._syndrome, self._exit = 0, DebugExit(self.index, ESR.of(EC=EC.STEP_LOWER, IL=1))
         return self._exit
 
     def _debug(self, debug: CData) -> DebugExit:

@@ -77,9 +77,11 @@ class Spaces:
         self.trampoline = self._tables(3, kernel, {TRAMPOLINE_GVA: OTHER})
         for vcpu in machine.vcpus:
             vcpu.set(SYSTEM_REGISTERS["MAIR_EL1"], 0xFF)
-            vcpu.set(TCR_EL1, TCR(**self.a.tcr(), IRGN0=1, ORGN0=1, SH0=3, IRGN1=1, ORGN1=1, SH1=3))
+            vcpu.set(
+                TCR_EL1, TCR.of(**self.a.tcr(), IRGN0=1, ORGN0=1, SH0=3, IRGN1=1, ORGN1=1, SH1=3)
+            )
             vcpu.set(VBAR_EL1, KERNEL_GVA + 0x800)
-            vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), M=1, C=1, I=1))
+            vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(M=1, C=1, I=1))
             vcpu.set(TTBR1_EL1, self.kernel.ttbr)
             vcpu.set(TTBR0_EL1, self.a.ttbr)
 

@@ -222,7 +222,7 @@ def test_whose_a_brk_is_goes_by_the_tables_that_fetched_it(spaces: Spaces) -> No
     breakpoints.insert(0, BreakpointKind.SOFTWARE, KERNEL_GVA + 8, 4)
     breakpoints.arm()
     spaces.machine.vcpus[0].set(PC, KERNEL_GVA + 8)
-    exit = DebugExit(0, ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
+    exit = DebugExit(0, ESR.of(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
     assert stops.classify(exit) == Stopped(1, stop=StopReason.SWBREAK)
     spaces.enter(KERNEL_GVA + 8, spaces.a)
     assert breakpoints.memory.translate(0, KERNEL_GVA + 8).ipa == KERNEL + 8

@@ -21,7 +21,7 @@ from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
-ON = SCTLR(M=1, C=1, I=1)
+ON = SCTLR.of(M=1, C=1, I=1)
 Call = tuple[str, int, int]
 
 
@@ -67,8 +67,8 @@ def begin(start: Start, *sctlrs: int) -> tuple[KvmMachine, int]:
 @pytest.mark.parametrize(
     "sctlrs",
     [
-        *[(0,), (SCTLR(C=1, I=1),), (SCTLR(M=1, I=1),), (SCTLR(M=1, C=1),)],
-        *[(ON, 0), (0, ON), (ON, ON, SCTLR(M=1, I=1))],
+        *[(0,), (SCTLR.of(C=1, I=1),), (SCTLR.of(M=1, I=1),), (SCTLR.of(M=1, C=1),)],
+        *[(ON, 0), (0, ON), (ON, ON, SCTLR.of(M=1, I=1))],
     ],
 )
 def test_with_caches_off_anywhere_all_is_cleaned(

@@ -14,8 +14,8 @@ from tests.contract.conftest import Start
 from tests.contract.programs import COUNT, STRAIGHT, VECTORS, at
 from tests.contract.test_conditions import NEVER
 
-OUR_BRK = DebugExit(0, ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
-STEPPED = DebugExit(0, ESR(EC=EC.STEP_LOWER, IL=1))
+OUR_BRK = DebugExit(0, ESR.of(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
+STEPPED = DebugExit(0, ESR.of(EC=EC.STEP_LOWER, IL=1))
 
 
 def fail(*_: object) -> None:

@@ -238,7 +238,7 @@ def test_what_was_asked_for_in_no_process_is_put_into_none(machine_factory: Fact
     vcpu = spaces.machine.vcpus[0]
     sctlr = SCTLR(vcpu.get(SCTLR_EL1))
     spaces.enter(KERNEL_GVA, spaces.a, el=1)
-    vcpu.set(SCTLR_EL1, SCTLR(sctlr, M=0))
+    vcpu.set(SCTLR_EL1, SCTLR(sctlr).replace(M=0))
     spaces.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
     spaces.insert(USER_GVA + 8)
     vcpu.set(SCTLR_EL1, sctlr)

@@ -155,7 +155,7 @@ def test_a_guest_that_uses_its_own_comparators_keeps_them(begin: Begin, exits: E
     client = begin(LOOPS)
     vcpu = client.machine.vcpus[0]
     vcpu.set(X[1], 10)
-    vcpu.set(MDSCR_EL1, MDSCR(MDE=1))
+    vcpu.set(MDSCR_EL1, MDSCR.of(MDE=1))
     reported = exits(client)
     assert client.resume({1: LOOP}) == Stopped(1)
     assert (client.pc(1), client.x(1, 0)) == (at(3), 10)
@@ -178,7 +178,7 @@ def test_interrupt_masks_are_as_before_after_a_loop_that_is_cut_short(begin: Beg
 def test_a_fault_in_a_loop_ends_at_its_vector_as_a_step_does(start_kvm: Start) -> None:
     client = Client(start_kvm(FILLS).machine)
     vcpu = client.machine.vcpus[0]
-    vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), A=1))  # accesses must be aligned
+    vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(A=1))  # accesses must be aligned
     after = list[list[int]]()
     for action in (Action.STEP, LOOP):
         vcpu.set(VBAR_EL1, VECTORS)

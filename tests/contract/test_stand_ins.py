@@ -39,7 +39,7 @@ def early(machine_factory: Factory) -> Spaces:
     sctlr = SCTLR(vcpu.get(SCTLR_EL1))
     vcpu.set(X[0], sctlr)
     vcpu.set(X[1], KERNEL_GVA)
-    vcpu.set(SCTLR_EL1, SCTLR(sctlr, M=0))
+    vcpu.set(SCTLR_EL1, SCTLR(sctlr).replace(M=0))
     spaces.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
     return spaces
 
@@ -95,7 +95,7 @@ def test_there_are_as_many_as_comparators(early: Spaces) -> None:
 # AArch32.
 
 #: EL0 in AArch32 state, which other processes of an AArch64 kernel may be in.
-USER32 = PSTATE(nRW=1, A=1, I=1, F=1)
+USER32 = PSTATE.of(nRW=1, A=1, I=1, F=1)
 
 
 @pytest.mark.own_kvm

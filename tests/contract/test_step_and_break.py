@@ -23,9 +23,9 @@ from tests.contract.programs import (
     at,
 )
 
-EL1_AND_EL0 = int(DBGBCR(E=1, PMC=0b11, BAS=0b1111))
-EL0_ONLY = int(DBGBCR(E=1, PMC=0b10, BAS=0b1111))
-DISABLED = int(DBGBCR(E=0, PMC=0b11, BAS=0b1111))
+EL1_AND_EL0 = int(DBGBCR.of(E=1, PMC=0b11, BAS=0b1111))
+EL0_ONLY = int(DBGBCR.of(E=1, PMC=0b10, BAS=0b1111))
+DISABLED = int(DBGBCR.of(E=0, PMC=0b11, BAS=0b1111))
 
 
 def _breakpoints(*lines: int, control: int = EL1_AND_EL0, enabled: bool = True) -> DebugRegisters:

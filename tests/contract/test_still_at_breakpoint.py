@@ -16,8 +16,8 @@ from tests.contract.spaces import ALIAS_GVA, ROUND, TEXT, USER_GVA, Spaces
 from tests.contract.test_conditions import NEVER, SAYS_HI
 
 HIT = {
-    BreakpointKind.SOFTWARE: ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT),
-    BreakpointKind.HARDWARE: ESR(EC=EC.BREAKPOINT_LOWER, IL=1),
+    BreakpointKind.SOFTWARE: ESR.of(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT),
+    BreakpointKind.HARDWARE: ESR.of(EC=EC.BREAKPOINT_LOWER, IL=1),
 }
 
 

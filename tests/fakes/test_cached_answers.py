@@ -115,10 +115,10 @@ def load(machine: FakeMachine) -> None:
     for index, vcpu in enumerate(machine.vcpus):
         vcpu.power = Power.ON
         vcpu.set(SYSTEM_REGISTERS["MAIR_EL1"], 0xFF)
-        vcpu.set(TCR_EL1, TCR(**tables.tcr()))
+        vcpu.set(TCR_EL1, TCR.of(**tables.tcr()))
         vcpu.set(TTBR0_EL1, tables.ttbr)
         vcpu.set(TTBR1_EL1, tables.ttbr)
-        vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), M=1, C=1, I=1))
+        vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(M=1, C=1, I=1))
         vcpu.set(VBAR_EL1, VECTORS)
         vcpu.set(CPSR, EL1H)
         vcpu.set(PC, CODE)

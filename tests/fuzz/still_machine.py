@@ -55,8 +55,8 @@ for _ipa, _data in _TABLES.content().items():
 _RESET: Final = {
     PC.id: TEXT,
     CPSR.id: 0x3C5,
-    SCTLR_EL1.id: SCTLR(M=1),
-    TCR_EL1.id: TCR(**_TABLES.tcr()),
+    SCTLR_EL1.id: SCTLR.of(M=1),
+    TCR_EL1.id: TCR.of(**_TABLES.tcr()),
     TTBR0_EL1.id: _TABLES.ttbr,
     TTBR1_EL1.id: _TABLES.ttbr,
     VBAR_EL1.id: TEXT + 0x800,

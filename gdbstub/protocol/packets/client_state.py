@@ -62,7 +62,7 @@ class PacketCache:
     #: Length of the longest packet that is kept, as it arrives, in bytes.
     LONGEST: Final = 64
 
-    def __init__(self, size: int = 256) -> None:
+    def __init__(self, size: int = 4096) -> None:
         """Keep *size* packets at most; with 0 the cache is off."""
         self.size: Final = size
         #: Number of packets that were found here.
