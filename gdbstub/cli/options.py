@@ -135,12 +135,12 @@ RUN: Final = (
 )  # fmt: skip
 """Options of ``gdbstub run``."""
 
-#: Those of a session whoever makes the machine, which ``gdbstub attach`` and ``launch`` have, too.
+#: Settings of a session, which ``gdbstub attach`` and ``launch`` have, too.
 _SESSION: Final = (
     "endpoint", "symbols", "modules", "stop_on", "vmcore_on", "qmp", "script", "timeout", "record",
     "verbose", "program",
 )  # fmt: skip
-#: What of them is different for a guest of another VMM, by the name of the setting.
+#: Differences for a guest of another VMM, by the name of the setting.
 _FOREIGN: Final[dict[str, dict[str, Any]]] = {
     "symbols": {
         "metavar": "FILE",

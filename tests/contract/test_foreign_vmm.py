@@ -182,7 +182,7 @@ def test_a_stop_that_cannot_be_handled(vmm: Vmm, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_vmm_that_is_stopped_by_a_signal(vmm: Vmm) -> None:
-    """It can be halted and let go, and stays stopped until it is continued."""
+    """A stopped VMM can be halted and let go, and stays stopped until it is continued."""
     with attached(vmm.process, [vmm.slot]) as machine:
         recorder = StopRecorder(machine)
         machine.resume({0: RunMode()})

@@ -114,7 +114,7 @@ def test_a_guest_that_resets_itself(machines: list[Machine]) -> None:
 
 
 def test_it_is_not_where_it_was_expected(machines: list[Machine]) -> None:
-    """As after a rehearsal, if the seed is the CPU's random number of each boot."""
+    """Kernel that moves after a rehearsal: its seed is the CPU's random number of each boot."""
     machines.append(FakeMachine(Boots(SECOND, found=False)))
     session = Session(machines[0], Relocation(BASE, FIRST))
     session.go(Action.STEP)
@@ -134,7 +134,7 @@ def test_a_machine_whose_resets_nobody_tells_of(machines: list[Machine]) -> None
 
 
 def test_a_vcpu_that_leads_nowhere_takes_no_stop_points_away(machines: list[Machine]) -> None:
-    """As one does that executes a program, with the kernel unmapped."""
+    """Guest that executes a program, with the kernel unmapped."""
     machines.append(inner := FakeMachine(Boots(FIRST)))
     session = Session(MinimalMachine(inner))
     session.go(Action.STEP)
@@ -157,7 +157,7 @@ def test_events_of_modules_go_with_it(machines: list[Machine]) -> None:
 
 
 async def test_a_kernel_that_boots_is_found_without_a_client(machines: list[Machine]) -> None:
-    """For the stop points of a guest of another VMM, which nobody halts."""
+    """Stop points of a guest of another VMM need the place, and nobody halts that guest."""
     machines.append(inner := FakeMachine(Boots(FIRST, found=False)))
     inner.write_memory(BASE + FIRST, FINDABLE + SPIN)
     inner.vcpus[0].set(X[1], BASE + FIRST)

@@ -79,7 +79,7 @@ class HostileMachine(StillMachine):
     def __init__(self, areas: Sequence[Area] = (), **numbers: int) -> None:
         super().__init__(vcpus=1)
         self.areas = areas
-        #: What is written at offsets in RAM, before the areas.
+        #: Bytes at offsets in RAM, before the areas.
         self.written: dict[int, bytes] = {}
         #: Length of the longest read.
         self.longest = 0

@@ -123,7 +123,7 @@ def test_a_thread_that_was_parked_before_the_failure_stays_parked() -> None:
 def test_a_thread_that_nobody_has_seized(
     released: dict[int, RecordedTracee], status: int, signum: int
 ) -> None:
-    """One that another made while it was traced itself: it is traced from its first instruction."""
+    """A thread that a traced one has made is traced from its first instruction."""
     SeizedThreads(raising(AssertionError())).stop(8, status)
     assert released[8].asked == [(DETACH, signum)]
 
@@ -214,7 +214,7 @@ def test_a_stack_without_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the tracer's thread ends, the kernel lets go whatever it has traced."""
+    """The kernel lets go whatever a thread has traced when that thread ends."""
     monkeypatch.setattr(seized, "PATIENCE", 0.01)
     thread, tracee = vcpu_thread()
     threads = SeizedThreads(raising(AssertionError()))

@@ -102,7 +102,7 @@ HOSTILE = (
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.usefixtures("pygal_here")
 def test_what_a_guest_or_a_user_writes_is_text(text: str, tmp_path: Path) -> None:
-    """In each place of the report and of junit.xml, whatever it is."""
+    """Hostile text in each place of the report and of junit.xml."""
     stored = text.encode(errors="replace").decode()  # as files and SQLite have it
     name = stored.replace("/", "-").replace("\x00", "")
     run = SweepRun(1, {"append": text, "guest": f"/{text}"}, 1)
