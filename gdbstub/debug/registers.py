@@ -26,7 +26,7 @@ from gdbstub.aarch64.registers import (
     stack_pointer,
 )
 from gdbstub.aarch64.sve import VG, sve_registers
-from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
+from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.architecture import Register
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Machine, Vcpu
@@ -86,6 +86,10 @@ class ClientRegisters:
                 return 0  # no cache is selected: the register reads as UNKNOWN
             raise
 
+    def is_common(self, register: Register) -> bool:
+        """Return True if *register* says the same of every thread of a guest."""
+        return register is VG or register.feature == PAUTH
+
     def write(self, vcpu: Vcpu, register: Register, value: int) -> None:
         """Write a register completely or not at all.
 
@@ -124,7 +128,7 @@ class _Packer:
         """Return the registers' bytes one after another."""
         get = vcpu.get
         pstate = get(CPSR)
-        values = list(map(get, self._rows[stack_pointer(PSTATE(pstate))]))
+        values = list(map(get, self._rows[stack_pointer(pstate)]))
         for n in self._cpsr:
             values[n] = pstate & _PSTATE
         return self._struct.pack(*values)
@@ -133,7 +137,7 @@ class _Packer:
 def _meant(vcpu: Vcpu, register: Register) -> Register:
     """Return the row of the vCPU that a client's register stands for now."""
     if register is SP:
-        return stack_pointer(PSTATE(vcpu.get(CPSR)))
+        return stack_pointer(vcpu.get(CPSR))
     if register is CCSIDR_EL1:
         return ccsidr(vcpu.get(CSSELR_EL1))
     return register

@@ -3,6 +3,8 @@
 ``gdbstub.linux`` reads the guest.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from gdbstub.aarch64.registers import PC
@@ -11,13 +13,16 @@ from gdbstub.linux import log, vmcore
 from gdbstub.linux.core_file import check_name
 from gdbstub.linux.names import Names
 from gdbstub.linux.process import Process
+from gdbstub.linux.task_threads import TaskThreads
 from gdbstub.linux.tasks import Task
 from gdbstub.monitor.context import CommandContext, command
-from gdbstub.monitor.text import table
+from gdbstub.monitor.text import count, table
 from gdbstub.target import Stopped, StopReason
 
 #: Lines of the log that tell why a guest has stopped.
 _LAST: Final = 10
+#: Most characters of the log that are shown, its end: a kernel's has a megabyte, seldom more.
+_MOST_SHOWN: Final = 8 << 20
 _REASONS: Final = {
     StopReason.SWBREAK: "a breakpoint",
     StopReason.HWBREAK: "a hardware breakpoint",
@@ -27,19 +32,35 @@ _REASONS: Final = {
 }
 
 
-@command("dmesg", "[LENGTH]")
+@command("dmesg", "[LENGTH]", long=True)
 def dmesg(context: CommandContext, last: int | None) -> str:
     """Show the log of a Linux kernel, or its last LENGTH lines; it need not have a console.
 
     The log is read from RAM, from when the kernel has made its VMCOREINFO, early in its boot. No
     symbols are needed.
     """
+    shown, size, left_out = deque[str](maxlen=last), 0, 0
+    for line in _log(context):
+        size += len(line) + 1 - (len(shown[0]) + 1 if last and len(shown) == last else 0)
+        shown.append(line)
+        while size > _MOST_SHOWN:
+            size -= len(shown.popleft()) + 1
+            left_out += 1
+    text = "".join(f"{line}\n" for line in shown)
+    if not left_out:
+        return text
+    limit = f"monitor dmesg shows {_MOST_SHOWN} characters at most"
+    return f"({left_out} lines before are left out: {limit})\n{text}"
+
+
+def _log(context: CommandContext) -> Iterator[str]:
+    """Yield the lines of the log."""
     kernel = context.kernel
-    found = [line for each in log.records(kernel.info, kernel.reader()) for line in each.lines()]
-    return "".join(f"{line}\n" for line in (found[-last:] if last else found))
+    for record in log.records(kernel.info, kernel.reader()):
+        yield from record.lines()
 
 
-@command("ps")
+@command("ps", long=True)
 def ps(context: CommandContext) -> str:
     """List the processes of a Linux guest: PID, parent, state, the vCPU that executes it, name.
 
@@ -57,15 +78,16 @@ def ps(context: CommandContext) -> str:
     return (table(rows, head) if rows else "") + damage
 
 
-@command("bt", "[PID]")
+@command("bt", "[PID]", long=True)
 def bt(context: CommandContext, pid: int | None) -> str:
-    """Show where a process or thread of a Linux guest is in the kernel; alone: this vCPU.
+    """Show where a process or thread of a Linux guest is in the kernel; alone: this thread.
 
     It may sleep or run, and its return addresses may be signed. Names are those of the kernel's
     kallsyms (Linux 6.0 and newer); no symbols are needed.
     """
     kernel = context.kernel
     names = Names(kernel)
+    pid = context.pid if pid is None else pid
     if pid is None:
         task = kernel.tasks.running().get(context.index)
         frames = list(kernel.backtraces.of_vcpu(context.index, names.function))
@@ -86,6 +108,29 @@ def _headline(task: Task | None, vcpu: int) -> str:
     return f"{task.name}, PID {task.pid}, state {task.state}{place}\n"
 
 
+@command("tasks", "[on|off]")
+def tasks(context: CommandContext, switch: str | None) -> str:
+    """Show tasks of Linux that no vCPU executes as threads, beside the vCPUs (off at first).
+
+    info threads lists them, as PID + 10000000, and bt shows where they are in the kernel. Their
+    registers are those that the kernel keeps: x19 to x29, sp and pc. Nothing of them can be
+    changed, and none can be stepped or continued alone. The list is read at each stop, when the
+    client asks for it.
+    """
+    debugger = context.debugger
+    if switch:
+        debugger.tasks = None
+        if switch == "on":
+            debugger.tasks = TaskThreads(context.kernel, debugger.caches)
+    if debugger.tasks is None:
+        return "Threads are the vCPUs.\n"
+    try:
+        number = len(debugger.tasks.threads())
+    except NotFound as reason:
+        return f"Tasks that no vCPU executes will be threads. There is none yet: {reason}\n"
+    return f"Threads are the vCPUs, and {count(number, 'task')} that no vCPU executes.\n"
+
+
 @command("process", "[NAME]")
 def process(context: CommandContext, wanted: str | None) -> str:
     """Let breakpoints in programs stop in the process NAME or PID only; all: in any; alone: say.
@@ -103,33 +148,7 @@ def process(context: CommandContext, wanted: str | None) -> str:
     return f"Breakpoints in programs stop in process {now.wanted} only.\n"
 
 
-@command("modules", "[NAME]")
-def modules(context: CommandContext, name: str | None) -> str:
-    """List the loaded modules of a Linux guest, or the sections of module NAME.
-
-    The kernel lists sections of a module's init after it has freed them, too. No symbols are
-    needed, but the kernel's BTF.
-    """
-    found = context.kernel.modules
-    if name is not None:
-        wanted = name.replace("-", "_")
-        for module in found.all():
-            if module.name == wanted:
-                rows = [(each.name, f"{each.gva:#x}") for each in found.sections(module)]
-                return table(rows, ("section", "address"))
-        raise NotFound(f"no module {wanted} is loaded: monitor modules lists those that are")
-    lines, damage = list[tuple[str, ...]](), ""
-    try:
-        for module in found.all():
-            state, code = module.state.name.lower(), f"{module.base:#x}"
-            lines.append((module.name, str(module.size), str(module.references), state, code))
-    except NotFound as reason:
-        damage = f"{reason}\n"
-    head = ("module", "size", "used", "state", "code")
-    return (table(lines, head) if lines or damage else "No module is loaded.\n") + damage
-
-
-@command("vmcore", "NAME")
+@command("vmcore", "NAME", long=True)
 def vmcore_(context: CommandContext, name: str) -> str:
     """Write RAM and registers to a new file as kdump does, for crash, drgn and GDB.
 
@@ -150,7 +169,7 @@ def vmcore_(context: CommandContext, name: str) -> str:
     return said + (f"It has no VMCOREINFO: {missing}\n" if missing else "")
 
 
-@command("why")
+@command("why", long=True)
 def why(context: CommandContext) -> str:
     """Say why the guest is halted, and show the last lines of a Linux kernel's log.
 
@@ -163,12 +182,7 @@ def why(context: CommandContext) -> str:
     pc = context.machine.vcpus[report.thread - 1].get(PC)
     lines = [f"Thread {report.thread} at {pc:#x}: {said}\n"]
     try:
-        kernel = context.kernel
-        lines += [
-            f"{line}\n"
-            for each in log.records(kernel.info, kernel.reader())
-            for line in each.lines()
-        ][-_LAST:]
+        lines += [f"{line}\n" for line in deque(_log(context), _LAST)]
     except (NotFound, MachineError) as reason:
         lines.append(f"No log: {reason}\n")
     return "".join(lines)

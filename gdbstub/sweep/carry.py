@@ -33,7 +33,7 @@ class CarriedFile(NamedTuple):
     """A file that a run needs."""
 
     path: str
-    #: Where the script finds it, relative to its directory; empty for a parameter.
+    #: Path at which the script finds it, relative to its directory; empty for a parameter.
     name: str
     #: SHA-256 of its content.
     digest: str

@@ -114,7 +114,7 @@ def test_a_race_of_two_vcpus_is_found(tmp_path: Path, long: bool, figure: list[s
 
 @pytest.mark.timeout(LONG_BOUND + 60)
 def test_bisection(tmp_path: Path, flaky: bool, long: bool, figure: list[str]) -> None:
-    """Of real guests; a bad one fails each time, or two times in three."""
+    """Bisection of real guests: a bad one fails each time, or two times in three."""
     number, first_bad = (16, 11) if long else (2, 1)
     for version in range(number):
         _version(tmp_path, version, first_bad, flaky=flaky)

@@ -1,4 +1,4 @@
-"""One clear line, and nothing begun, for what a user can give wrongly."""
+"""Bad input of a sweep: one clear line each, and no run is begun."""
 
 import errno
 import os

@@ -66,7 +66,7 @@ def test_no_scheduler(sweeps: Sweeps) -> None:
 def test_a_server_that_is_no_scheduler(
     sweeps: Sweeps, answer: bytes, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that says nothing, and one that speaks another protocol."""
+    """Schedulers: one says nothing, and one speaks another protocol."""
     monkeypatch.setattr(engine, "_CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -104,7 +104,7 @@ def test_tls_without_a_certificate(sweeps: Sweeps, cluster: Cluster) -> None:
 def test_a_scheduler_that_answers_no_more(
     sweeps: Sweeps, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is stopped, as a host that hangs; its connections are there."""
+    """The scheduler is stopped, as on a host that hangs; its connections are there."""
     monkeypatch.setattr(engine, "_ANSWER_SECONDS", 0.5)
     with closing(
         engine.DaskEngine(cluster.on.removeprefix("--on="), sweeps.directory)

@@ -73,7 +73,7 @@ def test_each_link_leads_to_a_file_or_a_row(swept: Sweeps) -> None:
 
 
 def test_a_browser_shows_it_without_scripts_and_network(swept: Sweeps) -> None:
-    """In Chromium, as a person would see it; nothing of the guest's becomes a part of the page."""
+    """Chromium shows the page as a person would see it; the guest's text is not executed."""
     swept.call("report")
     done = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
@@ -102,7 +102,7 @@ HOSTILE = (
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.usefixtures("pygal_here")
 def test_what_a_guest_or_a_user_writes_is_text(text: str, tmp_path: Path) -> None:
-    """In each place of the report and of junit.xml, whatever it is."""
+    """Hostile text in each place of the report and of junit.xml."""
     stored = text.encode(errors="replace").decode()  # as files and SQLite have it
     name = stored.replace("/", "-").replace("\x00", "")
     run = SweepRun(1, {"append": text, "guest": f"/{text}"}, 1)
