@@ -10,7 +10,7 @@ from gdbstub.monitor import monitored_debugger
 from gdbstub.slices import bounded
 from tests.fuzz.source import Source
 from tests.fuzz.target import fuzz_target, only
-from tests.pure.hostile_guests import CODE, DATA, IMAGE, SIZE, STRUCTURES, HostileMachine, at
+from tests.pure.hostile_guests import CODE, DATA, IMAGE, STRUCTURES, HostileMachine, at
 from tests.pure.linux_images import btf_of
 
 _TASK, _MODULE = STRUCTURES["task_struct"][1], STRUCTURES["module"][1]
@@ -26,6 +26,7 @@ _RECORDS: Final = DATA + 0x7000
 _TEXT: Final = DATA + 0x8000
 _NAMES: Final = DATA + 0x9000
 _STACK: Final = DATA + 0xA000
+_SIZE: Final = DATA + (64 << 10)
 _STEPS: Final = 20_000
 _LINES: Final = ("ps", "bt", "bt 1", "bt 2", "modules", "modules m0", "dmesg", "dmesg 3", "why")
 
@@ -120,13 +121,13 @@ _SOUND: Final[dict[int, bytes]] = {
     _STACK + 0x100: struct.pack("<QQQQ", at(_STACK + 0x110), CODE + 0x44, 0, CODE + 0x1044),
 }
 _VALUES: Final = (
-    *(0, 1, (1 << 64) - 1, 1 << 63, at(SIZE) - 4, at(SIZE), at(0), CODE, at(IMAGE)),
+    *(0, 1, (1 << 64) - 1, 1 << 63, at(_SIZE) - 4, at(_SIZE), at(0), CODE, at(IMAGE)),
     *(at(place) for place in _SOUND),
 )
 
 
 def _patched(source: Source) -> HostileMachine:
-    machine = HostileMachine()
+    machine = HostileMachine(size=_SIZE)
     machine.write_info(_INFO)
     machine.written |= _SOUND
     places = sorted(machine.written)
