@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from gdbstub.agent import Clauses
-from gdbstub.target import BreakpointKind, Target
+from gdbstub.target import BreakpointKind, Target, Thread
 
 
 class Capability(ABC):  # noqa: B024 - those that derive from it have abstract methods
@@ -269,7 +269,7 @@ class OsTables(Capability):
     @property
     @abstractmethod
     def os_tables(self) -> Sequence[OsTable]:
-        """Its tables."""
+        """The tables that ``info os`` offers."""
 
 
 def os_tables(target: Target) -> OsTables | None:
@@ -319,6 +319,25 @@ class HasLibraries(Capability):
 def has_libraries(target: Target) -> HasLibraries | None:
     """Return *target* if it knows the libraries of its program."""
     if isinstance(target, HasLibraries) and target.offers(HasLibraries):
+        return target
+    return None
+
+
+class HasGuestThreads(Capability):
+    """A target whose guest has threads of its own, which clients may see beside its vCPUs.
+
+    Their registers and memory are read by the methods of ``Target``, and not written. None of them
+    can be resumed: they wait until the guest has a vCPU execute them.
+    """
+
+    @abstractmethod
+    def guest_threads(self) -> Sequence[Thread]:
+        """Return those that no vCPU executes now, while the target is at rest; often none."""
+
+
+def has_guest_threads(target: Target) -> HasGuestThreads | None:
+    """Return *target* if its guest may have threads of its own."""
+    if isinstance(target, HasGuestThreads) and target.offers(HasGuestThreads):
         return target
     return None
 

@@ -99,10 +99,13 @@ class BreakpointKind(IntEnum):
 
 
 class Thread(NamedTuple):
-    """One row of a thread list; ``state`` is a few words for a person."""
+    """One row of a thread list; ``state`` is a few words for a person.
+
+    ``core`` is the number of the CPU that executes it, None if none does.
+    """
 
     id: int
-    core: int
+    core: int | None
     name: str
     state: str
 

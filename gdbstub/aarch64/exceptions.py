@@ -47,7 +47,7 @@ CLASSES: Final = {
     0x38: "BKPT of AArch32",
     0x3C: "BRK",
 }
-#: Those that write FAR_EL1.
+#: Exception classes that write FAR_EL1.
 CLASSES_WITH_FAR: Final = frozenset({0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35})
 
 

@@ -13,8 +13,9 @@ _GDB: Final = b"qRelocInsn"
 #: Feature that GDB announces from 16 on.
 _SINCE_16: Final = b"error-message"
 NOTE: Final = (
-    "gdbstub: GDB before 16 cannot undo pointer authentication: its backtraces end where the "
-    "kernel has signed a return address; use GDB 16, --cpu pauth=off, or --append arm64.nopauth"
+    "gdbstub: GDB before 16 cannot undo pointer authentication: with a vmlinux its backtraces end "
+    "where the kernel has signed a return address; use GDB 16, the file of gdbstub symbols IMAGE, "
+    "--cpu pauth=off, or --append arm64.nopauth"
 )
 
 

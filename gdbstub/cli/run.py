@@ -10,7 +10,6 @@ import os
 import sys
 from typing import Final
 
-from gdbstub.capabilities import Relocation
 from gdbstub.cli import confinement
 from gdbstub.cli.old_gdb import OldGdb, signs
 from gdbstub.cli.serve import (
@@ -25,7 +24,7 @@ from gdbstub.cli.settings import Settings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import NotFound
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.rehearsal import Rehearsal, may_move
+from gdbstub.linux.rehearsal import Rehearsal, fixed_place
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Stdio, Unix
 from gdbstub.signals import Waiting
@@ -99,9 +98,8 @@ async def _rehearsed(
     program, command_line = settings.program, settings.guest.append
     if program.kernel is None:
         return program
-    # Symbols that are no addresses of a kernel are moved in any case: vmlinux-to-elf makes such.
-    if not may_move(command_line) and program.kernel.start >> 63:
-        return program._replace(expected=Relocation(program.kernel.start, 0))
+    if fixed := fixed_place(program.kernel, command_line):
+        return program._replace(expected=fixed)
     if settings.serve.free_run and not settings.serve.stops:
         return program
     loop = asyncio.get_running_loop()

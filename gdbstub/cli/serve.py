@@ -20,7 +20,6 @@ from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.stop_on import StopOn
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Stdio
@@ -104,18 +103,8 @@ async def serve(
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
-    debugger = monitored_debugger(machine, program, inner=settings.inner)
+    debugger = monitored_debugger(machine, program, stops=settings.stops, inner=settings.inner)
     debugger.reboots = not settings.no_reboot
-    if settings.stops and program.kernel is not None:
-        debugger.stop_points.append(
-            StopOn(
-                program.kernel,
-                settings.stops,
-                debugger.program.relocation,
-                machine,
-                debugger.memory,
-            )
-        )
     begin(debugger)
     if console is not None:
         # A client may leave at once, and end the program that reads the console.

@@ -17,6 +17,7 @@ from gdbstub.capabilities import (
     Capability,
     Command,
     HasExecFile,
+    HasGuestThreads,
     HasLibraries,
     InterruptsInSteps,
     Library,
@@ -34,6 +35,8 @@ from gdbstub.capabilities import (
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.observer import (
+    GUEST_THREADS,
+    GuestThreads,
     Libraries,
     NoProgram,
     Observer,
@@ -46,12 +49,14 @@ from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
-from gdbstub.errors import NoSuchThread, PacketError
+from gdbstub.errors import MemoryFault, NoSuchThread, NotFound, PacketError, RegisterRefused
 from gdbstub.machine import Machine, Power, Vcpu, ram_tags, resettable
-from gdbstub.target import BreakpointKind, Report, Resume, Thread
+from gdbstub.target import BreakpointKind, Report, Resume, Stopped, Thread
 
 _CORE = frozenset(GENERAL)
 _READS = 256
+#: The bit that addresses of the upper half have.
+_UPPER = 1 << 55
 
 
 class Debugger(
@@ -66,6 +71,7 @@ class Debugger(
     Monitor,
     HasExecFile,
     HasLibraries,
+    HasGuestThreads,
     Relocatable,
 ):
     """Implements ``Target``. It begins halted at the guest's first instruction.
@@ -95,6 +101,8 @@ class Debugger(
         self._process: ProcessFilter | None = None
         #: Libraries of the guest's program; None: nothing is known of any.
         self.modules: Libraries | None = None
+        #: Threads of the guest's own, shown beside the vCPUs; None: none are.
+        self.tasks: GuestThreads | None = None
         # The breakpoints that a client has requested, by kind and address.
         self._asked_for: set[tuple[BreakpointKind, int]] = set()
         #: False: a guest that resets itself has ended.
@@ -200,12 +208,27 @@ class Debugger(
             for index, vcpu in enumerate(self.machine.vcpus)
         ]
 
+    def guest_threads(self) -> Sequence[Thread]:
+        """Return the guest's own threads, if they are shown (``HasGuestThreads``)."""
+        try:
+            return self.tasks.threads() if self.tasks else ()
+        except NotFound:
+            return ()
+
     def _thread_state(self, vcpu: Vcpu) -> str:
         if self.running:
             return "running"
         return "halted" if vcpu.power is Power.ON else vcpu.power.value
 
-    def _index(self, thread: int) -> int:
+    def index(self, thread: int) -> int:
+        """Return the number of a thread's vCPU: of a guest thread, of the one that has stopped.
+
+        Raises:
+            NoSuchThread: no such thread.
+        """
+        if thread >= GUEST_THREADS:
+            report = self._control.report
+            return report.thread - 1 if isinstance(report, Stopped) else 0
         if not 0 < thread <= len(self.machine.vcpus):
             raise NoSuchThread(f"there is no thread {thread}")
         return thread - 1
@@ -216,7 +239,9 @@ class Debugger(
         if (known := reads.entries.get(key)) is not None and known[0] is registers:
             reads.hits += 1
             return known[1]
-        vcpu = self.machine.vcpus[self._index(thread)]
+        if thread >= GUEST_THREADS:
+            return self._guest_registers(thread, registers)
+        vcpu = self.machine.vcpus[self.index(thread)]
         data = self._registers.read_many(vcpu, tuple(registers))
         # Other registers may change while all vCPUs are parked: a counter does.
         if _CORE.issuperset(registers):
@@ -224,9 +249,24 @@ class Debugger(
             reads.put(key, (registers, data))
         return data
 
+    def _guest_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
+        vcpu, guest, data = self.machine.vcpus[self.index(thread)], self._guest(thread), b""
+        for row in registers:
+            common = self._registers.is_common(row)
+            value = self._registers.read(vcpu, row) if common else guest.register(thread, row)
+            data += value.to_bytes(row.size, "little")
+        return data
+
+    def _guest(self, thread: int) -> GuestThreads:
+        if self.tasks is None:
+            raise NoSuchThread(f"there is no thread {thread}: the guest's own are not shown")
+        return self.tasks
+
     def write_register(self, thread: int, register: Register, data: bytes) -> None:
         """Write one register."""
-        vcpu = self.machine.vcpus[self._index(thread)]
+        if thread >= GUEST_THREADS:
+            raise RegisterRefused(f"no vCPU executes thread {thread}: its registers are only read")
+        vcpu = self.machine.vcpus[self.index(thread)]
         self.caches.invalidate(Content.REGISTER_WRITTEN)
         self._registers.write(vcpu, register, int.from_bytes(data, "little"))
         self._control.written(thread - 1)
@@ -235,11 +275,15 @@ class Debugger(
 
     def read_memory(self, thread: int, address: int, length: int) -> bytes:
         """Read memory by *thread*'s translation."""
-        return self.memory.read(self._index(thread), address, length)
+        if thread >= GUEST_THREADS:
+            return self._guest(thread).read_memory(thread, address, length)
+        return self.memory.read(self.index(thread), address, length)
 
     def write_memory(self, thread: int, address: int, data: bytes) -> None:
         """Write memory by *thread*'s translation."""
-        self.memory.write(self._index(thread), address, data)
+        if thread >= GUEST_THREADS and not address & _UPPER:
+            raise MemoryFault(f"no vCPU executes thread {thread}: its memory is only read")
+        self.memory.write(self.index(thread), address, data)
 
     def read_physical(self, ipa: int, length: int) -> bytes:
         """Read RAM (``PhysicalMemory``)."""
@@ -251,13 +295,13 @@ class Debugger(
 
     def region(self, thread: int, gva: int) -> MemoryRegion:
         """Return the mapped range or the hole that has *gva* (``MemoryMapping``)."""
-        index, layout = self._index(thread), self.machine.capabilities.layout
+        index, layout = self.index(thread), self.machine.capabilities.layout
         ram = layout.ram_ranges if layout else ()
         return region(partial(self.memory.walk, index), gva, ram)
 
     def address_bits(self, thread: int) -> tuple[int, int] | None:
         """Return the sizes of addresses by TCR_EL1; None with the MMU off (``AddressBits``)."""
-        regime = self.memory.regime(self._index(thread))
+        regime = self.memory.regime(self.index(thread))
         if not regime.sctlr.M:
             return None
         return 64 - regime.tcr.T0SZ, 64 - regime.tcr.T1SZ
@@ -266,13 +310,13 @@ class Debugger(
     def tags(self) -> VirtualTags | None:
         """Allocation tags by virtual address; None where there are none (``TaggedTarget``)."""
         tags = ram_tags(self.machine)
-        return None if tags is None else VirtualTags(self.memory, tags, self._index)
+        return None if tags is None else VirtualTags(self.memory, tags, self.index)
 
     # Breakpoints: requests, which ``resume`` carries out.
 
     def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
-        self.breakpoints.insert(self._index(thread), kind, gva, length)
+        self.breakpoints.insert(self.index(thread), kind, gva, length)
         if kind <= BreakpointKind.HARDWARE:
             self._asked_for.add((kind, gva))
         for observer in self.observers:
@@ -308,7 +352,7 @@ class Debugger(
         """Resume the threads."""
         if not resume.actions:
             raise PacketError("a resume that moves no thread would never end")
-        self._control.resume({self._index(t): action for t, action in resume.actions.items()})
+        self._control.resume({self.index(t): action for t, action in resume.actions.items()})
 
     def interrupt(self) -> None:
         """Ask a running guest to stop."""

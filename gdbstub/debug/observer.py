@@ -1,11 +1,16 @@
 """Extension points of a debugger: who follows what it does, and what is known of its program."""
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from gdbstub.architecture import Register
 from gdbstub.capabilities import Library, Relocation
 from gdbstub.machine import Vcpu
-from gdbstub.target import BreakpointKind, Stopped
+from gdbstub.target import BreakpointKind, Stopped, Thread
+
+#: The ids of guest threads are this and above. No machine has so many vCPUs; in decimal, as
+#: clients show ids, those of tasks end in the PID.
+GUEST_THREADS: Final = 10_000_000
 
 
 class Observer:
@@ -22,6 +27,9 @@ class Observer:
 
     def resumed(self) -> None:
         """Follow each start of the guest, for a client or for none."""
+
+    def restarted(self) -> None:
+        """Follow a reset: the guest is at its first instruction again."""
 
     def stopped(self, stop: Stopped) -> None:
         """Follow a stop that a client is told of."""
@@ -62,6 +70,36 @@ class Libraries(Protocol):
 
     def libraries(self) -> Sequence[Library]:
         """Return those that are loaded now."""
+        ...
+
+
+class GuestThreads(Protocol):
+    """Threads of the guest's own system that no vCPU executes, by ids from ``GUEST_THREADS`` on."""
+
+    def threads(self) -> Sequence[Thread]:
+        """Return those that there are now.
+
+        Raises:
+            NotFound: they cannot be found yet.
+        """
+        ...
+
+    def register(self, thread: int, register: Register) -> int:
+        """Return a register's value.
+
+        Raises:
+            NoSuchThread: no such thread.
+            NoSuchRegister: its value is not known.
+        """
+        ...
+
+    def read_memory(self, thread: int, gva: int, length: int) -> bytes:
+        """Read memory as a thread sees it, short where it ends.
+
+        Raises:
+            NoSuchThread: no such thread.
+            MemoryFault: the first byte cannot be read.
+        """
         ...
 
 

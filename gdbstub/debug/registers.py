@@ -86,6 +86,10 @@ class ClientRegisters:
                 return 0  # no cache is selected: the register reads as UNKNOWN
             raise
 
+    def is_common(self, register: Register) -> bool:
+        """Return True if *register* says the same of every thread of a guest."""
+        return register is VG or register.feature == PAUTH
+
     def write(self, vcpu: Vcpu, register: Register, value: int) -> None:
         """Write a register completely or not at all.
 

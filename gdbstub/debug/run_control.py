@@ -241,6 +241,8 @@ class RunControl:
         self._classifier.reset()
         self._pending.forget()
         self.report = Stopped(1)
+        for observer in self._owner.observers:
+            observer.restarted()
 
     def kill(self) -> None:
         """End the guest; whoever made the machine closes it."""

@@ -238,6 +238,8 @@ class KvmVcpu(VcpuState):
                 # KVM has completed what the last exit left to do, MMIO above all.
                 run.immediate_exit = 0  # first: a kick says that it was one, and then sets this
                 if self.stopping:
+                    if native.known:
+                        self._know(native)
                     return None
                 if self._deadline is not None and self._cpu_time() >= self._deadline:
                     exit = DebugExit(self.index, TIMED_OUT)

@@ -12,6 +12,7 @@ from typing import Final
 
 from gdbstub.lab import cache, cpio, debian, kernel, tools
 from gdbstub.lab.progress import Steps
+from gdbstub.linux.debug_frame import with_frames
 
 COMMAND_LINE: Final = "console=ttyAMA0 nokaslr quiet"
 """The kernel's command line; without ``nokaslr`` the symbols would not fit its addresses."""
@@ -21,6 +22,8 @@ INIT_LINE: Final = "gdbstub demo guest: init is running"
 
 ROOTFS: Final = Path(__file__).parent / "demofs"
 BUSYBOX: Final = "busybox-static"
+#: Version of what ``debug_frame`` makes.
+_FRAMES: Final = "frames 2"
 SYMBOLIZER: Final = "vmlinux_to_elf.scripts.vmlinux_to_elf"
 
 
@@ -43,7 +46,7 @@ def prepare() -> Demo:
 def initrd() -> Path:
     """Return an initramfs of busybox and the project's own init."""
     init = (ROOTFS / "init").read_bytes()
-    parts: list[str | bytes] = [debian.release(), Path(__file__).read_bytes(), init]
+    parts: list[str | bytes] = [debian.packages_release(), Path(__file__).read_bytes(), init]
     return cache.entry("demo", parts, _build_initrd) / "initrd.cpio"
 
 
@@ -67,19 +70,22 @@ def _build_initrd(directory: Path) -> None:
 
 
 def symbols(image: Path) -> Path:
-    """Return an ELF file with the function symbols of a Linux *image*; 13 s the first time.
+    """Return an ELF file with the function symbols of a Linux *image*; 20 s the first time.
 
-    The symbols come from the kernel's kallsyms: without types and source lines.
+    The symbols come from the kernel's kallsyms: without types and source lines. The frames of the
+    functions, for backtraces, come from their instructions.
     """
     with image.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    made = cache.entry("symbols", [digest], lambda directory: _symbolize(image, directory))
-    return made / "vmlinux"
+    parts: list[str | bytes] = [digest, _FRAMES]
+    return cache.entry("symbols", parts, lambda place: _symbolize(image, place)) / "vmlinux"
 
 
 def _symbolize(image: Path, directory: Path) -> None:
     tools.require_module("vmlinux_to_elf")
     with Steps(f"preparing the symbols of {image.name}", 1) as steps:
-        steps.step("reading the kernel's symbols (about 15 s)")
+        steps.step("reading the kernel's symbols (about 20 s)")
         # A process of its own: the library logs a lot and keeps half a gigabyte.
-        tools.run([sys.executable, "-m", SYMBOLIZER, str(image), str(directory / "vmlinux")])
+        made = directory / "vmlinux"
+        tools.run([sys.executable, "-m", SYMBOLIZER, str(image), str(made)])
+        made.write_bytes(with_frames(made.read_bytes()))

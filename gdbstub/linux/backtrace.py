@@ -1,7 +1,7 @@
 """Backtraces of tasks in a Linux kernel, by the frame records that arm64 kernels always have.
 
 The stack is the guest's and may be damaged: a walk has a bound, and meets no record twice.
-Source: linux/arch/arm64/kernel/stacktrace.c, include/asm/processor.h (struct cpu_context).
+Source: linux/arch/arm64/kernel/stacktrace.c.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +10,7 @@ from typing import Final
 from gdbstub.aarch64.registers import PC, TCR_EL1, X
 from gdbstub.aarch64.sysreg import TCR
 from gdbstub.errors import MemoryFault
+from gdbstub.linux.cpu_context import saved_registers
 from gdbstub.linux.memory import LinuxKernel, in_kernel, pointer
 from gdbstub.linux.tasks import Task, Tasks
 from gdbstub.machine import Power
@@ -28,11 +29,8 @@ class Backtraces:
             NotFound: the kernel's BTF has no cpu_context.
         """
         self._kernel = kernel
-        types = tasks.image.btf
-        context = types.members("task_struct", ("thread",))["thread"]
-        context += types.members("thread_struct", ("cpu_context",))["cpu_context"]
-        saved = types.all_members("cpu_context", ("fp", "pc"))
-        self._fp, self._pc = (context + saved[name] for name in ("fp", "pc"))
+        saved = saved_registers(tasks.image.btf)
+        self._fp, self._pc = saved[X[29]], saved[PC]
 
     def frames(self, task: Task, function: Callable[[int], str]) -> Iterator[int]:
         """Yield the address in each function of *task* in the kernel, the innermost first.

@@ -39,7 +39,7 @@ class KernelImage:
         self._ipa: Final = (self.start - info.number("NUMBER", "kimage_voffset")) % (1 << 64)
         #: Virtual addresses of its bytes.
         self.addresses: Final = range(self.start, self.start + self._size())
-        #: Its types.
+        #: The kernel's types.
         self.btf: Final = self._find_btf()
 
     def _size(self) -> int:

@@ -96,6 +96,18 @@ class LinuxKernel:
             raise NotFound("no vCPU has its MMU on: the kernel has not started yet")
         return next((each for each in translated if in_kernel(each)), translated[0])
 
+    def regime(self) -> Regime:
+        """Return the translation regime of the kernel, with its own tables.
+
+        Raises:
+            NotFound: the kernel's tables cannot be found.
+        """
+        info, vcpu = self.info, self.vcpu()
+        mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
+        tables = info.number("SYMBOL", "swapper_pg_dir") - info.number("NUMBER", "kimage_voffset")
+        regime = regime_of(vcpu, PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)])
+        return regime._replace(ttbr1=tables % (1 << 48))
+
     def reader(self) -> Callable[[int, int], bytes]:
         """Return a function that reads by a virtual address of the kernel's, all bytes or none.
 
@@ -104,11 +116,7 @@ class LinuxKernel:
         Raises:
             NotFound: the kernel's tables cannot be found.
         """
-        info, vcpu = self.info, self.vcpu()
-        mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
-        tables = info.number("SYMBOL", "swapper_pg_dir") - info.number("NUMBER", "kimage_voffset")
-        regime: Regime = regime_of(vcpu, PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)])
-        regime = regime._replace(ttbr1=tables % (1 << 48))
+        info, regime = self.info, self.regime()
         ram = self.machine.read_memory
         linear = self.linear_map(info)
 
@@ -145,6 +153,14 @@ class LinuxKernel:
             gva = ((1 << 64) - (1 << bits) + each.start - start) % (1 << 64)
             found.append((range(gva, gva + len(each)), each.start))
         return found
+
+
+def physical(gva: int, linear: Sequence[tuple[range, int]]) -> int | None:
+    """Return the physical address of *gva* in the *linear* map, None if it is not there."""
+    for area, ipa in linear:
+        if gva in area:
+            return ipa + gva - area.start
+    return None
 
 
 def in_kernel(vcpu: Vcpu) -> bool:

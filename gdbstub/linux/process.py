@@ -13,7 +13,7 @@ from gdbstub.aarch64.registers import TTBR0_EL1
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import MachineError, MemoryFault, NotFound
 from gdbstub.linux.guest import LinuxGuest
-from gdbstub.linux.memory import pointer
+from gdbstub.linux.memory import physical, pointer
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.slices import MOST_STEPS, bounded
 
@@ -63,7 +63,7 @@ class Process:
             try:
                 for place in tasks.address_spaces(self.wanted[:_COMM], read):
                     with suppress(MemoryFault):
-                        if _physical(pointer(read, place), linear) == table:
+                        if physical(pointer(read, place), linear) == table:
                             return True
             except NotFound as reason:  # a stop too many, not one that is lost
                 if not self._said:
@@ -71,11 +71,3 @@ class Process:
                     self._said = True
                 return True
             return False
-
-
-def _physical(gva: int, linear: Sequence[tuple[range, int]]) -> int | None:
-    """Return the physical address of *gva* in the linear map, None if it is not there."""
-    for area, ipa in linear:
-        if gva in area:
-            return ipa + gva - area.start
-    return None

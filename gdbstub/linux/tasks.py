@@ -25,13 +25,15 @@ _NEEDED: Final = ("tasks", "pid", "comm", "real_parent", "mm")
 #: Names of the first task: at build time, and since its CPU is up.
 _FIRST: Final = (b"swapper/0", b"swapper")
 _COMM: Final = 16
-#: The least THREAD_SIZE: neighbours are not that near.
-_STACK: Final = 16 << 10
+#: The largest THREAD_SIZE: with pages of 64 KiB, and with KASAN.
+_STACK: Final = 128 << 10
 #: PID_MAX_LIMIT is larger; so many processes need 300 MiB of tasks alone.
 _MOST: Final = 1 << 16
 #: Letters of the states, by the highest bit that is set.
 _STATES: Final = "RSDTtXZPI"
 _REPORTED: Final = 0x7F
+#: The bit that addresses of the kernel's half have.
+_UPPER: Final = 1 << 55
 _IDLE: Final = 0x402
 
 
@@ -141,18 +143,26 @@ class Tasks:
             NotFound: there is none, or the list is damaged.
         """
         read = self._kernel.reader()
-        cpus, looked = self._current(read), 0
-        for leader in self._walk(read):
-            for gva in self._threads(leader, read):
-                if (looked := looked + 1) > _MOST:
-                    raise NotFound(f"the list of tasks is damaged: it has more than {_MOST}")
-                try:
-                    if self._number(gva, "pid", read) == pid:
-                        cpu = next((index for index, each in cpus.items() if each == gva), -1)
-                        return self._task(gva, read, cpu)
-                except MemoryFault as fault:
-                    raise _damaged(gva, fault) from None
+        cpus = self._current(read)
+        for gva in self._every(read):
+            try:
+                if self._number(gva, "pid", read) == pid:
+                    cpu = next((index for index, each in cpus.items() if each == gva), -1)
+                    return self._task(gva, read, cpu)
+            except MemoryFault as fault:
+                raise _damaged(gva, fault) from None
         raise NotFound(f"there is no process {pid}: monitor ps lists them")
+
+    def waiting(self, read: Read) -> Iterator[Task]:
+        """Yield the processes and threads that no vCPU executes; *read* reads the kernel.
+
+        Raises:
+            NotFound: the list is damaged, with the place.
+        """
+        running = set(self._current(read).values())
+        for gva in self._every(read):
+            if gva not in running:
+                yield self._told(gva, read, -1)
 
     def address_spaces(self, wanted: str, read: Read) -> Iterator[int]:
         """Yield the addresses of the ``pgd`` of processes with this name or number.
@@ -162,15 +172,40 @@ class Tasks:
         Raises:
             NotFound: the list is damaged, or the kernel's BTF does not tell where it is.
         """
-        if self._pgd is None:
-            self._pgd = self.image.btf.beside("pgd", "task_size")
         for gva in self._walk(read):
             try:
                 task = self._task(gva, read, -1)
                 if wanted in (task.name, str(task.pid)) and not task.kernel_thread:
-                    yield pointer(read, gva + self._at["mm"]) + self._pgd
+                    yield pointer(read, gva + self._at["mm"]) + self._pgd_at()
             except MemoryFault as fault:
                 raise _damaged(gva, fault) from None
+
+    def _pgd_at(self) -> int:
+        if self._pgd is None:
+            self._pgd = self.image.btf.beside("pgd", "task_size")
+        return self._pgd
+
+    def tables(self, task: Task, read: Read) -> int:
+        """Return the address of a task's translation tables for programs, in the linear map.
+
+        Raises:
+            MemoryFault: it has none, or they cannot be found.
+        """
+        if task.kernel_thread:
+            raise MemoryFault(f"{task.name}, PID {task.pid}, is the kernel's: it has no memory")
+        try:
+            return pointer(read, pointer(read, task.gva + self._at["mm"]) + self._pgd_at())
+        except NotFound as reason:
+            raise MemoryFault(str(reason)) from None
+
+    def _every(self, read: Read) -> Iterator[int]:
+        """Yield all threads of all processes; damage of the list of processes is told of."""
+        looked = 0
+        for leader in self._walk(read):
+            for gva in self._threads(leader, read):
+                if (looked := looked + 1) > _MOST:
+                    raise NotFound(f"the list of tasks is damaged: it has more than {_MOST}")
+                yield gva
 
     def _threads(self, leader: int, read: Read) -> Iterator[int]:
         """Yield the threads of a process, *leader* first; damage ends them."""
@@ -204,24 +239,31 @@ class Tasks:
     def _current(self, read: Read) -> dict[int, int]:
         """Return the address of the task of each vCPU that executes one, by the vCPU's number.
 
-        In the kernel SP_EL0 has it. In a program SP_EL1 is the end of the task's stack.
+        In the kernel SP_EL0 has it. In a program, and until an entry from one has set SP_EL0,
+        SP_EL1 is in the task's stack or at its end: it is the nearest stack below.
         """
-        found, programs = dict[int, int](), dict[int, int]()
+        found, nearest = dict[int, int](), dict[int, tuple[int, int]]()
         for index, vcpu in enumerate(self._kernel.vcpus):
-            if vcpu.power is Power.ON and in_kernel(vcpu):
+            if vcpu.power is not Power.ON:
+                continue
+            if in_kernel(vcpu) and current(vcpu) & _UPPER:
                 found[index] = current(vcpu)
-            elif vcpu.power is Power.ON:
-                programs[index] = vcpu.get(SP_EL1)
-        if programs and "stack" in self._at:
-            try:
-                for gva in self._walk(read):
-                    stack = pointer(read, gva + self._at["stack"])
-                    ours = (each for each, top in programs.items() if stack < top <= stack + _STACK)
-                    found |= dict.fromkeys(ours, gva)
-            except TooMuchWork:
-                raise
-            except (MemoryFault, NotFound):  # those before the damage count
-                pass
+            else:
+                top = vcpu.get(SP_EL1)
+                nearest[index] = top - _STACK - 1, top
+        if not nearest or "stack" not in self._at:
+            return found
+        try:
+            for gva in self._every(read):
+                stack = pointer(read, gva + self._at["stack"])
+                for index, (below, top) in nearest.items():
+                    if below < stack < top:
+                        nearest[index] = stack, top
+                        found[index] = gva
+        except TooMuchWork:
+            raise
+        except (MemoryFault, NotFound):  # those before the damage count
+            pass
         return found
 
     def _told(self, gva: int, read: Read, cpu: int) -> Task:

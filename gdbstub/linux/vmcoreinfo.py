@@ -22,7 +22,7 @@ _CHUNK: Final = 1 << 20
 _LINE: Final = re.compile(r"([A-Z]+)(?:\(([\w.]+)\))?=(.*)")
 #: Entries that every kernel since 5.10 has on arm64, so that no other text is taken for it.
 _NEEDED: Final = (("SYMBOL", "init_uts_ns"), ("NUMBER", "kimage_voffset"), ("PAGESIZE", ""))
-#: What a text has at the beginning of a line if it has _NEEDED: few others are parsed.
+#: Beginning of a line of each text that has _NEEDED: few others are parsed.
 _LINES: Final = tuple(f"\n{kind}({name})=".replace("()", "").encode() for kind, name in _NEEDED)
 #: More digits than a number of 64 bits has.
 _DIGITS: Final = 32

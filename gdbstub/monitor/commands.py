@@ -7,12 +7,13 @@ from gdbstub.monitor import (
     kernel,
     linux,
     memory,
+    modules,
     qemu,
     registers,
     stats,
 )
 from gdbstub.monitor.context import COMMANDS, CommandContext
 
-SUBJECTS = (info, registers, memory, kernel, breakpoints, control, stats, qemu, linux)
+SUBJECTS = (info, registers, memory, kernel, breakpoints, control, stats, qemu, linux, modules)
 
 __all__ = ["COMMANDS", "SUBJECTS", "CommandContext"]

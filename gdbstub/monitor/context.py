@@ -12,6 +12,7 @@ from gdbstub.architecture import Register
 from gdbstub.capabilities import Command
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
+from gdbstub.debug.observer import GUEST_THREADS
 from gdbstub.errors import InputError
 from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.locator import KernelLocator
@@ -49,8 +50,13 @@ class CommandContext:
 
     @property
     def index(self) -> int:
-        """Number of the current thread's vCPU."""
-        return self.asked.thread - 1
+        """Number of the current thread's vCPU; of a task that waits, the one that has stopped."""
+        return self.debugger.index(self.asked.thread)
+
+    @property
+    def pid(self) -> int | None:
+        """PID of the current thread if it is a task that waits, None if it is a vCPU's."""
+        return self.asked.thread - GUEST_THREADS if self.asked.thread >= GUEST_THREADS else None
 
     @property
     def vcpu(self) -> Vcpu:
@@ -61,7 +67,7 @@ class CommandContext:
         """Read registers of the current thread."""
         values = []
         for row in rows:
-            data = self.debugger.read_registers(self.asked.thread, (row,))
+            data = self.debugger.read_registers(self.index + 1, (row,))
             values.append(int.from_bytes(data, "little"))
         return values
 

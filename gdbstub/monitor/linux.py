@@ -13,9 +13,10 @@ from gdbstub.linux import log, vmcore
 from gdbstub.linux.core_file import check_name
 from gdbstub.linux.names import Names
 from gdbstub.linux.process import Process
+from gdbstub.linux.task_threads import TaskThreads
 from gdbstub.linux.tasks import Task
 from gdbstub.monitor.context import CommandContext, command
-from gdbstub.monitor.text import table
+from gdbstub.monitor.text import count, table
 from gdbstub.target import Stopped, StopReason
 
 #: Lines of the log that tell why a guest has stopped.
@@ -79,13 +80,14 @@ def ps(context: CommandContext) -> str:
 
 @command("bt", "[PID]", long=True)
 def bt(context: CommandContext, pid: int | None) -> str:
-    """Show where a process or thread of a Linux guest is in the kernel; alone: this vCPU.
+    """Show where a process or thread of a Linux guest is in the kernel; alone: this thread.
 
     It may sleep or run, and its return addresses may be signed. Names are those of the kernel's
     kallsyms (Linux 6.0 and newer); no symbols are needed.
     """
     kernel = context.kernel
     names = Names(kernel)
+    pid = context.pid if pid is None else pid
     if pid is None:
         task = kernel.tasks.running().get(context.index)
         frames = list(kernel.backtraces.of_vcpu(context.index, names.function))
@@ -106,6 +108,29 @@ def _headline(task: Task | None, vcpu: int) -> str:
     return f"{task.name}, PID {task.pid}, state {task.state}{place}\n"
 
 
+@command("tasks", "[on|off]")
+def tasks(context: CommandContext, switch: str | None) -> str:
+    """Show tasks of Linux that no vCPU executes as threads, beside the vCPUs (off at first).
+
+    info threads lists them, as PID + 10000000, and bt shows where they are in the kernel. Their
+    registers are those that the kernel keeps: x19 to x29, sp and pc. Nothing of them can be
+    changed, and none can be stepped or continued alone. The list is read at each stop, when the
+    client asks for it.
+    """
+    debugger = context.debugger
+    if switch:
+        debugger.tasks = None
+        if switch == "on":
+            debugger.tasks = TaskThreads(context.kernel, debugger.caches)
+    if debugger.tasks is None:
+        return "Threads are the vCPUs.\n"
+    try:
+        number = len(debugger.tasks.threads())
+    except NotFound as reason:
+        return f"Tasks that no vCPU executes will be threads. There is none yet: {reason}\n"
+    return f"Threads are the vCPUs, and {count(number, 'task')} that no vCPU executes.\n"
+
+
 @command("process", "[NAME]")
 def process(context: CommandContext, wanted: str | None) -> str:
     """Let breakpoints in programs stop in the process NAME or PID only; all: in any; alone: say.
@@ -121,32 +146,6 @@ def process(context: CommandContext, wanted: str | None) -> str:
     if not isinstance(now, Process):
         return "Breakpoints in programs stop in any process that they were set in.\n"
     return f"Breakpoints in programs stop in process {now.wanted} only.\n"
-
-
-@command("modules", "[NAME]", long=True)
-def modules(context: CommandContext, name: str | None) -> str:
-    """List the loaded modules of a Linux guest, or the sections of module NAME.
-
-    The kernel lists sections of a module's init after it has freed them, too. No symbols are
-    needed, but the kernel's BTF.
-    """
-    found = context.kernel.modules
-    if name is not None:
-        wanted = name.replace("-", "_")
-        for module in found.all():
-            if module.name == wanted:
-                rows = [(each.name, f"{each.gva:#x}") for each in found.sections(module)]
-                return table(rows, ("section", "address"))
-        raise NotFound(f"no module {wanted} is loaded: monitor modules lists those that are")
-    lines, damage = list[tuple[str, ...]](), ""
-    try:
-        for module in found.all():
-            state, code = module.state.name.lower(), f"{module.base:#x}"
-            lines.append((module.name, str(module.size), str(module.references), state, code))
-    except NotFound as reason:
-        damage = f"{reason}\n"
-    head = ("module", "size", "used", "state", "code")
-    return (table(lines, head) if lines or damage else "No module is loaded.\n") + damage
 
 
 @command("vmcore", "NAME", long=True)

@@ -16,7 +16,7 @@ _SOURCE: Final = Path(__file__).with_name("faulty_ioctl.c")
 
 
 def key() -> Sequence[bytes]:
-    """What the library follows from."""
+    """Sources of the library."""
     return (*compiler.key(), _SOURCE.read_bytes())
 
 

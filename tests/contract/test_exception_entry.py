@@ -53,7 +53,7 @@ FIELDS = ((0b0000, 0b1111, 0b00), (0b1111, 0b0000, 0b11), (0b1010, 0b0110, 0b01)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an entry depends on and what it writes, by the names of the registers."""
+    """The registers that an exception entry reads or writes."""
 
     pc: int
     pstate: PSTATE
@@ -64,7 +64,7 @@ class State:
 
 @pytest.fixture
 def vcpu() -> Iterator[KvmVcpu]:
-    """It never executes anything: each KVM_RUN of its ends before the guest is entered."""
+    """Make a vCPU that executes nothing: each KVM_RUN ends before the guest is entered."""
     machine = kvm_machine(SPIN.image)
     machine.vcpus[0].stop()
     yield machine.vcpus[0]

@@ -28,7 +28,7 @@ from tests.contract.programs import (
 )
 from tests.contract.spaces import ROUND, TEXT, USER_GVA, Spaces
 
-#: Where there is RAM in front of a program, which is looked at for an exclusive sequence.
+#: Address of a program with RAM before it, which is searched for an exclusive sequence.
 START: Final = BASE + 0x400
 IRQ_EL1H: Final = VECTORS + 0x280
 HARDWARE, SOFTWARE = BreakpointKind.HARDWARE, BreakpointKind.SOFTWARE

@@ -46,7 +46,7 @@ def begin(start: Start) -> Begin:
 
 @pytest.fixture
 def exits(monkeypatch: pytest.MonkeyPatch) -> Exits:
-    """What a client's target is told of, from now on."""
+    """Return a function that records the debug exits which reach a client's target from then on."""
 
     def note_of(client: Client) -> list[DebugExit]:
         reported: list[DebugExit] = []
@@ -137,7 +137,7 @@ def test_a_loop_that_changes_itself_is_left_where_it_says(begin: Begin) -> None:
 def test_a_branch_that_another_vcpu_makes_a_nop_does_not_lead_past_the_end(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a kernel does while others execute it (static keys)."""
+    """A kernel changes a branch while others execute it, for a static key."""
     client = begin(LOOPS_BY_A_BRANCH)
     client.machine.vcpus[0].set(X[1], 5)
     resume = client.machine.resume

@@ -62,7 +62,7 @@ def handled(client: Client) -> int:
 def test_it_comes_once_though_its_handler_goes_back_with_it_masked(
     begin: Begin, program: Program, ec: int
 ) -> None:
-    """With a breakpoint armed that is met in the end only."""
+    """A breakpoint is armed that is hit at the end only."""
     client = begin(program)
     put(client, SW, at(END))
     assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
@@ -124,7 +124,7 @@ def test_with_the_os_lock_it_does_not_come(begin: Begin, program: Program, ec: i
 @PROGRAMS
 @pytest.mark.parametrize("how", ["step", "range"])
 def test_steps_meet_it_once_and_get_on(begin: Begin, program: Program, ec: int, how: str) -> None:
-    """Nothing else is armed: KVM leaves its comparators to the guest, or hides them."""
+    """No comparator of the debugger's is armed: KVM leaves them to the guest, or hides them."""
     client = begin(program)
     put(client, SW, at(9))
     assert client.go() == Stopped(1, stop=StopReason.SWBREAK)

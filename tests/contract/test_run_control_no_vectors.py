@@ -119,7 +119,7 @@ def test_a_breakpoint_and_a_watchpoint_are_still_told(begin: Begin, action: Acti
 
 
 def test_vectors_that_the_guest_sets_up_later_are_its_own_affair(begin: Begin) -> None:
-    """As a kernel that boots: at first it has none."""
+    """A kernel that boots has no vectors at first, and sets them up later."""
     client = begin(STRAIGHT)
     vcpu = client.machine.vcpus[0]
     put(client, SW, at(1))

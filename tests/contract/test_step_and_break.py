@@ -107,7 +107,7 @@ def test_armed_comparators_need_no_enabled(start: Start) -> None:
 
 
 def test_armed_comparators_let_every_brk_exit(start: Start) -> None:
-    """So do they on KVM, whose switch is one for all (MDCR_EL2.TDE)."""
+    """KVM has one switch for comparators and BRKs (MDCR_EL2.TDE)."""
     recorder = start(SLIDE)
     recorder.machine.arm(_breakpoints(100, enabled=False))
     assert recorder.debug().esr.EC == EC.BRK64

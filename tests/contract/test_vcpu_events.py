@@ -35,7 +35,7 @@ def events(vcpu: KvmVcpu) -> CData:
 
 
 def pend_serror(vcpu: KvmVcpu) -> tuple[int, int]:
-    """What KVM then says of it: whether it pends, and its syndrome."""
+    """Pend an SError; return its pending flag and its syndrome as KVM then reports them."""
     wanted = events(vcpu)
     wanted.serror_pending = 1
     if wanted.serror_has_esr:

@@ -14,7 +14,7 @@ _FSC = 0x22  # IFSC or DFSC: a debug exception
 
 
 def syndrome(ec: int, iss: int) -> ESR:
-    """What ESR_EL2 holds of a debug exception that came from a 4-byte instruction."""
+    """Return the ESR_EL2 of a debug exception from a 4-byte instruction."""
     return ESR.of(EC=ec, IL=1, ISS=iss)
 
 

@@ -103,7 +103,7 @@ class StillMachine:
         self.system_registers: Sequence[Register] = _SYSTEM
         self.ram = bytearray(_RAM)
         self.armed = DebugRegisters()
-        #: What each vCPU does since the last resume; empty while all are parked.
+        #: Run mode of each vCPU since the last resume; empty while all are parked.
         self.modes: dict[int, RunMode] = {}
         self._interrupted = False
 

@@ -17,7 +17,7 @@ _BOUND: Final = 10.0  # seconds
 
 
 class Happenings(Observer):
-    """What was asked of a debugger, so that a test can wait for it."""
+    """Queue of the debugger's events, on which a test waits."""
 
     def __init__(self) -> None:
         self.queue: queue.Queue[str] = queue.Queue()
@@ -38,9 +38,9 @@ class Stub:
     def __init__(self, machine: FakeMachine, program: GuestProgram = NO_PROGRAM) -> None:
         self.machine = machine
         self.remote = ""
-        self._debugger = monitored_debugger(machine, program)
+        self.debugger = monitored_debugger(machine, program)
         self._happenings = Happenings()
-        self._debugger.observers.append(self._happenings)
+        self.debugger.observers.append(self._happenings)
         self._ready: queue.Queue[str] = queue.Queue()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
@@ -72,7 +72,7 @@ class Stub:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        server = Server(self._debugger, Tcp("127.0.0.1", 0), stop_wait_timeout=STOP_WAIT_SECONDS)
+        server = Server(self.debugger, Tcp("127.0.0.1", 0), stop_wait_timeout=STOP_WAIT_SECONDS)
         await server.start()
         self._ready.put(server.remote)
         ended = asyncio.ensure_future(server.wait_ended())

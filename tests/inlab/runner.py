@@ -18,7 +18,7 @@ from tests.inlab.reporter import MARK
 
 ROOT = Path(__file__).parents[2]
 PLACE = "/root/project"
-#: Their names, for a command line has an end.
+#: File of the tests' names, which may be too many for a command line.
 LIST = "nodeids.txt"
 
 

@@ -36,6 +36,8 @@ TYPED = {
     "ps": ("ps", r"^no vCPU has its MMU on: the kernel has not started yet$"),
     "bt": ("bt", r"^no vCPU has its MMU on: the kernel has not started yet$"),
     "modules": ("modules", r"^no vCPU has its MMU on: the kernel has not started yet$"),
+    "tasks": ("tasks on", r"^Tasks that no vCPU executes will be threads\. There is none yet: no "),
+    "modules lldb": ("modules lldb", r"^no vCPU has its MMU on: the kernel has not started yet$"),
     "process": ("process", r"^Breakpoints in programs stop"),
     "why": ("why", r"^Thread 1 at 0x400000\w\w: a breakpoint\nNo log: no vCPU has its MMU on"),
     "vmcore": ("vmcore ../core", r"^'\.\./core' is no plain file name: expected letters"),
@@ -45,7 +47,7 @@ TYPED = {
 
 
 def answers(lldb_client: Client, *lines: str) -> list[str]:
-    """What is said to each packet that is typed in ``touch``."""
+    """Return LLDB's output for each packet that is typed while the guest is halted in ``touch``."""
     said = lldb_client(
         "breakpoint set --name touch",
         "continue",

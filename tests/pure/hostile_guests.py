@@ -80,7 +80,7 @@ class HostileMachine(StillMachine):
         super().__init__(vcpus=1)
         self.size = size
         self.areas = areas
-        #: What is written at offsets in RAM, before the areas.
+        #: Bytes at offsets in RAM, before the areas.
         self.written: dict[int, bytes] = {}
         #: Length of the longest read.
         self.longest = 0

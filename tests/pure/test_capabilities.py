@@ -10,6 +10,7 @@ from gdbstub import capabilities
 from gdbstub.capabilities import (
     AddressBits,
     Capability,
+    HasGuestThreads,
     HasLibraries,
     InterruptsInSteps,
     Library,
@@ -21,7 +22,7 @@ from gdbstub.capabilities import (
     Relocation,
 )
 from gdbstub.protocol.packets import ClientState, dispatch
-from gdbstub.target import Target
+from gdbstub.target import Target, Thread
 from tests.pure.able_target import AbleTarget
 
 
@@ -34,6 +35,7 @@ class Everything(
     AddressBits,
     OsTables,
     HasLibraries,
+    HasGuestThreads,
 ):
     """A target with every capability, except those that a test withholds."""
 
@@ -46,6 +48,9 @@ class Everything(
 
     @property
     def os_tables(self) -> Sequence[OsTable]:
+        return ()
+
+    def guest_threads(self) -> Sequence[Thread]:
         return ()
 
     def libraries(self) -> Sequence[Library]:
@@ -79,6 +84,7 @@ ASKED: dict[type[Capability], tuple[Callable[[Target], object | None], bytes]] =
     capabilities.TaggedTarget: (capabilities.memory_tags, b"qMemTags:40000000,10:1"),
     capabilities.HasExecFile: (capabilities.exec_file, b"qXfer:exec-file:read::0,100"),
     capabilities.HasLibraries: (capabilities.has_libraries, b""),
+    capabilities.HasGuestThreads: (capabilities.has_guest_threads, b""),
     capabilities.Relocatable: (capabilities.relocatable, b"qOffsets"),
     capabilities.BreakpointConditions: (capabilities.breakpoint_conditions, b""),
     capabilities.AddressBits: (capabilities.address_bits, b""),
@@ -95,7 +101,7 @@ each_capability = pytest.mark.parametrize("capability", ASKED, ids=lambda each: 
 
 
 def offered(target: Target, capability: type[Capability]) -> bool:
-    """Whether *target* offers it by all signs, which must not contradict each other."""
+    """Return True if *target* offers *capability*. Its signs must agree."""
     ask, packet = ASKED[capability]
     client = ClientState(target, 0x1000)
     signs = {ask(target) is not None}

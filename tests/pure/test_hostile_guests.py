@@ -69,7 +69,7 @@ def text_of(sent: bytes) -> str:
 
 
 def answer(machine: HostileMachine, packet: bytes) -> str:
-    """What a client gets for *packet*; the work on it has as many turns as it wants."""
+    """Return the reply to *packet*; the work on it has as many turns as it wants."""
     session = Session(monitored_debugger(machine))
     session.receive(rsp.encode(b"QStartNoAckMode") + b"+")
     session.receive(rsp.encode(b"qSupported:error-message+"))
@@ -88,7 +88,7 @@ def monitor(machine: HostileMachine, line: str) -> str:
 
 
 WITHOUT_END = Area(DATA, SIZE, chain(64))
-#: What a text of VMCOREINFO has, but for its last line.
+#: Lines of a text of VMCOREINFO, but for its last one.
 ALMOST = b"OSRELEASE=6\nSYMBOL(init_uts_ns)=0\nNUMBER(kimage_voffset)=0\nPAGESIZE"
 
 

@@ -23,7 +23,7 @@ def port() -> "Port":
 
 @pytest.fixture
 def told(port: "Port") -> list[tuple[int, list[int]]]:
-    """Of each ioctl: control, and the 64 words of all slots."""
+    """The control word of each ioctl, and the 64 words of all slots."""
     return port.told
 
 
@@ -98,7 +98,7 @@ def test_a_step_that_was_cut_short_is_forgotten_before_the_next(
 def test_after_a_failure_kvm_is_told_again(
     failing: int, port: Port, told: list[tuple[int, list[int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it has then is not known: a call may have changed something, and one before it did."""
+    """KVM's state is not known then: a call may have changed something, and one before it did."""
     debug = GuestDebug(port, -1)
     debug.set(True, ALL)
     number = len(told) + failing

@@ -13,7 +13,7 @@ def genmask(high: int, low: int) -> int:
 
 
 def masks(tcr: TCR, sctlr: SCTLR = ON) -> list[int]:
-    """Those of data and code, low half and high half: in GDB's order."""
+    """Return the masks for data and code, of the low half and then the high half: GDB's order."""
     return [
         pac_mask(sctlr, tcr, high=high, code=code)
         for high in (False, True)

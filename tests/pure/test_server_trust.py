@@ -177,7 +177,7 @@ async def test_a_dead_client_is_noticed_in_seconds() -> None:
 
 
 async def test_a_client_whose_machine_is_gone_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its data is not acknowledged: TCP would send it again for a quarter of an hour."""
+    """TCP would send unacknowledged data again for a quarter of an hour."""
     async with serving(FakeTarget()) as server:
         first = await (await connect(server)).hello()
         monkeypatch.setattr("gdbstub.protocol.server.liveness.unheard_seconds", lambda _: 12.0)

@@ -311,7 +311,7 @@ static int pass_over(struct vcpu *vcpu)
     return 0;
 }
 
-int vcpu_run(struct vcpu *vcpu)
+static int run_to_exit(struct vcpu *vcpu)
 {
     for (;;) {
         int error = enter(vcpu);
@@ -327,4 +327,15 @@ int vcpu_run(struct vcpu *vcpu)
             return error;
         vcpu->counts->passed++;
     }
+}
+
+int vcpu_run(struct vcpu *vcpu)
+{
+    int error = run_to_exit(vcpu);
+
+    if (error)
+        vcpu->known = 0;
+    if (error == EINTR && vcpu->alone) /* else another vCPU may reset this one yet (PSCI) */
+        read_registers(vcpu);
+    return error;
 }

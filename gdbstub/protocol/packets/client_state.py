@@ -7,9 +7,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from gdbstub.capabilities import PhysicalMemory, Timing
+from gdbstub.capabilities import PhysicalMemory, Timing, has_guest_threads
 from gdbstub.errors import NoSuchThread, StubError, reply_for
-from gdbstub.protocol.packets.expedited import Expedited, general_registers
+from gdbstub.protocol.packets.expedited import (
+    Expedited,
+    expedited_registers,
+    general_registers,
+)
 from gdbstub.protocol.states import (
     ATTACHED,
     GUEST_GONE,
@@ -18,7 +22,7 @@ from gdbstub.protocol.states import (
     SessionEvent,
     SessionState,
 )
-from gdbstub.target import Action, Resume, Target
+from gdbstub.target import Action, Resume, Target, Thread
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
 ALL: Final = -1
@@ -135,7 +139,7 @@ class ClientState:
         self.stops = Timing()
         self.cache: Final = cache or PacketCache()
 
-        # Threads and registers stay the same for the target's whole life.
+        # Those of vCPUs. They and the registers stay the same for the target's whole life.
         self.threads = tuple(thread.id for thread in target.threads())
         self.architecture = target.architecture
         self.registers = tuple(target.registers)
@@ -145,7 +149,7 @@ class ClientState:
         self.general_registers = general_registers(self.registers)
         #: The pc as ``read_registers`` takes it; empty if the target shows none.
         self.pc = tuple(row for row in self.registers if row.type == "code_ptr")[:1]
-        self.expedited = Expedited(self.architecture, self.registers)
+        self.expedited = Expedited(expedited_registers(self.architecture, self.registers))
         #: ``Hg``: the thread whose registers and memory are read; it always exists.
         self.general = self.threads[0]
 
@@ -165,9 +169,15 @@ class ClientState:
         return self.state in OVER
 
     @property
-    def known_threads(self) -> tuple[int, ...]:
+    def known_threads(self) -> tuple[Thread, ...]:
         """Threads that a list shows; none without a guest."""
-        return self.threads if self.attached else ()
+        return (*self.target.threads(), *self.guest_threads) if self.attached else ()
+
+    @property
+    def guest_threads(self) -> tuple[Thread, ...]:
+        """Threads of the guest's own, which cannot be resumed; none without a guest."""
+        target = has_guest_threads(self.target)
+        return tuple(target.guest_threads()) if target is not None and self.attached else ()
 
     def enter(self, event: SessionEvent) -> None:
         """Change the session's state as the table says.
@@ -237,9 +247,22 @@ class ClientState:
         """
         if thread_id == ANY:
             return self.general
-        if thread_id not in self.threads:
-            raise NoSuchThread(f"no thread {thread_id:x}")
-        return thread_id
+        if thread_id in self.threads or any(row.id == thread_id for row in self.guest_threads):
+            return thread_id
+        raise NoSuchThread(f"no thread {thread_id:x}")
+
+    def vcpu_thread(self, thread_id: int) -> int:
+        """Return ``thread(thread_id)``, which must be able to run.
+
+        Raises:
+            NoSuchThread: *thread_id* is ``ALL``, or no thread has it, or no vCPU executes it.
+        """
+        if (thread := self.thread(thread_id)) in self.threads:
+            return thread
+        raise NoSuchThread(
+            f"no vCPU executes thread {thread}: it cannot be stepped or continued alone; select a "
+            f"vCPU's, from 1 to {len(self.threads)}"
+        )
 
     @contextmanager
     def looking_at(self, thread_id: int) -> Iterator[None]:
@@ -283,4 +306,7 @@ class ClientState:
         """
         if self.resumed != ALL:
             return Resume({self.resumed: action})
-        return Resume(dict.fromkeys(self.threads, Action.CONTINUE) | {self.general: action})
+        moving = dict.fromkeys(self.threads, Action.CONTINUE)
+        if action is not Action.CONTINUE:
+            moving[self.vcpu_thread(ANY)] = action
+        return Resume(moving)

@@ -4,7 +4,7 @@ It reads none: ``thread_info`` does.
 """
 
 from binascii import hexlify
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from struct import Struct
 
 from gdbstub.architecture import Architecture, Register
@@ -15,18 +15,25 @@ def general_registers(registers: Sequence[Register]) -> tuple[Register, ...]:
     return tuple(row for row in registers if row.feature == registers[0].feature)
 
 
+def expedited_registers(
+    architecture: Architecture, registers: Sequence[Register]
+) -> Iterable[Register]:
+    """Select the registers that a stop reply carries."""
+    chosen = architecture.expedited or [
+        row for row in general_registers(registers) if row.type in ("code_ptr", "data_ptr")
+    ]
+    return (row for row in chosen if row in registers)
+
+
 class Expedited:
-    """The expedited registers of a target, ``number:value;`` each in a stop reply.
+    """The expedited registers of a thread, ``number:value;`` each in a stop reply.
 
     Numbers have two digits: LLDB takes no others for registers.
     """
 
-    def __init__(self, architecture: Architecture, registers: Sequence[Register]) -> None:
-        """Select and prepare them once; a client's registers never change."""
-        chosen = architecture.expedited or [
-            row for row in general_registers(registers) if row.type in ("code_ptr", "data_ptr")
-        ]
-        self.rows = tuple(row for row in chosen if row in registers)
+    def __init__(self, registers: Iterable[Register]) -> None:
+        """Prepare them once; those of a vCPU never change."""
+        self.rows = tuple(registers)
         self._template = b"".join(b"%02x:%%b;" % row.number for row in self.rows)
         self._cut = Struct("".join(f"{2 * row.size}s" for row in self.rows))
 

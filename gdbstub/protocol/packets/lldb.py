@@ -11,7 +11,7 @@ from gdbstub.errors import MachineError, MemoryFault, PacketError, StubError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import find, packet
 from gdbstub.protocol.packets.stop import thread_stop_reply
-from gdbstub.protocol.packets.thread_info import frames, reason, registers, stopped
+from gdbstub.protocol.packets.thread_info import expedited, frames, reason, registers, stopped
 from gdbstub.target import Thread
 
 
@@ -71,18 +71,18 @@ def threads_info(client: ClientState) -> bytes:
     """``jThreadsInfo``: list threads with their stops and registers, as JSON (LLDB extension)."""
     import json  # imported here as only LLDB needs it: a start would pay for it
 
-    described = [_described(client, thread) for thread in client.target.threads()]
+    described = [_described(client, thread) for thread in client.known_threads]
     return json.dumps(described, separators=(",", ":")).encode()
 
 
 def _described(client: ClientState, thread: Thread) -> dict[str, object]:
-    report = stopped(thread.id, client.target.report())
+    report, chosen = stopped(thread.id, client.target.report()), expedited(client, thread.id)
     return {
         "tid": thread.id,
         "name": f"{thread.name} ({thread.state})",
         "signal": report.signal,
         **reason(client, report),
-        "registers": client.expedited.by_number(registers(client, thread.id)),
+        "registers": chosen.by_number(registers(client, thread.id, chosen)),
         "memory": [
             {"address": gva, "bytes": record.hex()} for gva, record in frames(client, thread.id)
         ],

@@ -42,16 +42,15 @@ def _columns(row: _Row) -> str:
 
 def _threads(client: ClientState) -> Iterator[_Row]:
     pc = program_counter(client.registers)
-    for thread in client.target.threads():
-        if thread.id in client.known_threads:
-            gva = int.from_bytes(client.target.read_registers(thread.id, (pc,)), "little")
-            yield {
-                "thread": str(thread.id),
-                "core": str(thread.core),
-                "name": thread.name,
-                "state": thread.state,
-                "pc": f"{gva:#x}",
-            }
+    for thread in client.target.threads() if client.attached else ():
+        gva = int.from_bytes(client.target.read_registers(thread.id, (pc,)), "little")
+        yield {
+            "thread": str(thread.id),
+            "core": str(thread.core),
+            "name": thread.name,
+            "state": thread.state,
+            "pc": f"{gva:#x}",
+        }
 
 
 def _tables(client: ClientState) -> Mapping[str, OsTable]:

@@ -1,6 +1,7 @@
 """Packets that read and write registers, by the numbers of the target description.
 
-A register that the target cannot read is sent as ``xx``, which clients show as unavailable.
+A register that the target cannot read is sent as ``xx``, which GDB shows as unavailable. LLDB
+would take that for a value: it gets an error.
 """
 
 from binascii import hexlify
@@ -53,7 +54,10 @@ def write_all(client: ClientState, data: bytes) -> bytes:
 @packet("p", "n", suffix=True)
 def read_one(client: ClientState, n: int) -> bytes:
     """``p n``: read register *n* (GDB manual, E.2)."""
-    return _read(client, _row(client, n))
+    row = _row(client, n)
+    if client.lldb:
+        return hexlify(client.target.read_registers(client.general, row))
+    return _read(client, row)
 
 
 @packet("P", "n=XX…", suffix=True)

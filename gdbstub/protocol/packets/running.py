@@ -10,7 +10,7 @@ from typing import Final
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState, Constant
 from gdbstub.protocol.packets.registry import packet
-from gdbstub.protocol.packets.stop import stop_reply
+from gdbstub.protocol.packets.stop import refusal, stop_reply
 from gdbstub.protocol.packets.template import HEX, number, thread_id
 from gdbstub.target import Action, Exited, Range, Resume, program_counter
 
@@ -52,15 +52,18 @@ def resume(client: ClientState, action: Action, *arguments: int | None) -> Resum
 
 
 @packet("vCont;", "actions", feature="vContSupported+")
-def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant:
+def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant | tuple[bytes, ...]:
     """``vCont;action[:thread-id];…``: resume threads, each its own way (GDB manual, E.2).
 
-    A thread's action is the leftmost one that names it. A thread without an action stays.
+    A thread's action is the leftmost one that names it. A thread without an action stays. LLDB
+    continues all threads by name, those of the guest's own as well, which wait on. A resume of
+    one of these alone, or a step of one, is refused.
     """
     chosen: dict[int, Action | Range | None] = {}
-    constant = True
+    constant, waiting = True, 0
     items = actions.split(b";")
-    if len(items) > (most := 2 * len(client.threads) + 16):
+    most = 2 * len(client.threads) + 16
+    if len(items) > most and len(items) > (most := most + 2 * len(client.guest_threads)):
         raise PacketError(f"vCont with {len(items)} actions, where at most {most} are taken")
     for item in items:
         text, colon, where = item.partition(b":")
@@ -70,11 +73,28 @@ def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant:
         action = Range(number(start), number(end)) if end is not None else ACTIONS[text[:1]]
         which = thread_id(where) if colon else ALL
         constant &= which != ANY  # another thread may be the current one next time
-        for thread in client.threads if which == ALL else (client.thread(which),):
+        threads = client.threads if which == ALL else (client.thread(which),)
+        if threads[0] not in client.threads:
+            constant, waiting = False, threads[0]
+            if action not in (Action.CONTINUE, None):
+                return _refused(client, waiting)
+            continue
+        for thread in threads:
             chosen.setdefault(thread, action)
-    if not (moving := {thread: action for thread, action in chosen.items() if action}):
+    moving = {thread: action for thread, action in chosen.items() if action}
+    if waiting and not moving:
+        return _refused(client, waiting)
+    if not moving:
         raise PacketError("vCont resumes no thread")
     return Constant(Resume(moving)) if constant else Resume(moving)
+
+
+def _refused(client: ClientState, thread: int) -> tuple[bytes, ...]:
+    return refusal(
+        client,
+        thread,
+        f"No vCPU executes thread {thread}: it cannot be stepped or continued alone.",
+    )
 
 
 @packet("vCont?", idle=True)

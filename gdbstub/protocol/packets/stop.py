@@ -10,8 +10,8 @@ from gdbstub.capabilities import address_bits
 from gdbstub.errors import StubError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.console import console
-from gdbstub.protocol.packets.thread_info import frames, reason, registers, stopped
-from gdbstub.target import Exited, Report, Stopped, StopReason
+from gdbstub.protocol.packets.thread_info import expedited, frames, reason, registers, stopped
+from gdbstub.target import Exited, Report, Signal, Stopped, StopReason
 
 _WATCHES: Final = frozenset((StopReason.WATCH, StopReason.RWATCH, StopReason.AWATCH))
 _BREAKS: Final = frozenset((StopReason.SWBREAK, StopReason.HWBREAK))
@@ -39,10 +39,26 @@ def thread_stop_reply(client: ClientState, thread: int) -> bytes:
     return _spell(client, stopped(thread, client.target.report()))
 
 
+def refusal(client: ClientState, thread: int, line: str) -> tuple[bytes, ...]:
+    """Encode what a client gets whose resume of the guest's own *thread* is refused: a stop.
+
+    GDB shows a line. LLDB shows a reason; without one it would step again, and after an error it
+    would leave. It keeps the step for the next resume, unless the user drops it.
+    """
+    if not client.lldb:
+        return *console(f"{line}\n".encode(), client.packet_size), thread_stop_reply(client, thread)
+    said = f"{line} Drop the step: thread plan discard 1".encode().hex().encode()
+    return (
+        b"T%02xthread:%b;%breason:exception;description:%b;"
+        % (Signal.TRAP, client.spell(thread), _threads(client), said),
+    )
+
+
 def _spell(client: ClientState, report: Stopped, threads: bytes = b"") -> bytes:
     why = b"" if report.stop is _PLAIN else _why(client, report)
     more = b"".join(_lldb_keys(client, report)) if client.lldb else b""
-    values = client.expedited.spell(registers(client, report.thread))
+    chosen = expedited(client, report.thread)
+    values = chosen.spell(registers(client, report.thread, chosen))
     return b"T%02xthread:%b;%b%b%b%b" % (
         *(report.signal, client.spell(report.thread)),
         *(why, threads, more, values),
@@ -72,11 +88,12 @@ def stop_replies(client: ClientState, report: Report) -> tuple[bytes, ...]:
 
 def _threads(client: ClientState) -> bytes:
     """Encode all thread ids and their PCs (LLDB extension, "Stop reply packet extensions")."""
-    listed = b"threads:%b;" % b",".join(b"%x" % thread for thread in client.threads)
+    threads = (*client.threads, *(row.id for row in client.guest_threads))
+    listed = b"threads:%b;" % b",".join(b"%x" % thread for thread in threads)
     if not client.pc:
         return listed
     try:
-        pcs = [client.target.read_registers(thread, client.pc) for thread in client.threads]
+        pcs = [client.target.read_registers(thread, client.pc) for thread in threads]
     except StubError:
         return listed  # LLDB asks for the PCs
     words = (b"%x" % int.from_bytes(pc, "little") for pc in pcs)

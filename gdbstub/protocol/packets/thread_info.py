@@ -7,8 +7,10 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
+from gdbstub.architecture import Register
 from gdbstub.errors import StubError
 from gdbstub.protocol.packets.client_state import ClientState
+from gdbstub.protocol.packets.expedited import Expedited
 from gdbstub.target import Report, Signal, Stopped, StopReason
 
 _log = logging.getLogger(__name__)
@@ -44,10 +46,25 @@ def reason(client: ClientState, report: Stopped) -> dict[str, str]:
     return {"reason": "signal"} if report.signal else {}
 
 
-def registers(client: ClientState, thread: int) -> bytes:
-    """Read ``client.expedited.rows``; the result is empty if the target refuses."""
+def expedited(client: ClientState, thread: int) -> Expedited:
+    """Return the registers that are sent of a thread: of the guest's own those that are known."""
+    if thread in client.threads:
+        return client.expedited
+    return Expedited(row for row in client.expedited.rows if _is_known(client, thread, row))
+
+
+def _is_known(client: ClientState, thread: int, row: Register) -> bool:
     try:
-        return client.target.read_registers(thread, client.expedited.rows)
+        client.target.read_registers(thread, (row,))
+    except StubError:
+        return False
+    return True
+
+
+def registers(client: ClientState, thread: int, chosen: Expedited) -> bytes:
+    """Read the rows of *chosen*; the result is empty if the target refuses."""
+    try:
+        return client.target.read_registers(thread, chosen.rows)
     except StubError as error:
         # The stop is reported even so; the client will ask for the registers that it needs.
         _log.warning("the stop reply has no registers, as they cannot be read: %s", error)

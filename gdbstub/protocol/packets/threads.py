@@ -1,11 +1,12 @@
 """Packets about threads.
 
-A target's threads never change, so no list is kept between packets.
+The threads of vCPUs never change, and others are the target's to list: no list is kept here.
 """
 
 from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.xml import escape
+from gdbstub.target import Thread
 
 
 @packet("Hg", "thread-id", idle=True)
@@ -18,7 +19,7 @@ def select_general(client: ClientState, thread_id: int) -> bytes:
 @packet("Hc", "thread-id", idle=True)
 def select_resumed(client: ClientState, thread_id: int) -> bytes:
     """``Hc thread-id``: select the thread that ``c`` and ``s`` resume (GDB manual, E.2)."""
-    client.resumed = ALL if thread_id in (ALL, ANY) else client.thread(thread_id)
+    client.resumed = ALL if thread_id in (ALL, ANY) else client.vcpu_thread(thread_id)
     return b"OK"
 
 
@@ -38,7 +39,7 @@ def current(client: ClientState) -> bytes:
 @packet("qfThreadInfo", idle=True)
 def first_threads(client: ClientState) -> bytes:
     """``qfThreadInfo``: list every thread's id (GDB manual, E.4)."""
-    return b"m" + b",".join(map(client.spell, client.known_threads))
+    return b"m" + b",".join(client.spell(row.id) for row in client.known_threads)
 
 
 @packet("qsThreadInfo", idle=True)
@@ -51,16 +52,17 @@ def further_threads(client: ClientState) -> bytes:
 def extra_info(client: ClientState, thread_id: int) -> bytes:
     """``qThreadExtraInfo,thread-id``: describe a thread in a few words (GDB manual, E.4)."""
     wanted = client.thread(thread_id)
-    row = next(thread for thread in client.target.threads() if thread.id == wanted)
+    row = next(thread for thread in client.known_threads if thread.id == wanted)
     return f"{row.name} {row.state}".encode().hex().encode()
 
 
 def threads_xml(client: ClientState) -> bytes:
     """Make the thread list as a document (GDB manual, "Thread List Format")."""
-    rows = (
-        f'<thread id="{client.spell(row.id).decode()}" core="{row.core}" name="{escape(row.name)}">'
-        f"{escape(row.state)}</thread>"
-        for row in client.target.threads()
-        if row.id in client.known_threads
-    )
+    rows = (_thread_xml(client, row) for row in client.known_threads)
     return "\n".join(("<threads>", *rows, "</threads>", "")).encode()
+
+
+def _thread_xml(client: ClientState, row: Thread) -> str:
+    core = "" if row.core is None else f' core="{row.core}"'
+    name, state = escape(row.name), escape(row.state)
+    return f'<thread id="{client.spell(row.id).decode()}"{core} name="{name}">{state}</thread>'

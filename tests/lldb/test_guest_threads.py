@@ -1,0 +1,42 @@
+"""A thread of the guest's own in a real LLDB: seen, and neither changed nor resumed alone."""
+
+import re
+
+from tests.gdb.guest_threads import THREAD, Waiting
+from tests.lldb.conftest import Client
+
+REFUSED = f"No vCPU executes thread {THREAD}: it cannot be stepped or continued alone."
+
+
+def test_it_is_a_thread_with_a_stack(lldb_client: Client) -> None:
+    Waiting(lldb_client)
+    said = lldb_client(
+        "thread list", "thread select 2", "bt", "frame variable n", "register read x19",
+        "register read", "breakpoint set --name touch", "continue", "thread list",
+        "thread select 1", "thread step-inst", "thread step-inst --run-mode all-threads",
+        "thread list", "detach",
+    )  # fmt: skip
+    listed = re.findall(
+        rf"^[ *] thread #2: tid = {THREAD:#x}, .*factorial.* name = '(.*)'$", said, re.M
+    )
+    assert listed == ["sleeper (PID 42, state S)"] * 3, said
+    frames = re.findall(r"^ +\*? +frame #(\d): 0x[0-9a-f]+ guest\.elf`(\w+)", said, re.M)
+    assert frames.count(("1", "main")) == 1, said
+    assert "(int) n = 3" in said
+    assert re.search(r"^ +x19 = 0x0000000000000013$", said, re.M), said
+    assert re.search(r"^\d+ registers were unavailable\.$", said, re.M), said
+    assert re.search(r"^\* thread #1: .*touch.* stop reason = instruction step", said, re.M), said
+
+
+def test_it_is_not_stepped_alone(lldb_client: Client) -> None:
+    """LLDB shows the line as the reason of a stop, and goes on by hand."""
+    Waiting(lldb_client)
+    session = lldb_client.begin()
+    session.type("thread select 2", "register write x19 5", "thread step-inst")
+    session.said.wait_for(f"stop reason = {REFUSED}")
+    session.type(
+        "thread select 2", "thread plan discard 1", "breakpoint set --name touch", "continue"
+    )
+    session.said.wait_for("stop reason = breakpoint 1.1")
+    said = lldb_client.finish(session, "detach")
+    assert "Failed to write register 'x19'" in said
