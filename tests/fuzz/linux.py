@@ -109,7 +109,7 @@ _KALLSYMS: Final = {
 _INFO: Final = f"SYMBOL(prb)={at(_RING + 0x100):x}\n" + "".join(
     f"SYMBOL(kallsyms_{name})={at(_NAMES + place):x}\n" for name, place in _KALLSYMS.items()
 )
-#: What a sound kernel has, by offsets in RAM.
+#: Contents of a sound kernel, by offsets in RAM.
 _SOUND: Final[dict[int, bytes]] = {
     IMAGE: struct.pack("<16xQ32x4s4x", 0x4_0000, b"ARM\x64"),
     IMAGE + 0x1_0000: btf_of(STRUCTURES),
