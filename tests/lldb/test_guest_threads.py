@@ -38,5 +38,5 @@ def test_it_is_not_stepped_alone(lldb_client: Client) -> None:
     """LLDB shows the line as the reason of a stop, by which a script ends."""
     Waiting(lldb_client)
     said = lldb_client("thread select 2", "thread step-inst", "breakpoint list")
-    assert said.count(f"stop reason = {REFUSED}") == 1
+    assert f"stop reason = {REFUSED}" in said
     assert "breakpoint list" not in said
