@@ -17,7 +17,7 @@ from bench.by_gdb import GDB
 from bench.report import DRAWING, Results, cpu_table, page, table
 from bench.rows import ROWS, Row
 from bench.run import COUNTING, Bench
-from bench.stubs import FLOOR, OURS, QEMU, Place
+from bench.stubs import FLOOR, FOREIGN, OURS, QEMU, Place
 from gdbstub.lab.host import Lab
 from gdbstub.lab.qemu import PROGRAM as LAB_PROGRAM
 from gdbstub.lab.qemu import Options
@@ -44,7 +44,7 @@ def main() -> None:
         print(*cpu_table(results.cpu), sep="\n")
         return
     parts = [part for part in ("wall", "counts", "growth") if getattr(asked, part)]
-    whole = not (asked.quick or asked.only or asked.ours or parts)
+    whole = not (asked.quick or asked.only or asked.ours or asked.foreign or parts)
     parts = parts or ["wall", "counts", *["growth"] * whole]
     facts = _measure(asked, parts, rows, results)
     if not whole:
@@ -68,6 +68,7 @@ def _arguments() -> argparse.Namespace:
     say("--quick", action="store_true", help="one short pass")
     say("--only", default="", metavar="TEXT", help="rows whose names have TEXT")
     say("--ours", action="store_true", help="leave QEMU and the floor in C out")
+    say("--foreign", action="store_true", help="a guest of QEMU under gdbstub launch, too")
     say("--wall", action="store_true", help="wall time")
     say("--counts", action="store_true", help="instructions")
     say("--growth", action="store_true", help="growth")
@@ -80,7 +81,7 @@ def _measure(
 ) -> dict[str, str]:
     """Measure in labs; return the facts for the page."""
     tree = None if asked.ours else debian_qemu.prepare(asked.suite)
-    stubs = (OURS,) if asked.ours else (QEMU, OURS)
+    stubs = (OURS,) if asked.ours else (QEMU, OURS, *[FOREIGN] * asked.foreign)
     passes = 1 if asked.quick else asked.passes
     load = os.getloadavg()[0]
     facts = {"passes": str(passes), "qemu": tree.qemu if tree else ""}

@@ -9,12 +9,12 @@ from bench import growth, plot
 from bench.build import Programs
 from bench.report import BARE, Results, count, figure
 from bench.rows import Measurement, Row
-from bench.stubs import FLOOR, QEMU, Place, Serving, Stub
+from bench.stubs import FLOOR, FOREIGN, OURS, Place, Serving, Stub
 from gdbstub.lab.qemu import Options
 
 #: The lab whose clock counts instructions.
 COUNTING: Final = Options(icount=True, vhe=True)
-#: What ``false_hits.c`` measures.
+#: Rows that ``false_hits.c`` measures.
 FALSE_HITS: Final = (
     "comparator, instruction simulated",
     "comparator, instruction stepped over",
@@ -116,4 +116,5 @@ def _applies(row: Row, stub: Stub) -> bool:
     """Return True if *stub* can do what *row* asks."""
     if stub is FLOOR:
         return row.vcpus == 1
-    return not (row.floor and stub is QEMU)
+    # strace cannot trace what is traced already.
+    return not (row.floor and stub is not OURS) and (row.serves or stub is not FOREIGN)

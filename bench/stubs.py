@@ -56,6 +56,16 @@ QEMU: Final = Stub(
 )  # fmt: skip
 
 
+#: This project's, of a guest of QEMU, which has no stub then.
+FOREIGN: Final = Stub(
+    "gdbstub launch",
+    "python3",
+    ("gdbstub", "launch", "--host=kvm", "--inner", "--gdb=0.0.0.0:{port}", "--",
+     *QEMU.command[: QEMU.command.index("-gdb")]),
+    0x10000,
+)  # fmt: skip
+
+
 class Place:
     """A lab with the files for the measurements, and with the tree where QEMU is measured."""
 

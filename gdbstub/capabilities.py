@@ -61,6 +61,13 @@ class Monitor(Capability):
             StubError: it cannot be done; the message is one line for a person.
         """
 
+    def takes_long(self, command: Command) -> bool:
+        """Return True if *command* is to be carried out in slices (``slices.in_slices``).
+
+        It may then be cancelled, and must end neither the guest nor the session.
+        """
+        return False
+
     def client_came(self, features: frozenset[bytes]) -> None:
         """Learn what a client has announced in ``qSupported``: features without the ``+``."""
 
@@ -262,7 +269,7 @@ class OsTables(Capability):
     @property
     @abstractmethod
     def os_tables(self) -> Sequence[OsTable]:
-        """Its tables."""
+        """The tables that ``info os`` offers."""
 
 
 def os_tables(target: Target) -> OsTables | None:

@@ -35,12 +35,12 @@ class Slot(NamedTuple):
     def registers(self, kind: BreakpointKind) -> tuple[int, int]:
         """Return the values of DBGWCR and DBGWVR."""
         if self.size >= _LEAST:
-            control = DBGWCR(E=1, PAC=0b11, LSC=LSC[kind], BAS=0xFF)
+            control = DBGWCR.of(E=1, PAC=0b11, LSC=LSC[kind], BAS=0xFF)
             if self.size > _LEAST:
-                control = DBGWCR(control, MASK=self.size.bit_length() - 1)
+                control = control.replace(MASK=self.size.bit_length() - 1)
             return control, canonical(self.gva)
         bas = (1 << self.size) - 1 << (self.gva & 7)
-        return DBGWCR(E=1, PAC=0b11, LSC=LSC[kind], BAS=bas), canonical(self.gva & -8)
+        return DBGWCR.of(E=1, PAC=0b11, LSC=LSC[kind], BAS=bas), canonical(self.gva & -8)
 
 
 Slots = tuple[Slot, ...]

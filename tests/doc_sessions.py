@@ -21,7 +21,7 @@ BOUND: Final = 180.0  # seconds
 
 SCRIPT: Final = 'gdb-multiarch -batch "$GDB_SYMBOLS" -ex "target remote $GDB_REMOTE" -x {name}.gdb'
 
-#: What differs between one run and another, and between compilers.
+#: Text that differs between one run and another, and between compilers.
 _VARIES: Final = (
     (r"0x[0-9a-f]+", "0x…"),
     (r"\b\d+\.\d{6}\]", "…]"),

@@ -25,7 +25,7 @@ class Hardware:
 
     name: str
     options: Sequence[str] = ()
-    #: Which marked tests are not for it.
+    #: Markers of tests that are not for this hardware.
     lacks: Sequence[str] = ()
 
 
@@ -36,7 +36,7 @@ MATRIX: Final = (
     # Its KVM has other debug code than kernels before 6.14.
     Hardware("max (VHE), GICv3, newest kernel", ["--lab-kernel=trixie-backports", "--lab-vhe"]),
 )
-#: What depends on the hardware: not the lab itself (VHE has no prepared process to fork, nor a
+#: Tests that depend on the hardware: not the lab itself (VHE has no prepared process to fork, nor a
 #: snapshot), nor how scripts end, nor what boots its own.
 TESTS: Final = (
     "tests/contract",

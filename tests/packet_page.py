@@ -18,11 +18,12 @@ is not here gets the empty reply, which says: not supported.
 
 *Arguments* are in the notation of the GDB manual, `[` and `]` round what may be absent. *Feature*
 is what `qSupported` says because the packet is there, on a target that has what the packet is
-about. *Seen from* names the clients in whose recorded sessions (`tests/pure/sessions`) it was met;
-the others are tested packet by packet.
+about. *Handler* is its function, after the name of the module in `gdbstub/protocol/packets`.
+*Seen from* names the clients in whose recorded sessions (`tests/pure/sessions`) it was met; the
+others are tested packet by packet.
 
-| packet | arguments | what it does | feature | seen from |
-|---|---|---|---|---|
+| packet | arguments | what it does | feature | handler | seen from |
+|---|---|---|---|---|---|
 """
 
 
@@ -34,7 +35,7 @@ def page() -> str:
 
 
 def _clients() -> dict[bytes, list[str]]:
-    """By packet, the clients that sent it: ``gdb-13`` and so on, in order."""
+    """Return the clients that sent each packet, as ``gdb-13``, in order."""
     met: dict[bytes, list[str]] = {}
     for session in sorted(SESSIONS, key=lambda path: _version(path.stem)):
         client = "-".join(session.stem.split("-")[:2])
@@ -58,6 +59,7 @@ def _row(row: PacketDefinition, clients: list[str]) -> str:
         _code(row.template.text),
         first.partition(": ")[2].removesuffix(".").replace("``", "`"),
         _code(row.feature.decode()),
+        _code(f"{row.handler.__module__.rpartition('.')[2]}.{row.handler.__name__}"),
         _seen(clients),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

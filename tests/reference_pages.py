@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from gdbstub.aarch64.bits import Bits
+from gdbstub.aarch64.bits import Field
 from gdbstub.aarch64.registers import FPSIMD, GENERAL, PAC_MASKS, SYSTEM_REGISTERS, TPIDR
 from gdbstub.aarch64.sysreg import FIELDS
 from gdbstub.aarch64.system_registers import TABLE
@@ -162,7 +162,7 @@ def _fields() -> Iterator[str]:
         yield _row(f"`{name}`", ", ".join(shown))
 
 
-def _bits(bits: Bits) -> str:
+def _bits(bits: Field) -> str:
     high = bits.lo + bits.width - 1
     return f"[{high}:{bits.lo}]" if bits.width > 1 else f"[{high}]"
 

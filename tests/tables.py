@@ -69,7 +69,7 @@ class Tables:
         return fields
 
     def place(self, gva: int, level: int) -> int:
-        """Where the descriptor of *level* is; the tables above it are made as needed."""
+        """Return the address of the descriptor of *level*. Missing tables above it are made."""
         table = self.base
         for above in range(self.start, level):
             at = table + 8 * self.entry(gva, above)
@@ -97,7 +97,7 @@ class Tables:
         self.words[self.place(gva, 3)] = 0
 
     def content(self) -> dict[int, bytes]:
-        """What must be in RAM, by address."""
+        """Return the words of the tables, by their addresses in RAM."""
         return {at: word.to_bytes(8, self.order) for at, word in self.words.items()}
 
     def read(self, ipa: int, length: int) -> bytes:

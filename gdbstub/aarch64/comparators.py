@@ -8,7 +8,7 @@ from typing import Final
 from gdbstub.aarch64.sysreg import DBGBCR
 
 #: Enabled, an unlinked address match of a whole instruction, at EL1 and EL0.
-ENABLED_BREAKPOINT: Final = DBGBCR(E=1, PMC=0b11, BAS=0b1111)
+ENABLED_BREAKPOINT: Final = DBGBCR.of(E=1, PMC=0b11, BAS=0b1111)
 
 _VA_BITS: Final = 53
 

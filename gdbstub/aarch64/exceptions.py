@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.aarch64.sysreg import EC, ESR, MDSCR, PSTATE, SCTLR
 
-EL1H: Final = PSTATE(EL=1, SP=1)
+EL1H: Final = PSTATE.of(EL=1, SP=1)
 
 # The class is one higher if the exception is taken from the level that it is taken to.
 _TWO_CLASSES: Final = {EC.BREAKPOINT_LOWER, EC.STEP_LOWER, EC.WATCHPOINT_LOWER}
@@ -47,7 +47,7 @@ CLASSES: Final = {
     0x38: "BKPT of AArch32",
     0x3C: "BRK",
 }
-#: Those that write FAR_EL1.
+#: Exception classes that write FAR_EL1.
 CLASSES_WITH_FAR: Final = frozenset({0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35})
 
 
@@ -93,9 +93,8 @@ def enter(before: Before, syndrome: ESR, far: int) -> After:
     old, sctlr = before.pstate, before.sctlr
     from_el0 = bool(old.nRW) or old.EL == 0
     same_el = not from_el0 and syndrome.EC in _TWO_CLASSES
-    esr = ESR(syndrome, EC=syndrome.EC + 1) if same_el else syndrome
-    new = PSTATE(
-        EL1H,
+    esr = syndrome.replace(EC=syndrome.EC + 1) if same_el else syndrome
+    new = PSTATE(EL1H).replace(
         NZCV=old.NZCV,
         DIT=old.DIT,
         PAN=old.PAN if sctlr.SPAN else 1,
@@ -108,7 +107,7 @@ def enter(before: Before, syndrome: ESR, far: int) -> After:
         pstate=new,
         elr=before.pc,
         # KVM keeps PSTATE.SS set while it steps. The guest must see it only if it steps itself.
-        spsr=old if before.mdscr.SS else PSTATE(old, SS=0),
+        spsr=old if before.mdscr.SS else old.replace(SS=0),
         esr=esr,
         far=far if esr.EC in _WITH_FAR else None,
     )

@@ -76,9 +76,9 @@ def waits_until(word: int) -> bool:
 
 
 #: Bits of PSTATE with which a word is no A64 instruction, or an Illegal Execution state exception.
-_NOT_A64: Final = PSTATE(nRW=1, IL=1)
+_NOT_A64: Final = PSTATE.of(nRW=1, IL=1)
 #: And those with which any word may be an exception: a Branch Target exception, too.
-EXCEPTIONAL: Final = PSTATE(_NOT_A64, BTYPE=0b11)
+EXCEPTIONAL: Final = _NOT_A64.replace(BTYPE=0b11)
 
 
 def wait_is_nop(word: int, pstate: PSTATE) -> bool:

@@ -132,11 +132,18 @@ VBAR: Final = Register("VBAR", 64, VBAR_EL1.id, VBAR_EL1.type, SYSTEM, 0x209)
 TPIDR: Final = Register("tpidr", 64, SYSTEM_REGISTERS["TPIDR_EL0"].id, "data_ptr", TLS, 90)
 
 
-def stack_pointer(pstate: PSTATE) -> Register:
-    """Return the row that ``sp`` is in this PSTATE (Arm ARM D1.2.2; R13 is X13 in AArch32)."""
-    if pstate.nRW:
-        return X[13]
-    return SP_EL1 if pstate.SP and pstate.EL == 1 else SP_EL0
+#: PSTATE.M: whether it is AArch32, the exception level, and the stack pointer.
+_M: Final = 0x1F
+#: The row that ``sp`` is, by PSTATE.M (Arm ARM D1.2.2; R13 is X13 in AArch32).
+_STACK_POINTERS: Final = tuple(
+    X[13] if mode.nRW else SP_EL1 if mode.SP and mode.EL == 1 else SP_EL0
+    for mode in map(PSTATE, range(_M + 1))
+)
+
+
+def stack_pointer(pstate: int) -> Register:
+    """Return the row that ``sp`` is in this PSTATE."""
+    return _STACK_POINTERS[pstate & _M]
 
 
 def ccsidr(csselr: int) -> Register:

@@ -4,10 +4,9 @@ Only registers that the stub reads, builds or shows by their fields are here; va
 ``Vcpu``. A field added to a class is shown to clients without any other change.
 """
 
-from enum import IntEnum
 from typing import Final
 
-from gdbstub.aarch64.bits import Bits, Word
+from gdbstub.aarch64.bits import Bits, Operand, Word
 
 #: The class that has the fields of a register, by ``Register.type``.
 FIELDS: Final[dict[str, type["Fields"]]] = {}
@@ -48,26 +47,29 @@ class PSTATE(Fields, types=("cpsr_flags", "SPSR")):
     SP = Bits(0)
 
 
-class EC(IntEnum):
-    """ESR_ELx.EC of debug exceptions, from a lower exception level and from the same one."""
+class EC:
+    """ESR_ELx.EC of debug exceptions, from a lower exception level and from the same one.
 
-    INSTRUCTION_ABORT_LOWER = 0x20
-    INSTRUCTION_ABORT_SAME = 0x21
-    BREAKPOINT_LOWER = 0x30
-    BREAKPOINT_SAME = 0x31
-    STEP_LOWER = 0x32
-    STEP_SAME = 0x33
-    WATCHPOINT_LOWER = 0x34
-    WATCHPOINT_SAME = 0x35
-    BKPT32 = 0x38
-    BRK64 = 0x3C
+    Plain numbers: each exit is compared with several, and a member of an ``Enum`` is found slowly.
+    """
+
+    INSTRUCTION_ABORT_LOWER: Final = 0x20
+    INSTRUCTION_ABORT_SAME: Final = 0x21
+    BREAKPOINT_LOWER: Final = 0x30
+    BREAKPOINT_SAME: Final = 0x31
+    STEP_LOWER: Final = 0x32
+    STEP_SAME: Final = 0x33
+    WATCHPOINT_LOWER: Final = 0x34
+    WATCHPOINT_SAME: Final = 0x35
+    BKPT32: Final = 0x38
+    BRK64: Final = 0x3C
 
 
 class ESR(Fields):
     """ESR_ELx, Exception Syndrome Register; ISS fields of the debug exceptions."""
 
     ISS2 = Bits(55, 32)
-    EC = Bits(31, 26)
+    EC = Operand(31, 26)
     IL = Bits(25)
     ISS = Bits(24, 0)
     comment = Bits(15, 0)  # BRK, BKPT

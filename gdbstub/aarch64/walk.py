@@ -51,7 +51,7 @@ def attributes(walk: Walk) -> LeafDescriptor | None:
     leaf = LeafDescriptor(walk.steps[-1].descriptor)
     if walk.regime.tcr.DS and walk.granule in (12, 14):
         tcr = walk.regime.tcr
-        return LeafDescriptor(leaf, SH=tcr.SH1 if walk.gva >> 55 & 1 else tcr.SH0)
+        return leaf.replace(SH=tcr.SH1 if walk.gva >> 55 & 1 else tcr.SH0)
     return leaf
 
 

@@ -43,7 +43,7 @@ class AgentProgram(NamedTuple):
     """Compiled bytecode, which any thread may evaluate any number of times."""
 
     blocks: tuple[Block, ...]
-    #: What it was compiled from; nothing if it was not.
+    #: The bytecode that it was compiled from; empty if it was not compiled.
     code: bytes = b""
 
     @classmethod

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NamedTuple
 
+from gdbstub.cli.kernel_place import locate
 from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
@@ -68,10 +69,20 @@ def attach(settings: AttachSettings) -> int:
 
 async def _session(settings: AttachSettings, signals: Waiting) -> int:
     async with until_signal(signals) as stopped:
-        with recording(settings.record) as recorder, _machine(settings) as machine:
+        with contextlib.ExitStack() as stack:
+            recorder = stack.enter_context(recording(settings.record))
+            try:
+                machine = stack.enter_context(_machine(settings, signals))
+            except StubError:
+                if not signals.came:
+                    raise
+                return await stopped
+            program = settings.program
+            if program.kernel is not None and settings.serve.stops and settings.serve.free_run:
+                program = await locate(machine, program, stopped)
             status = await serve(
                 machine,
-                settings.program,
+                program,
                 settings.serve,
                 stopped,
                 recorder=recorder,
@@ -83,10 +94,12 @@ async def _session(settings: AttachSettings, signals: Waiting) -> int:
         return end_of(machine.process, status)
 
 
-def _machine(settings: AttachSettings) -> contextlib.AbstractContextManager[ForeignMachine]:
+def _machine(
+    settings: AttachSettings, signals: Waiting
+) -> contextlib.AbstractContextManager[ForeignMachine]:
     if isinstance(settings.vmm, VmmProcess):
         return attached(settings.vmm, settings.ram)
-    return launched(settings.vmm)
+    return launched(settings.vmm, lambda: not signals.came)
 
 
 def end_of(process: VmmProcess, status: int) -> int:

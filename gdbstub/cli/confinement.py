@@ -42,11 +42,11 @@ def drop_root() -> None:
         raise MachineError(f"cannot become user {NOBODY}: {error.strerror}") from None
 
 
-def confine(*, unlink: bool, in_lab: bool) -> None:
+def confine(*, unlink: bool, in_lab: bool, child: int = 0) -> None:
     """Allow no new privileges and few system calls from here on, for all threads of the process.
 
-    *unlink* and *in_lab* are as in ``seccomp.instructions``. On a kernel without seccomp, and on
-    another architecture than arm64, a line of the log says that there is no filter.
+    *unlink*, *in_lab* and *child* are as in ``seccomp.instructions``. On a kernel without seccomp,
+    and on another architecture than arm64, a line of the log says that there is no filter.
     """
     sys.dont_write_bytecode = True  # a file that is written is renamed, which is refused
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
@@ -55,7 +55,7 @@ def confine(*, unlink: bool, in_lab: bool) -> None:
     if os.uname().machine != "aarch64":
         _log.info("no filter of system calls: there is one for arm64 only")
         return
-    code = seccomp.program(unlink=unlink, in_lab=in_lab)
+    code = seccomp.program(unlink=unlink, in_lab=in_lab, child=child)
     program = ffi.new("struct sock_fprog *", [len(code) // 8, ffi.from_buffer(code)])
     mode, flags = _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC
     if libc.syscall(_SECCOMP, mode, flags, program):

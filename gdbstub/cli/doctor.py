@@ -79,7 +79,7 @@ def examine() -> Findings:
         except (InputError, MachineError) as error:
             missing.append(f"KVM: {error}")
     host = "kvm" if kvm is not None and kvm.guest_debug else "lab"
-    if host == "lab" and not debian.is_debian():
+    if host == "lab" and not debian.has_packages():
         missing.append(debian.OTHER_SYSTEM.format(debian.release()))
     tools = {program: _version(program) for program, _, _ in (_GDB, *_LAB_TOOLS)}
     # An arm64 machine's own GDB debugs its guests.
@@ -122,7 +122,7 @@ def _able(findings: Findings) -> bool:
         return True
     programs = [program for program, _, _ in _needed_in_lab(findings.machine)]
     there = all(findings.tools[program] is not None for program in programs)
-    return there and debian.is_debian() and not _missing_modules()
+    return there and debian.has_packages() and not _missing_modules()
 
 
 def _examine_kvm() -> Kvm:

@@ -91,12 +91,13 @@ class Ending(Observer):
         # Imported here, since few sessions write core files.
         from gdbstub.linux import core_file, vmcore
         from gdbstub.linux.guest import LinuxGuest
+        from gdbstub.slices import MOST_STEPS, bounded
 
         inner, path = self._settings.inner, Path(self._settings.vmcore)
         file: AbstractContextManager[Write]
         file = core_file.handed_out(core_file.AUTOMATIC) if inner else core_file.new_file(path)
         try:
-            with file as write:
+            with bounded(MOST_STEPS), file as write:
                 missing = vmcore.write(
                     LinuxGuest(self._debugger.machine, self._debugger.memory), write
                 )

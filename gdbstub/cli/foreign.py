@@ -3,58 +3,32 @@
 Options are parsed and checked here; ``attach.py`` does the work.
 """
 
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gdbstub.cli.commands import click_option
+from gdbstub.cli.options import foreign_options
 from gdbstub.errors import InputError
 
 if TYPE_CHECKING:
     from gdbstub.cli.attach import AttachSettings
     from gdbstub.foreign.process import VmmProcess
+    from gdbstub.linux.kaslr import GuestProgram
 
+#: Options of QEMU, cloud-hypervisor, kvmtool and crosvm for the guest's kernel command line.
+_APPEND = ("-append", "--append", "--cmdline", "--params", "-p")
 #: More columns than any row has.
 _WIDE = 1000
 
 
-def _session_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of a session to *command*."""
-    for option in reversed((
-        click.option(
-            "--gdb", "endpoint", metavar="ENDPOINT",
-            help="HOST:PORT (port 0 picks a free one), unix:PATH or stdio.  [default: "
-            "localhost:1234; with --script: a socket that only this user reaches]",
-        ),
-        click.option(
-            "--symbols", type=Path, metavar="FILE", help="Symbols for the printed gdb command.",
-        ),
-        click.option(
-            "--script", metavar="CMD",
-            help="Command to run once the stub listens, with GDB_REMOTE and GDB_SYMBOLS in its "
-            "environment; when it ends, detach and exit with its status.",
-        ),
-        click.option(
-            "--timeout", type=float, metavar="SECONDS",
-            help="Time after which the session ends, and CMD with it; the exit status is then 124.",
-        ),
-        click.option(
-            "--qmp", metavar="unix:PATH",
-            help="Socket at which drgn --qemu PATH, or gdbstub drgn, reads the guest while it "
-            "runs.",
-        ),
-        click.option(
-            "--record", metavar="FILE",
-            help="Write every packet to FILE, one a line: <- from the client, -> to it.",
-        ),
-        click.option(
-            "-v", "verbose", count=True, help="Log; -vv logs every packet and every exit."
-        ),
-    )):  # fmt: skip
-        command = option(command)
-    return command
+def _session_options() -> list[click.Parameter]:
+    """Make the options of a session."""
+    return list(map(click_option, foreign_options()))
 
 
 def _settings(
@@ -64,10 +38,14 @@ def _settings(
     rams: Sequence[str] = (),
     endpoint: str,
     symbols: Path | None,
+    modules: Path | None,
+    stop_on: str | None,
+    vmcore_on: tuple[str, str] | None,
     script: str | None,
     timeout: float | None,
     record: str | None,
     qmp: str | None,
+    program: str | None,
     inner: bool = False,
 ) -> "AttachSettings":
     """Check the options.
@@ -76,23 +54,28 @@ def _settings(
         InputError: one cannot be used.
     """
     from gdbstub.cli.attach import AttachSettings, parse_rams
+    from gdbstub.cli.endpoints import check_endpoint
+    from gdbstub.cli.modules import read_modules
     from gdbstub.cli.qmp import check_qmp
+    from gdbstub.cli.reasons import Reasons
     from gdbstub.cli.serve_settings import ServeSettings
     from gdbstub.cli.settings import check_script
-    from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-    from gdbstub.protocol.endpoint import Stdio, Tcp, parse_endpoint
-    from gdbstub.vmm.files import check_input, check_output
+    from gdbstub.linux.kaslr import GuestProgram
+    from gdbstub.protocol.endpoint import Stdio
+    from gdbstub.vmm.files import check_output
 
     check_script(script, timeout, endpoint)
-    where = parse_endpoint(endpoint)
-    if inner and isinstance(where, Tcp):
-        where = where._replace(guarded=True)  # reachable only through the lab's own QEMU
-    else:
-        where.check()
-    if symbols is not None:
-        check_input(symbols, "--symbols")
+    where = check_endpoint(endpoint, "kvm", inner=inner)
+    reasons = Reasons.parse(stop_on, vmcore_on, timeout, inner=inner)
+    qmp_endpoint = None if qmp is None else check_qmp(qmp, where, inner=inner)
     if record is not None:
         check_output(record, "--record")
+    slots = parse_rams(rams)
+    needed = reasons.need_kernel or modules is not None
+    known = GuestProgram.from_text(program) if program else _program(symbols, vmm, needed=needed)
+    reasons.check(known)
+    if modules is not None:
+        known = known._replace(modules=read_modules(modules, known.kernel))
     return AttachSettings(
         vmm=vmm,
         serve=ServeSettings(
@@ -103,15 +86,46 @@ def _settings(
             timeout=timeout,
             hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
-            qmp=None if qmp is None else check_qmp(qmp, where, inner=inner),
+            qmp=qmp_endpoint,
+            **reasons._asdict(),
         ),
-        program=GuestProgram(str(symbols.absolute())) if symbols else NO_PROGRAM,
-        ram=parse_rams(rams),
+        program=known,
+        ram=slots,
         record=record,
     )
 
 
-@click.command()
+def _program(
+    symbols: Path | None, vmm: "VmmProcess | Sequence[str]", *, needed: bool
+) -> "GuestProgram":
+    """Read the guest's program from *symbols*; its kernel is *needed*, or not.
+
+    Raises:
+        InputError: it cannot be read, or has no kernel.
+    """
+    from gdbstub.cli.program import read_kernel_symbols
+    from gdbstub.foreign.process import VmmProcess
+    from gdbstub.linux.kaslr import NO_PROGRAM
+    from gdbstub.linux.rehearsal import fixed_place
+    from gdbstub.vmm.files import check_input
+
+    if symbols is None:
+        return NO_PROGRAM
+    check_input(symbols, "--symbols")
+    program = read_kernel_symbols(symbols, needed=needed)
+    if program.kernel is None:
+        return program
+    words = vmm.command_line if isinstance(vmm, VmmProcess) else vmm
+    return program._replace(expected=fixed_place(program.kernel, kernel_command_line(words)))
+
+
+def kernel_command_line(words: Sequence[str]) -> str:
+    """Return the guest's kernel command line, by a VMM's own; empty if it does not tell."""
+    told = [value for option, value in itertools.pairwise(words) if option in _APPEND]
+    return told[-1] if told else ""  # the last one is in force
+
+
+@click.command(params=_session_options())
 @click.argument("target", metavar="PID|NAME")
 @click.option(
     "--ram", "rams", multiple=True, metavar="IPA=SIZE@HVA",
@@ -119,7 +133,6 @@ def _settings(
     "0x40000000=512M@0x7f2e80000000; may be given again.  [default: found, and validated]",
 )  # fmt: skip
 @click.option("--halt", is_flag=True, help="Halt the guest at once, not when a client connects.")
-@_session_options
 def attach(target: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
     """Debug a guest that runs in another VMM on this host.
 
@@ -140,7 +153,7 @@ def attach(target: str, endpoint: str | None, verbose: int, **options: Any) -> i
         return attach_to(settings)
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(params=_session_options(), context_settings={"allow_interspersed_args": False})
 @click.argument("argv", metavar="VMM ARGS...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option(
     "--host", "where", type=click.Choice(["auto", "kvm", "lab"]), default="auto",
@@ -149,7 +162,6 @@ def attach(target: str, endpoint: str | None, verbose: int, **options: Any) -> i
 )  # fmt: skip
 @click.option("--free-run", is_flag=True, help="Start running, not halted.")
 @click.option("--inner", is_flag=True, hidden=True)
-@_session_options
 def launch(
     argv: tuple[str, ...],
     where: str,
@@ -174,7 +186,7 @@ def launch(
         if host == "lab":
             from gdbstub.cli.launch_in_lab import launch_in_lab
 
-            return launch_in_lab(argv, settings.serve, settings.record, verbose)
+            return launch_in_lab(argv, settings, verbose)
         return attach_to(settings)
 
 

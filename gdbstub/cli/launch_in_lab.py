@@ -4,24 +4,23 @@ The files that the command line names are copied in; what the guest writes to th
 """
 
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from gdbstub.cli.attach import AttachSettings
 from gdbstub.cli.forwards import checked_forward
-from gdbstub.cli.run_in_lab import serve_request
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.run_in_lab import serve_request, session_arguments
 from gdbstub.errors import InputError
 from gdbstub.lab import vmm
-from gdbstub.lab.qemu import ADDRESS, Options
+from gdbstub.lab.qemu import Options
 from gdbstub.lab.remote_run import RunRequest
 
 #: RAM of the lab for a guest beside QEMU and its disk, in MiB.
 _MEMORY = 4096
 
 
-def launch_in_lab(
-    argv: Sequence[str], serve: ServeSettings, record: str | None, verbose: int
-) -> int:
+def launch_in_lab(argv: Sequence[str], settings: AttachSettings, verbose: int) -> int:
     """Run *argv*, a command line of QEMU, in the lab; return the exit status.
 
     Raises:
@@ -30,21 +29,20 @@ def launch_in_lab(
     """
     if argv[0] != vmm.PROGRAM:
         raise InputError(f"--host lab has one VMM: {vmm.PROGRAM}, Debian's; not {argv[0]!r}")
+    serve, record = settings.serve, settings.record
     forward = checked_forward(serve.endpoint)
     archive = vmm.prepare()
-    options: list[str | Path] = ["--inner", "--host=kvm", *["-v"] * verbose]
-    if serve.qmp is not None:
-        options.append(f"--qmp={ADDRESS}:0")
-    if serve.free_run:
-        options.append("--free-run")
-    request = RunRequest(
-        argv=options,
-        forward=forward,
-        record=Path(record) if record else None,
-        stdin=None if serve.script is None else subprocess.DEVNULL,
-        options=Options(memory_mib=_MEMORY),
-        command=("gdbstub", "launch"),
-        prepare=lambda lab: vmm.install(lab, archive),
-        rest=lambda lab: ["--", *vmm.command(lab, argv)],
-    )
-    return serve_request(request, serve)
+    with tempfile.TemporaryDirectory(prefix="gdbstub-") as spool:
+        options: list[str | Path] = ["--inner", "--host=kvm", *["-v"] * verbose]
+        request = RunRequest(
+            argv=options + session_arguments(serve, settings.program, Path(spool)),
+            forward=forward,
+            record=Path(record) if record else None,
+            vmcore=Path(serve.vmcore) if serve.vmcore else None,
+            stdin=None if serve.script is None else subprocess.DEVNULL,
+            options=Options(memory_mib=_MEMORY),
+            command=("gdbstub", "launch"),
+            prepare=lambda lab: vmm.install(lab, archive),
+            rest=lambda lab: ["--", *vmm.command(lab, argv)],
+        )
+        return serve_request(request, serve)

@@ -135,6 +135,36 @@ RUN: Final = (
 )  # fmt: skip
 """Options of ``gdbstub run``."""
 
+#: Settings of a session, which ``gdbstub attach`` and ``launch`` have, too.
+_SESSION: Final = (
+    "endpoint", "symbols", "modules", "stop_on", "vmcore_on", "qmp", "script", "timeout", "record",
+    "verbose", "program",
+)  # fmt: skip
+#: Differences for a guest of another VMM, by the name of the setting.
+_FOREIGN: Final[dict[str, dict[str, Any]]] = {
+    "symbols": {
+        "metavar": "FILE",
+        "help": "Symbols for the printed gdb command, and for locating a Linux kernel: its "
+        "vmlinux.",
+    },
+    "vmcore_on": {
+        "help": "Write RAM and registers to FILE, a new one, when a reason of --stop-on or the "
+        "end of --timeout comes, for crash, drgn and GDB: panic,timeout for example.  The guest "
+        "is halted; without a client and a script the session ends, and the guest goes on.",
+    },
+    "script": {
+        "help": "Command to run once the stub listens, with GDB_REMOTE and GDB_SYMBOLS in its "
+        "environment; when it ends, detach and exit with its status.",
+    },
+}
+
+
+def foreign_options() -> list[Option]:
+    """Return the options of a session with the guest of another VMM."""
+    rows = {option.name: option for option in RUN}
+    return [rows[name]._replace(**_FOREIGN.get(name, {})) for name in _SESSION]
+
+
 _BY_FLAG: Final = {option.flag: option for option in RUN}
 
 

@@ -45,6 +45,22 @@ def read_program(symbols: Path | None, guest: image.Guest) -> GuestProgram:
     return GuestProgram(str(symbols.absolute()), kernel, expected)
 
 
+def read_kernel_symbols(symbols: Path, *, needed: bool) -> GuestProgram:
+    """Read the program of a guest whose image nobody has: *symbols*, and the kernel in it, if any.
+
+    Raises:
+        InputError: there is no kernel in it, and one is *needed*.
+    """
+    kernel = None
+    try:
+        kernel = read_kernel(read_input(symbols, "--symbols"), str(symbols))
+    except InputError as error:
+        if needed:
+            raise InputError(f"--symbols {error}") from None
+        _log.debug("--symbols %s", error)
+    return GuestProgram(str(symbols.absolute()), kernel)
+
+
 def start_of(guest: image.Guest) -> int | None:
     """Return the address at which a guest begins that may be anywhere; None for others."""
     if isinstance(guest, image.RawBinary):

@@ -73,11 +73,11 @@ def _default(*texts: str) -> _Option:
     return _Option(True, lambda text: [] if text in texts else None)
 
 
-#: What is so in any case: the console, KVM, a stub at port 1234, a halted guest.
+#: Options for what is so in any case: the console, KVM, a stub at port 1234, a halted guest.
 _DEFAULT: Final = _Option(False, lambda _: [])
 _NOTHING: Final = _default("none")
 _DEVICE: Final = _Option(True, None)
-#: What there is nothing like here, without an argument and with one.
+#: Options without a counterpart here: without an argument, and with one.
 _DROPPED: Final = _Option(False, lambda _: None)
 _DROPPED_WITH: Final = _default()
 

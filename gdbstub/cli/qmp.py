@@ -23,6 +23,8 @@ _log = logging.getLogger("gdbstub.run")
 _CLIENTS: Final = 4
 _CHUNK: Final = 64 << 10
 _FDS: Final = 4
+#: Pause after a client could not be taken, as for want of descriptors: it is still there.
+_PAUSE_SECONDS: Final = 1.0
 
 
 def check_qmp(text: str, gdb: Endpoint, *, inner: bool) -> Unix | Tcp:
@@ -97,7 +99,6 @@ class QmpServer:
         Raises:
             InputError: the socket cannot be made.
         """
-        loop = asyncio.get_running_loop()
         match self._endpoint:
             case Unix() as unix:
                 self._sockets = [unix.bind()]
@@ -107,8 +108,12 @@ class QmpServer:
                 print(f"gdbstub: QMP on {self._endpoint}", file=sys.stderr, flush=True)
         for each in self._sockets:
             each.setblocking(False)
-            loop.add_reader(each, self._accept, each)
+            self._listen(each)
         return self
+
+    def _listen(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     async def __aexit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
@@ -122,7 +127,13 @@ class QmpServer:
     def _accept(self, listener: socket.socket) -> None:
         try:
             connection, _ = listener.accept()
-        except OSError:
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return
+        except OSError as error:
+            _log.warning("--qmp: cannot take a client yet: %s", error.strerror)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(_PAUSE_SECONDS, self._listen, listener)
             return
         if len(self._clients) >= _CLIENTS:
             _log.warning("--qmp: turned a client away: %d are served at once", _CLIENTS)
@@ -143,8 +154,13 @@ class _Client:
         self._clients = clients
         self._loop = asyncio.get_running_loop()
         self._unsent = session.greeting
-        self._ended = self._reading = self._writing = False
-        self._loop.call_soon(self._go_on)
+        self._ended = self._reading = self._writing = self._due = False
+        self._soon()
+
+    def _soon(self) -> None:
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._go_on)
 
     def _receive(self) -> None:
         try:
@@ -158,10 +174,11 @@ class _Client:
             return
         self._session.receive(data, fds)
         self._ended = not data
-        self._go_on()
+        self._soon()
 
     def _go_on(self) -> None:
         """Send what is to be sent, or else execute a command; then let others have their turn."""
+        self._due = False
         if self._connection.fileno() < 0:
             return
         if self._unsent:
@@ -172,14 +189,16 @@ class _Client:
             except OSError:
                 self.close()
                 return
-        if not self._unsent and (reply := self._session.advance()):
-            self._unsent = reply
-            self._loop.call_soon(self._go_on)
-            return
-        if self._session.over or (self._ended and not self._unsent):
+        busy = False
+        if not self._unsent:
+            self._unsent = self._session.advance() or b""
+            if busy := bool(self._unsent) or self._session.busy:
+                self._soon()
+        if self._session.over or (self._ended and not self._unsent and not busy):
             self.close()
             return
-        self._await(reading=not self._unsent and not self._session.full, writing=bool(self._unsent))
+        room = not self._ended and not self._unsent and not self._session.full
+        self._await(reading=room, writing=bool(self._unsent))
 
     def _await(self, *, reading: bool, writing: bool) -> None:
         if reading is not self._reading:

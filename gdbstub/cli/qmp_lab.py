@@ -8,6 +8,7 @@ import base64
 import contextlib
 import io
 import json
+import select
 import socket
 import time
 from collections.abc import Sequence
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gdbstub.errors import LabError, MemoryFault, NotFound
+from gdbstub.slices import step
 
 #: The longest wait for the stub in the lab, which may search all RAM, in seconds.
 _LAB_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.01
 #: Memory of a guest in the lab is read by pages, and a page is good for so long, in seconds.
 _FRESH_SECONDS: Final = 0.5
 _PAGE: Final = 4096
@@ -77,7 +80,15 @@ class LabGuest:
 
     def vmcoreinfo(self) -> bytes:
         """Return the kernel's VMCOREINFO."""
-        text: str = self._ask("x-vmcoreinfo")
+        # By a connection of its own: other clients ask meanwhile.
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                stream = self._greeted(connection)
+                _send(stream, "x-vmcoreinfo", {})
+                _await(connection)
+                text: str = _receive(stream)
+        except (OSError, ValueError) as error:
+            raise LabError(f"the stub in the lab does not answer: {error}") from None
         return text.encode("latin-1")
 
     def _ask(self, name: str, **arguments: object) -> Any:  # noqa: ANN401 - as JSON has it
@@ -91,9 +102,12 @@ class LabGuest:
 
     def _connected(self) -> io.BufferedRWPair:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_LAB_SECONDS)
-            connection.connect(str(self._path))
-            stream = connection.makefile("rwb")
+            return self._greeted(connection)
+
+    def _greeted(self, connection: socket.socket) -> io.BufferedRWPair:
+        connection.settimeout(_LAB_SECONDS)
+        connection.connect(str(self._path))
+        stream = connection.makefile("rwb")
         stream.readline()  # the greeting
         _execute(stream, "qmp_capabilities", {})
         return stream
@@ -107,8 +121,25 @@ class LabGuest:
 
 
 def _execute(stream: io.BufferedRWPair, name: str, arguments: dict[str, object]) -> Any:  # noqa: ANN401
+    _send(stream, name, arguments)
+    return _receive(stream)
+
+
+def _send(stream: io.BufferedRWPair, name: str, arguments: dict[str, object]) -> None:
     stream.write(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
     stream.flush()
+
+
+def _await(connection: socket.socket) -> None:
+    """Wait for the next bytes, and give way meanwhile."""
+    end = time.monotonic() + _LAB_SECONDS
+    while not select.select([connection], [], [], _POLL_SECONDS)[0]:
+        step(0)
+        if time.monotonic() > end:
+            raise TimeoutError(f"nothing came for {_LAB_SECONDS:g} s")
+
+
+def _receive(stream: io.BufferedRWPair) -> Any:  # noqa: ANN401
     if not (line := stream.readline()):
         raise ValueError("it has closed the connection")
     reply = json.loads(line)

@@ -10,7 +10,6 @@ import os
 import sys
 from typing import Final
 
-from gdbstub.capabilities import Relocation
 from gdbstub.cli import confinement
 from gdbstub.cli.old_gdb import OldGdb, signs
 from gdbstub.cli.serve import (
@@ -25,7 +24,7 @@ from gdbstub.cli.settings import Settings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import NotFound
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.rehearsal import Rehearsal, may_move
+from gdbstub.linux.rehearsal import Rehearsal, fixed_place
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Stdio, Unix
 from gdbstub.signals import Waiting
@@ -71,7 +70,7 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
                 stopped,
                 console=SerialConsole(guest.receive, output.flush, _keyboard(settings)),
                 recorder=recorder,
-                started=lambda: _confine(settings),
+                started=lambda script: _confine(settings, script),
                 begin=lambda debugger: _note_old_gdb(settings, debugger),
                 hva=guest.machine.ram.hva,
             )
@@ -84,13 +83,12 @@ def _note_old_gdb(settings: Settings, debugger: Debugger) -> None:
         debugger.observers.append(OldGdb())
 
 
-def _confine(settings: Settings) -> None:
-    """Give up what the session does not need; a script, which is a process, needs more."""
+def _confine(settings: Settings, script: int) -> None:
+    """Give up what the session does not need; *script* is the number of its process, if any."""
     if settings.inner:
         confinement.drop_root()
-    if settings.serve.script is None:
-        unlink = isinstance(settings.serve.endpoint, Unix) or bool(settings.serve.qmp_path)
-        confinement.confine(unlink=unlink, in_lab=settings.inner)
+    unlink = isinstance(settings.serve.endpoint, Unix) or bool(settings.serve.qmp_path)
+    confinement.confine(unlink=unlink, in_lab=settings.inner, child=script)
 
 
 async def _rehearsed(
@@ -100,9 +98,8 @@ async def _rehearsed(
     program, command_line = settings.program, settings.guest.append
     if program.kernel is None:
         return program
-    # Symbols that are no addresses of a kernel are moved in any case: vmlinux-to-elf makes such.
-    if not may_move(command_line) and program.kernel.start >> 63:
-        return program._replace(expected=Relocation(program.kernel.start, 0))
+    if fixed := fixed_place(program.kernel, command_line):
+        return program._replace(expected=fixed)
     if settings.serve.free_run and not settings.serve.stops:
         return program
     loop = asyncio.get_running_loop()

@@ -28,7 +28,7 @@ from gdbstub.errors import LabError
 from gdbstub.lab.qemu import ADDRESS, Options
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.linux.core_file import AUTOMATIC
-from gdbstub.linux.kaslr import NO_PROGRAM
+from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.reasons import STATUSES
 from gdbstub.protocol.endpoint import Stdio
 from gdbstub.signals import Waiting, signals_wait
@@ -195,25 +195,31 @@ def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path
         arguments.append(f"--append={guest.append}")
     if guest.kaslr_seed is not None:
         arguments.append(f"--kaslr-seed={guest.kaslr_seed}")
-    if settings.program != NO_PROGRAM:
-        arguments.append(f"--program={settings.program.to_text()}")
-    if settings.program.modules is not None:
+    return arguments + session_arguments(settings.serve, settings.program, spool)
+
+
+def session_arguments(serve: ServeSettings, program: GuestProgram, spool: Path) -> list[str | Path]:
+    """Build the arguments of a session in the lab, whatever its machine, with files in *spool*."""
+    arguments: list[str | Path] = []
+    if program != NO_PROGRAM:
+        arguments.append(f"--program={program.to_text()}")
+    if program.modules is not None:
         index = spool / "modules"
-        index.write_text(settings.program.modules.to_text())
+        index.write_text(program.modules.to_text())
         arguments += ["--modules", index]
-    if settings.serve.stop_on:
-        arguments.append(f"--stop-on={','.join(settings.serve.stop_on)}")
-    if settings.serve.vmcore_on:
-        arguments += ["--vmcore-on", ",".join(settings.serve.vmcore_on), AUTOMATIC]
-    if "timeout" in settings.serve.vmcore_on:
-        arguments.append(f"--timeout={settings.serve.timeout}")
-    if settings.serve.qmp is not None:
+    if serve.stop_on:
+        arguments.append(f"--stop-on={','.join(serve.stop_on)}")
+    if serve.vmcore_on:
+        arguments += ["--vmcore-on", ",".join(serve.vmcore_on), AUTOMATIC]
+    if "timeout" in serve.vmcore_on:
+        arguments.append(f"--timeout={serve.timeout}")
+    if serve.qmp is not None:
         arguments.append(f"--qmp={ADDRESS}:0")
-    if settings.serve.no_reboot:
+    if serve.no_reboot:
         arguments.append("--no-reboot")
-    if settings.serve.free_run:
+    if serve.free_run:
         arguments.append("--free-run")
-    if settings.serve.kill_on_disconnect:
+    if serve.kill_on_disconnect:
         arguments.append("--kill-on-disconnect")
     return arguments
 

@@ -1,13 +1,13 @@
 """Execution of the script of ``--script`` against a listening stub, and the limit of a session.
 
-The caller stops the guest when ``run_script`` returns.
+The caller stops the guest when it is over.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 #: Exit status of a session that was ended after its time, as of coreutils' timeout.
 TIMED_OUT = 124
@@ -29,13 +29,14 @@ async def limited(
             await task
 
 
-async def run_script(command: str, *, remote: str, symbols: str, qmp: str = "") -> int:
-    """Run *command* in a shell with GDB_REMOTE and GDB_SYMBOLS set; return its exit status.
+@contextlib.asynccontextmanager
+async def started(
+    command: str, *, remote: str, symbols: str, qmp: str = ""
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run *command* in a shell with GDB_REMOTE and GDB_SYMBOLS set.
 
-    GDB_QMP is set, too, where *qmp*, the path of a socket, is given.
-
-    If this is cancelled, the command is killed with everything that it started. The status of a
-    command that signal N killed is 128 + N, as in a shell.
+    GDB_QMP is set, too, where *qmp*, the path of a socket, is given. At the end it is killed, with
+    everything that it started.
     """
     environment = {**os.environ, "GDB_REMOTE": remote, "GDB_SYMBOLS": symbols}
     if qmp:
@@ -44,10 +45,24 @@ async def run_script(command: str, *, remote: str, symbols: str, qmp: str = "") 
         command, env=environment, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
     )
     try:
-        status = await process.wait()
+        yield process
     finally:
         # Kill also processes that outlived the shell.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    """Wait for the end of a script; return its exit status.
+
+    That of a command that signal N killed is 128 + N, as in a shell.
+    """
+    status = await process.wait()
     return status if status >= 0 else 128 - status
+
+
+async def run_script(command: str, *, remote: str, symbols: str, qmp: str = "") -> int:
+    """Run a script to its end (``started``); return its exit status (``ended``)."""
+    async with started(command, remote=remote, symbols=symbols, qmp=qmp) as process:
+        return await ended(process)

@@ -54,6 +54,10 @@ OPENAT: Final = 56
 UNLINKAT: Final = 35
 #: A stub in the lab hands its core file out by a FIFO: mknodat and mkdirat make it.
 IN_LAB: Final = (33, 34)
+#: A stub with a script, which is its child, waits for that: wait4, waitid, pidfd_open.
+WITH_CHILD: Final = (260, 95, 434)
+#: kill, by which the script's process group is ended with it.
+KILL: Final = 129
 
 
 class FilterInstruction(NamedTuple):
@@ -73,21 +77,29 @@ def _return(action: int) -> FilterInstruction:
     return FilterInstruction(_RET, 0, 0, action)
 
 
-def instructions(*, unlink: bool, in_lab: bool) -> Iterator[FilterInstruction]:
+def instructions(*, unlink: bool, in_lab: bool, child: int = 0) -> Iterator[FilterInstruction]:
     """Yield the program; with *unlink* files may be removed, as a socket is at the end.
 
     Threads may be made, and no process. Files may be opened to read, and new ones to write, as a
-    core file is; *in_lab*, any file that its user may write. What is not allowed fails with EPERM.
-    Another architecture's call ends the process.
+    core file is; *in_lab*, any file that its user may write. The process *child* may be waited for
+    and killed, with its group. What is not allowed fails with EPERM. Another architecture's call
+    ends the process.
     """
     yield _load(_ARCH)
     yield FilterInstruction(_JEQ, 1, 0, AUDIT_ARCH_AARCH64)
     yield _return(RET_KILL_PROCESS)
     yield _load(_NR)
-    more = [UNLINKAT] * (unlink or in_lab) + [*IN_LAB] * in_lab
+    more = [UNLINKAT] * (unlink or in_lab) + [*IN_LAB] * in_lab + [*WITH_CHILD] * bool(child)
     for number in (*ALLOWED.values(), *more):
         yield FilterInstruction(_JEQ, 0, 1, number)
         yield _return(RET_ALLOW)
+    if child:
+        yield FilterInstruction(_JEQ, 0, 5, KILL)
+        yield _load(_ARGS)
+        yield FilterInstruction(_JEQ, 1, 0, child)
+        yield FilterInstruction(_JEQ, 0, 1, -child & 0xFFFF_FFFF)
+        yield _return(RET_ALLOW)
+        yield _return(RET_ERRNO | errno.EPERM)
     # Its flags are in memory, which a filter cannot read. The C library then calls clone.
     yield FilterInstruction(_JEQ, 0, 1, CLONE3)
     yield _return(RET_ERRNO | errno.ENOSYS)
@@ -106,7 +118,7 @@ def instructions(*, unlink: bool, in_lab: bool) -> Iterator[FilterInstruction]:
     yield _return(RET_ERRNO | errno.EPERM)
 
 
-def program(*, unlink: bool, in_lab: bool) -> bytes:
+def program(*, unlink: bool, in_lab: bool, child: int = 0) -> bytes:
     """Encode the program as an array of struct sock_filter."""
-    rows = instructions(unlink=unlink, in_lab=in_lab)
+    rows = instructions(unlink=unlink, in_lab=in_lab, child=child)
     return b"".join(struct.pack("=HBBI", *each) for each in rows)

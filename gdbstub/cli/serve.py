@@ -5,20 +5,21 @@ It makes no machine. ``gdbstub run`` makes one of its own.
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
+from gdbstub.cli import script
 from gdbstub.cli.ending import Ending
 from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.script import limited, run_script
+from gdbstub.cli.script import limited
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.stop_on import StopOn
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Stdio
@@ -27,8 +28,12 @@ from gdbstub.protocol.server import Server
 from gdbstub.signals import Waiting, signals_wait
 from gdbstub.vmm.console import keys_at_once, read_keys
 
+_log = logging.getLogger("gdbstub.run")
+
 #: The pause before a guest that reads no keys is offered them again, in seconds.
 _ROOM_SECONDS: Final = 0.05
+#: Pause of asyncio before it asks a socket again, in seconds (ACCEPT_RETRY_DELAY).
+_ACCEPT_SECONDS: Final = 1.0
 #: The time that a step or a short run takes at most; vCPUs have threads of their own.
 STOP_WAIT_SECONDS: Final = 0.004
 
@@ -46,8 +51,33 @@ class SerialConsole(NamedTuple):
 
 def run_to_end(session: Callable[[Waiting], Coroutine[None, None, int]]) -> int:
     """Run *session* to its end."""
+
+    async def run(signals: Waiting) -> int:
+        asyncio.get_running_loop().set_exception_handler(LoopFailures().report)
+        return await session(signals)
+
     with signals_wait() as signals:
-        return asyncio.run(session(signals))
+        return asyncio.run(run(signals))
+
+
+class LoopFailures:
+    """Log of what the event loop could not do: a client that cannot be taken is one line a second.
+
+    The loop asks its socket a hundred times at once, and then again in a second.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing logged."""
+        self._silent_until = 0.0
+
+    def report(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Log one failure (``loop.set_exception_handler``)."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and "socket" in context):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._silent_until:
+            self._silent_until = loop.time() + _ACCEPT_SECONDS
+            _log.warning("cannot take a client yet: %s", error.strerror)
 
 
 async def serve(
@@ -58,33 +88,23 @@ async def serve(
     *,
     console: SerialConsole | None = None,
     recorder: Recorder | None = None,
-    started: Callable[[], None] = lambda: None,
+    started: Callable[[int], None] = lambda _: None,
     begin: Callable[[Debugger], None] = lambda _: None,
     end: Callable[[Debugger], None] = lambda _: None,
     hva: Callable[[int], int | None] = lambda _: None,
 ) -> int:
     """Serve *machine* to the end of the session, or until *stopped*; return the exit status.
 
-    *machine* is halted; the caller closes it. *started* is called once clients may connect, *begin*
-    and *end* before the first client and after the last. *hva* returns the place of a physical
-    address in this process.
+    *machine* is halted; the caller closes it. *started* is called once clients may connect, with
+    the number of the script's process or 0. *begin* and *end* are called before the first client
+    and after the last. *hva* returns the place of a physical address in this process.
 
     Raises:
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
-    debugger = monitored_debugger(machine, program, inner=settings.inner)
+    debugger = monitored_debugger(machine, program, stops=settings.stops, inner=settings.inner)
     debugger.reboots = not settings.no_reboot
-    if settings.stops and program.kernel is not None:
-        debugger.stop_points.append(
-            StopOn(
-                program.kernel,
-                settings.stops,
-                debugger.program.relocation,
-                machine,
-                debugger.memory,
-            )
-        )
     begin(debugger)
     if console is not None:
         # A client may leave at once, and end the program that reads the console.
@@ -100,29 +120,42 @@ async def serve(
     ending = Ending(debugger, settings, server)
     await server.start()
     try:
-        async with _typing(console), _qmp(settings, debugger, hva):
+        async with (
+            _typing(console),
+            _qmp(settings, debugger, hva),
+            contextlib.AsyncExitStack() as scripts,
+        ):
             note = who_reaches(settings.endpoint)
             announce(
                 server.endpoint, server.remote, settings.symbols, hint=settings.hint, note=note
             )
-            started()
+            process = await scripts.enter_async_context(_script(settings, server))
+            started(process.pid if process else 0)
             if settings.free_run:
                 debugger.detach()
-            work = limited(_until_over(settings, server), settings.timeout, ending.late)
+            work = limited(_until_over(process, server), settings.timeout, ending.late)
             return ending.status(await first(stopped, work))
     finally:
         await server.close()
         end(debugger)
 
 
-async def _until_over(settings: ServeSettings, server: Server) -> int:
+async def _until_over(process: asyncio.subprocess.Process | None, server: Server) -> int:
     """Wait for the script's end where there is one, else for the guest's."""
+    if process is not None:
+        return await script.ended(process)
+    await server.wait_ended()
+    return 0
+
+
+def _script(
+    settings: ServeSettings, server: Server
+) -> contextlib.AbstractAsyncContextManager[asyncio.subprocess.Process | None]:
+    """Return the script's process while it is entered, if there is to be one."""
     if settings.script is None:
-        await server.wait_ended()
-        return 0
-    return await run_script(
-        settings.script, remote=server.remote, symbols=settings.symbols, qmp=settings.qmp_path
-    )
+        return contextlib.nullcontext()
+    symbols, qmp = settings.symbols, settings.qmp_path
+    return script.started(settings.script, remote=server.remote, symbols=symbols, qmp=qmp)
 
 
 def _qmp(

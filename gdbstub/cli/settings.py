@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple, Self
 from gdbstub.cli.endpoints import check_endpoint, endpoint_text
 from gdbstub.cli.logs import set_up_logging
 from gdbstub.cli.program import default_symbols, read_program
+from gdbstub.cli.reasons import Reasons
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.errors import InputError, printable
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-from gdbstub.linux.reasons import FUNCTIONS, parse_reasons
 from gdbstub.protocol.endpoint import Stdio
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
@@ -130,13 +130,12 @@ def read_settings(
         )
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
-    reasons = () if stop_on is None else parse_reasons(stop_on)
+    reasons = Reasons.parse(stop_on, vmcore_on, timeout, inner=inner)
     qmp_endpoint = None
     if qmp is not None:
         from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
 
         qmp_endpoint = check_qmp(qmp, where, inner=inner)
-    core_reasons = _core_reasons(vmcore_on, timeout, inner=inner) if vmcore_on else ()
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
@@ -180,12 +179,7 @@ def read_settings(
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
     known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
-    for option, needing in (("--stop-on", reasons), ("--vmcore-on", core_reasons)):
-        if known.kernel is None and any(each in FUNCTIONS for each in needing):
-            raise InputError(
-                f"{option} {','.join(needing)} needs a Linux guest and the symbols of its kernel: "
-                "--symbols"
-            )
+    reasons.check(known)
     if modules is not None:
         from gdbstub.cli.modules import read_modules
 
@@ -215,11 +209,9 @@ def read_settings(
             timeout=timeout,
             hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
-            stop_on=reasons,
-            vmcore_on=core_reasons,
-            vmcore=os.path.abspath(vmcore_on[1]) if vmcore_on else "",
             qmp=qmp_endpoint,
             no_reboot=no_reboot,
+            **reasons._asdict(),
         ),
         program=known,
         console=console,
@@ -263,25 +255,6 @@ def _debug_symbols(loaded: image.Guest) -> Path:
     return debug_symbols.prepare(loaded.data)
 
 
-def _core_reasons(
-    vmcore_on: tuple[str, str], timeout: float | None, *, inner: bool
-) -> tuple[str, ...]:
-    """Check ``--vmcore-on``, and return its reasons.
-
-    Raises:
-        InputError: a reason is unknown, or the file is there already or cannot be made.
-    """
-    text, file = vmcore_on
-    reasons = parse_reasons(text, "--vmcore-on", "timeout")
-    if "timeout" in reasons and timeout is None:
-        raise InputError(f"--vmcore-on {text}: there is no end of the time without --timeout")
-    if not inner:
-        check_output(file, f"--vmcore-on {text}")
-        if os.path.exists(file):
-            raise InputError(f"--vmcore-on {text} {file}: is there already; expected a new file")
-    return reasons
-
-
 def check_script(script: str | None, timeout: float | None, endpoint: str) -> None:
     """Check ``--script`` and its companions.
 
@@ -290,6 +263,8 @@ def check_script(script: str | None, timeout: float | None, endpoint: str) -> No
     """
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
+    if script is not None and not script.strip():
+        raise InputError(f"--script {script!r}: expected a command")
     if script is not None and endpoint == "stdio":
         raise InputError("--script cannot talk to --gdb stdio; give HOST:PORT or unix:PATH")
 

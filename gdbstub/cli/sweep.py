@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from gdbstub.cli.options import RUN, Option
-from gdbstub.cli.sweep_arguments import between, command_words, directory
+from gdbstub.cli.sweep_arguments import between, carried, check_syntax, command_words, directory
 from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.sweep.plan import (
     GUEST,
@@ -36,6 +36,8 @@ _VALUES: Final = tuple(option for option in _SHARED if option.convert is not boo
 _BY_NAME: Final = {option.flag.removeprefix("--"): option for option in _VALUES}
 #: Argument of --symbols that is no file.
 _DEBUG: Final = "debug"
+#: Largest number of runs at once on one machine.
+_JOBS: Final = 1000
 #: Time until the script of a run begins, in seconds; the first run may make the lab's snapshot.
 _START_SECONDS: Final = 180.0
 
@@ -75,10 +77,10 @@ def _engine_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--on", default="local", show_default=True, metavar="ENGINE",
             help="local: processes of this machine.  dask://HOST:PORT: the workers of a Dask "
-            "cluster, which see the files at the same paths.",
+            "cluster.",
         ),
         click.option(
-            "--jobs", type=click.IntRange(1), metavar="J",
+            "--jobs", type=click.IntRange(1, _JOBS), metavar="J",
             help="Runs at once on this machine.  [default: one for each CPU]",
         ),
     ):  # fmt: skip
@@ -115,6 +117,11 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
             "--vmcore-on", metavar="REASONS",
             help="Reasons for which a run writes a core file, as of gdbstub run: panic,timeout for "
             "example.  That of the first run of each group of failures is kept.",
+        ),
+        click.option(
+            "--carry", multiple=True, metavar="FILE",
+            help="File that the script needs, for workers that do not see this directory: the "
+            "script finds it at the same path from its own.  Guests are carried without that.",
         ),
         click.option(
             "--timeout", type=float, default=300, show_default=True, metavar="SECONDS",
@@ -162,6 +169,9 @@ def start(
         raise InputError("--vary guest names the guests: give no other GUEST")
     if guests:
         varied[GUEST] = [_converted(GUEST, guest) for guest in guests]
+    for guest in (found := varied.get(GUEST, [])):
+        if found.count(guest) > 1:
+            raise InputError(f"{guest} comes twice; --runs N repeats runs")
     fixed = _fixed(options)
     if both := fixed.keys() & varied:
         raise InputError(f"--{min(both)} is given, and by --vary, too: give one of the two")
@@ -290,6 +300,7 @@ def _plan(
     from gdbstub.cli.settings import check_script
 
     check_script(options["script"], options["timeout"], "")
+    check_syntax(options["script"])
     seed = options["seed"]
     return SweepPlan(
         command=command_words(options["command"] or ""),
@@ -298,6 +309,8 @@ def _plan(
         start_timeout=_START_SECONDS,
         flags=tuple(option.flag for option in _FLAGS if options[option.name]),
         vmcore_on=options["vmcore_on"] or "",
+        files=(GUEST, *(name for name, option in _BY_NAME.items() if option.convert is Path)),
+        carried=carried(options["carry"]),
         directory=os.getcwd(),
         varied=varied,
         until_failure=until_failure,

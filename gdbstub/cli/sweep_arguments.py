@@ -1,7 +1,9 @@
 """Arguments of ``gdbstub sweep`` that ``gdbstub run`` does not have: directory, command, images."""
 
+import os
 import shlex
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +37,38 @@ def command_words(text: str) -> tuple[str, ...]:
     if shutil.which(program) is None:
         raise InputError(f"--command {words[0]}: no program is there; expected one to be executed")
     return program, *words[1:]
+
+
+def carried(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the arguments of --carry as paths from this directory.
+
+    Raises:
+        InputError: one is no file, or not below this directory, where the script would not find it.
+    """
+    found = []
+    for name in names:
+        path = os.path.relpath(name)
+        if path.split(os.sep)[0] == os.pardir:
+            raise InputError(f"--carry {name}: expected a file in this directory or below it")
+        if not os.path.isfile(path):
+            raise InputError(f"--carry {name}: expected a file; directories are not carried")
+        found.append(path)
+    return tuple(dict.fromkeys(found))
+
+
+def check_syntax(script: str) -> None:
+    """Check that the shell can parse the argument of --script.
+
+    Raises:
+        InputError: it cannot, and each run would fail.
+    """
+    done = subprocess.run(
+        ["sh", "-n", "-c", script], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode:
+        why = done.stderr.strip().splitlines()[0].removeprefix("sh: 1: ")
+        raise InputError(f"--script {script!r}: {why}")
 
 
 def between(images: Sequence[str], good: str, bad: str) -> list[str]:

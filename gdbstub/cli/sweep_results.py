@@ -8,7 +8,8 @@ from gdbstub.errors import InputError, printable
 from gdbstub.sweep import summary
 from gdbstub.sweep.execute import environment, run_words
 from gdbstub.sweep.outcome import Status
-from gdbstub.sweep.store import Row, Store
+from gdbstub.sweep.rows import Row
+from gdbstub.sweep.store import Store
 
 
 def show(directory: Path, number: int | None) -> int:

@@ -73,6 +73,8 @@ def _engine(on: str, jobs: int | None, directory: Path) -> Engine:
 
 def _work(store: Store, engine: Engine) -> int:
     note(f"results in {store.directory}")
+    if remark := engine.remark():
+        note(remark)
     counts = {**store.counts(), Status.ERROR: 0}  # these are executed again
     try:
         with progress(counts, store.total()) as shown:
@@ -84,6 +86,8 @@ def _work(store: Store, engine: Engine) -> int:
         why = printable(str(error))
         note(f"{why}; when that is mended, gdbstub sweep resume {store.directory} goes on")
         status = CANNOT
+    except InputError:  # the results cannot be read
+        raise
     except StubError as error:
         note(printable(str(error)))
         status = CANNOT

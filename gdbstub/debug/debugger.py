@@ -92,6 +92,8 @@ class Debugger(
         self.at_end: Callable[[], None] = lambda: None
         #: Commands of ``monitor``; None where there are none.
         self.commands: Callable[[Command], str] | None = None
+        #: Returns True for those that are carried out in slices.
+        self.long_commands: Callable[[Command], bool] = lambda _: False
         #: Facts about the guest's program.
         self.program: Program = NoProgram()
         #: Places at which the stub itself stops the guest.
@@ -150,6 +152,10 @@ class Debugger(
         if self.commands is None:
             raise PacketError("this target has no commands")
         return self.commands(command)
+
+    def takes_long(self, command: Command) -> bool:
+        """Return True if *command* is carried out in slices (``Monitor``)."""
+        return self.long_commands(command)
 
     def client_came(self, features: frozenset[bytes]) -> None:
         """Tell the observers of a client and its features (``Monitor``)."""

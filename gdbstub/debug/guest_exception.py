@@ -91,7 +91,7 @@ def undo_fetch_abort(vcpu: Vcpu, gva: int, before: SavedState | None) -> bool:
     if after.elr != gva or ESR(after.esr).EC not in _FETCH_ABORTS:
         return False
     stepped = MDSCR(vcpu.get(MDSCR_EL1)).SS
-    vcpu.set(CPSR, PSTATE(after.spsr) if stepped else PSTATE(after.spsr, SS=0))
+    vcpu.set(CPSR, PSTATE(after.spsr) if stepped else PSTATE(after.spsr).replace(SS=0))
     vcpu.set(PC, gva)
     for row, value in zip(_SAVED, before or (), strict=before is not None):
         vcpu.set(row, value)

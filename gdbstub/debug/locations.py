@@ -15,10 +15,9 @@ from gdbstub.aarch64.registers import CPSR, SPSR_EL1
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.debug.address_spaces import AddressSpace, is_upper, space_of
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.guests_own import sets_mdscr
-from gdbstub.debug.patch_sites import AROUND, BEFORE, is_patch_site
+from gdbstub.debug.guest_text import GuestText
+from gdbstub.debug.patch_sites import is_patch_site
 from gdbstub.debug.ram_comparison import unchanged
-from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ _TOP: Final = 1 << 64
 _STALE: Final = ("stale",)
 _NO_SPACE: Final = "asked for in no address space"
 _NOT_RUNNING: Final = "its process does not run"
-#: Size and alignment of a piece of text.
-_PIECE: Final = 64 << 10
 #: Walks that are remembered.
 _WALKS: Final = 1024
 #: The end of the addresses that AArch32 code can be at.
@@ -98,14 +95,24 @@ class Location(NamedTuple):
     debugs_itself: bool = False
 
 
-class _KnownWalk(NamedTuple):
+class _KnownWalk:
     """A walk that led to RAM: the descriptors and the text that were read, and the location."""
 
-    descriptors: tuple[tuple[int, bytes], ...]
-    #: True while RAM has these descriptors.
-    holds: Callable[[], bool]
-    around: bytes
-    location: Location
+    __slots__ = ("_holds", "around", "descriptors", "location")
+
+    def __init__(
+        self, descriptors: tuple[tuple[int, bytes], ...], around: bytes, location: Location
+    ) -> None:
+        self.descriptors = descriptors
+        self.around = around
+        self.location = location
+        self._holds: Callable[[], bool] | None = None
+
+    def holds(self, machine: Machine) -> bool:
+        """Return True while RAM has these descriptors."""
+        if self._holds is None:  # most walks are never looked at again
+            self._holds = unchanged(machine, self.descriptors)
+        return self._holds()
 
 
 class Translations(Protocol):
@@ -138,9 +145,7 @@ class Locator:
         # The registers that all locations were found by, and a comparison of the descriptors.
         self._looked: tuple[object, ...] | None = None
         self._low = False  # True if one of the addresses may be that of A32 code
-        # By a piece's physical address: True if it set MDSCR_EL1 when it was first looked at. To
-        # look each time would cost more than all else of a breakpoint.
-        self._sets_mdscr: dict[int, bool] = {}
+        self._text = GuestText(translations)
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
         )
@@ -148,6 +153,10 @@ class Locator:
         # at a stop and asks for it again.
         self._walks: Cache[tuple[int, int, Regime], _KnownWalk] = caches.add(
             "walks to breakpoints", Content.CHECKED, Cache(_WALKS)
+        )
+        # Locations by the same keys, found since the guest stopped, or since ``begin``.
+        self._found: Cache[tuple[int, int, Regime], Location] = caches.add(
+            "places of breakpoints", Content.RAN, Cache(_WALKS)
         )
         # True once all was found to hold, until the guest runs or a client writes to it.
         self._holds: Cache[int, bool] = caches.add(
@@ -161,7 +170,7 @@ class Locator:
     def reset(self) -> None:
         """Forget all spaces and locations: the guest starts over."""
         self._regimes.clear()
-        self._sets_mdscr.clear()
+        self._text.reset()
         self._walks.clear()
         self.begin()
 
@@ -171,6 +180,7 @@ class Locator:
         self._looked = None
         self._low = False
         self._comparison.clear()
+        self._found.clear()
         self._holds.clear()
 
     def current(self) -> bool:
@@ -308,13 +318,27 @@ class Locator:
     def _walk(self, request: BreakpointRequest, regime: Regime) -> Location:
         """Translate the address of *request*, and note each descriptor that was read."""
         tables = regime._replace(ttbr0=0) if is_upper(request.gva) else regime
-        known = self._walks.get(key := (request.gva, request.el, tables))
-        if known is not None and known.holds():
-            ipa = known.location.ipa
-            if ipa is not None and self._text(ipa) == known.around:
-                for place, descriptor in known.descriptors:
-                    self._note(place, descriptor)
-                return known.location
+        key = request.gva, request.el, tables
+        if (location := self._found.get(key)) is None:
+            location = self._known_location(key) or self._walk_anew(request, regime, key)
+            self._found.put(key, location)
+        return location
+
+    def _known_location(self, key: tuple[int, int, Regime]) -> Location | None:
+        """Return the location that an earlier walk has led to, if this one leads there, too."""
+        known = self._walks.get(key)
+        if known is None or not known.holds(self._machine):
+            return None
+        ipa = known.location.ipa
+        if ipa is None or self._text.around(ipa) != known.around:
+            return None
+        for place, descriptor in known.descriptors:
+            self._note(place, descriptor)
+        return known.location
+
+    def _walk_anew(
+        self, request: BreakpointRequest, regime: Regime, key: tuple[int, int, Regime]
+    ) -> Location:
         descriptors: list[tuple[int, bytes]] = []
 
         def read(ipa: int, length: int) -> bytes:
@@ -331,18 +355,17 @@ class Locator:
         if found.mapping is None:
             return Location(space, None, may, "not mapped", low=low)
         ipa = found.mapping.ipa
-        around = self._text(ipa)
+        around = self._text.around(ipa)
         if not around:
             return Location(space, None, may, "not in RAM", low=low)
         # A kernel's half is executed by the kernel; the other one by whoever has it.
         executes = may.el1_executes if is_upper(gva) and request.el else may.executes
         obstacle = "" if executes else "not executable"
-        own = may.el1_executes and may.writes and self._debugs_itself(ipa)
+        own = may.el1_executes and may.writes and self._text.debugs_itself(ipa)
         # Kernels that patch their text have it in the upper half.
         site = is_patch_site(around) and not (own and not is_upper(gva))
         location = Location(space, ipa, may, obstacle, site, low, own)
-        holds = unchanged(self._machine, descriptors)
-        self._walks.put(key, _KnownWalk(tuple(descriptors), holds, around, location))
+        self._walks.put(key, _KnownWalk(tuple(descriptors), around, location))
         return location
 
     def _note(self, ipa: int, descriptor: bytes) -> None:
@@ -353,30 +376,3 @@ class Locator:
         elif self._words[ipa] != descriptor:
             self._looked = _STALE  # what was found by it holds no more
             self._holds.clear()
-
-    def _debugs_itself(self, ipa: int) -> bool:
-        """Return True if the text about *ipa* sets MDSCR_EL1: in its piece or one beside it."""
-        piece = ipa - ipa % _PIECE
-        return any(map(self._piece_sets_mdscr, (piece, piece - _PIECE, piece + _PIECE)))
-
-    def _piece_sets_mdscr(self, piece: int) -> bool:
-        known = self._sets_mdscr.get(piece)
-        if known is None:
-            try:
-                text = self._translations.read_physical(piece, _PIECE)
-            except MemoryFault:
-                text = b""
-            known = self._sets_mdscr[piece] = sets_mdscr(text)
-        return known
-
-    def _text(self, ipa: int) -> bytes:
-        """Read the word at *ipa* and those beside it; nothing where *ipa* is not in RAM."""
-        read = self._translations.read_physical
-        try:
-            around = read(ipa - BEFORE, AROUND)
-        except MemoryFault:
-            try:
-                around = bytes(BEFORE) + read(ipa, AROUND - BEFORE)
-            except MemoryFault:
-                return b""
-        return around if len(around) >= BEFORE + 4 else b""

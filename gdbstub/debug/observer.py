@@ -28,6 +28,9 @@ class Observer:
     def resumed(self) -> None:
         """Follow each start of the guest, for a client or for none."""
 
+    def restarted(self) -> None:
+        """Follow a reset: the guest is at its first instruction again."""
+
     def stopped(self, stop: Stopped) -> None:
         """Follow a stop that a client is told of."""
 

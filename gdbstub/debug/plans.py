@@ -45,6 +45,8 @@ from gdbstub.debug.vcpu_steps import (
 from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
 from gdbstub.target import Action, Range, Stopped
 
+# A name of its own: before Python 3.12 ``Enum.MEMBER`` is slow.
+_STEP: Final = Action.STEP
 #: Up to so many instructions are stepped as fast as run.
 _FEW: Final = 6
 _REGIONS: Final = 4096
@@ -107,9 +109,11 @@ class VcpuPlans:
 
     def _follow(self, action: Action | Range) -> ThreadPlan:
         try:
+            if action is _STEP:
+                return (yield from self.step())
             if isinstance(action, Range):
                 return (yield from self.step_range(action))
-            return (yield from self.step() if action is Action.STEP else self.continue_())
+            return (yield from self.continue_())
         except Met as met:
             return met.stop
 
@@ -245,7 +249,7 @@ class VcpuPlans:
         watched = self._classifier.take_watched(self._index)
         pc = self._vcpu.get(PC)
         word = self._steps.icache(pc)
-        exit = yield from self._steps.instruction(STEP)
+        exit = yield from self._steps.seen(STEP, pc, word)
         if not plain(word):
             if watched and exit.esr.EC == EC.STEP_LOWER:
                 rest = self._step_over.retry_store(pc)
@@ -256,6 +260,8 @@ class VcpuPlans:
                 self._steps.code_may_have_changed()
         stop = None
         while stop is None:
+            if exit.esr.EC == EC.STEP_LOWER:
+                return self._steps.guard.stop() or self._classifier.step_is_done(self._index)
             stop, exit = yield from self._classified(exit, alone=True)
         return stop
 

@@ -26,7 +26,7 @@ from gdbstub.aarch64.registers import (
     stack_pointer,
 )
 from gdbstub.aarch64.sve import VG, sve_registers
-from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
+from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.architecture import Register
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Machine, Vcpu
@@ -128,7 +128,7 @@ class _Packer:
         """Return the registers' bytes one after another."""
         get = vcpu.get
         pstate = get(CPSR)
-        values = list(map(get, self._rows[stack_pointer(PSTATE(pstate))]))
+        values = list(map(get, self._rows[stack_pointer(pstate)]))
         for n in self._cpsr:
             values[n] = pstate & _PSTATE
         return self._struct.pack(*values)
@@ -137,7 +137,7 @@ class _Packer:
 def _meant(vcpu: Vcpu, register: Register) -> Register:
     """Return the row of the vCPU that a client's register stands for now."""
     if register is SP:
-        return stack_pointer(PSTATE(vcpu.get(CPSR)))
+        return stack_pointer(vcpu.get(CPSR))
     if register is CCSIDR_EL1:
         return ccsidr(vcpu.get(CSSELR_EL1))
     return register

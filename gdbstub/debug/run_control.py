@@ -6,7 +6,7 @@ The server's thread calls it while all vCPUs are parked. vCPU threads call ``deb
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
@@ -41,8 +41,14 @@ from gdbstub.target import (
 
 _log = logging.getLogger("gdbstub.debugger")
 
+# Names of their own, for each stop's sake: before Python 3.12 ``Enum.MEMBER`` is slow.
 _after = TRANSITIONS.after
-_TO_BE_STRIPPED = (RunState.LEAVING, RunState.HANDED_OVER)
+_HALTED, _EXITED = RunState.HALTED, RunState.EXITED
+_ENDING, _ALONE = RunState.ENDING, RunState.ALONE
+_RESUME, _STOPPED = RunEvent.RESUME, RunEvent.STOPPED
+_CONTINUE: Final = Action.CONTINUE
+_RAN, _STEPPED = Content.RAN, Content.STEPPED
+_TO_BE_STRIPPED: Final = (RunState.LEAVING, RunState.HANDED_OVER)
 
 
 class Owner(StopPointsOwner, Protocol):
@@ -99,7 +105,7 @@ class RunControl:
     @property
     def running(self) -> bool:
         """True from a resume to the ``take_report`` that follows it."""
-        return self.state is not RunState.HALTED and self.state is not RunState.EXITED
+        return self.state is not _HALTED and self.state is not _EXITED
 
     def _happened(self, event: RunEvent) -> None:
         self.state = _after(self.state, event)
@@ -115,7 +121,7 @@ class RunControl:
 
     def resume(self, actions: Mapping[int, Action | Range]) -> None:
         """Resume vCPUs, by their numbers."""
-        self.state = _after(self.state, RunEvent.RESUME)
+        self.state = _after(self.state, _RESUME)
         self._start(actions)
 
     def _run_alone(self) -> None:
@@ -146,7 +152,7 @@ class RunControl:
         """Begin the plans for *actions*; return the vCPUs that are to run, and how."""
         self._breakpoints.arm()
         if not self._steps_again(actions):
-            self._caches.invalidate(Content.RAN)
+            self._caches.invalidate(_RAN)
         step_irqs = self._owner.step_irqs
         under_way = self._under_way = {}
         for index, action in actions.items():
@@ -166,7 +172,7 @@ class RunControl:
         last, self._stepped = self._stepped, None
         if len(actions) == 1:
             index, action = next(iter(actions.items()))
-            if action is not Action.CONTINUE:
+            if action is not _CONTINUE:
                 self._stepped = index
         return last is not None and last == self._stepped
 
@@ -235,6 +241,8 @@ class RunControl:
         self._classifier.reset()
         self._pending.forget()
         self.report = Stopped(1)
+        for observer in self._owner.observers:
+            observer.restarted()
 
     def kill(self) -> None:
         """End the guest; whoever made the machine closes it."""
@@ -276,11 +284,12 @@ class RunControl:
         self._exits = None
         for plans in self._plans:
             plans.collect()
-        self._caches.invalidate(Content.RAN if self._stepped is None else Content.STEPPED)
-        self._cut_short()
+        self._caches.invalidate(_RAN if self._stepped is None else _STEPPED)
+        if self._under_way:
+            self._cut_short()
         left = self.state in _TO_BE_STRIPPED
-        event = RunEvent.STOPPED
-        if self.state is not RunState.ENDING:
+        event = _STOPPED
+        if self.state is not _ENDING:
             self.report, event = self._conclude(exits)
         if left:
             try:
@@ -288,12 +297,12 @@ class RunControl:
             except StubError as error:  # the guest must go on, or be there for the next client
                 _log.error("breakpoints may be left in the guest: %s", error)
         self.state = _after(self.state, event)
-        if self.state is RunState.EXITED:
+        if self.state is _EXITED:
             self._withdraw()
-        if self.state is RunState.ALONE:
+        if self.state is _ALONE:
             self._run_alone()
             return None
-        if isinstance(self.report, Stopped):
+        if self._owner.observers and isinstance(self.report, Stopped):
             for observer in self._owner.observers:
                 observer.stopped(self.report)
         return self.report
@@ -319,10 +328,10 @@ class RunControl:
                 return _failure(exit.vcpu, f"vCPU {exit.vcpu} cannot run: {exit.why}")
         if not self._pending.stops:
             thread = self.report.thread if isinstance(self.report, Stopped) else 1
-            return Stopped(thread, Signal.INT), RunEvent.STOPPED
+            return Stopped(thread, Signal.INT), _STOPPED
         index, stop = self._pending.next()
         self._classifier.reported(index)
-        return self._stop_points.classify(index, stop), RunEvent.STOPPED
+        return self._stop_points.classify(index, stop), _STOPPED
 
     def _system_event(self, event: SystemEvent) -> tuple[Report, RunEvent]:
         match event.kind:

@@ -197,7 +197,7 @@ class StepOver:
         stack = stack_pointer(pstate)
         if does_nothing(word, pstate):
             if pstate.BTYPE:
-                vcpu.set(CPSR, PSTATE(pstate, BTYPE=0))
+                vcpu.set(CPSR, pstate.replace(BTYPE=0))
             vcpu.set(PC, pc + 4)
             return True
         found = effect(word, pc, pstate, lambda n: vcpu.get(X[n] if n < len(X) else stack))

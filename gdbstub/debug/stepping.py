@@ -27,7 +27,7 @@ _KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each o
 SYNCHRONOUS, _IRQ, _FIQ, SERROR = 0x000, 0x080, 0x100, 0x180
 _ALL_MASKED: Final = 0b1111
 #: PSTATE's fields that say where an exception came from.
-_ORIGIN: Final = PSTATE(nRW=1, EL=0b11, SP=1)
+_ORIGIN: Final = PSTATE.of(nRW=1, EL=0b11, SP=1)
 
 
 class SingleStep:
@@ -113,7 +113,7 @@ def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | N
     if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
         return None
     elr, spsr = _saved(vcpu)
-    same = _ORIGIN | PSTATE(I=1, F=1)
+    same = _ORIGIN | PSTATE.of(I=1, F=1)
     return kind if elr in places and not (spsr ^ running) & same else None
 
 
@@ -127,7 +127,7 @@ def _kind(pc: int, vbar: Callable[[], int]) -> int | None:
 
 def _is_entered(pstate: PSTATE) -> bool:
     """Return True if *pstate* may be that of an exception taken to AArch64 at EL1."""
-    return pstate & _ORIGIN == PSTATE(EL=1, SP=1) and pstate.DAIF == _ALL_MASKED
+    return pstate & _ORIGIN == PSTATE.of(EL=1, SP=1) and pstate.DAIF == _ALL_MASKED
 
 
 def _entered(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> int | None:
@@ -174,7 +174,7 @@ def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
     It saved PC and PSTATE. PSTATE.SS is set if the instruction was not executed; then return True.
     """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
-    pstate, pc = PSTATE(spsr, SS=0), vcpu.get(ELR_EL1)
+    pstate, pc = spsr.replace(SS=0), vcpu.get(ELR_EL1)
     # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
     vcpu.set(PC, pc)
     vcpu.set(ELR_EL1, step.elr)
@@ -184,7 +184,7 @@ def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
         return False
     # Words of AArch32 are other instructions.
     step.unmasked, step.pc, step.word = pstate, pc, 0 if pstate.nRW else word_at(pc)
-    vcpu.set(CPSR, PSTATE(pstate, I=1, F=1))
+    vcpu.set(CPSR, pstate.replace(I=1, F=1))
     return True
 
 
@@ -194,12 +194,12 @@ def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> N
     The instruction was executed if that was an SError which came after it: SPSR_EL1.SS is 0.
     """
     spsr = PSTATE(vcpu.get(SPSR_EL1))
-    right = spsr if MDSCR(vcpu.get(MDSCR_EL1)).SS else PSTATE(spsr, SS=0)
+    right = spsr if MDSCR(vcpu.get(MDSCR_EL1)).SS else spsr.replace(SS=0)
     if step.unmasked is not None:
         if synchronous or spsr.SS:
-            right = PSTATE(right, I=step.unmasked.I, F=step.unmasked.F)
+            right = right.replace(I=step.unmasked.I, F=step.unmasked.F)
         elif not returns_from_exception(step.word):
-            right = PSTATE(right, DAIF=_daif(spsr, step.unmasked, step.word))
+            right = right.replace(DAIF=_daif(spsr, step.unmasked, step.word))
     if right != spsr:
         vcpu.set(SPSR_EL1, right)
 
@@ -209,9 +209,9 @@ def _unmask(vcpu: Vcpu, unmasked: PSTATE, word: int) -> None:
     now = PSTATE(vcpu.get(CPSR))
     match daif_access(word):
         case Daif.READ, number if number < len(X):
-            value = PSTATE(vcpu.get(X[number]), I=unmasked.I, F=unmasked.F)
+            value = PSTATE(vcpu.get(X[number])).replace(I=unmasked.I, F=unmasked.F)
             vcpu.set(X[number], value)
-    vcpu.set(CPSR, PSTATE(now, DAIF=_daif(now, unmasked, word)))
+    vcpu.set(CPSR, now.replace(DAIF=_daif(now, unmasked, word)))
 
 
 def _daif(now: PSTATE, unmasked: PSTATE, word: int) -> int:

@@ -136,7 +136,7 @@ class StopClassifier:
 
     def _stack(self, vcpu: int) -> int:
         own = self.machine.vcpus[vcpu]
-        return own.get(stack_pointer(PSTATE(own.get(CPSR))))
+        return own.get(stack_pointer(own.get(CPSR)))
 
     def copy_guests(self, vcpu: int, own: DebugRegisters) -> None:
         """Note that comparators of the guest's *own* are armed on the vCPU beside ours."""
@@ -172,15 +172,23 @@ class StopClassifier:
         self.breakpoints_removed()
         self.breakpoints.conditions.reset_variables()
 
+    def step_is_done(self, vcpu: int) -> Stopped:
+        """Return the stop of a vCPU that has been stepped."""
+        self._left_breakpoint(vcpu)
+        return self._stepped[vcpu]
+
+    def _left_breakpoint(self, vcpu: int) -> None:
+        """Forget a breakpoint that the vCPU was at, unless it is there still."""
+        if self._at_alias or self._still_at:
+            self._at_alias.pop(vcpu, None)
+            self._drop_if_moved(vcpu)
+
     def classify(self, exit: DebugExit) -> Stopped | Disposition:
         """Return the stop to report for *exit*, or its treatment."""
-        if self._at_alias or self._still_at:
-            self._at_alias.pop(exit.vcpu, None)
-            self._drop_if_moved(exit.vcpu)
-        ec = exit.esr.EC
-        if ec == EC.STEP_LOWER:
-            return self._stepped[exit.vcpu]
-        match ec:
+        self._left_breakpoint(exit.vcpu)
+        match exit.esr.EC:
+            case EC.STEP_LOWER:
+                return self._stepped[exit.vcpu]
             case EC.BRK64 | EC.BREAKPOINT_LOWER:
                 return self._breakpoint(exit)
             case EC.WATCHPOINT_LOWER:
@@ -290,7 +298,7 @@ class StopClassifier:
         pc = vcpu.get(PC)
 
         def x(number: int) -> int:
-            stack = stack_pointer(PSTATE(vcpu.get(CPSR)))
+            stack = stack_pointer(vcpu.get(CPSR))
             return vcpu.get(X[number] if number < len(X) else stack)
 
         return accessed(self.breakpoints.words(index)(pc), pc, x)
@@ -312,7 +320,7 @@ class StopClassifier:
     def _guest_uses(self, exit: DebugExit) -> bool:
         """Return True if the guest has set a comparator of its own of the kind of *exit*."""
         vcpu, had = self.machine.vcpus[exit.vcpu], self.machine.system_registers
-        own = (row for row in _CONTROLS[EC(exit.esr.EC)] if row in had)
+        own = (row for row in _CONTROLS[exit.esr.EC] if row in had)
         return any(DBGBCR(vcpu.get(row)).E for row in own)
 
     def _is_guests(self, index: int) -> bool:

@@ -88,7 +88,7 @@ class VcpuSteps:
         #: Number of sequences run and instructions stepped with interrupts masked.
         self.masked = 0
         #: Exit of a finished step, for an instruction whose effect was computed instead.
-        self.done: Final = DebugExit(index, ESR(EC=EC.STEP_LOWER, IL=1))
+        self.done: Final = DebugExit(index, ESR.of(EC=EC.STEP_LOWER, IL=1))
         #: Words as RAM holds them, cached.
         self.icache: Final = InstructionCache(machine, breakpoints.memory, caches, index)
         #: Words as they are now, our BRKs hidden.
@@ -140,14 +140,21 @@ class VcpuSteps:
     def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
         """Execute one instruction, *word* if that is known. The exit may come before it."""
         pc = self._vcpu.get(PC)
-        seen = self.icache(pc) if word is None else word
+        return self.seen(mode, pc, self.icache(pc) if word is None else word, word)
+
+    def seen(self, mode: RunMode, pc: int, seen: int, word: int | None = None) -> SubPlan:
+        """Execute the instruction at *pc*, where *seen* was looked up (``instruction``)."""
         if waits(seen) and self._is_nop(pc, mode, word):
-            return self.do_nothing(pc)
+            return self._do_nothing(pc)
         if not takes_exception(seen):
             self.guard.near = pc
         elif missing := self.guard.places():
-            return (yield from self._without_vectors(mode, pc, missing[:1]))
-        return (yield from self._step(mode, pc, seen))
+            return self._without_vectors(mode, pc, missing[:1])
+        return self._step(mode, pc, seen)
+
+    def _do_nothing(self, pc: int) -> SubPlan:
+        yield from ()
+        return self.do_nothing(pc)
 
     def _without_vectors(self, mode: RunMode, pc: int, missing: tuple[int, ...]) -> SubPlan:
         """Step the instruction at *pc*, which may take an exception to a vector that is *missing*.
@@ -200,7 +207,7 @@ class VcpuSteps:
         """Be done with the instruction at *pc*, whose only effect is to clear PSTATE.BTYPE."""
         # KVM may wait in a WFI for what would end the wait; a NOP it may be as well.
         self._vcpu.set(PC, pc + 4)
-        self._vcpu.set(CPSR, PSTATE(self._vcpu.get(CPSR), BTYPE=0))
+        self._vcpu.set(CPSR, PSTATE(self._vcpu.get(CPSR)).replace(BTYPE=0))
         return self.done
 
     def beside(
@@ -245,7 +252,9 @@ class VcpuSteps:
         pstate = PSTATE(vcpu.get(CPSR))
         if not wait_is_nop(word, pstate):
             return False
-        if not pstate.EL and SCTLR(vcpu.get(SCTLR_EL1), nTWE=1, nTWI=1) != vcpu.get(SCTLR_EL1):
+        if not pstate.EL and SCTLR(vcpu.get(SCTLR_EL1)).replace(nTWE=1, nTWI=1) != vcpu.get(
+            SCTLR_EL1
+        ):
             return False  # the guest's kernel may have it trapped
         return not waits_until(word) or vcpu.get(ID_AA64ISAR2_EL1) & _WFXT == _HAS_WFXT
 
@@ -280,12 +289,12 @@ class VcpuSteps:
         spare = self.breakpoint_slots - len(ends) - len(requested)
         if spare < 0:
             return (yield from self.instruction(STEP))
-        masked = PSTATE(pstate, I=1, F=1)
+        masked = pstate.replace(I=1, F=1)
         if not pstate.A:
             if spare and fault + stepping.SERROR in vectors:
                 ends[breakpoint_at(fault + stepping.SERROR)] = None
             else:
-                masked = PSTATE(masked, A=1)
+                masked = masked.replace(A=1)
         ways = {*inside, *exits}
         before = None
         if not {fault, fault + stepping.SERROR}.isdisjoint(exits):
@@ -317,7 +326,7 @@ class VcpuSteps:
         if stepping.entered_from(vcpu, ways, masked) is not None:
             saved = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
             row = SPSR_EL1 if saved != before else CPSR
-        vcpu.set(row, PSTATE(vcpu.get(row), A=pstate.A, I=pstate.I, F=pstate.F))
+        vcpu.set(row, PSTATE(vcpu.get(row)).replace(A=pstate.A, I=pstate.I, F=pstate.F))
 
 
 def timed_out(exit: DebugExit) -> bool:

@@ -6,7 +6,7 @@ No client is served here.
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from gdbstub.errors import InputError
 from gdbstub.foreign import permission, qmp, slots
@@ -84,15 +84,18 @@ def attached(
 
 
 @contextlib.contextmanager
-def launched(argv: Sequence[str]) -> Iterator[ForeignMachine]:
+def launched(
+    argv: Sequence[str], wanted: Callable[[], bool] = lambda: True
+) -> Iterator[ForeignMachine]:
     """Start a VMM, whose guest is halted at its first instruction inside, and runs on afterwards.
+
+    It is ended if it is not *wanted* any more before that, and after an error inside.
 
     Raises:
         InputError: it cannot be started, or ended before it ran a vCPU.
         MachineError: KVM cannot debug its guest.
     """
-    launch = Launch(argv)
-    with Journal(launch.process) as journal:
+    with Launch(argv, wanted) as launch, Journal(launch.process) as journal:
         attachment = Attachment(launch.process, launch=launch)
         try:
             machine = ForeignMachine(attachment, journal)

@@ -3,15 +3,14 @@
 It runs no guest and knows no breakpoint. ``machine.py`` makes a machine of it.
 """
 
-import contextlib
 import logging
 import mmap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from gdbstub.errors import InputError, MachineError, StubError
+from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import ProcessMemory
 from gdbstub.foreign.launch import Launch
@@ -19,6 +18,7 @@ from gdbstub.foreign.memory import ForeignRam, MemorySlot, pages
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Tracee
+from gdbstub.foreign.seized import PATIENCE, REST, SeizedThreads
 from gdbstub.foreign.tracer import Tracer
 from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
 from gdbstub.kvm import abi
@@ -26,13 +26,7 @@ from gdbstub.kvm.port import ioctl
 
 _log = logging.getLogger("gdbstub.foreign")
 
-#: Time in which every vCPU's thread must come to its KVM_RUN, in seconds.
-PATIENCE: Final = 10.0
-_REST: Final = 0.002
-
 _PROTECTIONS: Final = {"r": mmap.PROT_READ, "w": mmap.PROT_WRITE, "x": mmap.PROT_EXEC}
-
-_Handler = Callable[[int, int], None]
 
 
 def _protection(flags: str) -> int:
@@ -62,13 +56,12 @@ class Attachment:
         self.process = process
         self.vm = found.vms[0]
         self.evidence = ""
-        self.handler: _Handler = self._first_stops
         #: The vCPUs' threads, by descriptor, in the order of the vCPUs' numbers.
         self.threads: dict[int, VcpuThread] = {}
         self.pages: dict[int, RunPage] = {}
-        self._options = ptrace.O_TRACESYSGOOD | options
+        self._options = ptrace.O_TRACESYSGOOD | ptrace.O_TRACEEXEC | options
         self._fds = tuple(found.vcpus.values())
-        self._seized: dict[int, VcpuThread] = {}
+        self.seized = SeizedThreads(self._first_stops)
         self._synchronisable = True
         # The VMM's areas that have RAM: start, end, and the argument of mprotect(2).
         self._protections: list[tuple[int, int, int]] = []
@@ -83,9 +76,9 @@ class Attachment:
         self.ram = ForeignRam(self.memory, (), "its place is not known yet", self._synchronise)
         if launch:
             self.tracer = launch.tracer
-            self.tracer.stopped, self.tracer.anything_runs = self._stop, self._anything_runs
+            self.tracer.stopped, self.tracer.anything_runs = self.seized.stop, self.seized.any_runs
         else:
-            self.tracer = Tracer(self._stop, self._anything_runs)
+            self.tracer = Tracer(self.seized.stop, self.seized.any_runs)
         self.port = RemotePort(self.tracer, self.memory, self.threads)
         try:
             self._gadgets = process.gadgets(self.memory)
@@ -106,12 +99,6 @@ class Attachment:
             if any(area.start < slot.hva + slot.size and slot.hva < area.end for slot in slots)
         ]
 
-    def _stop(self, tid: int, status: int) -> None:
-        self.handler(tid, status)
-
-    def _anything_runs(self) -> bool:
-        return any(not (each.stopped or each.ended) for each in self._seized.values())
-
     # Beginning.
 
     def _take_over(self) -> None:
@@ -119,14 +106,14 @@ class Attachment:
         until = monotonic() + PATIENCE
         if self._launch:
             self._take_launched(self._launch)
-        while len(self.threads) < len(self._fds) or self._anything_runs():
+        while len(self.threads) < len(self._fds) or self.seized.any_runs():
             for tid in () if self._launch else self.process.threads():
-                if tid not in self._seized:
+                if tid not in self.seized.by_tid:
                     self._consider(tid)
             self.tracer.pump(block=False)
             if monotonic() > until:
                 raise MachineError(self._missing())
-            time.sleep(_REST)
+            time.sleep(REST)
         in_order = {fd: self.threads[fd] for fd in self._fds}
         self.threads.clear()
         self.threads.update(in_order)
@@ -135,7 +122,7 @@ class Attachment:
         for fd, tracee in launch.held.items():
             thread = VcpuThread(tracee, self.memory, self._gadgets, fd)
             tracee.set_options(self._options)
-            self._seized[tracee.tid] = thread
+            self.seized.by_tid[tracee.tid] = thread
             thread.park_at_entry()
 
     def _missing(self) -> str:
@@ -160,29 +147,31 @@ class Attachment:
             thread.tracee.seize(self._options)
         except ptrace.Gone:
             return
-        self._seized[tid] = thread
+        self.seized.by_tid[tid] = thread
         thread.kick()
 
     def _first_stops(self, tid: int, status: int) -> None:
         """Take a stop of a thread that is not known to run a vCPU, or is on its way to rest."""
-        if (thread := self._seized.get(tid)) is None:
-            return
+        thread = self.seized.by_tid[tid]
         if thread.fd is None and status >> 16 == ptrace.EVENT_STOP and not thread.is_in_run:
             # Not in KVM_RUN: it may be a vCPU's thread all the same. It is looked at again.
             thread.tracee.detach()
-            del self._seized[tid]
+            del self.seized.by_tid[tid]
             return
         outcome = thread.handle(status)
         if outcome is ThreadStop.ENDED:
-            del self._seized[tid]
-            self.threads.pop(thread.fd or -1, None)
+            del self.seized.by_tid[tid]
+            if thread.fd is not None:
+                self.threads.pop(thread.fd, None)
         elif outcome is not None and thread.fd in self.pages:
             thread.page = self.pages[thread.fd]
             self.threads[thread.fd] = thread
+        elif outcome is not None:
+            thread.detach()  # its vCPU was made only now
+            del self.seized.by_tid[tid]
 
     def _last_stops(self, tid: int, status: int) -> None:
-        if (thread := self._seized.get(tid)) is not None:
-            thread.handle(status)
+        self.seized.by_tid[tid].handle(status)
 
     # What others use.
 
@@ -234,24 +223,9 @@ class Attachment:
 
     def _let_go(self) -> None:
         self.stop_all()
-        for thread in self._seized.values():
-            if not thread.ended:
-                with contextlib.suppress(StubError):  # it may end at any time
-                    thread.detach()
+        self.seized.detach_all()
 
     def stop_all(self) -> None:
-        """Stop every thread: at KVM_RUN if it comes there in time, else where it is."""
-        self.handler = self._last_stops
-        until = monotonic() + PATIENCE
-        for thread in self._seized.values():
-            with contextlib.suppress(StubError):
-                thread.kick()
-        while self._anything_runs():
-            self.tracer.pump(block=False)
-            time.sleep(_REST)
-            if monotonic() > until:
-                until = monotonic() + PATIENCE
-                for thread in self._seized.values():
-                    if not thread.stopped and not thread.ended:
-                        thread.anywhere = True
-                        thread.kick()
+        """Stop every thread; on the tracer's thread (``SeizedThreads.stop_all``)."""
+        self.seized.handler = self._last_stops
+        self.seized.stop_all(lambda: self.tracer.pump(block=False))

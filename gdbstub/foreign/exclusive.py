@@ -30,7 +30,7 @@ class ForeignExclusiveVcpu(Protocol):
 
     @property
     def thread(self) -> ExclusiveThread:
-        """Its thread."""
+        """The vCPU's thread."""
         ...
 
     @property

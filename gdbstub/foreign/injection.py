@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace, sigframe
+from gdbstub.foreign.memory import VmmMemory
 from gdbstub.foreign.ptrace import Tracee, ffi
 from gdbstub.kvm.abi import CData
 
@@ -65,9 +66,7 @@ class ProcessMemory:
 class Injection:
     """One stopped thread, from the first system call to ``end``."""
 
-    def __init__(
-        self, tracee: Tracee, memory: ProcessMemory, gadgets: Gadgets, context: CData
-    ) -> None:
+    def __init__(self, tracee: Tracee, memory: VmmMemory, gadgets: Gadgets, context: CData) -> None:
         """Put the thread's *context* (``struct user_pt_regs``) into a frame, and block signals."""
         self._tracee = tracee
         self._gadgets = gadgets
@@ -75,7 +74,13 @@ class Injection:
         self._regs: CData = ffi.new("struct user_pt_regs *", context[0])
         frame = (context.sp - _FRAME_SPACE) & -16
         self.scratch: int = frame - SCRATCH_SIZE
-        memory.write(frame, sigframe.encode(context, tracee.vectors(), self._mask))
+        try:
+            memory.write(frame, sigframe.encode(context, tracee.vectors(), self._mask))
+        except OSError as error:
+            raise MachineError(
+                f"the stack of thread {tracee.tid} has no room for a signal frame at {frame:#x}, "
+                f"which calls in the VMM need: {error.strerror}"
+            ) from None
         self._regs.sp = frame
         self._regs.regs[30] = gadgets.sigreturn
         self.begin()
@@ -114,14 +119,19 @@ class Injection:
         the VMM if the tracer were killed before it took the stop. That of a system call's stop is
         no signal that there is.
         """
+        signum = 0
         while True:
-            self._tracee.resume(to_syscall=True)
-            if wait_for(self._tracee.tid) >> 8 == ptrace.SYSCALL_STOP:
+            self._tracee.resume(signum, to_syscall=True)
+            status = wait_for(self._tracee.tid)
+            if status >> 8 == ptrace.SYSCALL_STOP:
                 stop = self._tracee.syscall_stop()
                 if stop.entry is not entry:
                     raise MachineError(f"thread {self._tracee.tid} made a system call of its own")
                 return stop.result
-            # Else an interrupt that was asked for before, whose time has come: on.
+            # Else an interrupt that was asked for before, or a SIGSTOP, which no mask blocks. The
+            # stop of all threads that follows it waits until this one goes on by itself.
+            signum = ptrace.signal_of(status)
+            self._tracee.in_group_stop |= ptrace.is_group_stop(status)
 
 
 def wait_for(tid: int) -> int:

@@ -5,13 +5,14 @@ dynamic loader, most of whose work is system calls, is not: it runs to the progr
 Source: ptrace(2), "PTRACE_O_TRACECLONE"; linux/Documentation/virt/kvm/api.rst, 4.35.
 """
 
+import contextlib
 import os
 import signal
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, Self
 
 from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.foreign import ptrace
@@ -31,19 +32,19 @@ _OPTIONS: Final = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEEX
 _PATIENCE: Final = 30.0
 _REST: Final = 0.002
 _READONLY: Final = 2
-_GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 
 class Launch:
     """A VMM from exec to the first KVM_RUN of each of its vCPUs, which is not made yet."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], wanted: Callable[[], bool] = lambda: True) -> None:
         """Start *argv*, and follow it until its guest is at its first instruction.
 
         Raises:
             InputError: the program cannot be started, or has ended before it ran a vCPU.
-            MachineError: not every vCPU came to KVM_RUN.
+            MachineError: not every vCPU came to KVM_RUN, or it is not *wanted* any more.
         """
+        self._wanted = wanted
         self._regions: dict[int, MemorySlot] = {}
         self._pending: dict[int, tuple[int, MemorySlot]] = {}  # by thread: a region being made
         self._tracees: dict[int, Tracee] = {}
@@ -65,7 +66,20 @@ class Launch:
             self.tracer.close()
             if self._memory:
                 self._memory.close()
+            self._end()
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the VMM after an error: nobody else would."""
+        if kind is not None:
+            self._end()
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.kill(self.process.pid, signal.SIGTERM)
 
     @property
     def memory(self) -> ProcessMemory:
@@ -86,8 +100,11 @@ class Launch:
         os.close(go)
         until: float | None = None
         while not self._all_held():
-            # The first thread to run a vCPU is waited for, however long that takes.
+            # The first thread to run a vCPU is waited for, however long that takes. Whoever waits
+            # for this call wakes us now and then.
             self.tracer.pump(block=not self.held)
+            if not self._wanted():
+                raise MachineError("the VMM was given up before it ran a vCPU")
             if self._ended is not None:
                 raise InputError(f"the VMM has ended before it ran a vCPU: {_fate(self._ended)}")
             if self.held and until is None:
@@ -109,7 +126,8 @@ class Launch:
             self._tracees[tid].interrupt()
         while others := self._tracees.keys() - vcpus:
             for tid in others & self._stopped:
-                self._tracees.pop(tid).detach()
+                with contextlib.suppress(ptrace.Gone):  # it may be killed at any time
+                    self._tracees.pop(tid).detach()
                 self._stopped.discard(tid)
             if self._tracees.keys() - vcpus:
                 self._ending = True
@@ -125,7 +143,7 @@ class Launch:
             return
         tracee = self._tracees.setdefault(tid, Tracee(tid))  # a new thread's first stop
         signum, event = status >> 8 & 0xFF, status >> 16
-        if event == ptrace.EVENT_STOP and signum in _GROUP_STOPS:
+        if ptrace.is_group_stop(status) and not self._ending:
             tracee.listen()
         elif event == ptrace.EVENT_EXEC:
             self._executed(tracee)

@@ -11,7 +11,7 @@ from typing import Final
 
 from gdbstub.aarch64.registers import SYSTEM_REGISTERS
 from gdbstub.aarch64.sve import QUADWORD, VLS
-from gdbstub.errors import MachineError, StubError
+from gdbstub.errors import MachineError
 from gdbstub.foreign.attachment import Attachment
 from gdbstub.foreign.exclusive import ForeignExclusiveSection
 from gdbstub.foreign.facts import description, totals
@@ -33,7 +33,6 @@ from gdbstub.machine import (
     DebugRegisters,
     Exit,
     Listener,
-    RunFailure,
     RunMode,
     SystemEvent,
     SystemEventKind,
@@ -102,7 +101,7 @@ class ForeignMachine:
         self._log = log or NoLog()
         self._patches = Patches(self.ram, self._log)
         self._tracer.call(self._read_facts)
-        attachment.handler = self._handle
+        attachment.seized.handler = self._handle
 
     def _first(self) -> ForeignVcpu:
         return self._vcpus[0]
@@ -252,7 +251,8 @@ class ForeignMachine:
     def _end_exclusive(self, vcpu: int) -> None:
         for waiting in self._exclusive.end(self._vcpus[vcpu]):
             if waiting.index not in self._deferred:
-                waiting.resume()
+                with contextlib.suppress(Gone):  # its end is a stop of its own
+                    waiting.resume()
 
     def _pump_until(self, condition: Callable[[], bool], *, block: bool = True) -> None:
         """Handle stops of threads until *condition*; one look without *block*."""
@@ -265,8 +265,15 @@ class ForeignMachine:
 
     def _handle(self, tid: int, status: int) -> None:
         """Take a stop of a thread."""
-        if (vcpu := self._by_tid.get(tid)) is None:
-            return
+        vcpu = self._by_tid[tid]
+        try:
+            self._take(vcpu, status)
+        except Gone:
+            raise  # its end is a stop of its own
+        except Exception as error:  # whatever it is, the VMM must not stand still for it
+            self._cannot_run(vcpu, status, error)
+
+    def _take(self, vcpu: ForeignVcpu, status: int) -> None:
         outcome = vcpu.thread.handle(status)
         if outcome is None:
             return
@@ -283,6 +290,16 @@ class ForeignMachine:
         else:
             self._kicked(vcpu)
         self._run_deferred()
+
+    def _cannot_run(self, vcpu: ForeignVcpu, status: int, error: Exception) -> None:
+        """Tell the listener of a stop that could not be handled; the thread goes on if it must."""
+        failure = vcpu.failure(error)
+        if vcpu.thread.stopped and vcpu.index in self._running:
+            self._park(vcpu, failure)
+        elif not vcpu.thread.stopped:
+            self._exits.append(failure)
+            self._stop_world()
+            vcpu.thread.carry_on(status)
 
     def _run_deferred(self) -> None:
         """Take the debug exits that waited for the end of a section."""
@@ -314,12 +331,8 @@ class ForeignMachine:
             go = self.listener.debug_exit(exit)
             if go is not None:
                 vcpu.go_on(go, cut_short=cut_short)
-        except StubError as error:
-            _log.debug("vCPU %d", vcpu.index, exc_info=True)
-            self._park(vcpu, RunFailure(vcpu.index, str(error)))
         except Exception as error:  # whatever it is, the siblings must be parked too
-            _log.exception("vCPU %d", vcpu.index)
-            self._park(vcpu, RunFailure(vcpu.index, f"internal error: {error!r}"))
+            self._park(vcpu, vcpu.failure(error))
         else:
             if go is None:
                 self._park(vcpu, exit)
@@ -379,7 +392,7 @@ class ForeignMachine:
         with contextlib.suppress(Gone):  # the VMM may end at any time
             self._patches.withdraw()
             for vcpu in self._vcpus:
-                if not vcpu.thread.ended:
+                if vcpu.thread.stopped and not vcpu.thread.ended:
                     vcpu.disarm()
             if not self._vcpus[0].thread.ended:
                 self._counter.go_on()

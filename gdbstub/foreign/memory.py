@@ -24,7 +24,7 @@ class MemorySlot(NamedTuple):
         return self.ipa + self.size
 
     def __str__(self) -> str:
-        """As ``--ram`` takes it."""
+        """Return the slot in the notation of ``--ram``."""
         return f"{self.ipa:#x}={self.size:#x}@{self.hva:#x}"
 
 

@@ -26,13 +26,13 @@ class ProcessMapping(NamedTuple):
 
     start: int
     end: int
-    #: Such as ``rw-p``.
+    #: Permissions, such as ``rw-p``.
     flags: str
     name: str
 
     @property
     def size(self) -> int:
-        """Its length in bytes."""
+        """Length in bytes."""
         return self.end - self.start
 
 
@@ -61,7 +61,7 @@ class VmmProcess:
 
     @property
     def command_line(self) -> list[str]:
-        """Its arguments."""
+        """The process's arguments, the program's name first."""
         return self._text("cmdline").rstrip("\0").split("\0")
 
     @property

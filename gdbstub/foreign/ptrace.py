@@ -59,7 +59,7 @@ O_SUSPEND_SECCOMP: Final = 1 << 21
 
 #: ``status >> 16`` of a stop by PTRACE_INTERRUPT, or of a group-stop.
 EVENT_STOP: Final = 128
-#: That of a program that has just been executed.
+#: ``status >> 16`` of a stop after execve.
 EVENT_EXEC: Final = 4
 #: The signal of a system call's stop, with O_TRACESYSGOOD.
 SYSCALL_STOP: Final = 5 | 0x80
@@ -69,6 +69,8 @@ SYSCALL_EXIT: Final = 2
 #: waitpid(2): children of any kind, of the calling thread alone.
 _WAIT_OPTIONS: Final = 0x40000000 | 0x20000000
 _WNOHANG: Final = 1
+
+_GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 #: ``struct user_hwdebug_state`` with one breakpoint: address and control.
 _BREAKPOINT: Final = struct.Struct("<8xQI4x")
@@ -131,6 +133,17 @@ def end_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def signal_of(status: int) -> int:
+    """Return the signal that a stopped thread is about to get, by its *status*; 0: none."""
+    signum = status >> 8 & 0xFF
+    return 0 if status >> 16 or signum == SYSCALL_STOP else signum
+
+
+def is_group_stop(status: int) -> bool:
+    """Return True if a thread has stopped because all threads of its process have."""
+    return status >> 16 == EVENT_STOP and (status >> 8 & 0xFF) in _GROUP_STOPS
+
+
 def wait(tid: int = -1, *, block: bool = True) -> tuple[int, int] | None:
     """Wait for a stop or the end of a thread that the calling thread traces; its id and status.
 
@@ -156,6 +169,8 @@ class Tracee:
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
+        #: True if its last stop was one of all threads of its process, by a signal.
+        self.in_group_stop = False
         self._regs: CData = ffi.new("struct user_pt_regs *")
         self._regs_iovec: CData = _iovec(self._regs, ffi.sizeof("struct user_pt_regs"))
         self._info: CData = ffi.new("struct ptrace_syscall_info *")

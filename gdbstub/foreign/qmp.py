@@ -20,7 +20,7 @@ _RANGE: Final = re.compile(
     re.MULTILINE,
 )
 _HVA: Final = re.compile(r" is (0x[0-9a-f]+)")
-_KVM_ROOT: Final = re.compile(r"^\s*Root memory region: system$", re.MULTILINE)
+_KVM_ROOT: Final = re.compile(r"^\s*Root memory region: system\r?$", re.MULTILINE)
 
 
 def sockets(arguments: Sequence[str]) -> list[str]:

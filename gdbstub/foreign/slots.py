@@ -29,7 +29,7 @@ from gdbstub.machine import Power, Vcpu
 _FORM: Final = re.compile(r"(?P<ipa>\w+)=(?P<size>\w+)@(?P<hva>\w+)")
 _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
-#: Where RAM begins: QEMU's virt board and cloud-hypervisor, and the others.
+#: Addresses at which RAM begins: of QEMU's virt board and cloud-hypervisor, and of the others.
 _BASES: Final = (0x4000_0000, 0x8000_0000)
 _HIGH_BASE_VMMS: Final = ("firecracker", "crosvm", "lkvm", "kvmtool")
 #: The least RAM that is looked for.

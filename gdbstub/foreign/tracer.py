@@ -24,10 +24,13 @@ Result = TypeVar("Result")
 _WAKE: Final = signal.SIGUSR2
 #: The pause before a wake is repeated, that may have come just before the wait, in seconds.
 _REPEAT: Final = 0.001
+#: The longest such pause: a call that waits for stops itself is woken so often, in seconds.
+_LONGEST: Final = 0.1
 #: Priority of the tracer, where this user may raise it.
 _NICE: Final = -15
 #: The longest wait for a call while nothing runs, in seconds: then ends of threads are looked for.
 _IDLE: Final = 0.25
+_ENDED: Final = "the VMM is not traced any more"
 
 
 class _Call(Generic[Result]):
@@ -47,8 +50,8 @@ class _Call(Generic[Result]):
             self._error = error
         self._made.release()
 
-    def wait(self, seconds: float = -1) -> bool:
-        """Wait until it is made; False if that takes longer than *seconds*, unless negative."""
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is made; False if that takes longer than *seconds*."""
         return self._made.acquire(timeout=seconds)
 
     def result(self) -> Result:
@@ -93,19 +96,20 @@ class Tracer:
         if self.is_current:
             return function()
         if not self._thread.is_alive():
-            raise MachineError("the VMM is not traced any more")
+            raise MachineError(_ENDED)
         call = _Call(function)
         self._calls.put(call.make)
-        made = False
-        while self._waiting and not made:
+        pause = _REPEAT
+        self._wake()
+        while not call.wait(pause):
+            if not self._thread.is_alive() and not call.wait(0):
+                raise MachineError(_ENDED)
+            pause = min(2 * pause, _LONGEST)
             self._wake()
-            made = call.wait(_REPEAT)
-        if not made:
-            call.wait()
         return call.result()
 
     def _wake(self) -> None:
-        if self._thread.ident is not None and self._thread.is_alive():
+        if self._waiting and self._thread.ident is not None and self._thread.is_alive():
             signal.pthread_kill(self._thread.ident, _WAKE)
 
     def close(self) -> None:

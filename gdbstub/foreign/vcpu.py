@@ -3,6 +3,7 @@
 It decides nothing about breakpoints. All but ``Vcpu``'s own methods are for the tracer's thread.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,7 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import EC, ESR
 from gdbstub.architecture import Register
+from gdbstub.errors import StubError
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.tracer import Tracer
@@ -26,7 +28,9 @@ from gdbstub.foreign.vcpu_thread import RunPage, VcpuThread
 from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.vcpu_state import VcpuState
-from gdbstub.machine import DebugExit, DebugRegisters, RunMode
+from gdbstub.machine import DebugExit, DebugRegisters, RunFailure, RunMode
+
+_log = logging.getLogger("gdbstub.foreign")
 
 #: Registers that are read together, because a change to the tracer's thread takes longer.
 _TOGETHER: Final = (
@@ -139,6 +143,14 @@ class ForeignVcpu(VcpuState):
         return DebugExit(
             self.index, esr, self._run.debug.far if esr.EC == EC.WATCHPOINT_LOWER else 0
         )
+
+    def failure(self, error: Exception) -> RunFailure:
+        """Return an exit that says why it cannot run, and log what is no fault of the guest's."""
+        if isinstance(error, StubError):
+            _log.debug("vCPU %d", self.index, exc_info=error)
+            return RunFailure(self.index, str(error))
+        _log.error("vCPU %d", self.index, exc_info=error)
+        return RunFailure(self.index, f"internal error: {error!r}")
 
     @property
     def system_event(self) -> int:

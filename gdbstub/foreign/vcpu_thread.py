@@ -9,13 +9,14 @@ import errno
 import logging
 import mmap
 import os
-import signal
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Final
 
 from gdbstub.foreign import ptrace, sigframe
-from gdbstub.foreign.injection import Gadgets, Injection, ProcessMemory
-from gdbstub.foreign.ptrace import Tracee, ffi
+from gdbstub.foreign.injection import Gadgets, Injection
+from gdbstub.foreign.memory import VmmMemory
+from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData
 
@@ -23,7 +24,6 @@ _log = logging.getLogger("gdbstub.foreign")
 
 _U64: Final = (1 << 64) - 1
 _EINTR: Final = -errno.EINTR & _U64
-_GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 
 class ThreadStop(Enum):
@@ -66,7 +66,7 @@ class VcpuThread:
     """A seized thread; all methods are for the thread that traces it."""
 
     def __init__(
-        self, tracee: Tracee, memory: ProcessMemory, gadgets: Gadgets, fd: int | None = None
+        self, tracee: Tracee, memory: VmmMemory, gadgets: Gadgets, fd: int | None = None
     ) -> None:
         """Take a thread that runs. Its vCPU's *fd* is learnt at its next KVM_RUN if None."""
         self.tracee = tracee
@@ -97,7 +97,8 @@ class VcpuThread:
         """Have the thread stop at the exit of this KVM_RUN, or of the next."""
         self.kicked = True
         if not self.stopped and not self.ended:
-            self.tracee.interrupt()
+            with suppress(Gone):  # its end is a stop of its own, and the others are to be kicked
+                self.tracee.interrupt()
 
     def park_at_entry(self) -> None:
         """Park a thread that is stopped at the entry of KVM_RUN, before it enters the guest."""
@@ -108,7 +109,8 @@ class VcpuThread:
     def resume(self, *, traced: bool) -> None:
         """Resume a stopped thread: in KVM_RUN, unless the VMM is to see its exit."""
         context = self._context
-        if self._again:
+        again = self._again and not self.tracee.in_group_stop  # else when that is over
+        if again:
             context.pc -= 4
             context.regs[0] = self.fd
         if self._active and self._injection is not None:
@@ -116,13 +118,26 @@ class VcpuThread:
             self._active = False
         else:
             self.tracee.set_registers(context)
-        if not (traced and self._again):
+        if not (traced and again):
             self._untouched = False
         self.stopped = self.kicked = False
         self.traced = traced
         self._go()
 
+    def carry_on(self, status: int) -> None:
+        """Let the thread go on after a stop that could not be handled, by its *status*.
+
+        Raises:
+            MachineError: it has gone on already, or has ended.
+        """
+        if not self.stopped and not self.ended:
+            self._untouched = False
+            self._go(ptrace.signal_of(status))
+
     def _go(self, signum: int = 0) -> None:
+        if self.tracee.in_group_stop:  # it stops again at once, until the whole VMM goes on
+            self.tracee.in_group_stop = False
+            self.tracee.interrupt()
         self.tracee.resume(signum, to_syscall=self.traced or self.kicked)
 
     def call(self, number: int, *arguments: int) -> int:
@@ -163,20 +178,27 @@ class VcpuThread:
         if os.WIFEXITED(status) or os.WIFSIGNALED(status):
             self.end()
             return ThreadStop.ENDED
-        signum = status >> 8 & 0xFF
+        if ptrace.is_group_stop(status):
+            return self._in_group_stop()
         if status >> 16 == ptrace.EVENT_STOP:
-            if signum in _GROUP_STOPS:
-                self.tracee.listen()
-                return None
             return self._interrupted()
-        if signum == ptrace.SYSCALL_STOP:
+        if status >> 8 & 0xFF == ptrace.SYSCALL_STOP:
             return self._at_system_call()
-        self._deliver(signum if status >> 16 == 0 else 0)
+        self._deliver(ptrace.signal_of(status))
+        return None
+
+    def _in_group_stop(self) -> ThreadStop | None:
+        """Stay with the others of the VMM, or park where it would be parked without them."""
+        regs = self.tracee.registers()
+        if self.kicked and (self.anywhere or self._was_interrupted(regs)):
+            self.tracee.in_group_stop = True
+            return self._interrupted()
+        self.tracee.listen()
         return None
 
     def _interrupted(self) -> ThreadStop | None:
         regs = self.tracee.registers()
-        if self.fd is not None and regs.regs[0] == _EINTR and self._left_run(regs):
+        if self._was_interrupted(regs):
             self._stop(regs, again=True)
             if self.kicked:
                 return ThreadStop.PARKED
@@ -190,6 +212,10 @@ class VcpuThread:
             self._untouched = False
         self._go()
         return None
+
+    def _was_interrupted(self, regs: CData) -> bool:
+        """Return True if the last instruction was a KVM_RUN that a stop has ended."""
+        return self.fd is not None and regs.regs[0] == _EINTR and self._left_run(regs)
 
     def _left_run(self, regs: CData) -> bool:
         """Return True if the last instruction was the system call KVM_RUN."""

@@ -48,7 +48,7 @@ class ExclusiveSection:
         """Begin free."""
         #: The vCPU in the section; read without the lock on every way into the guest.
         self.holder: ExclusiveVcpu | None = None
-        #: Those that waited at the end of the last section and have not been in the guest since;
+        #: vCPUs that waited at the end of the last section and have not been in the guest since;
         #: read without the lock on every way out of the guest.
         self.owed: set[ExclusiveVcpu] = set()
         self._last: ExclusiveVcpu | None = None

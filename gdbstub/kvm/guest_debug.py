@@ -4,11 +4,15 @@ It decides nothing about breakpoints. Source: linux/Documentation/virt/kvm/api.r
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
 from gdbstub.kvm.port import IoctlPort, ioctl
 from gdbstub.machine import DebugRegisters
+
+#: Controls and values of comparators.
+Slots: TypeAlias = Sequence[tuple[int, int]]
 
 
 class GuestDebug:
@@ -20,6 +24,7 @@ class GuestDebug:
         self._fd = fd
         self._struct: CData = ffi.new("struct kvm_guest_debug *")
         self._step = False
+        self._sure = True
         self._debug = self._filled = DebugRegisters()  # what KVM has, and what the structure has
 
     @property
@@ -32,6 +37,10 @@ class GuestDebug:
         """True while the vCPU steps."""
         return self._step
 
+    def doubt(self) -> None:
+        """Note that KVM may have another state, so that the next ``set`` tells it in any case."""
+        self._sure = False
+
     def set(self, step: bool, debug: DebugRegisters, *, cut_short: bool = False) -> None:
         """Step or not, with these comparators.
 
@@ -42,15 +51,16 @@ class GuestDebug:
         """
         stale = cut_short and self._step
         same = debug is self._debug or debug == self._debug
-        if same and step == self._step and not stale:
+        if same and step == self._step and not stale and self._sure:
             return
+        self._sure = False  # if a call fails
         _fill(self._struct, debug, self._filled)
         self._filled = debug
         if stale:
             # Only switching debugging off makes newer kernels forget a pending step.
             self._tell(0)
         self._tell(_control(step, debug))
-        self._step, self._debug = step, debug
+        self._step, self._debug, self._sure = step, debug, True
 
     def _tell(self, control: int) -> None:
         self._struct.control = control
@@ -79,13 +89,14 @@ def stepping(debug: DebugRegisters) -> CData:
 def _fill(struct: CData, debug: DebugRegisters, before: DebugRegisters) -> None:
     """Write the slots that differ from those of *before*."""
     if debug.breakpoints != before.breakpoints:
-        _fill_slots(struct.dbg_bcr, struct.dbg_bvr, debug.breakpoints)
+        _fill_slots(struct.dbg_bcr, struct.dbg_bvr, debug.breakpoints, before.breakpoints)
     if debug.watchpoints != before.watchpoints:
-        _fill_slots(struct.dbg_wcr, struct.dbg_wvr, debug.watchpoints)
+        _fill_slots(struct.dbg_wcr, struct.dbg_wvr, debug.watchpoints, before.watchpoints)
 
 
-def _fill_slots(controls: CData, values: CData, slots: Sequence[tuple[int, int]]) -> None:
-    """Write every slot, unused ones as zero: KVM arms every slot that it is given."""
-    padding = [0] * (len(controls) - len(slots))
-    controls[0 : len(controls)] = [control for control, _ in slots] + padding
-    values[0 : len(values)] = [value for _, value in slots] + padding
+def _fill_slots(controls: CData, values: CData, slots: Slots, before: Slots) -> None:
+    """Write *slots*, and zero to those that *before* had besides: KVM arms all that it is given."""
+    for number, (control, value) in enumerate(slots):
+        controls[number], values[number] = control, value
+    for number in range(len(slots), len(before)):
+        controls[number] = values[number] = 0

@@ -38,7 +38,7 @@ class Counts:
 
     def __init__(self) -> None:
         """Begin at nothing."""
-        #: What the native core counts (``struct counts``).
+        #: The native core's counts (``struct counts``).
         self.native: CData = ffi.new("struct counts *")
         self.gets = 0
         self.sets = 0

@@ -48,7 +48,7 @@ KICK: Final = signal.SIGUSR1
 _RUN: Final = abi.RUN
 _EXIT_DEBUG: Final = abi.EXIT_DEBUG
 _X29, _X30 = X[29], X[30]
-_SP: Final = int(PSTATE(SP=1))
+_SP: Final = int(PSTATE.of(SP=1))
 #: ``struct vcpu.known`` if all registers of a stop reply were read.
 _ALL: Final = 5
 
@@ -233,10 +233,13 @@ class KvmVcpu(VcpuState):
                     if self._guest_debug.steps and not self._ask(self._take_abort()):
                         return self._exit
                 elif code not in (errno.EINTR, errno.EAGAIN):
+                    self._guest_debug.doubt()  # the core may have changed it
                     return RunFailure(self.index, f"KVM_RUN: {os.strerror(code)}")
                 # KVM has completed what the last exit left to do, MMIO above all.
                 run.immediate_exit = 0  # first: a kick says that it was one, and then sets this
                 if self.stopping:
+                    if native.known:
+                        self._know(native)
                     return None
                 if self._deadline is not None and self._cpu_time() >= self._deadline:
                     exit = DebugExit(self.index, TIMED_OUT)
@@ -325,7 +328,7 @@ class KvmVcpu(VcpuState):
         self._known.clear()
         self._run.immediate_exit = 1  # nothing is executed, but what is pending is taken
         libc.ioctl(self.fd, _RUN, ffi.NULL)
-        self._syndrome, self._exit = 0, DebugExit(self.index, ESR(EC=EC.STEP_LOWER, IL=1))
+        self._syndrome, self._exit = 0, DebugExit(self.index, ESR.of(EC=EC.STEP_LOWER, IL=1))
         return self._exit
 
     def _debug(self, debug: CData) -> DebugExit:

@@ -14,7 +14,7 @@ from gdbstub.kvm.one_reg import Counts, OneReg, VirtualClock
 from gdbstub.kvm.port import IoctlPort, ioctl
 from gdbstub.machine import Power
 
-_CACHED: Final = int(SCTLR(M=1, C=1, I=1))
+_CACHED: Final = int(SCTLR.of(M=1, C=1, I=1))
 
 
 class VcpuState(OneReg):

@@ -21,7 +21,7 @@ class VirtualCounter:
         """Let it stand still from the first ``stop`` on."""
         self._first = first
         self._stands_still = True
-        #: Its value while it stands still, for the vCPUs.
+        #: The counter's value while it stands still, for the vCPUs.
         self.clock: Final = VirtualClock()
 
     @property

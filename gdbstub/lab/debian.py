@@ -1,9 +1,11 @@
 """Download of arm64 Debian packages, of this machine's release or another, without root.
 
-The machine's apt sources and keys are used, and none of its state: lists and packages are kept
-in a given directory. No script of a package is run.
+The machine's apt sources and keys are used, or the mirror that ``GDBSTUB_DEBIAN`` names, and none
+of the machine's state: lists and packages are kept in a given directory. No script of a package is
+run.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from gdbstub.errors import LabError
 from gdbstub.lab import checksums, private, tools
@@ -23,16 +25,53 @@ KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 """Debian's keys for all its releases, from the package debian-archive-keyring."""
 
 
+MIRROR: Final = "GDBSTUB_DEBIAN"
+"""Variable with a mirror of Debian and a suite, for machines whose apt sources have neither."""
+
 OTHER_SYSTEM: Final = (
-    "the lab is made of Debian's packages, and this is {}; use a container of Debian, as in "
-    "docs/install.md"
+    "the lab is made of Debian's packages, and this is {}: name a mirror of Debian in "
+    f"{MIRROR}, or use a container of Debian, as in docs/install.md"
 )
 """Message for a machine of another distribution."""
 
 
-def is_debian() -> bool:
-    """Return True if this machine is of Debian, whose apt sources have arm64 packages."""
-    return release().startswith("debian ")
+class Mirror(NamedTuple):
+    """A mirror of Debian, and the suite to take from it."""
+
+    uri: str
+    suite: str
+
+    @property
+    def source(self) -> str:
+        """The line of an apt source, signed by Debian's keys."""
+        return f"deb [signed-by={KEYRING}] {self.uri} {self.suite} main\n"
+
+
+def mirror() -> Mirror | None:
+    """Return the mirror that ``GDBSTUB_DEBIAN`` names, or None where it is not set.
+
+    Raises:
+        LabError: the variable is not a mirror and a suite.
+    """
+    text = os.environ.get(MIRROR, "")
+    if not text.strip():
+        return None
+    if not (match := re.fullmatch(r"\s*([a-z][a-z+]*:\S+)\s+([\w./-]+)\s*", text)):
+        raise LabError(
+            f"{MIRROR} {text!r}: expected the address of a Debian mirror and a suite, "
+            "such as 'https://MIRROR/debian trixie'"
+        )
+    return Mirror(match[1], match[2])
+
+
+def has_packages() -> bool:
+    """Return True if this machine is of Debian, or a mirror of Debian is named."""
+    return mirror() is not None or release().startswith("debian ")
+
+
+def packages_release() -> str:
+    """Return the release whose packages a lab is made of, such as ``debian bookworm``."""
+    return f"debian {named.suite}" if (named := mirror()) else release()
 
 
 def release() -> str:
@@ -52,7 +91,8 @@ class Arm64:
         """Keep lists and packages under *directory*; download to *scratch* first.
 
         A file is moved to *directory* only after apt has checked it. With *suite* the packages
-        are only those of that Debian suite, from the archive of this machine's own release.
+        are only those of that Debian suite, from the mirror that is named or the archive of this
+        machine's own release.
         """
         self.debs = directory / "debs"
         self._lists = directory / "lists"
@@ -74,9 +114,11 @@ class Arm64:
             "Dir::State::status": "/dev/null",
         }
         self._options = [f"-o{name}={value}" for name, value in options.items()]
-        if suite:
+        self._source = ""
+        if suite or mirror():
+            self._source = self._mirror(suite).source
             sources = directory / "sources.list"
-            sources.write_text(f"deb [signed-by={KEYRING}] {self._archive()} {suite} main\n")
+            sources.write_text(self._source)
             self._options += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
 
     def __enter__(self) -> Self:
@@ -92,8 +134,15 @@ class Arm64:
     ) -> None:
         self._held.close()
 
-    def _archive(self) -> str:
-        """Return the URI of the archive that this machine's own release comes from."""
+    def _mirror(self, suite: str) -> Mirror:
+        """Return the mirror to use, with *suite* unless that is empty."""
+        if named := mirror():
+            if not Path(KEYRING).exists():
+                raise LabError(
+                    f"{KEYRING} does not exist: install the package debian-archive-keyring, "
+                    f"with which what {MIRROR} names is checked"
+                )
+            return Mirror(named.uri, suite or named.suite)
         done = self._call(
             "apt-get", "indextargets", "--no-release-info", "--format", "$(RELEASE) $(REPO_URI)"
         )
@@ -103,21 +152,22 @@ class Arm64:
                 f"no apt source of this machine is for its release {codename}: "
                 "add one to /etc/apt/sources.list"
             )
-        return match[1]
+        return Mirror(match[1], suite)
 
     def update(self) -> None:
-        """Fetch the package lists, unless they are younger than ``FRESH_SECONDS``.
+        """Fetch the package lists, unless they are of this source and not ``FRESH_SECONDS`` old.
 
         apt-get succeeds even without a network; ``show`` then raises.
         """
         stamp = self._lists / "stamp"
-        if stamp.exists() and time.time() - stamp.stat().st_mtime < FRESH_SECONDS:
+        fresh = stamp.exists() and time.time() - stamp.stat().st_mtime < FRESH_SECONDS
+        if fresh and stamp.read_text() == self._source:
             return
         done = self._call("apt-get", "-q", "update")
         if warnings := re.findall(r"^[WE]: (.*)", done.stderr, re.MULTILINE):
             self._warning = warnings[0]
         else:
-            stamp.touch()
+            stamp.write_text(self._source)
 
     def show(self, name: str) -> str:
         """Return the control fields of the candidate version of package *name*.
@@ -128,7 +178,7 @@ class Arm64:
         done = self._call("apt-cache", "--no-all-versions", "show", name)
         if done.returncode:
             why = self._warning or "the apt sources offer no arm64 packages"
-            if not is_debian():
+            if not has_packages():
                 raise LabError(OTHER_SYSTEM.format(release()))
             raise LabError(f"cannot get the arm64 package {name} (is the network up?): {why}")
         return done.stdout

@@ -46,7 +46,7 @@ def prepare() -> Demo:
 def initrd() -> Path:
     """Return an initramfs of busybox and the project's own init."""
     init = (ROOTFS / "init").read_bytes()
-    parts: list[str | bytes] = [debian.release(), Path(__file__).read_bytes(), init]
+    parts: list[str | bytes] = [debian.packages_release(), Path(__file__).read_bytes(), init]
     return cache.entry("demo", parts, _build_initrd) / "initrd.cpio"
 
 

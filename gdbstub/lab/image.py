@@ -78,7 +78,7 @@ def prepare(suite: str = "") -> Image:
     sources = [Path(module.__file__ or "").read_bytes() for module in (cpio, debian, kernel)]
     sources += [Path(__file__).read_bytes()]
     sources += [path.read_bytes() for path in sorted(ROOTFS.rglob("*")) if path.is_file()]
-    parts: list[str | bytes] = [debian.release(), base.directory.name, *wheels, *sources]
+    parts: list[str | bytes] = [debian.packages_release(), base.directory.name, *wheels, *sources]
     # The modules' bytecode is of this version, so the image is worth less to another.
     parts.append(sys.implementation.cache_tag)
     made = cache.entry("lab", parts, lambda directory: _build(directory, base, wheels))

@@ -46,7 +46,7 @@ def prepare(suite: str = "") -> HostKernel:
     Raises:
         LabError: the package cannot be downloaded or has no kernel.
     """
-    parts: list[str | bytes] = [Path(__file__).read_bytes(), suite or debian.release()]
+    parts: list[str | bytes] = [Path(__file__).read_bytes(), suite or debian.packages_release()]
     return HostKernel(cache.entry("kernel", parts, lambda directory: _build(directory, suite)))
 
 

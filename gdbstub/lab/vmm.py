@@ -46,7 +46,7 @@ def prepare() -> Path:
     Raises:
         LabError: a package cannot be had.
     """
-    parts: list[str | bytes] = [debian.release(), Path(__file__).read_bytes()]
+    parts: list[str | bytes] = [debian.packages_release(), Path(__file__).read_bytes()]
     return cache.entry("vmm", parts, _build) / "tree.tar"
 
 

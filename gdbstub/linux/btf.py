@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from gdbstub.errors import NotFound
+from gdbstub.slices import step
 
 #: struct btf_header, little-endian: magic, version, flags, hdr_len, then offsets and lengths.
 _HEADER: Final = struct.Struct("<HBBIIIII")
@@ -22,6 +23,13 @@ _MEMBER: Final = struct.Struct("<III")
 _STRUCT: Final = 4
 #: Members between two that are near each other, at most.
 _NEAR: Final = 8
+#: Bytes that are searched at once, and what that costs in steps.
+_PIECE: Final = 1 << 20
+_PIECE_STEPS: Final = 16
+#: Steps for each place of a name, which is kept.
+_NAME_STEPS: Final = 4
+#: Members of a structure that are looked at in a step.
+_MEMBERS: Final = 16
 #: Largest BTF of a kernel that is read, in bytes.
 MOST: Final = 32 << 20
 
@@ -85,36 +93,28 @@ class Btf:
         """
         wanted = {at.to_bytes(4, "little") for at in self._named(before)}
         for name in self._named(member):
-            key = name.to_bytes(4, "little")
-            at = self._types.find(key)
-            while at >= 0:
+            for at in _places(self._types, name.to_bytes(4, "little")):
                 starts = range(at - _MEMBER.size, max(at - _NEAR * _MEMBER.size, 0), -_MEMBER.size)
                 if at % 4 or at + _MEMBER.size > len(self._types):
-                    at = self._types.find(key, at + 1)
                     continue
                 if any(self._types[each : each + 4] in wanted for each in starts):
                     bits: int = _MEMBER.unpack_from(self._types, at)[2]
                     return bits // 8
-                at = self._types.find(key, at + 1)
         raise NotFound(f"the kernel's BTF has no structure with {before} and {member}")
 
     def _named(self, name: str) -> Iterator[int]:
         """Yield the offsets of *name* in the strings; a longer name may share its end."""
-        text = name.encode() + b"\0"
-        at = self._strings.find(text)
-        while at >= 0:
+        for at in _places(self._strings, name.encode() + b"\0"):
+            step(_NAME_STEPS)
             yield at
-            at = self._strings.find(text, at + 1)
 
     def _structures(self, name: int, wanted: Mapping[int, str]) -> Iterator[Structure]:
-        key = name.to_bytes(4, "little")
-        at = self._types.find(key)
-        while at >= 0:
+        for at in _places(self._types, name.to_bytes(4, "little")):
             if at % 4 == 0 and at + _TYPE.size <= len(self._types):
                 _, info, size = _TYPE.unpack_from(self._types, at)
                 if info >> 24 & 0x1F == _STRUCT:
+                    step((info & 0xFFFF) // _MEMBERS)
                     yield Structure(size, self._offsets(at + _TYPE.size, info, size, wanted))
-            at = self._types.find(key, at + 1)
 
     def _offsets(self, at: int, info: int, size: int, wanted: Mapping[int, str]) -> dict[str, int]:
         rows = self._types[at : at + (info & 0xFFFF) * _MEMBER.size]
@@ -125,6 +125,18 @@ class Btf:
             if name in wanted and (bits & mask) // 8 < size:
                 found.setdefault(wanted[name], (bits & mask) // 8)
         return found
+
+
+def _places(data: bytes, wanted: bytes) -> Iterator[int]:
+    """Yield each offset of *wanted* in *data*."""
+    for start in range(0, len(data), _PIECE):
+        step(_PIECE_STEPS)
+        end = start + _PIECE + len(wanted) - 1
+        at = data.find(wanted, start, end)
+        while at >= 0:
+            step()
+            yield at
+            at = data.find(wanted, at + 1, end)
 
 
 def size_of(header: bytes) -> int:

@@ -6,15 +6,17 @@ A stub in the lab hands the file out: it writes to a FIFO that the command outsi
 import errno
 import os
 import re
+import select
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from gdbstub.errors import InputError, MachineError
+from gdbstub.slices import step
 
 #: Size of a hole, in bytes: file systems have blocks of 4 KiB, most of them.
 _BLOCK: Final = 4096
@@ -94,20 +96,38 @@ def handed_out(name: str) -> Iterator[Write]:
         os.mkfifo(fifo, 0o600)
         print(f"gdbstub: core file {fifo} {name}", file=sys.stderr, flush=True)
         descriptor = _open_fifo(fifo)
-        os.set_blocking(descriptor, True)
         import zstandard  # imported here, since few sessions write core files
 
         try:
             with (
-                open(descriptor, "wb", buffering=0) as file,
+                open(descriptor, "wb", buffering=0),
                 # Most of a guest's RAM is zeroes, and the way out of a lab is slow.
-                zstandard.ZstdCompressor(level=1).stream_writer(file, closefd=False) as writer,
+                zstandard.ZstdCompressor(level=1).stream_writer(
+                    cast("BinaryIO", _Fifo(descriptor)), closefd=False
+                ) as writer,
             ):
                 yield writer.write
         except BrokenPipeError:
             raise MachineError("the file was not written; a message of the stub says why") from None
         # The other side removes the FIFO when all is in the file.
         _until(lambda: not fifo.exists())
+
+
+class _Fifo:
+    """Writer to a FIFO that gives way while the FIFO is full."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data)
+        while view:
+            step(0)
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:
+                select.select([], [self._descriptor], [], _POLL_SECONDS)
+        return len(data)
 
 
 def _open_fifo(fifo: Path) -> int:
@@ -130,6 +150,7 @@ def _open_fifo(fifo: Path) -> int:
 def _until(ready: Callable[[], bool]) -> None:
     end = time.monotonic() + _HANDING_SECONDS
     while not ready():
+        step(0)
         if time.monotonic() > end:
             raise MachineError(f"nobody has taken the file for {_HANDING_SECONDS:g} s")
         time.sleep(_POLL_SECONDS)

@@ -232,7 +232,9 @@ def program_headers(data: bytes, name: str) -> Iterator[tuple[int, int, int, int
     _check_table(data, name, "the section headers", shoff, sections * _SHDR_SIZE)
     if (count and phentsize != _PHDR.size) or (sections and shentsize != _SHDR_SIZE):
         raise InputError(f"{name}: is a damaged ELF file (headers of an unknown size)")
-    return _PHDR.iter_unpack(memoryview(data)[phoff : phoff + count * _PHDR.size])
+    # Of a copy: Python before 3.12.7 crashes when it collects an iterator over a memoryview, as an
+    # error in a cycle may hold one (python/cpython#77894).
+    return _PHDR.iter_unpack(data[phoff : phoff + count * _PHDR.size])
 
 
 def _segments(data: bytes, name: str) -> tuple[Segment, ...]:

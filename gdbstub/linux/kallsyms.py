@@ -12,6 +12,7 @@ from typing import Final
 from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux.memory import pointer
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
+from gdbstub.slices import step
 
 Read = Callable[[int, int], bytes]
 
@@ -26,6 +27,8 @@ _PIECE: Final = 64 << 10
 _TOKEN: Final = 64
 #: A name as far behind the last symbol is none.
 _FAR: Final = 1 << 20
+#: Names that are passed over in a step.
+_PASSED: Final = 16
 
 
 class Kallsyms:
@@ -80,6 +83,8 @@ class Kallsyms:
         """Return the offset of the name of symbol *number*."""
         places = self._places
         while len(places) <= number:
+            if not len(places) % _PASSED:
+                step()
             length, start = self._length(places[-1])
             places.append(start + length)
         return places[number]

@@ -46,8 +46,8 @@ class LinkedKernel(NamedTuple):
     banner_at: int
     #: Bytes of linux_banner, decoded as Latin-1, which has a character for each byte.
     banner: str
-    #: Physical address of ``start_kernel``: its address while the MMU is off.
-    start_kernel: int
+    #: Physical address of ``start_kernel``: its address while the MMU is off. None: not known.
+    start_kernel: int | None
     #: Link addresses of functions at which the guest may be stopped, by name.
     functions: Mapping[str, int] = MappingProxyType({})
 
@@ -124,14 +124,16 @@ class GuestProgram(NamedTuple):
 NO_PROGRAM: Final = GuestProgram()
 
 
-def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKernel:
+def read_kernel(
+    symbols: bytes, name: str, image: bytes | None = None, ipa: int | None = None
+) -> LinkedKernel:
     """Read a kernel's link addresses from its vmlinux; its Image is at the physical *ipa*.
 
     *symbols* is the ELF file. If it has symbols and no contents, the banner is read from
-    *image*, the bytes of the Image. Errors name the ELF file *name*.
+    *image*, the bytes of the Image; None: nobody has that. Errors name the ELF file *name*.
 
     Raises:
-        InputError: it is not a vmlinux.
+        InputError: it is not a vmlinux, or not the one of *image*.
     """
     file = elf.parse_linked(symbols, name)
     found = file.find(_VECTORS, _HARDENED_VECTORS, _START, *_STOPPED_AT)
@@ -140,15 +142,16 @@ def read_kernel(symbols: bytes, name: str, image: bytes, ipa: int) -> LinkedKern
             raise InputError(f"{name}: has no symbol {needed}; expected a vmlinux")
     start = file.segments[0].vaddr
     pieces = [(segment.vaddr, bytes(segment.data)) for segment in file.segments]
-    for gva, data in (*pieces, (start, image)):
+    for gva, data in (*pieces, (start, image or b"")):
         for at, banner in _banners(data):
-            _check_banner(banner, image, name)
+            if image is not None:
+                _check_banner(banner, image, name)
             return LinkedKernel(
                 start=start,
                 vectors=tuple(_vectors(found)),
                 banner_at=gva + at,
                 banner=banner.decode("latin-1"),
-                start_kernel=found[_START] - start + ipa,
+                start_kernel=None if ipa is None else found[_START] - start + ipa,
                 functions={name: found[name] for name in _STOPPED_AT if name in found},
             )
     raise InputError(f"{name}: has no Linux banner; expected a vmlinux")

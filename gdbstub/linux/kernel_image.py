@@ -10,10 +10,12 @@ from typing import Final
 from gdbstub.errors import MemoryFault
 from gdbstub.linux import btf
 from gdbstub.linux.memory import LinuxKernel
+from gdbstub.slices import step
 
 #: Bytes behind the start of the kernel in which its data and its BTF are.
 _IMAGE: Final = 128 << 20
-_PIECE: Final = 4 << 20
+_PIECE: Final = 256 << 10
+_PAGE: Final = 4096
 #: Places that look like the beginning of BTF, of which so many are looked at.
 _TRIES: Final = 64
 #: The size of the header, and the magic number near its end.
@@ -37,7 +39,7 @@ class KernelImage:
         self._ipa: Final = (self.start - info.number("NUMBER", "kimage_voffset")) % (1 << 64)
         #: Virtual addresses of its bytes.
         self.addresses: Final = range(self.start, self.start + self._size())
-        #: Its types.
+        #: The kernel's types.
         self.btf: Final = self._find_btf()
 
     def _size(self) -> int:
@@ -54,6 +56,7 @@ class KernelImage:
         Each comes with its virtual address, and with *overlap* bytes of the next one.
         """
         for at in range(first, len(self.addresses), _PIECE):
+            step(_PIECE // _PAGE)
             try:
                 data = self._kernel.read_physical(self._ipa + at, _PIECE + overlap)
             except MemoryFault:
@@ -68,6 +71,7 @@ class KernelImage:
                 with suppress(MemoryFault):
                     ipa = self._ipa + gva - self.start + found
                     size = btf.size_of(self._kernel.read_physical(ipa, btf.HEADER))
+                    step(size // _PAGE)
                     if size and len(data := self._kernel.read_physical(ipa, size)) == size:
                         return btf.parse(data)
                 found = piece.find(btf.BEGIN, found + 1)

@@ -9,12 +9,13 @@ from functools import partial
 from gdbstub.aarch64.registers import VBAR_EL1
 from gdbstub.capabilities import Relocation
 from gdbstub.debug.memory import VirtualMemory
+from gdbstub.debug.observer import Observer
 from gdbstub.errors import NotFound
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.machine import Machine, Power
+from gdbstub.machine import Machine, Power, resettable
 
 
-class KernelLocator:
+class KernelLocator(Observer):
     """Locates the kernel while every vCPU is parked; a ``Program`` of the debugger."""
 
     def __init__(self, program: GuestProgram, machine: Machine, memory: VirtualMemory) -> None:
@@ -39,6 +40,21 @@ class KernelLocator:
         with suppress(NotFound):
             return self.find()[0]
         return self.program.expected
+
+    def stop_point_place(self) -> Relocation | None:
+        """Return where the stub's own stop points are set: where the kernel was found last.
+
+        It is looked for once after each start of the guest, and each time where nobody is told of
+        those. A vCPU that does not lead to it, as in a program, changes nothing.
+        """
+        if self._last is None or resettable(self.machine) is None:
+            with suppress(NotFound):
+                self.find()
+        return self._last or self.program.expected
+
+    def restarted(self) -> None:
+        """Forget where it was: at the next start a kernel with KASLR may go elsewhere."""
+        self._last = None
 
     def find(self) -> tuple[Relocation, str]:
         """Return where the kernel is, and the evidence in words.

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux.memory import pointer
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
+from gdbstub.slices import step
 
 Read = Callable[[int, int], bytes]
 
@@ -19,6 +20,8 @@ _ID: Final = (1 << 62) - 1
 #: Bounds of what a kernel can be built with: LOG_BUF_SHIFT is 25 at most.
 _MOST_RECORDS: Final = 1 << 20
 _MOST_TEXT: Final = 1 << 26
+#: Rows of a table that are read at once.
+_ROWS: Final = 1 << 10
 #: Length of the id in front of each text.
 _WORD: Final = 8
 
@@ -31,10 +34,11 @@ class Record(NamedTuple):
     text: str
 
     def lines(self) -> Iterator[str]:
-        """Yield the record as ``dmesg`` shows it."""
+        """Yield the record as ``dmesg`` shows it; the work is noted (``slices.step``)."""
         seconds, rest = divmod(self.nanoseconds, 10**9)
         stamp = f"[{seconds:5}.{rest // 1000:06}] "
         for line in self.text.split("\n"):
+            step()
             yield stamp + "\t".join(map(printable, line.split("\t")))
 
 
@@ -80,20 +84,23 @@ class _Ring:
 
     def records(self) -> Iterator[Record]:
         size, info_size = (self._info.number("SIZE", name) for name in ("prb_desc", "printk_info"))
-        descriptors = self._read(self._descriptors, self._count * size)
-        infos = self._read(self._infos, self._count * info_size)
+        descriptors = _Rows(self._read, self._descriptors, size, self._count)
+        infos = _Rows(self._read, self._infos, info_size, self._count)
         state_at = self._at("prb_desc.state_var") + self._at("atomic_long_t.counter")
         block = self._at("prb_desc.text_blk_lpos")
         begin_at = block + self._at("prb_data_blk_lpos.begin")
         next_at = block + self._at("prb_data_blk_lpos.next")
-        number = self._tail & _ID
+        number, text = self._tail & _ID, 0
         for _ in range(self._count):
+            step()
             index = number % self._count
-            row = descriptors[index * size : (index + 1) * size]
+            row = descriptors.row(index)
             state = _word(row, state_at)
             if state >> 62 in (_COMMITTED, _FINALIZED) and state & _ID == number:
-                about = infos[index * info_size : (index + 1) * info_size]
-                yield self._record(about, _word(row, begin_at), _word(row, next_at))
+                record = self._record(infos.row(index), _word(row, begin_at), _word(row, next_at))
+                if (text := text + len(record.text)) > self._size:
+                    raise NotFound("the kernel's log is damaged: it has more text than room")
+                yield record
             if number == self._head & _ID:
                 return
             number = number + 1 & _ID
@@ -113,6 +120,24 @@ class _Ring:
         return Record(
             _word(about, self._at("printk_info.ts_nsec")), level, text.decode("utf-8", "replace")
         )
+
+
+class _Rows:
+    """A table of *count* rows of *size* bytes, of which some at once are read."""
+
+    def __init__(self, read: Read, gva: int, size: int, count: int) -> None:
+        self._read, self._gva, self._size, self._count = read, gva, size, count
+        self._first, self._data = -1, b""
+
+    def row(self, index: int) -> bytes:
+        """Return the row *index*."""
+        first = index - index % _ROWS
+        if first != self._first:
+            number = min(_ROWS, self._count - first)
+            self._data = self._read(self._gva + first * self._size, number * self._size)
+            self._first = first
+        at = (index - first) * self._size
+        return self._data[at : at + self._size]
 
 
 def _word(data: bytes, at: int) -> int:

@@ -5,6 +5,7 @@ The tables are the kernel's swapper_pg_dir, which VMCOREINFO names.
 
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces
 from gdbstub.aarch64.registers import CPSR, ID_AA64MMFR0_EL1, SCTLR_EL1, SP_EL0
@@ -14,11 +15,15 @@ from gdbstub.errors import MachineError, MemoryFault, NotFound, printable
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
 from gdbstub.machine import Machine, Power, Vcpu
+from gdbstub.slices import step
 
 _POINTER = struct.Struct("<Q")
 _VA_BITS = range(36, 53)
 #: Largest read: one page can be mapped everywhere, so a length of the guest's must end.
 _MOST = 256 << 20
+#: Bytes that are read at once, before the event loop may have its turn.
+_PIECE = 1 << 20
+_PAGE = 4096
 
 
 class LinuxKernel:
@@ -41,7 +46,18 @@ class LinuxKernel:
         Raises:
             MemoryFault: no RAM at *ipa*.
         """
-        return self._memory.read_physical(ipa, length)
+        data = self._read_piece(ipa, length)
+        if length <= _PIECE:
+            return data
+        read = bytearray(data)
+        with suppress(MemoryFault):  # of what is behind the end
+            while len(read) < length and not len(read) % _PIECE:
+                read += self._read_piece(ipa + len(read), length - len(read))
+        return bytes(read)
+
+    def _read_piece(self, ipa: int, length: int) -> bytes:
+        step(0)
+        return self._memory.read_physical(ipa, min(length, _PIECE))
 
     @property
     def ram(self) -> Sequence[range]:
@@ -107,11 +123,12 @@ class LinuxKernel:
         def read(gva: int, length: int) -> bytes:
             if length > _MOST:
                 raise MemoryFault(f"{length} bytes at {gva:#x} are more than any table has")
+            step(1 + length // _PAGE)
             # The tables say the same of the linear map, and take longer.
             for area, ipa in linear:
                 if area.start <= gva and gva + length <= area.stop:
                     return self.read_physical(ipa + gva - area.start, length)
-            data = b""
+            data = bytearray()
             for part in pieces(regime, gva % (1 << 64), length, ram) if length else ():
                 wanted = min(part.size, length - len(data))
                 data += self.read_physical(part.ipa, wanted)
@@ -119,7 +136,7 @@ class LinuxKernel:
                     break
             if len(data) < length:
                 raise MemoryFault(f"RAM ends within {length} bytes at {gva:#x}")
-            return data
+            return bytes(data)
 
         return read
 

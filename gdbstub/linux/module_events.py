@@ -24,13 +24,13 @@ class ModuleEvents(Observer):
     """Stop points in a kernel (``debug.observer.StopPoints``), while a client follows modules."""
 
     def __init__(
-        self, kernel: LinkedKernel, relocation: Callable[[], Relocation | None], machine: Machine
+        self, kernel: LinkedKernel, place: Callable[[], Relocation | None], machine: Machine
     ) -> None:
-        """Find the functions in *kernel*, which is at *relocation*."""
+        """Find the functions in *kernel*, which is at *place*."""
         self._linked = [kernel.functions[name] for name in (_LOADED, _REMOVED)]
-        self._relocation = relocation
+        self._place = place
         self._machine = machine
-        self._offset: int | None = None
+        self._offset = 0
         # Addresses that do_init_module returns to: then the memory of an init is freed.
         self._returns = Counter[int]()
         #: True while a client wants to know.
@@ -48,16 +48,15 @@ class ModuleEvents(Observer):
         """Addresses of the places; none while nobody follows or the kernel's place is unknown."""
         if not self.followed:
             return ()
-        if self._offset is None:
-            if (place := self._relocation()) is None:
-                return ()
-            self._offset = place.offset
+        if (place := self._place()) is None:
+            return ()
+        self._offset = place.offset
         return (*(gva + self._offset for gva in self._linked), *self._returns)
 
     def stop_at(self, vcpu: int, gva: int) -> Stopped:
         """Return a stop that has the client ask for the modules again."""
         registers = self._machine.vcpus[vcpu]
-        loaded, removed = (link + (self._offset or 0) for link in self._linked)
+        loaded, removed = (link + self._offset for link in self._linked)
         if gva == loaded and len(self._returns) < _MOST:
             self._returns[registers.get(X[30])] += 1
         elif gva == removed and len(self.freed) < _MOST:
@@ -66,8 +65,12 @@ class ModuleEvents(Observer):
             self._returns -= Counter((gva,))  # another module may be on its way there, too
         return Stopped(vcpu + 1, stop=StopReason.LIBRARY)
 
+    def restarted(self) -> None:
+        """Forget the modules that were on their way."""
+        self._returns.clear()
+        self.freed.clear()
+
     def client_left(self) -> None:
         """Stop no more for modules."""
         self.followed = False
-        self._returns.clear()
-        self.freed.clear()
+        self.restarted()

@@ -4,23 +4,30 @@ Source: linux/kernel/module/kallsyms.c (find_kallsyms_symbol).
 """
 
 import struct
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from heapq import nlargest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gdbstub.errors import MemoryFault, NotFound
 from gdbstub.linux.memory import pointer, string
+from gdbstub.slices import TooMuchWork, step
 
 if TYPE_CHECKING:
     from gdbstub.linux.guest import LinuxGuest
     from gdbstub.linux.kallsyms import Kallsyms
     from gdbstub.linux.modules import Module
 
+Read = Callable[[int, int], bytes]
+
 #: Elf64_Sym: name, info, other, section, value, size.
 _SYMBOL: Final = struct.Struct("<IBBHQQ")
 #: Most symbols of one module that are believed, and the longest name.
 _MOST: Final = 1 << 17
 _LONGEST: Final = 256
+#: Symbols before an address that are looked at: those that name no function begin with "$".
+_NEAREST: Final = 256
+#: Symbols that are read at once.
+_ROWS: Final = 1 << 11
 _TABLE: Final = ("symtab", "num_symtab", "strtab")
 
 
@@ -43,24 +50,39 @@ class Names:
             self._kallsyms = kernel.kallsyms
         except NotFound as reason:
             self.missing = f"No names: {reason}\n"
-        with suppress(NotFound):  # those before the damage count
+        try:
             for module in kernel.modules.all():
                 self._modules.append(module)
+        except TooMuchWork as reason:
+            self.missing = f"Names: {reason}\n"
+        except NotFound:  # those before the damage count
+            pass
 
     def name(self, gva: int) -> str:
         """Return ``function+0xOFFSET``, of a module with its name; "" where there is no name."""
-        for module in self._modules:
-            if any(gva in each for each in module.ranges):
-                with suppress(NotFound, MemoryFault):
-                    return f"{self._in_module(module, gva)} [{module.name}]"
-                return f"[{module.name}+{gva - module.base:#x}]"
-        return self._kallsyms.name(gva) if self._kallsyms else ""
+        try:
+            for module in self._modules:
+                step()
+                if any(gva in each for each in module.ranges):
+                    return self._in_module(module, gva)
+            return self._kallsyms.name(gva) if self._kallsyms else ""
+        except TooMuchWork as reason:
+            self.missing = f"Names: {reason}\n"
+            return ""
 
     def function(self, gva: int) -> str:
         """Return the function that an address is in; "" where there is no name."""
         return self.name(gva).partition("+")[0]
 
     def _in_module(self, module: "Module", gva: int) -> str:
+        try:
+            return f"{self._symbol(module, gva)} [{module.name}]"
+        except TooMuchWork:
+            raise
+        except (NotFound, MemoryFault):
+            return f"[{module.name}+{gva - module.base:#x}]"
+
+    def _symbol(self, module: "Module", gva: int) -> str:
         """Return the name of an address in *module*.
 
         Raises:
@@ -76,16 +98,18 @@ class Names:
         )
         if count > _MOST:
             raise NotFound(f"the symbols of {module.name} are damaged: {count}")
-        rows = read(symbols, count * _SYMBOL.size)
-        for symbol in sorted(_defined(rows, gva), key=lambda each: each.gva, reverse=True):
+        before = _defined(read, symbols, count, gva)
+        for symbol in nlargest(_NEAREST, before, key=lambda each: each.gva):
             name = string(read, strings + symbol.name, _LONGEST)
             if name and not name.startswith("$"):
                 return f"{name}+{gva - symbol.gva:#x}"
         raise NotFound(f"{module.name} has no symbol at {gva:#x}")
 
 
-def _defined(rows: bytes, gva: int) -> Iterator[_Symbol]:
+def _defined(read: Read, symbols: int, count: int, gva: int) -> Iterator[_Symbol]:
     """Yield the symbols with a section that are at *gva* or before it."""
-    for name, _, _, section, value, _ in _SYMBOL.iter_unpack(rows):
-        if name and section and value and value <= gva:
-            yield _Symbol(value, name)
+    for first in range(0, count, _ROWS):
+        rows = read(symbols + first * _SYMBOL.size, min(_ROWS, count - first) * _SYMBOL.size)
+        for name, _, _, section, value, _ in _SYMBOL.iter_unpack(rows):
+            if name and section and value and value <= gva:
+                yield _Symbol(value, name)

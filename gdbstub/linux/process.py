@@ -15,11 +15,14 @@ from gdbstub.errors import MachineError, MemoryFault, NotFound
 from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.memory import physical, pointer
 from gdbstub.machine import Machine, Vcpu
+from gdbstub.slices import MOST_STEPS, bounded
 
 _log = logging.getLogger("gdbstub.linux")
 
 #: The base of the tables in a TTBR.
 _TABLE: Final = (1 << 48) - 2
+#: Steps that one hit may take: its vCPU cannot be parked meanwhile.
+_STEPS: Final = MOST_STEPS >> 4
 #: Length of comm without its NUL.
 _COMM: Final = 15
 
@@ -49,7 +52,7 @@ class Process:
 
         So it is while no Linux kernel is known to run.
         """
-        with self._lock:
+        with self._lock, bounded(_STEPS):
             self._guest.one = vcpu
             try:
                 guest = self._guest

@@ -9,13 +9,14 @@ import json
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final, Protocol
 
 from gdbstub import __version__
 from gdbstub.errors import InputError, MemoryFault, NotFound, QmpError, StubError
 from gdbstub.linux.hmp import MOST, parse_format, show_memory, show_ram
 from gdbstub.linux.vmcore import vmcoreinfo_file
+from gdbstub.slices import TooMuchWork, in_slices
 
 #: Longest command, in bytes.
 _LONGEST: Final = 64 << 10
@@ -75,11 +76,15 @@ class QmpGuest(Protocol):
 Arguments = Mapping[str, object]
 Handler = Callable[["QmpSession", Arguments], object]
 _COMMANDS: Final[dict[str, Handler]] = {}
+#: Names of those that are carried out in slices.
+_LONG: Final[set[str]] = set()
 
 
-def _command(name: str) -> Callable[[Handler], Handler]:
+def _command(name: str, *, long: bool = False) -> Callable[[Handler], Handler]:
     def register(handler: Handler) -> Handler:
         _COMMANDS[name] = handler
+        if long:
+            _LONG.add(name)
         return handler
 
     return register
@@ -97,6 +102,7 @@ class QmpSession:
         self._received = bytearray()
         self._sent: deque[int] = deque()
         self._named: dict[str, int] = {}
+        self._work: Generator[None, None, bytes] | None = None
 
     @property
     def greeting(self) -> bytes:
@@ -118,8 +124,27 @@ class QmpSession:
         """True while no more bytes should be received."""
         return len(self._received) >= _LONGEST
 
+    @property
+    def busy(self) -> bool:
+        """True while a command is being executed: ``advance`` is to be called, in another turn."""
+        return self._work is not None
+
     def advance(self) -> bytes | None:
-        """Execute the next command and return the reply; None if no whole one is there."""
+        """Execute the next command, or a slice of it; return the reply when it is done."""
+        if self._work is None and (line := self._next()):
+            self._work = self._execute(line)
+        if self._work is None:
+            return None
+        try:
+            next(self._work)
+        except StopIteration as done:
+            self._work = None
+            reply: bytes = done.value
+            return reply
+        return None
+
+    def _next(self) -> bytes | None:
+        """Return the next command; None if no whole one is there."""
         while not self.over:
             end = self._received.find(b"\n")
             if end < 0 or end > _LONGEST:
@@ -128,17 +153,19 @@ class QmpSession:
             line = bytes(self._received[:end]).strip()
             del self._received[: end + 1]
             if line:
-                return self._execute(line)
+                return line
         return None
 
     def close(self) -> None:
-        """Close all descriptors of the client."""
+        """Cancel what is being executed, and close all descriptors of the client."""
+        if self._work is not None:
+            self._work.close()
         for fd in (*self._sent, *self._named.values()):
             os.close(fd)
         self._sent.clear()
         self._named.clear()
 
-    def _execute(self, line: bytes) -> bytes:
+    def _execute(self, line: bytes) -> Generator[None, None, bytes]:
         reply: dict[str, object] = {}
         try:
             asked = json.loads(line)
@@ -146,7 +173,9 @@ class QmpSession:
                 raise QmpError("QMP input must be a JSON object")
             if "id" in asked:
                 reply["id"] = asked["id"]
-            reply["return"] = self._call(asked.get("execute"), asked.get("arguments", {}))
+            reply["return"] = yield from self._call(
+                asked.get("execute"), asked.get("arguments", {})
+            )
         except QmpError as error:
             reply["error"] = {"class": error.kind, "desc": str(error)}
         except (ValueError, RecursionError):
@@ -158,7 +187,7 @@ class QmpSession:
         except (ValueError, RecursionError):  # of an id
             return _line({"error": {"class": "GenericError", "desc": "the id is too deep"}})
 
-    def _call(self, name: object, arguments: object) -> object:
+    def _call(self, name: object, arguments: object) -> Generator[None, None, object]:
         if not isinstance(name, str) or not isinstance(arguments, dict):
             raise QmpError("QMP input lacks a member 'execute' with a command's name")
         if not self._negotiated and name != "qmp_capabilities":
@@ -171,6 +200,8 @@ class QmpSession:
                 f"{', '.join(sorted(_COMMANDS))}",
                 "CommandNotFound",
             )
+        if name in _LONG:
+            return (yield from in_slices(lambda: handler(self, arguments)))
         return handler(self, arguments)
 
     @_command("qmp_capabilities")
@@ -266,7 +297,7 @@ class QmpSession:
             raise QmpError("File descriptor named so has not been found")
         return fd
 
-    @_command("dump-guest-memory")
+    @_command("dump-guest-memory", long=True)
     def _dump(self, arguments: Arguments) -> object:
         """Write the note VMCOREINFO, as the dump of a range has it, to a file of the client."""
         if arguments.get("paging") or "begin" not in arguments or "length" not in arguments:
@@ -283,6 +314,8 @@ class QmpSession:
                 raise QmpError("the file is no regular one, which would have to be waited for")
             try:
                 text = self.guest.vmcoreinfo()
+            except TooMuchWork:
+                raise
             except NotFound:
                 text = b""
             data = vmcoreinfo_file(text)
@@ -305,7 +338,7 @@ class QmpSession:
     def _ram(self, arguments: Arguments) -> object:
         return [[each.start, each.stop] for each in self.guest.ram]
 
-    @_command("x-vmcoreinfo")
+    @_command("x-vmcoreinfo", long=True)
     def _vmcoreinfo(self, arguments: Arguments) -> object:
         return self.guest.vmcoreinfo().decode("latin-1")
 

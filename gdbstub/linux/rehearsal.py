@@ -51,8 +51,10 @@ class Rehearsal:
         """
         if resettable(self._machine) is None:
             raise NotFound("this machine cannot start its guest over")
+        if (ipa := self._kernel.start_kernel) is None:
+            raise NotFound("the physical address of start_kernel is not known")
         try:
-            self._machine.write_memory(self._kernel.start_kernel, BRK)
+            self._machine.write_memory(ipa, BRK)
         except MemoryFault as fault:
             raise NotFound(f"start_kernel cannot be there: {fault}") from None
         self._machine.listener = self
@@ -117,6 +119,11 @@ class Rehearsal:
         return read
 
 
-def may_move(command_line: str | None) -> bool:
-    """Return True if a kernel with this command line may choose its place (``nokaslr``)."""
-    return "nokaslr" not in (command_line or "").split()
+def fixed_place(kernel: LinkedKernel, command_line: str | None) -> Relocation | None:
+    """Return the place of *kernel* if its command line keeps it from choosing one (``nokaslr``).
+
+    Symbols that are no addresses of a kernel are moved in any case: vmlinux-to-elf makes such.
+    """
+    if "nokaslr" in (command_line or "").split() and kernel.start >> 63:
+        return Relocation(kernel.start, 0)
+    return None

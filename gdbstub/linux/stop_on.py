@@ -29,18 +29,18 @@ class StopOn:
         self,
         kernel: LinkedKernel,
         reasons: Collection[str],
-        relocation: Callable[[], Relocation | None],
+        place: Callable[[], Relocation | None],
         machine: Machine,
         memory: VirtualMemory,
     ) -> None:
-        """Find the functions of *reasons* in *kernel*, which is at *relocation*.
+        """Find the functions of *reasons* in *kernel*, which is at *place*.
 
         Raises:
             InputError: the kernel has no function for a reason.
         """
         self._machine = machine
         self._memory = memory
-        self._relocation = relocation
+        self._place = place
         self._linked: dict[int, str] = {}
         for reason in reasons:
             found = [name for name in FUNCTIONS[reason] if name in kernel.functions]
@@ -48,18 +48,16 @@ class StopOn:
                 names = " or ".join(FUNCTIONS[reason])
                 raise InputError(f"--stop-on {reason}: the kernel's symbols have no {names}")
             self._linked[kernel.functions[found[0]]] = reason
-        self._offset: int | None = None
+        self._offset = 0
         #: Reasons that came, the last one last.
         self.met: list[str] = []
 
     @property
     def addresses(self) -> Collection[int]:
         """Addresses of the functions; none while the kernel's place is not known."""
-        if self._offset is None:
-            place = self._relocation()
-            if place is None:
-                return ()
-            self._offset = place.offset
+        if (place := self._place()) is None:
+            return ()
+        self._offset = place.offset
         return [gva + self._offset for gva in self._linked]
 
     def stop_at(self, vcpu: int, gva: int) -> Stopped:
@@ -68,7 +66,7 @@ class StopOn:
 
     def reason(self, vcpu: int, gva: int) -> str:
         """Return why the guest stops at *gva*, in one line, and note it in ``met``."""
-        reason = self._linked[gva - (self._offset or 0)]
+        reason = self._linked[gva - self._offset]
         self.met.append(reason)
         first = self._machine.vcpus[vcpu].get(X[0])
         text = _TEXTS[reason]

@@ -13,6 +13,7 @@ from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux.kernel_image import KernelImage
 from gdbstub.linux.memory import LinuxKernel, current, in_kernel, pointer
 from gdbstub.machine import Power
+from gdbstub.slices import TooMuchWork
 
 Read = Callable[[int, int], bytes]
 
@@ -252,13 +253,17 @@ class Tasks:
                 nearest[index] = top - _STACK - 1, top
         if not nearest or "stack" not in self._at:
             return found
-        with suppress(MemoryFault, NotFound):
+        try:
             for gva in self._every(read):
                 stack = pointer(read, gva + self._at["stack"])
                 for index, (below, top) in nearest.items():
                     if below < stack < top:
                         nearest[index] = stack, top
                         found[index] = gva
+        except TooMuchWork:
+            raise
+        except (MemoryFault, NotFound):  # those before the damage count
+            pass
         return found
 
     def _told(self, gva: int, read: Read, cpu: int) -> Task:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
-from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.errors import MemoryFault, NotFound
 from gdbstub.linux.memory import LinuxKernel
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
@@ -164,5 +163,5 @@ def _padded(data: bytes) -> bytes:
 def _prstatus(vcpu: Vcpu, index: int) -> bytes:
     """Make a vCPU's struct elf_prstatus; its pid is the number of its thread in clients."""
     pstate = vcpu.get(CPSR)
-    sp = vcpu.get(stack_pointer(PSTATE(pstate)))
+    sp = vcpu.get(stack_pointer(pstate))
     return _PRSTATUS.pack(index + 1, *(vcpu.get(row) for row in X), sp, vcpu.get(PC), pstate, 0)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from gdbstub.errors import MemoryFault, NotFound
+from gdbstub.slices import step
 
 Read = Callable[[int, int], bytes]
 
@@ -17,10 +18,12 @@ _BEGIN: Final = b"OSRELEASE="
 _PAGE: Final = 4096
 #: Largest text, in bytes: the kernel keeps a page of 4 KiB to 64 KiB.
 _LIMIT: Final = 64 << 10
-_CHUNK: Final = 4 << 20
+_CHUNK: Final = 1 << 20
 _LINE: Final = re.compile(r"([A-Z]+)(?:\(([\w.]+)\))?=(.*)")
 #: Entries that every kernel since 5.10 has on arm64, so that no other text is taken for it.
 _NEEDED: Final = (("SYMBOL", "init_uts_ns"), ("NUMBER", "kimage_voffset"), ("PAGESIZE", ""))
+#: Beginning of a line of each text that has _NEEDED: few others are parsed.
+_LINES: Final = tuple(f"\n{kind}({name})=".replace("()", "").encode() for kind, name in _NEEDED)
 #: More digits than a number of 64 bits has.
 _DIGITS: Final = 32
 _PARSED: Final = {"SYMBOL": 16, "SIZE": 10, "OFFSET": 10, "LENGTH": 10, "NUMBER": 0}
@@ -74,8 +77,10 @@ def read_at(ipa: int, read: Read) -> VmcoreInfo | None:
         data = read(ipa, _LIMIT)
     except MemoryFault:
         return None
-    end = data.find(b"\0")
-    return parse(ipa, data[: end if end >= 0 else len(data)]) if data.startswith(_BEGIN) else None
+    if not data.startswith(_BEGIN):
+        return None
+    text = data.partition(b"\0")[0]
+    return parse(ipa, text) if all(line in text for line in _LINES) else None
 
 
 def find(ram: Sequence[range], read: Read) -> VmcoreInfo:
@@ -86,15 +91,16 @@ def find(ram: Sequence[range], read: Read) -> VmcoreInfo:
     """
     for area in ram:
         for start in range(area.start, area.stop, _CHUNK):
+            step(0)
             try:
                 data = read(start, min(_CHUNK, area.stop - start))
             except MemoryFault:
                 continue
-            at = data.find(_BEGIN)
-            while at >= 0:
-                if (start + at) % _PAGE == 0 and (found := read_at(start + at, read)):
-                    return found
-                at = data.find(_BEGIN, at + 1)
+            for at in range(-start % _PAGE, len(data), _PAGE):
+                if data.startswith(_BEGIN, at):
+                    step(1 + _LIMIT // _PAGE)
+                    if found := read_at(start + at, read):
+                        return found
     raise NotFound(
         "the kernel's VMCOREINFO is not in RAM: it makes that early in its boot, with "
         "CONFIG_VMCORE_INFO (CONFIG_CRASH_CORE before 6.9)"

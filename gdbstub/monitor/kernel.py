@@ -12,8 +12,9 @@ from gdbstub.aarch64.sysreg import PSTATE, SCTLR
 from gdbstub.errors import NotFound
 from gdbstub.monitor.context import CommandContext, command
 
+_LATER: Final = "It can be located once it has set VBAR_EL1."
 _EARLY: Final = """\
-It can be located once it has set VBAR_EL1. To stop soon after, break where start_kernel is while
+ To stop soon after, break where start_kernel is while
 the MMU is off, by a BRK, delete that breakpoint there, and ask again:
   monitor break prefer software
   break *{start_kernel:#x}
@@ -50,7 +51,8 @@ def kaslr(context: CommandContext) -> str:
         if (expected := program.expected) is not None and not SCTLR(context.vcpu.get(SCTLR_EL1)).M:
             return _EXPECTED.format(offset=expected.offset)
         if not SCTLR(context.vcpu.get(SCTLR_EL1)).M:
-            return said + _EARLY.format(start_kernel=program.kernel.start_kernel)
+            start = program.kernel.start_kernel
+            return said + _LATER + (_EARLY.format(start_kernel=start) if start else "\n")
         return said + _UNMAPPED if not PSTATE(context.vcpu.get(CPSR)).EL else said
     if not place.offset:
         return f"The kernel is where it was linked, at {place.start:#x}: {how}.\n"

@@ -3,6 +3,8 @@
 ``gdbstub.linux`` reads the guest.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from gdbstub.aarch64.registers import PC
@@ -19,6 +21,8 @@ from gdbstub.target import Stopped, StopReason
 
 #: Lines of the log that tell why a guest has stopped.
 _LAST: Final = 10
+#: Most characters of the log that are shown, its end: a kernel's has a megabyte, seldom more.
+_MOST_SHOWN: Final = 8 << 20
 _REASONS: Final = {
     StopReason.SWBREAK: "a breakpoint",
     StopReason.HWBREAK: "a hardware breakpoint",
@@ -28,19 +32,35 @@ _REASONS: Final = {
 }
 
 
-@command("dmesg", "[LENGTH]")
+@command("dmesg", "[LENGTH]", long=True)
 def dmesg(context: CommandContext, last: int | None) -> str:
     """Show the log of a Linux kernel, or its last LENGTH lines; it need not have a console.
 
     The log is read from RAM, from when the kernel has made its VMCOREINFO, early in its boot. No
     symbols are needed.
     """
+    shown, size, left_out = deque[str](maxlen=last), 0, 0
+    for line in _log(context):
+        size += len(line) + 1 - (len(shown[0]) + 1 if last and len(shown) == last else 0)
+        shown.append(line)
+        while size > _MOST_SHOWN:
+            size -= len(shown.popleft()) + 1
+            left_out += 1
+    text = "".join(f"{line}\n" for line in shown)
+    if not left_out:
+        return text
+    limit = f"monitor dmesg shows {_MOST_SHOWN} characters at most"
+    return f"({left_out} lines before are left out: {limit})\n{text}"
+
+
+def _log(context: CommandContext) -> Iterator[str]:
+    """Yield the lines of the log."""
     kernel = context.kernel
-    found = [line for each in log.records(kernel.info, kernel.reader()) for line in each.lines()]
-    return "".join(f"{line}\n" for line in (found[-last:] if last else found))
+    for record in log.records(kernel.info, kernel.reader()):
+        yield from record.lines()
 
 
-@command("ps")
+@command("ps", long=True)
 def ps(context: CommandContext) -> str:
     """List the processes of a Linux guest: PID, parent, state, the vCPU that executes it, name.
 
@@ -58,7 +78,7 @@ def ps(context: CommandContext) -> str:
     return (table(rows, head) if rows else "") + damage
 
 
-@command("bt", "[PID]")
+@command("bt", "[PID]", long=True)
 def bt(context: CommandContext, pid: int | None) -> str:
     """Show where a process or thread of a Linux guest is in the kernel; alone: this thread.
 
@@ -128,7 +148,7 @@ def process(context: CommandContext, wanted: str | None) -> str:
     return f"Breakpoints in programs stop in process {now.wanted} only.\n"
 
 
-@command("vmcore", "NAME")
+@command("vmcore", "NAME", long=True)
 def vmcore_(context: CommandContext, name: str) -> str:
     """Write RAM and registers to a new file as kdump does, for crash, drgn and GDB.
 
@@ -149,7 +169,7 @@ def vmcore_(context: CommandContext, name: str) -> str:
     return said + (f"It has no VMCOREINFO: {missing}\n" if missing else "")
 
 
-@command("why")
+@command("why", long=True)
 def why(context: CommandContext) -> str:
     """Say why the guest is halted, and show the last lines of a Linux kernel's log.
 
@@ -162,12 +182,7 @@ def why(context: CommandContext) -> str:
     pc = context.machine.vcpus[report.thread - 1].get(PC)
     lines = [f"Thread {report.thread} at {pc:#x}: {said}\n"]
     try:
-        kernel = context.kernel
-        lines += [
-            f"{line}\n"
-            for each in log.records(kernel.info, kernel.reader())
-            for line in each.lines()
-        ][-_LAST:]
+        lines += [f"{line}\n" for line in deque(_log(context), _LAST)]
     except (NotFound, MachineError) as reason:
         lines.append(f"No log: {reason}\n")
     return "".join(lines)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gdbstub.linux.module_files import ModuleFile
 
 
-@command("modules", "[NAME]")
+@command("modules", "[NAME]", long=True)
 def modules(context: CommandContext, name: str | None) -> str:
     """List the loaded modules of a Linux guest, or the sections of module NAME.
 

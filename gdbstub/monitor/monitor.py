@@ -18,7 +18,7 @@ from gdbstub.monitor.os_tables import tables
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from gdbstub.linux.guest import LinuxGuest
     from gdbstub.linux.module_files import ModuleFiles
@@ -28,37 +28,47 @@ _log = logging.getLogger(__name__)
 
 
 def monitored_debugger(
-    machine: Machine, program: GuestProgram = NO_PROGRAM, *, inner: bool = False
+    machine: Machine,
+    program: GuestProgram = NO_PROGRAM,
+    *,
+    stops: "Sequence[str]" = (),
+    inner: bool = False,
 ) -> Debugger:
     """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*.
 
-    *inner* is True in a lab: files that commands write are handed out.
+    It stops a Linux guest for the reasons *stops*. *inner* is True in a lab: files that commands
+    write are handed out.
     """
     debugger = Debugger(machine)
     monitor = CommandMonitor(debugger, program, inner=inner)
     debugger.commands = monitor.execute
+    debugger.long_commands = monitor.takes_long
     debugger.os_tables = tables(debugger.machine, monitor.linux)
     debugger.program = monitor.locator
+    debugger.observers.append(monitor.locator)
     if program.modules is not None:
-        _follow_modules(debugger, program, program.modules, monitor.linux)
+        _follow_modules(debugger, monitor, program.modules)
+    if stops and program.kernel is not None:
+        from gdbstub.linux.stop_on import StopOn  # not at the top: few sessions have reasons
+
+        debugger.stop_points.append(
+            StopOn(
+                program.kernel, stops, monitor.locator.stop_point_place, machine, debugger.memory
+            )
+        )
     debugger.observers.append(monitor)
     return debugger
 
 
-def _follow_modules(
-    debugger: Debugger,
-    program: GuestProgram,
-    files: "ModuleFiles",
-    guest: "Callable[[], LinuxGuest]",
-) -> None:
-    """Have *debugger* tell its clients of the modules of *program*, which have *files*."""
+def _follow_modules(debugger: Debugger, monitor: "CommandMonitor", files: "ModuleFiles") -> None:
+    """Have *debugger* tell its clients of the modules of its program, which have *files*."""
     # Not at the top: few starts have modules.
     from gdbstub.linux.libraries import ModuleLibraries
     from gdbstub.linux.module_events import ModuleEvents
 
-    events = None
-    if program.kernel is not None and ModuleEvents.has_places(program.kernel):
-        events = ModuleEvents(program.kernel, debugger.program.relocation, debugger.machine)
+    events, kernel = None, monitor.locator.program.kernel
+    if kernel is not None and ModuleEvents.has_places(kernel):
+        events = ModuleEvents(kernel, monitor.locator.stop_point_place, debugger.machine)
         debugger.stop_points.append(events)
         debugger.observers.append(events)
     else:
@@ -66,7 +76,7 @@ def _follow_modules(
             "breakpoints in modules are not set before their init runs: the kernel's symbols have "
             "no do_init_module or no free_module"
         )
-    debugger.modules = ModuleLibraries(guest, files, events)
+    debugger.modules = ModuleLibraries(monitor.linux, files, events)
 
 
 class CommandMonitor(Observer):
@@ -105,6 +115,12 @@ class CommandMonitor(Observer):
             handed_out if self._inner else lambda name: new_file(Path(name)),
         )
         return COMMANDS.execute(context, command.line)
+
+    def takes_long(self, command: Command) -> bool:
+        """Return True if a command of this kind looks through the guest's memory."""
+        from gdbstub.monitor.commands import COMMANDS
+
+        return COMMANDS.takes_long(command.line)
 
     def linux(self) -> "LinuxGuest":
         """Return the kernel that commands look at; it is made when the first one does."""

@@ -29,6 +29,8 @@ class MonitorCommand(Generic[Place]):
     words: tuple[str, ...]
     template: ArgumentTemplate
     handler: Callable[..., str]
+    #: True if it is carried out in slices.
+    long: bool
 
     @property
     def name(self) -> str:
@@ -60,14 +62,15 @@ class Table(Generic[Place]):
         return self._rows
 
     def command(
-        self, name: str, template: str = ""
+        self, name: str, template: str = "", *, long: bool = False
     ) -> Callable[
         [Callable[Concatenate[Place, Arguments], str]],
         Callable[Concatenate[Place, Arguments], str],
     ]:
         """Register a handler, which gets the place and the arguments that *template* parses.
 
-        The text that it returns is shown. Its docstring is the command's help.
+        The text that it returns is shown. Its docstring is the command's help. With *long* it is
+        carried out in slices.
 
         Raises:
             KeyError: *template* has a word that is no field.
@@ -83,7 +86,7 @@ class Table(Generic[Place]):
                 raise ValueError(f"two commands {name!r}")
             if not handler.__doc__:
                 raise ValueError(f"the command {name!r} has no help")
-            self._rows.append(MonitorCommand(words, row_template, handler))
+            self._rows.append(MonitorCommand(words, row_template, handler, long))
             return handler
 
         return register
@@ -95,10 +98,17 @@ class Table(Generic[Place]):
             InputError: it is no command, or its arguments are wrong.
             StubError: it cannot be done.
         """
-        typed = _BEFORE_FORMAT.sub(r"\1 ", line).split() or ["help"]
+        typed = _words(line)
         row = self._find(typed)
         arguments = row.template.parse(typed[len(row.words) :], place, row.usage)
         return row.handler(place, *arguments)
+
+    def takes_long(self, line: str) -> bool:
+        """Return True if *line* is a command that is carried out in slices."""
+        try:
+            return self._find(_words(line)).long
+        except InputError:
+            return False
 
     def _find(self, typed: Sequence[str]) -> MonitorCommand[Place]:
         """Return the command that *typed* begins with, by full words or unambiguous prefixes."""
@@ -137,6 +147,11 @@ class Table(Generic[Place]):
             "\nAny unambiguous prefix of a name will do. Addresses are 0x and hex digits,\n"
             "decimal, or a register such as $pc. monitor help COMMAND says more.\n"
         )
+
+
+def _words(line: str) -> list[str]:
+    """Split what was typed into words."""
+    return _BEFORE_FORMAT.sub(r"\1 ", line).split() or ["help"]
 
 
 def _begins(words: Sequence[str], typed: Sequence[str]) -> bool:

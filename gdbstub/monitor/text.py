@@ -4,19 +4,26 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gdbstub.slices import step
+
 _WIDTH: Final = 79
 _GAP: Final = "  "
 
 
 def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
     """Format *rows* in columns as wide as they must be. The last column is folded."""
-    lines = [list(row) for row in ([head] if head else [])] + [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in lines), strict=True)]
+    lines, widths = list[Sequence[str]](), list[int]()
+    for line in (*([head] if head else []), *rows):
+        step(0)  # a table of a guest's may be long
+        lines.append(line)
+        widths = widths or [0] * (len(line) - 1)
+        widths = [max(pair) for pair in zip(widths, map(len, line[:-1]), strict=True)]
     indent = sum(widths) + len(_GAP) * len(widths)
     return "".join(_row(line, widths, indent) for line in lines)
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], indent: int) -> str:
+    step(0)
     front = "".join(f"{cell:<{width}}{_GAP}" for cell, width in zip(cells, widths, strict=False))
     folded = textwrap.wrap(
         cells[-1], max(20, _WIDTH - indent), break_long_words=False, break_on_hyphens=False

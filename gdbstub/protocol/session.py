@@ -353,7 +353,8 @@ class Session:
         if self._work is None:
             return
         try:
-            next(self._work)
+            if (ahead := next(self._work)) is not None:
+                self._send((ahead,), out)
             return
         except StopIteration as done:
             reply: bytes = done.value

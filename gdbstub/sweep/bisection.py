@@ -6,12 +6,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gdbstub.errors import StubError
+from gdbstub.errors import InputError, StubError
 from gdbstub.sweep.bayes import Bisection
 from gdbstub.sweep.drive import Drive
 from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
 from gdbstub.sweep.plan import GUEST, make_run
-from gdbstub.sweep.store import Row, Store
+from gdbstub.sweep.rows import Row
+from gdbstub.sweep.store import Store
 
 
 class FirstBad(NamedTuple):
@@ -36,8 +37,17 @@ class _Images:
                 self.note(self.index(row), row.outcome)
 
     def index(self, row: Row) -> int:
-        """Return the index of the image of a run."""
-        return self.images.index(row.run.parameters[GUEST])
+        """Return the index of the image of a run.
+
+        Raises:
+            InputError: it has none.
+        """
+        image = row.run.parameters.get(GUEST)
+        if image not in self.images:
+            raise InputError(
+                f"run {row.run.number} has guest={image}, which is no image of the bisection"
+            )
+        return self.images.index(image)
 
     def note(self, image: int, outcome: RunOutcome) -> None:
         """Take account of an outcome.

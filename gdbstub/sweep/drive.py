@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from gdbstub.errors import SweepError
 from gdbstub.sweep.engines import Engine
-from gdbstub.sweep.execute import KEPT, RUNS, SweepTask
+from gdbstub.sweep.execute import KEPT, RUN_NAME, RUNS, SweepTask
 from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
 from gdbstub.sweep.plan import SweepRun
 from gdbstub.sweep.store import Store
@@ -22,8 +22,6 @@ ATTEMPTS: Final = 5
 #: Runs in a row that end by an error, after which the others would, too; and for each worker.
 _ERRORS: Final = 3
 _TICK_SECONDS: Final = 1.0
-#: Name of a run's directory: its number, and what ``mkdtemp`` adds.
-_RUN_NAME: Final = re.compile(r"[0-9]{6,}-[a-z0-9_]{8}")
 
 
 class SweepListener(Protocol):
@@ -76,7 +74,7 @@ class Drive:
                 for future in done:
                     task = pending.pop(future)
                     outcome = self._outcome(future, task)
-                    if outcome.status is Status.ERROR and task.attempt < ATTEMPTS:
+                    if outcome.is_repeated and task.attempt < ATTEMPTS:
                         self._listener.repeated(task.run, outcome.message)
                         self._submit(pending, task._replace(attempt=task.attempt + 1))
                         continue
@@ -129,7 +127,7 @@ def remove_unnamed(store: Store) -> None:
     """Remove the files of runs that were cut short, which no outcome names, and nothing else."""
     named = {row.outcome.files for row in store.rows("status is not null") if row.outcome}
     for path in (store.directory / RUNS).iterdir():
-        ours = _RUN_NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+        ours = re.fullmatch(RUN_NAME, path.name) and path.is_dir() and not path.is_symlink()
         if ours and f"{RUNS}/{path.name}" not in named:
             shutil.rmtree(path, ignore_errors=True)
 

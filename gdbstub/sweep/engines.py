@@ -3,14 +3,11 @@
 They schedule nothing themselves: one has threads, the other Dask's scheduler.
 """
 
-import logging
-import socket
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gdbstub import __version__
-from gdbstub.errors import InputError, SweepError
+from gdbstub.errors import InputError
 from gdbstub.sweep.execute import Processes, SweepTask, execute
 
 if TYPE_CHECKING:
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
 
 LOCAL: Final = "local"
 DASK: Final = "dask://"
-_CONNECT_SECONDS: Final = 5
 
 
 class Engine(Protocol):
@@ -29,6 +25,9 @@ class Engine(Protocol):
 
     def width(self) -> int:
         """Return the number of runs that it executes at once; 0 without a worker."""
+
+    def remark(self) -> str:
+        """Return what a user should know of it, in one line; empty for nothing."""
 
     def close(self) -> None:
         """End the runs that are under way, as far as they are this process's."""
@@ -43,7 +42,9 @@ def open_engine(on: str, jobs: int, directory: Path) -> Engine:
     if on == LOCAL:
         return LocalEngine(jobs)
     if on.startswith(DASK):
-        return DaskEngine(on.removeprefix(DASK), directory)
+        from gdbstub.sweep.cluster import DaskEngine  # of an extra
+
+        return DaskEngine(on, directory)
     raise InputError(f"--on {on!r}: expected {LOCAL} or {DASK}HOST:PORT")
 
 
@@ -64,83 +65,11 @@ class LocalEngine:
         """Return the number of threads."""
         return self._jobs
 
+    def remark(self) -> str:
+        """Return nothing: all is as usual."""
+        return ""
+
     def close(self) -> None:
         """End the runs that are under way by SIGTERM; wait for that."""
         self._processes.end()
         self._executor.shutdown(cancel_futures=True)
-
-
-class DaskEngine:
-    """A cluster of Dask's distributed scheduler, whose workers see the files of the sweep."""
-
-    def __init__(self, address: str, directory: Path) -> None:
-        """Connect to the scheduler at *address*, and look at its workers.
-
-        Raises:
-            InputError: it cannot be reached, or its workers cannot be used.
-        """
-        try:
-            import distributed
-        except ImportError:
-            raise InputError(
-                f"--on {DASK}{address} needs Dask: pip install 'kvm-gdbstub[sweep]'"
-            ) from None
-        # What it logs of a lost connection or worker is said by us, in one line.
-        for name in logging.root.manager.loggerDict:
-            if name.startswith(("distributed", "tornado")):
-                logging.getLogger(name).setLevel(logging.CRITICAL)
-        host, _, port = address.rpartition(":")
-        try:
-            # Refused at once, where Dask would try for all of its time.
-            socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
-            self._client = distributed.Client(
-                f"tcp://{address}", timeout=_CONNECT_SECONDS, set_as_default=False
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"--on {DASK}{address}: no scheduler answers there ({error}); start one by "
-                "dask scheduler"
-            ) from None
-        try:
-            self._check(address, directory)
-        except BaseException:
-            self._client.close()
-            raise
-        self._executor: Executor = self._client.get_executor(pure=False)
-
-    def _check(self, address: str, directory: Path) -> None:
-        try:
-            self._client.wait_for_workers(1, _CONNECT_SECONDS)
-        except TimeoutError:
-            raise InputError(
-                f"--on {DASK}{address}: it has no workers; start some by "
-                f"dask worker tcp://{address} --nthreads 1"
-            ) from None
-        found: dict[str, str] = self._client.run(usable, directory, on_error="ignore")
-        for worker, answer in found.items():
-            if answer != __version__:
-                raise InputError(f"--on {DASK}{address}: worker {worker}: {answer}")
-
-    def submit(self, task: SweepTask) -> "Future[RunOutcome]":
-        """Have *task* executed by a worker."""
-        return self._executor.submit(execute, task)
-
-    def width(self) -> int:
-        """Return the number of the workers' threads, twice, so that none waits for its next run."""
-        try:
-            threads: dict[str, int] = self._client.nthreads()
-        except (OSError, TimeoutError) as error:
-            raise SweepError(f"Dask's scheduler is gone ({type(error).__name__})") from None
-        return 2 * sum(threads.values())
-
-    def close(self) -> None:
-        """Leave the cluster; its workers finish the runs that are under way."""
-        self._executor.shutdown(wait=False)
-        self._client.close()
-
-
-def usable(directory: Path) -> str:
-    """Return this worker's version of the project, or why it cannot be used."""
-    if not directory.is_dir():
-        return f"it does not see {directory}; the sweep's files must be on all hosts at one path"
-    return __version__

@@ -37,11 +37,16 @@ _GDB_PLACE: Final = re.compile(r"0x[0-9a-f]+ in (\S.*?) \(")
 def tail(path: Path, size: int = _TAIL) -> str:
     """Return the last *size* bytes of a file, as text; empty if there is none."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - size))
-            return file.read().decode(errors="replace")
+        return tail_bytes(path, size).decode(errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def tail_bytes(path: Path, size: int) -> bytes:
+    """Return the last *size* bytes of a file."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read(size)
 
 
 def stop_reason(record: str) -> str:

@@ -31,6 +31,8 @@ NUMBER: Final = "GDBSTUB_RUN"
 PARAMETERS: Final = "GDBSTUB_PARAMETERS"
 
 RUNS: Final = "runs"
+#: Name of a run's directory, as a regular expression: its number, and what ``mkdtemp`` adds.
+RUN_NAME: Final = "[0-9]{6,}-[a-z0-9_]{8}"
 #: Files of a run, by names that a browser shows.
 CONSOLE: Final = "console.txt"
 RECORD: Final = "record.txt"
@@ -48,6 +50,11 @@ NEEDED_BYTES: Final = 16 << 20
 _END_SECONDS: Final = 30.0
 #: Exit status of ``gdbstub run --timeout``, as of coreutils' timeout.
 _TIMED_OUT: Final = 124
+#: Exit statuses of a shell that could not execute a command (POSIX, XCU 2.8.2).
+_NO_SCRIPT: Final = {
+    126: "as when a file cannot be executed",
+    127: "as when a program is not found",
+}
 #: Characters of the console and of the output that are part of an outcome.
 _SHOWN: Final = 4000
 
@@ -93,7 +100,7 @@ class Processes:
 
 def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
     """Execute a run to its end; return its outcome. Whatever fails is part of that."""
-    began = time.time()
+    began, clock = time.time(), time.monotonic()
     directory: Path | None = None
     try:
         if (free := shutil.disk_usage(task.directory).free) < NEEDED_BYTES:
@@ -105,9 +112,9 @@ def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
         outcome = _outcome(task, directory, code)
     except (OSError, StubError) as error:
         # Names of files need not be Unicode, which the results are.
-        outcome = RunOutcome(task.run.number, Status.ERROR, message=printable(_one_line(error)))
+        outcome = RunOutcome(task.run.number, Status.ERROR, message=printable(one_line(error)))
     return outcome._replace(
-        seconds=round(time.time() - began, 3),
+        seconds=round(time.monotonic() - clock, 3),
         began=round(began, 3),
         host=socket.gethostname(),
         files=f"{RUNS}/{directory.name}" if directory else "",
@@ -223,6 +230,10 @@ def _outcome(task: SweepTask, directory: Path, code: int) -> RunOutcome:
     lost = next((line for line in output.splitlines() if any(text in line for text in LOST)), "")
     if status == 0:
         return found._replace(status=Status.PASSED, exit_status=0)
+    if status in _NO_SCRIPT and not lost:
+        last = _last_line(output)
+        why = f"the script ended with status {status}, {_NO_SCRIPT[status]}: {last}"
+        return found._replace(exit_status=status, message=why)
     if (status is not None and not lost) or (code == _TIMED_OUT and begun):
         return found._replace(
             status=Status.FAILED if status is not None else Status.TIMEOUT,
@@ -243,13 +254,18 @@ def _read_status(directory: Path) -> int | None:
 def _reason(code: int, output: str) -> str:
     if code < 0:
         return f"gdbstub run was killed by {signal.Signals(-code).name}"
-    lines = [line for line in output.splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("gdbstub: ")] or lines
-    last = said[-1].removeprefix("gdbstub: ") if said else "it said nothing"
+    said = [line for line in output.splitlines() if line.startswith("gdbstub: ")]
+    last = said[-1].removeprefix("gdbstub: ") if said else _last_line(output)
     return f"gdbstub run ended with status {code}: {last}"
 
 
-def _one_line(error: Exception) -> str:
+def _last_line(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, as a part of a line."""
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"

@@ -8,7 +8,7 @@ from typing import Final
 
 from gdbstub.errors import printable
 from gdbstub.sweep.outcome import RunOutcome, Status
-from gdbstub.sweep.store import Row
+from gdbstub.sweep.rows import Row
 
 FILE: Final = "junit.xml"
 _ELEMENTS: Final = {Status.FAILED: "failure", Status.TIMEOUT: "failure", Status.ERROR: "error"}

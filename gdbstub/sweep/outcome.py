@@ -46,6 +46,11 @@ class RunOutcome(NamedTuple):
     attempt: int = 1
 
     @property
+    def is_repeated(self) -> bool:
+        """True if another execution may have a verdict: its script did not end, and so has none."""
+        return self.status is Status.ERROR and self.exit_status is None
+
+    @property
     def signature(self) -> str:
         """Return the group of failures that it belongs to; empty if it passed."""
         if self.status is Status.PASSED:

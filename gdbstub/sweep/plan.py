@@ -6,8 +6,8 @@ It runs nothing.
 import csv
 import itertools
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self, get_type_hints
 
 from gdbstub.errors import InputError
 
@@ -17,7 +17,8 @@ RANDOM: Final = "random"
 KASLR_SEED: Final = "kaslr-seed"
 #: Name by which the guest is varied; it is no option of ``gdbstub run``.
 GUEST: Final = "guest"
-_SEED_BITS: Final = 64
+#: Size of a seed.
+SEED_BITS: Final = 64
 
 
 class SweepRun(NamedTuple):
@@ -63,12 +64,40 @@ class SweepPlan(NamedTuple):
     limit: int = 0
     #: Reasons for which a run writes a core file; empty for none.
     vmcore_on: str = ""
+    #: Names of the parameters whose values are files.
+    files: tuple[str, ...] = ()
+    #: Files that the script needs, by their paths in its directory.
+    carried: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Self:
-        """Return the plan whose ``_asdict()`` was *fields*, as JSON keeps it."""
-        tuples = {name: tuple(fields[name]) for name in ("command", "flags", "varied", "images")}
-        return cls(**{**fields, **tuples})
+    def of(cls, fields: object) -> Self:
+        """Return the plan whose ``_asdict()`` was *fields*, as JSON keeps it.
+
+        Raises:
+            ValueError: they are no plan's.
+        """
+        hints = get_type_hints(cls)
+        required = hints.keys() - cls._field_defaults.keys()
+        if not isinstance(fields, dict) or not required <= fields.keys() <= hints.keys():
+            raise ValueError("other fields than those of a plan")
+        return cls(**{name: _checked(value, hints[name]) for name, value in fields.items()})
+
+
+def _checked(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """Return a value of JSON as one of the type *hint*."""
+
+    def texts(members: Iterable[object]) -> bool:
+        return all(isinstance(member, str) for member in members)
+
+    if hint == tuple[str, ...]:
+        if isinstance(value, list) and texts(value):
+            return tuple(value)
+    elif hint == dict[str, str]:
+        if isinstance(value, dict) and texts(value.values()):
+            return value
+    elif isinstance(value, hint) or (isinstance(value, int) and isinstance(0.0, hint)):
+        return value
+    raise ValueError(f"{value!r} is no {hint}")
 
 
 def parse_vary(texts: Sequence[str], known: Collection[str]) -> dict[str, list[str]]:
@@ -129,8 +158,8 @@ def plan_runs(rows: Sequence[Mapping[str, str]], times: int, seed: int) -> Itera
 def make_run(number: int, row: Mapping[str, str], seed: int) -> SweepRun:
     """Make a run of one row of parameters; what it draws depends on *seed* and *number* alone."""
     draw = random.Random(f"{seed}/{number}")
-    own = draw.getrandbits(_SEED_BITS)
+    own = draw.getrandbits(SEED_BITS)
     parameters = dict(row)
     if parameters.get(KASLR_SEED) == RANDOM:
-        parameters[KASLR_SEED] = f"{draw.getrandbits(_SEED_BITS):#x}"
+        parameters[KASLR_SEED] = f"{draw.getrandbits(SEED_BITS):#x}"
     return SweepRun(number, parameters, own)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gdbstub.errors import printable
 from gdbstub.sweep import summary
 from gdbstub.sweep.outcome import Status
-from gdbstub.sweep.store import Row
+from gdbstub.sweep.rows import Row
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -10,31 +10,25 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from gdbstub.errors import InputError, SweepError
 from gdbstub.sweep.execute import RUNS
 from gdbstub.sweep.outcome import RunOutcome, Status
 from gdbstub.sweep.plan import SweepPlan, SweepRun
+from gdbstub.sweep.rows import COLUMNS, FIELDS, Row, decode, planned
 
 FILE: Final = "sweep.db"
 _VERSION: Final = 1
+#: Time that another program may keep the file locked, in seconds.
+_BUSY_SECONDS: Final = 20.0
 
-#: The columns of an outcome are the fields of ``Outcome``, which follow the number.
-_FIELDS: Final = RunOutcome._fields[1:]
 _SCHEMA: Final = f"""
 create table sweep (plan text not null);
 create table runs (number integer primary key, parameters text not null, seed text not null,
-                   {", ".join(_FIELDS)});
+                   {", ".join(FIELDS)});
 pragma user_version = {_VERSION};
 """
-
-
-class Row(NamedTuple):
-    """A run with its outcome; None: it has none yet."""
-
-    run: SweepRun
-    outcome: RunOutcome | None
 
 
 class Store:
@@ -87,7 +81,12 @@ class Store:
         Raises:
             InputError: there are none, or another process goes on with them.
         """
-        cls.read(directory).close()
+        with cls.read(directory) as store, _reading(directory):
+            (damage,) = store._database.execute("pragma quick_check(1)").fetchone()
+            if damage != "ok":
+                raise ValueError(damage.replace("\n", " "))
+            for _ in store.rows():  # to refuse before a run is executed what cannot be shown
+                pass
         with _writing(directory):
             (directory / RUNS).mkdir(exist_ok=True)
             lock = _claim(directory)
@@ -102,29 +101,25 @@ class Store:
         """
         if not (directory / FILE).is_file():
             raise InputError(f"{directory}: no sweep has its results there ({FILE} is absent)")
-        try:
-            database = _connect_to_read(directory / FILE)
-            (version,) = database.execute("pragma user_version").fetchone()
-        except sqlite3.Error as error:
-            raise _unreadable(directory, error) from None
-        if not version and _is_empty(directory / FILE):
-            raise InputError(
-                f"{directory}: the sweep was cut short before it began: begin it again by "
-                f"gdbstub sweep start --out {directory}"
-            )
-        if version != _VERSION:
-            raise InputError(
-                f"{directory / FILE} has version {version} of its format; expected {_VERSION}: "
-                "use the gdbstub that wrote it"
-            )
-        store = cls(directory, database, None)
-        try:
+        with contextlib.ExitStack() as opened:
+            with _reading(directory):
+                database = _connect_to_read(directory / FILE)
+                opened.callback(database.close)
+                (version,) = database.execute("pragma user_version").fetchone()
+            if not version and _is_empty(directory / FILE):
+                raise InputError(
+                    f"{directory}: the sweep was cut short before it began: begin it again by "
+                    f"gdbstub sweep start --out {directory}"
+                )
+            if version != _VERSION:
+                raise InputError(
+                    f"{directory / FILE} has version {version} of its format; expected {_VERSION}: "
+                    "use the gdbstub that wrote it"
+                )
+            store = cls(directory, database, None)
             _ = store.plan, next(store.rows(), None)
-        except sqlite3.Error as error:
-            raise _unreadable(directory, error) from None
-        except (ValueError, TypeError, KeyError):
-            raise _unreadable(directory, "it has no plan of a sweep") from None
-        return store
+            opened.pop_all()
+            return store
 
     def close(self) -> None:
         """Close the file, and let others go on with the sweep."""
@@ -141,8 +136,13 @@ class Store:
     @property
     def plan(self) -> SweepPlan:
         """Plan of the sweep."""
-        (text,) = self._database.execute("select plan from sweep").fetchone()
-        return SweepPlan.of(json.loads(text))
+        with _reading(self.directory):
+            found = self._database.execute("select plan from sweep").fetchall()
+            try:
+                ((text,),) = found
+                return SweepPlan.of(json.loads(text))
+            except (ValueError, TypeError):
+                raise ValueError("it has no plan of a sweep") from None
 
     def replan(self, plan: SweepPlan) -> None:
         """Put *plan* in place of the one that is there.
@@ -164,9 +164,7 @@ class Store:
 
     def _insert(self, runs: Iterable[SweepRun]) -> None:
         self._database.executemany(
-            "insert into runs (number, parameters, seed) values (?, ?, ?)",
-            # A seed has 64 bits, an integer of SQLite 63 and a sign.
-            ((run.number, json.dumps(run.parameters), str(run.seed)) for run in runs),
+            "insert into runs (number, parameters, seed) values (?, ?, ?)", map(planned, runs)
         )
 
     def record(self, outcome: RunOutcome) -> None:
@@ -175,22 +173,28 @@ class Store:
         Raises:
             SweepError: it cannot be written.
         """
-        columns = ", ".join(f"{name} = ?" for name in _FIELDS)
+        columns = ", ".join(f"{name} = ?" for name in FIELDS)
         with _writing(self.directory), _transaction(self._database):
             self._database.execute(
                 f"update runs set {columns} where number = ?", (*outcome[1:], outcome.number)
             )
 
     def rows(self, where: str = "true") -> Iterator[Row]:
-        """Yield the runs for which *where*, an expression of SQL, is true, by their number."""
-        names = ", ".join(("number", "parameters", "seed", *_FIELDS))
-        for number, parameters, seed, *fields in self._database.execute(
-            f"select {names} from runs where {where} order by number"
-        ):
-            run = SweepRun(number, json.loads(parameters), int(seed))
-            status, *rest = fields
-            outcome = None if status is None else RunOutcome(number, Status(status), *rest)
-            yield Row(run, outcome)
+        """Yield the runs for which *where*, an expression of SQL, is true, by their number.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        last = 0
+        with _reading(self.directory):
+            for columns in self._database.execute(
+                f"select {', '.join(COLUMNS)} from runs where {where} order by number"
+            ):
+                row = decode(columns)
+                if row.run.number <= last:
+                    raise ValueError(f"run {row.run.number} comes after run {last}")
+                last = row.run.number
+                yield row
 
     def row(self, number: int) -> Row:
         """Return run *number*.
@@ -200,9 +204,9 @@ class Store:
         """
         found = next(self.rows(f"number = {number}"), None)
         if found is None:
-            raise InputError(
-                f"{self.directory} has no run {number}; its runs are 1 to {self.total()}"
-            )
+            total = self.total()
+            which = f"its runs are 1 to {total}" if total else "none is planned yet"
+            raise InputError(f"{self.directory} has no run {number}; {which}")
         return found
 
     def unfinished(self) -> list[SweepRun]:
@@ -211,17 +215,15 @@ class Store:
 
     def total(self) -> int:
         """Return the number of runs."""
-        (number,) = self._database.execute("select count(*) from runs").fetchone()
-        return int(number)
+        with _reading(self.directory):
+            (number,) = self._database.execute("select count(*) from runs").fetchone()
+            return int(number)
 
     def counts(self) -> dict[Status, int]:
         """Return how many runs have each outcome."""
-        rows = dict(self._database.execute("select status, count(*) from runs group by status"))
+        with _reading(self.directory):
+            rows = dict(self._database.execute("select status, count(*) from runs group by status"))
         return {status: rows.get(status.value, 0) for status in Status}
-
-
-def _unreadable(directory: Path, error: object) -> InputError:
-    return InputError(f"{directory / FILE} cannot be read: {error}")
 
 
 def _is_empty(path: Path) -> bool:
@@ -241,7 +243,9 @@ def _quoted(path: Path) -> str:
 
 def _connect(address: str) -> sqlite3.Connection:
     # Transactions are begun and ended here, in ``_transaction``.
-    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=60)
+    database = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
+    database.text_factory = bytes.decode  # SQLite's own error would have all of the text
+    return database
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
@@ -269,6 +273,33 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
             database.execute("rollback")
         raise
     database.execute("commit")
+
+
+@contextlib.contextmanager
+def _reading(directory: Path) -> Iterator[None]:
+    """Make a failure to read one line with the remedy."""
+    try:
+        yield
+    except (sqlite3.Error, ValueError) as error:
+        file = directory / FILE
+        if _is_code(error, sqlite3.SQLITE_BUSY):
+            raise InputError(
+                f"{file} cannot be read: another program has locked it; end that, or wait for it"
+            ) from None
+        if _is_code(error, sqlite3.SQLITE_CANTOPEN):
+            raise InputError(
+                f"{file} cannot be read: SQLite must be able to write in {directory}, since not "
+                "all rows are in the file yet; copy the directory to where that is so"
+            ) from None
+        why = "a text in it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise InputError(
+            f"{file} cannot be read: {why}; restore it, or begin the sweep again by another --out "
+            f"(the files of its runs are in {directory / RUNS})"
+        ) from None
+
+
+def _is_code(error: Exception, code: int) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == code
 
 
 @contextlib.contextmanager

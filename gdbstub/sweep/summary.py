@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
 from gdbstub.sweep.plan import GUEST, KASLR_SEED, SweepRun
-from gdbstub.sweep.store import Row
+from gdbstub.sweep.rows import Row
 
 
 class Group(NamedTuple):

@@ -11,7 +11,7 @@ from gdbstub.vmm.layout import PAGE
 _log = logging.getLogger("gdbstub.vmm")
 
 _PAGE_SHIFT: Final = PAGE.bit_length() - 1
-#: How many empty addresses are remembered, so that a hostile guest fills neither memory nor log.
+#: Number of empty addresses that are remembered: a hostile guest fills neither memory nor log.
 REMEMBERED: Final = 256
 
 

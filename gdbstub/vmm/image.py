@@ -19,7 +19,7 @@ _EXPECTED: Final = (
     "expected a static AArch64 ELF or a Linux arm64 Image (raw, gzip, zstd or EFI zboot); "
     "a raw binary needs --load ADDR"
 )
-#: Where QEMU loads a raw binary, and what may be anywhere.
+#: Address at which QEMU loads raw binaries and position-independent programs.
 DEFAULT_LOAD: Final = RAM_BASE + 0x8_0000
 #: text_offset, image_size, flags at 8; magic at 0x38; the PE header's offset at 0x3c.
 _HEADER: Final = struct.Struct("<8xQQQ24x4sI")
@@ -69,7 +69,7 @@ class LinuxImage(NamedTuple):
     text_offset: int
     image_size: int
     flags: int
-    #: Its wrappings, outermost first: none, ``gzip``, ``EFI zboot`` and so on.
+    #: The image's wrappings, outermost first: none, ``gzip``, ``EFI zboot`` and so on.
     wrapping: tuple[str, ...] = ()
 
 

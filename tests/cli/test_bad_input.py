@@ -330,6 +330,33 @@ def test_a_launch_in_the_lab_checks_its_endpoint_first(
     assert "the lab is reached by IPv4 only" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--stop-on panic,fire", "--stop-on panic,fire: 'fire' is not one of panic, oops, warn, "),
+        ("--stop-on panic", "--stop-on panic needs a Linux guest and the symbols of its kernel: "),
+        ("--vmcore-on oops core", "--vmcore-on oops needs a Linux guest and the symbols of its "),
+        ("--vmcore-on timeout core", "--vmcore-on timeout: there is no end of the time without "),
+        ("--timeout 9 --vmcore-on timeout guest.elf", "--vmcore-on timeout guest.elf: is there "),
+        ("--symbols guest.elf --stop-on panic", "--symbols guest.elf: has no symbol vectors; "),
+        ("--symbols none --stop-on panic", "--symbols none: No such file or directory"),
+        ("--modules .", "--modules needs a Linux guest and the symbols of its kernel: --symbols"),
+        ("--timeout 0", "--timeout 0: expected a number of seconds above 0"),
+    ],
+)
+def test_options_of_run_for_the_guest_of_another_vmm(
+    place: Place,
+    words: str,
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(place.files)
+    command = ["launch", "--host", "lab", "--gdb", "localhost:0", *words.split()]
+    assert call([*command, "--", "qemu-system-aarch64"]) == 2
+    assert capsys.readouterr().err.startswith(f"gdbstub: {expected}")
+
+
 def test_debug_symbols_of_what_is_no_linux(place: Place) -> None:
     line = place.refusal("guest.elf", "--symbols", "debug")
     assert line.startswith("--symbols debug is for a Linux Image; for a file called debug, give")

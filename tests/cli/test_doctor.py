@@ -106,7 +106,7 @@ def test_the_gdb_of_an_arm64_machine_is_enough_there(
     assert capsys.readouterr().out.count("missing: gdb-multiarch") == missing
 
 
-def test_on_another_system_a_container_is_advised(
+def test_on_another_system_a_mirror_or_a_container_is_advised(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
@@ -114,9 +114,12 @@ def test_on_another_system_a_container_is_advised(
     monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
     assert call(["doctor"]) == 1
     line = (
-        "missing: the lab is made of Debian's packages, and this is ubuntu noble; use a container"
+        "missing: the lab is made of Debian's packages, and this is ubuntu noble: name a mirror of"
     )
     assert line in capsys.readouterr().out
+    monkeypatch.setenv(debian.MIRROR, "https://mirror.example/debian trixie")
+    assert call(["doctor"]) == 0
+    assert capsys.readouterr().out.endswith("\nnothing is missing\n")
 
 
 def test_python_packages_of_the_lab_are_missed(

@@ -54,7 +54,7 @@ def test_the_script_is_run(place: Place) -> None:
 
 
 def test_closed_streams(place: Place) -> None:
-    """As a service or a cron job may start it."""
+    """A service manager may start a program with its standard streams closed."""
     shell = ("sh", "-c", 'exec "$0" -m gdbstub run absent <&- >&- 2>&-', GDBSTUB[0])
     shell_path = {**place.environment, "PATH": "/usr/bin:/bin"}
     place.environment = shell_path

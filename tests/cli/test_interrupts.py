@@ -85,7 +85,7 @@ def test_ctrl_c_while_an_image_is_prepared(place: Place, fifo: Path) -> None:
 
 
 def test_a_signal_that_is_ignored_stays_so(place: Place, fifo: Path) -> None:
-    """As with nohup: the program goes on, and a later SIGTERM ends it."""
+    """The program goes on, as with nohup, and a later SIGTERM ends it."""
     with subprocess.Popen(
         ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *GDBSTUB, "run", "--gdb=localhost:0"],
         cwd=place.files,

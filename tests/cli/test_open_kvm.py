@@ -33,7 +33,7 @@ def test_something_else_has_its_name(tmp_path: Path) -> None:
 
 
 def refusal(name: str) -> str:
-    """What opening *name* raises in a process that has no rights of root's."""
+    """Return the text of the InputError from opening *name* in a process without root's rights."""
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         try:

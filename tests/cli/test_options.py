@@ -3,8 +3,8 @@
 import click
 import pytest
 
-from gdbstub.cli import commands
-from gdbstub.cli.options import RUN, parse_written
+from gdbstub.cli import commands, foreign
+from gdbstub.cli.options import RUN, foreign_options, parse_written
 from gdbstub.errors import InputError
 
 #: One of each kind: a guest, a choice, flags, counts, numbers, paths; with = and without.
@@ -25,6 +25,29 @@ def test_it_means_what_it_means_to_click(words: list[str]) -> None:
 def test_an_option_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="--smpp=2: no such option"):
         parse_written(["guest", "--inner", "--smpp=2"])
+
+
+@pytest.mark.parametrize("command", [foreign.attach, foreign.launch])
+def test_a_session_with_a_foreign_guest_has_the_options_of_run(command: click.Command) -> None:
+    names = {option.name for option in foreign_options()}
+    by_run = {each.name: each for each in commands.run.params if each.name in names}
+    given = {each.name: each for each in command.params if each.name in names}
+    assert {*by_run} == {*given} >= {"stop_on", "vmcore_on", "modules", "timeout"}
+    for name, option in given.items():
+        assert (option.opts, option.nargs) == (by_run[name].opts, by_run[name].nargs)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("-kernel nokaslr", ""),
+        ("-append", ""),
+        ("-append a,nokaslr -append b -nographic", "b"),
+        ("--cmdline c", "c"),
+    ],
+)
+def test_the_kernels_command_line_as_its_vmm_has_it(words: str, told: str) -> None:
+    assert foreign.kernel_command_line(words.split()) == told
 
 
 def test_help_has_each_option_for_people() -> None:

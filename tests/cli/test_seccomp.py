@@ -25,10 +25,11 @@ def run(
     arch: int = AUDIT_ARCH_AARCH64,
     unlink: bool = False,
     in_lab: bool = False,
+    child: int = 0,
 ) -> int:
     """Return the filter's verdict on one call."""
     data = struct.pack("=IIQ6Q", number, arch, 0, *(*arguments, *(0,) * 6)[:6])
-    code = seccomp.program(unlink=unlink, in_lab=in_lab)
+    code = seccomp.program(unlink=unlink, in_lab=in_lab, child=child)
     at, word = 0, 0
     for _ in range(len(code) // 8):
         operation, if_true, if_false, value = struct.unpack_from("=HBBI", code, 8 * at)
@@ -80,12 +81,26 @@ def test_only_a_stub_with_a_socket_in_the_file_system_removes_files() -> None:
     assert run(seccomp.UNLINKAT, unlink=True) == RET_ALLOW
 
 
+def test_a_stub_with_a_script_awaits_and_kills_that_and_nothing_else() -> None:
+    for number in seccomp.WITH_CHILD:
+        assert run(number) == RET_ERRNO | errno.EPERM
+        assert run(number, child=1234) == RET_ALLOW
+    for target in (1234, 2**64 - 1234, 2**32 - 1234):
+        assert run(seccomp.KILL, target, 9, child=1234) == RET_ALLOW
+        assert run(seccomp.KILL, target, 9) == RET_ERRNO | errno.EPERM
+    for target in (1, 1235, 2**64 - 1, 0, 2**64 - 1235):
+        assert run(seccomp.KILL, target, 9, child=1234) == RET_ERRNO | errno.EPERM
+    assert run(seccomp.CLONE, 0x11, child=1234) == RET_ERRNO | errno.EPERM
+    assert run(REFUSED["execve"], child=1234) == RET_ERRNO | errno.EPERM
+
+
 def test_another_architectures_calls_end_the_process() -> None:
     assert run(ALLOWED["read"], arch=0x40000028) == RET_KILL_PROCESS
 
 
 def test_no_number_stands_twice() -> None:
-    special = {seccomp.CLONE, seccomp.CLONE3, seccomp.OPENAT, seccomp.UNLINKAT}
+    special = {seccomp.CLONE, seccomp.CLONE3, seccomp.OPENAT, seccomp.UNLINKAT, seccomp.KILL}
+    special |= {*seccomp.WITH_CHILD}
     assert len({*ALLOWED.values()}) == len(ALLOWED)
     assert not special & {*ALLOWED.values()}
     assert not {*REFUSED.values()} & {*ALLOWED.values()}

@@ -24,7 +24,7 @@ class Client:
         *,
         caches: Caches | None = None,
     ) -> None:
-        """By default BRKs serve software breakpoints, also where a comparator would do better."""
+        """Connect to *machine*. By default BRKs serve all software breakpoints."""
         self.machine = machine
         self.target = Debugger(machine, caches=caches)
         self.target.breakpoints.preference = prefer
@@ -71,7 +71,7 @@ class Client:
         return self.machine.vcpus[thread - 1].get(X[number])
 
     def step_over(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
-        """By a breakpoint as GDB goes: without it, that thread alone, and back with it."""
+        """Step a thread alone over a breakpoint, which is removed and inserted as GDB does."""
         before = self.pc(thread)
         self.target.remove(thread, kind, gva, length)
         report = self.resume({thread: Action.STEP})

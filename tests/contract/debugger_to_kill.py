@@ -1,5 +1,10 @@
-"""A debugger of a ``plain_vmm`` that is always in the middle of something, until it is killed."""
+"""Debuggers of a ``plain_vmm`` that are always in the middle of something, until they are killed.
 
+``python -m tests.contract.debugger_to_kill`` forks one for each line of input, which takes a
+hundredth of the start of a process. It says ``busy`` with its pid, and ``ended`` when it has ended.
+"""
+
+import os
 import sys
 
 from gdbstub.foreign.attach import attached
@@ -10,14 +15,25 @@ from tests.contract.client import Client
 from tests.contract.programs import BASE, at
 
 
-def main(pid: int, hva: int, size: int) -> None:
+def main() -> None:
+    for line in sys.stdin:
+        if (child := os.fork()) == 0:
+            try:
+                debug(*map(int, line.split()))
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        print("ended", os.waitstatus_to_exitcode(status), flush=True)
+
+
+def debug(pid: int, hva: int, size: int) -> None:
     with attached(VmmProcess(pid), [MemorySlot(BASE, size, hva)]) as machine:
         client = Client(machine)
+        print("busy", os.getpid(), flush=True)
         while True:
             for line in 0, 1:
                 client.target.insert(1, BreakpointKind.SOFTWARE, at(line), 4)
             client.target.insert(1, BreakpointKind.HARDWARE, at(0), 4)
-            print("busy", flush=True)
             client.go()
             client.resume({1: Action.STEP})
             for line in 0, 1:
@@ -27,4 +43,4 @@ def main(pid: int, hva: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

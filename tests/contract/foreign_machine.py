@@ -20,15 +20,32 @@ from gdbstub.kvm.port import ioctl
 from tests.contract.programs import BASE
 from tests.fakes.device import Device
 
-_servers: Final[list[subprocess.Popen[str]]] = []
+_servers: Final[dict[str, "Server"]] = {}
 
 
-def _server() -> subprocess.Popen[str]:
-    if not _servers:
-        argv = [sys.executable, "-m", "tests.contract.plain_vmm"]
-        pipe = subprocess.PIPE
-        _servers.append(subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, bufsize=1))
-    return _servers[0]
+class Server:
+    """A process that forks another one for each line that it is given, and answers by lines."""
+
+    def __init__(self, module: str) -> None:
+        argv, pipe = [sys.executable, "-m", module], subprocess.PIPE
+        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, bufsize=1)
+
+    def tell(self, line: str) -> None:
+        """Give it a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+
+    def hear(self) -> list[str]:
+        """The words of its next line."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().split()
+
+
+def server_of(module: str) -> Server:
+    """The server that *module* is, one for the whole run."""
+    if module not in _servers:
+        _servers[module] = Server(module)
+    return _servers[module]
 
 
 class Answering:
@@ -57,7 +74,7 @@ class Answering:
 
 
 class TestedForeignMachine(ForeignMachine):
-    """One whose VMM ends with it."""
+    """A foreign machine whose VMM is killed when it is closed."""
 
     __test__ = False
 
@@ -72,17 +89,15 @@ def start_vmm(
     program: bytes, *, vcpus: int = 1, memory: int = 2 << 20, device: Device | None = None
 ) -> tuple[int, int]:
     """Start a VM in a process; its pid, and the address of its RAM there."""
-    server = _server()
+    server = server_of("tests.contract.plain_vmm")
     asked = {
         "program": program.hex(),
         "vcpus": vcpus,
         "memory": memory,
         "device": Answering(device).name if device else "",
     }
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(json.dumps(asked) + "\n")
-    pid, hva = map(int, server.stdout.readline().split())
+    server.tell(json.dumps(asked))
+    pid, hva = map(int, server.hear())
     return pid, hva
 
 

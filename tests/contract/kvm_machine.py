@@ -70,7 +70,7 @@ def pend_serror(machine: KvmMachine) -> None:
     """
     vcpu = machine.vcpus[0]
     pstate = vcpu.get(CPSR)
-    vcpu.set(CPSR, PSTATE(pstate, A=1))
+    vcpu.set(CPSR, PSTATE(pstate).replace(A=1))
     events = abi.ffi.new("struct kvm_vcpu_events *")
     ioctl(LOCAL, vcpu.fd, abi.GET_VCPU_EVENTS, events)
     events.serror_pending = 1

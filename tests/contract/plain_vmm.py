@@ -44,10 +44,15 @@ class Forwarded:
 
 
 class Ignorant:
-    """A VMM that debugs nothing: it goes on after an exit for a debugger, and says so."""
+    """A VMM that debugs nothing: it goes on after an exit for a debugger, and says so once."""
+
+    def __init__(self) -> None:
+        self._said = False
 
     def debug_exit(self, exit: DebugExit) -> RunMode | None:
-        os.write(sys.stderr.fileno(), f"plain VMM {os.getpid()}: {exit}\n".encode())
+        if not self._said:
+            self._said = True
+            os.write(sys.stderr.fileno(), f"plain VMM {os.getpid()}: {exit}\n".encode())
         return RunMode()
 
     def parked(self, exits: Sequence[Exit]) -> None:

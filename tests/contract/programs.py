@@ -10,7 +10,7 @@ from typing import Final
 BASE: Final = 0x4000_0000
 #: Free for data: no program reaches it, and every test's RAM does.
 DATA: Final = BASE + 0x1_0000
-#: Where tests put exception vectors, and where in them a synchronous exception of EL1h goes.
+#: Address of the tests' exception vectors, and offset of EL1h's synchronous one.
 VECTORS: Final = BASE + 0x8000
 SYNC_EL1H: Final = VECTORS + 0x200
 
@@ -23,12 +23,12 @@ class Program:
 
     @property
     def image(self) -> bytes:
-        """What lies in memory."""
+        """The program's bytes in memory."""
         return b"".join(word.to_bytes(4, "little") for word, _ in self.lines)
 
     @property
     def text(self) -> str:
-        """What an assembler makes ``image`` of."""
+        """The program as assembly source, of which an assembler makes ``image``."""
         return "\n".join(text for _, text in self.lines)
 
     def __len__(self) -> int:
@@ -51,6 +51,14 @@ SPIN: Final = program(
 COUNT: Final = program(
     (0xB1000400, "adds x0, x0, #1"),
     (0x17FFFFFF, "b . - 4"),
+)
+
+# x28 is ahead of x29 by one at most, and so is that of x30.
+COUNTS_IN_FRAME: Final = program(
+    (0x9100079C, "add x28, x28, #1"),
+    (0xAA1C03FD, "mov x29, x28"),
+    (0xAA1D03FE, "mov x30, x29"),
+    (0x17FFFFFD, "b . - 12"),
 )
 
 # What a breakpoint's instruction is done by without executing it.
@@ -160,7 +168,7 @@ ONE_THEN_BRK: Final = program(
     (0xD2800020, "mov x0, #1"),
     (0xD4200020, "brk #1"),
 )
-#: What tests write over its first line.
+#: A program to write over the first line of ``ONE_THEN_BRK``.
 TWO: Final = program((0xD2800040, "mov x0, #2"))
 
 BREAKS: Final = program(
@@ -329,7 +337,7 @@ SECONDARY_LEAVES: Final = program(
     (0x14000000, "b ."),
 )
 
-#: How many vCPUs ``LAPS`` has, the lines of each one's lap, and where the first one's is.
+#: The number of vCPUs of ``LAPS``, the lines of each one's lap, and the first lap's line.
 LAP_VCPUS: Final = 4
 LAP_LINES: Final = 4
 LAP: Final = 16

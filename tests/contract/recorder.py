@@ -49,5 +49,5 @@ class StopRecorder:
         return self.debug({vcpu: True})
 
     def nothing_more(self) -> bool:
-        """Whether ``parked`` has not been called beyond what was waited for."""
+        """Return True if each call of ``parked`` so far has been waited for."""
         return self._parked.empty()

@@ -31,7 +31,7 @@ TEXT: Final = BASE + 0x2_0000
 OTHER: Final = BASE + 0x3_0000
 KERNEL: Final = BASE + 0x4_0000
 _TABLES: Final = BASE + 0x10_0000
-#: Where they are mapped.
+#: Virtual addresses of these pages.
 USER_GVA: Final = 0x40_0000
 ALIAS_GVA: Final = 0x7F_0000_0000
 KERNEL_GVA: Final = 0xFFFF_8000_0001_0000
@@ -61,7 +61,7 @@ class Spaces:
     """
 
     def __init__(self, machine: Machine, prefer: Preference = Preference.SOFTWARE) -> None:
-        """By default BRKs serve software breakpoints, also where a comparator would do better."""
+        """Put tables and programs in RAM. By default BRKs serve all software breakpoints."""
         self.machine = machine
         self.debugger = Debugger(machine)
         self.debugger.breakpoints.preference = prefer
@@ -77,9 +77,11 @@ class Spaces:
         self.trampoline = self._tables(3, kernel, {TRAMPOLINE_GVA: OTHER})
         for vcpu in machine.vcpus:
             vcpu.set(SYSTEM_REGISTERS["MAIR_EL1"], 0xFF)
-            vcpu.set(TCR_EL1, TCR(**self.a.tcr(), IRGN0=1, ORGN0=1, SH0=3, IRGN1=1, ORGN1=1, SH1=3))
+            vcpu.set(
+                TCR_EL1, TCR.of(**self.a.tcr(), IRGN0=1, ORGN0=1, SH0=3, IRGN1=1, ORGN1=1, SH1=3)
+            )
             vcpu.set(VBAR_EL1, KERNEL_GVA + 0x800)
-            vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), M=1, C=1, I=1))
+            vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(M=1, C=1, I=1))
             vcpu.set(TTBR1_EL1, self.kernel.ttbr)
             vcpu.set(TTBR0_EL1, self.a.ttbr)
 
@@ -140,5 +142,5 @@ class Spaces:
         self.debugger.remove(thread, BreakpointKind.SOFTWARE, gva, 4)
 
     def word(self, ipa: int) -> bytes:
-        """What is in RAM, ours or not."""
+        """Return the word in RAM, also where it is a BRK of the debugger's."""
         return self.machine.read_memory(ipa, 4)

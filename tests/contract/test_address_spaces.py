@@ -83,7 +83,7 @@ def test_asked_for_at_both_addresses_it_stays_until_both_are_taken_back(spaces: 
 
 
 def test_another_process_at_the_same_address_is_not_ours(spaces: Spaces) -> None:
-    """Not even with our own BRK in its text: that is the guest's, and goes to its handler."""
+    """The debugger's own BRK word in the other process's text goes to the guest's handler."""
     spaces.machine.write_memory(OTHER + 8, BRK)
     spaces.insert(USER_GVA + 8)
     spaces.stops_at(USER_GVA + 8)
@@ -182,7 +182,7 @@ def test_a_breakpoint_asked_for_at_el0_before_the_kernel_was_seen(spaces: Spaces
 
 
 def test_the_tables_of_now_come_first(spaces: Spaces) -> None:
-    """What the trampoline maps at EL0 is not what the kernel's tables have there."""
+    """The trampoline's tables and the kernel's map the same address to different memory."""
     spaces.machine.write_memory(OTHER, TWO.image)
     spaces.enter(KERNEL_GVA, spaces.a, el=1)
     assert spaces.debugger.read_memory(1, TRAMPOLINE_GVA, 4) == NOP
@@ -222,7 +222,7 @@ def test_whose_a_brk_is_goes_by_the_tables_that_fetched_it(spaces: Spaces) -> No
     breakpoints.insert(0, BreakpointKind.SOFTWARE, KERNEL_GVA + 8, 4)
     breakpoints.arm()
     spaces.machine.vcpus[0].set(PC, KERNEL_GVA + 8)
-    exit = DebugExit(0, ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
+    exit = DebugExit(0, ESR.of(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
     assert stops.classify(exit) == Stopped(1, stop=StopReason.SWBREAK)
     spaces.enter(KERNEL_GVA + 8, spaces.a)
     assert breakpoints.memory.translate(0, KERNEL_GVA + 8).ipa == KERNEL + 8
@@ -285,7 +285,7 @@ def test_text_that_the_guest_rewrote_is_read_and_left_as_it_is(rewritten: Spaces
 
 @pytest.mark.parametrize("again", [True, False])
 def test_a_breakpoint_outlives_the_text_that_it_was_set_in(rewritten: Spaces, again: bool) -> None:
-    """Whether the client takes it back and sets it again around the stop, or leaves it there."""
+    """At the stop the client removes and inserts the breakpoint, as GDB does, or leaves it."""
     if again:
         rewritten.remove(KERNEL_GVA + 24)
         rewritten.insert(KERNEL_GVA + 24)

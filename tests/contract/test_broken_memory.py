@@ -71,11 +71,11 @@ def test_a_word_that_cannot_be_read_is_not_as_it_was(
         monkeypatch.setattr(KvmMachine, "capabilities", Capabilities())
     as_they_were = unchanged(machine, [(DATA - PAGE, bytes(8)), (DATA, bytes(8))])
     vcpu = machine.vcpus[0]
-    for sctlr in (vcpu.get(SCTLR_EL1), vcpu.get(SCTLR_EL1) | SCTLR(M=1, C=1, I=1)):
+    for sctlr in (vcpu.get(SCTLR_EL1), vcpu.get(SCTLR_EL1) | SCTLR.of(M=1, C=1, I=1)):
         vcpu.set(SCTLR_EL1, sctlr)
         assert as_they_were()
     break_ram(machine, DATA)
-    for sctlr in (vcpu.get(SCTLR_EL1), vcpu.get(SCTLR_EL1) & ~SCTLR(M=1, C=1, I=1)):
+    for sctlr in (vcpu.get(SCTLR_EL1), vcpu.get(SCTLR_EL1) & ~SCTLR.of(M=1, C=1, I=1)):
         vcpu.set(SCTLR_EL1, sctlr)
         assert not as_they_were()
 

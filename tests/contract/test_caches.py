@@ -21,13 +21,16 @@ from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
 
-ON = SCTLR(M=1, C=1, I=1)
+ON = SCTLR.of(M=1, C=1, I=1)
 Call = tuple[str, int, int]
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """What is done with guest RAM, in order, by offset from ``BASE``: still done, too."""
+    """Record the native core's calls on guest RAM, in order, by offset from ``BASE``.
+
+    The calls are made as ever.
+    """
     said: list[Call] = []
     clean, read, write = host_memory.clean, host_memory.read, host_memory.write
     fetch = host_memory.fetch
@@ -67,8 +70,8 @@ def begin(start: Start, *sctlrs: int) -> tuple[KvmMachine, int]:
 @pytest.mark.parametrize(
     "sctlrs",
     [
-        *[(0,), (SCTLR(C=1, I=1),), (SCTLR(M=1, I=1),), (SCTLR(M=1, C=1),)],
-        *[(ON, 0), (0, ON), (ON, ON, SCTLR(M=1, I=1))],
+        *[(0,), (SCTLR.of(C=1, I=1),), (SCTLR.of(M=1, I=1),), (SCTLR.of(M=1, C=1),)],
+        *[(ON, 0), (0, ON), (ON, ON, SCTLR.of(M=1, I=1))],
     ],
 )
 def test_with_caches_off_anywhere_all_is_cleaned(
@@ -139,7 +142,7 @@ def test_a_guest_that_switches_them_off_between_two_exits_is_noticed(
 def test_one_that_may_run_is_not_asked_and_taken_to_have_them_off(
     start_kvm: Start, calls: list[Call], vcpus: int, asked: int
 ) -> None:
-    """In a debug exit a sibling may run; who is alone does not. Both have them off here."""
+    """A sibling may run during a debug exit, so it is not asked. All caches are off here."""
     recorder = start_kvm(BREAKS, vcpus=vcpus)
     machine, hva = recorder.machine, 0
     assert isinstance(machine, KvmMachine)
@@ -159,7 +162,7 @@ def test_one_that_may_run_is_not_asked_and_taken_to_have_them_off(
 
 
 def test_another_thread_asks_no_vcpu_that_runs(start_kvm: Start, calls: list[Call]) -> None:
-    """In a debug exit the vCPU's own thread may be about to write a register of it."""
+    """The vCPU's own thread may write a register of it during a debug exit."""
     recorder = start_kvm(BREAKS)
     machine = recorder.machine
     assert isinstance(machine, KvmMachine)

@@ -1,4 +1,4 @@
-"""What a machine may offer besides, and a client of one that does not."""
+"""Optional capabilities of a machine, and clients of a machine that has none of them."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_a_machine_describes_its_ram(start: Start) -> None:
 
 
 def ask(machine: Machine, line: str) -> str:
-    """What a person gets for a monitor command."""
+    """Return the answer to a monitor command."""
     command = Command(1, line, frozenset(), {}, Timing())
     return monitored_debugger(machine).monitor(command)
 

@@ -14,7 +14,7 @@ from gdbstub.swbp import BRK
 from tests.contract.conftest import Start
 from tests.contract.programs import STRAIGHT, at
 
-#: What GDB sends for breakpoints, a condition that is false, a watchpoint, steps and a range.
+#: GDB's packets for breakpoints, a condition that is false, a watchpoint, steps and a range.
 PACKETS: Final = tuple(
     packet.format(*map(at, range(8)), pc=at(0).to_bytes(8, "little").hex()).encode()
     for packet in (

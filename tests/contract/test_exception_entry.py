@@ -41,10 +41,10 @@ PLACE32 = 0x0041_2346
 ABORT_LOWER = 0x24  # ESR_EL1.EC of a data abort from EL0; from EL1 it is one more
 
 ORIGINS = {
-    "EL1h": PSTATE(EL=1, SP=1),
-    "EL1t": PSTATE(EL=1, SP=0),
+    "EL1h": PSTATE.of(EL=1, SP=1),
+    "EL1t": PSTATE.of(EL=1, SP=0),
     "EL0": PSTATE(),
-    "EL0_32": PSTATE(nRW=1),
+    "EL0_32": PSTATE.of(nRW=1),
 }
 FLAGS = ("TCO", "DIT", "UAO", "PAN", "SS", "IL", "SSBS")
 #: NZCV, DAIF and BTYPE (in AArch32: two bits of the IT state).
@@ -53,7 +53,7 @@ FIELDS = ((0b0000, 0b1111, 0b00), (0b1111, 0b0000, 0b11), (0b1010, 0b0110, 0b01)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an entry depends on and what it writes, by the names of the registers."""
+    """The registers that an exception entry reads or writes."""
 
     pc: int
     pstate: PSTATE
@@ -64,7 +64,7 @@ class State:
 
 @pytest.fixture
 def vcpu() -> Iterator[KvmVcpu]:
-    """It never executes anything: each KVM_RUN of its ends before the guest is entered."""
+    """Make a vCPU that executes nothing: each KVM_RUN ends before the guest is entered."""
     machine = kvm_machine(SPIN.image)
     machine.vcpus[0].stop()
     yield machine.vcpus[0]
@@ -108,16 +108,16 @@ def before_each(origin: PSTATE) -> Iterator[Before]:
     combinations = product((0, 1), repeat=2 + len(FLAGS))
     for (span, dssbs, *flags), fields in zip(combinations, cycle(FIELDS)):
         nzcv, daif, btype = fields
-        pstate = PSTATE(
-            origin, NZCV=nzcv, DAIF=daif, BTYPE=btype, **dict(zip(FLAGS, flags, strict=True))
+        pstate = PSTATE(origin).replace(
+            NZCV=nzcv, DAIF=daif, BTYPE=btype, **dict(zip(FLAGS, flags, strict=True))
         )
         yield Before(
             pc=PLACE32 if origin.nRW else PLACE,
             pstate=pstate,
             vbar=VBAR,
-            sctlr=SCTLR(0x0030_D098_5180, SPAN=span, DSSBS=dssbs),
+            sctlr=SCTLR(0x0030_D098_5180).replace(SPAN=span, DSSBS=dssbs),
             # The guest steps itself or not: of no concern to entry but for SPSR_EL1.SS.
-            mdscr=MDSCR(SS=nzcv & 1),
+            mdscr=MDSCR.of(SS=nzcv & 1),
         )
 
 
@@ -129,7 +129,7 @@ def test_entry_is_the_kernels(vcpu: KvmVcpu, name: str) -> None:
             vcpu.set(CPSR, origin)
         except RegisterRefused:
             pytest.skip("this host has no AArch32 at EL0")
-    syndrome = ESR(EC=EC.WATCHPOINT_LOWER, IL=1, WnR=1)
+    syndrome = ESR.of(EC=EC.WATCHPOINT_LOWER, IL=1, WnR=1)
     differences = []
     for before in before_each(origin):
         put(vcpu, before)
@@ -141,8 +141,8 @@ def test_entry_is_the_kernels(vcpu: KvmVcpu, name: str) -> None:
             theirs.pstate,
             theirs.elr,
             # KVM saves SS as it stands; ours is that of a debugger that may have set it.
-            theirs.spsr if before.mdscr.SS else PSTATE(theirs.spsr, SS=0),
-            ESR(syndrome, EC=syndrome.EC + theirs.esr.EC - ABORT_LOWER),
+            theirs.spsr if before.mdscr.SS else PSTATE(theirs.spsr).replace(SS=0),
+            ESR(syndrome).replace(EC=syndrome.EC + theirs.esr.EC - ABORT_LOWER),
         )
         if State(ours.pc, ours.pstate, ours.elr, ours.spsr, ours.esr) != right:
             differences.append((before, ours, theirs))
@@ -152,18 +152,18 @@ def test_entry_is_the_kernels(vcpu: KvmVcpu, name: str) -> None:
 
 @pytest.mark.parametrize("name", ORIGINS)
 @pytest.mark.parametrize("ec", [EC.BRK64, EC.STEP_LOWER, EC.WATCHPOINT_LOWER])
-def test_what_is_computed_is_what_the_vcpu_gets(vcpu: KvmVcpu, name: str, ec: EC) -> None:
+def test_what_is_computed_is_what_the_vcpu_gets(vcpu: KvmVcpu, name: str, ec: int) -> None:
     before = Before(
         PLACE32 if ORIGINS[name].nRW else PLACE,
-        PSTATE(ORIGINS[name], NZCV=0b0110, SS=1, IL=1, PAN=1),
+        PSTATE(ORIGINS[name]).replace(NZCV=0b0110, SS=1, IL=1, PAN=1),
         VBAR,
-        SCTLR(0x0030_D098_5180, SPAN=1),
+        SCTLR(0x0030_D098_5180).replace(SPAN=1),
     )
     try:
         put(vcpu, before)
     except RegisterRefused:
         pytest.skip("this host has no AArch32 at EL0")
-    after = enter(before, ESR(EC=ec, IL=1), at(1))
-    take_exception(vcpu, ESR(EC=ec, IL=1), at(1))
+    after = enter(before, ESR.of(EC=ec, IL=1), at(1))
+    take_exception(vcpu, ESR.of(EC=ec, IL=1), at(1))
     assert state(vcpu) == State(after.pc, after.pstate, after.elr, after.spsr, after.esr)
     assert vcpu.get(FAR_EL1) == (0 if after.far is None else after.far)

@@ -14,8 +14,8 @@ from tests.contract.conftest import Start
 from tests.contract.programs import COUNT, STRAIGHT, VECTORS, at
 from tests.contract.test_conditions import NEVER
 
-OUR_BRK = DebugExit(0, ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
-STEPPED = DebugExit(0, ESR(EC=EC.STEP_LOWER, IL=1))
+OUR_BRK = DebugExit(0, ESR.of(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT))
+STEPPED = DebugExit(0, ESR.of(EC=EC.STEP_LOWER, IL=1))
 
 
 def fail(*_: object) -> None:
@@ -120,7 +120,7 @@ def test_nobody_is_kept_out_where_a_breakpoint_cannot_be_lifted(
 def test_a_step_that_is_cut_short_at_an_interrupts_vector_leaves_it_there(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing was executed, no interrupt has come either, wherever the vCPU is."""
+    """The vCPU has executed nothing, so it has taken no interrupt, although PC is at the vector."""
     client = Client(start(COUNT).machine)
     vcpu = client.machine.vcpus[0]
     vcpu.set(VBAR_EL1, VECTORS)

@@ -28,11 +28,11 @@ from tests.contract.programs import (
 )
 from tests.contract.spaces import ROUND, TEXT, USER_GVA, Spaces
 
-#: Where there is RAM in front of a program, which is looked at for an exclusive sequence.
+#: Address of a program with RAM before it, which is searched for an exclusive sequence.
 START: Final = BASE + 0x400
 IRQ_EL1H: Final = VECTORS + 0x280
 HARDWARE, SOFTWARE = BreakpointKind.HARDWARE, BreakpointKind.SOFTWARE
-_SS: Final = PSTATE(SS=1)
+_SS: Final = PSTATE.of(SS=1)
 #: The most debug exits that the debug core hears of where a machine passes over the rest.
 FEW: Final = 8
 
@@ -199,7 +199,7 @@ def test_an_interrupt_that_comes_meanwhile_leaves_no_trace_of_a_step(
     machine = start(SPIN).machine
     client, gva = place(machine, READS_AND_UNMASKS), START + 4 * line
     machine.write_memory(IRQ_EL1H, MASKS_IRQ.image)
-    machine.vcpus[0].set(CPSR, PSTATE(machine.vcpus[0].get(CPSR), I=0))
+    machine.vcpus[0].set(CPSR, PSTATE(machine.vcpus[0].get(CPSR)).replace(I=0))
     stop_at(client, kind, gva, MORE_THAN_100)  # X10 counts interrupts
     done = threading.Event()
 
@@ -232,7 +232,7 @@ def test_an_instruction_that_fails_takes_its_exception(start: Start, kind: Break
     client = place(machine, READS_AND_UNMASKS)
     machine.write_memory(SYNC_EL1H, GOES_ON.image)
     vcpu = machine.vcpus[0]
-    vcpu.set(SCTLR_EL1, vcpu.get(SCTLR_EL1) | SCTLR(A=1))
+    vcpu.set(SCTLR_EL1, vcpu.get(SCTLR_EL1) | SCTLR.of(A=1))
     vcpu.set(X[0], DATA + 65)
     stop_at(client, kind, START + 4, equals(X5, 60))
     assert client.go().thread == 1

@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from gdbstub.aarch64.registers import PC, X
+from gdbstub.agent import Clauses
 from gdbstub.errors import StubError
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData
 from gdbstub.kvm.port import LOCAL
-from gdbstub.kvm_backend import KvmMachine
+from gdbstub.kvm_backend import KvmConfig, KvmMachine
 from gdbstub.machine import RunFailure
-from gdbstub.target import Action, BreakpointKind, Exited, Range, Signal, Stopped
+from gdbstub.target import Action, BreakpointKind, Exited, Range, Signal, Stopped, StopReason
+from gdbstub.vmm.board import VirtBoard
+from gdbstub.vmm.config import GuestConfig
+from gdbstub.vmm.image import RawBinary
 from tests.contract.client import Client
+from tests.contract.faulty_core import FaultyCore
 from tests.contract.kvm_machine import kvm_machine
-from tests.contract.programs import COUNT, at
+from tests.contract.programs import BASE, COUNT, SPIN, Program, at, program
 from tests.contract.recorder import StopRecorder
+from tests.contract.test_false_hits import START, X5, equals
+from tests.contract.test_false_hits import place as begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +42,35 @@ REQUESTS: Final = {
     "KVM_GET_ONE_REG": abi.GET_ONE_REG,
     "KVM_SET_ONE_REG": abi.SET_ONE_REG,
     "KVM_GET_MP_STATE": abi.GET_MP_STATE,
-    "KVM_GET_VCPU_EVENTS": abi.GET_VCPU_EVENTS,
-    "KVM_SET_VCPU_EVENTS": abi.SET_VCPU_EVENTS,
 }
+
+
+class NthPort:
+    """Passes calls on, but that number *place* fails with *code*, whatever it asks."""
+
+    def __init__(self, place: int, code: int = errno.EIO) -> None:
+        self.calls: dict[int, int] = {}
+        self.armed = True
+        #: Requests of all calls since it was armed.
+        self.requests: list[int] = []
+        self.errno = 0
+        self._place, self._code = place, code
+
+    def ioctl(self, fd: int, request: int, argument: CData, /) -> int:
+        if self.armed:
+            self.requests.append(request)
+            if len(self.requests) == self._place + 1:
+                self.errno = self._code
+                return -1
+        result = LOCAL.ioctl(fd, request, argument)
+        if result < 0:
+            self.errno = LOCAL.errno
+        return result
+
+    @property
+    def failed(self) -> str:
+        """Name of the request that failed."""
+        return abi.names()[self.requests[self._place]]
 
 
 class CountingPort:
@@ -76,6 +109,7 @@ def debug(client: Client) -> None:
         lambda: client.machine.vcpus[0].set(X[5], 5),
         lambda: client.run_to_report(everybody),
         lambda: client.machine.vcpus[0].get(PC),
+        lambda: client.machine.vcpus[0].power,
         lambda: client.run_to_report({1: Action.STEP}),
         lambda: target.remove(1, BreakpointKind.HARDWARE, at(0), 4),
         lambda: client.run_to_report(everybody),
@@ -123,6 +157,173 @@ def test_an_ioctl_that_fails_leaves_nothing_behind(name: str) -> None:
         finally:
             machine.close()
         assert (os.listdir("/proc/self/fd"), threading.active_count()) == before, (place, code)
+
+
+def test_each_ioctl_of_a_session_is_one_that_is_made_to_fail() -> None:
+    port = NthPort(-1)
+    port.armed = False
+    machine = kvm_machine(COUNT.image, port=port)
+    try:
+        client = Client(machine)
+        port.armed = True
+        debug(client)
+        leave(client)
+    finally:
+        machine.close()
+    assert {*port.requests} == {*REQUESTS.values()}
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["KVM_GET_VCPU_EVENTS", "KVM_SET_VCPU_EVENTS"])
+def test_an_abort_that_cannot_be_injected_is_none(place: int) -> None:
+    port = NthPort(place, errno.EBUSY)
+    port.armed = False
+    machine = kvm_machine(COUNT.image, port=port)
+    try:
+        client = Client(machine)
+        port.armed = True
+        with pytest.raises(StubError) as error:
+            machine.vcpus[0].abort()
+        one_line_of(error.value, port, errno.EBUSY)
+        client.resume({1: Action.STEP})
+        assert client.pc(1) == at(1)
+    finally:
+        machine.close()
+
+
+def what_is_open() -> tuple[list[str], int]:
+    """Descriptors and threads of this process."""
+    return os.listdir("/proc/self/fd"), threading.active_count()
+
+
+def one_line_of(error: StubError, port: NthPort, code: int) -> None:
+    """The error names the call and what it returned."""
+    said = str(error)
+    assert said.startswith(port.failed)
+    assert said.endswith(f": {os.strerror(code)}")
+    assert said.isprintable()
+
+
+def bare(port: NthPort) -> KvmMachine:
+    """RAM and a vCPU."""
+    return kvm_machine(COUNT.image, port=port)
+
+
+def virt(port: NthPort) -> KvmMachine:
+    """The machine of ``gdbstub run``, with its interrupt controller and its UART."""
+    guest = GuestConfig(RawBinary("count", COUNT.image, BASE), 2 << 20, vcpus=2)
+    board = VirtBoard(guest, lambda _: None)
+    return KvmMachine(KvmConfig(2, BASE, guest.memory, guest.cpu), board, port)
+
+
+@pytest.mark.parametrize("make", [bare, virt])
+def test_a_machine_that_cannot_be_made_leaves_nothing_behind(
+    make: "Callable[[NthPort], KvmMachine]",
+) -> None:
+    port = NthPort(-1)
+    make(port).close()
+    before = what_is_open()
+    for place in range(len(port.requests)):
+        code = CODES[place % len(CODES)]
+        port = NthPort(place, code)
+        try:
+            make(port).close()
+        except StubError as error:
+            one_line_of(error, port, code)
+        else:  # it was asked again, or can do without
+            again = port.requests.count(port.requests[place]) > 1
+            assert again or port.failed == "KVM_CHECK_EXTENSION", port.failed
+        assert what_is_open() == before, (place, port.failed)
+
+
+def test_a_machine_that_cannot_be_reset_leaves_nothing_behind() -> None:
+    port = NthPort(-1)
+    kvm_machine(COUNT.image, port=port).close()
+    before = what_is_open()
+    for place in range(0, len(port.requests), 3):
+        port = NthPort(place, errno.ENOMEM)
+        port.armed = False
+        machine = kvm_machine(COUNT.image, port=port)
+        port.armed = True
+        try:
+            machine.reset()
+        except StubError as error:
+            one_line_of(error, port, errno.ENOMEM)
+        finally:
+            machine.close()
+        assert what_is_open() == before, (place, port.failed)
+
+
+# Calls of the native core.
+
+#: Two counters, one under a breakpoint that is simulated; a load that is stepped, and a counter.
+SIMULATED: Final = program(
+    (0x910004A5, "add x5, x5, #1"), (0x910004C6, "add x6, x6, #1"), (0x17FFFFFE, "b . - 8")
+)
+STEPPED: Final = program(
+    *((0xF9400007, "ldr x7, [x0]"), (0x910004A5, "add x5, x5, #1")),
+    *((0x910004C6, "add x6, x6, #1"), (0x17FFFFFD, "b . - 12")),
+)
+LAPS: Final = 30
+NATIVE: Final = {
+    "KVM_RUN": abi.RUN,
+    "KVM_GET_ONE_REG": abi.GET_ONE_REG,
+    "KVM_SET_ONE_REG": abi.SET_ONE_REG,
+    "KVM_SET_GUEST_DEBUG": abi.SET_GUEST_DEBUG,
+}
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> FaultyCore:
+    return FaultyCore(tmp_path_factory.mktemp("core"))
+
+
+def laps(text: Program, faulty: FaultyCore, request: int, place: int, code: int) -> bool:
+    """Pass over false hits in which a call fails; return True if one did."""
+    machine = kvm_machine(SPIN.image)
+    try:
+        client = begin(machine, text)
+        machine.vcpus[0].set(X[6], 0)
+        target = client.target
+        target.insert(1, BreakpointKind.SOFTWARE, START, 4)
+        target.attach(BreakpointKind.SOFTWARE, START, Clauses.compile([equals(X5, LAPS)]))
+        faulty.fail(request, place, code)
+        told = 0
+        # Those of other calls than KVM_RUN are failures, whatever they are.
+        went_on = code in (errno.EINTR, errno.EAGAIN)
+        unread = request == abi.GET_ONE_REG
+        said = os.strerror(errno.EIO if unread or (went_on and request != abi.RUN) else code)
+        while (report := client.go()).stop is not StopReason.SWBREAK:
+            assert report.signal is Signal.ABRT
+            assert report.text == f"vCPU 0 cannot run: KVM_RUN: {said}"
+            told += 1
+        failed = faulty.has_failed
+        faulty.fail(request, -1, 0)
+        assert told <= failed
+        assert not (told and went_on and request == abi.RUN)
+        assert (client.pc(1), client.x(1, 5), client.x(1, 6)) == (START, LAPS, LAPS)
+        target.remove(1, BreakpointKind.SOFTWARE, START, 4)
+        assert client.resume({1: Action.STEP}).signal is Signal.TRAP
+        assert client.pc(1) == START + 4
+        target.detach()
+        assert machine.read_memory(START, len(text.image)) == text.image
+        target.interrupt()
+        client.wait()
+        return failed
+    finally:
+        machine.close()
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_call_of_the_native_core_that_fails(
+    name: str, faulty: FaultyCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gdbstub.kvm.vcpu.core", lambda: faulty.core)
+    failed = 0
+    for number, place in enumerate((0, 1, 4, 7, 12, 23)):
+        for text in (SIMULATED, STEPPED):
+            code = (errno.EINTR, errno.EIO, errno.EAGAIN, errno.ENOMEM, errno.EBUSY)[number % 5]
+            failed += laps(text, faulty, NATIVE[name], place, code)
+    assert failed >= 4, "too few calls were made"
 
 
 ERRORS: Final = (MemoryError(), ZeroDivisionError(), SystemExit(), OSError(5, "x"))

@@ -7,15 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from gdbstub.aarch64.registers import X
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign.attach import attached, choose, launched, recover
 from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.process import VmmProcess
-from gdbstub.machine import RunMode, SystemEvent, SystemEventKind
+from gdbstub.machine import RunFailure, RunMode, SystemEvent, SystemEventKind
 from gdbstub.target import Action, BreakpointKind, Resume
 from tests.contract.client import Client
 from tests.contract.foreign_machine import foreign_machine
@@ -24,6 +26,38 @@ from tests.contract.programs import COUNT, at
 from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
+
+#: A VMM that makes one thread after another, and whose vCPU's executes another program at SIGUSR1.
+#: Its guest has no RAM.
+EXECUTES = """\
+import fcntl, os, signal, sys, threading
+vm = fcntl.ioctl(os.open("/dev/kvm", os.O_RDWR), 0xAE01, 0)
+vcpu = fcntl.ioctl(vm, 0xAE41, 0)
+init = bytearray(32)
+fcntl.ioctl(vm, 0x8020AEAF, init)  # KVM_ARM_PREFERRED_TARGET
+fcntl.ioctl(vcpu, 0x4020AEAE, init)  # KVM_ARM_VCPU_INIT
+over = threading.Event()
+def spawn():
+    while not over.is_set():
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+threading.Thread(target=spawn, daemon=True).start()
+signal.signal(signal.SIGUSR1, lambda *_: over.set())
+def run():
+    while not over.is_set():
+        try:
+            fcntl.ioctl(vcpu, 0xAE80, 0)
+        except InterruptedError:
+            pass
+    os.execv(sys.executable, [sys.executable, "-Sc", "import signal; signal.pause()"])
+thread = threading.Thread(target=run)
+thread.start()
+while not over.is_set():
+    signal.pause()
+signal.pthread_kill(thread.ident, signal.SIGUSR1)
+thread.join()
+"""
 
 
 @pytest.fixture
@@ -105,7 +139,7 @@ def test_two_guests_at_once() -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_vmm_that_ends_while_its_guest_runs(vmm: Vmm, signum: signal.Signals) -> None:
-    """By SIGSEGV a vCPU's own thread ends it."""
+    """A SIGSEGV goes to a vCPU's own thread, and ends the VMM from there."""
     with attached(vmm.process, [vmm.slot]) as machine:
         recorder = StopRecorder(machine)
         machine.resume({0: RunMode()})
@@ -129,6 +163,80 @@ def test_signals_reach_the_vmm(vmm: Vmm) -> None:
                 os.kill(tid, signal.SIGUSR1)
             recorder.step()
     assert vmm.counts_on()
+
+
+def test_a_stop_that_cannot_be_handled(vmm: Vmm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is told, and the VMM goes on."""
+    with attached(vmm.process, [vmm.slot]) as machine:
+        recorder, thread = StopRecorder(machine), machine.vcpus[0].thread
+
+        def fail(_status: int) -> None:
+            monkeypatch.undo()
+            raise KeyError("x")
+
+        monkeypatch.setattr(thread, "handle", fail)
+        machine.resume({0: RunMode()})
+        machine.interrupt()
+        assert recorder.wait() == (RunFailure(0, "internal error: KeyError('x')"),)
+    assert vmm.counts_on()
+
+
+def test_a_vmm_that_is_stopped_by_a_signal(vmm: Vmm) -> None:
+    """A stopped VMM can be halted and let go, and stays stopped until it is continued."""
+    with attached(vmm.process, [vmm.slot]) as machine:
+        recorder = StopRecorder(machine)
+        machine.resume({0: RunMode()})
+        os.kill(vmm.pid, signal.SIGSTOP)
+        while vmm.process.status()["State"] != "T (stopped)":
+            pass
+        machine.interrupt()
+        assert recorder.wait() == ()
+        machine.vcpus[0].set(X[0], 0)  # the stopped thread makes the call
+        machine.resume({0: RunMode()})
+        machine.interrupt()
+        assert recorder.wait() == ()
+        assert machine.vcpus[0].get(X[0]) == 0  # stopped, whoever resumes the guest
+    for tid in vmm.process.threads():
+        assert VmmProcess(tid).status()["State"] == "T (stopped)"
+    os.kill(vmm.pid, signal.SIGCONT)
+    assert vmm.counts_on()
+
+
+def a_session_that_fails(machine: ForeignMachine) -> None:
+    """A launched VMM without a thread that is left traced; in the end it is another program."""
+    process, recorder, until = machine.process, StopRecorder(machine), monotonic() + 20
+    # A thread that begins as the launch ends is traced from its birth, as its maker was.
+    seen = {*process.threads()}
+    before = len(seen)
+    while len(seen) < before + 3:
+        seen |= {*process.threads()}
+        assert monotonic() < until, "no thread is made any more"
+    assert process.status()["TracerPid"] == "0"
+    machine.resume({0: RunMode()})
+    os.kill(process.pid, signal.SIGUSR1)
+    assert recorder.wait() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
+    assert process.status()["TracerPid"] == "0"
+    raise KeyError
+
+
+def test_a_launched_vmm_ends_with_a_session_that_fails() -> None:
+    with pytest.raises(KeyError), launched([sys.executable, "-Sc", EXECUTES]) as machine:
+        a_session_that_fails(machine)
+    _, status = os.waitpid(machine.process.pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_a_launch_that_is_given_up() -> None:
+    """A VMM that runs no vCPU, as QEMU does with -S, is waited for as long as it is wanted."""
+    looks = iter([True] * 10)
+    argv = [sys.executable, "-Sc", "import signal; signal.pause()"]
+    with (
+        pytest.raises(MachineError, match=r"^the VMM was given up before it ran a vCPU$"),
+        launched(argv, lambda: next(looks, False)),
+    ):
+        pass
+    _, status = os.wait()
+    assert os.WTERMSIG(status) == signal.SIGTERM
 
 
 def test_processes_are_found_by_number_and_name(vmm: Vmm) -> None:

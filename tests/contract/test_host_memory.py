@@ -53,7 +53,7 @@ pid, signum = ffi.cast("long", os.getpid()), ffi.cast("long", signal.SIGBUS)
 assert libc.dlopen(None).syscall(number, pid, signum, info) == 0
 print("alive")
 """
-#: What is done, and what becomes of a process that survives the errors that it must.
+#: Code that a process runs, and the status that it must end with.
 ENDS = {
     "an error not met yet": (QUEUE.format(code=5), 0),
     "a signal that somebody sent": ("os.kill(os.getpid(), signal.SIGBUS); print('alive')", -7),

@@ -127,7 +127,7 @@ def test_another_request_in_the_same_page_does_not_hide_that_it_was_mapped_elsew
 
 
 def test_tables_of_a_kernels_boot_count_no_more_when_it_has_others(kernel: Kernel) -> None:
-    """They may still lead where they led; their memory, and that, is free by then."""
+    """The boot's tables may be intact, but the kernel has freed them and the pages they map."""
     elsewhere = KERNEL_GVA + 0x1000
     kernel.map(elsewhere, TEXT)
     kernel.machine.vcpus[0].set(SP_EL1, elsewhere + 0x800)
@@ -238,7 +238,7 @@ def test_what_was_asked_for_in_no_process_is_put_into_none(machine_factory: Fact
     vcpu = spaces.machine.vcpus[0]
     sctlr = SCTLR(vcpu.get(SCTLR_EL1))
     spaces.enter(KERNEL_GVA, spaces.a, el=1)
-    vcpu.set(SCTLR_EL1, SCTLR(sctlr, M=0))
+    vcpu.set(SCTLR_EL1, SCTLR(sctlr).replace(M=0))
     spaces.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
     spaces.insert(USER_GVA + 8)
     vcpu.set(SCTLR_EL1, sctlr)

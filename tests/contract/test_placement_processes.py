@@ -98,7 +98,7 @@ def test_a_breakpoint_of_a_process_is_in_no_memory_after_a_reset(machine_factory
 
 
 def test_a_hit_counts_by_its_place_and_not_by_its_address(machine_factory: Factory) -> None:
-    """Where another process has another breakpoint's BRK at the same address."""
+    """Two processes have a page each at one address, and a breakpoint each there."""
     spaces = Spaces(machine_factory(ROUND.image), SOFTWARE)
     spaces.enter(USER_GVA, spaces.b)
     spaces.insert(PLACE)

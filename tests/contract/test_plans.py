@@ -167,7 +167,7 @@ def test_hits_beside_a_watchpoint_let_an_exclusive_sequence_get_to_its_end(
 
 
 def test_who_watches_a_lock_sees_it_change(begin: Begin) -> None:
-    """As GDB goes on from a watchpoint: without it, one step, and back with it."""
+    """GDB goes on from a watchpoint by one step without it."""
     client = begin(ADDS)
     client.target.insert(1, BreakpointKind.SOFTWARE, at(5), 4)
     client.target.insert(1, BreakpointKind.WRITE, DATA, 4)

@@ -55,7 +55,7 @@ def test_comparators_armed_while_a_vcpu_is_off_hit_on_its_first_instruction(star
 
 def test_watchpoints_armed_while_a_vcpu_is_off_hit_on_it(start: Start) -> None:
     recorder = start(SECONDARY_STORES, vcpus=2)
-    watch = int(DBGWCR(E=1, PAC=0b11, LSC=0b10, BAS=0xFF))
+    watch = int(DBGWCR.of(E=1, PAC=0b11, LSC=0b10, BAS=0xFF))
     recorder.machine.arm(DebugRegisters(watchpoints=((watch, DATA),)))
     exit = recorder.debug()
     assert (exit.vcpu, exit.esr.EC, exit.far) == (1, EC.WATCHPOINT_LOWER, DATA)

@@ -46,7 +46,7 @@ def begin(start: Start) -> Begin:
 
 @pytest.fixture
 def exits(monkeypatch: pytest.MonkeyPatch) -> Exits:
-    """What a client's target is told of, from now on."""
+    """Return a function that records the debug exits which reach a client's target from then on."""
 
     def note_of(client: Client) -> list[DebugExit]:
         reported: list[DebugExit] = []
@@ -137,7 +137,7 @@ def test_a_loop_that_changes_itself_is_left_where_it_says(begin: Begin) -> None:
 def test_a_branch_that_another_vcpu_makes_a_nop_does_not_lead_past_the_end(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a kernel does while others execute it (static keys)."""
+    """A kernel changes a branch while others execute it, for a static key."""
     client = begin(LOOPS_BY_A_BRANCH)
     client.machine.vcpus[0].set(X[1], 5)
     resume = client.machine.resume
@@ -155,7 +155,7 @@ def test_a_guest_that_uses_its_own_comparators_keeps_them(begin: Begin, exits: E
     client = begin(LOOPS)
     vcpu = client.machine.vcpus[0]
     vcpu.set(X[1], 10)
-    vcpu.set(MDSCR_EL1, MDSCR(MDE=1))
+    vcpu.set(MDSCR_EL1, MDSCR.of(MDE=1))
     reported = exits(client)
     assert client.resume({1: LOOP}) == Stopped(1)
     assert (client.pc(1), client.x(1, 0)) == (at(3), 10)
@@ -178,7 +178,7 @@ def test_interrupt_masks_are_as_before_after_a_loop_that_is_cut_short(begin: Beg
 def test_a_fault_in_a_loop_ends_at_its_vector_as_a_step_does(start_kvm: Start) -> None:
     client = Client(start_kvm(FILLS).machine)
     vcpu = client.machine.vcpus[0]
-    vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), A=1))  # accesses must be aligned
+    vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(A=1))  # accesses must be aligned
     after = list[list[int]]()
     for action in (Action.STEP, LOOP):
         vcpu.set(VBAR_EL1, VECTORS)

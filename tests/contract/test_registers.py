@@ -39,12 +39,15 @@ _READ_ONLY = (
     *(SP, rows.MPIDR_EL1, rows.CCSIDR_EL1),
     *(rows.ID_AA64ISAR2_EL1, rows.ID_AA64MMFR0_EL1, rows.ID_AA64PFR1_EL1),
 )
-#: They do not keep what is written: that is what they are for.
+#: Registers that count, and so do not keep a written value.
 _COUNTING = (rows.CNTVCT_EL0,)
 
 
 def _writable(machine: Machine) -> Iterator[Register]:
-    """What every machine keeps: the client's registers but system ones, and those that we use."""
+    """Yield the registers that keep a written value on every machine.
+
+    These are the client's registers except system registers, and those that the stub uses.
+    """
     shown = [row for row in ClientRegisters(machine).rows if row.feature != rows.SYSTEM]
     used = [row for row in vars(rows).values() if isinstance(row, Register)]
     for row in {row.name: row for row in (*shown, *used)}.values():
@@ -53,7 +56,7 @@ def _writable(machine: Machine) -> Iterator[Register]:
 
 
 def _value(register: Register) -> int:
-    """One that this register alone has, as wide as it is."""
+    """Return a value that no other register has, with the register's top bit set."""
     if register.name == "ffr":
         return (1 << register.bits // 2) - 1  # ones below, zeros above: nothing else is allowed
     pattern = random.Random(register.id).getrandbits(register.bits) | 1 << register.bits - 1

@@ -9,7 +9,7 @@ from gdbstub.architecture import Register
 from gdbstub.target import Action
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import SPIN, STACK_POINTER
+from tests.contract.programs import COUNTS_IN_FRAME, SPIN, STACK_POINTER, at
 
 EL1T = 0x3C4
 ONE_PC = (PC,)
@@ -67,3 +67,19 @@ def test_one_that_may_change_by_itself_is_read_each_time(start: Start) -> None:
     for value in (1, 2):
         client.machine.vcpus[0].set(TPIDR, value)  # as a counter does, even at rest
         assert _value(client, ONE_TPIDR) == value
+
+
+@pytest.mark.parametrize("vcpus", [1, 2])
+def test_a_guest_that_is_interrupted_shows_one_moment(start: Start, vcpus: int) -> None:
+    """Some of them may be read together with the exit, the others later."""
+    client = Client(start(COUNTS_IN_FRAME, vcpus=vcpus).machine)
+    for thread in client.threads:  # those that are off begin there as well
+        client.target.write_register(thread, PC, at(0).to_bytes(8, "little"))
+    client.interrupt_at_once()
+    for _ in range(20):
+        client.go()
+        for thread in client.threads:
+            ahead, mine, after = (client.x(thread, number) for number in (28, 29, 30))
+            pc = client.pc(thread)
+            assert at(0) <= pc <= at(3)
+            assert (mine, after) == (ahead - (pc == at(1)), ahead - (pc in (at(1), at(2))))

@@ -32,7 +32,7 @@ from tests.contract.run_control import HW, put
 
 #: AArch32's modes in PSTATE, with everything unmasked.
 USR, SVC = 0x10, 0x13
-#: What A64 takes for "mrs x0, daif", and A32 for "ldrle r4, [r11, #-0x220]!".
+#: ``mrs x0, daif`` in A64, and ``ldrle r4, [r11, #-0x220]!`` in A32.
 MRS_DAIF = 0xD53B_4220
 #: A64's "msr daif, x0" and "msr daifset, #2"; A32's "ldrle" and "strle" of the like.
 MSR_DAIF, MSR_DAIFSET = 0xD51B_4220, 0xD503_42DF
@@ -169,7 +169,7 @@ def test_g_writes_sp_to_the_bank_of_the_pstate_that_it_carries(
 
 
 def test_g_writes_an_sp_that_only_the_new_pstate_has_not(start: Start) -> None:
-    """It is what was read, of the other bank."""
+    """``G`` has the value that was read from the other bank's SP."""
     client = Client(start(SPIN).machine)
     vcpu = client.machine.vcpus[0]
     vcpu.set(SP_EL0, 0x1000)

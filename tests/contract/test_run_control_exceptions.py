@@ -150,7 +150,7 @@ def test_a_masked_serror_does_not_show(begin: Begin, backend: Backend) -> None:
 
 
 def beside(client: Client, program: Program, vector: int) -> int:
-    """Where *program* begins, written so that its last line is at a vector."""
+    """Write *program* so that its last line is at a vector, and return its first address."""
     start = VECTORS + vector - 4 * (len(program) - 1)
     client.machine.write_memory(start, program.image)
     return start
@@ -173,7 +173,7 @@ def test_a_loop_that_falls_through_to_a_vector_is_no_exception(
 
 
 def test_a_loop_that_falls_through_to_a_vector_where_it_has_faulted_before(begin: Begin) -> None:
-    """What an exception would save is saved there already."""
+    """ELR_EL1 and SPSR_EL1 already hold the values that an exception would save."""
     client = begin(STRAIGHT)
     vcpu = prepare(client, 0x305)
     start = beside(client, LOOPS, 0x200)

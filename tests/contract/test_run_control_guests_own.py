@@ -60,9 +60,9 @@ def handled(client: Client) -> int:
 
 @PROGRAMS
 def test_it_comes_once_though_its_handler_goes_back_with_it_masked(
-    begin: Begin, program: Program, ec: EC
+    begin: Begin, program: Program, ec: int
 ) -> None:
-    """With a breakpoint armed that is met in the end only."""
+    """A breakpoint is armed that is hit at the end only."""
     client = begin(program)
     put(client, SW, at(END))
     assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
@@ -74,7 +74,7 @@ def test_it_comes_once_though_its_handler_goes_back_with_it_masked(
 
 
 @PROGRAMS
-def test_it_comes_though_nothing_has_shown_it(begin: Begin, program: Program, ec: EC) -> None:
+def test_it_comes_though_nothing_has_shown_it(begin: Begin, program: Program, ec: int) -> None:
     """A comparator would serve the breakpoint better, and hide those of the guest."""
     client = begin(program)
     client.target.breakpoints.preference = Preference.AUTO
@@ -85,7 +85,7 @@ def test_it_comes_though_nothing_has_shown_it(begin: Begin, program: Program, ec
 
 
 @PROGRAMS
-def test_masked_from_the_start_it_does_not_come(begin: Begin, program: Program, ec: EC) -> None:
+def test_masked_from_the_start_it_does_not_come(begin: Begin, program: Program, ec: int) -> None:
     client = begin(program)
     unmask = 8 if program is OWN_BREAKPOINT else 7
     client.machine.write_memory(at(unmask), bytes.fromhex("1f2003d5"))  # nop: D stays set
@@ -96,7 +96,7 @@ def test_masked_from_the_start_it_does_not_come(begin: Begin, program: Program, 
 
 
 @PROGRAMS
-def test_without_kde_it_does_not_come_at_el1(begin: Begin, program: Program, ec: EC) -> None:
+def test_without_kde_it_does_not_come_at_el1(begin: Begin, program: Program, ec: int) -> None:
     client = begin(program)
     client.machine.write_memory(
         at(5 if program is OWN_BREAKPOINT else 4), (0xD290_0000).to_bytes(4, "little")
@@ -108,7 +108,7 @@ def test_without_kde_it_does_not_come_at_el1(begin: Begin, program: Program, ec:
 
 
 @PROGRAMS
-def test_with_the_os_lock_it_does_not_come(begin: Begin, program: Program, ec: EC) -> None:
+def test_with_the_os_lock_it_does_not_come(begin: Begin, program: Program, ec: int) -> None:
     client = begin(program)
     # mov x0, #1 stands for the unlocking, and the lock is set behind: msr oslar_el1, x1.
     client.machine.write_memory(at(9), (0xD510_1081).to_bytes(4, "little"))
@@ -123,8 +123,8 @@ def test_with_the_os_lock_it_does_not_come(begin: Begin, program: Program, ec: E
 
 @PROGRAMS
 @pytest.mark.parametrize("how", ["step", "range"])
-def test_steps_meet_it_once_and_get_on(begin: Begin, program: Program, ec: EC, how: str) -> None:
-    """Nothing else is armed: KVM leaves its comparators to the guest, or hides them."""
+def test_steps_meet_it_once_and_get_on(begin: Begin, program: Program, ec: int, how: str) -> None:
+    """No comparator of the debugger's is armed: KVM leaves them to the guest, or hides them."""
     client = begin(program)
     put(client, SW, at(9))
     assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
@@ -141,7 +141,7 @@ def test_steps_meet_it_once_and_get_on(begin: Begin, program: Program, ec: EC, h
 
 @PROGRAMS
 def test_a_breakpoint_of_ours_that_does_not_stop_and_its_own_at_one_place(
-    begin: Begin, program: Program, ec: EC
+    begin: Begin, program: Program, ec: int
 ) -> None:
     client = begin(program)
     put(client, SW, at(10), NEVER)
@@ -154,7 +154,7 @@ def test_a_breakpoint_of_ours_that_does_not_stop_and_its_own_at_one_place(
 
 @PROGRAMS
 def test_what_it_had_armed_before_the_last_stop_is_armed_beside_ours(
-    begin: Begin, program: Program, ec: EC
+    begin: Begin, program: Program, ec: int
 ) -> None:
     """A comparator of ours takes all of KVM's; its own go beside it while slots last."""
     client = begin(program)
@@ -185,7 +185,7 @@ def test_comparators_that_the_guest_does_not_enable_are_not_armed(begin: Begin) 
     vcpu = client.machine.vcpus[0]
     vcpu.set(SYSTEM_REGISTERS["DBGBVR0_EL1"], at(9))
     vcpu.set(SYSTEM_REGISTERS["DBGBCR0_EL1"], 0x1E7)
-    vcpu.set(MDSCR_EL1, MDSCR(KDE=1))
+    vcpu.set(MDSCR_EL1, MDSCR.of(KDE=1))
     vcpu.set(PC, at(7))
     put(client, HW, at(10))
     assert client.go() == Stopped(1, stop=StopReason.HWBREAK)

@@ -119,7 +119,7 @@ def test_a_breakpoint_and_a_watchpoint_are_still_told(begin: Begin, action: Acti
 
 
 def test_vectors_that_the_guest_sets_up_later_are_its_own_affair(begin: Begin) -> None:
-    """As a kernel that boots: at first it has none."""
+    """A kernel that boots has no vectors at first, and sets them up later."""
     client = begin(STRAIGHT)
     vcpu = client.machine.vcpus[0]
     put(client, SW, at(1))
@@ -147,7 +147,7 @@ def test_a_fault_at_el0_is_told(begin: Begin) -> None:
 def test_an_access_beyond_all_memory_is_told(start_kvm: Start) -> None:
     client = Client(start_kvm(STRAIGHT).machine)
     vcpu = client.machine.vcpus[0]
-    vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), A=1))
+    vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(A=1))
     client.machine.write_memory(at(0), 0xB9400001.to_bytes(4, "little"))  # ldr w1, [x0]
     vcpu.set(X[0], 1 << 45)  # no physical address is so large
     report = client.go()

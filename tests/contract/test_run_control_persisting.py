@@ -31,7 +31,7 @@ def early(machine_factory: Factory) -> Spaces:
     sctlr = SCTLR(vcpu.get(SCTLR_EL1))
     vcpu.set(X[0], sctlr)
     vcpu.set(X[1], KERNEL_GVA)
-    vcpu.set(SCTLR_EL1, SCTLR(sctlr, M=0))
+    vcpu.set(SCTLR_EL1, SCTLR(sctlr).replace(M=0))
     return spaces
 
 

@@ -206,7 +206,7 @@ def test_an_illegal_execution_state_is_not_simulated_away(
     vcpu = client.machine.vcpus[0]
     vcpu.set(VBAR_EL1, VECTORS)
     vcpu.set(PC, at(line))
-    vcpu.set(CPSR, PSTATE(vcpu.get(CPSR), IL=1))
+    vcpu.set(CPSR, PSTATE(vcpu.get(CPSR)).replace(IL=1))
     put(client, HW, at(line), NEVER)
     put(client, SW, SYNC_EL1H)
     report = client.resume({1: action})

@@ -39,7 +39,7 @@ def early(machine_factory: Factory) -> Spaces:
     sctlr = SCTLR(vcpu.get(SCTLR_EL1))
     vcpu.set(X[0], sctlr)
     vcpu.set(X[1], KERNEL_GVA)
-    vcpu.set(SCTLR_EL1, SCTLR(sctlr, M=0))
+    vcpu.set(SCTLR_EL1, SCTLR(sctlr).replace(M=0))
     spaces.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
     return spaces
 
@@ -49,7 +49,7 @@ def armed(spaces: Spaces) -> tuple[tuple[int, int], ...]:
 
 
 def test_a_comparator_stands_in_until_there_is_memory(early: Spaces) -> None:
-    """Its stop is told as the BRK's that takes over from it."""
+    """A stop at the comparator is reported like one at the BRK that replaces it."""
     early.insert(PLACE)
     early.stops_at(PLACE)
     assert len(armed(early)) == 1
@@ -78,7 +78,7 @@ def test_one_that_is_left_alone_becomes_a_brk_too(early: Spaces) -> None:
 
 
 def test_there_are_as_many_as_comparators(early: Spaces) -> None:
-    """One more is an error that says how many there are, and those that were there stay."""
+    """A request too many is an error with the number of comparators, and the others stay."""
     slots = early.machine.breakpoint_slots
     for number in range(slots - 1):
         early.insert(0xFFFF_9000_0000_0000 + 4 * number)
@@ -95,12 +95,12 @@ def test_there_are_as_many_as_comparators(early: Spaces) -> None:
 # AArch32.
 
 #: EL0 in AArch32 state, which other processes of an AArch64 kernel may be in.
-USER32 = PSTATE(nRW=1, A=1, I=1, F=1)
+USER32 = PSTATE.of(nRW=1, A=1, I=1, F=1)
 
 
 @pytest.mark.own_kvm
 def test_aarch32_code_gets_no_brk(start_kvm: Start) -> None:
-    """It would be another instruction there: a comparator stands in while a vCPU executes that."""
+    """A comparator serves AArch32 code, in which an A64 BRK is another instruction."""
     spaces = Spaces(start_kvm(ROUND).machine)
     spaces.enter(USER_GVA, spaces.a)
     spaces.machine.vcpus[0].set(CPSR, USER32)

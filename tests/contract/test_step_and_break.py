@@ -23,9 +23,9 @@ from tests.contract.programs import (
     at,
 )
 
-EL1_AND_EL0 = int(DBGBCR(E=1, PMC=0b11, BAS=0b1111))
-EL0_ONLY = int(DBGBCR(E=1, PMC=0b10, BAS=0b1111))
-DISABLED = int(DBGBCR(E=0, PMC=0b11, BAS=0b1111))
+EL1_AND_EL0 = int(DBGBCR.of(E=1, PMC=0b11, BAS=0b1111))
+EL0_ONLY = int(DBGBCR.of(E=1, PMC=0b10, BAS=0b1111))
+DISABLED = int(DBGBCR.of(E=0, PMC=0b11, BAS=0b1111))
 
 
 def _breakpoints(*lines: int, control: int = EL1_AND_EL0, enabled: bool = True) -> DebugRegisters:
@@ -107,7 +107,7 @@ def test_armed_comparators_need_no_enabled(start: Start) -> None:
 
 
 def test_armed_comparators_let_every_brk_exit(start: Start) -> None:
-    """So do they on KVM, whose switch is one for all (MDCR_EL2.TDE)."""
+    """KVM has one switch for comparators and BRKs (MDCR_EL2.TDE)."""
     recorder = start(SLIDE)
     recorder.machine.arm(_breakpoints(100, enabled=False))
     assert recorder.debug().esr.EC == EC.BRK64

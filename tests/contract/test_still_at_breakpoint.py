@@ -16,8 +16,8 @@ from tests.contract.spaces import ALIAS_GVA, ROUND, TEXT, USER_GVA, Spaces
 from tests.contract.test_conditions import NEVER, SAYS_HI
 
 HIT = {
-    BreakpointKind.SOFTWARE: ESR(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT),
-    BreakpointKind.HARDWARE: ESR(EC=EC.BREAKPOINT_LOWER, IL=1),
+    BreakpointKind.SOFTWARE: ESR.of(EC=EC.BRK64, IL=1, ISS=BRK_COMMENT),
+    BreakpointKind.HARDWARE: ESR.of(EC=EC.BREAKPOINT_LOWER, IL=1),
 }
 
 
@@ -85,7 +85,7 @@ def test_what_was_cut_short_and_then_stepped_past_is_told_the_next_time(
 def test_what_was_cut_short_and_then_run_past_is_told_the_next_time(
     start: Start, kind: BreakpointKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has come back there while nothing of ours was there."""
+    """The vCPU has come back to the address while no breakpoint was inserted there."""
     client = begin(start, kind, NEVER)
     cut_short(client, kind, monkeypatch)
     client.target.remove(1, kind, at(0), 4)

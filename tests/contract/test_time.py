@@ -18,7 +18,7 @@ PAUSE = 1.0  # seconds that pass outside
 
 
 def _over_a_pause(recorder: StopRecorder) -> tuple[float, float]:
-    """How many seconds pass inside and outside from one look at the clock to the next."""
+    """Halt the guest for PAUSE; return the seconds that its clock and the host's have counted."""
     vcpu = recorder.machine.vcpus[0]
     for _ in range(2):
         recorder.step()

@@ -12,7 +12,7 @@ from tests.contract.programs import DATA, LAP_VCPUS
 
 ROUNDS = 10
 
-#: Where a thread's breakpoint is, and what it watches.
+#: Function of a thread that returns address and length of its breakpoint or watchpoint.
 Place = Callable[[int], tuple[int, int]]
 
 
@@ -21,7 +21,7 @@ def _code(thread: int) -> tuple[int, int]:
 
 
 def _stored(thread: int) -> tuple[int, int]:
-    """Where a thread keeps count of its laps."""
+    """Return address and size of a thread's count of laps."""
     return DATA + 8 * (thread - 1), 8
 
 

@@ -35,7 +35,7 @@ def events(vcpu: KvmVcpu) -> CData:
 
 
 def pend_serror(vcpu: KvmVcpu) -> tuple[int, int]:
-    """What KVM then says of it: whether it pends, and its syndrome."""
+    """Pend an SError; return its pending flag and its syndrome as KVM then reports them."""
     wanted = events(vcpu)
     wanted.serror_pending = 1
     if wanted.serror_has_esr:
@@ -59,7 +59,7 @@ def counting(vcpus: int = 1) -> KvmMachine:
 
 
 def unmask(vcpu: KvmVcpu) -> None:
-    vcpu.set(CPSR, PSTATE(PSTATE(vcpu.get(CPSR)), A=0))
+    vcpu.set(CPSR, PSTATE(PSTATE(vcpu.get(CPSR))).replace(A=0))
 
 
 def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> None:
@@ -75,7 +75,7 @@ def test_an_serror_pends_through_steps_stops_and_injections_and_comes_once() -> 
         machine.interrupt()
         assert recorder.wait() == ()
         assert pending(vcpu) == as_pended
-        take_exception(vcpu, ESR(EC=EC.BRK64, IL=1), 0)
+        take_exception(vcpu, ESR.of(EC=EC.BRK64, IL=1), 0)
         assert vcpu.get(PC) == VECTORS + 0x200
         assert pending(vcpu) == as_pended
         vcpu.abort()

@@ -178,7 +178,7 @@ def test_the_guest_has_what_a_debugger_wrote_and_the_other_way_round() -> None:
             debugger, recorder = Debugger(machine), StopRecorder(machine)
             rows = {row.name: row for row in debugger.registers}
             machine.arm(DebugRegisters(enabled=True))
-            _write(debugger, rows["CPACR_EL1"], CPACR(FPEN=3, ZEN=3))
+            _write(debugger, rows["CPACR_EL1"], CPACR.of(FPEN=3, ZEN=3))
             _write(debugger, rows["ZCR_EL1"], 0xF)
             z = random.Random(bits).getrandbits(bits) | 1 << bits - 1
             p, ffr = z & (1 << bits // 8) - 1, (1 << bits // 16) - 1
@@ -205,9 +205,9 @@ def test_the_pac_is_where_the_mask_says() -> None:
     if not _has(abi.CAP_ARM_PTRAUTH_ADDRESS):
         return
     for tcr in (
-        TCR(T0SZ=16, T1SZ=16, TBI0=1, TBI1=1),
-        TCR(T0SZ=25, T1SZ=25),
-        TCR(T0SZ=28, T1SZ=16, TBI0=1, TBI1=1, TBID0=1, TBID1=1),
+        TCR.of(T0SZ=16, T1SZ=16, TBI0=1, TBI1=1),
+        TCR.of(T0SZ=25, T1SZ=25),
+        TCR.of(T0SZ=28, T1SZ=16, TBI0=1, TBI1=1, TBID0=1, TBID1=1),
     ):
         for pointer, mask in (
             (0x0000_0000_4001_2340, "pauth_cmask"),
@@ -222,7 +222,7 @@ def test_the_pac_is_where_the_mask_says() -> None:
                 rows = {row.name: row for row in debugger.registers}
                 vcpu = machine.vcpus[0]
                 sctlr = SCTLR(vcpu.get(rows["SCTLR_EL1"]))
-                vcpu.set(rows["SCTLR_EL1"], sctlr | SCTLR(EnIA=1))
+                vcpu.set(rows["SCTLR_EL1"], sctlr | SCTLR.of(EnIA=1))
                 vcpu.set(rows["TCR_EL1"], tcr)
                 for key in range(1, 9):  # enough that each bit of the PAC is 1 once
                     for half in "Lo", "Hi":
@@ -237,7 +237,7 @@ def test_the_pac_is_where_the_mask_says() -> None:
                     assert vcpu.get(X[0]) == pointer
                 # The MMU is off while the guest signs: it has no tables.
                 assert _value(debugger, rows[mask]) == 0
-                vcpu.set(rows["SCTLR_EL1"], sctlr | SCTLR(EnIA=1, M=1))
+                vcpu.set(rows["SCTLR_EL1"], sctlr | SCTLR.of(EnIA=1, M=1))
                 found = _value(debugger, rows[mask])
                 vcpu.set(rows["SCTLR_EL1"], sctlr)
             assert hex(seen) == hex(found)

@@ -34,7 +34,7 @@ IN_ORDER = (LDR, STR, LDRB, STRB)
 
 
 def _watch(lsc: int, *, bas: int = 0xFF, mask: int = 0, gva: int = DATA) -> tuple[int, int]:
-    return int(DBGWCR(E=1, PAC=0b11, LSC=lsc, BAS=bas, MASK=mask)), gva
+    return int(DBGWCR.of(E=1, PAC=0b11, LSC=lsc, BAS=bas, MASK=mask)), gva
 
 
 def _begin(start: Start) -> StopRecorder:

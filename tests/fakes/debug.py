@@ -13,14 +13,14 @@ from gdbstub.machine import DebugRegisters
 _FSC = 0x22  # IFSC or DFSC: a debug exception
 
 
-def syndrome(ec: EC, iss: int) -> ESR:
-    """What ESR_EL2 holds of a debug exception that came from a 4-byte instruction."""
-    return ESR(EC=ec, IL=1, ISS=iss)
+def syndrome(ec: int, iss: int) -> ESR:
+    """Return the ESR_EL2 of a debug exception from a 4-byte instruction."""
+    return ESR.of(EC=ec, IL=1, ISS=iss)
 
 
 def stepped(*, trapped: bool, exclusive: bool) -> ESR:
     """A completed step; what traps to the hypervisor leaves no valid syndrome."""
-    return ESR(EC=EC.STEP_LOWER, IL=1, ISS=_FSC, ISV=not trapped, EX=exclusive)
+    return ESR.of(EC=EC.STEP_LOWER, IL=1, ISS=_FSC, ISV=not trapped, EX=exclusive)
 
 
 @dataclass(frozen=True, slots=True)

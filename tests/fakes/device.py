@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Device(Protocol):
-    """What answers where no RAM is. Called on vCPU threads."""
+    """Handler of accesses outside RAM. Called on vCPU threads."""
 
     def read(self, ipa: int, size: int) -> int: ...
 

@@ -76,7 +76,7 @@ class Engine:
         self._invalid = 0
         self._hook: int | None = None
         self._overwritten: list[tuple[int, bytes]] = []
-        #: What the last ``execute`` accessed, while ``watch`` is on.
+        #: Accesses of the last ``execute``, while ``watch`` is on.
         self.accesses: list[Access] = []
         self._uc = uc = UcAArch64(uc_const.UC_ARCH_ARM64, uc_const.UC_MODE_ARM)
         uc.mem_map_ptr(BASE, ram.size, uc_const.UC_PROT_ALL, ram.hva)

@@ -75,7 +75,7 @@ class FakeMachine:
         self.vector_length = 0
         self.pointer_authentication = False
         self.system_registers: Sequence[Register] = registers.SYSTEM
-        #: What was armed last; a test may look.
+        #: Debug registers that were armed last, for tests.
         self.armed = DebugRegisters()
         self._clock = Clock()
         self._exits: Counter[str] = Counter()

@@ -32,7 +32,7 @@ EL0t: Final = 0b0000
 EL1t: Final = 0b0100
 EL1h: Final = 0b0101
 
-#: Those that Unicorn keeps as a CPU does.
+#: System registers that Unicorn keeps as a CPU does.
 SYSTEM: Final = (
     *(SP_EL0, SP_EL1, ELR_EL1, SPSR_EL1),
     *(

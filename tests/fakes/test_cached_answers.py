@@ -42,7 +42,7 @@ CODE: Final = 0xFFFF_8000_0001_0000
 WINDOW: Final = 0xFFFF_8000_0002_0000
 DATA: Final = 0xFFFF_8000_0003_0000
 LEVEL_3: Final = 0xFFFF_8000_0004_0000
-#: Where these pages are. The window is one or the other.
+#: Physical addresses of these pages. The window is at one or the other.
 CODE_IPA: Final = BASE + 0x1_0000
 WINDOW_IPAS: Final = BASE + 0x2_0000, BASE + 0x3_0000
 DATA_IPA: Final = BASE + 0x4_0000
@@ -86,7 +86,7 @@ LAP: Final = assemble("""
     cbnz w10, . - 12
     b . - 16
 """)
-#: Where an exception leads: a client may have sent a vCPU anywhere.
+#: Address of the vectors: a client may have sent a vCPU anywhere, so exceptions do come.
 VECTORS: Final = CODE + 0x800
 RECOVERS: Final = assemble("br x17")
 CALLED: Final = (
@@ -115,10 +115,10 @@ def load(machine: FakeMachine) -> None:
     for index, vcpu in enumerate(machine.vcpus):
         vcpu.power = Power.ON
         vcpu.set(SYSTEM_REGISTERS["MAIR_EL1"], 0xFF)
-        vcpu.set(TCR_EL1, TCR(**tables.tcr()))
+        vcpu.set(TCR_EL1, TCR.of(**tables.tcr()))
         vcpu.set(TTBR0_EL1, tables.ttbr)
         vcpu.set(TTBR1_EL1, tables.ttbr)
-        vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1), M=1, C=1, I=1))
+        vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(M=1, C=1, I=1))
         vcpu.set(VBAR_EL1, VECTORS)
         vcpu.set(CPSR, EL1H)
         vcpu.set(PC, CODE)
@@ -333,7 +333,7 @@ def test_there_are_hits_where_there_are_caches() -> None:
 
 @pytest.mark.parametrize("thread", [1, 2])
 def test_a_lap_changes_its_code_and_its_tables(thread: int) -> None:
-    """What the property is about does happen."""
+    """The programs of the property test do change their code and their tables."""
     with clients() as (cached, _):
         windows = set()
         patched = set()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gdbstub.aarch64.decoder import ENCODINGS, decode
 
-#: What a class may be called by the disassembler, which has no name for what it does not know.
+#: Mnemonics of a class in the disassembler, which leaves out instructions it does not know.
 NAMES = {
     "Adr": "adrp?",
     "AddImmediate": "add|sub|mov",

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from gdbstub import rsp
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.linux.module_files import ModuleFiles
 from gdbstub.monitor import monitored_debugger
-from gdbstub.protocol.packets import ClientState, dispatch
+from gdbstub.protocol.session import Session
 from tests.fakes.machine import fake_machine
 
 SPIN = bytes.fromhex("00000014")
@@ -21,10 +22,13 @@ def program(functions: dict[str, int]) -> GuestProgram:
 
 def test_a_kernel_that_has_not_started_has_no_modules(caplog: pytest.LogCaptureFixture) -> None:
     debugger = monitored_debugger(fake_machine(SPIN), program(PLACES))
-    client = ClientState(debugger, 0x1000)
-    dispatch(client, b"?")
-    reply = dispatch(client, b"qXfer:libraries:read::0,1000")
-    assert reply == b"l<library-list>\n</library-list>\n"
+    session = Session(debugger)
+    session.receive(rsp.encode(b"QStartNoAckMode") + b"+" + rsp.encode(b"?"))
+    reply = session.receive(rsp.encode(b"qXfer:libraries:read::0,1000"))
+    while session.busy:
+        reply += session.advance()
+    assert reply == rsp.encode(b"l<library-list>\n</library-list>\n")
+    session.close()
     assert not caplog.records
     assert len(debugger.stop_points) == 1
 

@@ -5,17 +5,20 @@ import ctypes
 import json
 import mmap
 import os
+import resource
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from gdbstub.cli import qmp
 from gdbstub.cli.qmp import MachineGuest, QmpServer, check_qmp
 from gdbstub.errors import InputError
 from gdbstub.monitor import monitored_debugger
@@ -50,6 +53,17 @@ class Client:
         self.stream.write(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
         self.stream.flush()
         return json.loads(self.stream.readline())["return"]
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """This process has no descriptor left inside."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.fixture
@@ -177,6 +191,25 @@ async def test_more_clients_than_are_served(path: Path) -> None:
             client.__exit__()
 
     await asyncio.to_thread(crowd)
+
+
+async def test_a_client_that_cannot_be_taken_waits(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qmp, "_PAUSE_SECONDS", 0.0)
+    client = Client(path)
+    with no_more_descriptors():
+        for _ in range(20):
+            await asyncio.sleep(0)
+    said = caplog.messages
+    assert 0 < len(said) < 20, "the socket was asked again and again, or never"
+    assert {*said} == {"--qmp: cannot take a client yet: Too many open files"}
+
+    def greeted() -> None:
+        with client:
+            assert client.ask("qmp_capabilities") == {}
+
+    await asyncio.to_thread(greeted)
 
 
 async def test_descriptors_that_nobody_named_are_closed(path: Path) -> None:

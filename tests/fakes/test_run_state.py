@@ -30,7 +30,7 @@ WAYS: Final[dict[RunState, tuple[RunEvent, ...]]] = {
     RunState.EXITED: (RunEvent.KILL,),
 }
 UNDER_WAY: Final = WAYS.keys() - {RunState.HALTED, RunState.EXITED}
-#: What a run that fails begins with, by the state that it would have led to.
+#: The event that begins a run which fails, by the state that it would have led to.
 FAILS: Final = {RunState.RUNNING: RunEvent.RESUME, RunState.ALONE: RunEvent.DETACH}
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_fails_leaves_the_guest_halted(driver: Driver, state: RunStat
 
 
 def test_a_reset_that_fails_ends_the_guest(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left that could run: whoever asks for more must not wait for ever."""
+    """The guest cannot run any more: a client that resumes it must not wait for ever."""
     driver.reach(RunState.RUNNING)
     monkeypatch.setattr(driver.debugger._control, "_start_over", _refuse)
     assert driver.drive(RunEvent.REBOOTED) == Exited(1)

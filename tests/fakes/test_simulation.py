@@ -103,7 +103,7 @@ def test_a_branch_out_of_where_addresses_are_may_be_an_exception() -> None:
     assert effect(word_of("b . + 8"), (1 << 55) - 4, PSTATE(0x3C5), lambda _: 0) is None
 
 
-@pytest.mark.parametrize("pstate", [PSTATE(0x3C5, BTYPE=1), PSTATE(0x3C5, IL=1)])
+@pytest.mark.parametrize("pstate", [PSTATE(0x3C5).replace(BTYPE=1), PSTATE(0x3C5).replace(IL=1)])
 def test_nothing_is_known_of_a_state_in_which_it_might_be_an_exception(pstate: PSTATE) -> None:
     assert effect(word_of("b . + 8"), AT, pstate, lambda _: 0) is None
 

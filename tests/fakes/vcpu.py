@@ -80,7 +80,7 @@ class FakeVcpu:
 
     @property
     def accesses(self) -> Sequence[Access]:
-        """What the last instruction accessed, while watchpoints are armed."""
+        """The last instruction's accesses to memory, recorded while watchpoints are armed."""
         return self._engine.accesses
 
     def forget_code(self, ipa: int, length: int) -> None:
@@ -166,7 +166,7 @@ class FakeVcpu:
         self.set(PC, self.get(PC) + 4)
 
     def _handle(self, trap: Trap | None, *, exits: bool) -> Exit | None:
-        """What follows from a trap: an exit to us, or an exception of the guest."""
+        """Turn a trap into an exit to the debugger, or into an exception of the guest."""
         if trap is None:
             return None
         registers = self._engine.registers

@@ -25,7 +25,7 @@ _WHOLE: Final = _HEADER.build()
 
 @fuzz_target("elf", 2048)
 def elf_(data: bytes) -> None:
-    """One line for whatever is wrong; segments are parts of the file; a search finds what is."""
+    """Parse an ELF file: one line for a bad one; segments are parts of it, symbols are found."""
     with only(InputError):
         found = elf.parse(data, "guest")
         assert found.segments
@@ -43,7 +43,7 @@ def elf_(data: bytes) -> None:
 
 @fuzz_target("vmlinux", 2048)
 def vmlinux(data: bytes) -> None:
-    """One line for whatever is wrong; a kernel that is found passes through text unchanged."""
+    """Read a kernel: one line for a bad one; a good one passes through text unchanged."""
     with only(InputError):
         kernel = read_kernel(data, "vmlinux", data[-600:], RAM_BASE)
         program = GuestProgram("vmlinux", kernel)
@@ -53,7 +53,7 @@ def vmlinux(data: bytes) -> None:
 
 @fuzz_target("image", 2048)
 def image_(data: bytes) -> None:
-    """One line for whatever is wrong; a boot's parts are in RAM and apart."""
+    """Plan a boot: one line for a bad image; the parts of a good one are in RAM and apart."""
     source = Source(data)
     wrap = source.below(5)
     payload = source.rest()
@@ -96,7 +96,7 @@ def unpack_(data: bytes) -> None:
 
 @fuzz_target("device-tree", 1024)
 def device_tree_(data: bytes) -> None:
-    """One line for whatever is wrong; a tree that is amended has what was put in."""
+    """Amend a device tree: one line for a bad one; a good one has what was put in."""
     source = Source(data)
     start, end = source.number(4), source.number(4)
     chosen = Chosen(source.choice((None, "", "console=ttyAMA0")), (start, end), source.number(8))

@@ -55,8 +55,8 @@ for _ipa, _data in _TABLES.content().items():
 _RESET: Final = {
     PC.id: TEXT,
     CPSR.id: 0x3C5,
-    SCTLR_EL1.id: SCTLR(M=1),
-    TCR_EL1.id: TCR(**_TABLES.tcr()),
+    SCTLR_EL1.id: SCTLR.of(M=1),
+    TCR_EL1.id: TCR.of(**_TABLES.tcr()),
     TTBR0_EL1.id: _TABLES.ttbr,
     TTBR1_EL1.id: _TABLES.ttbr,
     VBAR_EL1.id: TEXT + 0x800,
@@ -103,7 +103,7 @@ class StillMachine:
         self.system_registers: Sequence[Register] = _SYSTEM
         self.ram = bytearray(_RAM)
         self.armed = DebugRegisters()
-        #: What each vCPU does since the last resume; empty while all are parked.
+        #: Run mode of each vCPU since the last resume; empty while all are parked.
         self.modes: dict[int, RunMode] = {}
         self._interrupted = False
 

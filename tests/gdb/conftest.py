@@ -32,9 +32,9 @@ class Client(Served):
 
     def __init__(self, stub: Stub, guest: BuiltGuest) -> None:
         super().__init__(stub, guest)
-        #: How gdb attaches.
+        #: The kind of target by which gdb attaches.
         self.target = "remote"
-        #: What a test wants it to be displeased with.
+        #: Text of a complaint of gdb's that a test expects.
         self.expected = ""
 
     def __call__(self, *commands: str) -> str:

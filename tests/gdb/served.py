@@ -20,7 +20,7 @@ class Served:
 
     @property
     def text_is_clean(self) -> bool:
-        """Whether RAM holds the program's code as it was built, no BRK among it."""
+        """True while RAM holds the program's code as it was built, without a BRK."""
         code = self.guest.image[: self.guest.code_size]
         return self.stub.machine.read_memory(0x4000_0000, len(code)) == code
 

@@ -17,7 +17,7 @@ _BOUND: Final = 10.0  # seconds
 
 
 class Happenings(Observer):
-    """What was asked of a debugger, so that a test can wait for it."""
+    """Queue of the debugger's events, on which a test waits."""
 
     def __init__(self) -> None:
         self.queue: queue.Queue[str] = queue.Queue()

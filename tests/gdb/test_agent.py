@@ -50,7 +50,7 @@ def compiled(listing: str) -> AgentProgram:
 
 
 def ask(gdb: Client, *commands: str) -> list[str]:
-    """What gdb says to each of *commands* in ``add``; the guest stays there."""
+    """Return GDB's answer to each of *commands*, with the guest halted in ``add``."""
     marked = [word for command in commands for word in ("echo @@\\n", command)]
     said = gdb("break add", "continue", *marked, "echo @@\\n", "disconnect")
     _, *answers, _ = said.split("@@\n")

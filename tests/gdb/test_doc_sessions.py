@@ -4,7 +4,7 @@ import pytest
 
 from tests.doc_sessions import FOLDER, arguments, names, run, settled
 
-#: Those of a program of our own, not of a Linux kernel.
+#: Names of the sessions with a program of our own, not with a Linux kernel.
 BARE = [name for name in names() if any(word.endswith(".elf") for word in arguments(name))]
 
 

@@ -97,6 +97,20 @@ def test_the_commands_of_vs_codes_gdb(serve: Serve) -> None:
     client.stub.expect("release")
 
 
+def test_the_commands_of_cdts_adapter(serve: Serve) -> None:
+    """Commands that the adapter gives to GDB/MI: the file and the connection."""
+    client = serve()
+    entry = vs_code("gdbtarget", client)
+    assert entry["request"] == "attach"
+    target = entry["target"]
+    with start(entry["gdb"], 30.0) as gdb:
+        gdb.mi(f"-file-exec-and-symbols {entry['program']}")
+        gdb.mi(f"-target-select {target['type']} {' '.join(target['parameters'])}")
+        assert "Breakpoint 1, add" in gdb.execute("break add") + gdb.execute("continue")
+        gdb.mi("-target-detach")
+    client.stub.expect("release")
+
+
 def test_vs_codes_task_starts_the_stub_and_knows_when_it_listens() -> None:
     (task,) = json.loads((EDITORS / "vscode" / "tasks.json").read_text())["tasks"]
     assert task["label"] == "gdbstub run"

@@ -101,7 +101,7 @@ def test_without_symbols_there_is_nothing_to_find_it_by(gdb: Client) -> None:
 
 
 def without_a_file(stub: Stub, command: str) -> str:
-    """What a gdb says of *command* that was given no program."""
+    """Return GDB's output for *command*, where GDB was given no program file."""
     return subprocess.run(
         ["gdb-multiarch", "-nx", "-nh", "-batch", "-ex", f"target remote {stub.remote}",
          "-ex", command],

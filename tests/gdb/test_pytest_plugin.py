@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 SAMPLE: Final = ROOT / "examples" / "pytest"
 QUIET: Final = ("-p", "no:cacheprovider", "-p", "no:asyncio")
 
-#: What a conftest.py has in addition.
+#: Additional text of a conftest.py.
 STAND_IN: Final = f"""
 
 import os, sys

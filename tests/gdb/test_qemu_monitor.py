@@ -47,7 +47,7 @@ def test_registers_by_qemu_s_names(gdb: Client) -> None:
     assert re.search(r"^\$1 = [01]$", said, re.M)
 
 
-#: What bata24's gef and pwndbg ask to find out what they talk to, with what they look for.
+#: Commands by which bata24's gef and pwndbg know a QEMU, with the answers that they look for.
 PROBES = (
     ("maintenance packet Qqemu.sstepbits", "ENABLE="),
     ("maintenance packet qOffsets", 'received: ""'),

@@ -74,7 +74,7 @@ _PROGRAM: Final = (
     "x/i $pc",
     "delete",
 )
-#: What the target says of itself, asked by a GDB that was given nothing.
+#: Commands that ask the target about itself, for a GDB that was given no program.
 _SYSTEM: Final = (
     "info files",
     "info line _start",

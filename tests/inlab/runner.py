@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from gdbstub.kvm.compiler import LIBRARY
-from gdbstub.lab import native_core
+from gdbstub.lab import cache, native_core
 from gdbstub.lab.host import Lab
+from tests.contract import faulty_core
 from tests.inlab.reporter import MARK
 
 ROOT = Path(__file__).parents[2]
 PLACE = "/root/project"
-#: Their names, for a command line has an end.
+#: File of the tests' names, which may be too many for a command line.
 LIST = "nodeids.txt"
 
 
@@ -71,7 +72,15 @@ def project(nodeids: Sequence[str]) -> bytes:
         for path in _sources():
             tar.add(path, f"project/{path.relative_to(ROOT)}", recursive=False)
         tar.add(native_core.library(), f"project/gdbstub/kvm/{LIBRARY}")
+        tar.add(_faulty_core(), f"project/{faulty_core.LIBRARY.relative_to(ROOT)}")
     return archive.getvalue()
+
+
+def _faulty_core() -> Path:
+    def build(directory: Path) -> None:
+        faulty_core.build(directory / LIBRARY)
+
+    return cache.entry("faulty-core", faulty_core.key(), build, mode=0o700) / LIBRARY
 
 
 def _sources() -> Iterator[Path]:

@@ -95,7 +95,7 @@ def host_kernel(pytestconfig: pytest.Config) -> tuple[int, ...]:
 
 @pytest.fixture
 def figure(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """What is appended here is printed at the end of the run: measured, never asserted."""
+    """List of measured values of a test, printed at the end of the run and never asserted."""
     lines: list[str] = []
     yield lines
     figures(pytestconfig).extend(f"{request.node.name}: {line}" for line in lines)

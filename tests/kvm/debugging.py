@@ -22,7 +22,7 @@ class Remote(Protocol):
 
     @property
     def remote(self) -> str:
-        """Its address, as GDB takes it."""
+        """The stub's address, in the notation of GDB's ``target remote``."""
         ...
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -100,13 +101,19 @@ class Qemu:
 
 
 class Launched(Qemu):
-    """The same by ``gdbstub launch``."""
+    """The same by ``gdbstub launch`` with *options*."""
+
+    def __init__(
+        self, host: Host, directory: Path, vcpus: int, *more: str, options: Sequence[str] = ()
+    ) -> None:
+        super().__init__(host, directory, vcpus, *more)
+        self.options = options
 
     def start(self) -> "subprocess.Popen[bytes]":
         pipe = subprocess.PIPE
         argv = [sys.executable, "-m", "gdbstub", "launch", "--host=lab", "--gdb", "localhost:0"]
         return subprocess.Popen(
-            [*argv, "--", *self.arguments], stdin=pipe, stdout=pipe, stderr=pipe
+            [*argv, *self.options, "--", *self.arguments], stdin=pipe, stdout=pipe, stderr=pipe
         )
 
     def wait_until_ready(self) -> None:
@@ -132,7 +139,7 @@ class Launched(Qemu):
 class Attached:
     """``gdbstub attach`` in the lab, while it is entered."""
 
-    def __init__(self, host: Host, target: str, *options: str) -> None:
+    def __init__(self, host: Host, target: str, *options: str | Path) -> None:
         listening = threading.Event()
 
         def heard(_address: str, port: int) -> None:
@@ -162,6 +169,10 @@ class Attached:
     def stop(self) -> int:
         """End it by SIGTERM; the exit status."""
         self._run.stop()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; the exit status."""
         return self._run.wait(BOUND)
 
     def __enter__(self) -> Self:

@@ -65,7 +65,7 @@ class Runs:
         )
 
     def run(self, *arguments: str | Path) -> tuple[int, str, str]:
-        """Its exit status, and what it printed."""
+        """Run ``gdbstub``; return exit status, standard output and standard error."""
         with self.start(*arguments) as process:
             out, err = process.communicate(timeout=BOUND)
         return process.returncode, out, err
@@ -83,7 +83,7 @@ class Runs:
 
 
 def in_the_lab(lab: Lab) -> tuple[str, set[monitor.Forward]]:
-    """What of the stub is in the lab, and the ports that lead there."""
+    """Return the lab's processes that are stubs, and the port forwards into the lab."""
     search = ["sh", "-c", "ps -o comm,args | grep '^gdbstub'"]
     running = lab.run(search, check=False).stdout.decode()
     return running, set(monitor.forwards(monitor.command(lab.directory / "qmp", "info usernet")))

@@ -19,7 +19,7 @@ IMAGE_ALIGNMENT = 2 << 20  # linux/Documentation/arch/arm64/booting.rst
 
 
 def _physical(kernel: Built, symbol: str) -> int:
-    """Where the Image has *symbol*: what runs before the MMU is on is there."""
+    """Return the physical address of *symbol*, at which it runs while the MMU is off."""
     linked = kernel["_stext"] & -IMAGE_ALIGNMENT
     return kernel[symbol] - linked + layout.RAM_BASE
 

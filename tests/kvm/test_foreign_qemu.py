@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from tests.conftest import shared_lab
 from tests.kvm.debugging import Remote, gdb
-from tests.kvm.foreign_qemu import Attached, Host, Launched, Qemu, listed
+from tests.kvm.foreign_qemu import MEMORY, Attached, Host, Launched, Qemu, listed
+from tests.kvm.stub import BOUND
 
 STEPS = Path(__file__).parent / "check_steps.py"
 
@@ -20,7 +22,10 @@ WRITES = "break vfs_write if $x2 == 65 && $x3 != 0"
 #: is, and a seccomp filter, which is suspended meanwhile.
 MORE = {1: ("-qmp", "unix:/tmp/qmp,server=on,wait=off"), 4: ("-sandbox", "on")}
 
-Session = Callable[[Host, Path, Path, int], int]
+#: A guest with KASLR and no init: its kernel panics, and resets at once.
+PANICS = "console=ttyAMA0 quiet rdinit=/none root=/dev/none panic=-1"
+
+Session = Callable[[Host, Path, Path, int], str]
 
 
 def debug(stub: Remote, vmlinux: Path, vcpus: int) -> str:
@@ -41,8 +46,8 @@ def debug(stub: Remote, vmlinux: Path, vcpus: int) -> str:
     return said
 
 
-def debug_more(stub: Remote, vmlinux: Path, vcpus: int) -> None:
-    """Step over functions, and one vCPU alone; leave a breakpoint behind while the guest runs."""
+def debug_more(stub: Remote, vmlinux: Path, vcpus: int, end: str) -> None:
+    """Step over functions, and one vCPU alone; *end* a session that has a breakpoint."""
     said = gdb(
         stub, vmlinux, "tbreak vfs_write", "continue",
         *(["next"] if vcpus == 1 else []),  # with four it takes longer than GDB is waited for
@@ -53,27 +58,34 @@ def debug_more(stub: Remote, vmlinux: Path, vcpus: int) -> None:
     assert ("exit from function vfs_write" in said) is (vcpus == 1)
     assert "\nstepped\n" in said
     assert re.search(r"Temporary breakpoint \d+, 0x\w+ in schedule \(\)", said), said
-    assert "Breakpoint 1, 0x" in gdb(stub, vmlinux, WRITES, "continue", "kill")
+    assert "Breakpoint 1, 0x" in gdb(stub, vmlinux, WRITES, "continue", end)
 
 
-def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> int:
-    """Attach to a guest that runs; return the number of its chains' links."""
+def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
+    """Attach to a guest that runs; return how many links its chains have."""
     with Qemu(host, directory, vcpus, *MORE.get(vcpus, ())) as qemu:
         ((pid, row),) = listed(host).items()
         assert row == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
-        with Attached(host, qemu.name) as stub:
+        options = ("--symbols", vmlinux, "--stop-on", "oops") if vcpus == 1 else ()
+        with Attached(host, qemu.name, *options) as stub:
+            if options:
+                kernel = gdb(stub, vmlinux, "monitor kaslr", "detach")
+                assert "The kernel is where it was linked, at 0x" in kernel
             said = debug(stub, vmlinux, vcpus)
-            assert f"qemu-system-aarch64, process {pid}" in said
-            assert f"the tables of {vcpus} vCPU{'s' * (vcpus > 1)} lead to the guest's code" in said
-            assert ("(as given;" if vcpus == 1 else "(found at 0x") in said
+            assert f"qemu-system-aarch64, process {pid}" in said, said
+            tables = f"; the tables of {vcpus} vCPU{'s' * (vcpus > 1)} lead to the guest's code)"
+            found = r"\(as given" if vcpus == 1 else r"\(found at 0x\w+"
+            assert re.search(found + re.escape(tables), " ".join(said.split())), said
             if vcpus in MORE:
-                debug_more(stub, vmlinux, vcpus)
-            assert stub.stop() == 128 + signal.SIGTERM
-        return qemu.finish()
+                debug_more(stub, vmlinux, vcpus, "kill")
+                assert stub.wait() == 0
+            else:
+                assert stub.stop() == 128 + signal.SIGTERM
+        return f"{qemu.finish()} links"
 
 
-def launch(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> int:
-    """Start a guest halted; return the number of its chains' links."""
+def launch(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
+    """Start a guest halted; return how many links its chains have."""
     with Launched(host, directory, vcpus) as qemu:
         said = gdb(
             qemu, vmlinux, "x/i $pc", "stepi", "hbreak start_kernel", "continue", "bt 1",
@@ -84,8 +96,22 @@ def launch(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> int:
         assert re.search(r"Breakpoint 2, 0x\w+ in vfs_write \(\)", said), said
         qemu.console.wait_for(f"chain {vcpus}: begun")
         assert "as the VMM has told KVM" in debug(qemu, vmlinux, vcpus)
-        debug_more(qemu, vmlinux, vcpus)
-        return qemu.finish()
+        debug_more(qemu, vmlinux, vcpus, "disconnect")
+        return f"{qemu.finish()} links"
+
+
+def panic(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
+    """Start a guest that panics with nobody there; return the size of its core file."""
+    core = directory / "core"
+    options = ("--symbols", str(vmlinux), "--free-run", "--vmcore-on", "panic", str(core))
+    with Launched(host, directory, vcpus, "-append", PANICS, options=options) as qemu:
+        qemu.messages.wait_for(r"the guest panics: VFS: Unable to mount root fs on %s ")
+        qemu.messages.wait_for(f"gdbstub: the core file is in {core}\n")
+        assert qemu.process.wait(BOUND) == 100
+    with core.open("rb") as file:
+        loads = list(ELFFile(file).iter_segments("PT_LOAD"))
+    assert loads[-1]["p_filesz"] == MEMORY << 20
+    return f"{core.stat().st_size >> 20} MiB of core"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -93,6 +119,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         rows: list[tuple[Session, int]] = [(attach, 2)]
         if metafunc.config.getoption("--long"):
             rows = [(session, vcpus) for session in (attach, launch) for vcpus in (1, 4)]
+            rows.append((panic, 2))
         names = [f"{session.__name__}-{vcpus}" for session, vcpus in rows]
         metafunc.parametrize(("session", "vcpus"), rows, ids=names)
 
@@ -107,4 +134,4 @@ def host(
 def test_a_guest_of_qemu(
     host: Host, tmp_path: Path, vmlinux: Path, session: Session, vcpus: int, figure: list[str]
 ) -> None:
-    figure.append(f"{session(host, tmp_path, vmlinux, vcpus)} links, {vcpus} vCPUs")
+    figure.append(f"{session(host, tmp_path, vmlinux, vcpus)}, {vcpus} vCPUs")

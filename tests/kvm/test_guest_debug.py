@@ -17,9 +17,9 @@ SIGTRAP = 128 + 5
 
 
 def warn_site(vmlinux: Path) -> int:
-    """Where a WARN of the kernel's own raises its exception, having said what it warns of.
+    """Return the address of a BRK of WARN's that follows a call of ``__warn_printk``.
 
-    A BRK alone would not do: BUG has the same.
+    The call tells it from a BRK of BUG's, which has the same immediate.
     """
     with vmlinux.open("rb") as file:
         elf = ELFFile(file)
@@ -40,7 +40,7 @@ def said_by_init(console: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z ]+): (.*?)\r?$", console, re.MULTILINE))
 
 
-#: What the guest's first process says when nobody looks on.
+#: Lines of the guest's first process in a run without a debugger.
 UNDISTURBED = {
     "kprobe": "1", "ftrace": "on", "ftrace off": "nothing",
     "brk": str(SIGTRAP), "bkpt": str(SIGTRAP), "single step": "8",
@@ -52,7 +52,7 @@ TAINT_WARN = str(1 << 9)
 #: From here on KVM holds the guest's own breakpoints back while anything at all is inserted;
 #: before, while a comparator is, and then the stub arms them beside (docs/guide.md, Limits).
 HOST_OWNED = (6, 14)
-#: What the guest's debugger writes to its comparators' control registers.
+#: Values that the guest's debugger writes to DBGBCR and DBGWCR.
 BREAK, WATCH = 0x1E5, 0x1FF5
 COMPARATORS = ("DBGBVR0_EL1", "DBGBCR0_EL1", "DBGWVR0_EL1", "DBGWCR0_EL1")
 

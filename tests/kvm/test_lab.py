@@ -190,7 +190,7 @@ def short_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_nothing_is_left_however_the_owner_ends(
     how: signal.Signals, kind: list[str], short_tmp: Path
 ) -> None:
-    """Of a lab that was booted, and of one that was restored."""
+    """The lab was booted, or restored from a snapshot."""
     argv = [*LAB, "run", *kind, "--", "sh", "-c", "echo up; exec sleep 4714"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as owner:
         assert owner.stdout

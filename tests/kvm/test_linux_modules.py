@@ -99,7 +99,7 @@ def _check_tasks(said: str, bt: str, sleeper: str) -> None:
 
 
 def _check_stacks(console: str, said: str, sleeper: str) -> None:
-    """Of sleeping tasks the guest leaves out the scheduler; the idle task GDB sees as well."""
+    """Compare stacks with the guest's own, which leave out the scheduler, and with GDB's."""
     first, second, third, idle = re.split(r"^\S+, PID \d+, state \S.*$", said, flags=re.M)[1:]
     for pid, shown in (("1", first), ("2", second), (sleeper, third)):
         theirs = re.findall(rf"modules: stack {pid} (\S+)/0x", console)

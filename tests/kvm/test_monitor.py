@@ -20,7 +20,7 @@ SECOND = 10_000_000  # ticks that the counter of any CPU does at least
 
 @pytest.fixture(scope="module")
 def kernel(vmlinux: Path) -> str:
-    """What gdb says of a kernel whose timer ticks and whose interrupts are on."""
+    """GDB's output on a kernel whose timer ticks, with interrupts enabled."""
     pause = "shell sleep 1"
     counter = ["maint flush register-cache", 'printf "counter %lu\\n", $CNTVCT_EL0']
     place = 'printf "vector+%ld\\n", (long) $pc - (long) $VBAR_EL1'

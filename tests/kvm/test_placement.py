@@ -22,7 +22,7 @@ STOPS = 50
 def test_freed_memory_that_is_filled_with_zeros_stays_zeros(
     initrd: Path, vmlinux: Path, client: str
 ) -> None:
-    """Both with their breakpoints in the guest all the time, as LLDB has them by default."""
+    """GDB keeps its breakpoints inserted at stops here, as LLDB does by default."""
     arguments = [*user_space.arguments(initrd, "zeros"), "--memory", "160M"]
     with Stub(*arguments) as stub:
         continues = ["continue"] * (STOPS - len(EARLY))

@@ -255,7 +255,7 @@ def test_the_end_of_a_guest_gives_the_terminal_back(runs: Runs, off: Path) -> No
 def test_ctrl_c_while_a_lab_boots(
     runs: Runs, loop: Path, tmp_path: Path, how: str | signal.Signals
 ) -> None:
-    """For its snapshot, which is not there yet."""
+    """The lab boots for its snapshot, which is not there yet."""
     cache = tmp_path / "cache"
     with tempfile.TemporaryDirectory(prefix="lab") as short:
         environment = {**runs.environment, "TMPDIR": short, **without_snapshots(cache)}

@@ -239,7 +239,7 @@ def test_a_lab_that_stays_up(place: Path, made: Path, environment: dict[str, str
 def test_a_lab_that_was_up_and_is_killed(
     place: Path, made: Path, environment: dict[str, str]
 ) -> None:
-    """With its guard, as by the kernel when memory is short."""
+    """The guard is killed too, as by the kernel when memory is short."""
     del environment["XDG_CACHE_HOME"]
     with run_lab(environment, "up") as process:
         out, err = process.communicate(timeout=BOUND)

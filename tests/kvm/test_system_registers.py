@@ -26,7 +26,7 @@ def _print(*names: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def kernel(vmlinux: Path) -> str:
-    """What gdb says in ``start_kernel``, where the MMU is on."""
+    """GDB's output in ``start_kernel``, where the MMU is on."""
     with Stub() as stub:
         return gdb(
             stub, vmlinux, "print $SCTLR_EL1", "hbreak start_kernel", "continue",

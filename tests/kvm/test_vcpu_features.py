@@ -12,7 +12,7 @@ from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
 
 WRITTEN = 0x0123_4567_89AB_CDEF
-#: What the vectors of the lab's longest are: a quadword sixteen times.
+#: Quadwords in a vector, by the length that ``--cpu`` gives; the lab's longest has sixteen.
 QUADWORDS = {"sve=128": 1, "sve=256": 2, "sve=512": 4, "host": 16}
 
 

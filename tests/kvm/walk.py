@@ -74,7 +74,7 @@ class Walker:
             self.kinds[self._exception(pc, word)] += 1
 
     def _exception(self, pc: int, word: int) -> str:
-        """What *word* was interrupted by: only what it does itself may do that."""
+        """Return the kind of exception that *word* itself took; an interrupt is a failure."""
         seen = f"{word:#010x} at {pc:#x} was followed by {self.pc:#x}"
         offset = self.pc - self.client.register(VBAR_EL1.number)
         assert offset not in INTERRUPTS, f"{seen}, an interrupt's vector"
@@ -90,7 +90,7 @@ class Walker:
         return "instruction abort"
 
     def _behind_sequence(self) -> Iterator[int]:
-        """Where execution may come out of the sequence at PC: behind it, or by a branch."""
+        """Yield the addresses at which execution may leave the exclusive sequence at PC."""
         for pc in range(self.pc + 4, self.pc + 4 * SEQUENCE, 4):
             word = self.word(pc)
             if matches(word, STORE_EXCLUSIVE):
@@ -111,7 +111,7 @@ class Walker:
             assert self.client.ask(f"z0,{place:x},4") == "OK"
 
     def interrupt_waits(self) -> bool:
-        """Whether the timer wants its interrupt, by the clock that stands still."""
+        """Return True if the virtual timer's interrupt is due by the guest's stopped clock."""
         read = self.client.register
         now, then = SYSTEM_REGISTERS["CNTVCT_EL0"], SYSTEM_REGISTERS["CNTV_CVAL_EL0"]
         return read(then.number) <= read(now.number)

@@ -47,7 +47,7 @@ TYPED = {
 
 
 def answers(lldb_client: Client, *lines: str) -> list[str]:
-    """What is said to each packet that is typed in ``touch``."""
+    """Return LLDB's output for each packet that is typed while the guest is halted in ``touch``."""
     said = lldb_client(
         "breakpoint set --name touch",
         "continue",

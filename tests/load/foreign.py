@@ -29,8 +29,8 @@ def _rounds(name: str, count: int, once: Callable[[Vmm], object]) -> Figures:
             once(vmm)
             if number == count // 10:
                 early = Usage.now()
-        assert vmm.traces() == before
-        assert vmm.counts_on()
+        assert (after := vmm.traces()) == before, f"the VMM was {before}, and is {after}"
+        assert vmm.counts_on(), "the guest counts no more"
         return Figures(name, count, early, Usage.now())
     finally:
         os.kill(vmm.pid, signal.SIGKILL)

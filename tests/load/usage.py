@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 _PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 #: Objects that a run may leave: entries of caches that are bounded.
 _OBJECTS: Final = 2000
-#: What a long run may leave in KiB, since an allocator keeps what is in pieces.
+#: Memory that a long run may leave, in KiB: an allocator keeps fragments.
 _KIB: Final = 4096
 
 

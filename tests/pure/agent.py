@@ -44,7 +44,7 @@ def printf(count: int, text: bytes) -> bytes:
 
 
 def printed(program: AgentProgram, context: EvaluationContext) -> bytes:
-    """What *program* prints."""
+    """Return the bytes that *program* prints."""
     run = Run(context)
     program.execute(run)
     return run.output

@@ -25,10 +25,10 @@ from gdbstub.target import (
     Thread,
 )
 
-#: What it has unless a test gives it more.
+#: Registers of a target, unless a test gives it more.
 CLIENT = (*GENERAL, *FPSIMD)
 
-#: Where the memory is that can be read and written.
+#: Address and size of the memory, and its physical address.
 BASE = 0x4000_0000
 SIZE = 0x1000
 PHYSICAL = 0x9000_0000
@@ -195,7 +195,7 @@ class FakeTarget(PhysicalMemory, Restartable):
                 return Stopped(thread)
 
     def _counts(self, thread: int, kind: BreakpointKind, gva: int) -> bool:
-        """Whether *thread* stops at this breakpoint."""
+        """Return True if *thread* stops at this breakpoint."""
         return True
 
     def _meet_trouble(self) -> None:

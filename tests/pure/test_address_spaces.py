@@ -7,12 +7,12 @@ from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.debug.address_spaces import AddressSpace, space_of, unreachable
 
 UPPER, LOWER = 0xFFFF_8000_0000_0000, 0x40_0000
-ON = SCTLR(M=1)
+ON = SCTLR.of(M=1)
 
 
 def regime(asid0: int = 0, asid1: int = 0, **tcr: int) -> Regime:
     fields = {"T0SZ": 16, "T1SZ": 16, "AS": 1} | tcr
-    return Regime(ON, TCR(**fields), 0x4000_1001 | asid0 << 48, 0x4000_2000 | asid1 << 48)
+    return Regime(ON, TCR.of(**fields), 0x4000_1001 | asid0 << 48, 0x4000_2000 | asid1 << 48)
 
 
 def test_a_space_is_a_table_and_an_asid() -> None:

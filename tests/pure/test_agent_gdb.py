@@ -51,7 +51,7 @@ def test_conditions(code: str, registers: dict[str, int], result: int) -> None:
 
 
 def test_the_assembler_of_these_tests_is_gdbs() -> None:
-    """From ``maint agent-eval`` for the same expression."""
+    """The text is that of ``maint agent-eval`` for the same expression."""
     text = """reg 0; ext 64; const8 5; equal; if_goto 14; goto 37; const32 1073741824; ref32;
         ext 32; const8 3; swap; less_signed; if_goto 32; goto 37; const8 1; goto 39; const8 0;
         end"""

@@ -117,7 +117,7 @@ def test_a_branch_takes_the_right_way(condition: int, a: int, b: int) -> None:
 
 
 def evaluate(code: bytes) -> None:
-    """Nothing may come of it but an answer or AgentError, and that soon."""
+    """Evaluate random code, which may only end in a value or an AgentError, and soon."""
     try:
         program = AgentProgram.compile(code)
     except AgentError:

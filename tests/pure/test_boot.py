@@ -40,7 +40,7 @@ def plan(
 
 
 def check(found: BootPlan, memory: int) -> None:
-    """What holds for every plan: all within RAM, nothing over anything else, an aligned tree."""
+    """Check a plan's invariants: all within RAM, no overlap, an aligned device tree."""
     rows = sorted(found.placements, key=lambda p: p.ipa)
     assert rows[0].ipa >= RAM_BASE
     assert rows[-1].end <= RAM_BASE + memory

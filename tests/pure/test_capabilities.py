@@ -101,7 +101,7 @@ each_capability = pytest.mark.parametrize("capability", ASKED, ids=lambda each: 
 
 
 def offered(target: Target, capability: type[Capability]) -> bool:
-    """Whether *target* offers it by all signs, which must not contradict each other."""
+    """Return True if *target* offers *capability*. Its signs must agree."""
     ask, packet = ASKED[capability]
     client = ClientState(target, 0x1000)
     signs = {ask(target) is not None}

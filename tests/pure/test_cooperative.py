@@ -68,7 +68,7 @@ class Nops(CooperativeTarget):
 
 
 async def stopped(target: CooperativeTarget) -> Report:
-    """What is said when *target* has come to rest."""
+    """Wait until *target* has stopped, and return its report."""
     news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     target.notify = lambda: news.set_result(None)
     await asyncio.wait_for(news, 10)
@@ -125,7 +125,7 @@ async def test_who_leaves_while_it_runs_lets_it_run() -> None:
 
 
 class Anew(Nops, Restartable):
-    """It can start over."""
+    """A cooperative target that can be reset."""
 
     def reset(self) -> None:
         self.counter = 0
@@ -198,7 +198,7 @@ def test_watchpoints_are_hit_by_any_byte() -> None:
 
 
 def test_a_target_with_few_registers_and_no_capabilities() -> None:
-    """What it lacks is unavailable or unknown to a client, never an error of ours."""
+    """A client finds missing registers unavailable, and missing packets unknown."""
     target = Nops()
     assert program_counter(target.registers) is PC
     assert physical_memory(target) is None

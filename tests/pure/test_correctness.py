@@ -27,7 +27,7 @@ def functions(file: str) -> frozenset[str]:
 
 
 def rows() -> list[tuple[str, str]]:
-    """Of each row of the tables of rules: what it says, and its last cell."""
+    """Return the rule and the last cell of each row of the page's tables."""
     tables = PAGE.read_text().partition("\n## Nineteen")[2].partition("\n## Known gaps")[0]
     lines = [line.strip("| ") for line in tables.splitlines() if line.startswith("| ")]
     found = [(said.strip(), tests) for said, _, tests in (line.rpartition(" | ") for line in lines)]

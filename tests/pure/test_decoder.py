@@ -156,10 +156,10 @@ WFI, WFE, WFET, WFIT = 0xD503207F, 0xD503205F, 0xD5031000, 0xD5031020
     [(NOP, {0}), (BTI, {0}), (BTI_C, {0, 1, 2}), (BTI_J, {0, 1, 3}), (BTI_JC, {0, 1, 2, 3})],
 )
 def test_a_hint_does_nothing_where_btype_permits_it(word: int, types: set[int]) -> None:
-    assert {n for n in range(4) if does_nothing(word, PSTATE(0x3C5, BTYPE=n))} == types
+    assert {n for n in range(4) if does_nothing(word, PSTATE(0x3C5).replace(BTYPE=n))} == types
 
 
-@pytest.mark.parametrize("state", [PSTATE(0x3C5, IL=1), PSTATE(nRW=1)])
+@pytest.mark.parametrize("state", [PSTATE(0x3C5).replace(IL=1), PSTATE.of(nRW=1)])
 def test_nothing_is_known_in_an_illegal_state_and_in_aarch32(state: PSTATE) -> None:
     assert not any(does_nothing(word, state) for word in (NOP, BTI, BTI_JC))
     assert not any(wait_is_nop(word, state) for word in (WFI, WFE, WFET, WFIT))
@@ -169,5 +169,5 @@ def test_nothing_is_known_in_an_illegal_state_and_in_aarch32(state: PSTATE) -> N
 def test_a_wait_is_a_nop_unless_it_may_be_an_exception() -> None:
     for word in WFI, WFE, WFET, WFIT:
         assert wait_is_nop(word, PSTATE(0x3C5))
-        assert not wait_is_nop(word, PSTATE(0x3C5, BTYPE=1))
+        assert not wait_is_nop(word, PSTATE(0x3C5).replace(BTYPE=1))
     assert not wait_is_nop(NOP, PSTATE(0x3C5))

@@ -137,7 +137,7 @@ def test_what_is_read_is_written_again() -> None:
 
 
 def test_blocks_in_another_order_and_instructions_that_do_nothing() -> None:
-    """As older writers lay trees out: strings first, version 16, FDT_NOP before each token."""
+    """An older writer's layout: strings first, version 16, FDT_NOP before each token."""
     strings = b"x\0"
     nop, begin, end, last = (number.to_bytes(4, "big") for number in (4, 1, 2, 9))
     prop = b"".join(number.to_bytes(4, "big") for number in (3, 4, 0, 7))

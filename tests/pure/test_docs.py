@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 
-#: Where a path that a document names may begin.
+#: Directories to which a path in a document may be relative.
 PLACES = (ROOT, ROOT / "gdbstub", ROOT / "docs", ROOT / "tests")
 TOP = {path.name for place in PLACES[:2] for path in place.iterdir()} - {"build"}  # is made
 
@@ -33,7 +33,7 @@ def prose(document: Path) -> str:
 
 
 def anchors(document: Path) -> set[str]:
-    """What a link may name in it, spelled as GitHub spells headings."""
+    """Return the anchors of a document's headings, as GitHub spells them."""
     titles = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 

@@ -1,6 +1,7 @@
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,24 @@ def test_what_the_cross_linker_makes(tmp_path: Path) -> None:
     text = next(s for s in found.segments if s.paddr == RAM)
     assert bytes(text.data[:4]) == b"\x1f\x20\x03\xd5"
     assert sum(s.memsz - len(s.data) for s in found.segments) >= 4096
+
+
+COLLECTED = """
+import gc, sys
+from gdbstub.errors import InputError
+from gdbstub.linux import elf
+try:
+    elf.parse(sys.stdin.buffer.read(), "guest")
+except InputError as error:
+    error.cycle = error
+gc.collect()
+print("collected")
+"""
+
+
+def test_the_error_of_a_bad_file_can_be_collected_in_a_cycle() -> None:
+    """Python before 3.12.7 dies there, if an iterator of struct reads from a memoryview."""
+    data = Elf([Load(), Load(memsz=1)]).build()
+    argv = [sys.executable, "-c", COLLECTED]
+    done = subprocess.run(argv, input=data, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"collected\n", b"")

@@ -54,8 +54,13 @@ def test_bad_ram(text: str) -> None:
         parse_ram(text)
 
 
-def test_qemus_ram() -> None:
-    assert qmp.ram_ranges(MTREE) == [(0x4000_0000, 0x1000_0000), (0x1_0000_0000, 0x4000_0000)]
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_qemus_ram(end: str) -> None:
+    """QEMU ends the lines of its monitor by both."""
+    assert qmp.ram_ranges(MTREE.replace("\n", end)) == [
+        (0x4000_0000, 0x1000_0000),
+        (0x1_0000_0000, 0x4000_0000),
+    ]
 
 
 @pytest.mark.parametrize(

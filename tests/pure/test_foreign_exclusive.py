@@ -92,7 +92,7 @@ def test_nobody_overtakes_the_one_that_waits_for_them() -> None:
 
 
 def test_one_that_sleeps_is_owed_nothing() -> None:
-    """It waits for an interrupt, or is powered off: it would not execute however long."""
+    """A vCPU that waits for an interrupt, or is powered off, executes nothing: no turn is owed."""
     pump, other = Pump(), Vcpu(sleeps=True)
     exclusive, first = a_section_that_kept_out(other, pump)
     assert exclusive.start(first, [other], never)

@@ -61,3 +61,22 @@ def test_no_call_after_the_end(begin: Callable[[Exception], Tracer]) -> None:
     tracer.close()
     with pytest.raises(MachineError, match=r"^the VMM is not traced any more$"):
         tracer.call(lambda: 42)
+
+
+def test_a_call_that_comes_as_the_thread_ends(
+    begin: Callable[[Exception], Tracer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracer = begin(KeyError())
+    calls = tracer._calls
+
+    class Late:
+        empty, get = calls.empty, calls.get
+
+        def put(self, call: Callable[[], None]) -> None:
+            calls.put(tracer._close)
+            tracer._thread.join()
+            calls.put(call)
+
+    monkeypatch.setattr(tracer, "_calls", Late())
+    with pytest.raises(MachineError, match=r"^the VMM is not traced any more$"):
+        tracer.call(lambda: 42)

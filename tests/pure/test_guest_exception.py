@@ -45,20 +45,20 @@ class NarrowVcpu:
 
 
 def test_a_bkpt_of_32_bit_user_space_leads_to_a_64_bit_vector() -> None:
-    thumb = PSTATE(1 << 5, nRW=1, NZCV=0b0110)
+    thumb = PSTATE(1 << 5).replace(nRW=1, NZCV=0b0110)
     vcpu = NarrowVcpu(0x0041_2346, thumb)
-    take_exception(vcpu, ESR(EC=EC.BKPT32, comment=1), 0)
+    take_exception(vcpu, ESR.of(EC=EC.BKPT32, comment=1), 0)
     assert vcpu.values[PC] == VBAR + 0x600
-    assert PSTATE(vcpu.values[CPSR]) == PSTATE(NZCV=0b0110, PAN=1, DAIF=0xF, EL=1, SP=1)
+    assert PSTATE(vcpu.values[CPSR]) == PSTATE.of(NZCV=0b0110, PAN=1, DAIF=0xF, EL=1, SP=1)
     assert vcpu.values[ELR_EL1] == 0x0041_2346
     assert vcpu.values[SPSR_EL1] == thumb
-    assert vcpu.values[ESR_EL1] == ESR(EC=EC.BKPT32, comment=1)
+    assert vcpu.values[ESR_EL1] == ESR.of(EC=EC.BKPT32, comment=1)
 
 
 @pytest.mark.parametrize(("mte", "tco"), [(None, 0), (0, 0), (1, 0), (2, 1), (3, 1)])
 def test_tag_checks_are_off_at_the_vector_where_there_are_any(mte: int | None, tco: int) -> None:
-    vcpu = NarrowVcpu(0x4000, PSTATE(EL=1, SP=1))
+    vcpu = NarrowVcpu(0x4000, PSTATE.of(EL=1, SP=1))
     if mte is not None:
         vcpu.values[ID_AA64PFR1_EL1] = mte << 8 | 0x21
-    take_exception(vcpu, ESR(EC=EC.BRK64, comment=1), 0)
+    take_exception(vcpu, ESR.of(EC=EC.BRK64, comment=1), 0)
     assert PSTATE(vcpu.values[CPSR]).TCO == tco

@@ -94,7 +94,7 @@ def test_what_the_host_lacks_is_said(cpu: str, lacking: int, what: str) -> None:
 
 
 class Vcpu:
-    """One whose vectors may have 128, 256 or 512 bits."""
+    """A vCPU whose vectors may have 128, 256 or 512 bits."""
 
     def get(self, register: Register) -> int:
         assert register is VLS

@@ -1,7 +1,10 @@
 """The structures for KVM with a vCPU's comparators and steps, passed only when they change."""
 
+import errno
+
 import pytest
 
+from gdbstub.errors import MachineError
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData
 from gdbstub.kvm.guest_debug import GuestDebug
@@ -20,7 +23,7 @@ def port() -> "Port":
 
 @pytest.fixture
 def told(port: "Port") -> list[tuple[int, list[int]]]:
-    """Of each ioctl: control, and the 64 words of all slots."""
+    """The control word of each ioctl, and the 64 words of all slots."""
     return port.told
 
 
@@ -89,3 +92,38 @@ def test_a_step_that_was_cut_short_is_forgotten_before_the_next(
     guest_debug.set(False, ALL, cut_short=True)
     stepping, running = ENABLE | SW_BP | HW | STEP, ENABLE | SW_BP | HW
     assert [said for said, _ in told] == [stepping, 0, stepping, 0, running]
+
+
+@pytest.mark.parametrize("failing", [1, 2], ids=["the first call", "the second of two"])
+def test_after_a_failure_kvm_is_told_again(
+    failing: int, port: Port, told: list[tuple[int, list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KVM's state is not known then: a call may have changed something, and one before it did."""
+    debug = GuestDebug(port, -1)
+    debug.set(True, ALL)
+    number = len(told) + failing
+    ioctl = port.ioctl
+
+    def fail(fd: int, request: int, argument: CData, /) -> int:
+        ioctl(fd, request, argument)
+        return -1 if len(told) == number else 0
+
+    monkeypatch.setattr(port, "ioctl", fail)
+    port.errno = errno.EBUSY
+    with pytest.raises(MachineError, match="KVM_SET_GUEST_DEBUG: Device or resource busy"):
+        debug.set(True, ALL, cut_short=True)
+    debug.set(True, ALL)
+    assert told[-1] == told[0]
+    assert len(told) == number + 1
+
+
+def test_what_others_have_told_kvm_is_told_again(
+    port: Port, told: list[tuple[int, list[int]]]
+) -> None:
+    debug = GuestDebug(port, -1)
+    debug.set(False, ALL)
+    debug.set(False, ALL)
+    assert len(told) == 1
+    debug.doubt()
+    debug.set(False, ALL)
+    assert len(told) == 2

@@ -238,7 +238,7 @@ def test_no_room_for_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_labs_that_are_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One whose guard is gone is noticed, and its files removed."""
+    """The files of a lab whose guard is gone are removed."""
     monkeypatch.setattr("gdbstub.lab.directories.parents", lambda: [tmp_path])
     processes = LabProcesses.prepare(lambda wiring: ["sleep", str(wiring.directory)])
     directory = processes.directory

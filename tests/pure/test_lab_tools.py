@@ -110,12 +110,17 @@ def test_a_run_misses_the_lab_s_packages_before_it_makes_anything(
             "debian trixie",
             "cannot get the arm64 package python3 .*: the apt sources offer no arm64",
         ),
-        ("ubuntu noble", "the lab is made of Debian's packages, and this is ubuntu noble; use a"),
+        (
+            "ubuntu noble",
+            "the lab is made of Debian's packages, and this is ubuntu noble: name a mirror of "
+            "Debian in GDBSTUB_DEBIAN, or use a",
+        ),
     ],
 )
 def test_sources_without_arm64_packages_are_explained(
     release: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(debian.MIRROR, raising=False)
     monkeypatch.setattr(debian, "release", lambda: release)
     monkeypatch.setattr(tools, "require", lambda *_: None)
     failed = subprocess.CompletedProcess([], 100, b"", b"")

@@ -22,6 +22,7 @@ PROTOCOL = {
     "errors",
     "protocol",
     "rsp",
+    "slices",
     "states",
     "target",
 }

@@ -23,7 +23,7 @@ def vmlinux(
     content: bytes = b"code" * 4 + BANNER + b"\0",
     symbols: tuple[tuple[str, int, int], ...] = SYMBOLS,
 ) -> bytes:
-    """As CONFIG_RELOCATABLE makes it: a shared object by its header."""
+    """Make a kernel's file as CONFIG_RELOCATABLE does: a shared object by its header."""
     loads = [Load(START, b"first"), Load(START + 0x1000, content, memsz=0x800)]
     return Elf(loads, entry=START, type=3, symbols=symbols).build()
 
@@ -34,7 +34,7 @@ KERNEL = read_kernel(vmlinux(), "vmlinux", IMAGE, RAM)
 
 
 class Memory:
-    """What one address holds; nothing else is mapped."""
+    """Memory with one mapped address."""
 
     def __init__(self, gva: int, data: bytes) -> None:
         self.gva, self.data = gva, data
@@ -61,7 +61,7 @@ def test_what_a_vmlinux_tells() -> None:
 
 
 def test_symbols_without_contents_take_the_banner_of_the_image() -> None:
-    """As ``objcopy --only-keep-debug`` leaves them."""
+    """The file is such as ``objcopy --only-keep-debug`` makes."""
     image = b"MZ" + bytes(0x200E) + BANNER + b"\0"
     found = read_kernel(vmlinux(b""), "vmlinux", image, RAM)
     assert (found.banner_at, found.banner) == (START + 0x2010, BANNER.decode())
@@ -90,7 +90,7 @@ def test_symbols_of_another_kernel() -> None:
 
 @given(st.integers(0, (1 << 31) - 1), st.sampled_from(range(len(KERNEL.vectors))))
 def test_it_is_found_wherever_it_is(units: int, which: int) -> None:
-    """By any of its vectors, at any multiple of 64 KiB."""
+    """The kernel runs at any multiple of 64 KiB, and any of its vectors may be in VBAR_EL1."""
     offset = units << 16
     place = KERNEL.find(KERNEL.vectors[which] + offset, memory(offset))
     assert (place.start, place.offset) == (START, offset)

@@ -30,13 +30,13 @@ BEHIND = 0x100
 
 @dataclass(frozen=True)
 class Layout:
-    """Of one kernel version: how it lays out a module, and the attributes of its sections."""
+    """One kernel version's layout of a module, and of the attributes of its sections."""
 
     module: dict[str, int]
     part: str
     parts: tuple[int, ...]
     offsets: dict[str, int]
-    #: Where attribute_group has its pointer, and an attribute the address.
+    #: Offset of the pointer in attribute_group, and of the address in an attribute.
     group: int
     address: int
     structures: dict[str, tuple[int, dict[str, int]]]

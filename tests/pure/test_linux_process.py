@@ -19,7 +19,7 @@ STRUCTURE = STRUCTURES | {"an": (512, {"task_size": 40, "pgd": 48})}
 
 
 class Seen:
-    """What ``Process`` is given in place of a machine: a guest whose first process has tables."""
+    """Stand-in for a machine, for ``Process``: a guest whose first process has tables."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel

@@ -13,13 +13,13 @@ from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.errors import MemoryFault
 from tests.tables import AF, VALID, Tables
 
-MMU_ON: Final = SCTLR(M=1)
+MMU_ON: Final = SCTLR.of(M=1)
 
 
 def regime(tables: Tables, pa_bits: int = 52, **tcr: int) -> Regime:
     """The same tables in both halves."""
-    sctlr = SCTLR(MMU_ON, EE=tables.order == "big")
-    return Regime(sctlr, TCR(**(tables.tcr() | tcr)), tables.ttbr, tables.ttbr, pa_bits)
+    sctlr = SCTLR(MMU_ON).replace(EE=tables.order == "big")
+    return Regime(sctlr, TCR.of(**(tables.tcr() | tcr)), tables.ttbr, tables.ttbr, pa_bits)
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,8 @@ def test_with_the_mmu_off_an_address_is_no_longer_than_the_cpu_has(gva: int) -> 
 def test_tags_are_dropped_with_the_mmu_off_too() -> None:
     """TCR_EL1.TBI0 "has an effect whether the regime is enabled or not"; bit 55 chooses."""
     tagged = 0xAB << 56 | 0x4000_0000
-    assert translate(Regime(OFF, TCR(TBI0=1), 0, 0), tagged, Tables().read).ipa == 0x4000_0000
-    for tcr in TCR(), TCR(TBI1=1):
+    assert translate(Regime(OFF, TCR.of(TBI0=1), 0, 0), tagged, Tables().read).ipa == 0x4000_0000
+    for tcr in TCR(), TCR.of(TBI1=1):
         with pytest.raises(MemoryFault):
             translate(Regime(OFF, tcr, 0, 0), tagged, Tables().read)
 

@@ -56,7 +56,7 @@ def time(place: Place, wanted: str | None) -> str:
 
 @TABLE.command("break list")
 def break_list(place: Place) -> str:
-    """What is armed."""
+    """List the armed breakpoints."""
     place.calls.append(("break list",))
     return ""
 

@@ -82,14 +82,14 @@ def random_regime(chance: random.Random) -> tuple[Regime, bool]:
     granule = chance.choice((12, 12, 14, 16))
     odd = {name: chance.random() < 0.03 for name in ("EE", "DS", "EPD0", "EPD1", "MMU off")}
     tg0, tg1 = _SIZES[granule]
-    tcr = TCR(
+    tcr = TCR.of(
         T0SZ=chance.choice((16, 17, 20, 25, 25, 34, 39, 48, 10)),
         T1SZ=chance.choice((16, 17, 20, 25, 25, 34, 39, 48, 63)),
         TG0=tg0, TG1=tg1, IPS=chance.choice((0, 2, 5, 5, 6)), DS=odd["DS"],
         EPD0=odd["EPD0"], EPD1=odd["EPD1"], TBI0=chance.getrandbits(1), TBI1=chance.getrandbits(1),
     )  # fmt: skip
     ttbr = [chance.choice(RAM) & -65536 | chance.getrandbits(16) << 48 for _ in range(2)]
-    regime = Regime(SCTLR(M=not odd["MMU off"], EE=odd["EE"]), tcr, ttbr[0], ttbr[1], 48)
+    regime = Regime(SCTLR.of(M=not odd["MMU off"], EE=odd["EE"]), tcr, ttbr[0], ttbr[1], 48)
     return regime, granule != 16 and tcr.IPS < 6 and not (odd["EE"] or odd["DS"])
 
 
@@ -155,7 +155,7 @@ def test_effects_are_those_that_python_computes() -> None:
         registers = {n: chance.choice((0, 1, chance.getrandbits(64))) for n in range(32)}
         found = effect(word, pc, pstate, registers.__getitem__)
         expected = found and (found.pc, -1 if found.register is None else found.register)
-        if found is None and not pstate & PSTATE(BTYPE=3) and does_nothing(word, pstate):
+        if found is None and not pstate & PSTATE.of(BTYPE=3) and does_nothing(word, pstate):
             # Python lets it lead out of both halves of the addresses, too.
             known_to_it = word != _YIELD and pc + 4 >> 55 in (0, 0x1FF)
             expected = (pc + 4, -1) if known_to_it else None

@@ -13,7 +13,7 @@ from gdbstub.target import Resume, Signal, Stopped
 from tests.pure.able_target import AbleTarget
 from tests.pure.transcript import Stage
 
-#: What is asked of a target, and a packet that asks it.
+#: Methods of a target, and a packet that calls each.
 ASKED = {
     "threads": b"qThreadExtraInfo,1",
     "read_registers": b"g",
@@ -110,7 +110,7 @@ def test_what_was_meant(name: str, error: Exception, caplog: pytest.LogCaptureFi
 
 @dataclass
 class HalfResumed(AbleTarget):
-    """It is set going, and something fails then."""
+    """A target that fails after it has begun to run."""
 
     def resume(self, resume: Resume) -> None:
         self.running = True
@@ -142,7 +142,7 @@ def test_a_stop_that_cannot_be_told(name: str, caplog: pytest.LogCaptureFixture)
 
 @dataclass
 class Forgetful(AbleTarget):
-    """It has registers and cannot say what they hold."""
+    """A target whose registers cannot be read."""
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
         raise ZeroDivisionError

@@ -31,13 +31,19 @@ def test_errors_are_text_for_whom_they_are_meant() -> None:
         <- $mxyz
         -> $E.malformed m packet
         <- $qSupported
-        -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
-         jMultiBreakpoint+;binary-upload+;vContSupported+
+        -> $PacketSize=20000;…
         <- $m0,4
         -> $E0e
         """
     )
+
+
+def test_the_features_of_packets_are_announced() -> None:
+    announced = Stage().send(b"qSupported").split(b"#")[0].removeprefix(b"$").split(b";")
+    assert len(announced) == len(set(announced))
+    for row in PACKETS.values():
+        expected = row.needs is None or row.needs(FakeTarget()) is not None
+        assert not row.feature or (row.feature in announced) == expected, row.name
 
 
 def test_the_table() -> None:

@@ -13,9 +13,7 @@ def test_what_gdb_13_says_first() -> None:
     conversation(
         """
         <- $qSupported:multiprocess+;swbreak+;hwbreak+;qRelocInsn+;xmlRegisters=i386
-        -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
-         jMultiBreakpoint+;binary-upload+;vContSupported+
+        -> $PacketSize=20000;…
         <- $vMustReplyEmpty
         -> $
         <- $!
@@ -42,9 +40,7 @@ def test_what_gdb_13_says_first() -> None:
         <- $vCont?
         -> $vCont;c;C;s;S;t;r
         <- $qSupported
-        -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
-         jMultiBreakpoint+;binary-upload+;vContSupported+
+        -> $PacketSize=20000;…
         """
     )
 
@@ -251,9 +247,7 @@ def test_an_older_lldb_wants_raw_uploads() -> None:
     conversation(
         """
         <- $qSupported:binary-upload+
-        -> $PacketSize=20000;hwbreak+;swbreak+;qXfer:features:read+;qXfer:threads:read+;
-         qXfer:osdata:read+;qXfer:libraries:read+;QStartNoAckMode+;MultiMemRead+;
-         jMultiBreakpoint+;binary-upload+;vContSupported+
+        -> $PacketSize=20000;…
         <- $x0,0
         -> $b
         """

@@ -148,7 +148,7 @@ def test_lldb_is_told_of_no_libraries() -> None:
 
 
 def test_a_gdb_that_is_told_of_libraries_is_told_that_there_is_no_os() -> None:
-    """As for GNU/Linux it asks for none."""
+    """GDB asks for no libraries of a target whose OS is GNU/Linux."""
     asked = b"qSupported:multiprocess+;memory-tagging+"
     for target, none in ((Loading(), True), (FakeTarget(), False)):
         stage = Stage(target)

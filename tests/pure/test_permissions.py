@@ -13,14 +13,14 @@ AP = 6
 UXN_TABLE, PXN_TABLE, AP_TABLE = 1 << 60, 1 << 59, 61
 
 
-ON = SCTLR(M=1)
+ON = SCTLR.of(M=1)
 
 
 def at(leaf: int, *, table: int = 0, sctlr: SCTLR = ON, gva: int = GVA, **tcr: int) -> Permissions:
     tables = Tables()
     tables.map(gva, 0x4801_0000, attributes=AF | leaf)
     tables.words[tables.place(gva, 2)] |= table
-    regime = Regime(sctlr, TCR(**(tables.tcr() | tcr)), tables.ttbr, tables.ttbr)
+    regime = Regime(sctlr, TCR.of(**(tables.tcr() | tcr)), tables.ttbr, tables.ttbr)
     return permissions(walk(regime, gva, tables.read))
 
 
@@ -60,7 +60,7 @@ def test_tables_take_permissions_away_unless_that_is_switched_off(
 
 
 def test_what_may_be_written_may_not_be_executed_where_wxn_says_so() -> None:
-    wxn = SCTLR(M=1, WXN=1)
+    wxn = SCTLR.of(M=1, WXN=1)
     assert at(0b00 << AP, sctlr=wxn) == Permissions(False, True, True, False)
     assert at(0b01 << AP, sctlr=wxn) == Permissions(False, False, True, True)
     assert at(0b10 << AP, sctlr=wxn) == Permissions(True, True, False, False)
@@ -68,7 +68,7 @@ def test_what_may_be_written_may_not_be_executed_where_wxn_says_so() -> None:
 
 def test_without_a_translation_and_without_an_mmu() -> None:
     tables = Tables()
-    on = Regime(SCTLR(M=1), TCR(**tables.tcr()), 0, tables.ttbr)
+    on = Regime(SCTLR.of(M=1), TCR.of(**tables.tcr()), 0, tables.ttbr)
     assert permissions(walk(on, GVA, tables.read)) == NONE
     off = on._replace(sctlr=SCTLR())
     assert permissions(walk(off, 0x4000_0000, tables.read)) == ALL

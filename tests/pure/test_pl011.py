@@ -84,7 +84,7 @@ def test_the_line_follows_the_mask_and_only_changes_are_told() -> None:
 
 
 def test_linux_reads_a_typed_line() -> None:
-    """In the order of amba-pl011.c: startup, then its interrupt handler."""
+    """The accesses are those of amba-pl011.c: startup, then its interrupt handler."""
     uart = Wired()
     uart.put(pl011.LCR_H, pl011.LCR_H_FEN | 0x60)
     uart.put(pl011.ICR, 0x7F0)

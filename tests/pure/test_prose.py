@@ -1,4 +1,4 @@
-"""The first words of the docstrings in gdbstub/, by the rules of docs/terminology.md."""
+"""First words of docstrings and ``#:`` comments in gdbstub/ and tests/: docs/terminology.md."""
 
 import ast
 import re
@@ -9,8 +9,13 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 
 #: A question word or a pronoun, which does not name the object.
+PRONOUN: Final = re.compile(
+    r"(?:What|Whether|Where|How|Who|Whose|Which|That|It|Its|They|Their|Those|Such|When|Why)\b"
+)
+#: The same or a preposition. A comment may begin with one: "By number" names the key.
 RIDDLE: Final = re.compile(
-    r"(?:What|Whether|Where|How|Who|Whose|Which|That|It|They|Those|One that|Such|When|Why)\b"
+    rf"{PRONOUN.pattern}|One (?:that|whose|more)\b"
+    r"|(?:Nothing|Nobody|Not|So|As|By|For|From|In|Of|With)\b"
 )
 
 
@@ -22,11 +27,22 @@ def docstrings(file: Path) -> Iterator[tuple[int, str]]:
             yield 1 if isinstance(node, ast.Module) else node.lineno, text
 
 
-def test_docstrings_open_with_a_verb_or_a_noun() -> None:
+def comments(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield line number and first line of each ``#:`` comment, which documents a value."""
+    before = ""
+    for line, text in enumerate(map(str.strip, file.read_text().splitlines()), 1):
+        if text.startswith("#: ") and not before.startswith("#:"):
+            yield line, text.removeprefix("#: ")
+        before = text
+
+
+def test_docstrings_and_comments_open_with_a_verb_or_a_noun() -> None:
     found = [
         f"{file.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
-        for file in sorted((ROOT / "gdbstub").rglob("*.py"))
-        for line, text in docstrings(file)
-        if RIDDLE.match(text)
+        for package in ("gdbstub", "tests")
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for texts, riddle in ((docstrings(file), RIDDLE), (comments(file), PRONOUN))
+        for line, text in texts
+        if riddle.match(text)
     ]
     assert not found, "see docs/terminology.md, Prose:\n" + "\n".join(found)

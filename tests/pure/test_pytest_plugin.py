@@ -22,7 +22,7 @@ from gdbstub.pytest_plugin.settings import GuestSettings
 
 pytest_plugins = ["pytester"]
 
-#: What the entry point must not import, since every run of pytest pays for it.
+#: Modules that the entry point must not import, since every run of pytest pays for it.
 LATER: Final = ("gdbstub.errors", "gdbstub.cli", "gdbstub.lab", "pygdbmi", "gdbstub.pytest_plugin.")
 
 #: Arguments of a run: without what has warnings of its own.
@@ -50,7 +50,7 @@ def test_the_entry_point_imports_nothing_else() -> None:
 
 
 def test_a_suite_with_names_of_its_own_is_as_it_was(pytester: pytest.Pytester) -> None:
-    """Its markers and fixtures have our names, and a warning or an unknown marker is an error."""
+    """The suite's names are the plugin's; a warning or an unknown marker is an error."""
     pytester.makeini(
         """
         [pytest]

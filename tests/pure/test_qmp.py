@@ -185,17 +185,25 @@ def test_files_of_a_client_are_few_and_are_closed(ready: QmpSession) -> None:
     "line",
     [
         b"not json", b"[]", b"3", b'{"execute": 3}', b'{"execute": "query-target", "arguments": 1}',
-        b"[" * 50_000,
-        b'{"execute": "qmp_capabilities", "id": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
-        b"\xff\xfe", b'{"execute": "human-monitor-command", "arguments": {}}',
+        b"[" * 50_000, b"\xff\xfe", b'{"execute": "human-monitor-command", "arguments": {}}',
         b'{"execute": "x-read-memory", "arguments": {"begin": 0, "length": 1000000}}',
         b'{"execute": "getfd", "arguments": {"fdname": "1"}}',
         b'{"execute": "getfd", "arguments": {"fdname": "x"}}', b"1" * 9_999,
     ],
-    ids=range(13),
+    ids=range(12),
 )  # fmt: skip
 def test_what_is_refused(ready: QmpSession, line: bytes) -> None:
     assert tell(ready, line)["error"]["class"] == "GenericError"
+    assert not ready.over
+    assert ask(ready, "query-target") == {"arch": "aarch64"}
+
+
+def test_a_deep_id_is_returned_or_refused(ready: QmpSession) -> None:
+    """The depth that can be parsed and written depends on the version of Python."""
+    deep = b"[" * 5_000 + b"]" * 5_000
+    ready.receive(b'{"execute": "qmp_capabilities", "id": ' + deep + b"}\n")
+    out = ready.advance() or b""
+    assert deep in out or b"GenericError" in out
     assert not ready.over
     assert ask(ready, "query-target") == {"arch": "aarch64"}
 

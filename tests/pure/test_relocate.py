@@ -74,7 +74,7 @@ def test_linked_at_an_address_in_ram_it_stays_there() -> None:
 
 
 def test_without_relocations_or_a_dynamic_section_it_is_only_moved() -> None:
-    """As those of kvm-unit-tests, which relocate themselves."""
+    """Files of kvm-unit-tests are such: they relocate themselves."""
     for data in (forged(b""), Elf([Load(0)], entry=0, type=3).build()):
         assert parse(data).offset == DEFAULT
 

@@ -46,7 +46,7 @@ class Peer:
         return self
 
     async def ended(self) -> bytes:
-        """What still comes, up to the connection's end."""
+        """Return the bytes that still arrive until the connection ends."""
         try:
             return await asyncio.wait_for(self.reader.read(), 10)
         except ConnectionError:
@@ -60,7 +60,7 @@ class Peer:
 
 PEERS: list[Peer] = []
 
-#: What every server is given.
+#: The ``stop_wait_timeout`` of every server; a fixture sets it.
 STOP_WAIT = {"timeout": 0.0}
 
 

@@ -1,6 +1,7 @@
 """The server against clients that are gone, flood it, or are no debuggers; over real sockets."""
 
 import asyncio
+import resource
 import socket
 import threading
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub import rsp
+from gdbstub.cli.serve import LoopFailures
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.incoming import TURN_BYTES
 from gdbstub.protocol.server import Server
@@ -175,7 +177,7 @@ async def test_a_dead_client_is_noticed_in_seconds() -> None:
 
 
 async def test_a_client_whose_machine_is_gone_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its data is not acknowledged: TCP would send it again for a quarter of an hour."""
+    """TCP would send unacknowledged data again for a quarter of an hour."""
     async with serving(FakeTarget()) as server:
         first = await (await connect(server)).hello()
         monkeypatch.setattr("gdbstub.protocol.server.liveness.unheard_seconds", lambda _: 12.0)
@@ -217,3 +219,26 @@ async def test_a_stop_that_was_told_before_the_end_is_not_asked_about_after_it()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert asked == []
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["tcp", "unix"])
+async def test_a_client_that_cannot_be_taken_is_one_line_and_waits(
+    local: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopFailures().report)
+    async with serving(FakeTarget(), Unix(str(tmp_path / "s")) if local else ANYWHERE) as server:
+        with socket.socket(socket.AF_UNIX if local else socket.AF_INET) as client:
+            _, _, port = server.remote.rpartition(":")
+            client.connect(server.remote if local else ("127.0.0.1", int(port)))
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+            try:
+                for _ in range(20):
+                    await asyncio.sleep(0)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            assert caplog.messages == ["cannot take a client yet: Too many open files"]
+            client.settimeout(20)
+            client.sendall(rsp.encode(b"?"))
+            assert (await loop.run_in_executor(None, client.recv, 1)) == b"+"

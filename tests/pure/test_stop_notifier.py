@@ -7,7 +7,7 @@ from gdbstub.protocol.server.stop_notifier import StopNotifier
 
 
 class Desk:
-    """Who looks, and how often it has."""
+    """Owner of a notifier, which counts the calls of its callback."""
 
     def __init__(self) -> None:
         self.news = StopNotifier(asyncio.get_running_loop(), self.look)

@@ -12,7 +12,7 @@ UXN, CONTIGUOUS, INNER, READ_ONLY = 1 << 54, 1 << 52, 3 << 8, 1 << 7
 
 
 def shown(tables: Tables, gva: int = GVA, **tcr: int) -> str:
-    regime = Regime(SCTLR(M=1), TCR(**(tables.tcr() | tcr)), 0, tables.ttbr)
+    regime = Regime(SCTLR.of(M=1), TCR.of(**(tables.tcr() | tcr)), 0, tables.ttbr)
     return render(walk(regime, gva, tables.read))
 
 
@@ -51,7 +51,7 @@ def test_with_52_bits_shareability_is_tcrs() -> None:
     tables = Tables(12, 52, large=True)
     gva = 0xFFF8_0000_0000_0000
     tables.map(gva, 0xF_0000_8000_0000)
-    regime = Regime(SCTLR(M=1), TCR(**tables.tcr(), SH1=2), 0, tables.ttbr)
+    regime = Regime(SCTLR.of(M=1), TCR.of(**tables.tcr(), SH1=2), 0, tables.ttbr)
     found = walk(regime, gva, tables.read)
     assert found.mapping is not None
     assert found.mapping.ipa == 0xF_0000_8000_0000

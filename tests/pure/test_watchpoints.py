@@ -47,7 +47,7 @@ def _asked(wanted: Watchpoint) -> range:
 
 
 def is_covered(wanted: range, parts: list[range]) -> bool:
-    """Whether sorted *parts* leave no byte of *wanted* out."""
+    """Return True if the sorted *parts* cover every byte of *wanted*."""
     at = wanted.start
     for part in parts:
         if part.start <= at < part.stop:

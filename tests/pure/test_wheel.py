@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[2]
-#: What the build takes for this machine's architecture, read as it starts.
+#: A sitecustomize.py that gives the build another architecture.
 SITE = "import platform\nplatform.machine = lambda: {machine!r}\n"
 _AARCH64 = 183  # e_machine
 
@@ -66,7 +66,7 @@ PROGRAM = "import sys; sys.path.insert(0, {place!r}); from gdbstub.cli.main impo
 
 
 def test_a_wheel_of_a_source_distribution_is_that_of_the_checkout(project: Path) -> None:
-    """With the commit, man pages and completions; and the program in it runs."""
+    """Both wheels have the commit, man pages and completions, and the program in them runs."""
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "All"]):
         subprocess.run(["git", "-C", project, *words], check=True)

@@ -58,7 +58,7 @@ class Stage:
         self.log.truncate()
 
     def said(self) -> list[str]:
-        """What was recorded since the last time, without the registers of stop replies."""
+        """Return the lines recorded since the last call, without the registers of stop replies."""
         lines = self.log.getvalue().splitlines()
         self.forget()
         return [without_registers(line) for line in lines]

@@ -25,7 +25,7 @@ _BACKENDS: Final = {each.name: each for each in BACKENDS if each.name in ("fake"
 
 
 def fault(case: Case, backend: Backend) -> str | None:
-    """What is wrong with the case; None if nothing is."""
+    """Return the fault that the case shows, or None."""
     try:
         check(case, backend)
     except Finding as finding:

@@ -129,7 +129,7 @@ def device(d: Draw) -> Made:
 # Exclusive accesses: in data of their own, behind what plain loads and stores go to.
 
 EXCLUSIVE: Final = 0x100
-#: Where it depends on how a program is run whether a store-exclusive writes: nobody watches that.
+#: Offset of data that no watchpoint watches: a store-exclusive there may write or not.
 _UNWATCHED: Final = 0x160
 
 
@@ -170,7 +170,7 @@ def exclusive_exit(d: Draw) -> Made:
     return Made(lines, range(1, len(lines) + 1))
 
 
-#: Where that is counted: a doubleword of what is not compared.
+#: Index of the doubleword that counts failed store-exclusives, in memory that is not compared.
 FAILED: Final = 1
 
 
@@ -212,7 +212,7 @@ _COUNTER: Final = 0x100  # in shared data
 
 
 def shared_add(d: Draw) -> Made:
-    """One more in a word that all vCPUs count in."""
+    """Increment a word in which all vCPUs count."""
     lines = (
         words.add_immediate("add", TEMPORARY, SHARED_BASE, _COUNTER + 16 * d.random.randrange(2)),
         words.load_exclusive(OTHER, TEMPORARY, 8, d.flip()),
@@ -346,7 +346,7 @@ def patches_sequence(d: Draw) -> Made:
 
 
 Class = Callable[[Draw], Made]
-#: How often each is drawn, of so many as their sum.
+#: Weight of each class in a draw.
 CLASSES: Final[tuple[tuple[int, Class], ...]] = (
     (10, alu), (8, alu_immediate), (6, moves), (2, bits), (4, selects), (2, addresses),
     (2, stack), (2, vectors), (2, calls), (1, jumps),

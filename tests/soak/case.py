@@ -54,12 +54,12 @@ class Request(NamedTuple):
 
     @property
     def stops(self) -> bool:
-        """Whether a client hears of each hit."""
+        """True if each hit is reported to the client."""
         return not self.clauses.conditions and not self.clauses.commands
 
     @property
     def prints(self) -> bool:
-        """Whether each hit prints."""
+        """True if each hit prints."""
         return bool(self.clauses.commands)
 
 
@@ -75,7 +75,7 @@ class Case:
 _SOFT, _HARD = BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE
 #: Comparators are left for what the debugger needs itself.
 _MOST_HARDWARE: Final = 3
-#: What is executed in all, about; loops are made shorter for it.
+#: Number of instructions to execute in all, about; loops are made shorter for it.
 _BUDGET: Final = 260
 _EXCEPTIONS: Final = frozenset({"exceptions", "other_stack", "raises", "waits"})
 _INTERRUPTS: Final = frozenset({"raises", "waits"})
@@ -203,7 +203,7 @@ def _watches(random: Random, vcpus: int) -> list[Request]:
 
 
 def _near(program: Program, place: Place, watch: Request) -> bool:
-    """Whether the line at *place* accesses the doubleword of *watch*, as far as it says itself."""
+    """Return True if the line at *place* accesses the doubleword of *watch* by a fixed offset."""
     access = program.lines[program.addresses[place]].line.access
     if access is None or access.base != DATA_BASE:
         return False

@@ -30,7 +30,7 @@ class Draw:
         return self.random.randrange(4096)
 
     def size(self) -> int:
-        """Of an access."""
+        """Draw the size of an access, in bytes."""
         return self.random.choice((1, 2, 4, 8))
 
     def offset(self, size: int, end: int = 0x80) -> int:
@@ -38,7 +38,7 @@ class Draw:
         return self.random.randrange(0, end, size)
 
     def flip(self) -> bool:
-        """One or the other."""
+        """Draw True or False."""
         return self.random.random() < 0.5
 
 

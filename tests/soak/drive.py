@@ -56,20 +56,20 @@ def run_undebugged(machine: Machine) -> None:
 
 
 class Trace:
-    """What each instruction executed was, in any order: places, and what was accessed."""
+    """Counts of the executed instructions, by address, and of their accesses to memory."""
 
     def __init__(self) -> None:
         self.places: Counter[int] = Counter()
         self.accesses: Counter[tuple[int, int, bool, bool]] = Counter()
 
     def note(self, pc: int, access: Access | None, base: int) -> None:
-        """One instruction, before it is executed."""
+        """Count one instruction, before it is executed."""
         self.places[pc] += 1
         if access:
             self.accesses[base + access.offset, access.size, access.read, access.write] += 1
 
     def hits(self, watches: list[Request]) -> int:
-        """How many of the accesses touch what is watched."""
+        """Return the number of accesses that *watches* are to report."""
         return sum(
             count
             for access, count in self.accesses.items()
@@ -78,7 +78,7 @@ class Trace:
 
 
 def touches(watch: Request, gva: int, size: int, read: bool, write: bool) -> bool:
-    """Whether an access is one that *watch* is for."""
+    """Return True if the watchpoint *watch* is to report an access."""
     kinds = {BreakpointKind.READ: read, BreakpointKind.WRITE: write}
     if not kinds.get(watch.kind, True):
         return False
@@ -296,7 +296,7 @@ class Driver:
         self._settle(report)
 
     def _successors(self, thread: int) -> set[int]:
-        """Where a step from here may end."""
+        """Return the addresses at which a step of *thread* may end."""
         vcpu, pc = self._machine.vcpus[thread - 1], self._pc(thread)
         placed = self._program.lines.get(pc)
         if placed is None:

@@ -1,4 +1,4 @@
-"""What the debugger is known to do wrong: it is left out of cases until it is mended.
+"""Known faults of the debugger, which are left out of cases until they are mended.
 
 ``KNOWN`` has a line for each kind, with the fault's row in the list of faults. To enable one
 again, delete its line; its seeds in ``seeds.py`` are run already, without it.
@@ -69,7 +69,7 @@ def _no_break_on_watched(case: Case) -> Case:
 
 
 def _not_on_exclusives(request: Request) -> bool:
-    """Whether the request is no watchpoint on what exclusive accesses go to."""
+    """Return False if the request is a watchpoint on the data of exclusive accesses."""
     return bool(request.place) or request.gva & 0x1FF < EXCLUSIVE - 8
 
 

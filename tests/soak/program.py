@@ -25,7 +25,7 @@ SHARED: Final = BASE + 0xA_0000
 #: Pages whose contents depend on how a program is run: they are not compared.
 UNSEEN: Final = BASE + 0xB_0000
 _UNSEEN_SIZE: Final = 0x1000
-#: Where a vCPU's interrupts are counted there: a doubleword.
+#: Index of the doubleword there that counts a vCPU's interrupts.
 INTERRUPTS: Final = 0
 #: No RAM: 8 bytes for each vCPU; a word that is not 0 in the first four has its interrupt pend.
 DEVICE: Final = 0x0900_0000
@@ -133,13 +133,13 @@ def aimed(branch: Line, offset: int) -> Line:
 
 @dataclass(frozen=True)
 class Program:
-    """What all vCPUs execute; ``seeds`` fill their registers and data at first."""
+    """The program of all vCPUs, with the registers and data that they start with."""
 
     bodies: tuple[tuple[Node, ...], ...]
     #: Initial x0 to x15, and the first 512 bytes of data, of each.
     registers: tuple[tuple[int, ...], ...]
     data: tuple[bytes, ...]
-    #: Whether VBAR_EL1 is such that vectors are in the middle of each vCPU's own text.
+    #: True if VBAR_EL1 puts the vectors into the middle of each vCPU's own text.
     vectors_in_text: bool = False
 
     @cached_property
@@ -163,16 +163,16 @@ class Program:
         return {placed.place: gva for gva, placed in self.lines.items()}
 
     def entry(self, vcpu: int) -> int:
-        """Where a vCPU starts."""
+        """Return the address at which a vCPU starts."""
         return _TEXT + vcpu * _TEXT_SIZE
 
     def start(self, vcpu: int) -> int:
-        """Where a vCPU's body begins."""
+        """Return the address of a vCPU's body."""
         return self.entry(vcpu) + 4 * len(self._prologue(vcpu))
 
     @cached_property
     def rests(self) -> tuple[range, ...]:
-        """Where each vCPU does nothing but wait for others, its own part being done."""
+        """Addresses of each vCPU's last loop, in which it waits for the others."""
         ends = []
         for vcpu, body in enumerate(self.bodies):
             done = self.start(vcpu) + 4 * (sum(1 for _ in _flat(body)) + _DONE)
@@ -181,7 +181,7 @@ class Program:
         return tuple(ends)
 
     def segments(self) -> Iterator[tuple[int, bytes]]:
-        """What lies in RAM, by address."""
+        """Yield address and content of each piece of RAM."""
         run, end = b"", 0
         for gva, placed in sorted(self.lines.items()):
             if gva != end and run:

@@ -34,7 +34,7 @@ _COMPARED: Final[tuple[Register, ...]] = (
 
 
 class _Lines:
-    """Where no RAM is: vCPU *n*'s interrupt pends while the value at 8 * *n* is not 0."""
+    """Device by which a guest pends interrupts: vCPU *n*'s, while the word at 8 * *n* is not 0."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -77,7 +77,7 @@ class State:
         )
 
     def differences(self, right: "State") -> list[str]:
-        """Where this one is not as it should be, in a few lines."""
+        """Return a line for each difference from *right*, the state of the undebugged run."""
         found = [
             f"vCPU {n} {name} is {own[name]:#x}, undebugged {value:#x}"
             for n, (own, other) in enumerate(zip(self.registers, right.registers, strict=True))
@@ -94,7 +94,7 @@ class State:
         return found
 
     def own_brks(self) -> list[str]:
-        """Where a BRK of the debugger's is left in RAM."""
+        """Return a line for a BRK of the debugger's that is left in RAM."""
         at = self.memory.find(BRK)
         return [f"a BRK is left at {BASE + at:#x}"] if at >= 0 else []
 
@@ -107,6 +107,6 @@ def _read(machine: Machine, index: int, row: Register) -> int:
 
 
 def unseen(machine: Machine, vcpu: int, word: int) -> int:
-    """What a vCPU has counted where it is not compared."""
+    """Return a vCPU's count from the memory that is not compared."""
     data = machine.read_memory(UNSEEN + 0x1000 * vcpu + 8 * word, 8)
     return int.from_bytes(data, "little")

@@ -14,7 +14,7 @@ CONDITIONS: Final = (
 
 
 class Flow(Enum):
-    """Where the PC can be after an instruction."""
+    """Kinds of flow: the addresses at which PC can be after an instruction."""
 
     NEXT = auto()
     BRANCH = auto()  # the next instruction or ``target``
@@ -252,7 +252,7 @@ def is_store_exclusive(line: Line) -> bool:
 
 
 def is_load_exclusive(line: Line) -> bool:
-    """Whether the line is one that ``load_exclusive`` makes."""
+    """Return True if the line is a load-exclusive."""
     return line.word & 0x3FC0_0000 == 0x0840_0000
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -61,3 +62,26 @@ class Sweeps:
 @pytest.fixture
 def sweeps(tmp_path: Path) -> Sweeps:
     return Sweeps(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that is empty for some workers of a cluster, as on another host."""
+    return tmp_path_factory.mktemp("hidden")
+
+
+@pytest.fixture
+def hidden_sweeps(hidden: Path) -> Sweeps:
+    """Sweeps in a directory that these workers do not see."""
+    return Sweeps(Path(tempfile.mkdtemp(dir=hidden)))
+
+
+@pytest.fixture
+def pygal_here() -> None:
+    """Import pygal in this process, without the finder of the old kind that it adds.
+
+    For that the import system warns at each later import, in whatever test.
+    """
+    import pygal  # noqa: F401
+
+    sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]

@@ -27,7 +27,7 @@ def option(name: str) -> str | None:
 
 
 def image(elf: str) -> bytes:
-    """What lies in RAM of the program."""
+    """Return the program's bytes as they lie in RAM."""
     with tempfile.TemporaryDirectory() as directory:
         binary = Path(directory) / "image"
         subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", elf, binary], check=True)

@@ -1,10 +1,8 @@
-"""One clear line, and nothing begun, for what a user can give wrongly."""
+"""Bad input of a sweep: one clear line each, and no run is begun."""
 
-import contextlib
 import errno
 import os
 import shutil
-import sqlite3
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -37,7 +35,10 @@ BAD = {
     ("--vmcore-on=moon",): "--vmcore-on",
     ("--timeout=0",): "--timeout 0: expected a number of seconds above 0",
     ("--on=moon",): "--on 'moon': expected local or dask://HOST:PORT",
-    ("--on=dask://moon",): "--on dask://moon: no scheduler answers there",
+    ("--on=dask://moon",): "--on dask://moon: expected dask://HOST:PORT, as in dask://host:8786",
+    ("--on=dask://",): "--on dask://: expected dask://HOST:PORT, as in dask://host:8786",
+    ("--on=dask://moon:99999",): "--on dask://moon:99999: expected dask://HOST:PORT, as in dask",
+    ("--on=dask://[::1]:1",): "--on dask://[::1]:1: no scheduler answers there",
     ("--on=dask://moon:1", "--jobs=2"): "--jobs 2 is for --on local: dask://moon:1 has as many",
     ("--command=foo 'bar",): '--command "foo \'bar": No closing quotation; quote it as for a shell',
     ("--command=./absent",): "--command ./absent: no program is there; expected one to be executed",
@@ -46,6 +47,10 @@ BAD = {
     ('--vary=append="a',): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
     ("--runs=0",): "Invalid value for '--runs'",
     ("--jobs=0",): "Invalid value for '--jobs'",
+    ("--jobs=100000",): "Invalid value for '--jobs'",
+    ("--script= ",): "--script ' ': expected a command",
+    ("--script=if; then",): "--script 'if; then': Syntax error: ",
+    ("./guest",): "guest comes twice; --runs N repeats runs",
 }
 
 
@@ -192,18 +197,6 @@ def test_a_sweep_whose_runs_were_removed(sweeps: Sweeps) -> None:
     sweeps.call("resume", status=1)
 
 
-def test_results_without_tables(sweeps: Sweeps) -> None:
-    sweeps.out.mkdir()
-    with contextlib.closing(sqlite3.connect(sweeps.out / "sweep.db")) as database:
-        database.execute("pragma user_version = 1")
-    _, err = sweeps.call("show", status=2)
-    assert err == f"gdbstub: {sweeps.out}/sweep.db cannot be read: no such table: sweep\n"
-    with contextlib.closing(sqlite3.connect(sweeps.out / "sweep.db")) as database:
-        database.execute("create table sweep (plan)")
-    _, err = sweeps.call("resume", status=2)
-    assert err == f"gdbstub: {sweeps.out}/sweep.db cannot be read: it has no plan of a sweep\n"
-
-
 def test_names_that_are_not_unicode(sweeps: Sweeps) -> None:
     sweeps.out = sweeps.directory / os.fsdecode(b"out-\xff")
     guest = os.fsdecode(b"guest-\xff")
@@ -243,19 +236,57 @@ def test_a_command_by_a_relative_path(sweeps: Sweeps) -> None:
     assert outcome.message == "gdbstub run ended with status 3: nothing works"
 
 
-def test_results_in_a_directory_that_cannot_be_written(sweeps: Sweeps) -> None:
-    sweeps.call("guest", "--script=true")
+def read_only(sweeps: Sweeps, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Call a subcommand while its directory cannot be written."""
     sweeps.out.chmod(0o555)
     # Root without the capability that lets it write there all the same.
-    words = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
-    argv = [*(words if os.geteuid() == 0 else []), *sweeps.command("show")]
-    done = subprocess.run(
-        argv, cwd=sweeps.directory, env=sweeps.environment, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=HANGS, check=False,
-    )  # fmt: skip
-    sweeps.out.chmod(0o755)
+    weaker = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+    argv = [*(weaker if os.geteuid() == 0 else []), *sweeps.command(*words)]
+    try:
+        return subprocess.run(
+            argv, cwd=sweeps.directory, env=sweeps.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=HANGS, check=False,
+        )  # fmt: skip
+    finally:
+        sweeps.out.chmod(0o755)
+
+
+def test_results_in_a_directory_that_cannot_be_written(sweeps: Sweeps) -> None:
+    sweeps.call("guest", "--script=true")
+    done = read_only(sweeps, "show")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 of 1 runs: 1 passed, 0 failed\n")
+    done = read_only(sweeps, "report")
+    said = f"gdbstub: {sweeps.out}/report.html: Permission denied\n"
+    assert (done.returncode, done.stderr) == (2, said)
+    (sweeps.out / "lock").unlink()
+    done = read_only(sweeps, "resume")
+    said = f"gdbstub: {sweeps.out} cannot be written: Permission denied\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_results_of_a_killed_sweep_in_a_directory_that_cannot_be_written(sweeps: Sweeps) -> None:
+    with sweeps.start("guest", "--jobs=1", "--script", "echo >begun; exec sleep 4733") as process:
+        while not (sweeps.directory / "begun").exists():
+            os.sched_yield()
+        process.kill()
+        process.communicate(timeout=HANGS)
+    (sweeps.out / "sweep.db-shm").unlink()
+    for words in (("show",), ("report",), ("resume",), ("replay", "1")):
+        done = read_only(sweeps, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"gdbstub: {sweeps.out}/sweep.db cannot be read: SQLite must be able to write in "
+            f"{sweeps.out}, since not all rows are in the file yet; copy the directory to where "
+            "that is so\n"
+        )
+
+
+@pytest.mark.parametrize("words", ["report --output=/dev/full", "export /dev/full"])
+def test_a_full_disk_for_what_is_made_of_the_results(sweeps: Sweeps, words: str) -> None:
+    sweeps.call("guest", "--script=true")
+    _, err = sweeps.call(*words.split(), status=2)
+    assert err == "gdbstub: /dev/full: No space left on device\n"
 
 
 @pytest.mark.parametrize(

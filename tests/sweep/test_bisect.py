@@ -46,7 +46,7 @@ def test_a_script_that_is_never_wrong(images: Sweeps) -> None:
 
 
 def test_options_after_the_images(images: Sweeps) -> None:
-    """As the manual's synopsis has them."""
+    """The manual's synopsis has this order."""
     options = (f"--good={IMAGES[0]}", f"--bad={IMAGES[-1]}", "--", *IMAGES, "--script", ALWAYS)
     out, _ = images.call("bisect", *options)
     assert out == f"first bad: {images.directory / IMAGES[FIRST_BAD]}\n"
@@ -110,7 +110,7 @@ def test_an_image_that_cannot_be_judged(images: Sweeps) -> None:
 
 @pytest.mark.parametrize("rate", [1.0, 0.5, 0.1])
 def test_the_confidence_that_was_asked_for(rate: float) -> None:
-    """Of many bisections, no more find another image than were to be expected."""
+    """No more of many bisections find a wrong image than the confidence allows."""
     right = 0
     for seed in range(200):
         draw = random.Random(seed)

@@ -1,4 +1,4 @@
-"""What a record says of the stop, and what a debugger's output says of the place."""
+"""Evidence of a run: the stop in its record, and the backtrace in a debugger's output."""
 
 from pathlib import Path
 

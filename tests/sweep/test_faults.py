@@ -86,7 +86,7 @@ def test_a_second_process_on_one_sweep(sweeps: Sweeps) -> None:
 
 
 def test_a_full_disk(sweeps: Sweeps) -> None:
-    """Of SQLite, which behaves as on a full disk when its file may not grow."""
+    """SQLite behaves as on a full disk when its file may not grow."""
     limit = """
 import sqlite3, sys
 from gdbstub.sweep import store

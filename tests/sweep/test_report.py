@@ -3,12 +3,17 @@
 import html.parser
 import shutil
 import subprocess
+import urllib.parse
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 
+from gdbstub.sweep import junit, report
+from gdbstub.sweep.outcome import RunOutcome, Status
+from gdbstub.sweep.plan import SweepPlan, SweepRun
+from gdbstub.sweep.store import Store
 from tests.sweep.conftest import HANGS, Sweeps
 from tests.sweep.in_process import sweep
 
@@ -37,15 +42,21 @@ class _Page(html.parser.HTMLParser):
         self.links: list[str] = []
         self.ids: set[str] = set()
         self.loaded: list[str] = []
+        self.handlers: list[str] = []
+        self.text: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attrs}
         self.ids.add(found.get("id", ""))
+        self.handlers += [name for name in found if name.startswith("on")]
         if tag == "a":
             self.links.append(found["href"])
         elif tag in ("script", "img", "link", "iframe", "object", "embed", "base"):
             self.loaded.append(str(found))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
 
 
 def test_each_link_leads_to_a_file_or_a_row(swept: Sweeps) -> None:
@@ -62,7 +73,7 @@ def test_each_link_leads_to_a_file_or_a_row(swept: Sweeps) -> None:
 
 
 def test_a_browser_shows_it_without_scripts_and_network(swept: Sweeps) -> None:
-    """In Chromium, as a person would see it; nothing of the guest's becomes a part of the page."""
+    """Chromium shows the page as a person would see it; the guest's text is not executed."""
     swept.call("report")
     done = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
@@ -76,6 +87,50 @@ def test_a_browser_shows_it_without_scripts_and_network(swept: Sweeps) -> None:
     assert f"<strong>{html.escape(SIGNATURE, quote=False)}</strong>" in done.stdout
     for shown in ("Outcomes", "Seconds a run", "guest=other"):  # in the plots
         assert f">{shown}</text>" in done.stdout
+
+
+#: Texts that would end an element, an attribute, a comment or a section of a page, or begin one.
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</pre></details></table></body></html><img src=x onerror=alert(1)>",
+    "\"'><svg onload=alert(1)>",
+    "<!-- ]]> <![CDATA[ {{ 7 * 7 }} {% raw %} &lt;b&gt; &#60;i&#62;",
+    "javascript:alert(1)//\x00\x1b[31m\u202e\ud800",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.usefixtures("pygal_here")
+def test_what_a_guest_or_a_user_writes_is_text(text: str, tmp_path: Path) -> None:
+    """Hostile text in each place of the report and of junit.xml."""
+    stored = text.encode(errors="replace").decode()  # as files and SQLite have it
+    name = stored.replace("/", "-").replace("\x00", "")
+    run = SweepRun(1, {"append": text, "guest": f"/{text}"}, 1)
+    outcome = RunOutcome(
+        1, Status.FAILED, 1, stored, stored, 1.0, 1.7e9, stored, "runs/000001-abcdefgh", stored,
+        stored, stored,
+    )  # fmt: skip
+    plan = SweepPlan((), text, 60, 60, (), "/", ("append", "guest"), False, 1, {})
+    out = tmp_path / name
+    with Store.create(out, plan, [run]) as store:
+        store.record(outcome)
+        (out / outcome.files).mkdir()
+        (out / outcome.files / name).touch()
+        (out / outcome.files / "record.txt").write_text(stored)
+        report.write(store, tmp_path / "report.html")
+        junit.write(tmp_path / "junit.xml", out.name, store.rows())
+    page = _Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.loaded == []
+    assert page.handlers == []
+    relative = [link for link in page.links if not link.startswith("#")]
+    assert len(relative) == 4
+    for link in relative:
+        assert (tmp_path / urllib.parse.unquote(link)).is_file()
+    shown = "".join(page.text)
+    assert ("{{ 7 * 7 }}" in shown) == ("{{ 7 * 7 }}" in text)
+    assert shown.count(stored) >= 5
+    suite = ET.parse(tmp_path / "junit.xml").getroot()
+    assert [child.tag for child in suite[0]] == ["failure", "system-out", "system-err"]
 
 
 def test_parquet(swept: Sweeps) -> None:

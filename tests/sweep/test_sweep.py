@@ -102,6 +102,22 @@ def test_a_run_that_is_lost_each_time_is_marked_and_no_other(sweeps: Sweeps) -> 
     assert sweeps.outcomes()[1].message == "gdbstub run was killed by SIGKILL"
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("absent-program", "the script ended with status 127, as when a program is not found: "),
+        ("./guest", "the script ended with status 126, as when a file cannot be executed: "),
+    ],
+)
+def test_a_script_that_is_not_found_has_no_verdict(sweeps: Sweeps, script: str, said: str) -> None:
+    _, err = sweeps.call("guest", "--runs=9", "--jobs=1", "--script", script, status=2)
+    assert "is executed again" not in err  # it would not be found then, either
+    outcomes = sweeps.outcomes()
+    assert [(each.status, each.attempt) for each in outcomes] == [("error", 1)] * 3
+    assert outcomes[0].message.startswith(said)
+    assert script in outcomes[0].message
+
+
 def test_a_sweep_of_which_no_run_can_begin_ends(sweeps: Sweeps) -> None:
     words = ("guest", "--append=refused", "--runs=100", "--jobs=1")
     _, err = sweeps.call(*words, "--script", "true", status=2)

@@ -81,7 +81,7 @@ struct vcpu {
     struct hit *hits;
     uint32_t hit_count;  /* 0: every debug exit is for the caller */
     uint32_t stops;      /* read x29, x30 and sp as well: a stop reply has them */
-    uint32_t known;      /* registers read after a debug exit: 0, 2 (pc, pstate), or all 5 */
+    uint32_t known;      /* registers read after the exit: 0, 2 (pc, pstate), or all 5 */
     uint64_t pc, pstate, x29, x30, sp;
     struct counts *counts;
 };

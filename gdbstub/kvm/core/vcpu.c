@@ -62,18 +62,24 @@ static int get(struct vcpu *vcpu, uint64_t id, uint64_t *value)
     return ioctl(vcpu->fd, KVM_GET_ONE_REG, &reg) < 0;
 }
 
+/* EINTR and EAGAIN are KVM_RUN's: its caller goes on. */
+static int failure(void)
+{
+    return errno == EINTR || errno == EAGAIN ? EIO : errno;
+}
+
 static int set(struct vcpu *vcpu, uint64_t id, uint64_t value)
 {
     struct kvm_one_reg reg = {id, (uintptr_t)&value};
 
     vcpu->counts->sets++;
-    return ioctl(vcpu->fd, KVM_SET_ONE_REG, &reg) < 0 ? errno : 0;
+    return ioctl(vcpu->fd, KVM_SET_ONE_REG, &reg) < 0 ? failure() : 0;
 }
 
 static int debug(struct vcpu *vcpu, struct kvm_guest_debug *how)
 {
     vcpu->counts->debugs++;
-    return ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, how) < 0 ? errno : 0;
+    return ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, how) < 0 ? failure() : 0;
 }
 
 /* Enter the guest: 0, or an error number; EHWPOISON where it has met a memory error. */
@@ -294,16 +300,18 @@ static int pass_over(struct vcpu *vcpu)
     if (simulate(hit->word, vcpu->pc, vcpu->pstate, &guest, &effect))
         return hit->next ? step(&at, hit, ipa) : THE_CALLERS;
     int target = effect.register_number;
-    if (target >= 0 &&
-        (error = set(vcpu, target == 31 ? stack_pointer(vcpu) : X(target), effect.value)))
-        return error;
     if ((error = set(vcpu, PC, effect.pc)))
         return error;
+    if (target >= 0 &&
+        (error = set(vcpu, target == 31 ? stack_pointer(vcpu) : X(target), effect.value))) {
+        set(vcpu, PC, vcpu->pc); /* so that the instruction is executed once */
+        return error;
+    }
     hit->count++;
     return 0;
 }
 
-int vcpu_run(struct vcpu *vcpu)
+static int run_to_exit(struct vcpu *vcpu)
 {
     for (;;) {
         int error = enter(vcpu);
@@ -319,4 +327,15 @@ int vcpu_run(struct vcpu *vcpu)
             return error;
         vcpu->counts->passed++;
     }
+}
+
+int vcpu_run(struct vcpu *vcpu)
+{
+    int error = run_to_exit(vcpu);
+
+    if (error)
+        vcpu->known = 0;
+    if (error == EINTR && vcpu->alone) /* else another vCPU may reset this one yet (PSCI) */
+        read_registers(vcpu);
+    return error;
 }

@@ -28,8 +28,9 @@ from gdbstub.target import Action, Resume, Target, Thread
 ALL: Final = -1
 ANY: Final = 0
 
-#: Work of a packet that takes long: a slice for each ``next``. It returns the payload.
-Work = Generator[None, None, bytes]
+#: Work of a packet that takes long: a slice for each ``next``. It yields payloads to send ahead, or
+#: None, and returns the last payload.
+Work = Generator[bytes | None, None, bytes]
 
 #: Process id of the guest for clients that name processes. It is larger than any pid of Linux
 #: (PID_MAX_LIMIT): for a core file GDB reads /proc/PID/smaps of its own machine.
@@ -66,7 +67,7 @@ class PacketCache:
     #: Length of the longest packet that is kept, as it arrives, in bytes.
     LONGEST: Final = 64
 
-    def __init__(self, size: int = 256) -> None:
+    def __init__(self, size: int = 4096) -> None:
         """Keep *size* packets at most; with 0 the cache is off."""
         self.size: Final = size
         #: Number of packets that were found here.
@@ -126,8 +127,8 @@ class ClientState:
         self.moved_told = False
         #: True after ``QEnableErrorStrings``: errors carry their text as LLDB reads it.
         self.error_strings = False
-        #: The list of libraries that the client reads in pieces.
-        self.library_list = b""
+        #: The document that the client reads in pieces, if it takes long to make, and its name.
+        self.document = ("", b"")
         #: The last resume; empty at first.
         self.last_resume = Resume({})
         #: Timings of the client's packets by name; unknown packets have an empty one.

@@ -4,15 +4,17 @@ Each document is made elsewhere; this module cuts the pieces.
 """
 
 import os
+from collections.abc import Callable
 
 from gdbstub.capabilities import exec_file, has_libraries
 from gdbstub.errors import PacketError
-from gdbstub.protocol.packets.client_state import ClientState
+from gdbstub.protocol.packets.client_state import ClientState, Reply, Work
 from gdbstub.protocol.packets.libraries import libraries_xml
-from gdbstub.protocol.packets.os_data import os_data_xml
+from gdbstub.protocol.packets.os_data import OURS, os_data_xml
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.target_description import target_xml
 from gdbstub.protocol.packets.threads import threads_xml
+from gdbstub.slices import in_slices
 
 
 @packet("qXfer:features:read:", "annex:offset,length", feature="qXfer:features:read+")
@@ -34,9 +36,12 @@ def threads(client: ClientState, annex: bytes, offset: int, length: int) -> byte
 
 
 @packet("qXfer:osdata:read:", "annex:offset,length", feature="qXfer:osdata:read+", idle=True)
-def os_data(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
+def os_data(client: ClientState, annex: bytes, offset: int, length: int) -> Reply:
     """``qXfer:osdata:read:annex:offset,length``: a table for ``info os`` (GDB manual, E.4)."""
-    return _piece(client, os_data_xml(client, annex.decode("ascii", "replace")), offset, length)
+    name = annex.decode("ascii", "replace")
+    if name in OURS:
+        return _piece(client, os_data_xml(client, name), offset, length)
+    return _long_piece(client, name, lambda: os_data_xml(client, name), offset, length)
 
 
 @packet(
@@ -53,16 +58,16 @@ def program(client: ClientState, path: str, annex: bytes, offset: int, length: i
 
 
 @packet("qXfer:libraries:read:", "annex:offset,length", feature="qXfer:libraries:read+", idle=True)
-def libraries(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
+def libraries(client: ClientState, annex: bytes, offset: int, length: int) -> Reply:
     """``qXfer:libraries:read::offset,length``: libraries, a kernel's modules (GDB manual, E.4).
 
     LLDB gets none: it takes the first address for that of a file whose sections lie as linked.
     """
     if annex:
         raise PacketError("no such annex")
-    if not offset or not client.library_list:
-        client.library_list = libraries_xml(client)
-    return _piece(client, client.library_list, offset, length)
+    if has_libraries(client.target) is None:
+        return _piece(client, libraries_xml(client), offset, length)
+    return _long_piece(client, "library-list", lambda: libraries_xml(client), offset, length)
 
 
 def _os_abi(client: ClientState) -> str:
@@ -75,6 +80,20 @@ def _os_abi(client: ClientState) -> str:
     if client.architecture.osabi or has_libraries(client.target):
         return client.architecture.osabi or "none"
     return "" if client.process else "none"
+
+
+def _long_piece(
+    client: ClientState, name: str, make: Callable[[], bytes], offset: int, length: int
+) -> Reply:
+    """Cut a piece of the document *name*, which takes long to make: its beginning makes it anew."""
+    if offset and client.document[0] == name:
+        return _piece(client, client.document[1], offset, length)
+
+    def work() -> Work:
+        client.document = (name, (yield from in_slices(make)))
+        return _piece(client, client.document[1], offset, length)
+
+    return work()
 
 
 def _piece(client: ClientState, document: bytes, offset: int, length: int) -> bytes:

@@ -7,9 +7,10 @@ from typing import Final
 
 from gdbstub.capabilities import Command, Monitor, monitor_commands
 from gdbstub.errors import PacketError, StubError
-from gdbstub.protocol.packets.client_state import ClientState, Reply
+from gdbstub.protocol.packets.client_state import ClientState, Reply, Work
 from gdbstub.protocol.packets.console import console
 from gdbstub.protocol.packets.registry import packet
+from gdbstub.slices import in_slices
 from gdbstub.target import Exited
 
 #: Length of the longest line, in bytes: commands need not be quick with longer ones.
@@ -30,13 +31,29 @@ def rcmd(client: ClientState, target: Monitor, line: bytes) -> Reply:
         *(client.general, text, client.features),
         *(client.packets, client.stops, client.cache.hits),
     )
+    if target.takes_long(command):
+        return _work(client, target, command)
+    text = _execute(client, target, command)
+    if isinstance(client.target.report(), Exited):
+        client.power_off()
+    return (*console(_encode(text), client.packet_size), b"OK")
+
+
+def _work(client: ClientState, target: Monitor, command: Command) -> Work:
+    """Execute a command that takes long, and send its output a packet at a time."""
+    text = yield from in_slices(lambda: _execute(client, target, command))
+    yield from console(_encode(text), client.packet_size)
+    return b"OK"
+
+
+def _execute(client: ClientState, target: Monitor, command: Command) -> str:
     try:
-        text = target.monitor(command)
+        return target.monitor(command)
     except StubError as error:
         if b"error-message" in client.features:
             raise
-        text = f"{error}\n"
-    if isinstance(client.target.report(), Exited):
-        client.power_off()
-    output = text.encode("ascii", "backslashreplace")
-    return (*console(output, client.packet_size), b"OK")
+        return f"{error}\n"
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace")

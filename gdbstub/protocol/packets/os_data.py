@@ -5,12 +5,16 @@ The threads are the vCPUs. Other tables are of a target that knows its operating
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Final
 
 from gdbstub.capabilities import OsTable, os_tables
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.xml import escape
 from gdbstub.target import program_counter
+
+#: Tables that need no look at the guest's memory.
+OURS: Final = ("", "types", "threads")
 
 #: A row: texts by the names of their columns, the same ones in every row.
 _Row = Mapping[str, str]

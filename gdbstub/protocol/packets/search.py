@@ -36,7 +36,7 @@ def search(client: ClientState, address: int, length: int, pattern: bytes) -> Wo
         text = text[done:]
         address += done
         if more:
-            yield
+            yield None
     return b"0"
 
 
@@ -51,7 +51,7 @@ def checksum(client: ClientState, address: int, length: int) -> Work:
     for data, more in _blocks(client, address, length):
         crc = zlib.crc32(data.translate(_REVERSED), crc)
         if more:
-            yield
+            yield None
     return b"C%x" % int(f"{~crc & 0xFFFF_FFFF:032b}"[::-1], 2)
 
 

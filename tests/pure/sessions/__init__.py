@@ -9,9 +9,9 @@ SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 
 
 def recorded_target() -> AbleTarget:
-    """What every one of them was held with: two threads, of which the first has a frame.
+    """Make the target of every recorded session: two threads, the first with a frame.
 
-    Its program's file is named where a session asks for it.
+    It names its program's file, for the sessions that ask.
     """
     target = AbleTarget(file="/guest.elf")
     frame = BASE + 0x800

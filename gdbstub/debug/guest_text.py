@@ -1,0 +1,60 @@
+"""Text of a guest about a physical address, as far as it says what may be put there."""
+
+from typing import Final, Protocol
+
+from gdbstub.debug.guests_own import sets_mdscr
+from gdbstub.debug.patch_sites import AROUND, BEFORE
+from gdbstub.errors import MemoryFault
+
+#: Size and alignment of a piece of text.
+_PIECE: Final = 64 << 10
+
+
+class PhysicalText(Protocol):
+    """Source of text: ``VirtualMemory``."""
+
+    def read_physical(self, ipa: int, length: int) -> bytes:
+        """Read RAM with our BRKs hidden, short at its end."""
+        ...
+
+
+class GuestText:
+    """Text of one guest."""
+
+    def __init__(self, memory: PhysicalText) -> None:
+        """Read from *memory*."""
+        self._memory = memory
+        # By a piece's physical address: True if it set MDSCR_EL1 when it was first looked at. To
+        # look each time would cost more than all else of a breakpoint.
+        self._sets_mdscr: dict[int, bool] = {}
+
+    def reset(self) -> None:
+        """Forget what was seen: the guest starts over."""
+        self._sets_mdscr.clear()
+
+    def around(self, ipa: int) -> bytes:
+        """Read the word at *ipa* and those beside it; nothing where *ipa* is not in RAM."""
+        read = self._memory.read_physical
+        try:
+            around = read(ipa - BEFORE, AROUND)
+        except MemoryFault:
+            try:
+                around = bytes(BEFORE) + read(ipa, AROUND - BEFORE)
+            except MemoryFault:
+                return b""
+        return around if len(around) >= BEFORE + 4 else b""
+
+    def debugs_itself(self, ipa: int) -> bool:
+        """Return True if the text about *ipa* sets MDSCR_EL1: in its piece or one beside it."""
+        piece = ipa - ipa % _PIECE
+        return any(map(self._piece_sets_mdscr, (piece, piece - _PIECE, piece + _PIECE)))
+
+    def _piece_sets_mdscr(self, piece: int) -> bool:
+        known = self._sets_mdscr.get(piece)
+        if known is None:
+            try:
+                text = self._memory.read_physical(piece, _PIECE)
+            except MemoryFault:
+                text = b""
+            known = self._sets_mdscr[piece] = sets_mdscr(text)
+        return known

@@ -1,0 +1,102 @@
+"""The seized threads of a VMM: their stops, of which none is forgotten, and their end.
+
+What a stop means for a guest is decided by its handler. All is for the tracer's thread.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from gdbstub.errors import MachineError, StubError
+from gdbstub.foreign import ptrace
+from gdbstub.foreign.ptrace import Tracee
+
+if TYPE_CHECKING:
+    from gdbstub.foreign.vcpu_thread import VcpuThread
+
+_log = logging.getLogger("gdbstub.foreign")
+
+#: Time in which every vCPU's thread must come to its KVM_RUN, in seconds.
+PATIENCE: Final = 10.0
+#: The pause between two looks at the threads' stops, in seconds.
+REST: Final = 0.002
+
+#: Takes a stop of a thread: its id, and its status of waitpid.
+Handler = Callable[[int, int], None]
+
+
+class SeizedThreads:
+    """The threads that are traced, by their ids."""
+
+    def __init__(self, handler: Handler) -> None:
+        """Begin with none; *handler* takes the stops of each."""
+        self.by_tid: dict[int, VcpuThread] = {}
+        self.handler = handler
+
+    def any_runs(self) -> bool:
+        """Return True while a stop may come."""
+        return any(not (each.stopped or each.ended) for each in self.by_tid.values())
+
+    def stop(self, tid: int, status: int) -> None:
+        """Take a stop of a thread.
+
+        Raises:
+            Exception: the handler's; the thread goes on as without a tracer, unless it is parked.
+        """
+        if status >> 16 == ptrace.EVENT_EXEC:
+            _release(tid, status)
+            self._executed()
+        elif (thread := self.by_tid.get(tid)) is None:
+            _release(tid, status)
+        else:
+            try:
+                self.handler(tid, status)
+            except BaseException:
+                with contextlib.suppress(MachineError):  # it may run already, or be killed
+                    thread.carry_on(status)
+                raise
+
+    def _executed(self) -> None:
+        """Take all threads for ended: a new program has none of them, nor the VM.
+
+        The one that has executed it has the number of the process now.
+        """
+        for each in tuple(self.by_tid):
+            self.handler(each, 0)
+
+    def stop_all(self, pump: Callable[[], None]) -> None:
+        """Stop every thread: at KVM_RUN if it comes there in time, else where it is.
+
+        *pump* takes the stops that have come. One that does not stop at all is left to the end of
+        the tracer, when the kernel lets go of all its threads.
+        """
+        for anywhere in (False, True):
+            until = monotonic() + PATIENCE
+            for thread in self.by_tid.values():
+                if not (thread.stopped or thread.ended):
+                    thread.anywhere = anywhere
+                    with contextlib.suppress(StubError):
+                        thread.kick()
+            while self.any_runs() and monotonic() < until:
+                pump()
+                time.sleep(REST)
+        if self.any_runs():
+            _log.warning("a thread of the VMM does not stop; it is let go as it is")
+
+    def detach_all(self) -> None:
+        """End tracing of all that are stopped."""
+        for thread in self.by_tid.values():
+            if thread.stopped and not thread.ended:
+                with contextlib.suppress(StubError):  # it may end at any time
+                    thread.detach()
+
+
+def _release(tid: int, status: int) -> None:
+    """Let go of a thread, with the signal that it has stopped for, unless it has ended."""
+    if os.WIFSTOPPED(status):
+        with contextlib.suppress(ptrace.Gone):
+            Tracee(tid).detach(ptrace.signal_of(status))

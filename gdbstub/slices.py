@@ -1,0 +1,168 @@
+"""Slices of long work: a function that gives way to the event loop again and again, from anywhere.
+
+It is called on a thread of its own, which runs only while the event loop's thread waits for it. So
+it may use all that the loop's thread may, and needs no lock.
+"""
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Final, Generic, TypeVar
+
+from gdbstub.errors import NotFound
+
+Result = TypeVar("Result")
+
+#: Length of a slice, in seconds; the step that is under way then is finished.
+SLICE_SECONDS: Final = 0.01
+#: Steps that one piece of work may take: reads of guest memory, mostly, of a page each. Twice as
+#: many as a list of 65,536 processes needs.
+MOST_STEPS: Final = 1 << 20
+
+
+class TooMuchWork(NotFound):
+    """A guest's data that would take more work than any guest needs: they are damaged."""
+
+
+class _Cancelled(BaseException):
+    """End of a thread whose work is not wanted any more."""
+
+
+class _Budget:
+    """Steps that are left to the work of a thread."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = self._left = steps
+
+    def spend(self, steps: int) -> None:
+        """Take *steps* from what is left; give way if it is time.
+
+        Raises:
+            TooMuchWork: nothing is left.
+        """
+        self._left -= steps
+        if self._left < 0:
+            raise TooMuchWork(
+                f"not finished: more than {self._steps} reads of the guest's memory, which no "
+                "kernel's own tables need: they are damaged"
+            )
+        self.give_way()
+
+    def give_way(self) -> None:
+        """Let the event loop have its turn, if the slice is over."""
+
+
+class _Here(threading.local):
+    budget: _Budget | None = None
+
+
+_here: Final = _Here()
+
+
+def step(steps: int = 1) -> None:
+    """Note that work has taken *steps*, and give way if the slice is over; 0 steps cost nothing.
+
+    Outside of ``in_slices`` and ``bounded`` it does nothing.
+
+    Raises:
+        TooMuchWork: the work has taken too many.
+    """
+    if (budget := _here.budget) is not None:
+        budget.spend(steps)
+
+
+@contextmanager
+def bounded(steps: int) -> Iterator[None]:
+    """Bound the work inside to so many steps, without slices."""
+    before, _here.budget = _here.budget, _Budget(steps)
+    try:
+        yield
+    finally:
+        _here.budget = before
+
+
+class _Sliced(_Budget, Generic[Result]):
+    """Work on a thread that runs only within ``run_slice``."""
+
+    def __init__(self, function: Callable[[], Result], steps: int) -> None:
+        super().__init__(steps)
+        self.done = self.cancelled = False
+        self.result: list[Result] = []
+        self.error: BaseException | None = None
+        self._function = function
+        self._end = 0.0
+        # Each is released to hand the turn over.
+        self._ours, self._theirs = threading.Lock(), threading.Lock()
+        self._ours.acquire()
+        self._theirs.acquire()
+        self._away = False
+        self._thread = threading.Thread(target=self._run, name="gdbstub-slices", daemon=True)
+
+    def run_slice(self) -> None:
+        """Let the thread run for a slice, or to its end."""
+        if not self._away:  # else an exception, as of a signal, has ended the wait for it
+            self._away = True
+            if self._thread.ident is None:
+                self._thread.start()
+            else:
+                self._ours.release()
+        self._theirs.acquire()
+        self._away = False
+
+    def end(self) -> None:
+        """End the thread; what it was doing is cancelled."""
+        self.cancelled = True
+        if self._thread.ident is None:
+            return
+        while not self.done:
+            self.run_slice()
+        self._thread.join()
+
+    def give_way(self) -> None:
+        """Hand the turn over, if the slice is over; come back with the next one."""
+        if perf_counter() < self._end:
+            return
+        self._theirs.release()
+        self._ours.acquire()
+        self._begin()
+
+    def _begin(self) -> None:
+        if self.cancelled:
+            raise _Cancelled
+        self._end = perf_counter() + SLICE_SECONDS
+
+    def _run(self) -> None:
+        _here.budget = self
+        try:
+            self._begin()
+            self.result.append(self._function())
+        except _Cancelled:
+            pass
+        except BaseException as error:
+            self.error = error
+        self.done = True
+        self._theirs.release()
+
+
+def in_slices(
+    function: Callable[[], Result], steps: int | None = None
+) -> Generator[None, None, Result]:
+    """Call *function*, a slice for each ``next``; it is cancelled when the generator is closed.
+
+    It may take so many *steps*, or ``MOST_STEPS``. It returns what the function returns.
+
+    Raises:
+        Exception: the function's own.
+    """
+    work = _Sliced(function, MOST_STEPS if steps is None else steps)
+    try:
+        work.run_slice()
+        while not work.done:
+            yield
+            work.run_slice()
+    finally:
+        work.end()
+    if work.error is not None:
+        raise work.error
+    return work.result[0]

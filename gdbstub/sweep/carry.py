@@ -1,0 +1,233 @@
+"""Runs on hosts that do not see the files of the sweep: files go there and come back with Dask.
+
+Files are known by their content, so a worker gets each once.
+"""
+
+import hashlib
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gdbstub import __version__
+from gdbstub.errors import StubError, printable
+from gdbstub.sweep.evidence import tail_bytes
+from gdbstub.sweep.execute import KEPT, RUNS, SweepTask, execute, one_line
+from gdbstub.sweep.outcome import RunOutcome, Status
+
+#: File in the directory of a sweep by which a worker knows that it is the same directory.
+TOKEN: Final = "shared"
+#: File of a run that says what was too large to come back.
+LEFT: Final = "not-carried.txt"
+#: Bytes at the end of the console, the record and the output each that come back.
+TEXT_BYTES: Final = 16 << 20
+#: Bytes of all other files of a run, as core files, that come back.
+OTHER_BYTES: Final = 256 << 20
+
+
+class CarriedFile(NamedTuple):
+    """A file that a run needs."""
+
+    path: str
+    #: Path at which the script finds it, relative to its directory; empty for a parameter.
+    name: str
+    #: SHA-256 of its content.
+    digest: str
+    mode: int
+
+
+class Order(NamedTuple):
+    """A run for a worker, wherever that is."""
+
+    task: SweepTask
+    #: Content of the file by which the directory of the sweep is known.
+    token: str
+    files: tuple[CarriedFile, ...]
+    #: Contents that the worker lacks, by their digests.
+    contents: Mapping[str, bytes]
+    version: str = __version__
+
+
+class Answer(NamedTuple):
+    """Answer of a worker: an outcome, or the digests of the files that it lacks."""
+
+    outcome: RunOutcome | None
+    lacking: tuple[str, ...] = ()
+    #: Files of the run by their names; None: they are in the directory of the sweep.
+    left: Mapping[str, bytes] | None = None
+
+
+class Files:
+    """The files that the runs of a sweep need, as they were when the first of these was sent."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._known: dict[str, CarriedFile] = {}
+
+    def of(self, task: SweepTask) -> tuple[CarriedFile, ...]:
+        """Return the files that *task* needs.
+
+        Raises:
+            StubError: a directory is among them.
+            OSError: one cannot be read.
+        """
+        plan, values = task.plan, task.run.parameters
+        paths = [values[name] for name in plan.files if os.path.isabs(values.get(name, ""))]
+        found = [self._file(path, "") for path in paths]
+        return (*found, *(self._file(os.path.join(plan.directory, n), n) for n in plan.carried))
+
+    def _file(self, path: str, name: str) -> CarriedFile:
+        if path not in self._known:
+            mode = os.stat(path).st_mode
+            digest = ""  # of a directory, which is not carried
+            if not stat.S_ISDIR(mode):
+                with open(path, "rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self._known[path] = CarriedFile(path, name, digest, stat.S_IMODE(mode))
+        return self._known[path]
+
+    def contents(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """Return the contents with these *digests*.
+
+        Raises:
+            StubError: one has changed.
+            OSError: one cannot be read.
+        """
+        found = {}
+        paths = {file.digest: path for path, file in self._known.items()}
+        for digest in digests:
+            data = Path(paths[digest]).read_bytes()
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise StubError(f"{paths[digest]} has changed since the sweep began")
+            found[digest] = data
+        return found
+
+
+def is_shared(directory: Path, token: str) -> bool:
+    """Return True if *directory* is that of the sweep with *token*, and may be written here."""
+    try:
+        same = (directory / TOKEN).read_text() == token
+    except (OSError, ValueError):
+        return False
+    return same and os.access(directory, os.W_OK)
+
+
+def execute_order(order: Order) -> Answer:
+    """Execute a run in a worker of Dask; whatever fails is part of the answer."""
+    import distributed
+
+    worker = distributed.get_worker()
+    try:
+        if order.version != __version__:
+            raise StubError(f"{worker.address} has gdbstub {__version__}, not {order.version}")
+        task = order.task
+        if is_shared(task.directory, order.token) and all(
+            os.path.exists(file.path) for file in order.files
+        ):
+            return Answer(execute(task))
+        # Dask removes this directory after the worker, however that ended.
+        place = Path(worker.local_directory)
+        lacking = _lacking(order, place)
+        if lacking:
+            return Answer(None, lacking)
+        with tempfile.TemporaryDirectory(prefix="run-", dir=place) as directory:
+            return _execute_away(order, place, Path(directory))
+    except (OSError, StubError) as error:
+        why = printable(one_line(error))
+        outcome = RunOutcome(order.task.run.number, Status.ERROR, message=why)
+        return Answer(outcome._replace(host=socket.gethostname(), attempt=order.task.attempt))
+
+
+def _execute_away(order: Order, place: Path, directory: Path) -> Answer:
+    task = order.task
+    work = directory / "work"
+    for name in (work, directory / RUNS):
+        name.mkdir()
+    for file in order.files:
+        if file.name:
+            target = work / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(_stored(file, place), target)
+    here = {file.path: str(_stored(file, place)) for file in order.files if not file.name}
+    parameters = {name: here.get(value, value) for name, value in task.run.parameters.items()}
+    outcome = execute(
+        task._replace(
+            plan=task.plan._replace(directory=str(work)),
+            run=task.run._replace(parameters=parameters),
+            directory=directory,
+        )
+    )
+    if outcome.status is Status.ERROR and outcome.exit_status is not None:
+        why = f"{outcome.message} ({outcome.host} does not see {task.plan.directory}: name the "
+        outcome = outcome._replace(message=f"{why}script's files by --carry)")
+    return Answer(outcome, left=packed(directory / outcome.files) if outcome.files else {})
+
+
+def _stored(file: CarriedFile, place: Path) -> Path:
+    return place / "carried" / file.digest / os.path.basename(file.path)
+
+
+def _lacking(order: Order, place: Path) -> tuple[str, ...]:
+    """Store the contents that came; return the digests of those that are still to come."""
+    lacking = []
+    for file in order.files:
+        if not file.digest:
+            raise StubError(
+                f"{socket.gethostname()} does not see {file.path}; directories are not carried: "
+                "put it where all workers see it, at one path"
+            )
+        path = _stored(file, place)
+        if path.exists():
+            continue
+        if file.digest not in order.contents:
+            lacking.append(file.digest)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as made:
+            made.write(order.contents[file.digest])
+        os.chmod(made.name, file.mode)
+        os.replace(made.name, path)
+    return tuple(lacking)
+
+
+def packed(directory: Path) -> dict[str, bytes]:
+    """Return the files of a run, within the bounds."""
+    found, left, room = {}, [], OTHER_BYTES
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        name, size = str(path.relative_to(directory)), path.stat().st_size
+        if name in KEPT:
+            found[name] = tail_bytes(path, TEXT_BYTES)
+            if size > TEXT_BYTES:
+                left.append(f"{name}: all but the last {TEXT_BYTES} of {size} bytes")
+        elif size <= room:
+            found[name] = path.read_bytes()
+            room -= size
+        else:
+            left.append(f"{name}: {size} bytes")
+    if left:
+        text = "".join(f"{line}\n" for line in ["Too large to be carried here:", *left])
+        found[LEFT] = text.encode(errors="replace")
+    return found
+
+
+def unpack(answer: Answer, directory: Path) -> RunOutcome:
+    """Write the files that came with *answer* into those of the sweep; return its outcome.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    outcome = answer.outcome
+    assert outcome is not None
+    if answer.left is not None and outcome.files:
+        place = directory / outcome.files
+        place.mkdir()
+        for name, data in answer.left.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(data)
+    return outcome

@@ -1,0 +1,215 @@
+"""The engine of ``--on dask://HOST:PORT``: a cluster of Dask's distributed scheduler.
+
+Its workers may see the files of the sweep or not; ``carry.py`` has what goes to those that do not.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from gdbstub import __version__
+from gdbstub.errors import InputError, StubError, SweepError, printable
+from gdbstub.sweep.carry import TOKEN, Answer, Files, Order, execute_order, is_shared, unpack
+from gdbstub.sweep.execute import SweepTask, one_line
+from gdbstub.sweep.outcome import RunOutcome, Status
+
+_CONNECT_SECONDS: Final = 5.0
+#: Time for an answer of a scheduler that is at work.
+_ANSWER_SECONDS: Final = 60.0
+
+
+class DaskEngine:
+    """A cluster of Dask's distributed scheduler."""
+
+    def __init__(self, on: str, directory: Path) -> None:
+        """Connect to the scheduler that *on* names, and look at its workers.
+
+        Raises:
+            InputError: it cannot be reached, or its workers cannot be used.
+            OSError: *directory*, which is the sweep's, cannot be written.
+        """
+        try:
+            import dask
+            import distributed
+        except ImportError:
+            raise InputError(f"--on {on} needs Dask: pip install 'kvm-gdbstub[sweep]'") from None
+        # What it logs of a lost connection or worker is said by us, in one line.
+        for name in logging.root.manager.loggerDict:
+            if name.startswith(("distributed", "tornado")):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+        # Dask warns of a task with 10 MB; a kernel has more.
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+        address = _address(on)
+        try:
+            asyncio.run(_answer(address))
+            self._client = distributed.Client(
+                address, timeout=_CONNECT_SECONDS, set_as_default=False
+            )
+        except (OSError, ValueError, TypeError, MemoryError) as error:
+            # A ``TypeError`` is Dask's for a configuration of TLS that lacks a certificate.
+            why = str(error) or f"after {_CONNECT_SECONDS:g} s"
+            if isinstance(error, MemoryError):  # for what another protocol's bytes mean in Dask's
+                why = "it speaks another protocol"
+            raise InputError(
+                f"--on {on}: no scheduler answers there ({why}); start one by dask scheduler"
+            ) from None
+        self._token = secrets.token_hex()
+        self._known_by = directory / TOKEN
+        self._files = Files()
+        try:
+            self._known_by.write_text(self._token)
+            self._away = self._check(on, directory)
+        except BaseException:
+            self._known_by.unlink(missing_ok=True)
+            self._client.close()
+            raise
+        self._executor: Executor = self._client.get_executor(pure=False)
+        # Files are read and written apart from the thread that talks to the scheduler.
+        self._deliveries = ThreadPoolExecutor(1, thread_name_prefix="delivery")
+
+    def _check(self, on: str, directory: Path) -> list[str]:
+        """Return the addresses of the workers that do not see *directory*."""
+        try:
+            self._client.wait_for_workers(1, _CONNECT_SECONDS)
+        except TimeoutError:
+            raise InputError(
+                f"--on {on}: it has no workers; start some by dask worker {_address(on)} "
+                "--nthreads 1"
+            ) from None
+        found = self._client.run(describe, directory, self._token, on_error="return")
+        for worker, answer in found.items():
+            if isinstance(answer, Exception):
+                raise InputError(
+                    f"--on {on}: worker {worker} cannot load gdbstub {__version__}: "
+                    f"{type(answer).__name__}: {answer}"
+                )
+            if answer[0] != __version__:
+                raise InputError(
+                    f"--on {on}: worker {worker} has gdbstub {answer[0]}; expected {__version__}"
+                )
+        return [worker for worker, (_, shared) in found.items() if not shared]
+
+    def remark(self) -> str:
+        """Say that there are workers which do not see the files, and what that means."""
+        if not self._away:
+            return ""
+        number = "1 worker does" if len(self._away) == 1 else f"{len(self._away)} workers do"
+        return (
+            f"{number} not see {self._known_by.parent}: guests and results are carried; a script "
+            "finds those files that --carry names"
+        )
+
+    def submit(self, task: SweepTask) -> "Future[RunOutcome]":
+        """Have *task* executed by a worker."""
+        outcome: Future[RunOutcome] = Future()
+        self._send(task, (), outcome)
+        return outcome
+
+    def _send(
+        self, task: SweepTask, lacking: tuple[str, ...], outcome: "Future[RunOutcome]"
+    ) -> None:
+        """Send *task*, with the contents that are *lacking*."""
+        try:
+            order = Order(task, self._token, self._files.of(task), self._files.contents(lacking))
+        except (OSError, StubError) as error:
+            outcome.set_result(_failed(task, error))
+            return
+        # To any worker: one that is bound to a worker waits for ever if that is lost.
+        answer = self._executor.submit(execute_order, order)
+        answer.add_done_callback(lambda answer: self._deliver(task, answer, outcome))
+        # Also to hold it, since Dask forgets what nobody holds.
+        outcome.add_done_callback(lambda outcome: outcome.cancelled() and answer.cancel())
+
+    def _deliver(
+        self, task: SweepTask, answer: "Future[Answer]", outcome: "Future[RunOutcome]"
+    ) -> None:
+        with contextlib.suppress(RuntimeError):  # the cluster has been left
+            self._deliveries.submit(self._take, task, answer, outcome)
+
+    def _take(
+        self, task: SweepTask, answer: "Future[Answer]", outcome: "Future[RunOutcome]"
+    ) -> None:
+        try:
+            found = answer.result()
+            if found.lacking:
+                self._send(task, found.lacking, outcome)
+            else:
+                outcome.set_result(unpack(found, task.directory))
+        except (OSError, StubError) as error:
+            outcome.set_result(_failed(task, error))
+        except (Exception, CancelledError) as error:  # a worker is lost in many ways
+            outcome.set_exception(error)
+
+    def width(self) -> int:
+        """Return the number of the workers' threads, twice, so that none waits for its next run."""
+        scheduler, threads = self._client.scheduler, dict[str, int]()
+        try:
+            if scheduler is not None:
+                # As ``Client.nthreads``, which would wait for ever.
+                threads = self._client.sync(scheduler.ncores, callback_timeout=_ANSWER_SECONDS)
+        except TimeoutError:
+            why = f"Dask's scheduler has not answered for {_ANSWER_SECONDS:g} s"
+            raise SweepError(why) from None
+        except OSError as error:
+            raise SweepError(f"Dask's scheduler is gone ({type(error).__name__})") from None
+        return 2 * sum(threads.values())
+
+    def close(self) -> None:
+        """Leave the cluster; its workers finish the runs that are under way."""
+        self._executor.shutdown(wait=False)
+        self._deliveries.shutdown(cancel_futures=True)
+        self._client.close()
+        with contextlib.suppress(OSError):
+            self._known_by.unlink(missing_ok=True)
+
+
+def _failed(task: SweepTask, error: Exception) -> RunOutcome:
+    why = printable(one_line(error))
+    return RunOutcome(task.run.number, Status.ERROR, message=why, attempt=task.attempt)
+
+
+def _address(on: str) -> str:
+    """Return the address of the scheduler at ``dask://HOST:PORT``, as Dask writes it.
+
+    Raises:
+        InputError: it has another form.
+    """
+    try:
+        parts = urlsplit(on)
+        plain = parts.hostname and parts.port and not (parts.path or parts.query or parts.username)
+    except ValueError:
+        plain = False
+    if not plain:
+        raise InputError(f"--on {on}: expected dask://HOST:PORT, as in dask://host:8786")
+    import dask
+
+    encrypted = dask.config.get("distributed.comm.require-encryption", False)
+    return f"{'tls' if encrypted else 'tcp'}://{parts.netloc}"
+
+
+async def _answer(address: str) -> None:
+    """Wait for an answer of the scheduler at *address*.
+
+    ``Client`` would wait for one of a server of another kind for ever.
+
+    Raises:
+        OSError: none comes in time.
+    """
+    import distributed
+
+    options = distributed.Security().get_connection_args("client")  # of Dask's configuration
+    async with (
+        asyncio.timeout(_CONNECT_SECONDS),
+        distributed.rpc(address, connection_args=options) as scheduler,
+    ):
+        await scheduler.identity()
+
+
+def describe(directory: Path, token: str) -> tuple[str, bool]:
+    """Return this worker's version of the project, and True if it sees the sweep's *directory*."""
+    return __version__, is_shared(directory, token)

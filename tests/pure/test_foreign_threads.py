@@ -1,0 +1,250 @@
+"""Threads of a VMM under ptrace: whatever stops them, none is left stopped or loses a signal.
+
+The requests are recorded; no thread is traced. ``tests/contract/test_foreign_vmm.py`` traces some.
+"""
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from gdbstub.errors import MachineError
+from gdbstub.foreign import injection, launch, ptrace, seized
+from gdbstub.foreign.injection import Gadgets, Injection
+from gdbstub.foreign.ptrace import Gone, Tracee, ffi
+from gdbstub.foreign.seized import SeizedThreads
+from gdbstub.foreign.vcpu_thread import ThreadStop, VcpuThread
+from gdbstub.kvm import abi
+
+CONT, DETACH, SYSCALL, INTERRUPT, LISTEN = 7, 17, 24, 0x4207, 0x4208
+#: Requests that read or write something of a stopped thread.
+QUIET = frozenset((0x4204, 0x4205, 0x420A, 0x420B, 0x420E))
+PC, FD = 0x1000, 9
+GADGETS = Gadgets(0x2000, 0x3000)
+
+INTERRUPTED = ptrace.EVENT_STOP << 16 | signal.SIGTRAP << 8 | 0x7F
+GROUP_STOP = ptrace.EVENT_STOP << 16 | signal.SIGSTOP << 8 | 0x7F
+EXECUTED = ptrace.EVENT_EXEC << 16 | signal.SIGTRAP << 8 | 0x7F
+AT_SYSTEM_CALL = ptrace.SYSCALL_STOP << 8 | 0x7F
+
+
+def delivery(signum: int) -> int:
+    """The status of a stop before a signal is delivered."""
+    return signum << 8 | 0x7F
+
+
+class RecordedTracee(Tracee):
+    """A thread that has just left KVM_RUN; the requests are recorded."""
+
+    def __init__(self, tid: int) -> None:
+        super().__init__(tid)
+        self.asked: list[tuple[int, int]] = []
+        self.gone = False
+        self._regs.regs[0] = -4 & (1 << 64) - 1
+        self._regs.regs[1], self._regs.regs[8] = abi.RUN, ptrace.IOCTL
+        self._regs.pc = PC + 4
+        self._regs.sp = 1 << 20
+
+    def _ptrace(self, request: int, address: int = 0, data: int = 0) -> int:
+        if self.gone:
+            raise Gone(f"thread {self.tid} has ended, or runs")
+        if request not in QUIET:
+            self.asked.append((request, data))
+        return 0
+
+
+class Text:
+    """The VMM's memory: an svc everywhere."""
+
+    def read(self, address: int, length: int) -> bytes:
+        return (bytes.fromhex("010000d4") * length)[:length]
+
+    def write(self, address: int, data: bytes) -> int:
+        return len(data)
+
+
+def vcpu_thread(tid: int = 7) -> tuple[VcpuThread, RecordedTracee]:
+    tracee = RecordedTracee(tid)
+    return VcpuThread(tracee, Text(), GADGETS, FD), tracee
+
+
+@pytest.fixture
+def released(monkeypatch: pytest.MonkeyPatch) -> dict[int, RecordedTracee]:
+    """The threads that are not among the seized ones."""
+    made: dict[int, RecordedTracee] = {}
+
+    def make(tid: int) -> RecordedTracee:
+        return made.setdefault(tid, RecordedTracee(tid))
+
+    monkeypatch.setattr(seized, "Tracee", make)
+    return made
+
+
+def raising(error: Exception) -> Callable[[int, int], None]:
+    def handler(_tid: int, _status: int) -> None:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MachineError("x"), OSError("x")])
+@pytest.mark.parametrize(
+    ("status", "signum"),
+    [(delivery(signal.SIGUSR1), signal.SIGUSR1), (AT_SYSTEM_CALL, 0), (INTERRUPTED, 0)],
+)
+def test_a_stop_whose_handling_fails(error: Exception, status: int, signum: int) -> None:
+    """The VMM must not stand still for it, nor miss its signal."""
+    thread, tracee = vcpu_thread()
+    threads = SeizedThreads(raising(error))
+    threads.by_tid[7] = thread
+    with pytest.raises(type(error)):
+        threads.stop(7, status)
+    assert tracee.asked == [(CONT, signum)]
+
+
+def test_a_thread_that_was_parked_before_the_failure_stays_parked() -> None:
+    thread, tracee = vcpu_thread()
+
+    def handler(_tid: int, status: int) -> None:
+        thread.kicked = True
+        assert thread.handle(status) is ThreadStop.PARKED
+        raise KeyError
+
+    threads = SeizedThreads(handler)
+    threads.by_tid[7] = thread
+    with pytest.raises(KeyError):
+        threads.stop(7, INTERRUPTED)
+    assert (thread.stopped, tracee.asked) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "signum"), [(INTERRUPTED, 0), (GROUP_STOP, 0), (delivery(signal.SIGTERM), 15)]
+)
+def test_a_thread_that_nobody_has_seized(
+    released: dict[int, RecordedTracee], status: int, signum: int
+) -> None:
+    """A thread that a traced one has made is traced from its first instruction."""
+    SeizedThreads(raising(AssertionError())).stop(8, status)
+    assert released[8].asked == [(DETACH, signum)]
+
+
+def test_the_end_of_a_thread_that_nobody_has_seized(released: dict[int, RecordedTracee]) -> None:
+    SeizedThreads(raising(AssertionError())).stop(8, 0)
+    assert not released
+
+
+def test_a_vmm_that_executes_another_program(released: dict[int, RecordedTracee]) -> None:
+    """The thread that does it gets the number of the first one; no end of it is told."""
+    told: list[tuple[int, int]] = []
+    threads = SeizedThreads(lambda tid, status: told.append((tid, status)))
+    threads.by_tid[7], threads.by_tid[9] = vcpu_thread(7)[0], vcpu_thread(9)[0]
+    threads.stop(6, EXECUTED)
+    assert released[6].asked == [(DETACH, 0)]
+    assert told == [(7, 0), (9, 0)]  # as if they had exited
+
+
+def test_a_vmm_that_is_stopped_by_a_signal_stays_so() -> None:
+    thread, tracee = vcpu_thread()
+    assert thread.handle(GROUP_STOP) is None
+    assert tracee.asked == [(LISTEN, 0)]
+
+
+def test_a_vmm_that_is_stopped_by_a_signal_can_be_halted_and_stopped_on() -> None:
+    thread, tracee = vcpu_thread()
+    thread.kick()
+    assert thread.handle(GROUP_STOP) is ThreadStop.PARKED
+    assert thread.stopped
+    thread.resume(traced=False)
+    # It stops at once by the signal that the whole VMM is stopped by, and stays so.
+    assert tracee.asked == [(INTERRUPT, 0), (INTERRUPT, 0), (CONT, 0)]
+    assert thread.handle(GROUP_STOP) is None
+    assert tracee.asked[3:] == [(LISTEN, 0)]
+    thread.kick()
+    assert thread.handle(GROUP_STOP) is ThreadStop.PARKED
+    thread.resume(traced=False)
+    del tracee.asked[:]
+    assert thread.handle(INTERRUPTED) is None  # it was continued
+    assert tracee.asked == [(CONT, 0)]
+    assert (tracee.registers().pc, tracee.registers().regs[0]) == (PC, FD)
+
+
+def test_one_that_is_stopped_in_its_own_code_is_not_run_on() -> None:
+    thread, tracee = vcpu_thread()
+    tracee.registers().regs[8] = 0
+    thread.kick()
+    assert thread.handle(GROUP_STOP) is None
+    assert tracee.asked == [(INTERRUPT, 0), (LISTEN, 0)]
+    thread.anywhere = True
+    assert thread.handle(GROUP_STOP) is ThreadStop.PARKED
+
+
+def test_a_kick_of_a_thread_that_is_gone() -> None:
+    """The others must be kicked all the same; its end is a stop of its own."""
+    thread, tracee = vcpu_thread()
+    tracee.gone = True
+    thread.kick()
+    assert thread.kicked
+
+
+def test_a_signal_that_no_mask_blocks_in_the_middle_of_a_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, tracee = vcpu_thread()
+    stops = [delivery(signal.SIGSTOP), GROUP_STOP, INTERRUPTED, AT_SYSTEM_CALL, AT_SYSTEM_CALL]
+    monkeypatch.setattr(injection, "wait_for", lambda _tid: stops.pop(0))
+    entries = [ptrace.SyscallStop(True), ptrace.SyscallStop(False, result=5)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: entries.pop(0))
+    call = Injection(
+        tracee, Text(), GADGETS, ffi.new("struct user_pt_regs *", tracee.registers()[0])
+    )
+    assert call.call(ptrace.IOCTL) == 5
+    assert tracee.asked == [(SYSCALL, n) for n in (0, signal.SIGSTOP, 0, 0, 0)]
+    assert tracee.in_group_stop
+
+
+def test_a_stack_without_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, tracee = vcpu_thread()
+
+    def fail(self: Text, address: int, data: bytes) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Text, "write", fail)
+    with pytest.raises(MachineError, match=r"^the stack of thread 7 has no room .*: Input/output"):
+        Injection(tracee, Text(), GADGETS, tracee.registers())
+
+
+def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel lets go whatever a thread has traced when that thread ends."""
+    monkeypatch.setattr(seized, "PATIENCE", 0.01)
+    thread, tracee = vcpu_thread()
+    threads = SeizedThreads(raising(AssertionError()))
+    threads.by_tid[7] = thread
+    threads.stop_all(lambda: None)
+    assert not thread.stopped
+    assert tracee.asked == [(INTERRUPT, 0)] * 2
+
+
+class Stops:
+    """A tracer of a launch, of whose other thread each look finds a group-stop."""
+
+    def __init__(self, stopped: Callable[[int, int], None], _anything_runs: object) -> None:
+        self._stopped = stopped
+        self._looks = 0
+
+    def call(self, _function: object) -> None:
+        pass
+
+    def pump(self, *, block: bool) -> None:
+        self._looks += 1
+        assert self._looks < 5
+        self._stopped(8, GROUP_STOP)
+
+
+def test_a_launch_in_a_vmm_that_is_stopped_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "Tracer", Stops)
+    monkeypatch.setattr(launch, "_child", lambda _argv: (8, -1))
+    made = launch.Launch(["vmm"])
+    made.held[FD] = made._tracees[7] = RecordedTracee(7)
+    made._tracees[8] = other = RecordedTracee(8)
+    made._let_others_go()
+    assert other.asked == [(INTERRUPT, 0), (DETACH, 0)]
