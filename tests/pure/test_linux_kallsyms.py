@@ -79,7 +79,7 @@ def test_names_of_addresses(offset: int, name: str) -> None:
 
 @pytest.mark.parametrize("offset", [0, 0x17F, 0x180, 0x4010, 0x4000 + (2 << 20), -1])
 def test_names_where_each_offset_is_from_its_own_place(offset: int) -> None:
-    """So it is since Linux 7: there is no base, and most offsets are negative."""
+    """The layout since Linux 7: without a base, and most offsets are negative."""
     guest = kernel()
     for number, (at, _) in enumerate(SYMBOLS):
         place = OFFSETS + 4 * number
