@@ -46,8 +46,16 @@ def test_modules_cpus_and_stacks(vmlinux: Path, initrd: Path, figure: list[str])
             took = time.monotonic() - began
             if len(_IDLE.findall(said)) == 2:
                 break
-        gdb(stub, vmlinux, "kill")
-        figure.append(f"attach and ten commands: {took:.1f} s")
+        began = time.monotonic()
+        tasks = gdb(
+            stub, vmlinux, "set print thread-events off", "monitor tasks on",
+            *(command for pid in (1, 2, int(sleeper[1])) for command in _in_task(pid)),
+            "stepi", "kill",
+        )  # fmt: skip
+        figure.append(
+            f"attach and ten commands: {took:.1f} s, "
+            f"tasks as threads: {time.monotonic() - began:.1f} s"
+        )
         console = stub.console.rest()
     loaded = re.findall(r"modules: loaded (\w+) (\d+) (\d+) \S+ Live 0x([0-9a-f]+)", console)
     assert [row[0] for row in loaded] == ["net_failover", "failover"]
@@ -64,6 +72,32 @@ def test_modules_cpus_and_stacks(vmlinux: Path, initrd: Path, figure: list[str])
     assert "no module nothing is loaded: monitor modules lists those that are" in said
     assert _IDLE.findall(said) == [("0", "0"), ("1", "1")]
     _check_stacks(console, said.partition("stacks")[2], sleeper[1])
+    _check_tasks(tasks, said.partition("stacks")[2], sleeper[1])
+
+
+def _in_task(pid: int) -> tuple[str, ...]:
+    """Commands of GDB in the thread of a task; busybox, of which processes are, is at 0x400000."""
+    thread = f"next(t for t in gdb.selected_inferior().threads() if t.ptid[1] == {10**7 + pid})"
+    return (
+        f"python task = {thread}; task.switch(); print('task', task.name, task.details)",
+        "bt", "x/s 0x400001", "print $x19 != 0", "print $x0",
+    )  # fmt: skip
+
+
+def _check_tasks(said: str, bt: str, sleeper: str) -> None:
+    """Each is the task that it should be, with the stack that ``monitor bt`` shows in *bt*."""
+    assert re.search(r"^Threads are the vCPUs, and \d\d tasks that no vCPU executes\.$", said, re.M)
+    stacks = re.split(r"^\S+, PID \d+, state \S.*$", bt, flags=re.M)[1:4]
+    tasks = re.split(r"^task ", said, flags=re.M)[1:]
+    names = ("modules PID 1", "kthreadd PID 2", f"sleep PID {sleeper}")
+    for name, task, stack in zip(names, tasks, stacks, strict=True):
+        assert task.startswith(f"{name}, state S\n")
+        frames = re.findall(r"^#\d+ +0x[0-9a-f]+ in (\w+)[\w.]* \(", task, re.M)
+        assert frames == re.findall(r"^#\d+ +0x[0-9a-f]+ (\w+)", stack, re.M)
+        mapped = "Cannot access memory" if name.startswith("kthreadd") else r'"ELF\002'
+        assert mapped in task
+        assert re.search(r"^\$\d+ = 1\n\$\d+ = <unavailable>$", task, re.M)
+    assert f"No vCPU executes thread {10**7 + int(sleeper)}: it cannot be stepped" in tasks[2]
 
 
 def _check_stacks(console: str, said: str, sleeper: str) -> None:
