@@ -95,7 +95,8 @@ class Journal:
         first, *lines = os.pread(self._fd, os.fstat(self._fd).st_size, 0).decode().splitlines()
         facts = json.loads(first)
         self.slots = tuple(MemorySlot(*slot) for slot in facts["slots"])
-        self.areas = tuple(RamArea(*area) for area in facts["areas"])
+        # A gdbstub before this one wrote none.
+        self.areas = tuple(RamArea(*area) for area in facts.get("areas", ()))
         for line in lines:
             match line.split():
                 case ["+", ipa, word]:
