@@ -73,8 +73,8 @@ def attached(
             raise
         try:
             found = slots.find(process, told, machine.vcpus, attachment.memory.read)
-            journal.begin(found.slots)
             machine.use(found.slots, found.evidence, "" if found.valid else found.evidence)
+            journal.begin(found.slots, attachment.areas)
             if not found.valid:
                 _log.warning("RAM is read-only: %s", found.evidence)
             yield machine
@@ -103,8 +103,8 @@ def launched(
             attachment.close()
             raise
         try:
-            journal.begin(launch.slots)
             machine.use(launch.slots, "as the VMM has told KVM")
+            journal.begin(launch.slots, attachment.areas)
             yield machine
         finally:
             machine.close()
@@ -132,6 +132,7 @@ def undo(attachment: Attachment, journal: Journal) -> int:
             restore(attachment.ram, ipa, original) for ipa, original in journal.left.items()
         )
     )
+    attachment.tracer.call(lambda: attachment.protect(journal.areas))
     attachment.tracer.call(attachment.disarm)
     _log.warning(
         "a debugger of process %d was killed: removed %d breakpoint%s that it had left",

@@ -14,7 +14,7 @@ from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import ProcessMemory
 from gdbstub.foreign.launch import Launch
-from gdbstub.foreign.memory import ForeignRam, MemorySlot, pages
+from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Tracee
@@ -63,8 +63,8 @@ class Attachment:
         self._fds = tuple(found.vcpus.values())
         self.seized = SeizedThreads(self._first_stops)
         self._synchronisable = True
-        # The VMM's areas that have RAM: start, end, and the argument of mprotect(2).
-        self._protections: list[tuple[int, int, int]] = []
+        #: The VMM's mappings that have RAM.
+        self.areas: tuple[RamArea, ...] = ()
         self._closed = False
         self._launch = launch
         try:
@@ -93,11 +93,11 @@ class Attachment:
         """Take *slots* for the guest's RAM, by the *evidence* for them."""
         self.ram = ForeignRam(self.memory, slots, read_only, self._synchronise)
         self.evidence = evidence
-        self._protections = [
-            (area.start, area.end, _protection(area.flags))
+        self.areas = tuple(
+            RamArea(area.start, area.end, _protection(area.flags))
             for area in self.process.mappings()
             if any(area.start < slot.hva + slot.size and slot.hva < area.end for slot in slots)
-        ]
+        )
 
     # Beginning.
 
@@ -184,7 +184,7 @@ class Attachment:
         if not self._synchronisable:
             return
         start, size = pages(hva, length)
-        protection = next(p for first, end, p in self._protections if first <= hva < end)
+        protection = next(p for first, end, p in self.areas if first <= hva < end)
         for value in (protection ^ mmap.PROT_EXEC, protection):
             result = self.port.syscall(ptrace.MPROTECT, start, size, value)
             if result < 0:
@@ -195,6 +195,17 @@ class Attachment:
                     -result,
                 )
                 return
+
+    def protect(self, areas: Sequence[RamArea]) -> None:
+        """Give pages of *areas* their protection back that a killed debugger has left with another.
+
+        On the tracer's thread, all parked.
+        """
+        for found in self.process.mappings():
+            for area in areas:
+                start, end = max(found.start, area.start), min(found.end, area.end)
+                if start < end and _protection(found.flags) == area.protection ^ mmap.PROT_EXEC:
+                    self.port.syscall(ptrace.MPROTECT, start, end - start, area.protection)
 
     def disarm(self) -> None:
         """Leave no debug state of the vCPUs in KVM; on the tracer's thread, all parked.

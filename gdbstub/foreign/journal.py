@@ -1,8 +1,8 @@
 """Journal: a record of the BRKs in a foreign guest that outlives a killed debugger.
 
-A file a VMM, locked while its debugger lives. Its first line has the process and its RAM; then a
-line for each BRK written and removed. Killed processes lose no line: no power failure is survived,
-nor does the guest survive one.
+A file a VMM, locked while its debugger lives. Its first line has the process, its RAM and the
+protection that the VMM has given that; then a line for each BRK written and removed. Killed
+processes lose no line: no power failure is survived, nor does the guest survive one.
 """
 
 import fcntl
@@ -10,12 +10,12 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
 from gdbstub.errors import InputError
-from gdbstub.foreign.memory import MemorySlot
+from gdbstub.foreign.memory import MemorySlot, RamArea
 from gdbstub.foreign.process import VmmProcess
 
 _SUFFIX: Final = ".journal"
@@ -60,6 +60,8 @@ class Journal:
             ) from None
         #: The slots of RAM and the BRKs' original words, of the debugger before.
         self.slots: tuple[MemorySlot, ...] = ()
+        #: The VMM's mappings that have it, as they were.
+        self.areas: tuple[RamArea, ...] = ()
         self.left: dict[int, bytes] = {}
         #: True if a debugger before has not ended in good order.
         self.stale = os.fstat(self._fd).st_size > 0
@@ -91,7 +93,10 @@ class Journal:
 
     def _read(self) -> None:
         first, *lines = os.pread(self._fd, os.fstat(self._fd).st_size, 0).decode().splitlines()
-        self.slots = tuple(MemorySlot(*slot) for slot in json.loads(first)["slots"])
+        facts = json.loads(first)
+        self.slots = tuple(MemorySlot(*slot) for slot in facts["slots"])
+        # A gdbstub before this one wrote none.
+        self.areas = tuple(RamArea(*area) for area in facts.get("areas", ()))
         for line in lines:
             match line.split():
                 case ["+", ipa, word]:
@@ -99,10 +104,10 @@ class Journal:
                 case ["-", ipa]:
                     self.left.pop(int(ipa, 16), None)
 
-    def begin(self, slots: tuple[MemorySlot, ...]) -> None:
-        """Begin anew, with these *slots*; nothing is left of a debugger before."""
+    def begin(self, slots: Sequence[MemorySlot], areas: Sequence[RamArea]) -> None:
+        """Begin anew, with these *slots* and *areas*; nothing is left of a debugger before."""
         os.ftruncate(self._fd, 0)
-        self._write(json.dumps({"pid": self._pid, "slots": slots}))
+        self._write(json.dumps({"pid": self._pid, "slots": slots, "areas": areas}))
         self.stale = False
 
     def patched(self, ipa: int, original: bytes) -> None:

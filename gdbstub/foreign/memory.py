@@ -28,6 +28,14 @@ class MemorySlot(NamedTuple):
         return f"{self.ipa:#x}={self.size:#x}@{self.hva:#x}"
 
 
+class RamArea(NamedTuple):
+    """A mapping of the VMM's that has RAM, and its *protection* as mprotect(2) takes it."""
+
+    start: int
+    end: int
+    protection: int
+
+
 class VmmMemory(Protocol):
     """Memory of the VMM, by its own addresses, as ``ProcessMemory`` has it."""
 

@@ -1,5 +1,6 @@
 """A VMM without a stub: attached to, let go, killed, and its debugger killed."""
 
+import mmap
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from gdbstub.aarch64.registers import X
 from gdbstub.errors import InputError, MachineError
+from gdbstub.foreign import ptrace
 from gdbstub.foreign.attach import attached, choose, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.machine import ForeignMachine
@@ -98,7 +100,7 @@ def test_a_killed_debugger_is_recovered_from(vmm: Vmm) -> None:
 def test_the_next_attach_recovers(vmm: Vmm) -> None:
     text = vmm.text
     journal = Journal(vmm.process)
-    journal.begin((vmm.slot,))
+    journal.begin((vmm.slot,), ())
     journal.patched(at(20), text[80:84])  # where it does not come
     journal.close()
     with open(f"/proc/{vmm.pid}/mem", "r+b", buffering=0) as memory:
@@ -108,6 +110,22 @@ def test_the_next_attach_recovers(vmm: Vmm) -> None:
     with attached(vmm.process, [vmm.slot]):
         assert vmm.text == text
     assert vmm.counts_on()
+
+
+def test_a_page_that_a_killed_debugger_has_left_executable(vmm: Vmm) -> None:
+    """A debugger may be killed between the two calls that have KVM map a page anew."""
+    before = vmm.traces()
+    with attached(vmm.process, [vmm.slot]) as machine:
+        areas = machine._attachment.areas
+        executable = areas[0].protection | mmap.PROT_EXEC
+        machine._tracer.call(
+            lambda: machine.port.syscall(ptrace.MPROTECT, vmm.slot.hva, 4096, executable)
+        )
+    assert vmm.traces() != before
+    with Journal(vmm.process) as journal:
+        journal.begin((vmm.slot,), areas)
+    recover(vmm.process)
+    assert vmm.traces() == before
 
 
 def test_nothing_to_recover(vmm: Vmm) -> None:

@@ -1,15 +1,18 @@
 """Guests of other VMMs: what can be told without one."""
 
+import os
 import struct
 from pathlib import Path
 
 import pytest
 
 from gdbstub.errors import InputError
-from gdbstub.foreign import permission, qmp, sigframe
-from gdbstub.foreign.memory import ForeignRam, MemorySlot, pages
+from gdbstub.foreign import journal, permission, qmp, sigframe
+from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.patches import NoLog, Patches
 from gdbstub.foreign.permission import Credentials
+from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import ffi
 from gdbstub.foreign.slots import parse_ram
 from gdbstub.swbp import BRK
@@ -190,3 +193,20 @@ def test_brks_are_recorded_and_withdrawn() -> None:
 def test_pages() -> None:
     assert pages(0x1234, 4) == (0x1000, 0x1000)
     assert pages(0x1FFE, 4) == (0x1000, 0x2000)
+
+
+def test_a_journal_outlives_its_debugger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "directory", lambda: tmp_path)
+    slots, areas = (MemorySlot(0x4000_0000, 4096, 4096),), (RamArea(4096, 8192, 3),)
+    process = VmmProcess(os.getpid())
+    with Journal(process) as first:
+        assert not first.stale
+        first.begin(slots, areas)
+        first.patched(0x4000_0000, b"ABCD")
+        first.patched(0x4000_0010, b"EFGH")
+        first.restored(0x4000_0000)
+    with Journal(process) as second:
+        assert (second.stale, second.slots, second.areas) == (True, slots, areas)
+        assert second.left == {0x4000_0010: b"EFGH"}
+        second.end()
+    assert not Journal.exists(process)
