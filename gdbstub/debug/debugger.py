@@ -227,11 +227,32 @@ class Debugger(
             NoSuchThread: no such thread.
         """
         if thread >= GUEST_THREADS:
-            report = self._control.report
-            return report.thread - 1 if isinstance(report, Stopped) else 0
+            self._guest(thread)  # they must be shown
+            if all(row.id != thread for row in self.guest_threads()):
+                raise NoSuchThread(f"there is no thread {thread}")
+            return self._stopped_index
         if not 0 < thread <= len(self.machine.vcpus):
             raise NoSuchThread(f"there is no thread {thread}")
         return thread - 1
+
+    @property
+    def _stopped_index(self) -> int:
+        report = self._control.report
+        return report.thread - 1 if isinstance(report, Stopped) else 0
+
+    def translating(self, thread: int, gva: int) -> int:
+        """Return the number of a vCPU that translates *gva* as *thread* does.
+
+        Raises:
+            NoSuchThread: no such thread, or *gva* is of a program that no vCPU executes.
+        """
+        if thread >= GUEST_THREADS and not gva & _UPPER:
+            raise NoSuchThread(
+                f"no vCPU executes thread {thread}, so {gva:#x}, an address of its program, has no "
+                f"breakpoints, tags or mappings: select a vCPU's, from 1 to "
+                f"{len(self.machine.vcpus)}"
+            )
+        return self.index(thread)
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
         """Return the registers' bytes one after another."""
@@ -250,7 +271,7 @@ class Debugger(
         return data
 
     def _guest_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
-        vcpu, guest, data = self.machine.vcpus[self.index(thread)], self._guest(thread), b""
+        vcpu, guest, data = self.machine.vcpus[self._stopped_index], self._guest(thread), b""
         for row in registers:
             common = self._registers.is_common(row)
             value = self._registers.read(vcpu, row) if common else guest.register(thread, row)
@@ -295,7 +316,7 @@ class Debugger(
 
     def region(self, thread: int, gva: int) -> MemoryRegion:
         """Return the mapped range or the hole that has *gva* (``MemoryMapping``)."""
-        index, layout = self.index(thread), self.machine.capabilities.layout
+        index, layout = self.translating(thread, gva), self.machine.capabilities.layout
         ram = layout.ram_ranges if layout else ()
         return region(partial(self.memory.walk, index), gva, ram)
 
@@ -310,13 +331,13 @@ class Debugger(
     def tags(self) -> VirtualTags | None:
         """Allocation tags by virtual address; None where there are none (``TaggedTarget``)."""
         tags = ram_tags(self.machine)
-        return None if tags is None else VirtualTags(self.memory, tags, self.index)
+        return None if tags is None else VirtualTags(self.memory, tags, self.translating)
 
     # Breakpoints: requests, which ``resume`` carries out.
 
     def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
-        self.breakpoints.insert(self.index(thread), kind, gva, length)
+        self.breakpoints.insert(self.translating(thread, gva), kind, gva, length)
         if kind <= BreakpointKind.HARDWARE:
             self._asked_for.add((kind, gva))
         for observer in self.observers:

@@ -8,12 +8,17 @@ from gdbstub.machine import RamTags
 
 
 class VirtualTags:
-    """Implements ``MemoryTags`` over a machine's tags. *index* maps a thread to its vCPU."""
+    """Implements ``MemoryTags`` over a machine's tags.
 
-    def __init__(self, memory: VirtualMemory, tags: RamTags, index: Callable[[int], int]) -> None:
+    *translating* returns the number of a vCPU that translates an address as a thread does.
+    """
+
+    def __init__(
+        self, memory: VirtualMemory, tags: RamTags, translating: Callable[[int, int], int]
+    ) -> None:
         self._memory = memory
         self._tags = tags
-        self._index = index
+        self._translating = translating
 
     def read(self, thread: int, gva: int, count: int) -> bytes:
         """Read *count* tags from the granule at *gva* on (``MemoryTags.read``)."""
@@ -31,7 +36,7 @@ class VirtualTags:
 
     def _pieces(self, thread: int, gva: int, count: int) -> Iterator[tuple[int, int]]:
         """Yield runs of granules: the physical address, and the number of granules."""
-        vcpu = self._index(thread)
+        vcpu = self._translating(thread, gva)
         while count:
             mapping = self._memory.translate(vcpu, gva)
             part = min(count, mapping.size // GRANULE)

@@ -13,7 +13,7 @@ from gdbstub.capabilities import Command
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.observer import GUEST_THREADS
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, NoSuchThread
 from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine, Vcpu
@@ -50,8 +50,29 @@ class CommandContext:
 
     @property
     def index(self) -> int:
-        """Number of the current thread's vCPU; of a task that waits, the one that has stopped."""
+        """Number of the current thread's vCPU.
+
+        Raises:
+            NoSuchThread: it is a task that waits.
+        """
+        if self.pid is not None:
+            raise NoSuchThread(
+                f"no vCPU executes thread {self.asked.thread}: select a vCPU's, from 1 to "
+                f"{len(self.machine.vcpus)}"
+            )
         return self.debugger.index(self.asked.thread)
+
+    def translating(self, gva: int) -> int:
+        """Return the number of a vCPU that translates *gva* as the current thread does.
+
+        Raises:
+            NoSuchThread: it is of a program that no vCPU executes.
+        """
+        return self.debugger.translating(self.asked.thread, gva)
+
+    def is_current(self, index: int) -> bool:
+        """Return True if the current thread is that of the vCPU *index*."""
+        return self.asked.thread == index + 1
 
     @property
     def pid(self) -> int | None:
@@ -60,14 +81,14 @@ class CommandContext:
 
     @property
     def vcpu(self) -> Vcpu:
-        """vCPU of the current thread."""
-        return self.machine.vcpus[self.index]
+        """vCPU of the current thread; of a task that waits, the one that has stopped."""
+        return self.machine.vcpus[self.debugger.index(self.asked.thread)]
 
     def read(self, rows: Sequence[Register]) -> list[int]:
         """Read registers of the current thread."""
         values = []
         for row in rows:
-            data = self.debugger.read_registers(self.index + 1, (row,))
+            data = self.debugger.read_registers(self.asked.thread, (row,))
             values.append(int.from_bytes(data, "little"))
         return values
 

@@ -37,7 +37,7 @@ def info(context: CommandContext) -> str:
 
 def _vcpu(context: CommandContext, index: int) -> str:
     vcpu = context.machine.vcpus[index]
-    here = ", current thread" if index == context.index else ""
+    here = ", current thread" if context.is_current(index) else ""
     if vcpu.power is Power.OFF:
         return f"{vcpu.power.value}{here}"
     pstate = PSTATE(vcpu.get(CPSR))

@@ -94,7 +94,7 @@ def bt(context: CommandContext, pid: int | None) -> str:
     else:
         task = kernel.tasks.find(pid)
         frames = list(kernel.backtraces.frames(task, names.function))
-    lines = [_headline(task, context.index)]
+    lines = [_headline(task, context.asked.thread - 1)]
     if not frames:
         return f"{lines[0]}It executes a program, or its stack is damaged.\n"
     lines += [f"#{n:<3} {gva:#x} {names.name(gva)}".rstrip() + "\n" for n, gva in enumerate(frames)]

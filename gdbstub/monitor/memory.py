@@ -22,13 +22,13 @@ def walk(context: CommandContext, gva: int) -> str:
     One line for each table: its level, its physical address and the index, the descriptor, and
     the descriptor's type and attributes; then the physical address.
     """
-    return render(context.breakpoints.memory.walk(context.index, gva)) + "\n"
+    return render(context.breakpoints.memory.walk(context.translating(gva), gva)) + "\n"
 
 
 @command("phys", "ADDR")
 def phys(context: CommandContext, gva: int) -> str:
     """Translate a virtual address to a physical one for the current thread."""
-    mapping = context.breakpoints.memory.translate(context.index, gva)
+    mapping = context.breakpoints.memory.translate(context.translating(gva), gva)
     try:
         context.machine.read_memory(mapping.ipa, 1)
         what = "RAM"

@@ -30,7 +30,7 @@ def xp(context: CommandContext, fmt: str | None, ipa: int) -> str:
 def gva2gpa(context: CommandContext, gva: int) -> str:
     """Translate a virtual address for the current thread, as QEMU says it; see monitor phys."""
     try:
-        mapping = context.breakpoints.memory.translate(context.index, gva)
+        mapping = context.breakpoints.memory.translate(context.translating(gva), gva)
     except MemoryFault:
         return "Unmapped\n"
     return f"gpa: {mapping.ipa:#x}\n"
@@ -60,7 +60,7 @@ def kvm(context: CommandContext) -> str:
 def cpus(context: CommandContext) -> str:
     """List the vCPUs as QEMU does, with a star at that of the current thread."""
     return "".join(
-        f"{'*' if index == context.index else ' '} CPU #{index}:\n"
+        f"{'*' if context.is_current(index) else ' '} CPU #{index}:\n"
         for index in range(len(context.machine.vcpus))
     )
 
