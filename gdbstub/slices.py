@@ -32,8 +32,12 @@ class _Cancelled(BaseException):
 class _Budget:
     """Steps that are left to the work of a thread."""
 
-    def __init__(self, steps: int) -> None:
+    why = "which no kernel's own tables need: they are damaged"
+
+    def __init__(self, steps: int, piece: int = 0) -> None:
         self._steps = self._left = steps
+        #: Steps that a piece of a search takes.
+        self.piece: Final = piece
 
     def spend(self, steps: int) -> None:
         """Take *steps* from what is left; give way if it is time.
@@ -44,13 +48,18 @@ class _Budget:
         self._left -= steps
         if self._left < 0:
             raise TooMuchWork(
-                f"not finished: more than {self._steps} reads of the guest's memory, which no "
-                "kernel's own tables need: they are damaged"
+                f"not finished: more than {self._steps} reads of the guest's memory, {self.why}"
             )
         self.give_way()
 
     def give_way(self) -> None:
         """Let the event loop have its turn, if the slice is over."""
+
+
+class _Bounded(_Budget):
+    """Steps of work for which the event loop or a vCPU waits."""
+
+    why = "the most while others wait"
 
 
 class _Here(threading.local):
@@ -72,13 +81,33 @@ def step(steps: int = 1) -> None:
         budget.spend(steps)
 
 
+def search_step() -> None:
+    """Note that a search has come to its next piece of RAM, a MiB.
+
+    In slices that takes no steps, since RAM may be large.
+
+    Raises:
+        TooMuchWork: the work has taken too many.
+    """
+    if (budget := _here.budget) is not None:
+        budget.spend(budget.piece)
+
+
+def sliced() -> bool:
+    """Return True if the caller's work gives way to the event loop, or is bounded already."""
+    return _here.budget is not None
+
+
 @contextmanager
-def bounded(steps: int) -> Iterator[None]:
-    """Bound the work inside to so many steps, without slices; ``in_slices`` bounds its own."""
+def bounded(steps: int, piece: int = 0) -> Iterator[None]:
+    """Bound the work inside to so many steps, without slices; ``in_slices`` bounds its own.
+
+    With *piece*, each piece of a search takes so many.
+    """
     if _here.budget is not None:
         yield
         return
-    _here.budget = _Budget(steps)
+    _here.budget = _Bounded(steps, piece)
     try:
         yield
     finally:

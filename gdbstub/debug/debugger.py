@@ -43,15 +43,16 @@ from gdbstub.debug.observer import (
     ProcessFilter,
     Program,
     StopPoints,
+    without_vcpu,
 )
 from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
-from gdbstub.errors import MemoryFault, NoSuchThread, NotFound, PacketError, RegisterRefused
+from gdbstub.errors import NoSuchThread, NotFound, PacketError, RegisterRefused
 from gdbstub.machine import Machine, Power, Vcpu, ram_tags, resettable
-from gdbstub.target import BreakpointKind, Report, Resume, Stopped, Thread
+from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
 _READS = 256
@@ -139,6 +140,8 @@ class Debugger(
             return self.commands is not None
         if capability is HasLibraries:
             return self.modules is not None
+        if capability is HasGuestThreads:
+            return self.tasks is not None
         if capability is Restartable:
             return resettable(self.machine) is not None
         return self.program.relocatable if capability is Relocatable else True
@@ -226,19 +229,11 @@ class Debugger(
         Raises:
             NoSuchThread: no such thread.
         """
-        if thread >= GUEST_THREADS:
-            self._guest(thread)  # they must be shown
-            if all(row.id != thread for row in self.guest_threads()):
-                raise NoSuchThread(f"there is no thread {thread}")
-            return self._stopped_index
+        if thread >= GUEST_THREADS and any(row.id == thread for row in self.guest_threads()):
+            return self._control.stopped_index
         if not 0 < thread <= len(self.machine.vcpus):
             raise NoSuchThread(f"there is no thread {thread}")
         return thread - 1
-
-    @property
-    def _stopped_index(self) -> int:
-        report = self._control.report
-        return report.thread - 1 if isinstance(report, Stopped) else 0
 
     def translating(self, thread: int, gva: int) -> int:
         """Return the number of a vCPU that translates *gva* as *thread* does.
@@ -247,11 +242,8 @@ class Debugger(
             NoSuchThread: no such thread, or *gva* is of a program that no vCPU executes.
         """
         if thread >= GUEST_THREADS and not gva & _UPPER:
-            raise NoSuchThread(
-                f"no vCPU executes thread {thread}, so {gva:#x}, an address of its program, has no "
-                f"breakpoints, tags or mappings: select a vCPU's, from 1 to "
-                f"{len(self.machine.vcpus)}"
-            )
+            more = f", and {gva:#x} is an address of its program"
+            raise without_vcpu(thread, len(self.machine.vcpus), more)
         return self.index(thread)
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
@@ -271,7 +263,8 @@ class Debugger(
         return data
 
     def _guest_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
-        vcpu, guest, data = self.machine.vcpus[self._stopped_index], self._guest(thread), b""
+        vcpu = self.machine.vcpus[self._control.stopped_index]
+        guest, data = self._guest(thread), b""
         for row in registers:
             common = self._registers.is_common(row)
             value = self._registers.read(vcpu, row) if common else guest.register(thread, row)
@@ -302,9 +295,7 @@ class Debugger(
 
     def write_memory(self, thread: int, address: int, data: bytes) -> None:
         """Write memory by *thread*'s translation."""
-        if thread >= GUEST_THREADS and not address & _UPPER:
-            raise MemoryFault(f"no vCPU executes thread {thread}: its memory is only read")
-        self.memory.write(self.index(thread), address, data)
+        self.memory.write(self.translating(thread, address), address, data)
 
     def read_physical(self, ipa: int, length: int) -> bytes:
         """Read RAM (``PhysicalMemory``)."""

@@ -5,12 +5,20 @@ from typing import Final, Protocol
 
 from gdbstub.architecture import Register
 from gdbstub.capabilities import Library, Relocation
+from gdbstub.errors import NoSuchThread
 from gdbstub.machine import Vcpu
 from gdbstub.target import BreakpointKind, Stopped, Thread
 
 #: The ids of guest threads are this and above. No machine has so many vCPUs; in decimal, as
 #: clients show ids, those of tasks end in the PID.
 GUEST_THREADS: Final = 10_000_000
+
+
+def without_vcpu(thread: int, vcpus: int, more: str = "") -> NoSuchThread:
+    """Return the error of a request that takes a vCPU, for a guest thread, which has none."""
+    return NoSuchThread(
+        f"no vCPU executes thread {thread}{more}: select a vCPU's, from 1 to {vcpus}"
+    )
 
 
 class Observer:

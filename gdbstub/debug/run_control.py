@@ -107,6 +107,11 @@ class RunControl:
         """True from a resume to the ``take_report`` that follows it."""
         return self.state is not _HALTED and self.state is not _EXITED
 
+    @property
+    def stopped_index(self) -> int:
+        """Number of the vCPU that the last report is of; 0 if the guest has ended."""
+        return self.report.thread - 1 if isinstance(self.report, Stopped) else 0
+
     def _happened(self, event: RunEvent) -> None:
         self.state = _after(self.state, event)
 
@@ -327,8 +332,7 @@ class RunControl:
             if isinstance(exit, RunFailure):
                 return _failure(exit.vcpu, f"vCPU {exit.vcpu} cannot run: {exit.why}")
         if not self._pending.stops:
-            thread = self.report.thread if isinstance(self.report, Stopped) else 1
-            return Stopped(thread, Signal.INT), _STOPPED
+            return Stopped(self.stopped_index + 1, Signal.INT), _STOPPED
         index, stop = self._pending.next()
         self._classifier.reported(index)
         return self._stop_points.classify(index, stop), _STOPPED

@@ -1,7 +1,7 @@
 """Tasks of a Linux guest that no vCPU executes, as threads of a client: read-only.
 
 They are listed when a client asks, once for each stop. The list is the guest's and may be damaged:
-what is before the damage is shown.
+what is before the damage is shown. In slices all of it is read, on the event loop a part.
 """
 
 import logging
@@ -16,19 +16,22 @@ from gdbstub.debug.observer import GUEST_THREADS
 from gdbstub.errors import MemoryFault, NoSuchRegister, NoSuchThread, NotFound
 from gdbstub.linux.cpu_context import saved_registers
 from gdbstub.linux.memory import physical
-from gdbstub.slices import bounded
+from gdbstub.slices import bounded, sliced
 from gdbstub.target import Thread
 
 if TYPE_CHECKING:
     from gdbstub.linux.guest import LinuxGuest
-    from gdbstub.linux.tasks import Task
+    from gdbstub.linux.tasks import Task, Tasks
 
 _log = logging.getLogger(__name__)
 
 #: Most tasks that are shown: a client asks for the registers of each.
 MOST: Final = 4096
-#: Steps that the list may take at a stop, without slices: so many tasks need as many.
-_STEPS: Final = 16 * MOST
+#: Steps that a packet may take without slices, in the list or in a task's memory: less than 0.1 s.
+#: They are enough for some 900 tasks.
+_STEPS: Final = 7000
+#: Steps for each MiB that VMCOREINFO is searched for in, without slices.
+_PIECE_STEPS: Final = 24
 _UPPER: Final = 1 << 55
 
 
@@ -41,6 +44,13 @@ class _Listed(NamedTuple):
     offsets: Mapping[Register, int]
 
 
+class _Layout(NamedTuple):
+    """Where a kernel keeps the registers of its tasks."""
+
+    source: "Tasks"
+    offsets: Mapping[Register, int]
+
+
 class TaskThreads:
     """The tasks of *guest* that no vCPU executes (``debug.observer.GuestThreads``)."""
 
@@ -48,8 +58,10 @@ class TaskThreads:
         """Begin with nothing read."""
         self._guest = guest
         self._warned = ""
-        self._listed: Cache[int, _Listed] = caches.add(
-            "tasks", Content.REGISTERS | Content.TRANSLATIONS, Cache(1)
+        self._layout: _Layout | None = None
+        # By whether it was read in slices; or why there is none.
+        self._listed: Cache[bool, _Listed | NotFound] = caches.add(
+            "tasks", Content.REGISTERS | Content.TRANSLATIONS, Cache(2)
         )
 
     def threads(self) -> Sequence[Thread]:
@@ -83,6 +95,13 @@ class TaskThreads:
             MemoryFault: the first byte cannot be read.
         """
         task, listed = self._task(thread)
+        try:
+            with bounded(_STEPS, _PIECE_STEPS):
+                return self._read_memory(task, listed, gva, length)
+        except NotFound as reason:
+            raise MemoryFault(f"no memory of PID {task.pid}: {reason}") from None
+
+    def _read_memory(self, task: "Task", listed: _Listed, gva: int, length: int) -> bytes:
         regime = self._guest.regime()
         if not gva & _UPPER:
             place = self._guest.tasks.tables(task, listed.read)
@@ -120,23 +139,34 @@ class TaskThreads:
         Raises:
             NotFound: there is no list yet.
         """
-        if (listed := self._listed.get(0)) is None:
-            source, read = self._guest.tasks, self._guest.reader()
-            offsets = saved_registers(source.image.btf)
-            found: dict[int, Task] = {}
+        entries, in_slices = self._listed.entries, sliced()
+        listed = entries.get(True) or (None if in_slices else entries.get(False))
+        if listed is None:
+            self._listed.misses += 1
             try:
-                with bounded(_STEPS):
-                    for task in islice(source.waiting(read), MOST):
-                        found.setdefault(GUEST_THREADS + task.pid, task)
+                with bounded(_STEPS, _PIECE_STEPS):
+                    listed = self._read_list(self._guest.tasks, self._guest.reader())
             except NotFound as reason:
-                self._warn(f"not all tasks are shown as threads: {reason}")
-            threads = tuple(
-                Thread(thread, None, task.name, f"PID {task.pid}, state {task.state}")
-                for thread, task in found.items()
-            )
-            listed = _Listed(found, threads, read, offsets)
-            self._listed.put(0, listed)
+                listed = reason
+            self._listed.put(in_slices, listed)
+        if isinstance(listed, NotFound):
+            raise NotFound(str(listed))
         return listed
+
+    def _read_list(self, source: "Tasks", read: Callable[[int, int], bytes]) -> _Listed:
+        if self._layout is None or self._layout.source is not source:
+            self._layout = _Layout(source, saved_registers(source.image.btf))
+        found: dict[int, Task] = {}
+        try:
+            for task in islice(source.waiting(read), MOST):
+                found.setdefault(GUEST_THREADS + task.pid, task)
+        except NotFound as reason:
+            self._warn(f"not all tasks are shown as threads: {reason}")
+        threads = tuple(
+            Thread(thread, None, task.name, f"PID {task.pid}, state {task.state}")
+            for thread, task in found.items()
+        )
+        return _Listed(found, threads, read, self._layout.offsets)
 
     def _warn(self, text: str) -> None:
         """Log *text*, unless it was the last one."""

@@ -66,7 +66,7 @@ class Tasks:
         #: The image that the layout is from.
         self.image: Final = KernelImage(kernel)
         self._threads_at = 0
-        self._pgd: int | None = None
+        self._pgd: int | NotFound | None = None
         with suppress(NotFound):
             members = self.image.btf.members("signal_struct", ("thread_head",))
             self._threads_at = members["thread_head"]
@@ -182,7 +182,12 @@ class Tasks:
 
     def _pgd_at(self) -> int:
         if self._pgd is None:
-            self._pgd = self.image.btf.beside("pgd", "task_size")
+            try:
+                self._pgd = self.image.btf.beside("pgd", "task_size")
+            except NotFound as reason:  # it is in the types, which stay the same
+                self._pgd = reason
+        if isinstance(self._pgd, NotFound):
+            raise NotFound(str(self._pgd))
         return self._pgd
 
     def tables(self, task: Task, read: Read) -> int:

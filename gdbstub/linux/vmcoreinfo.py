@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from gdbstub.errors import MemoryFault, NotFound
-from gdbstub.slices import step
+from gdbstub.slices import search_step, step
 
 Read = Callable[[int, int], bytes]
 
@@ -91,7 +91,7 @@ def find(ram: Sequence[range], read: Read) -> VmcoreInfo:
     """
     for area in ram:
         for start in range(area.start, area.stop, _CHUNK):
-            step(0)
+            search_step()
             try:
                 data = read(start, min(_CHUNK, area.stop - start))
             except MemoryFault:

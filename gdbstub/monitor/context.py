@@ -12,8 +12,8 @@ from gdbstub.architecture import Register
 from gdbstub.capabilities import Command
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
-from gdbstub.debug.observer import GUEST_THREADS
-from gdbstub.errors import InputError, NoSuchThread
+from gdbstub.debug.observer import GUEST_THREADS, without_vcpu
+from gdbstub.errors import InputError
 from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine, Vcpu
@@ -56,10 +56,7 @@ class CommandContext:
             NoSuchThread: it is a task that waits.
         """
         if self.pid is not None:
-            raise NoSuchThread(
-                f"no vCPU executes thread {self.asked.thread}: select a vCPU's, from 1 to "
-                f"{len(self.machine.vcpus)}"
-            )
+            raise without_vcpu(self.asked.thread, len(self.machine.vcpus))
         return self.debugger.index(self.asked.thread)
 
     def translating(self, gva: int) -> int:

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from gdbstub import rsp, slices
-from gdbstub.aarch64.registers import CPSR, PC, SP_EL0
+from gdbstub.aarch64.registers import CPSR, PC, SCTLR_EL1, SP_EL0
 from gdbstub.cli.qmp import MachineGuest, QmpServer
+from gdbstub.debug.caches import Caches, Content
+from gdbstub.errors import MemoryFault, NotFound
+from gdbstub.linux.btf import Btf
 from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.process import Process
 from gdbstub.linux.task_threads import TaskThreads
+from gdbstub.linux.tasks import Task
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.session import Session
@@ -42,6 +46,7 @@ from tests.pure.hostile_guests import (
 )
 from tests.pure.linux_images import btf_of
 
+KEPT = {"fp": 80, "sp": 88, "pc": 96}
 #: Most bytes that are read of a guest in one turn of the event loop: a mebibyte, and a text.
 MOST = (1 << 20) + (128 << 10)
 STEPS = 9_000
@@ -127,6 +132,79 @@ def test_tasks_as_threads_are_bounded_at_a_stop(
     debugger.tasks = TaskThreads(LinuxGuest(machine, debugger.memory), debugger.caches)
     assert debugger.guest_threads() == ()
     assert f"not all tasks are shown as threads: {NOT_FINISHED}" in caplog.text
+
+
+def test_a_search_for_tasks_is_bounded_and_its_failure_remembered_until_the_next_stop() -> None:
+    machine = HostileMachine()
+    machine.written.clear()
+    machine.vcpus[0].set(SCTLR_EL1, 1)
+    debugger = monitored_debugger(machine)
+    debugger.tasks = TaskThreads(LinuxGuest(machine, debugger.memory), debugger.caches)
+    for _ in range(2):
+        machine.total = 0
+        assert debugger.guest_threads() == ()
+        assert 0 < machine.total <= SIZE * 3 // 8
+        machine.total = 0
+        assert debugger.guest_threads() == ()
+        assert not machine.total
+        debugger.caches.invalidate(Content.RAN)
+    assert "VMCOREINFO is not in RAM" in monitor(machine, "tasks on")
+
+
+@pytest.mark.parametrize(
+    "packet", [b"qfThreadInfo", b"qXfer:threads:read::0,100000", b"jThreadsInfo"]
+)
+def test_lists_of_threads_are_made_in_slices(
+    monkeypatch: pytest.MonkeyPatch, packet: bytes
+) -> None:
+    monkeypatch.setattr("gdbstub.linux.task_threads._STEPS", 100)
+    monkeypatch.setattr("gdbstub.linux.task_threads.MOST", 60)
+    machine = kernel(WITHOUT_END, types=btf_of(STRUCTURES | {"cpu_context": (104, KEPT)}))
+    debugger = monitored_debugger(machine)
+    session = Session(debugger)
+    session.receive(rsp.encode(b"QStartNoAckMode") + b"+")
+    session.receive(rsp.encode(b"qRcmd," + b"tasks on".hex().encode()))
+    while session.busy:
+        session.advance()
+    debugger.caches.invalidate(Content.RAN)
+    assert len(debugger.guest_threads()) < 20
+    sent = session.receive(rsp.encode(packet))
+    assert session.busy
+    while session.busy:
+        sent += session.advance()
+    assert len(debugger.guest_threads()) > 50
+    last = debugger.guest_threads()[-1].id
+    assert (str(last) if packet == b"jThreadsInfo" else f"{last:x}") in text_of(sent)
+    session.close()
+
+
+def test_where_a_tasks_tables_are_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = kernel()
+    guest = LinuxGuest(machine, monitored_debugger(machine).memory)
+    task = Task(at(FIRST), 1, 0, "S", "prog", -1, kernel_thread=False)
+    tasks, looked = guest.tasks, list[str]()
+
+    def beside(self: Btf, member: str, before: str) -> int:
+        looked.append(member)
+        raise NotFound("there is no pgd")
+
+    monkeypatch.setattr(Btf, "beside", beside)
+    for _ in range(2):
+        with pytest.raises(MemoryFault, match="there is no pgd"):
+            tasks.tables(task, guest.reader())
+    assert looked == ["pgd"]
+
+
+def test_memory_of_a_task_is_looked_for_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = kernel(WITHOUT_END, types=btf_of(STRUCTURES | {"cpu_context": (104, KEPT)}))
+    guest = LinuxGuest(machine, monitored_debugger(machine).memory)
+    shown = TaskThreads(guest, Caches())
+    thread = shown.threads()[-1].id
+    monkeypatch.setattr("gdbstub.linux.task_threads._STEPS", 100)
+    # Each of the names may be the wanted one.
+    monkeypatch.setattr(guest.tasks.image, "btf", Btf(b"", b"\0task_size\0" + b"pgd\0" * 1000))
+    with pytest.raises(MemoryFault, match="more than 100 reads"):
+        shown.read_memory(thread, 0x40_0000, 4)
 
 
 @pytest.mark.parametrize("line", ["modules", "bt"])

@@ -125,7 +125,7 @@ def test_a_task_whose_registers_cannot_be_read() -> None:
     assert kernel.ids() == [0, 1, 2]
     listed = kernel.shown._list()
     gone = listed.tasks[ID + 1]._replace(gva=8)
-    kernel.shown._listed.put(0, listed._replace(tasks={ID + 1: gone}))
+    kernel.shown._listed.put(False, listed._replace(tasks={ID + 1: gone}))
     with pytest.raises(NoSuchRegister, match="PID 1 has no registers: not mapped"):
         kernel.shown.register(ID + 1, PC)
 

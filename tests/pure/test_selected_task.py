@@ -21,7 +21,10 @@ from tests.pure.test_hostile_guests import text_of
 
 TASK = 10_000_042
 LOWER = 0x40_0000
-REFUSED = f"no vCPU executes thread {TASK}, so 0x400000, an address of its program, has no "
+REFUSED = (
+    f"no vCPU executes thread {TASK}, and 0x400000 is an address of its program: select a vCPU's, "
+    "from 1 to 2"
+)
 
 
 class OneTask:
@@ -67,12 +70,17 @@ def monitor(session: Session, line: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "packet", [*(b"Z%d,400000,4" % n for n in range(5)), b"qMemoryRegionInfo:400000"]
+    "packet",
+    [*(b"Z%d,400000,4" % n for n in range(5)), b"qMemoryRegionInfo:400000"],
 )
 def test_its_programs_addresses_are_refused(session: Session, packet: bytes) -> None:
     assert f"E.{REFUSED}" in ask(session, packet)
     ask(session, b"Hg1")
     assert "E." not in ask(session, packet)
+
+
+def test_its_programs_memory_is_not_written(session: Session) -> None:
+    assert f"E.{REFUSED}" in ask(session, b"M400000,1:00")
 
 
 @pytest.mark.parametrize("command", ["walk", "phys", "gva2gpa"])
@@ -125,4 +133,4 @@ def test_ids_of_no_listed_task_are_no_threads(debugger: Debugger, session: Sessi
     with pytest.raises(NoSuchThread, match=f"there is no thread {TASK + 1}"):
         debugger.insert(TASK + 1, BreakpointKind.SOFTWARE, TEXT, 4)
     debugger.tasks = None
-    assert f"there is no thread {TASK}: the guest's own are not shown" in monitor(session, "info")
+    assert f"there is no thread {TASK}" in monitor(session, "info")

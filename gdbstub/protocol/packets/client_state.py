@@ -22,6 +22,7 @@ from gdbstub.protocol.states import (
     SessionEvent,
     SessionState,
 )
+from gdbstub.slices import in_slices
 from gdbstub.target import Action, Resume, Target, Thread
 
 #: Thread ids that name no single thread (GDB manual, E.2 "Standard Replies", thread-id syntax).
@@ -178,6 +179,12 @@ class ClientState:
         """Threads of the guest's own, which cannot be resumed; none without a guest."""
         target = has_guest_threads(self.target)
         return tuple(target.guest_threads()) if target is not None and self.attached else ()
+
+    def listed(self, make: Callable[[], bytes]) -> Reply:
+        """Call *make*, which lists threads: in slices where those of the guest's own are shown."""
+        if has_guest_threads(self.target) is None or not self.attached:
+            return make()
+        return in_slices(make)
 
     def enter(self, event: SessionEvent) -> None:
         """Change the session's state as the table says.

@@ -6,7 +6,7 @@ Each document is made elsewhere; this module cuts the pieces.
 import os
 from collections.abc import Callable
 
-from gdbstub.capabilities import exec_file, has_libraries
+from gdbstub.capabilities import exec_file, has_guest_threads, has_libraries
 from gdbstub.errors import PacketError
 from gdbstub.protocol.packets.client_state import ClientState, Reply, Work
 from gdbstub.protocol.packets.libraries import libraries_xml
@@ -28,11 +28,13 @@ def features(client: ClientState, annex: bytes, offset: int, length: int) -> byt
 
 
 @packet("qXfer:threads:read:", "annex:offset,length", feature="qXfer:threads:read+", idle=True)
-def threads(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
+def threads(client: ClientState, annex: bytes, offset: int, length: int) -> Reply:
     """``qXfer:threads:read::offset,length``: thread list (GDB manual, E.4)."""
     if annex:
         raise PacketError("no such annex")
-    return _piece(client, threads_xml(client), offset, length)
+    if has_guest_threads(client.target) is None:
+        return _piece(client, threads_xml(client), offset, length)
+    return _long_piece(client, "thread-list", lambda: threads_xml(client), offset, length)
 
 
 @packet("qXfer:osdata:read:", "annex:offset,length", feature="qXfer:osdata:read+", idle=True)

@@ -8,7 +8,7 @@ import errno
 from gdbstub import __version__
 from gdbstub.capabilities import MemoryMapping, memory_mapping
 from gdbstub.errors import MachineError, MemoryFault, PacketError, StubError
-from gdbstub.protocol.packets.client_state import ClientState
+from gdbstub.protocol.packets.client_state import ClientState, Reply
 from gdbstub.protocol.packets.registry import find, packet
 from gdbstub.protocol.packets.stop import thread_stop_reply
 from gdbstub.protocol.packets.thread_info import expedited, frames, reason, registers, stopped
@@ -67,8 +67,12 @@ def thread_stop(client: ClientState, thread_id: int) -> bytes:
 
 
 @packet("jThreadsInfo")
-def threads_info(client: ClientState) -> bytes:
+def threads_info(client: ClientState) -> Reply:
     """``jThreadsInfo``: list threads with their stops and registers, as JSON (LLDB extension)."""
+    return client.listed(lambda: _threads_json(client))
+
+
+def _threads_json(client: ClientState) -> bytes:
     import json  # imported here as only LLDB needs it: a start would pay for it
 
     described = [_described(client, thread) for thread in client.known_threads]

@@ -3,7 +3,7 @@
 The threads of vCPUs never change, and others are the target's to list: no list is kept here.
 """
 
-from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState
+from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState, Reply
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.xml import escape
 from gdbstub.target import Thread
@@ -37,9 +37,11 @@ def current(client: ClientState) -> bytes:
 
 
 @packet("qfThreadInfo", idle=True)
-def first_threads(client: ClientState) -> bytes:
+def first_threads(client: ClientState) -> Reply:
     """``qfThreadInfo``: list every thread's id (GDB manual, E.4)."""
-    return b"m" + b",".join(client.spell(row.id) for row in client.known_threads)
+    return client.listed(
+        lambda: b"m" + b",".join(client.spell(row.id) for row in client.known_threads)
+    )
 
 
 @packet("qsThreadInfo", idle=True)
