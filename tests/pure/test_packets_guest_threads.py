@@ -118,6 +118,26 @@ def test_alone_it_is_neither_stepped_nor_continued(stage: Stage, packet: str) ->
     assert resumes(stage) == []
 
 
+@pytest.mark.parametrize("packet", [f"vCont;c;s:{ID}", f"vCont;c:{ID};c;s:{ID}"])
+def test_its_leftmost_action_is_the_one_that_counts(stage: Stage, packet: str) -> None:
+    stage.send(packet.encode())
+    assert resumes(stage) == [Resume(dict.fromkeys((1, 2), Action.CONTINUE))]
+
+
+def test_threads_are_listed_once_for_a_vcont(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tuple(Thread(TASK + n, None, "many", "") for n in range(100))
+    listed = list[int]()
+
+    def guest_threads(target: Threaded) -> Sequence[Thread]:
+        listed.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Threaded, "guest_threads", guest_threads)
+    stage.send(b"vCont;c:1;c:2;" + b";".join(b"c:%x" % row.id for row in rows))
+    assert resumes(stage) == [Resume(dict.fromkeys((1, 2), Action.CONTINUE))]
+    assert len(listed) == 1
+
+
 def test_the_packets_of_old_clients_refuse_it_too(stage: Stage) -> None:
     stage.play(f"<- $Hc{ID}\n-> $E03\n<- $Hg{ID}\n-> $OK\n<- $s\n-> $E03")
     assert resumes(stage) == []

@@ -5,9 +5,10 @@ Packets that detach from a guest, or start it again, are in ``lifecycle.py``.
 """
 
 import re
+from functools import cache
 from typing import Final
 
-from gdbstub.errors import PacketError
+from gdbstub.errors import NoSuchThread, PacketError
 from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState, Constant
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import refusal, stop_reply
@@ -60,10 +61,13 @@ def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant | t
     one of these alone, or a step of one, is refused.
     """
     chosen: dict[int, Action | Range | None] = {}
-    constant, waiting = True, 0
+    waiting: dict[int, Action | Range | None] = {}
+    constant, all_chosen = True, False
+    # Listed once, and only for a packet that names others than vCPUs' threads.
+    others = cache(lambda: frozenset(row.id for row in client.guest_threads))
     items = actions.split(b";")
     most = 2 * len(client.threads) + 16
-    if len(items) > most and len(items) > (most := most + 2 * len(client.guest_threads)):
+    if len(items) > most and len(items) > (most := most + 2 * len(others())):
         raise PacketError(f"vCont with {len(items)} actions, where at most {most} are taken")
     for item in items:
         text, colon, where = item.partition(b":")
@@ -73,17 +77,20 @@ def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant | t
         action = Range(number(start), number(end)) if end is not None else ACTIONS[text[:1]]
         which = thread_id(where) if colon else ALL
         constant &= which != ANY  # another thread may be the current one next time
-        threads = client.threads if which == ALL else (client.thread(which),)
-        if threads[0] not in client.threads:
-            constant, waiting = False, threads[0]
-            if action not in (Action.CONTINUE, None):
-                return _refused(client, waiting)
+        thread = client.general if which == ANY else which
+        if thread != ALL and thread not in client.threads:
+            if which != ANY and thread not in others():
+                raise NoSuchThread(f"no thread {thread:x}")
+            constant, first = False, waiting.setdefault(thread, action)
+            if not all_chosen and first not in (Action.CONTINUE, None):
+                return _refused(client, thread)
             continue
-        for thread in threads:
-            chosen.setdefault(thread, action)
+        all_chosen |= thread == ALL
+        for each in client.threads if thread == ALL else (thread,):
+            chosen.setdefault(each, action)
     moving = {thread: action for thread, action in chosen.items() if action}
     if waiting and not moving:
-        return _refused(client, waiting)
+        return _refused(client, next(iter(waiting)))
     if not moving:
         raise PacketError("vCont resumes no thread")
     return Constant(Resume(moving)) if constant else Resume(moving)
