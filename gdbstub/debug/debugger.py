@@ -47,6 +47,7 @@ from gdbstub.debug.observer import (
 )
 from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
+from gdbstub.debug.requested import Requested
 from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
@@ -104,8 +105,7 @@ class Debugger(
         self.modules: Libraries | None = None
         #: Threads of the guest's own, shown beside the vCPUs; None: none are.
         self.tasks: GuestThreads | None = None
-        # The breakpoints that a client has requested, by kind and address.
-        self._asked_for: set[tuple[BreakpointKind, int]] = set()
+        self._requested = Requested()
         #: False: a guest that resets itself has ended.
         self.reboots = True
         #: Objects that follow what this debugger does.
@@ -241,10 +241,12 @@ class Debugger(
         Raises:
             NoSuchThread: no such thread, or *gva* is of a program that no vCPU executes.
         """
-        if thread >= GUEST_THREADS and not gva & _UPPER:
-            more = f", and {gva:#x} is an address of its program"
-            raise without_vcpu(thread, len(self.machine.vcpus), more)
-        return self.index(thread)
+        if thread < GUEST_THREADS:
+            return self.index(thread)
+        indexes = range(len(self.machine.vcpus))
+        if not gva & _UPPER and any(self.memory.regime(index).sctlr.M for index in indexes):
+            raise without_vcpu(thread, len(indexes), f", and {gva:#x} is of its program")
+        return self._control.stopped_index
 
     def read_registers(self, thread: int, registers: Sequence[Register]) -> bytes:
         """Return the registers' bytes one after another."""
@@ -328,22 +330,22 @@ class Debugger(
 
     def insert(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Insert a breakpoint or watchpoint."""
-        self.breakpoints.insert(self.translating(thread, gva), kind, gva, length)
-        if kind <= BreakpointKind.HARDWARE:
-            self._asked_for.add((kind, gva))
+        index = self.translating(thread, _UPPER if self._requested.is_known(kind, gva) else gva)
+        self.breakpoints.insert(index, kind, gva, length)
+        self._requested.insert(kind, gva)
         for observer in self.observers:
             observer.inserted(kind, gva, length)
 
     def remove(self, thread: int, kind: BreakpointKind, gva: int, length: int) -> None:
         """Remove what the same arguments inserted."""
         self.breakpoints.remove(kind, gva, length)
-        self._asked_for.discard((kind, gva))
+        self._requested.remove(kind, gva)
         for observer in self.observers:
             observer.removed(kind, gva, length)
 
     def asks_for(self, gva: int, *kinds: BreakpointKind) -> bool:
         """Return True if a client has requested a breakpoint at *gva*, of one of *kinds*."""
-        return any((kind, gva) in self._asked_for for kind in kinds)
+        return any(self._requested.stands(kind, gva) for kind in kinds)
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Give a breakpoint its conditions and commands (``BreakpointConditions``)."""
@@ -364,6 +366,7 @@ class Debugger(
         """Resume the threads."""
         if not resume.actions:
             raise PacketError("a resume that moves no thread would never end")
+        self._requested.resume()
         self._control.resume({self.index(t): action for t, action in resume.actions.items()})
 
     def interrupt(self) -> None:
@@ -380,12 +383,12 @@ class Debugger(
 
     def detach(self) -> None:
         """Leave nothing of a client's in the guest and let it run."""
-        self._asked_for.clear()
+        self._requested.clear()
         self._control.detach()
 
     def release(self) -> None:
         """Leave nothing of ours in the guest; a halted one stays halted."""
-        self._asked_for.clear()
+        self._requested.clear()
         self._control.release()
 
     def reset(self) -> None:

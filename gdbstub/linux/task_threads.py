@@ -45,7 +45,7 @@ class _Listed(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where a kernel keeps the registers of its tasks."""
+    """Layout of a kernel's tasks, and of the registers that are kept in them."""
 
     source: "Tasks"
     offsets: Mapping[Register, int]
