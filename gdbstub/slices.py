@@ -74,12 +74,15 @@ def step(steps: int = 1) -> None:
 
 @contextmanager
 def bounded(steps: int) -> Iterator[None]:
-    """Bound the work inside to so many steps, without slices."""
-    before, _here.budget = _here.budget, _Budget(steps)
+    """Bound the work inside to so many steps, without slices; ``in_slices`` bounds its own."""
+    if _here.budget is not None:
+        yield
+        return
+    _here.budget = _Budget(steps)
     try:
         yield
     finally:
-        _here.budget = before
+        _here.budget = None
 
 
 class _Sliced(_Budget, Generic[Result]):

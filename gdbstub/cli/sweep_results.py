@@ -44,7 +44,7 @@ def _show_run(directory: Path, row: Row) -> None:
     for name, text in (("console", outcome.console), ("output", outcome.output)):
         if text:
             print(f"end of the {name}:")
-            print("\n".join(f"  {printable(line)}" for line in text.splitlines()))
+            print("\n".join(f"  {printable(line.expandtabs())}" for line in text.splitlines()))
 
 
 def replay(directory: Path, number: int, *, attach: bool) -> int:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Final, NamedTuple
 
-from gdbstub.aarch64.bits import Operand, SignedOperand, Word
+from gdbstub.aarch64.bits import Bits, SignedOperand, Word
 
 _FP, _LR, _SP = 29, 30, 31
 #: The first register that a function saves for its caller.
@@ -43,34 +43,34 @@ class Frame(NamedTuple):
 class _Immediate(Word):
     """ADD and SUB (immediate) of 64 bits."""
 
-    op = Operand(30)
-    sh = Operand(22)
-    imm12 = Operand(21, 10)
-    Rn = Operand(9, 5)
-    Rd = Operand(4, 0)
+    op = Bits(30)
+    sh = Bits(22)
+    imm12 = Bits(21, 10)
+    Rn = Bits(9, 5)
+    Rd = Bits(4, 0)
 
 
 class _Pair(Word):
     """STP and LDP of 64-bit registers."""
 
-    index = Operand(24, 23)
-    L = Operand(22)
+    index = Bits(24, 23)
+    L = Bits(22)
     imm7 = SignedOperand(21, 15)
-    Rt2 = Operand(14, 10)
-    Rn = Operand(9, 5)
-    Rt = Operand(4, 0)
+    Rt2 = Bits(14, 10)
+    Rn = Bits(9, 5)
+    Rt = Bits(4, 0)
 
 
 class _Single(Word):
     """STR and LDR of a 64-bit register, with the offset ``imm12`` or indexed by ``imm9``."""
 
-    unsigned = Operand(24)
-    opc = Operand(23, 22)
-    imm12 = Operand(21, 10)
+    unsigned = Bits(24)
+    opc = Bits(23, 22)
+    imm12 = Bits(21, 10)
     imm9 = SignedOperand(20, 12)
-    index = Operand(11, 10)
-    Rn = Operand(9, 5)
-    Rt = Operand(4, 0)
+    index = Bits(11, 10)
+    Rn = Bits(9, 5)
+    Rt = Bits(4, 0)
 
 
 class _Jump(Word):

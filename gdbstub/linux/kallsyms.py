@@ -44,8 +44,17 @@ class Kallsyms:
             count = int.from_bytes(read(info.number("SYMBOL", "kallsyms_num_syms"), 4), "little")
             if not 0 < count <= _MOST:
                 raise NotFound(f"the kernel's kallsyms are damaged: {count} symbols")
-            self._base = pointer(read, info.number("SYMBOL", "kallsyms_relative_base"))
-            self._offsets = array("I", read(info.number("SYMBOL", "kallsyms_offsets"), 4 * count))
+            place = info.number("SYMBOL", "kallsyms_offsets")
+            offsets = read(place, 4 * count)
+            #: Offsets of the symbols from the base, in order.
+            self._offsets: array[int]
+            if info.has("SYMBOL", "kallsyms_relative_base"):
+                self._base = pointer(read, info.number("SYMBOL", "kallsyms_relative_base"))
+                self._offsets = array("I", offsets)
+            else:  # since Linux 7 each is from its own place
+                places = [4 * number + offset for number, offset in enumerate(array("i", offsets))]
+                self._base = place + places[0]
+                self._offsets = array("q", (each - places[0] for each in places))
             self._names = info.number("SYMBOL", "kallsyms_names")
             self._table = info.number("SYMBOL", "kallsyms_token_table")
             index = read(info.number("SYMBOL", "kallsyms_token_index"), 2 * _TOKENS)

@@ -16,6 +16,7 @@ from gdbstub.debug.observer import GUEST_THREADS
 from gdbstub.errors import MemoryFault, NoSuchRegister, NoSuchThread, NotFound
 from gdbstub.linux.cpu_context import saved_registers
 from gdbstub.linux.memory import physical
+from gdbstub.slices import bounded
 from gdbstub.target import Thread
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 #: Most tasks that are shown: a client asks for the registers of each.
 MOST: Final = 4096
+#: Steps that the list may take at a stop, without slices: so many tasks need as many.
+_STEPS: Final = 16 * MOST
 _UPPER: Final = 1 << 55
 
 
@@ -122,8 +125,9 @@ class TaskThreads:
             offsets = saved_registers(source.image.btf)
             found: dict[int, Task] = {}
             try:
-                for task in islice(source.waiting(read), MOST):
-                    found.setdefault(GUEST_THREADS + task.pid, task)
+                with bounded(_STEPS):
+                    for task in islice(source.waiting(read), MOST):
+                        found.setdefault(GUEST_THREADS + task.pid, task)
             except NotFound as reason:
                 self._warn(f"not all tasks are shown as threads: {reason}")
             threads = tuple(

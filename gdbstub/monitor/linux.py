@@ -108,7 +108,7 @@ def _headline(task: Task | None, vcpu: int) -> str:
     return f"{task.name}, PID {task.pid}, state {task.state}{place}\n"
 
 
-@command("tasks", "[on|off]")
+@command("tasks", "[on|off]", long=True)
 def tasks(context: CommandContext, switch: str | None) -> str:
     """Show tasks of Linux that no vCPU executes as threads, beside the vCPUs (off at first).
 

@@ -38,7 +38,7 @@ def modules(context: CommandContext, name: str | None) -> str:
     return (table(lines, head) if lines or damage else "No module is loaded.\n") + damage
 
 
-@command("modules lldb", "[NAME]")
+@command("modules lldb", "[NAME]", long=True)
 def modules_lldb(context: CommandContext, name: str | None) -> str:
     """Print the commands by which LLDB loads the symbols of the modules, or of module NAME.
 

@@ -66,7 +66,7 @@ class Files:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._known: dict[str, CarriedFile] = {}
+        self._known: dict[tuple[str, str], CarriedFile] = {}
 
     def of(self, task: SweepTask) -> tuple[CarriedFile, ...]:
         """Return the files that *task* needs.
@@ -81,14 +81,14 @@ class Files:
         return (*found, *(self._file(os.path.join(plan.directory, n), n) for n in plan.carried))
 
     def _file(self, path: str, name: str) -> CarriedFile:
-        if path not in self._known:
+        if (path, name) not in self._known:
             mode = os.stat(path).st_mode
             digest = ""  # of a directory, which is not carried
             if not stat.S_ISDIR(mode):
                 with open(path, "rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self._known[path] = CarriedFile(path, name, digest, stat.S_IMODE(mode))
-        return self._known[path]
+            self._known[path, name] = CarriedFile(path, name, digest, stat.S_IMODE(mode))
+        return self._known[path, name]
 
     def contents(self, digests: Iterable[str]) -> dict[str, bytes]:
         """Return the contents with these *digests*.
@@ -98,7 +98,7 @@ class Files:
             OSError: one cannot be read.
         """
         found = {}
-        paths = {file.digest: path for path, file in self._known.items()}
+        paths = {file.digest: file.path for file in self._known.values()}
         for digest in digests:
             data = Path(paths[digest]).read_bytes()
             if hashlib.sha256(data).hexdigest() != digest:

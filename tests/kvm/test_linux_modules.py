@@ -18,6 +18,8 @@ from tests.kvm.stub import Stub
 
 _NAME: Final = re.compile(r"\d+-(.*)\.ko")
 _IDLE: Final = re.compile(r"^([01]) +on +EL1 +0x[0-9a-f]+ +0 +0x[0-9a-f]+ swapper/([01]) *$", re.M)
+#: Bytes of a function's first instructions, which GDB may put a breakpoint behind.
+_PROLOGUE: Final = 16
 #: A thread of the kernel may run when the guest is halted.
 TRIES: Final = 5
 #: With KASLR.
@@ -44,8 +46,16 @@ def test_modules_cpus_and_stacks(vmlinux: Path, initrd: Path, figure: list[str])
             took = time.monotonic() - began
             if len(_IDLE.findall(said)) == 2:
                 break
-        gdb(stub, vmlinux, "kill")
-        figure.append(f"attach and ten commands: {took:.1f} s")
+        began = time.monotonic()
+        tasks = gdb(
+            stub, vmlinux, "set print thread-events off", "monitor tasks on",
+            *(command for pid in (1, 2, int(sleeper[1])) for command in _in_task(pid)),
+            "stepi", "kill",
+        )  # fmt: skip
+        figure.append(
+            f"attach and ten commands: {took:.1f} s, "
+            f"tasks as threads: {time.monotonic() - began:.1f} s"
+        )
         console = stub.console.rest()
     loaded = re.findall(r"modules: loaded (\w+) (\d+) (\d+) \S+ Live 0x([0-9a-f]+)", console)
     assert [row[0] for row in loaded] == ["net_failover", "failover"]
@@ -62,6 +72,32 @@ def test_modules_cpus_and_stacks(vmlinux: Path, initrd: Path, figure: list[str])
     assert "no module nothing is loaded: monitor modules lists those that are" in said
     assert _IDLE.findall(said) == [("0", "0"), ("1", "1")]
     _check_stacks(console, said.partition("stacks")[2], sleeper[1])
+    _check_tasks(tasks, said.partition("stacks")[2], sleeper[1])
+
+
+def _in_task(pid: int) -> tuple[str, ...]:
+    """Commands of GDB in the thread of a task; busybox, of which processes are, is at 0x400000."""
+    thread = f"next(t for t in gdb.selected_inferior().threads() if t.ptid[1] == {10**7 + pid})"
+    return (
+        f"python task = {thread}; task.switch(); print('task', task.name, task.details)",
+        "bt", "x/s 0x400001", "print $x19 != 0", "print $x0",
+    )  # fmt: skip
+
+
+def _check_tasks(said: str, bt: str, sleeper: str) -> None:
+    """Each is the task that it should be, with the stack that ``monitor bt`` shows in *bt*."""
+    assert re.search(r"^Threads are the vCPUs, and \d\d tasks that no vCPU executes\.$", said, re.M)
+    stacks = re.split(r"^\S+, PID \d+, state \S.*$", bt, flags=re.M)[1:4]
+    tasks = re.split(r"^task ", said, flags=re.M)[1:]
+    names = ("modules PID 1", "kthreadd PID 2", f"sleep PID {sleeper}")
+    for name, task, stack in zip(names, tasks, stacks, strict=True):
+        assert task.startswith(f"{name}, state S\n")
+        frames = re.findall(r"^#\d+ +0x[0-9a-f]+ in (\w+)[\w.]* \(", task, re.M)
+        assert frames == re.findall(r"^#\d+ +0x[0-9a-f]+ (\w+)", stack, re.M)
+        mapped = "Cannot access memory" if name.startswith("kthreadd") else r'"ELF\002'
+        assert mapped in task
+        assert re.search(r"^\$\d+ = 1\n\$\d+ = <unavailable>$", task, re.M)
+    assert f"No vCPU executes thread {10**7 + int(sleeper)}: it cannot be stepped" in tasks[2]
 
 
 def _check_stacks(console: str, said: str, sleeper: str) -> None:
@@ -142,33 +178,46 @@ def test_breakpoints_in_modules_from_the_first_instruction_on(
     assert [name for name, _ in frames[1:3]] == ["do_one_initcall", "do_init_module"], said
     assert frames[-1] == ("el0t_64_sync", ""), said
     for part in (first, third):
-        assert "net_failover_init + 4 in section .init.text of" in part
+        assert _offset("net_failover_init", ".init.text", part) < _PROLOGUE
         assert re.search(r"^0x.* Yes .*/\./net_failover\.ko$", part, re.M), said
     assert re.search(r"^net_failover +\d+ +1 +coming ", first, re.M), said
     assert re.search(r"hit Breakpoint 2, 0x[0-9a-f]+ in net_failover_exit \(\)", said), said
-    assert "net_failover_exit + 8 in section .exit.text of" in second
+    offset = _offset("net_failover_exit", ".exit.text", second)
+    assert offset < _PROLOGUE
     assert re.search(r"^0x.* Yes .*/net/net_failover\.ko$", second, re.M), said
     # Where the guest itself says that it is.
     text = re.search(r"modules: section failover \.text:0x([0-9a-f]+)", console)
     place = re.search(r"failover_register. is at 0x([0-9a-f]+)", third)
     assert text
     assert place
-    assert int(place[1], 16) - int(text[1], 16) == _value("failover_register")
+    assert int(place[1], 16) - int(text[1], 16) == _value("failover", "failover_register")
     exits = re.search(r"Breakpoint 2, 0x([0-9a-f]+) in", said)
     code = re.search(r"modules: section net_failover \.exit\.text:0x([0-9a-f]+)", console)
     assert exits
     assert code
-    assert int(exits[1], 16) - int(code[1], 16) == 8
+    linked = _value("net_failover", "net_failover_exit")
+    assert int(exits[1], 16) - int(code[1], 16) == linked + offset
     # One list a module and a stop; nothing of it is left with the client gone.
     assert "modules: left failover" in console
 
 
-def _value(symbol: str) -> int:
-    (path,) = lab_kernel.prepare().modules.glob("*-failover.ko")
+def _offset(function: str, section: str, said: str) -> int:
+    """Return the bytes from *function* to its breakpoint, as ``info symbol`` has it.
+
+    GDB chooses them by the instructions, so they depend on the kernel.
+    """
+    found = re.search(rf"^{function}(?: \+ (\d+))? in section {re.escape(section)} of", said, re.M)
+    assert found, said
+    return int(found[1] or 0)
+
+
+def _value(module: str, symbol: str) -> int:
+    """Return the value of *symbol* in the file of *module*."""
+    (path,) = lab_kernel.prepare().modules.glob(f"*-{module}.ko")
     table = subprocess.run(
         ["aarch64-linux-gnu-nm", path], capture_output=True, text=True, check=True, timeout=30
     ).stdout  # fmt: skip
-    (line,) = (line for line in table.splitlines() if line.endswith(f" T {symbol}"))
+    (line,) = (line for line in table.splitlines() if line.split()[-1] == symbol)
     return int(line.split()[0], 16)
 
 

@@ -74,10 +74,11 @@ class Area(NamedTuple):
 
 
 class HostileMachine(StillMachine):
-    """A gigabyte of RAM, most of it made up as it is read."""
+    """A gigabyte of RAM or less, most of it made up as it is read."""
 
-    def __init__(self, areas: Sequence[Area] = (), **numbers: int) -> None:
+    def __init__(self, areas: Sequence[Area] = (), *, size: int = SIZE) -> None:
         super().__init__(vcpus=1)
+        self.size = size
         self.areas = areas
         #: Bytes at offsets in RAM, before the areas.
         self.written: dict[int, bytes] = {}
@@ -85,7 +86,6 @@ class HostileMachine(StillMachine):
         self.longest = 0
         #: Bytes that were read in all.
         self.total = 0
-        self.numbers = numbers
         self.write_info()
 
     def write_info(self, more: str = "") -> None:
@@ -103,12 +103,12 @@ class HostileMachine(StillMachine):
 
     @property
     def ram_ranges(self) -> Sequence[range]:
-        return (range(START, START + SIZE),)
+        return (range(START, START + self.size),)
 
     def read_memory(self, ipa: int, length: int) -> bytes:
-        if not START <= ipa < START + SIZE:
+        if not START <= ipa < START + self.size:
             raise MemoryFault(f"no RAM at {ipa:#x}")
-        offset, stop = ipa - START, min(ipa - START + length, SIZE)
+        offset, stop = ipa - START, min(ipa - START + length, self.size)
         self.longest = max(self.longest, length)
         self.total += length
         first, last = offset & -8, (stop + 7) & -8

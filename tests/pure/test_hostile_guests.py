@@ -11,7 +11,9 @@ import pytest
 from gdbstub import rsp, slices
 from gdbstub.aarch64.registers import CPSR, PC, SP_EL0
 from gdbstub.cli.qmp import MachineGuest, QmpServer
+from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.process import Process
+from gdbstub.linux.task_threads import TaskThreads
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.session import Session
@@ -106,6 +108,25 @@ def test_tables_without_an_end(table: str) -> None:
     if table == "cpus":
         machine.vcpus[0].set(CPSR, 0)
     assert NOT_FINISHED in answer(machine, b"qXfer:osdata:read:%b:0,1000" % table.encode())
+
+
+def test_tasks_as_threads_without_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    machine = kernel(WITHOUT_END)
+    machine.vcpus[0].set(CPSR, 0)
+    assert "Threads are the vCPUs" in monitor(machine, "tasks on")
+    assert f"not all tasks are shown as threads: {NOT_FINISHED}" in caplog.text
+
+
+def test_tasks_as_threads_are_bounded_at_a_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gdbstub.linux.task_threads._STEPS", STEPS)
+    machine = kernel(WITHOUT_END)
+    machine.vcpus[0].set(CPSR, 0)
+    debugger = monitored_debugger(machine)
+    debugger.tasks = TaskThreads(LinuxGuest(machine, debugger.memory), debugger.caches)
+    assert debugger.guest_threads() == ()
+    assert f"not all tasks are shown as threads: {NOT_FINISHED}" in caplog.text
 
 
 @pytest.mark.parametrize("line", ["modules", "bt"])

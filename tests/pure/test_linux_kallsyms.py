@@ -77,6 +77,19 @@ def test_names_of_addresses(offset: int, name: str) -> None:
     assert Kallsyms(told(), kernel().reader()).name(LINK + offset) == name
 
 
+@pytest.mark.parametrize("offset", [0, 0x17F, 0x180, 0x4010, 0x4000 + (2 << 20), -1])
+def test_names_where_each_offset_is_from_its_own_place(offset: int) -> None:
+    """The layout since Linux 7: without a base, and most offsets are negative."""
+    guest = kernel()
+    for number, (at, _) in enumerate(SYMBOLS):
+        place = OFFSETS + 4 * number
+        struct.pack_into("<i", guest.image, place - IMAGE, IMAGE - 0x1_0000 + at - place)
+    without = told()
+    del without.values["SYMBOL", "kallsyms_relative_base"]
+    theirs = Kallsyms(told(), kernel().reader()).name(LINK + offset)
+    assert Kallsyms(without, guest.reader()).name(IMAGE - 0x1_0000 + offset) == theirs
+
+
 def test_names_in_any_order_of_questions() -> None:
     found = Kallsyms(told(), kernel().reader())
     assert [found.name(LINK + at) for at in (0x4000, 0, 0x100)] == [

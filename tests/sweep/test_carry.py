@@ -117,6 +117,16 @@ def test_a_file_that_has_changed(sweeps: Sweeps) -> None:
         files.contents([found.digest])
 
 
+def test_a_guest_that_the_script_reads_too(sweeps: Sweeps) -> None:
+    guest = sweeps.directory / "guest"
+    task = SweepTask(
+        plan(sweeps, "true")._replace(files=("guest",), carried=("guest",)),
+        SweepRun(1, {"guest": str(guest)}, 1),
+        sweeps.directory,
+    )
+    assert [file.name for file in carry.Files().of(task)] == ["", "guest"]
+
+
 def test_what_is_too_large_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carry, "TEXT_BYTES", 4)
     monkeypatch.setattr(carry, "OTHER_BYTES", 10)
