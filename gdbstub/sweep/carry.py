@@ -219,6 +219,8 @@ def packed(directory: Path) -> dict[str, bytes]:
 def unpack(answer: Answer, directory: Path) -> RunOutcome:
     """Write the files that came with *answer* into those of the sweep; return its outcome.
 
+    Nobody but this user may read them, as those of a run that is executed here.
+
     Raises:
         OSError: they cannot be written.
     """
@@ -226,8 +228,10 @@ def unpack(answer: Answer, directory: Path) -> RunOutcome:
     assert outcome is not None
     if answer.left is not None and outcome.files:
         place = directory / outcome.files
-        place.mkdir()
+        place.mkdir(0o700)
         for name, data in answer.left.items():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / name).write_bytes(data)
+            path = place / name
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            path.touch(0o600)
+            path.write_bytes(data)
     return outcome

@@ -1,6 +1,8 @@
 """Sweeps on workers that do not see the files of the sweep, as on other hosts."""
 
 import json
+import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +14,7 @@ from gdbstub.errors import StubError
 from gdbstub.sweep import carry
 from gdbstub.sweep.cluster import DaskEngine
 from gdbstub.sweep.execute import SweepTask
-from gdbstub.sweep.outcome import Status
+from gdbstub.sweep.outcome import RunOutcome, Status
 from gdbstub.sweep.plan import SweepRun
 from tests.pure.elves import Elf
 from tests.sweep.conftest import HANGS, Sweeps
@@ -141,6 +143,29 @@ def test_what_is_too_large_to_come_back(tmp_path: Path, monkeypatch: pytest.Monk
             b"core.zst: 11 bytes\nyet more: 2 bytes\n"
         ),
     }
+
+
+def test_nobody_else_may_read_what_came_back(tmp_path: Path) -> None:
+    """A core file has the guest's RAM."""
+    (tmp_path / "runs").mkdir()
+    outcome = RunOutcome(1, Status.FAILED, files="runs/000001-abcdefgh")
+    before = os.umask(0)
+    try:
+        carry.unpack(carry.Answer(outcome, left={"core.zst": b"RAM", "more/core": b""}), tmp_path)
+    finally:
+        os.umask(before)
+    place = tmp_path / outcome.files
+    modes = {
+        str(path.relative_to(tmp_path / "runs")): stat.S_IMODE(path.stat().st_mode)
+        for path in (place, *place.rglob("*"))
+    }
+    assert modes == {
+        place.name: 0o700,
+        f"{place.name}/core.zst": 0o600,
+        f"{place.name}/more": 0o700,
+        f"{place.name}/more/core": 0o600,
+    }
+    assert (place / "core.zst").read_bytes() == b"RAM"
 
 
 @pytest.mark.parametrize("name", ["absent", "/etc/hostname", "../other", "."])
