@@ -38,10 +38,10 @@ class DaskEngine:
             import distributed
         except ImportError:
             raise InputError(f"--on {on} needs Dask: pip install 'kvm-gdbstub[sweep]'") from None
-        # What it logs of a lost connection or worker is said by us, in one line.
+        # What it logs, as of a lost connection or worker, is said by us, in one line.
         for name in logging.root.manager.loggerDict:
             if name.startswith(("distributed", "tornado")):
-                logging.getLogger(name).setLevel(logging.CRITICAL)
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         # Dask warns of a task with 10 MB; a kernel has more.
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
         address = _address(on)
@@ -50,11 +50,12 @@ class DaskEngine:
             self._client = distributed.Client(
                 address, timeout=_CONNECT_SECONDS, set_as_default=False
             )
-        except (OSError, ValueError, TypeError, MemoryError) as error:
+        except Exception as error:  # Dask checks nothing of what another protocol's bytes mean
             # A ``TypeError`` is Dask's for a configuration of TLS that lacks a certificate.
-            why = str(error) or f"after {_CONNECT_SECONDS:g} s"
-            if isinstance(error, MemoryError):  # for what another protocol's bytes mean in Dask's
-                why = "it speaks another protocol"
+            why = str(error) if isinstance(error, (OSError, ValueError, TypeError)) else ""
+            if not why:
+                late = isinstance(error, TimeoutError)
+                why = f"after {_CONNECT_SECONDS:g} s" if late else "it speaks another protocol"
             raise InputError(
                 f"--on {on}: no scheduler answers there ({why}); start one by dask scheduler"
             ) from None
