@@ -82,6 +82,11 @@ def new_file(path: Path) -> Iterator[Write]:
         raise InputError(f"{path}: {error.strerror}") from None
 
 
+def reading(fifo: str) -> list[str]:
+    """Return the command in the lab that copies a file from *fifo*; it fails if some is missing."""
+    return ["sh", "-c", 'cat "$0" && test -e "$0.whole"', fifo]
+
+
 @contextmanager
 def handed_out(name: str) -> Iterator[Write]:
     """Hand out a file, called *name* there, by a FIFO and a line on standard error.
@@ -107,6 +112,9 @@ def handed_out(name: str) -> Iterator[Write]:
                 ) as writer,
             ):
                 yield writer.write
+                # For ``reading``, which cannot tell: what was cut short ends as a whole file does.
+                writer.close()
+                Path(f"{fifo}.whole").touch(exist_ok=False)
         except BrokenPipeError:
             raise MachineError("the file was not written; a message of the stub says why") from None
         # The other side removes the FIFO when all is in the file.
