@@ -104,16 +104,14 @@ def handed_out(name: str) -> Iterator[Write]:
         import zstandard  # imported here, since few sessions write core files
 
         try:
-            with (
-                open(descriptor, "wb", buffering=0),
+            with open(descriptor, "wb", buffering=0):
+                fifo_writer = cast("BinaryIO", _Fifo(descriptor))
                 # Most of a guest's RAM is zeroes, and the way out of a lab is slow.
-                zstandard.ZstdCompressor(level=1).stream_writer(
-                    cast("BinaryIO", _Fifo(descriptor)), closefd=False
-                ) as writer,
-            ):
-                yield writer.write
+                with zstandard.ZstdCompressor(level=1).stream_writer(
+                    fifo_writer, closefd=False
+                ) as writer:
+                    yield writer.write
                 # For ``reading``, which cannot tell: what was cut short ends as a whole file does.
-                writer.close()
                 Path(f"{fifo}.whole").touch(exist_ok=False)
         except BrokenPipeError:
             raise MachineError("the file was not written; a message of the stub says why") from None

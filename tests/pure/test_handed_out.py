@@ -6,15 +6,17 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import pytest
 
-from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import StdioForward
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.linux.core_file import HANDED_OUT, Write, handed_out
 from gdbstub.slices import in_slices
+
+if TYPE_CHECKING:
+    from gdbstub.lab.host import Lab
 
 
 class _Here:
