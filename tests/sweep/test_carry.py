@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.errors import StubError
-from gdbstub.sweep import carry
+from gdbstub.sweep import carry, cluster
 from gdbstub.sweep.cluster import DaskEngine
 from gdbstub.sweep.execute import SweepTask
 from gdbstub.sweep.outcome import RunOutcome, Status
@@ -105,18 +105,44 @@ def test_what_cannot_be_carried(sweeps: Sweeps, away: Cluster) -> None:
             assert said in outcome.message
 
 
+def test_a_worker_gets_a_file_once(
+    sweeps: Sweeps, away: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if several runs that lack it are under way."""
+    sent = list[str]()
+
+    def content(file: carry.CarriedFile) -> bytes:
+        sent.append(file.path)
+        return carry.content(file)
+
+    monkeypatch.setattr(cluster, "content", content)
+    guest, note = sweeps.directory / "guest", sweeps.directory / "note"
+    guest.write_bytes(os.urandom(1 << 20))
+    note.write_bytes(os.urandom(10))
+    common = plan(sweeps, "true")._replace(files=("guest",), carried=("note",))
+    with closing(DaskEngine(away.on.removeprefix("--on="), sweeps.directory)) as engine:
+        outcomes = [
+            engine.submit(
+                SweepTask(common, SweepRun(number, {"guest": str(guest)}, 1), sweeps.directory)
+            )
+            for number in range(1, 9)
+        ]
+        (sweeps.directory / "runs").mkdir()
+        assert [each.result(HANGS).status for each in outcomes] == [Status.PASSED] * 8
+    assert sorted(sent) == [str(guest), str(note)]
+
+
 def test_a_file_that_has_changed(sweeps: Sweeps) -> None:
     guest = sweeps.directory / "guest"
     task = SweepTask(
         plan(sweeps, "true")._replace(files=("guest",)), SweepRun(1, {"guest": str(guest)}, 1),
         sweeps.directory,
     )  # fmt: skip
-    files = carry.Files()
-    (found,) = files.of(task)
-    assert files.contents([found.digest]) == {found.digest: guest.read_bytes()}
+    (found,) = carry.Files().of(task)
+    assert carry.content(found) == guest.read_bytes()
     guest.write_bytes(b"another")
     with pytest.raises(StubError, match=f"{guest} has changed since the sweep began"):
-        files.contents([found.digest])
+        carry.content(found)
 
 
 def test_a_guest_that_the_script_reads_too(sweeps: Sweeps) -> None:
