@@ -26,7 +26,7 @@ _USUAL: Final = {"rounds": 10_000, "steps": 1_000_000, "hits": 100_000, "breakpo
 _COUNTS: Final = {
     "fake": _USUAL,
     "kvm": _USUAL,
-    "foreign": {"rounds": 1_000, "steps": 10_000, "attachments": 1_000, "kills": 300},
+    "foreign": {"rounds": 1_000, "attachments": 1_000, "kills": 300},
 }
 _NAMES: Final = tuple(dict.fromkeys(name for counts in _COUNTS.values() for name in counts))
 _BACKENDS: Final = {each.name: each for each in BACKENDS if each.name in _COUNTS}
