@@ -82,7 +82,7 @@ def _cancel(write: Write) -> None:
 def test_a_file_that_is_cut_short_is_removed(
     end: Callable[[Write], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its command fails, or is cancelled, as when a client interrupts it or leaves."""
+    """The command fails, or is cancelled, as when a client interrupts it or leaves."""
     taken = _taken(tmp_path, monkeypatch)
 
     def work() -> None:
