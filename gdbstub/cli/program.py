@@ -35,11 +35,11 @@ def read_program(symbols: Path | None, guest: image.Guest) -> GuestProgram:
     if symbols.is_file():
         try:
             if isinstance(guest, image.LinuxImage):
-                data = read_input(symbols, "--symbols")
+                data = read_input(symbols)
                 ipa = layout.RAM_BASE + guest.text_offset
                 kernel = read_kernel(data, str(symbols), guest.data, ipa)
             elif start_of(guest) is not None:
-                expected = _relocation(read_input(symbols, "--symbols"), str(symbols), guest)
+                expected = _relocation(read_input(symbols), str(symbols), guest)
         except InputError as error:
             _log.warning("--symbols %s", error)
     return GuestProgram(str(symbols.absolute()), kernel, expected)
@@ -53,7 +53,7 @@ def read_kernel_symbols(symbols: Path, *, needed: bool) -> GuestProgram:
     """
     kernel = None
     try:
-        kernel = read_kernel(read_input(symbols, "--symbols"), str(symbols))
+        kernel = read_kernel(read_input(symbols), str(symbols))
     except InputError as error:
         if needed:
             raise InputError(f"--symbols {error}") from None

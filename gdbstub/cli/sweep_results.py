@@ -39,8 +39,9 @@ def _show_run(directory: Path, row: Row) -> None:
         print("no outcome yet")
         return
     print(printable(summary.line(run, outcome)))
-    files = directory / outcome.files
-    print(printable(f"on {outcome.host}, attempt {outcome.attempt}, files in {files}"))
+    where = f"on {outcome.host}, " if outcome.host else ""  # not known of a worker that was lost
+    files = f", files in {directory / outcome.files}" if outcome.files else ""
+    print(printable(f"{where}attempt {outcome.attempt}{files}"))
     for name, text in (("console", outcome.console), ("output", outcome.output)):
         if text:
             print(f"end of the {name}:")

@@ -98,9 +98,9 @@ def _work(store: Store, engine: Engine) -> int:
         remove_unnamed(store)  # of attempts at runs that were executed again
     for group in summary.groups(store.rows())[:_GROUPS]:
         first = group.rows[0]
-        files = first.outcome.files if first.outcome else ""
+        files = f", {first.outcome.files}" if first.outcome and first.outcome.files else ""
         signature = printable(group.signature)
-        note(f"{len(group.rows)} × {signature}: first in run {first.run.number}, {files}")
+        note(f"{len(group.rows)} × {signature}: first in run {first.run.number}{files}")
     try:
         junit.write(store.directory / junit.FILE, store.directory.name, store.rows())
     except OSError as error:

@@ -26,7 +26,14 @@ from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
-from gdbstub.linux.core_file import AUTOMATIC, HANDED_OUT, announce, check_name, new_file
+from gdbstub.linux.core_file import (
+    AUTOMATIC,
+    HANDED_OUT,
+    announce,
+    check_name,
+    new_file,
+    reading,
+)
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
 QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d+)\s*")
@@ -179,8 +186,11 @@ class RemoteRun:
                 with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
                     while data := stream.read(_PIECE):
                         write(data)
-                if reader.wait():  # a frame that was cut ends as a whole one does
-                    raise InputError(f"{path}: the connection to the lab ended before the file did")
+                if reader.wait():
+                    raise InputError(
+                        f"{path}: the command that writes it, or the connection to the lab, ended "
+                        "before the file did"
+                    )
             if unasked:
                 announce(unasked)
         except (InputError, zstandard.ZstdError) as error:
@@ -188,9 +198,9 @@ class RemoteRun:
         with suppress(LabError, subprocess.SubprocessError):
             self._lab.run(["rm", "-f", fifo])
 
-    def _reader(self, path: str) -> "subprocess.Popen[bytes]":
-        """Start a command that writes a file of the lab to a pipe, apart from this terminal."""
-        argv = ["cat", path]
+    def _reader(self, fifo: str) -> "subprocess.Popen[bytes]":
+        """Start a command that writes a core file to a pipe, apart from this terminal."""
+        argv = reading(fifo)
         return self._lab.popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, new_session=True
         )

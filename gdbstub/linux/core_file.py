@@ -82,6 +82,11 @@ def new_file(path: Path) -> Iterator[Write]:
         raise InputError(f"{path}: {error.strerror}") from None
 
 
+def reading(fifo: str) -> list[str]:
+    """Return the command in the lab that copies a file from *fifo*; it fails if some is missing."""
+    return ["sh", "-c", 'cat "$0" && test -e "$0.whole"', fifo]
+
+
 @contextmanager
 def handed_out(name: str) -> Iterator[Write]:
     """Hand out a file, called *name* there, by a FIFO and a line on standard error.
@@ -99,14 +104,15 @@ def handed_out(name: str) -> Iterator[Write]:
         import zstandard  # imported here, since few sessions write core files
 
         try:
-            with (
-                open(descriptor, "wb", buffering=0),
+            with open(descriptor, "wb", buffering=0):
+                fifo_writer = cast("BinaryIO", _Fifo(descriptor))
                 # Most of a guest's RAM is zeroes, and the way out of a lab is slow.
-                zstandard.ZstdCompressor(level=1).stream_writer(
-                    cast("BinaryIO", _Fifo(descriptor)), closefd=False
-                ) as writer,
-            ):
-                yield writer.write
+                with zstandard.ZstdCompressor(level=1).stream_writer(
+                    fifo_writer, closefd=False
+                ) as writer:
+                    yield writer.write
+                # For ``reading``, which cannot tell: what was cut short ends as a whole file does.
+                Path(f"{fifo}.whole").touch(exist_ok=False)
         except BrokenPipeError:
             raise MachineError("the file was not written; a message of the stub says why") from None
         # The other side removes the FIFO when all is in the file.

@@ -39,6 +39,7 @@ def dmesg(context: CommandContext, last: int | None) -> str:
     The log is read from RAM, from when the kernel has made its VMCOREINFO, early in its boot. No
     symbols are needed.
     """
+    last = last and min(last, _MOST_SHOWN)  # a line is a character, at least
     shown, size, left_out = deque[str](maxlen=last), 0, 0
     for line in _log(context):
         size += len(line) + 1 - (len(shown[0]) + 1 if last and len(shown) == last else 0)

@@ -1,6 +1,6 @@
 """Runs on hosts that do not see the files of the sweep: files go there and come back with Dask.
 
-Files are known by their content, so a worker gets each once.
+Files are known by their content, and are sent to a worker that lacks them, not with each run.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,16 +47,15 @@ class Order(NamedTuple):
     #: Content of the file by which the directory of the sweep is known.
     token: str
     files: tuple[CarriedFile, ...]
-    #: Contents that the worker lacks, by their digests.
-    contents: Mapping[str, bytes]
     version: str = __version__
 
 
 class Answer(NamedTuple):
-    """Answer of a worker: an outcome, or the digests of the files that it lacks."""
+    """Answer of a worker: an outcome, a file that it lacks, or neither when it has stored one."""
 
     outcome: RunOutcome | None
-    lacking: tuple[str, ...] = ()
+    #: A file that is lacking, and the worker's address.
+    lacking: tuple[CarriedFile, str] | None = None
     #: Files of the run by their names; None: they are in the directory of the sweep.
     left: Mapping[str, bytes] | None = None
 
@@ -90,21 +89,18 @@ class Files:
             self._known[path, name] = CarriedFile(path, name, digest, stat.S_IMODE(mode))
         return self._known[path, name]
 
-    def contents(self, digests: Iterable[str]) -> dict[str, bytes]:
-        """Return the contents with these *digests*.
 
-        Raises:
-            StubError: one has changed.
-            OSError: one cannot be read.
-        """
-        found = {}
-        paths = {file.digest: file.path for file in self._known.values()}
-        for digest in digests:
-            data = Path(paths[digest]).read_bytes()
-            if hashlib.sha256(data).hexdigest() != digest:
-                raise StubError(f"{paths[digest]} has changed since the sweep began")
-            found[digest] = data
-        return found
+def content(file: CarriedFile) -> bytes:
+    """Return what *file* has.
+
+    Raises:
+        StubError: that has changed.
+        OSError: it cannot be read.
+    """
+    data = Path(file.path).read_bytes()
+    if hashlib.sha256(data).hexdigest() != file.digest:
+        raise StubError(f"{file.path} has changed since the sweep began")
+    return data
 
 
 def is_shared(directory: Path, token: str) -> bool:
@@ -131,9 +127,8 @@ def execute_order(order: Order) -> Answer:
             return Answer(execute(task))
         # Dask removes this directory after the worker, however that ended.
         place = Path(worker.local_directory)
-        lacking = _lacking(order, place)
-        if lacking:
-            return Answer(None, lacking)
+        if lacking := _lacking(order, place):
+            return Answer(None, (lacking, worker.address))
         with tempfile.TemporaryDirectory(prefix="run-", dir=place) as directory:
             return _execute_away(order, place, Path(directory))
     except (OSError, StubError) as error:
@@ -171,27 +166,29 @@ def _stored(file: CarriedFile, place: Path) -> Path:
     return place / "carried" / file.digest / os.path.basename(file.path)
 
 
-def _lacking(order: Order, place: Path) -> tuple[str, ...]:
-    """Store the contents that came; return the digests of those that are still to come."""
-    lacking = []
+def _lacking(order: Order, place: Path) -> CarriedFile | None:
     for file in order.files:
         if not file.digest:
             raise StubError(
                 f"{socket.gethostname()} does not see {file.path}; directories are not carried: "
                 "put it where all workers see it, at one path"
             )
-        path = _stored(file, place)
-        if path.exists():
-            continue
-        if file.digest not in order.contents:
-            lacking.append(file.digest)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as made:
-            made.write(order.contents[file.digest])
-        os.chmod(made.name, file.mode)
-        os.replace(made.name, path)
-    return tuple(lacking)
+        if not _stored(file, place).exists():
+            return file
+    return None
+
+
+def store(file: CarriedFile, data: bytes) -> Answer:
+    """Store a file in a worker of Dask."""
+    import distributed
+
+    path = _stored(file, Path(distributed.get_worker().local_directory))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as made:
+        made.write(data)
+    os.chmod(made.name, file.mode)
+    os.replace(made.name, path)
+    return Answer(None)
 
 
 def packed(directory: Path) -> dict[str, bytes]:
@@ -219,6 +216,8 @@ def packed(directory: Path) -> dict[str, bytes]:
 def unpack(answer: Answer, directory: Path) -> RunOutcome:
     """Write the files that came with *answer* into those of the sweep; return its outcome.
 
+    Nobody but this user may read them, as those of a run that is executed here.
+
     Raises:
         OSError: they cannot be written.
     """
@@ -226,8 +225,10 @@ def unpack(answer: Answer, directory: Path) -> RunOutcome:
     assert outcome is not None
     if answer.left is not None and outcome.files:
         place = directory / outcome.files
-        place.mkdir()
+        place.mkdir(0o700)
         for name, data in answer.left.items():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / name).write_bytes(data)
+            path = place / name
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            path.touch(0o600)
+            path.write_bytes(data)
     return outcome

@@ -14,7 +14,18 @@ from urllib.parse import urlsplit
 
 from gdbstub import __version__
 from gdbstub.errors import InputError, StubError, SweepError, printable
-from gdbstub.sweep.carry import TOKEN, Answer, Files, Order, execute_order, is_shared, unpack
+from gdbstub.sweep.carry import (
+    TOKEN,
+    Answer,
+    CarriedFile,
+    Files,
+    Order,
+    content,
+    execute_order,
+    is_shared,
+    store,
+    unpack,
+)
 from gdbstub.sweep.execute import SweepTask, one_line
 from gdbstub.sweep.outcome import RunOutcome, Status
 
@@ -38,10 +49,10 @@ class DaskEngine:
             import distributed
         except ImportError:
             raise InputError(f"--on {on} needs Dask: pip install 'kvm-gdbstub[sweep]'") from None
-        # What it logs of a lost connection or worker is said by us, in one line.
+        # What it logs, as of a lost connection or worker, is said by us, in one line.
         for name in logging.root.manager.loggerDict:
             if name.startswith(("distributed", "tornado")):
-                logging.getLogger(name).setLevel(logging.CRITICAL)
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         # Dask warns of a task with 10 MB; a kernel has more.
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
         address = _address(on)
@@ -50,17 +61,22 @@ class DaskEngine:
             self._client = distributed.Client(
                 address, timeout=_CONNECT_SECONDS, set_as_default=False
             )
-        except (OSError, ValueError, TypeError, MemoryError) as error:
+        except Exception as error:  # Dask checks nothing of what another protocol's bytes mean
             # A ``TypeError`` is Dask's for a configuration of TLS that lacks a certificate.
-            why = str(error) or f"after {_CONNECT_SECONDS:g} s"
-            if isinstance(error, MemoryError):  # for what another protocol's bytes mean in Dask's
-                why = "it speaks another protocol"
+            why = str(error) if isinstance(error, (OSError, ValueError, TypeError)) else ""
+            if not why:
+                late = isinstance(error, TimeoutError)
+                why = f"after {_CONNECT_SECONDS:g} s" if late else "it speaks another protocol"
             raise InputError(
                 f"--on {on}: no scheduler answers there ({why}); start one by dask scheduler"
             ) from None
         self._token = secrets.token_hex()
         self._known_by = directory / TOKEN
         self._files = Files()
+        #: Files under way, by the addresses of workers and what is to be stored there.
+        self._carried: dict[tuple[str, CarriedFile], Future[Answer]] = {}
+        #: Files that were under way, in the order in which they were stored.
+        self._stored: list[tuple[str, CarriedFile]] = []
         try:
             self._known_by.write_text(self._token)
             self._away = self._check(on, directory)
@@ -107,43 +123,68 @@ class DaskEngine:
     def submit(self, task: SweepTask) -> "Future[RunOutcome]":
         """Have *task* executed by a worker."""
         outcome: Future[RunOutcome] = Future()
-        self._send(task, (), outcome)
+        self._send(task, outcome)
         return outcome
 
-    def _send(
-        self, task: SweepTask, lacking: tuple[str, ...], outcome: "Future[RunOutcome]"
-    ) -> None:
-        """Send *task*, with the contents that are *lacking*."""
+    def _send(self, task: SweepTask, outcome: "Future[RunOutcome]") -> None:
         try:
-            order = Order(task, self._token, self._files.of(task), self._files.contents(lacking))
+            order = Order(task, self._token, self._files.of(task))
         except (OSError, StubError) as error:
             outcome.set_result(_failed(task, error))
             return
+        before = len(self._stored)
         # To any worker: one that is bound to a worker waits for ever if that is lost.
         answer = self._executor.submit(execute_order, order)
-        answer.add_done_callback(lambda answer: self._deliver(task, answer, outcome))
+        answer.add_done_callback(lambda answer: self._deliver(task, answer, outcome, before))
         # Also to hold it, since Dask forgets what nobody holds.
         outcome.add_done_callback(lambda outcome: outcome.cancelled() and answer.cancel())
 
     def _deliver(
-        self, task: SweepTask, answer: "Future[Answer]", outcome: "Future[RunOutcome]"
+        self, task: SweepTask, answer: "Future[Answer]", outcome: "Future[RunOutcome]", before: int
     ) -> None:
         with contextlib.suppress(RuntimeError):  # the cluster has been left
-            self._deliveries.submit(self._take, task, answer, outcome)
+            self._deliveries.submit(self._take, task, answer, outcome, before)
 
     def _take(
-        self, task: SweepTask, answer: "Future[Answer]", outcome: "Future[RunOutcome]"
+        self, task: SweepTask, answer: "Future[Answer]", outcome: "Future[RunOutcome]", before: int
     ) -> None:
+        """Take an *answer*; *before* so many files had been stored when it was asked for."""
         try:
             found = answer.result()
-            if found.lacking:
-                self._send(task, found.lacking, outcome)
+            if found.lacking and (stored := self._carry(*found.lacking, before)):
+                stored.add_done_callback(
+                    lambda stored: self._deliver(task, stored, outcome, before)
+                )
+            elif found.outcome is None:  # what it lacked is there
+                self._send(task, outcome)
             else:
                 outcome.set_result(unpack(found, task.directory))
         except (OSError, StubError) as error:
             outcome.set_result(_failed(task, error))
         except (Exception, CancelledError) as error:  # a worker is lost in many ways
             outcome.set_exception(error)
+
+    def _carry(self, file: CarriedFile, worker: str, before: int) -> "Future[Answer] | None":
+        """Have *worker* store *file*, once for all runs that wait for that.
+
+        Return None if it has done so since *before* files had been stored.
+        """
+        key = worker, file
+        if stored := self._carried.get(key):
+            return stored
+        if key in self._stored[before:]:
+            return None
+        # Another worker may take it, for the reason that runs are bound to none.
+        executor = self._client.get_executor(pure=False, workers=[worker], allow_other_workers=True)
+        made: Future[Answer] = executor.submit(store, file, content(file))
+
+        def note(_: object) -> None:
+            self._stored.append(key)
+            del self._carried[key]
+
+        self._carried[key] = made
+        made.add_done_callback(note)
+        return made
 
     def width(self) -> int:
         """Return the number of the workers' threads, twice, so that none waits for its next run."""

@@ -5,6 +5,7 @@ It runs nothing.
 
 import csv
 import itertools
+import os
 import random
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self, get_type_hints
@@ -83,17 +84,28 @@ class SweepPlan(NamedTuple):
         return cls(**{name: _checked(value, hints[name]) for name, value in fields.items()})
 
 
+def are_words(values: Iterable[object]) -> bool:
+    """Return True if *values* are text, each as a word of a command line may be.
+
+    Such a word has no NUL, and of surrogates those alone that stand for bytes that are not UTF-8.
+    """
+    try:
+        return all(isinstance(value, str) and b"\0" not in os.fsencode(value) for value in values)
+    except UnicodeEncodeError:
+        return False
+
+
 def _checked(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """Return a value of JSON as one of the type *hint*."""
 
-    def texts(members: Iterable[object]) -> bool:
-        return all(isinstance(member, str) for member in members)
-
     if hint == tuple[str, ...]:
-        if isinstance(value, list) and texts(value):
+        if isinstance(value, list) and are_words(value):
             return tuple(value)
     elif hint == dict[str, str]:
-        if isinstance(value, dict) and texts(value.values()):
+        if isinstance(value, dict) and are_words([*value, *value.values()]):
+            return value
+    elif hint is str:
+        if are_words([value]):
             return value
     elif isinstance(value, hint) or (isinstance(value, int) and isinstance(0.0, hint)):
         return value

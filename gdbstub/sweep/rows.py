@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, get_type_hints
 
 from gdbstub.sweep.execute import RUN_NAME, RUNS
 from gdbstub.sweep.outcome import RunOutcome, Status
-from gdbstub.sweep.plan import GUEST, SEED_BITS, SweepRun
+from gdbstub.sweep.plan import GUEST, SEED_BITS, SweepRun, are_words
 
 #: The columns of an outcome are the fields of ``RunOutcome``, which follow the number.
 FIELDS: Final = RunOutcome._fields[1:]
@@ -66,11 +66,11 @@ def decode(columns: Sequence[Any]) -> Row:
 def _parameters(number: int, text: object) -> dict[str, str]:
     try:
         found = json.loads(text if isinstance(text, str) else "")
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if (
         not isinstance(found, dict)
-        or not all(isinstance(value, str) for value in found.values())
+        or not are_words([*found, *found.values()])
         or not found.get(GUEST, "/").startswith("/")
     ):
         raise ValueError(f"run {number} has no parameters")

@@ -141,7 +141,7 @@ class Store:
             try:
                 ((text,),) = found
                 return SweepPlan.of(json.loads(text))
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 raise ValueError("it has no plan of a sweep") from None
 
     def replan(self, plan: SweepPlan) -> None:

@@ -41,11 +41,12 @@ class Labels:
         self._guests = {guest: os.path.relpath(guest, common) for guest in guests}
 
     def of(self, run: SweepRun, names: Iterable[str] | None = None) -> str:
-        """Return the parameters of *run*, or those with *names*, as one line."""
+        """Return the parameters of *run*, or those that have *names*, as one line."""
         found = run.parameters
         return " ".join(
             f"{name}={self._guests[found[name]] if name == GUEST else found[name]}"
             for name in (found if names is None else names)
+            if name in found
         )
 
 

@@ -1,12 +1,15 @@
 """The program that clients debug: its symbols, and how far they move."""
 
+import errno
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
 from gdbstub.capabilities import Relocation
-from gdbstub.cli.program import default_symbols, read_program
+from gdbstub.cli.program import default_symbols, read_kernel_symbols, read_program
+from gdbstub.errors import InputError
 from gdbstub.vmm import image
 from tests.pure.elves import RAM, Elf, Load
 
@@ -59,3 +62,40 @@ def test_symbols_that_are_none_are_warned_of(
         assert read_program(path, guest(RAW, RAM)).expected is None
     assert caplog.messages == [f"--symbols {path}: is not an ELF file"]
     assert not read_program(None, guest(RAW)).file
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (".", "is a directory; expected a file"),
+        ("absent", "No such file or directory"),
+        ("text", "is not an ELF file"),
+    ],
+)
+def test_the_option_is_named_once(
+    name: str, why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "text").write_bytes(b"text")
+    path = tmp_path / name
+    line = f"--symbols {path}: {why}"
+    with pytest.raises(InputError) as caught:
+        read_kernel_symbols(path, needed=True)
+    assert str(caught.value) == line
+    with caplog.at_level(logging.DEBUG):
+        assert read_kernel_symbols(path, needed=False).kernel is None
+    assert caplog.messages == [line]
+
+
+def test_symbols_that_cannot_be_read_are_warned_of_by_their_option_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "symbols"
+    path.write_bytes(FIXED)
+
+    def refuse(_path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with caplog.at_level(logging.WARNING):
+        read_program(path, guest(RAW, RAM))
+    assert caplog.messages == [f"--symbols {path}: Permission denied"]

@@ -380,3 +380,4 @@ def test_of_a_long_log_the_end_is_shown(monkeypatch: pytest.MonkeyPatch) -> None
     assert said[0] == "(79 lines before are left out: monitor dmesg shows 500 characters at most)"
     assert said[-2:] == ["[    0.000000] line 99", "OK"]
     assert monitor(machine, "dmesg 2").splitlines()[0].endswith("line 98")
+    assert len(monitor(machine, f"dmesg {2**64 - 1}").splitlines()) == len(said)

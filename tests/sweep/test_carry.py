@@ -1,6 +1,8 @@
 """Sweeps on workers that do not see the files of the sweep, as on other hosts."""
 
 import json
+import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from gdbstub.errors import StubError
-from gdbstub.sweep import carry
+from gdbstub.sweep import carry, cluster
 from gdbstub.sweep.cluster import DaskEngine
 from gdbstub.sweep.execute import SweepTask
-from gdbstub.sweep.outcome import Status
+from gdbstub.sweep.outcome import RunOutcome, Status
 from gdbstub.sweep.plan import SweepRun
 from tests.pure.elves import Elf
 from tests.sweep.conftest import HANGS, Sweeps
@@ -103,18 +105,44 @@ def test_what_cannot_be_carried(sweeps: Sweeps, away: Cluster) -> None:
             assert said in outcome.message
 
 
+def test_a_worker_gets_a_file_once(
+    sweeps: Sweeps, away: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if several runs that lack it are under way."""
+    sent = list[str]()
+
+    def content(file: carry.CarriedFile) -> bytes:
+        sent.append(file.path)
+        return carry.content(file)
+
+    monkeypatch.setattr(cluster, "content", content)
+    guest, note = sweeps.directory / "guest", sweeps.directory / "note"
+    guest.write_bytes(os.urandom(1 << 20))
+    note.write_bytes(os.urandom(10))
+    common = plan(sweeps, "true")._replace(files=("guest",), carried=("note",))
+    with closing(DaskEngine(away.on.removeprefix("--on="), sweeps.directory)) as engine:
+        outcomes = [
+            engine.submit(
+                SweepTask(common, SweepRun(number, {"guest": str(guest)}, 1), sweeps.directory)
+            )
+            for number in range(1, 9)
+        ]
+        (sweeps.directory / "runs").mkdir()
+        assert [each.result(HANGS).status for each in outcomes] == [Status.PASSED] * 8
+    assert sorted(sent) == [str(guest), str(note)]
+
+
 def test_a_file_that_has_changed(sweeps: Sweeps) -> None:
     guest = sweeps.directory / "guest"
     task = SweepTask(
         plan(sweeps, "true")._replace(files=("guest",)), SweepRun(1, {"guest": str(guest)}, 1),
         sweeps.directory,
     )  # fmt: skip
-    files = carry.Files()
-    (found,) = files.of(task)
-    assert files.contents([found.digest]) == {found.digest: guest.read_bytes()}
+    (found,) = carry.Files().of(task)
+    assert carry.content(found) == guest.read_bytes()
     guest.write_bytes(b"another")
     with pytest.raises(StubError, match=f"{guest} has changed since the sweep began"):
-        files.contents([found.digest])
+        carry.content(found)
 
 
 def test_a_guest_that_the_script_reads_too(sweeps: Sweeps) -> None:
@@ -141,6 +169,29 @@ def test_what_is_too_large_to_come_back(tmp_path: Path, monkeypatch: pytest.Monk
             b"core.zst: 11 bytes\nyet more: 2 bytes\n"
         ),
     }
+
+
+def test_nobody_else_may_read_what_came_back(tmp_path: Path) -> None:
+    """A core file has the guest's RAM."""
+    (tmp_path / "runs").mkdir()
+    outcome = RunOutcome(1, Status.FAILED, files="runs/000001-abcdefgh")
+    before = os.umask(0)
+    try:
+        carry.unpack(carry.Answer(outcome, left={"core.zst": b"RAM", "more/core": b""}), tmp_path)
+    finally:
+        os.umask(before)
+    place = tmp_path / outcome.files
+    modes = {
+        str(path.relative_to(tmp_path / "runs")): stat.S_IMODE(path.stat().st_mode)
+        for path in (place, *place.rglob("*"))
+    }
+    assert modes == {
+        place.name: 0o700,
+        f"{place.name}/core.zst": 0o600,
+        f"{place.name}/more": 0o700,
+        f"{place.name}/more/core": 0o600,
+    }
+    assert (place / "core.zst").read_bytes() == b"RAM"
 
 
 @pytest.mark.parametrize("name", ["absent", "/etc/hostname", "../other", "."])

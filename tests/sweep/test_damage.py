@@ -201,6 +201,9 @@ def test_results_that_another_program_has_locked(
             )
 
 
+#: Lists in lists, as many as no parser of JSON takes.
+NESTED: Final = "replace(hex(zeroblob(100000)), '0', '[')"
+
 OTHERS: Final = {
     "create table notes (text)": "no such table: sweep",
     "create table sweep (plan); create table runs (number)": "it has no plan of a sweep",
@@ -214,6 +217,14 @@ OTHERS: Final = {
     """update sweep set plan = replace(plan, '"exit 0"', '7')""": "it has no plan of a sweep",
     """update sweep set plan = replace(plan, '["guest"]', '[7]')""": "it has no plan of a sweep",
     """update sweep set plan = replace(plan, '{"smp": "2"}', '2')""": "it has no plan of a sweep",
+    f"update sweep set plan = {NESTED}": "it has no plan of a sweep",
+    """update sweep set plan = replace(plan, 'exit 0', '\\u0000')""": "it has no plan of a sweep",
+    """update sweep set plan = replace(plan, '"true"', '"\\ud800"')""": "it has no plan of a sweep",
+    f"update runs set parameters = {NESTED} where number = 1": "run 1 has no parameters",
+    **{
+        f"update runs set parameters = '{{{pair}}}' where number = 1": "run 1 has no parameters"
+        for pair in ('"smp": "\\u0000"', '"smp": "\\ud800"', '"\\u0000": "2"', '"\\udfff": "2"')
+    },
     "update runs set parameters = '7' where number = 1": "run 1 has no parameters",
     "update runs set parameters = x'ff' where number = 1": "run 1 has no parameters",
     "update runs set parameters = '{\"smp\": 2}' where number = 1": "run 1 has no parameters",
@@ -260,6 +271,18 @@ def test_a_run_of_another_bisection(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert call(["sweep", "resume", str(file.parent)]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "gdbstub: run 1 has guest=None, which is no image of the bisection"
+
+
+@pytest.mark.parametrize("bisection", [False, True], ids=["sweep", "bisection"])
+def test_a_run_without_the_parameter_that_is_varied(
+    bisection: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = results(tmp_path / "out", bisection=bisection)
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("update runs set parameters = '{}' where number = 2")
+        database.commit()
+    for words in _of(file.parent):
+        _done_or_refused(words, capsys)
 
 
 def test_results_that_are_a_directory_or_a_program(

@@ -1,9 +1,11 @@
 """Sweeps on a Dask cluster of this machine, whose workers and scheduler are killed."""
 
 import contextlib
+import logging
 import os
 import signal
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, nullcontext
@@ -59,9 +61,21 @@ def test_no_scheduler(sweeps: Sweeps) -> None:
     assert not sweeps.out.exists()
 
 
+ANOTHER = "it speaks another protocol"
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
-    [(b"", "after 0.5 s"), (b"HTTP/1.0 400 Bad Request\r\n\r\n", "it speaks another protocol")],
+    [
+        (b"", "after 0.5 s"),
+        (b"HTTP/1.0 400 Bad Request\r\n\r\n", ANOTHER),
+        (bytes(64), ANOTHER),
+        (b"\xff" * 64, ANOTHER),
+        (struct.pack("<QQ", 8, 0), ANOTHER),  # no frames
+        (struct.pack("<QQQ", 20, 1, 500) + b"half", ANOTHER),  # shorter than its head says
+        (struct.pack("<QQQB", 17, 1, 1, 0xC1), ANOTHER),  # no msgpack, which Dask logs
+    ],
+    ids=["nothing", "HTTP", "zeroes", "ones", "empty", "short", "garbled"],
 )
 def test_a_server_that_is_no_scheduler(
     sweeps: Sweeps, answer: bytes, why: str, monkeypatch: pytest.MonkeyPatch
@@ -87,6 +101,7 @@ def test_a_server_that_is_no_scheduler(
             finally:
                 server.shutdown(socket.SHUT_RDWR)
                 thread.join()
+    assert not logging.getLogger("distributed.protocol.core").isEnabledFor(logging.CRITICAL)
     assert str(caught.value) == (
         f"--on dask://127.0.0.1:{port}: no scheduler answers there ({why}); start one by "
         "dask scheduler"

@@ -2,11 +2,14 @@
 
 import json
 import re
+import socket
 import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
 
+from gdbstub.cli.main import call
+from gdbstub.sweep import execute
 from gdbstub.sweep.drive import ATTEMPTS
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
@@ -123,6 +126,18 @@ def test_a_sweep_of_which_no_run_can_begin_ends(sweeps: Sweeps) -> None:
     _, err = sweeps.call(*words, "--script", "true", status=2)
     assert len(sweeps.outcomes()) == 3
     assert "--smp 9999: a guest has 1 to 123 vCPUs; when that is mended, gdbstub sweep res" in err
+
+
+def test_a_run_without_files(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(execute, "NEEDED_BYTES", 1 << 60)
+    words = [f"--command={' '.join(STAND_IN)}", f"--out={sweeps.out}", "--script=true"]
+    assert call(["sweep", str(sweeps.directory / "guest"), *words]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "gdbstub: 1 × error: first in run 1"
+    assert call(["sweep", "show", str(sweeps.out), "1"]) == 0
+    assert f"\non {socket.gethostname()}, attempt 5\n" in capsys.readouterr().out
 
 
 def test_the_first_of_a_group_is_kept_whole(sweeps: Sweeps) -> None:
