@@ -18,12 +18,15 @@ PAUSE = 1.0  # seconds that pass outside
 
 
 def _over_a_pause(recorder: StopRecorder) -> tuple[float, float]:
-    """Halt the guest for PAUSE; return the seconds that its clock and the host's have counted."""
+    """Halt the guest for PAUSE; return the seconds that its clock and the host's have counted.
+
+    The host's begins before the guest reads its own, and ends after.
+    """
     vcpu = recorder.machine.vcpus[0]
+    start = time.monotonic()
     for _ in range(2):
         recorder.step()
     before, frequency = vcpu.get(X[1]), vcpu.get(X[2])
-    start = time.monotonic()
     time.sleep(PAUSE)
     vcpu.set(PC, at(0))
     recorder.step()
@@ -38,7 +41,7 @@ def test_virtual_time_stands_still_while_all_are_parked(start: Start) -> None:
     for _ in range(2):
         recorder.machine.vcpus[0].set(PC, at(0))
         inside, outside = _over_a_pause(recorder)
-        assert 0 < inside < outside - PAUSE + 0.05
+        assert 0 < inside <= outside - PAUSE
 
 
 @pytest.mark.needs("time")
@@ -52,7 +55,7 @@ def test_virtual_time_runs_on_where_it_may(start: Start) -> None:
     clock.time_stands_still = True
     recorder.machine.vcpus[0].set(PC, at(0))
     inside, outside = _over_a_pause(recorder)
-    assert 0 < inside < outside - PAUSE + 0.05
+    assert 0 < inside <= outside - PAUSE
 
 
 @pytest.mark.needs("time")
