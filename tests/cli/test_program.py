@@ -81,7 +81,7 @@ def test_the_option_is_named_once(
     with pytest.raises(InputError) as caught:
         read_kernel_symbols(path, needed=True)
     assert str(caught.value) == line
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "gdbstub.run"):
         assert read_kernel_symbols(path, needed=False).kernel is None
     assert caplog.messages == [line]
 
