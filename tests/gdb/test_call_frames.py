@@ -61,12 +61,17 @@ def test_the_compiler_says_the_same(compiled: BuiltGuest) -> None:
     assert compared > 60
 
 
-def test_gdb_unwinds_by_symbols_alone(compiled: BuiltGuest, tmp_path: Path) -> None:
-    bare = tmp_path / "bare.elf"
-    subprocess.run(["aarch64-linux-gnu-objcopy", "--strip-debug", compiled.elf, bare], check=True)
+def with_frames_alone(guest: BuiltGuest, directory: Path) -> BuiltGuest:
+    """Make the same guest with symbols and the frames that were found, and no other debug data."""
+    bare = directory / "bare.elf"
+    subprocess.run(["aarch64-linux-gnu-objcopy", "--strip-debug", guest.elf, bare], check=True)
     bare.write_bytes(with_frames(bare.read_bytes(), upper=0))
+    return BuiltGuest(bare, guest.image, guest.code_size)
+
+
+def test_gdb_unwinds_by_symbols_alone(compiled: BuiltGuest, tmp_path: Path) -> None:
     with Stub(fake_machine(compiled.image)) as stub:
-        gdb = Client(stub, BuiltGuest(bare, compiled.image, compiled.code_size))
+        gdb = Client(stub, with_frames_alone(compiled, tmp_path))
         said = gdb(
             "break factorial", "continue", "ignore 1 3", "continue", "bt", "stepi 3", "bt",
             "finish", "bt 1", "kill",

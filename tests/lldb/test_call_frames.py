@@ -1,14 +1,12 @@
 """Frames that were found in instructions, in a real LLDB that has symbols and nothing else."""
 
 import re
-import subprocess
 from pathlib import Path
 
-from gdbstub.linux.debug_frame import with_frames
 from tests.fakes.machine import fake_machine
-from tests.gdb.build import BuiltGuest, build
+from tests.gdb.build import build
 from tests.gdb.stub import Stub
-from tests.gdb.test_call_frames import FLAGS, LIMITS
+from tests.gdb.test_call_frames import FLAGS, LIMITS, with_frames_alone
 from tests.lldb.conftest import Client
 
 GUEST = Path(__file__).parents[1] / "gdb" / "guest.c"
@@ -16,11 +14,8 @@ GUEST = Path(__file__).parents[1] / "gdb" / "guest.c"
 
 def test_lldb_unwinds_by_symbols_alone(tmp_path: Path) -> None:
     guest = build(tmp_path, GUEST, *FLAGS, *LIMITS)
-    bare = tmp_path / "bare.elf"
-    subprocess.run(["aarch64-linux-gnu-objcopy", "--strip-debug", guest.elf, bare], check=True)
-    bare.write_bytes(with_frames(bare.read_bytes(), upper=0))
     with Stub(fake_machine(guest.image)) as stub:
-        client = Client(stub, BuiltGuest(bare, guest.image, guest.code_size))
+        client = Client(stub, with_frames_alone(guest, tmp_path))
         said = client(
             "breakpoint set --name factorial --ignore-count 4", "continue", "bt",
             "thread step-inst --count 3", "bt", "image show-unwind --name factorial", "detach",
