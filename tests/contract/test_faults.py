@@ -45,27 +45,41 @@ REQUESTS: Final = {
 }
 
 
-class NthPort:
-    """Passes calls on, but that number *place* fails with *code*, whatever it asks."""
+class FailingPort:
+    """Passes calls on, but for those that ``_fails`` chooses, which fail with *code*."""
 
-    def __init__(self, place: int, code: int = errno.EIO) -> None:
+    def __init__(self, code: int) -> None:
         self.calls: dict[int, int] = {}
-        self.armed = True
-        #: Requests of all calls since it was armed.
-        self.requests: list[int] = []
+        self.armed = False
         self.errno = 0
-        self._place, self._code = place, code
+        self._code = code
 
     def ioctl(self, fd: int, request: int, argument: CData, /) -> int:
-        if self.armed:
-            self.requests.append(request)
-            if len(self.requests) == self._place + 1:
-                self.errno = self._code
-                return -1
+        if self.armed and self._fails(request):
+            self.errno = self._code
+            return -1
         result = LOCAL.ioctl(fd, request, argument)
         if result < 0:
             self.errno = LOCAL.errno
         return result
+
+    def _fails(self, request: int) -> bool:
+        raise NotImplementedError
+
+
+class NthPort(FailingPort):
+    """Port on which call number *place* fails, whatever it asks."""
+
+    def __init__(self, place: int, code: int = errno.EIO) -> None:
+        super().__init__(code)
+        self.armed = True
+        #: Requests of all calls since it was armed.
+        self.requests: list[int] = []
+        self._place = place
+
+    def _fails(self, request: int) -> bool:
+        self.requests.append(request)
+        return len(self.requests) == self._place + 1
 
     @property
     def failed(self) -> str:
@@ -73,26 +87,17 @@ class NthPort:
         return abi.names()[self.requests[self._place]]
 
 
-class CountingPort:
-    """Passes calls on; once armed, the call number *place* of *request* fails with *code*."""
+class CountingPort(FailingPort):
+    """Port on which, once it is armed, call number *place* of *request* fails."""
 
     def __init__(self, request: int, place: int, code: int) -> None:
-        self.calls: dict[int, int] = {}
-        self.armed = False
-        self.errno = 0
-        self._request, self._place, self._code = request, place, code
+        super().__init__(code)
+        self._request, self._place = request, place
         self._seen = Counter[int]()
 
-    def ioctl(self, fd: int, request: int, argument: CData, /) -> int:
-        if self.armed:
-            self._seen[request] += 1
-            if request == self._request and self._seen[request] == self._place + 1:
-                self.errno = self._code
-                return -1
-        result = LOCAL.ioctl(fd, request, argument)
-        if result < 0:
-            self.errno = LOCAL.errno
-        return result
+    def _fails(self, request: int) -> bool:
+        self._seen[request] += 1
+        return request == self._request and self._seen[request] == self._place + 1
 
 
 def debug(client: Client) -> None:
