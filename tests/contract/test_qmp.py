@@ -24,12 +24,12 @@ def test_it_is_read_while_it_runs(start: Start) -> None:
     client = Client(machine)
     guest = MachineGuest(client.target, lambda ipa: None)
     assert not guest.running
-    client.target.resume(Resume({1: Action.CONTINUE}))
-    assert guest.running
-    assert guest.read(BASE, 4) == SPIN.image[:4]
     with pytest.raises(NotFound):
         guest.vmcoreinfo()
     machine.write_memory(PLACE, INFO + b"\0")
+    client.target.resume(Resume({1: Action.CONTINUE}))
+    assert guest.running
+    assert guest.read(BASE, 4) == SPIN.image[:4]
     assert guest.vmcoreinfo() == INFO
     assert guest.vmcoreinfo() == INFO  # where it was before
     assert [PLACE in each for each in guest.ram] == [True]
