@@ -76,9 +76,10 @@ def entry(
             os.utime(final)
         return final
     with explained(final), locked(root() / f"{kind}.lock"):
-        if final.is_dir() and (what := wrong(final)):
+        what = wrong(final) if final.is_dir() else "it is no directory"
+        if what and os.path.lexists(final):
             note(f"the cache's {final.name} is damaged ({what}): it is made again")
-            shutil.rmtree(final)
+            private.remove(final)
         if not final.is_dir():
             remove_stale(kind, keep=final)
             _build(kind, final, build, mode, checked=fault is None)
@@ -90,7 +91,7 @@ def discard(path: Path) -> None:
     """Remove an entry that its user has found to be unusable."""
     kind = path.name.rpartition("-")[0]
     with explained(path), locked(root() / f"{kind}.lock"):
-        shutil.rmtree(path, ignore_errors=True)
+        private.remove(path)
 
 
 def _build(
@@ -112,8 +113,9 @@ def remove_stale(kind: str, keep: Path) -> None:
     for leftover in keep.parent.glob(f".{kind}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for old in keep.parent.glob(f"{kind}-*"):
-        if old != keep and time.time() - old.stat().st_mtime > UNUSED_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+        if old != keep and time.time() - old.lstat().st_mtime > UNUSED_SECONDS:
+            with suppress(OSError):
+                private.remove(old)
 
 
 @contextmanager
@@ -145,6 +147,6 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LabError(full) from error
         raise LabError(
-            f"cannot write to {path.parent} ({error.strerror}): "
+            f"cannot write to {path.parent} ({error.strerror or error}): "
             "set XDG_CACHE_HOME to a directory of yours"
         ) from error
