@@ -31,13 +31,25 @@ CHECKSUMS: Final = "checksums.json"
 
 def root() -> Path:
     """Return the cache directory; create it if absent (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    parent = Path(base) if base.startswith("/") else Path.home() / ".cache"
-    path = parent / "kvm-gdbstub"
+    path = _parent() / "kvm-gdbstub"
     with explained(path):
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for each in (*reversed(path.parents), path):
+            # Whatever the umask is, nobody else may replace what is in it.
+            each.mkdir(mode=0o755 if each == path else 0o700, exist_ok=True)
         private.check_own(path, "set XDG_CACHE_HOME to a directory of yours")
     return path
+
+
+def _parent() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not base.startswith("/"):
+        base = os.path.expanduser("~/.cache")
+    if not base.startswith("/"):
+        raise LabError(
+            f"{base} would be the directory for caches: set HOME, or XDG_CACHE_HOME, to an "
+            "absolute path"
+        )
+    return Path(base)
 
 
 def key_of(parts: Iterable[str | bytes]) -> str:
