@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub.cli.foreign import vms
 from gdbstub.errors import InputError
-from gdbstub.foreign import journal, permission, qmp, sigframe
+from gdbstub.foreign import journal, permission, qmp, sigframe, slots
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.patches import NoLog, Patches
 from gdbstub.foreign.permission import Credentials
-from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.process import Descriptors, VmmProcess
 from gdbstub.foreign.ptrace import ffi
 from gdbstub.foreign.slots import parse_ram
 from gdbstub.swbp import BRK
@@ -210,3 +211,26 @@ def test_a_journal_outlives_its_debugger(tmp_path: Path, monkeypatch: pytest.Mon
         assert second.left == {0x4000_0010: b"EFGH"}
         second.end()
     assert not Journal.exists(process)
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "[red]", "[0)", "\udcff\n", ":smile:"])
+def test_the_name_of_another_user_s_process_is_text_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.symlink(name, tmp_path / "exe")
+    process = VmmProcess(4_194_303)
+    monkeypatch.setattr(process, "path", tmp_path)
+
+    def check(_: VmmProcess) -> None:
+        raise InputError(f"process 4194303 ({process.name}) is another user's")
+
+    monkeypatch.setattr(permission, "check", check)
+    monkeypatch.setattr(slots, "candidates", lambda _: iter(()))
+    found = (process, Descriptors((3,), {0: 4}))
+    monkeypatch.setattr("gdbstub.foreign.process.processes_with_vms", lambda: iter((found,)))
+    assert vms.main([], standalone_mode=False) == 0
+    shown = "".join(c if c.isprintable() else "?" for c in name)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2
+    assert said[1].split()[:2] == ["4194303", shown]
+    assert f"({shown}) is another" in said[1]
