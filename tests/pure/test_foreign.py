@@ -1,13 +1,18 @@
 """Guests of other VMMs: what can be told without one."""
 
 import os
+import resource
+import signal
+import socket
 import struct
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from gdbstub.cli.foreign import vms
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import journal, permission, qmp, sigframe, slots
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
@@ -234,3 +239,102 @@ def test_the_name_of_another_user_s_process_is_text_alone(
     assert len(said) == 2
     assert said[1].split()[:2] == ["4194303", shown]
     assert f"({shown}) is another" in said[1]
+
+
+@pytest.fixture
+def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(journal, "directory", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_journal_that_was_cut_short_anywhere_has_what_was_whole(journals: Path) -> None:
+    process = VmmProcess(os.getpid())
+    with Journal(process) as made:
+        made.begin([MemorySlot(0x1000, 64, 0)], ())
+        made.patched(0x1000, b"abcd")
+        made.patched(0x1004, b"efgh")
+        made.restored(0x1000)
+    whole = made.path.read_bytes()
+    for size in range(len(whole)):
+        made.path.write_bytes(whole[:size])
+        lines = whole[:size].count(b"\n")
+        with Journal(process) as found:
+            assert found.stale is (lines > 0)
+            assert found.slots == ((MemorySlot(0x1000, 64, 0),) if lines else ())
+            left = {0x1000: b"abcd", 0x1004: b"efgh"}
+            assert found.left == dict(list(left.items())[: max(0, lines - 1)])
+
+
+@pytest.mark.parametrize(
+    "text", [b"\n", b"5\n", b"[]\n", b"{}\n", b'{"slots": 1}\n', b"\xff\n", b"[" * 9999 + b"\n"]
+)
+def test_a_damaged_journal_is_one_line(text: bytes, journals: Path) -> None:
+    process = VmmProcess(os.getpid())
+    Journal(process).close()
+    (file,) = journals.iterdir()
+    file.write_bytes(text)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(InputError, match=r"\.journal is damaged: .* remove the file"):
+        Journal(process)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_journal_that_cannot_be_written_says_so_and_has_no_half_line(journals: Path) -> None:
+    with Journal(VmmProcess(os.getpid())) as made:
+        made.begin([MemorySlot(0x1000, 64, 0)], ())
+        size = made.path.stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4, before[1]))
+        try:
+            for _ in range(2):
+                with pytest.raises(MachineError, match=r"\.journal cannot be written: "):
+                    made.patched(0x1000, b"abcd")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert made.path.stat().st_size == size
+        made.patched(0x1000, b"abcd")
+    with Journal(VmmProcess(os.getpid())) as found:
+        assert found.left == {0x1000: b"abcd"}
+
+
+HELLO = b'{"QMP": {}}\n{"return": {}}\n'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"x" * (5 << 20),
+        b"[1]\n" * 5,
+        b"5\n" * 5,
+        b"null\n" * 5,
+        b"[" * 100_000 + b"\n",
+        b"\xff\n",
+        HELLO + b'{"error": 5}\n',
+        HELLO + b'{"event": 1}\n' * 1000,
+        HELLO + b'{"return": ' + b"1" * 5000 + b"}\n",
+        HELLO + b'{"event": "',
+    ],
+)
+def test_a_monitor_that_is_not_qemu_s_is_left_alone(
+    said: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qmp, "_SECONDS", 0.3)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "qmp"))
+        listener.listen()
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with client, suppress(OSError):
+                client.sendall(said)
+                while client.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert qmp.slots(tmp_path / "qmp") == []
+        thread.join(20)
+        assert not thread.is_alive()
