@@ -1,5 +1,6 @@
 """Guests of other VMMs: what can be told without one."""
 
+import json
 import os
 import resource
 import signal
@@ -338,3 +339,35 @@ def test_a_monitor_that_is_not_qemu_s_is_left_alone(
         assert qmp.slots(tmp_path / "qmp") == []
         thread.join(20)
         assert not thread.is_alive()
+
+
+def test_qemu_s_monitor_is_asked_between_its_events(tmp_path: Path) -> None:
+    mtree = MTREE.replace("\n", "\r\n")
+    hvas = {"gpa2hva 0x40000000": 0xFFFF_0000, "gpa2hva 0x100000000": 0xAAAA_0000}
+
+    def answer(line: str) -> str:
+        if line in hvas:
+            return f"Host virtual address for {line.split()[1]} (ram) is {hvas[line]:#x}\r\n"
+        return mtree if line == "info mtree -f" else ""
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "qmp"))
+        listener.listen()
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client, client.makefile("rwb") as stream:
+                stream.write(HELLO.splitlines()[0] + b"\n")
+                stream.flush()
+                for line in stream:
+                    said = answer(json.loads(line)["arguments"].get("command-line", ""))
+                    stream.write(b'{"event": "STOP"}\n%b\n' % json.dumps({"return": said}).encode())
+                    stream.flush()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert qmp.slots(tmp_path / "qmp") == [
+            MemorySlot(0x4000_0000, 0x1000_0000, 0xFFFF_0000),
+            MemorySlot(0x1_0000_0000, 0x4000_0000, 0xAAAA_0000),
+        ]
+        thread.join(20)
