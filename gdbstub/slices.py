@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Final, Generic, TypeVar
 
-from gdbstub.errors import NotFound
+from gdbstub.errors import MachineError, NotFound
 
 Result = TypeVar("Result")
 
@@ -135,10 +135,14 @@ class _Sliced(_Budget, Generic[Result]):
         """Let the thread run for a slice, or to its end."""
         if not self._away:  # else an exception, as of a signal, has ended the wait for it
             self._away = True
-            if self._thread.ident is None:
-                self._thread.start()
-            else:
+            if self._thread.ident is not None:
                 self._ours.release()
+            else:
+                try:
+                    self._thread.start()
+                except RuntimeError as error:
+                    self._away = False
+                    raise MachineError(f"no thread for long work: {error}") from None
         self._theirs.acquire()
         self._away = False
 
