@@ -150,8 +150,10 @@ class Journal:
             self.close()
 
     def close(self) -> None:
-        """Unlock the file, and leave it. Idempotent."""
+        """Unlock the file, and leave it, unless nothing is in it. Idempotent."""
         if self._fd >= 0:
+            if not os.fstat(self._fd).st_size:
+                self.path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
 

@@ -271,9 +271,10 @@ def test_a_journal_that_was_cut_short_anywhere_has_what_was_whole(journals: Path
 )
 def test_a_damaged_journal_is_one_line(text: bytes, journals: Path) -> None:
     process = VmmProcess(os.getpid())
-    Journal(process).close()
-    (file,) = journals.iterdir()
-    file.write_bytes(text)
+    with Journal(process) as made:
+        assert made.path.exists()
+    assert not made.path.exists()  # nothing was in it
+    made.path.write_bytes(text)
     before = os.listdir("/proc/self/fd")
     with pytest.raises(InputError, match=r"\.journal is damaged: .* remove the file"):
         Journal(process)
