@@ -296,5 +296,8 @@ def recording(path: str | None) -> Iterator[Recorder | None]:
         file = open(path, "w", encoding="ascii")  # noqa: SIM115 - closed below
     except OSError as error:
         raise InputError(f"--record {path}: {error.strerror}") from None
-    with file:
+    try:
         yield Recorder(file)
+    finally:
+        with contextlib.suppress(OSError):  # a full disk, of which the recorder has told
+            file.close()
