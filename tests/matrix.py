@@ -1,6 +1,7 @@
 """``make matrix``: the contract and kvm rings on one kind of hardware after another.
 
-It runs pytest once for each, shows what that says, and ends with a table. Arguments go to pytest.
+It runs pytest once for each, shows what that says, and ends with a table. Arguments go to pytest:
+``--long`` for the long variants of tests, with which it takes two hours.
 """
 
 import subprocess
@@ -73,7 +74,7 @@ def run(hardware: Hardware, arguments: Sequence[str]) -> Result:
     """Run the tests on *hardware*."""
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
-        argv = [sys.executable, "-m", "pytest", "--long", f"--junit-xml={report}", *TESTS]
+        argv = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *TESTS]
         marks = " and ".join(f"not {mark}" for mark in ("other_hardware", *hardware.lacks))
         argv += ["-m", marks, "-k", "not fake", *hardware.options, *arguments]
         start = time.monotonic()
