@@ -94,15 +94,15 @@ def main() -> None:
             *("--memory=512M", "--inner", "--free-run", f"--gdb=0.0.0.0:{PORT}"),
         ]
         figures: dict[str, list[str]] = {name: [] for name, *_ in tasks}
-        for name_of_stub, argv in (("QEMU", qemu), ("gdbstub", ours)):
+        for stub, argv in (("QEMU", qemu), ("gdbstub", ours)):
             with _serving(lab, argv) as port:
                 for name, symbols, commands, both in tasks:
                     measured = both or argv is ours
                     seconds = f"{_gdb(port, symbols, commands):.1f}" if measured else "-"
                     figures[name].append(seconds)
-                    print(f"{name_of_stub}: {name}: {seconds}", flush=True)
-    for name, seconds in figures.items():
-        print(f"| {name} | {' | '.join(seconds)} |")
+                    print(f"{stub}: {name}: {seconds}", flush=True)
+    for name, row in figures.items():
+        print(f"| {name} | {' | '.join(row)} |")
 
 
 if __name__ == "__main__":
