@@ -20,7 +20,7 @@ from gdbstub.foreign.attach import attached, choose, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.process import VmmProcess
-from gdbstub.machine import RunFailure, RunMode, SystemEvent, SystemEventKind
+from gdbstub.machine import DebugExit, RunFailure, RunMode, SystemEvent, SystemEventKind
 from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.foreign_machine import foreign_machine
@@ -244,6 +244,26 @@ def test_a_vmm_that_is_stopped_by_a_signal(vmm: Vmm) -> None:
         while VmmProcess(tid).status()["State"] != "T (stopped)":
             pass  # a thread that is let go stops by itself, a moment later
     os.kill(vmm.pid, signal.SIGCONT)
+    assert vmm.counts_on()
+
+
+def test_a_vmm_that_is_stopped_while_its_guest_is_halted(vmm: Vmm) -> None:
+    """Its vCPU's thread cannot come to KVM_RUN, and is parked where it is."""
+    with attached(vmm.process, [vmm.slot]) as machine:
+        recorder = StopRecorder(machine)
+        before = machine.vcpus[0].get(X[0])
+        os.kill(vmm.pid, signal.SIGSTOP)
+        while vmm.process.status()["State"] != "T (stopped)":
+            pass
+        for _ in range(2):
+            machine.resume({0: RunMode()})
+            machine.interrupt()
+            assert recorder.wait() == ()
+            assert machine.vcpus[0].get(X[0]) == before
+        os.kill(vmm.pid, signal.SIGCONT)
+        machine.resume({0: RunMode(step=True)})
+        (exit,) = recorder.wait()
+        assert isinstance(exit, DebugExit)
     assert vmm.counts_on()
 
 
