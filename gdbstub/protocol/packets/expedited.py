@@ -37,7 +37,7 @@ class Expedited:
         self._template = b"".join(b"%02x:%%b;" % row.number for row in self.rows)
         self._cut = Struct("".join(f"{2 * row.size}s" for row in self.rows))
 
-    def spell(self, data: bytes) -> bytes:
+    def encode(self, data: bytes) -> bytes:
         """Encode the bytes of all ``rows`` as keys of a stop reply; no bytes give no keys."""
         return self._template % self._cut.unpack(hexlify(data)) if data else b""
 
