@@ -119,7 +119,7 @@ def come_to_rest(debugger: Debugger) -> None:
     debugger.notify = stopped.set
     if debugger.state is RunState.RUNNING:
         debugger.release()
-    while debugger.state not in (RunState.HALTED, RunState.ALONE, RunState.EXITED):
+    while debugger.state not in (RunState.HALTED, RunState.DETACHED, RunState.EXITED):
         stopped.clear()
         if debugger.take_report() is None and debugger.running and not stopped.wait(_STOP_SECONDS):
             return  # the machine's own end does what can be done

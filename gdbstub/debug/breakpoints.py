@@ -29,7 +29,7 @@ from gdbstub.debug.placement import (
 )
 from gdbstub.debug.return_vectors import ReturnVectors
 from gdbstub.errors import MemoryFault, NoSlot, PacketError
-from gdbstub.hwbp import Elsewhere, HardwareBreakpoints, Watchpoint
+from gdbstub.hwbp import HardwareBreakpoints, NoWatchpoint, Watchpoint
 from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.swbp import SoftwareBreakpoints
 from gdbstub.target import BreakpointKind
@@ -357,7 +357,7 @@ class Breakpoints:
         """Return the software breakpoints that are asked for."""
         return [request for request in self._requests.values() if not request.removed]
 
-    def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
+    def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | NoWatchpoint:
         """Find the watchpoint that an exception belongs to: see ``hwbp.find_hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
@@ -365,9 +365,9 @@ class Breakpoints:
         """Return the other watchpoints that an access to *at* hits (``hwbp.also_hit``)."""
         return self._hardware.also_hit(hit, at, write=write)
 
-    def idle(self, accessed: range) -> frozenset[tuple[int, int]]:
-        """Return the watchpoint comparators of which an access is no hit (``hwbp.idle_slots``)."""
-        return self._hardware.idle(accessed)
+    def excess(self, accessed: range) -> frozenset[tuple[int, int]]:
+        """Return the comparators that an access triggers without a hit (``hwbp.excess_slots``)."""
+        return self._hardware.excess(accessed)
 
     def original_word(self, ipa: int) -> int:
         """Return the instruction that our BRK at *ipa* replaces."""

@@ -34,6 +34,7 @@ from gdbstub.capabilities import (
 )
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
+from gdbstub.debug.memory_regions import region
 from gdbstub.debug.observer import (
     GUEST_THREADS,
     GuestThreads,
@@ -45,9 +46,8 @@ from gdbstub.debug.observer import (
     StopPoints,
     without_vcpu,
 )
-from gdbstub.debug.regions import region
 from gdbstub.debug.registers import ClientRegisters
-from gdbstub.debug.requested import Requested
+from gdbstub.debug.requested import RequestedBreakpoints
 from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
@@ -105,7 +105,7 @@ class Debugger(
         self.modules: Libraries | None = None
         #: Threads of the guest's own, shown beside the vCPUs; None: none are.
         self.tasks: GuestThreads | None = None
-        self._requested = Requested()
+        self._requested = RequestedBreakpoints()
         #: False: a guest that resets itself has ended.
         self.reboots = True
         #: Objects that follow what this debugger does.

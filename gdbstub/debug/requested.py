@@ -3,8 +3,8 @@
 from gdbstub.target import BreakpointKind
 
 
-class Requested:
-    """Requests that stand, and those that were taken back since the last resume."""
+class RequestedBreakpoints:
+    """A client's requests: those that stand, and those that it took back since the last resume."""
 
     def __init__(self) -> None:
         """Begin without requests."""

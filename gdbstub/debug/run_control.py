@@ -44,11 +44,11 @@ _log = logging.getLogger("gdbstub.debugger")
 # Names of their own, for each stop's sake: before Python 3.12 ``Enum.MEMBER`` is slow.
 _after = TRANSITIONS.after
 _HALTED, _EXITED = RunState.HALTED, RunState.EXITED
-_ENDING, _ALONE = RunState.ENDING, RunState.ALONE
+_ENDING, _DETACHED = RunState.ENDING, RunState.DETACHED
 _RESUME, _STOPPED = RunEvent.RESUME, RunEvent.STOPPED
 _CONTINUE: Final = Action.CONTINUE
 _RAN, _STEPPED = Content.RAN, Content.STEPPED
-_TO_BE_STRIPPED: Final = (RunState.LEAVING, RunState.HANDED_OVER)
+_TO_BE_STRIPPED: Final = (RunState.DETACHING, RunState.REATTACHING)
 
 
 class Owner(StopPointsOwner, Protocol):
@@ -129,7 +129,7 @@ class RunControl:
         self.state = _after(self.state, _RESUME)
         self._start(actions)
 
-    def _run_alone(self) -> None:
+    def _run_detached(self) -> None:
         self._start(dict.fromkeys(range(len(self._machine.vcpus)), Action.CONTINUE))
 
     def _start(self, actions: Mapping[int, Action | Range]) -> None:
@@ -197,8 +197,8 @@ class RunControl:
         if self.state is RunState.HALTED:
             self._strip()
         self._leave(RunEvent.DETACH)
-        if self.state is RunState.ALONE:
-            self._run_alone()
+        if self.state is RunState.DETACHED:
+            self._run_detached()
 
     def release(self) -> None:
         """Leave nothing of ours in the guest; a halted one stays halted."""
@@ -304,8 +304,8 @@ class RunControl:
         self.state = _after(self.state, event)
         if self.state is _EXITED:
             self._withdraw()
-        if self.state is _ALONE:
-            self._run_alone()
+        if self.state is _DETACHED:
+            self._run_detached()
             return None
         if self._owner.observers and isinstance(self.report, Stopped):
             for observer in self._owner.observers:

@@ -29,8 +29,8 @@ _REGIONS: Final = frozenset((abi.SET_USER_MEMORY_REGION, _SET_REGION2))
 _REGION: Final = struct.Struct("<IIQQQ")
 _OPTIONS: Final = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEEXEC
 #: Time in which all vCPUs must be about to run, after the first is, in seconds.
-_PATIENCE: Final = 30.0
-_REST: Final = 0.002
+_TIMEOUT: Final = 30.0
+_POLL_INTERVAL: Final = 0.002
 _READONLY: Final = 2
 
 
@@ -108,11 +108,11 @@ class Launch:
             if self._ended is not None:
                 raise InputError(f"the VMM has ended before it ran a vCPU: {_fate(self._ended)}")
             if self.held and until is None:
-                until = monotonic() + _PATIENCE
+                until = monotonic() + _TIMEOUT
             if until is not None and monotonic() > until:
                 raise MachineError(f"only {len(self.held)} vCPUs came to run within 30 s")
             if self.held and not self._came:
-                time.sleep(_REST)
+                time.sleep(_POLL_INTERVAL)
             self._came = False
         self._let_others_go()
 
@@ -132,7 +132,7 @@ class Launch:
             if self._tracees.keys() - vcpus:
                 self._ending = True
                 self.tracer.pump(block=False)
-                time.sleep(_REST)
+                time.sleep(_POLL_INTERVAL)
 
     def _handle(self, tid: int, status: int) -> None:
         self._came = True
