@@ -27,7 +27,7 @@ from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.linux.rehearsal import Rehearsal, fixed_place
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Stdio, Unix
-from gdbstub.signals import Waiting
+from gdbstub.signals import DeferredSignals
 from gdbstub.vmm import image
 from gdbstub.vmm.console import ConsoleOutput, is_keyboard, open_output
 from gdbstub.vmm.guest import VmmGuest
@@ -48,7 +48,7 @@ def run(settings: Settings) -> int:
     return run_to_end(lambda signals: run_guest(settings, signals))
 
 
-async def run_guest(settings: Settings, signals: Waiting) -> int:
+async def run_guest(settings: Settings, signals: DeferredSignals) -> int:
     """Make the guest and serve it to its end, or until one of *signals*.
 
     Raises:

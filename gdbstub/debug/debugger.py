@@ -343,7 +343,7 @@ class Debugger(
         for observer in self.observers:
             observer.removed(kind, gva, length)
 
-    def asks_for(self, gva: int, *kinds: BreakpointKind) -> bool:
+    def has_requested(self, gva: int, *kinds: BreakpointKind) -> bool:
         """Return True if a client has requested a breakpoint at *gva*, of one of *kinds*."""
         return any(self._requested.stands(kind, gva) for kind in kinds)
 

@@ -61,9 +61,9 @@ class FalseHits:
         if not self._is_plain():
             return
         ipa = patch
-        if patch is None and not self._breakpoints.is_met(pc, None):
+        if patch is None and not self._breakpoints.hit_is_certain(pc, None):
             ipa = self._ipa(pc)
-            if not self._breakpoints.is_met(pc, ipa):
+            if not self._breakpoints.hit_is_certain(pc, ipa):
                 return
         following = step_end(word, pc)
         if following is not None and (not following % _VECTOR or self._may_go_round(word)):

@@ -48,7 +48,7 @@ _ENDING, _DETACHED = RunState.ENDING, RunState.DETACHED
 _RESUME, _STOPPED = RunEvent.RESUME, RunEvent.STOPPED
 _CONTINUE: Final = Action.CONTINUE
 _RAN, _STEPPED = Content.RAN, Content.STEPPED
-_TO_BE_STRIPPED: Final = (RunState.DETACHING, RunState.REATTACHING)
+_DETACH_AT_REST: Final = (RunState.DETACHING, RunState.REATTACHING)
 
 
 class Owner(StopPointsOwner, Protocol):
@@ -195,7 +195,7 @@ class RunControl:
     def detach(self) -> None:
         """Leave nothing of ours in the guest and let it run."""
         if self.state is RunState.HALTED:
-            self._strip()
+            self._remove_breakpoints()
         self._leave(RunEvent.DETACH)
         if self.state is RunState.DETACHED:
             self._run_detached()
@@ -203,7 +203,7 @@ class RunControl:
     def release(self) -> None:
         """Leave nothing of ours in the guest; a halted one stays halted."""
         if not self.running:
-            self._strip()
+            self._remove_breakpoints()
         self._leave(RunEvent.RELEASE)
 
     def _leave(self, event: RunEvent) -> None:
@@ -215,10 +215,10 @@ class RunControl:
         for observer in self._owner.observers:
             observer.client_left()
 
-    def _strip(self) -> None:
+    def _remove_breakpoints(self) -> None:
         self._pending.forget()
         self._classifier.breakpoints_removed()
-        self._breakpoints.strip()
+        self._breakpoints.remove_all()
 
     def _withdraw(self) -> None:
         """Leave nothing of ours in a guest that has ended: its memory may outlive it."""
@@ -292,13 +292,13 @@ class RunControl:
         self._caches.invalidate(_RAN if self._stepped is None else _STEPPED)
         if self._under_way:
             self._cut_short()
-        left = self.state in _TO_BE_STRIPPED
+        left = self.state in _DETACH_AT_REST
         event = _STOPPED
         if self.state is not _ENDING:
             self.report, event = self._conclude(exits)
         if left:
             try:
-                self._strip()
+                self._remove_breakpoints()
             except StubError as error:  # the guest must go on, or be there for the next client
                 _log.error("breakpoints may be left in the guest: %s", error)
         self.state = _after(self.state, event)

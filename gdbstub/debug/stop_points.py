@@ -28,7 +28,7 @@ class StopPointsOwner(Protocol):
         """All groups of places at which the stub itself stops the guest."""
         ...
 
-    def asks_for(self, gva: int, *kinds: BreakpointKind) -> bool:
+    def has_requested(self, gva: int, *kinds: BreakpointKind) -> bool:
         """Return True if a client has requested a breakpoint at *gva*, of one of *kinds*."""
         ...
 
@@ -63,7 +63,7 @@ class InsertedStopPoints:
         reported, self._reported_at = self._reported_at, None
         self._hit_again = self._classifier.reported_at = None
         if reported is not None and reported[1] == self._machine.vcpus[reported[0]].get(PC):
-            if self._owner.asks_for(reported[1], SOFTWARE, HARDWARE):
+            if self._owner.has_requested(reported[1], SOFTWARE, HARDWARE):
                 if self._stop_point_only:
                     self._classifier.reported_at = reported
                 else:
@@ -73,7 +73,7 @@ class InsertedStopPoints:
                 self._classifier.set_still_at(*reported)
         wanted = {gva for points in self._owner.stop_points for gva in points.addresses}
         for gva in self._inserted - wanted:
-            asked = self._owner.asks_for(gva, SOFTWARE)
+            asked = self._owner.has_requested(gva, SOFTWARE)
             if not asked and not self._breakpoints.conditions.persists(SOFTWARE, gva):
                 self._breakpoints.remove(SOFTWARE, gva, 4)
         for gva in wanted:
@@ -105,6 +105,6 @@ class InsertedStopPoints:
         ours = points.stop_at(index, pc)
         if ours.text:
             _log.warning("%s (vCPU %d at %#x)", ours.text, index, pc)
-            asked = not only and self._owner.asks_for(pc, SOFTWARE, HARDWARE)
+            asked = not only and self._owner.has_requested(pc, SOFTWARE, HARDWARE)
             return stop._replace(text=ours.text) if asked else ours
         return stop if again else ours

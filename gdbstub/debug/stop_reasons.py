@@ -126,7 +126,11 @@ class StopClassifier:
         """Note that the vCPU goes on from where it is, with breakpoints as they are now."""
         self._drop_if_moved(vcpu)
         pc, _ = self._still_at.get(vcpu, (None, 0))
-        if pc is not None and not self.breakpoints.compared(pc) and self.patch(vcpu, pc) is None:
+        if (
+            pc is not None
+            and not self.breakpoints.comparator_kinds_at(pc)
+            and self.patch(vcpu, pc) is None
+        ):
             self.moved(vcpu)  # the breakpoint is gone: no exit would follow
 
     def _drop_if_moved(self, vcpu: int) -> None:
@@ -221,7 +225,7 @@ class StopClassifier:
                 return Disposition.REINJECT
         elif not self.breakpoints.comparator_at(pc):
             return self._unclaimed(exit)
-        if self.breakpoints.returned(index, pc):
+        if self.breakpoints.undo_return_abort(index, pc):
             return Stopped(index + 1, stop=StopReason.SWBREAK)
         if self._still_at.pop(index, None) is not None:
             return Disposition.STEP_OVER

@@ -148,7 +148,7 @@ def test_breakpoints_that_cannot_be_removed_do_not_keep_a_guest_from_running(
 ) -> None:
     driver.reach(RunState.DETACHING)
     with monkeypatch.context() as patch:
-        patch.setattr(driver.debugger.breakpoints, "strip", _refuse)
+        patch.setattr(driver.debugger.breakpoints, "remove_all", _refuse)
         assert driver.drive(RunEvent.STOPPED) is None
     assert driver.debugger.state is RunState.DETACHED
 
