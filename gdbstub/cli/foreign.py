@@ -106,7 +106,7 @@ def _program(
     from gdbstub.cli.program import read_kernel_symbols
     from gdbstub.foreign.process import VmmProcess
     from gdbstub.linux.kaslr import NO_PROGRAM
-    from gdbstub.linux.rehearsal import fixed_place
+    from gdbstub.linux.trial_boot import fixed_place
     from gdbstub.vmm.files import check_input
 
     if symbols is None:

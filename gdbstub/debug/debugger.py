@@ -32,6 +32,7 @@ from gdbstub.capabilities import (
     Restartable,
     TaggedTarget,
 )
+from gdbstub.debug.address_spaces import is_upper
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.memory_regions import region
@@ -57,8 +58,7 @@ from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
 _READS = 256
-#: The bit that addresses of the upper half have.
-_UPPER = 1 << 55
+_UPPER = 1 << 55  # the first address of the half that every vCPU translates alike
 
 
 class Debugger(
@@ -244,7 +244,7 @@ class Debugger(
         if thread < GUEST_THREADS:
             return self.index(thread)
         indexes = range(len(self.machine.vcpus))
-        if not gva & _UPPER and any(self.memory.regime(index).sctlr.M for index in indexes):
+        if not is_upper(gva) and any(self.memory.regime(index).sctlr.M for index in indexes):
             raise without_vcpu(thread, len(indexes), f", and {gva:#x} is of its program")
         return self._control.stopped_index
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from gdbstub.aarch64.mmu import PA_BITS, Regime, translate
+from gdbstub.aarch64.mmu import Regime, pa_bits, translate
 from gdbstub.aarch64.registers import (
     ID_AA64MMFR0_EL1,
     PC,
@@ -20,7 +20,7 @@ from gdbstub.aarch64.registers import (
     TTBR1_EL1,
     VBAR_EL1,
 )
-from gdbstub.aarch64.sysreg import ID_AA64MMFR0, SCTLR, TCR
+from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.errors import InputError, MemoryFault, StubError
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import ProcessMapping, VmmProcess
@@ -141,8 +141,7 @@ def _leads_to_code(regime: Regime, gva: int, read_ram: Read) -> bool:
 
 
 def _regime(vcpu: Vcpu, sctlr: SCTLR) -> Regime:
-    mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
-    bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
+    bits = pa_bits(vcpu.get(ID_AA64MMFR0_EL1))
     ttbrs = vcpu.get(TTBR0_EL1), vcpu.get(TTBR1_EL1)
     return Regime(sctlr, TCR(vcpu.get(TCR_EL1)), *ttbrs, bits)
 

@@ -16,7 +16,7 @@ from gdbstub.debug.observer import GUEST_THREADS
 from gdbstub.errors import MemoryFault, NoSuchRegister, NoSuchThread, NotFound
 from gdbstub.linux.cpu_context import saved_registers
 from gdbstub.linux.memory import physical
-from gdbstub.slices import bounded, sliced
+from gdbstub.slices import bounded, is_limited
 from gdbstub.target import Thread
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class TaskThreads:
         Raises:
             NotFound: there is no list yet.
         """
-        entries, in_slices = self._listed.entries, sliced()
+        entries, in_slices = self._listed.entries, is_limited()
         listed = entries.get(True) or (None if in_slices else entries.get(False))
         if listed is None:
             self._listed.misses += 1
