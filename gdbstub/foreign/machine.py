@@ -202,8 +202,8 @@ class ForeignMachine:
                 self._thread_ended(self._vcpus[index])
 
     def _run(self, modes: Mapping[int, RunMode]) -> None:
-        for index, go in modes.items():
-            self._vcpus[index].arm(go, self._debug)
+        for index, mode in modes.items():
+            self._vcpus[index].arm(mode, self._debug)
         self._counter.go_on()
         self._exits = []
         self._stopping = False
@@ -328,13 +328,13 @@ class ForeignMachine:
     def _ask(self, vcpu: ForeignVcpu, exit: DebugExit, *, cut_short: bool = False) -> None:
         """Ask the listener how *vcpu* goes on from *exit*."""
         try:
-            go = self.listener.debug_exit(exit)
-            if go is not None:
-                vcpu.go_on(go, cut_short=cut_short)
+            mode = self.listener.debug_exit(exit)
+            if mode is not None:
+                vcpu.go_on(mode, cut_short=cut_short)
         except Exception as error:  # whatever it is, the siblings must be parked too
             self._park(vcpu, vcpu.failure(error))
         else:
-            if go is None:
+            if mode is None:
                 self._park(vcpu, exit)
             elif self._stopping:
                 vcpu.cut_short = True

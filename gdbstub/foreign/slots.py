@@ -147,15 +147,15 @@ def _regime(vcpu: Vcpu, sctlr: SCTLR) -> Regime:
 
 
 def find(
-    process: VmmProcess, told: Sequence[MemorySlot], vcpus: Sequence[Vcpu], read: Read
+    process: VmmProcess, given: Sequence[MemorySlot], vcpus: Sequence[Vcpu], read: Read
 ) -> Found:
     """Find the RAM of a guest whose *vcpus* are parked.
 
-    *told* are the slots of ``--ram``, or what QEMU has said; they are taken as they are.
+    *given* are the slots of ``--ram``, or what QEMU has said; they are taken as they are.
     """
-    if told:
-        evidence = validate(told, vcpus, read) or "not confirmed by the guest's registers"
-        return Found(tuple(told), f"as given; {evidence}", True)
+    if given:
+        evidence = validate(given, vcpus, read) or "not confirmed by the guest's registers"
+        return Found(tuple(given), f"as given; {evidence}", True)
     first = None
     for slot in candidates(process):
         if evidence := validate([slot], vcpus, read):

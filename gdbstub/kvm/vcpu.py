@@ -134,15 +134,15 @@ class KvmVcpu(VcpuState):
         self._debug_exit, self._parked = debug_exit, parked
         self._thread.start()
 
-    def arm(self, go: RunMode, debug: DebugRegisters) -> None:
-        """Set the comparators for the next run, *debug* unless *go* has others; parked.
+    def arm(self, mode: RunMode, debug: DebugRegisters) -> None:
+        """Set the comparators for the next run, *debug* unless *mode* has others; parked.
 
         Raises:
             MachineError: KVM_SET_GUEST_DEBUG failed.
         """
-        self._guest_debug.set(go.step, go.comparators(debug), cut_short=self._cut_short)
+        self._guest_debug.set(mode.step, mode.comparators(debug), cut_short=self._cut_short)
         self._armed = debug
-        self._limit(go.limit)
+        self._limit(mode.limit)
         self.false_hits.clear()
         self._native.stops = True  # the first exit is likely to be a stop
 
@@ -296,12 +296,12 @@ class KvmVcpu(VcpuState):
 
     def _ask(self, exit: DebugExit) -> bool:
         """Return True if the vCPU goes on from *exit*; KVM has been told how."""
-        if (go := self._debug_exit(exit)) is None:
+        if (mode := self._debug_exit(exit)) is None:
             return False
         cut_short = exit.esr == TIMED_OUT
-        self._guest_debug.set(go.step, go.comparators(self._armed), cut_short=cut_short)
-        self._limit(go.limit)
-        self.false_hits.enable(go.passes)
+        self._guest_debug.set(mode.step, mode.comparators(self._armed), cut_short=cut_short)
+        self._limit(mode.limit)
+        self.false_hits.enable(mode.passes)
         self._native.stops = False
         return True
 
