@@ -60,7 +60,12 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
             help="Debian suite of its kernel (default: this machine's).",
         ),
         click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
-        click.option("--cpus", type=click.IntRange(1, 8), help="Emulated CPUs (default: 1)."),
+        click.option(
+            "--cpus",
+            type=click.IntRange(1, 8),
+            metavar="N",
+            help="Emulated CPUs, 1 to 8 (default: 1).",
+        ),
         click.option("--cpu", metavar="MODEL", help="QEMU's CPU model (default: max)."),
         click.option(
             "--vhe", is_flag=True, help="Run its kernel at EL2; such a lab boots anew each time."
