@@ -18,7 +18,7 @@ from gdbstub.cli.kernel_place import locate
 from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState
 from gdbstub.errors import InputError, StubError
 from gdbstub.foreign import ptrace

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gdbstub.debug.debugger import Debugger
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState
 from gdbstub.errors import StubError
 from gdbstub.linux.reasons import STATUSES

@@ -6,7 +6,7 @@ It changes nothing. Source: gdb/NEWS, "Changes in GDB 16".
 import sys
 from typing import Final
 
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 
 #: Feature that every GDB announces, and LLDB does not.
 _GDB: Final = b"qRelocInsn"

@@ -192,8 +192,8 @@ class Breakpoints:
         preferred = self._placement.preferred
         if preferred and self._preference is Preference.AUTO and self._guest_uses_comparators():
             self._changed = True
-        if self._locations and not self.locator.current():
-            self.locator.begin()
+        if self._locations and not self.locator.is_current():
+            self.locator.forget()
             self._locations.clear()
             self._changed = True
 

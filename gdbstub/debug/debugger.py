@@ -35,8 +35,7 @@ from gdbstub.capabilities import (
 from gdbstub.debug.address_spaces import is_upper
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.memory_regions import region
-from gdbstub.debug.observer import (
+from gdbstub.debug.extensions import (
     GUEST_THREADS,
     GuestThreads,
     Libraries,
@@ -47,6 +46,7 @@ from gdbstub.debug.observer import (
     StopPoints,
     without_vcpu,
 )
+from gdbstub.debug.memory_regions import region
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.debug.requested import RequestedBreakpoints
 from gdbstub.debug.run_control import RunControl
@@ -175,7 +175,7 @@ class Debugger(
         self._process = process
         locator = self.breakpoints.locator
         locator.any_space = process is not None
-        locator.begin()
+        locator.forget()
 
     # Program.
 

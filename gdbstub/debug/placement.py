@@ -142,7 +142,7 @@ def _reasons(found: Iterable[Location]) -> Iterator[str]:
             yield "patch site"
         if location.debugs_itself:
             continue  # a comparator of ours would hide those of the guest
-        if location.low:
+        if location.lower_half:
             yield "low half"
         if location.permissions.writes:
             yield "writable page"

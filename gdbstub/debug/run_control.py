@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
-from gdbstub.debug.observer import Observer, ProcessFilter
+from gdbstub.debug.extensions import Observer, ProcessFilter
 from gdbstub.debug.pending_stops import PendingStops
 from gdbstub.debug.plans import VcpuPlans
 from gdbstub.debug.registers import ClientRegisters

@@ -1,6 +1,6 @@
 """Stop points: the stub's own breakpoints, which no client sees, and the stops there.
 
-``observer.StopPoints`` says where they are.
+``extensions.StopPoints`` says where they are.
 """
 
 import logging
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gdbstub.aarch64.registers import PC
 from gdbstub.debug.breakpoints import Breakpoints
-from gdbstub.debug.observer import StopPoints
+from gdbstub.debug.extensions import StopPoints
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.errors import StubError
 from gdbstub.machine import Machine

@@ -25,7 +25,7 @@ from gdbstub.swbp import BRK_COMMENT
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 if TYPE_CHECKING:
-    from gdbstub.debug.observer import ProcessFilter
+    from gdbstub.debug.extensions import ProcessFilter
 
 _log = logging.getLogger("gdbstub.debugger")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gdbstub.aarch64.mmu import pieces
 from gdbstub.architecture import Register
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.observer import GUEST_THREADS
+from gdbstub.debug.extensions import GUEST_THREADS
 from gdbstub.errors import MemoryFault, NoSuchRegister, NoSuchThread, NotFound
 from gdbstub.linux.cpu_context import saved_registers
 from gdbstub.linux.memory import physical
@@ -52,7 +52,7 @@ class _Layout(NamedTuple):
 
 
 class TaskThreads:
-    """The tasks of *guest* that no vCPU executes (``debug.observer.GuestThreads``)."""
+    """The tasks of *guest* that no vCPU executes (``debug.extensions.GuestThreads``)."""
 
     def __init__(self, guest: "LinuxGuest", caches: Caches) -> None:
         """Begin with nothing read."""

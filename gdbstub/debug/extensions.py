@@ -1,4 +1,7 @@
-"""Extension points of a debugger: who follows what it does, and what is known of its program."""
+"""Extension points of a debugger: observers, stop points, and what is known of the guest's program.
+
+Nothing here knows Linux: ``gdbstub.linux`` and the command line implement these.
+"""
 
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
