@@ -1,6 +1,6 @@
 """Engines: executors of the standard library's kind that execute runs, here or on a Dask cluster.
 
-They schedule nothing themselves: one has threads, the other Dask's scheduler.
+They choose no runs: ``scheduler`` does. One has threads, the other Dask's workers.
 """
 
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
