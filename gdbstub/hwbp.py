@@ -322,7 +322,7 @@ class HardwareBreakpoints:
         return set(self._breakpoints)
 
     def registers(self, *, enabled: bool, more: tuple[int, ...] = ()) -> DebugRegisters:
-        """Return what every vCPU is to hold: the same object while nothing changes.
+        """Return the comparators to arm on every vCPU; the same object while nothing changes.
 
         *more* are addresses that get a breakpoint comparator besides.
         """

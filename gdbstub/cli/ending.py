@@ -25,7 +25,7 @@ _STOP_SECONDS: Final = 10.0
 
 
 class Clients(Protocol):
-    """The server, as far as it is asked here."""
+    """Part of the server that ``Ending`` uses."""
 
     @property
     def client(self) -> str:

@@ -157,7 +157,7 @@ def down(name: str | None) -> int:
 
 
 def described(lab: persistent.PersistentLab) -> str:
-    """Describe a lab by those of its options that are not the usual ones."""
+    """Describe a lab by its options, without the defaults."""
     usual = Options()
     different = [
         f"{field.name}={lab.options.get(field.name)}"

@@ -382,12 +382,12 @@ class Debugger(
         return self._control.report
 
     def detach(self) -> None:
-        """Leave nothing of a client's in the guest and let it run."""
+        """Remove the client's breakpoints and let the guest run."""
         self._requested.clear()
         self._control.detach()
 
     def release(self) -> None:
-        """Leave nothing of ours in the guest; a halted one stays halted."""
+        """Remove the client's breakpoints; a halted guest stays halted."""
         self._requested.clear()
         self._control.release()
 

@@ -80,7 +80,7 @@ class Libraries(Protocol):
     """Libraries of the program, as a kernel's modules are."""
 
     def libraries(self) -> Sequence[Library]:
-        """Return those that are loaded now."""
+        """Return the libraries that are loaded now."""
         ...
 
 
@@ -88,7 +88,7 @@ class GuestThreads(Protocol):
     """Threads of the guest's own system that no vCPU executes, by ids from ``GUEST_THREADS`` on."""
 
     def threads(self) -> Sequence[Thread]:
-        """Return those that there are now.
+        """Return the threads that there are now.
 
         Raises:
             NotFound: they cannot be found yet.

@@ -80,7 +80,7 @@ class FalseHits:
         passes.pass_over(self._index, hit)
 
     def _is_plain(self) -> bool:
-        """Return True if nothing but the place of the hit decides what it is."""
+        """Return True if the place of a hit alone decides how it is classified."""
         return not (self._breakpoints.armed.watchpoints or self._steps.aarch32_el1)
 
     def _may_go_round(self, word: int) -> bool:

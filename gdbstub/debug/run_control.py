@@ -193,7 +193,7 @@ class RunControl:
         self._machine.interrupt()
 
     def detach(self) -> None:
-        """Leave nothing of ours in the guest and let it run."""
+        """Remove all breakpoints and let the guest run."""
         if self.state is RunState.HALTED:
             self._remove_breakpoints()
         self._leave(RunEvent.DETACH)
@@ -201,7 +201,7 @@ class RunControl:
             self._run_detached()
 
     def release(self) -> None:
-        """Leave nothing of ours in the guest; a halted one stays halted."""
+        """Remove all breakpoints; a halted guest stays halted."""
         if not self.running:
             self._remove_breakpoints()
         self._leave(RunEvent.RELEASE)
@@ -221,7 +221,7 @@ class RunControl:
         self._breakpoints.remove_all()
 
     def _withdraw(self) -> None:
-        """Leave nothing of ours in a guest that has ended: its memory may outlive it."""
+        """Remove all BRKs from a guest that has ended: its memory may outlive it."""
         try:
             self._breakpoints.withdraw()
         except StubError as error:  # the memory has ended, too

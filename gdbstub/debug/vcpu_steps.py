@@ -68,7 +68,7 @@ class CutShort(Exception):
 
 
 class VcpuSteps:
-    """Steps of one vCPU, and what is looked up for them."""
+    """Sub-plans of one vCPU that execute one instruction, or a sequence of instructions."""
 
     def __init__(
         self, machine: Machine, index: int, breakpoints: Breakpoints, caches: Caches

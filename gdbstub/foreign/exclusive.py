@@ -115,7 +115,7 @@ class ForeignExclusiveSection(Generic[Vcpu]):
         self._waiting.add(vcpu)
 
     def end(self, vcpu: Vcpu) -> set[Vcpu]:
-        """End the section, if *vcpu* is in it; return those that waited."""
+        """End the section, if *vcpu* is in it; return the vCPUs that waited for that."""
         if self._holder is not vcpu:
             return set()
         self._holder = None
@@ -123,7 +123,7 @@ class ForeignExclusiveSection(Generic[Vcpu]):
         return set(self._owed)
 
     def end_all(self) -> set[Vcpu]:
-        """End any section, because all are being parked; return those that waited."""
+        """End any section, because all are being parked; return the vCPUs that waited."""
         self._holder = None
         waiting, self._waiting = self._waiting, set()
         self._owed.clear()

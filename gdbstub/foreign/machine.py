@@ -377,7 +377,7 @@ class ForeignMachine:
     # The end.
 
     def close(self) -> None:
-        """Leave nothing of ours behind, and the guest running; safe more than once."""
+        """Remove all BRKs and debug state, and let the guest run; safe more than once."""
         if self._closed:
             return
         self._closed = True

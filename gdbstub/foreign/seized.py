@@ -61,7 +61,7 @@ class SeizedThreads:
                 raise
 
     def _executed(self) -> None:
-        """Take all threads for ended: a new program has none of them, nor the VM.
+        """Treat all threads as ended: the process has executed another program, which has no VM.
 
         The one that has executed it has the number of the process now.
         """
