@@ -76,7 +76,8 @@ def attached(
             machine.use(found.slots, found.evidence, "" if found.valid else found.evidence)
             journal.begin(found.slots, attachment.areas)
             if not found.valid:
-                _log.warning("RAM is read-only: %s", found.evidence)
+                state = "read-only" if found.slots else "not known"
+                _log.warning("RAM is %s: %s", state, found.evidence)
             yield machine
         finally:
             machine.close()

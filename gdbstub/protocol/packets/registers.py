@@ -55,9 +55,12 @@ def write_all(client: ClientState, data: bytes) -> bytes:
 def read_one(client: ClientState, n: int) -> bytes:
     """``p n``: read register *n* (GDB manual, E.2)."""
     row = _row(client, n)
-    if client.lldb:
+    try:  # as ``_read`` does, without a call: clients read one register after another
         return hexlify(client.target.read_registers(client.general_thread, row))
-    return _read(client, row)
+    except NoSuchRegister:
+        if client.lldb:
+            raise
+        return b"xx" * row[0].size
 
 
 @packet("P", "n=XX…", suffix=True)

@@ -217,8 +217,8 @@ class ClientProtocol(asyncio.Protocol):
     def _answer(self, session: Session, data: bytes) -> bool:
         """Send the replies to *data*; return True if the client's next packet is awaited."""
         self._write(session.receive(data))
-        if session.state is _IDLE:  # most packets are questions, and the next one comes soon
-            return not session.busy
+        if session.at_rest:  # most packets are questions, and the next one comes soon
+            return True
         if session.state is _RUNNING and self._writing and self._server.wait_for_stop():
             self._write(session.target_stopped())
         if session.over:
