@@ -24,6 +24,7 @@ from gdbstub.foreign.vcpu_thread import ThreadStop
 from gdbstub.kvm import abi
 from gdbstub.kvm.one_reg import Counts
 from gdbstub.kvm.port import ioctl
+from gdbstub.kvm.vcpu_state import SYSTEM_EVENTS
 from gdbstub.kvm.virtual_counter import VirtualCounter
 from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import (
@@ -41,11 +42,6 @@ from gdbstub.swbp import BRK
 
 _log = logging.getLogger("gdbstub.foreign")
 
-_SYSTEM_EVENTS: Final = {
-    abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
-    abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
-    abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
-}
 _PAUTH: Final = "APIAKeyLo_EL1"
 
 
@@ -343,7 +339,7 @@ class ForeignMachine:
                 self._set_going(vcpu)
 
     def _system_event(self, vcpu: ForeignVcpu) -> None:
-        kind = _SYSTEM_EVENTS.get(vcpu.system_event)
+        kind = SYSTEM_EVENTS.get(vcpu.system_event)
         if kind is None or (kind is SystemEventKind.RESET and not self._always_traced):
             vcpu.resume()  # the VMM makes it
         else:

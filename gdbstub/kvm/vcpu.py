@@ -26,7 +26,7 @@ from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.native import core
 from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.port import IoctlPort
-from gdbstub.kvm.vcpu_state import VcpuState
+from gdbstub.kvm.vcpu_state import SYSTEM_EVENTS, VcpuState
 from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import (
     TIMED_OUT,
@@ -37,7 +37,6 @@ from gdbstub.machine import (
     RunFailure,
     RunMode,
     SystemEvent,
-    SystemEventKind,
 )
 
 _log = logging.getLogger("gdbstub.kvm")
@@ -51,12 +50,6 @@ _X29, _X30 = X[29], X[30]
 _SP: Final = int(PSTATE.of(SP=1))
 #: ``struct vcpu.known`` if all registers of a stop reply were read.
 _ALL: Final = 5
-
-_SYSTEM_EVENTS: Final = {
-    abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
-    abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
-    abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
-}
 
 
 class KvmVcpu(VcpuState):
@@ -259,7 +252,7 @@ class KvmVcpu(VcpuState):
             elif reason == abi.EXIT_MMIO:
                 self._emulate(run.mmio)
             elif reason == abi.EXIT_SYSTEM_EVENT:
-                kind = _SYSTEM_EVENTS.get(run.system_event.type)
+                kind = SYSTEM_EVENTS.get(run.system_event.type)
                 if kind is None:
                     return RunFailure(self.index, f"system event {run.system_event.type}")
                 return SystemEvent(self.index, kind)
