@@ -20,6 +20,8 @@ _TG0: Final = {0b00: 12, 0b01: 16, 0b10: 14}
 _TG1: Final = {0b01: 14, 0b10: 12, 0b11: 16}
 #: Size of a physical address in bits, by TCR_EL1.IPS and ID_AA64MMFR0_EL1.PARange.
 PA_BITS: Final = (32, 36, 40, 42, 44, 48, 52, 56)
+#: Size of the smallest page and granule, in bytes: what lies within one is mapped as one.
+SMALLEST_PAGE: Final = 4096
 _LPA: Final = 52  # bits of the largest address that stage 1 makes
 _IPS_52: Final = 0b110
 _MAX_TNSZ: Final = {12: 48, 14: 48, 16: 47}  # with FEAT_TTST

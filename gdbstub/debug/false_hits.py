@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from gdbstub.aarch64.instructions import exclusive_sequence, step_end, takes_exception
+from gdbstub.aarch64.mmu import SMALLEST_PAGE
 from gdbstub.aarch64.simulation import is_simulated
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.vcpu_steps import VcpuSteps
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from gdbstub.target import BreakpointKind
 
-_PAGE: Final = 4096  # the smallest granule
 #: Exception vectors are aligned to this: a step that ends at such an address may be an exception.
 _VECTOR: Final = 0x80
 #: Descriptions of one place in one run. If the machine does not believe these, more are in vain.
@@ -110,7 +110,7 @@ class FalseHits:
         start, end = min(looked), max(looked) + 4
         data = b""
         while (gva := start + len(data)) < end:
-            size = min(end, (gva | _PAGE - 1) + 1) - gva
+            size = min(end, (gva | SMALLEST_PAGE - 1) + 1) - gva
             if (ipa := self._ipa(gva)) is None:
                 return None
             try:

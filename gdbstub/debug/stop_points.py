@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.debug.breakpoints import Breakpoints
+from gdbstub.debug.breakpoints import HARDWARE, SOFTWARE, Breakpoints
 from gdbstub.debug.extensions import StopPoints
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.errors import StubError
@@ -16,8 +16,6 @@ from gdbstub.machine import Machine
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 _log = logging.getLogger("gdbstub.debugger")
-
-SOFTWARE, HARDWARE = BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE
 
 
 class StopPointsOwner(Protocol):

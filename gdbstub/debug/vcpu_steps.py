@@ -19,6 +19,7 @@ from gdbstub.aarch64.instructions import (
     waits,
     waits_until,
 )
+from gdbstub.aarch64.mmu import SMALLEST_PAGE
 from gdbstub.aarch64.registers import (
     CPSR,
     ELR_EL1,
@@ -59,7 +60,6 @@ SEQUENCE_TIMEOUT: Final = 0.02
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
 _MODE: Final = 0xF  # PSTATE.M[3:0], 0 at EL0
-_PAGE: Final = 4096  # the smallest granule
 _AROUND: Final = 4 * SEQUENCE + 8  # bytes
 
 
@@ -102,11 +102,11 @@ class VcpuSteps:
 
     def words_around(self, gva: int) -> WordAt:
         """Return ``word_at``, with the words of an exclusive sequence about *gva* read at once."""
-        memory, page = self._breakpoints.memory.live, gva & -_PAGE
+        memory, page = self._breakpoints.memory.live, gva & -SMALLEST_PAGE
         start = max(page, gva - _AROUND)
         try:
             ipa = memory.translate(self._index, gva).ipa
-            length = min(page + _PAGE, gva + _AROUND) - start
+            length = min(page + SMALLEST_PAGE, gva + _AROUND) - start
             data = memory.read_physical(ipa - (gva - start), length)
         except MemoryFault:
             return self.word_at
