@@ -84,7 +84,7 @@ def packet(
             nor LLDB's page of its extensions.
     """
     key = name.encode()
-    row_template = PacketTemplate(template)
+    parser = PacketTemplate(template)
 
     def register(
         handler: Callable[Concatenate[ClientState, Arguments], Result],
@@ -94,8 +94,16 @@ def packet(
         if not any(manual in (handler.__doc__ or "") for manual in MANUALS):
             raise ValueError(f"{handler.__name__} does not cite one of {MANUALS}")
         PACKETS[key] = PacketDefinition(
-            *(key, row_template, handler, constants, feature.encode()),
-            *(while_running, without_guest, halts, needs, suffix),
+            name=key,
+            template=parser,
+            handler=handler,
+            constants=constants,
+            feature=feature.encode(),
+            while_running=while_running,
+            without_guest=without_guest,
+            halts=halts,
+            needs=needs,
+            suffix=suffix,
         )
         lengths = {len(key), *_LENGTHS.get(key[:1], ())}
         _LENGTHS[key[:1]] = tuple(sorted(lengths, reverse=True))
