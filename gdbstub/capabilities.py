@@ -68,7 +68,7 @@ class Monitor(Capability):
         """
         return False
 
-    def client_came(self, features: frozenset[bytes]) -> None:
+    def client_announced(self, features: frozenset[bytes]) -> None:
         """Learn what a client has announced in ``qSupported``: features without the ``+``."""
 
 

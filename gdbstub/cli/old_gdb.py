@@ -31,7 +31,7 @@ class OldGdb(Observer):
         """Begin with nothing printed."""
         self._told = False
 
-    def client_came(self, features: frozenset[bytes]) -> None:
+    def client_announced(self, features: frozenset[bytes]) -> None:
         """Print the note if it is due."""
         if not self._told and _GDB in features and _SINCE_16 not in features:
             self._told = True

@@ -160,10 +160,10 @@ class Debugger(
         """Return True if *command* is carried out in slices (``Monitor``)."""
         return self.long_commands(command)
 
-    def client_came(self, features: frozenset[bytes]) -> None:
+    def client_announced(self, features: frozenset[bytes]) -> None:
         """Tell the observers of a client and its features (``Monitor``)."""
         for observer in self.observers:
-            observer.client_came(features)
+            observer.client_announced(features)
 
     @property
     def process(self) -> ProcessFilter | None:

@@ -45,7 +45,7 @@ class Observer:
     def stopped(self, stop: Stopped) -> None:
         """Follow a stop that a client is told of."""
 
-    def client_came(self, features: frozenset[bytes]) -> None:
+    def client_announced(self, features: frozenset[bytes]) -> None:
         """Follow the first packet of a client, which announces *features*, and each repeat."""
 
     def client_left(self) -> None:

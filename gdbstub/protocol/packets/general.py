@@ -25,7 +25,7 @@ def supported(client: ClientState, features: bytes | None) -> bytes:
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
     if target := monitor_commands(client.target):
-        target.client_came(client.features)
+        target.client_announced(client.features)
     ours = dict.fromkeys(offered(client.target))
     named = not client.architecture.osabi and _NAMES_PROCESSES <= client.features
     client.process = GUEST if named else 0
