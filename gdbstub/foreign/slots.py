@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from gdbstub.aarch64.mmu import PA_BITS, Regime, translate
+from gdbstub.aarch64.mmu import Regime, pa_bits, translate
 from gdbstub.aarch64.registers import (
     ID_AA64MMFR0_EL1,
     PC,
@@ -20,7 +20,7 @@ from gdbstub.aarch64.registers import (
     TTBR1_EL1,
     VBAR_EL1,
 )
-from gdbstub.aarch64.sysreg import ID_AA64MMFR0, SCTLR, TCR
+from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.errors import InputError, MemoryFault, StubError
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import ProcessMapping, VmmProcess
@@ -162,23 +162,22 @@ def _leads_to_code(regime: Regime, gva: int, read_ram: Read) -> bool:
 
 
 def _regime(vcpu: Vcpu, sctlr: SCTLR) -> Regime:
-    mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
-    bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
+    bits = pa_bits(vcpu.get(ID_AA64MMFR0_EL1))
     ttbrs = vcpu.get(TTBR0_EL1), vcpu.get(TTBR1_EL1)
     return Regime(sctlr, TCR(vcpu.get(TCR_EL1)), *ttbrs, bits)
 
 
 def find(
-    process: VmmProcess, told: Sequence[MemorySlot], vcpus: Sequence[Vcpu], read: Read
+    process: VmmProcess, given: Sequence[MemorySlot], vcpus: Sequence[Vcpu], read: Read
 ) -> Found:
     """Find the RAM of a guest whose *vcpus* are parked.
 
-    *told* are the slots of ``--ram``, or what QEMU has said; they are taken as they are.
+    *given* are the slots of ``--ram``, or what QEMU has said; they are taken as they are.
     """
-    if told:
-        evidence = validate(told, vcpus, read).evidence
+    if given:
+        evidence = validate(given, vcpus, read).evidence
         evidence = evidence or "not confirmed by the guest's registers"
-        return Found(tuple(told), f"as given; {evidence}", True)
+        return Found(tuple(given), f"as given; {evidence}", True)
     possible = []
     for slot in candidates(process):
         verdict = validate([slot], vcpus, read)

@@ -112,8 +112,8 @@ class Session:
                 self._cache.hits += 1
                 if connection.acks or self._logged:
                     out.append(connection.answer(rsp.Packet(known.data)))
-                client.last = known.timing
-                client.last.count += 1
+                client.last_timing = known.timing
+                client.last_timing.count += 1
                 self._obey(known.call, out)
         except IllegalTransition:
             self._give_up()
@@ -158,8 +158,8 @@ class Session:
                     client.enter(_STOP)
                     if before is _RUNNING and report is not None:
                         self._send(stop_replies(client, report), out)
-                        client.stops.count += 1
-                        client.stops.nanoseconds += perf_counter_ns() - start
+                        client.stop_timing.count += 1
+                        client.stop_timing.nanoseconds += perf_counter_ns() - start
             except Exception as error:
                 self._stop_failed(before, error, out)
             if self._waiting:
@@ -179,7 +179,7 @@ class Session:
         client.enter(SessionEvent.EXIT)
         if before is _RUNNING:
             self._send(stop_replies(client, report), out)
-            client.stops.count += 1
+            client.stop_timing.count += 1
         self._resume_waiting(out)
         # In extended mode the client can start the guest again, if it has not left it.
         if client.state is SessionState.GONE and (
@@ -260,7 +260,7 @@ class Session:
             self._close()
         elif isinstance(event, rsp.Packet) or event is rsp.ControlByte.OVERSIZED:
             if moving or state is _WORKING:
-                if (row := _row(event)) and row.always:
+                if (row := _row(event)) and row.while_running:
                     self._cancel(out)
                     self._handle(event, out)
                     self._resume_waiting(out)
@@ -341,7 +341,7 @@ class Session:
                 self._work = work
                 self._advance(out)
         self._connection.acks = self._client.acks
-        self._client.last.nanoseconds += perf_counter_ns() - start
+        self._client.last_timing.nanoseconds += perf_counter_ns() - start
 
     def _resume(self, resume: Resume, out: list[bytes]) -> None:
         self._client.last_resume = resume

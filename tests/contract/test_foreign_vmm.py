@@ -248,7 +248,7 @@ def test_a_vmm_that_is_stopped_by_a_signal(vmm: Vmm) -> None:
 
 
 def test_a_vmm_that_is_stopped_while_its_guest_is_halted(vmm: Vmm) -> None:
-    """Its vCPU's thread cannot come to KVM_RUN, and is parked where it is."""
+    """The thread of its vCPU cannot come to KVM_RUN, and is parked where it is."""
     with attached(vmm.process, [vmm.slot]) as machine:
         recorder = StopRecorder(machine)
         before = machine.vcpus[0].get(X[0])
