@@ -31,7 +31,7 @@ from gdbstub.linux.core_file import AUTOMATIC
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.reasons import STATUSES
 from gdbstub.protocol.endpoint import Stdio
-from gdbstub.signals import Waiting, signals_wait
+from gdbstub.signals import DeferredSignals, deferred_signals
 from gdbstub.vmm.console import is_keyboard, keys_at_once
 
 _log = logging.getLogger("gdbstub.run")
@@ -143,7 +143,7 @@ def _until_over(
     else:
         ended.add_done_callback(_complain)
         work = _script(serve, serve.script, remote, inner)
-    with signals_wait() as signals, keys:
+    with deferred_signals() as signals, keys:
         return asyncio.run(_limited(work, serve, _core_copied(serve, ended, inner), signals, qmp))
 
 
@@ -164,7 +164,7 @@ async def _limited(
     work: Coroutine[None, None, int],
     serve: ServeSettings,
     late: Callable[[], Awaitable[None]],
-    signals: Waiting,
+    signals: DeferredSignals,
     qmp: Qmp,
 ) -> int:
     """Return the result of *work*, within its time and until a signal comes."""
