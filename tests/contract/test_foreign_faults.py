@@ -51,7 +51,7 @@ class Calls:
         self.fail()
 
     def fail(self, place: int = -1, code: int = errno.EIO, *, request: int = -1) -> None:
-        """From now on, have call number *place* fail, and each of *request*."""
+        """Have call number *place* from now on fail, and each of *request*."""
         self.made.clear()
         self._place, self._code, self._request = place, code, request
 
@@ -74,7 +74,7 @@ def vmm() -> Iterator[Vmm]:
 
 
 class Untouched:
-    """What a VMM was before its sessions; ``check`` says that it is so again, and runs."""
+    """State of a VMM before its sessions; ``check`` that it is so again, and runs."""
 
     def __init__(self, vmm: Vmm) -> None:
         self._vmm = vmm

@@ -102,7 +102,7 @@ def test_a_refused_port(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_unix_socket_is_never_anybody_else_s(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its mode is that of its making: what has its name a moment later may be a link to a file."""
+    """A mode that is set afterwards may be set for a link to a file, put there meanwhile."""
     (tmp_path / "file").touch(0o644)
     bind = socket.socket.bind
 
