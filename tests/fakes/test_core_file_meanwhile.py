@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -212,10 +213,15 @@ async def test_a_guest_stays_as_it_is_at_the_end_of_the_time(start: Start) -> No
         await closed(writer)
 
 
-async def test_the_end_of_a_script_waits_for_the_file(start: Start) -> None:
-    async with start(script="true", free_run=True) as here:
+async def test_the_end_of_a_script_waits_for_the_file(start: Start, tmp_path: Path) -> None:
+    go, ended = tmp_path / "go", tmp_path / "ended"
+    os.mkfifo(go)
+    os.mkfifo(ended)
+    script = f"cat {shlex.quote(str(go))}; exec 3>{shlex.quote(str(ended))}"
+    async with start(script=script, free_run=True) as here:
         fifo = await here.fifo()
+        await asyncio.to_thread(go.write_bytes, b"")
+        await asyncio.wait_for(asyncio.to_thread(ended.read_bytes), _BOUND)  # to the shell's end
         assert await of_qmp(here)
-        core = await taken(fifo)
-        assert core.startswith(b"\x7fELF")
+        assert (await taken(fifo)).startswith(b"\x7fELF")
         assert await asyncio.wait_for(here.session, _BOUND) == 100
