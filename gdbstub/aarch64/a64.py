@@ -217,9 +217,13 @@ class WaitUntil(Wait):
 
 
 class Barrier(Instruction):
-    """CLREX, DSB, DMB."""
+    """DSB, DMB."""
 
     keeps_code = linear = in_sequence = True
+
+
+class ClearExclusive(Barrier):
+    """CLREX: a store-exclusive behind it fails."""
 
 
 class ContextSynchronization(Instruction):
@@ -231,14 +235,14 @@ class ContextSynchronization(Instruction):
 class ReadRegister(Instruction):
     """MRS."""
 
-    keeps_code = linear = True
+    keeps_code = linear = in_sequence = True
     Rt = Operand(4, 0)
 
 
 class ReadDaif(ReadRegister):
     """MRS Xt, DAIF."""
 
-    linear = False
+    linear = in_sequence = False
 
 
 class WriteDaif(Instruction):

@@ -20,6 +20,7 @@ from gdbstub.aarch64.a64 import (
     BranchTarget,
     BranchWithLink,
     ClearDaif,
+    ClearExclusive,
     CompareAndBranch,
     Computation,
     ConsistentBranch,
@@ -93,7 +94,7 @@ _TABLE: Final = (
     ("1101_0101_0000_0011_0010_0100_xx01_1111", BranchTarget),
     ("1101_0101_0000_0011_0010_xxxx_xxx1_1111", Hint),
     ("1101_0101_0000_0011_0001_0000_00xx_xxxx", WaitUntil),
-    ("1101_0101_0000_0011_0011_xxxx_0101_1111", Barrier),  # CLREX
+    ("1101_0101_0000_0011_0011_xxxx_0101_1111", ClearExclusive),
     ("1101_0101_0000_0011_0011_xxxx_10x1_1111", Barrier),  # DSB, DMB
     ("1101_0101_0000_0011_0011_xx10_0011_1111", Barrier),  # DSB nXS
     ("1101_0101_0000_0011_0011_xxxx_1101_1111", ContextSynchronization),  # ISB

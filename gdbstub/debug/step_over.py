@@ -6,10 +6,12 @@ stepped over is left out, that is all breakpoints at that one address, or the wa
 comparators of which the access is no hit. All else stays armed.
 
 A debug exit clears the exclusive monitor, so an exclusive sequence is run to its end in one go,
-from its load. Where there are several breakpoints in it, a first lap is stepped: each condition is
+from its load. Where there are breakpoints in it, a first lap is stepped: each condition is
 evaluated where it is met, with the registers that it is met with, up to the store. If none of
 them stops, the registers are put back to what they were at the load, and the sequence is run
-without them. No other vCPU executes from the first lap to the end, so both laps are the same. A
+without them. No other vCPU executes from the first lap to the end, so both laps are the same. What
+a sequence does besides (it stores, or uses vectors) is not done twice: its store-exclusive is then
+executed as a plain store, which is what one that succeeds is while no other vCPU executes. A
 breakpoint that is met within a sequence fails that sequence's store, as hardware may; its load is
 then met with a comparator, and the next try begins there.
 """
@@ -24,6 +26,7 @@ from gdbstub.aarch64.instructions import (
     exclusive_sequence,
     is_repeatable,
     is_retried,
+    plain_store,
     stores_exclusive,
 )
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
@@ -217,8 +220,7 @@ class StepOver:
             Met: a breakpoint in it stops.
         """
         places = [at for at in sequence.inside if self._is_breakpoint(at)]
-        words = map(self._steps.word_at, sequence.inside[1:-1])
-        if not any(at != sequence.load for at in places) or not all(map(is_repeatable, words)):
+        if not any(at != sequence.load for at in places):
             ipa = self._classifier.patch(self._index, sequence.load)
             ipas = () if ipa is None else (ipa,)
             run = self._run(sequence, ipas, {sequence.load})
@@ -263,11 +265,20 @@ class StepOver:
 
     def _laps(self, sequence: ExclusiveSequence, places: Collection[int]) -> SubPlan:
         """Go through the *sequence* by steps, up to its store, and run it if nothing stops."""
-        vcpu, rows = self._vcpu, (*X, CPSR)
+        vcpu = self._vcpu
+        rows = (*X, stack_pointer(vcpu.get(CPSR)), CPSR)
         before = [vcpu.get(row) for row in rows]
+        words = [self._steps.word_at(at) for at in sequence.inside]
+        loaded = self._classifier.accessed(self._index)
         done = yield from self._first_lap(sequence, places)
         if vcpu.get(PC) != sequence.store or done.esr.EC != EC.STEP_LOWER:
             return done  # it was left by another way, or goes round before its store
+        if not all(map(is_repeatable, words[1:-1])):
+            plain = plain_store(words)
+            if loaded != self._classifier.accessed(self._index):
+                plain = None
+            ipa = self._classifier.patch(self._index, sequence.store)
+            return (yield from self._out((ipa,), self._store(words[-1], plain)))
         for row, value in zip(rows, before, strict=True):
             if vcpu.get(row) != value:
                 vcpu.set(row, value)
@@ -293,6 +304,25 @@ class StepOver:
                     raise Met(stop)
             if pc == sequence.store:
                 break
+        return done
+
+    def _store(self, exclusive: int, plain: int | None) -> SubPlan:
+        """Step the store-exclusive at PC, in whose place there is a *plain* store meanwhile.
+
+        It succeeds: no other vCPU has executed since the load that it belongs to.
+        """
+        pc = self._vcpu.get(PC)
+        if plain is None:
+            return (yield from self._instruction(pc, exclusive, None))
+        ipa = self._breakpoints.memory.live.translate(self._index, pc).ipa
+        self._machine.write_memory(ipa, plain.to_bytes(4, "little"))
+        try:
+            done = yield from self._instruction(pc, plain, None)
+        finally:
+            self._machine.write_memory(ipa, exclusive.to_bytes(4, "little"))
+        status = exclusive >> 16 & 0x1F
+        if self._vcpu.get(PC) == pc + 4 and status < len(X):
+            self._vcpu.set(X[status], 0)
         return done
 
     def _run(

@@ -29,7 +29,8 @@ NAMES = {
     "BranchTarget": "bti",
     "Hint": "hint|csdb|cle?a?rbhb|sevl?|esb|psb|tsb|dgh|chkfeat|gcsb|stshh|shuh|stcph"
     "|(pac|aut|xpac)\\w+",
-    "Barrier": "dsb|dmb|clrex|p?ssbb",
+    "Barrier": "dsb|dmb|p?ssbb",
+    "ClearExclusive": "clrex",
     "ContextSynchronization": "isb|sb",
     "SetDaif": "msr",
     "ClearDaif": "msr",
