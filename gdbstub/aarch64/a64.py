@@ -168,6 +168,10 @@ class ExceptionReturn(Instruction):
     """ERET, ERETAA, ERETAB: PSTATE comes out of SPSR_EL1."""
 
 
+class HypervisorCall(Instruction):
+    """HVC, SMC: whoever serves it may keep the vCPU waiting, or power it off."""
+
+
 # System instructions
 
 

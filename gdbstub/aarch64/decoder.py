@@ -27,6 +27,7 @@ from gdbstub.aarch64.a64 import (
     ContextSynchronization,
     ExceptionReturn,
     Hint,
+    HypervisorCall,
     Idle,
     Instruction,
     MoveRegister,
@@ -88,6 +89,8 @@ _TABLE: Final = (
     ("1101_0111_00x1_1111_0000_1xxx_xxxx_xxxx", AuthenticatedBranch),  # BRAA, BLRAA
     ("1101_0110_1001_1111_0000_0011_1110_0000", ExceptionReturn),
     ("1101_0110_1001_1111_0000_1x11_1111_1111", ExceptionReturn),  # ERETAA, ERETAB
+    ("1101_0100_000x_xxxx_xxxx_xxxx_xxx0_0010", HypervisorCall),  # HVC
+    ("1101_0100_000x_xxxx_xxxx_xxxx_xxx0_0011", HypervisorCall),  # SMC
     ("1101_0101_0000_0011_0010_0000_0001_1111", Nop),
     ("1101_0101_0000_0011_0010_0000_0011_1111", Idle),
     ("1101_0101_0000_0011_0010_0000_01x1_1111", Wait),

@@ -20,6 +20,7 @@ from gdbstub.aarch64.a64 import (
     ConditionalBranch,
     ExceptionReturn,
     Hint,
+    HypervisorCall,
     Idle,
     ReadDaif,
     ReadRegister,
@@ -65,6 +66,11 @@ def daif_access(word: int) -> tuple[Daif, int] | None:
 def returns_from_exception(word: int) -> bool:
     """Return True if *word* is an ERET of any kind: PSTATE comes out of SPSR_EL1."""
     return isinstance(decode(word), ExceptionReturn)
+
+
+def calls_hypervisor(word: int) -> bool:
+    """Return True if *word* is HVC or SMC, in which a vCPU may wait or be powered off."""
+    return isinstance(decode(word), HypervisorCall)
 
 
 def waits(word: int) -> bool:

@@ -22,6 +22,7 @@ from typing import Final
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.instructions import (
     ExclusiveSequence,
+    calls_hypervisor,
     does_nothing,
     exclusive_sequence,
     is_repeatable,
@@ -36,6 +37,7 @@ from gdbstub.debug.false_hits import FalseHits
 from gdbstub.debug.guests_own import GuestsOwn
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.debug.vcpu_steps import (
+    PATIENCE,
     RUN,
     STEP,
     CutShort,
@@ -44,7 +46,7 @@ from gdbstub.debug.vcpu_steps import (
     VcpuSteps,
     timed_out,
 )
-from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, Power, RunMode
 from gdbstub.target import Stopped
 
 #: The most instructions of a first lap through a sequence, which may loop in itself.
@@ -130,7 +132,10 @@ class StepOver:
                 return steps.done
             if steps.is_skipped(word):
                 return steps.do_nothing(pc)
-        return (yield from self._without(ipa, self._instruction(pc, word, exit)))
+        done = yield from self._without(ipa, self._instruction(pc, word, exit))
+        if calls_hypervisor(word) and self._vcpu.power is Power.OFF:
+            done = yield STEP  # the others go on; one of them may turn it on again
+        return done
 
     def _describe(self, exit: DebugExit, pc: int, word: int, ipa: int | None) -> None:
         """Describe the hit that *exit* is, if it may be passed over."""
@@ -144,7 +149,10 @@ class StepOver:
         """Step the instruction *word* at *pc*, our BRK there being out, and no comparator set."""
         hidden = False
         while True:
-            exit = yield from self._steps.instruction(self._mode(pc, exit, hidden=hidden), word)
+            mode = self._mode(pc, exit, hidden=hidden)
+            if calls_hypervisor(word):
+                mode = mode._replace(limit=PATIENCE)  # no other vCPU executes meanwhile
+            exit = yield from self._steps.instruction(mode, word)
             if self._vcpu.get(PC) != pc or hidden:
                 return exit
             if exit.esr.EC == EC.BREAKPOINT_LOWER:

@@ -190,7 +190,9 @@ class VcpuSteps:
             while True:
                 exit = yield mode
                 if timed_out(exit) and self.guard.stop() is None:
-                    continue
+                    if vcpu.get(PC) == pc:
+                        continue
+                    exit = self.done  # a call of the hypervisor that has not come back, say
                 if exit.esr.EC != EC.STEP_LOWER:
                     stepping.abandon(vcpu, step, self.word_at)
                     return exit

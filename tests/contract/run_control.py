@@ -8,7 +8,7 @@ from typing import Final
 from gdbstub.agent import Clauses
 from gdbstub.target import BreakpointKind, StopReason
 from tests.contract.client import Client
-from tests.contract.programs import Program, program
+from tests.contract.programs import SECONDARY_LEAVES, Program, program
 
 # x0: an address in RAM. What a step over line 0 caches, line 1 must not be judged by.
 STORES_AND_WAITS: Final = program(
@@ -16,6 +16,25 @@ STORES_AND_WAITS: Final = program(
     (0xD503207F, "wfi"),
     (0xD503205F, "wfe"),
     (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
+# vCPU 1 starts at line 12 and switches itself off at line 14; vCPU 0 sees that, turns it on
+# again from line 16 on, and waits at line 22. vCPU 1 comes back to line 24.
+LEAVES_AND_COMES_BACK: Final = program(
+    *SECONDARY_LEAVES.lines[:11],
+    (0x14000005, "b . + 20"),
+    *SECONDARY_LEAVES.lines[12:],
+    (0x52800060, "mov w0, #3"),
+    (0x72B88000, "movk w0, #0xc400, lsl #16"),
+    (0xD2800021, "mov x1, #1"),
+    (0x100000A2, "adr x2, . + 20"),
+    (0xD2A80023, "mov x3, #0x40010000"),
+    (0xD4000002, "hvc #0"),
+    (0xF9400064, "ldr x4, [x3]"),
+    (0x17FFFFFF, "b . - 4"),
+    (0x91000405, "add x5, x0, #1"),
+    (0xF9000005, "str x5, [x0]"),
     (0x14000000, "b ."),
 )
 
