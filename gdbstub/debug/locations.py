@@ -229,12 +229,11 @@ class Locator:
         """Return True if the process that a vCPU is in executes A32 code; None if unknown."""
         own = self._machine.vcpus[vcpu]
         pstate = PSTATE(own.get(CPSR))
-        if not pstate.nRW and pstate.EL == 1:
-            # The saved state is the process's, unless the kernel itself was interrupted since.
-            pstate = PSTATE(own.get(SPSR_EL1))
-        if pstate.nRW:
-            return True
-        return None if pstate.EL else False
+        if pstate.nRW or not pstate.EL:
+            return bool(pstate.nRW)
+        # What is saved may be of the process that the kernel has just switched from: it says where
+        # an A64 BRK must not be, and not where it may.
+        return True if PSTATE(own.get(SPSR_EL1)).nRW else None
 
     def find(self, request: BreakpointRequest) -> list[Location]:
         """Find the locations of *request* now: none where its address is not mapped."""
@@ -292,8 +291,12 @@ class Locator:
             if space in now:
                 self._regimes[space] = regimes[now[space]]
                 if request.gva < _AARCH32_END:
-                    known = self._executes_aarch32(now[space])
-                    request.aarch32 = request.aarch32 if known is None else known
+                    known = {
+                        self._executes_aarch32(vcpu)
+                        for vcpu in vcpus
+                        if space_of(regimes[vcpu], request.gva) == space
+                    }
+                    request.aarch32 = True in known or (request.aarch32 and False not in known)
                 yield self._lower(request, regimes[now[space]])
             elif (regime := self._regimes.get(space)) and space.table not in tables:
                 # It may have ended, and its tables be those of another process.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, PC, SP_EL1, TTBR0_EL1, X
+from gdbstub.aarch64.registers import CPSR, PC, SP_EL1, SPSR_EL1, TTBR0_EL1, X
 from gdbstub.debug.caches import Content
 from gdbstub.debug.placement import Preference, Service
 from gdbstub.errors import NoSlot
@@ -95,6 +95,30 @@ def test_a_breakpoint_of_a_process_is_in_no_memory_after_a_reset(machine_factory
     spaces.machine.write_memory(low, ROUND.image)
     spaces.step()
     assert spaces.word(low + 8) == NOP
+
+
+@pytest.mark.parametrize("other", [None, "kernel", "program"])
+def test_a_process_of_aarch32_gets_no_brk_though_the_kernel_comes_from_another(
+    machine_factory: Factory, other: str | None
+) -> None:
+    """Have SPSR_EL1 hold what was saved of another process, on this vCPU or on another."""
+    spaces = Spaces(machine_factory(ROUND.image, vcpus=1 if other is None else 2), SOFTWARE)
+    vcpu = spaces.machine.vcpus[0]
+    for saved in 0x10, 0x00, 0x3C5:
+        spaces.enter(KERNEL_GVA, spaces.a, el=1)
+        vcpu.set(SPSR_EL1, saved)
+        if other is not None:
+            spaces.enter(KERNEL_GVA, spaces.a, el=1, vcpu=1)
+            spaces.machine.vcpus[1].set(SPSR_EL1, 0x00 if other == "program" else 0x3C5)
+        if saved == 0x10:
+            spaces.insert(PLACE)
+        spaces.step()
+        assert spaces.word(TEXT + 8) == NOP
+        assert spaces.debugger.breakpoints.served(PLACE).service is Service.COMPARATOR
+    # Once it is seen to execute A64 code it gets one.
+    spaces.enter(USER_GVA, spaces.a)
+    spaces.stops_at(PLACE)
+    assert spaces.word(TEXT + 8) == BRK
 
 
 def test_a_hit_counts_by_its_place_and_not_by_its_address(machine_factory: Factory) -> None:
