@@ -50,6 +50,9 @@ class FakeVcpu:
         self.power = Power.OFF if index else Power.ON
         #: An interrupt that stays pending; taken when PSTATE.I lets it.
         self.irq = False
+        #: A stepped instruction that unmasks the interrupt is followed by that, and then by the
+        #: step's exception, as the architecture permits.
+        self.irq_before_step = False
         #: An SError that pends once; taken when PSTATE.A lets it.
         self.serror = False
         self._called = False
@@ -155,6 +158,8 @@ class FakeVcpu:
         if exit is None and step and self.power is Power.ON:
             trapped = trap is not None and trap.cause is Cause.HVC
             loaded = exclusive and bool(word & _LOAD)
+            if self.irq_before_step and self.irq and not engine.registers.pstate.I:
+                exceptions.enter(engine.registers, back=engine.registers.pc, esr=None)
             return self._debug_exit(stepped(trapped=trapped, exclusive=loaded))
         return exit
 
