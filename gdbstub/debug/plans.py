@@ -50,8 +50,9 @@ _STEP: Final = Action.STEP
 #: Up to so many instructions are stepped as fast as run.
 _FEW: Final = 6
 _REGIONS: Final = 4096
-#: Up to so many pieces of a range are executed with interrupts masked before they are let in.
-_MASKED: Final = 100
+#: Up to so many pieces of a range are executed with interrupts masked before they are let in; the
+#: second where no comparator is free to find the end of their handler, which is then stepped.
+_MASKED, _MASKED_WITHOUT_ROOM = 100, 2000
 #: In place of a region that is not to be run.
 _STEPPED: Final = Region(frozenset(), (), loops=False)
 #: Seconds between two looks for exception vectors, at most.
@@ -270,36 +271,39 @@ class VcpuPlans:
         vcpu, steps = self._vcpu, self._steps
         if (stop := steps.guard.stop()) is not None:
             return stop
-        steps.masked = 0
-        pc = vcpu.get(PC)
+        steps.masked, inside = 0, range(range_.start, range_.end)
+        most = _MASKED if self._has_room() else _MASKED_WITHOUT_ROOM
         while True:
-            word = steps.icache(pc)
-            if loads_exclusive(word) and not self._is_compared(pc):
-                exit = yield from self._sequence_at(pc)
-            elif (ahead := self._region_at(pc, range_)) is not _STEPPED:
-                watchpoints = self._breakpoints.armed.watchpoints
-                exit = yield from steps.sequence(ahead.inside, ahead.exits, watchpoints)
-            else:
-                exit = yield from steps.instruction(STEP)
-                if not keeps_code(word):
-                    self._steps.code_may_have_changed()
-            while exit.esr.EC != EC.STEP_LOWER:
-                if timed_out(exit):
-                    stop = yield from self._let_interrupts_in()
-                    exit = steps.done
-                else:
-                    stop, exit = yield from self._classified(exit)
-                if stop is not None:
-                    return stop
-            if steps.masked > _MASKED and range_.start <= vcpu.get(PC) < range_.end:
+            stop = yield from self._piece(range_)
+            if stop is None and steps.masked > most and vcpu.get(PC) in inside:
                 stop = yield from self._let_interrupts_in()
-            else:
-                stop = steps.guard.stop()
             if stop is not None:
                 return stop
-            pc = vcpu.get(PC)
-            if not range_.start <= pc < range_.end:
+            if vcpu.get(PC) not in inside:
                 return Stopped(self._index + 1)
+
+    def _piece(self, range_: Range) -> Interlude:
+        """Execute an instruction, an exclusive sequence or a region of *range_*."""
+        steps, pc = self._steps, self._vcpu.get(PC)
+        word = steps.icache(pc)
+        if loads_exclusive(word) and not self._is_compared(pc):
+            exit = yield from self._sequence_at(pc)
+        elif (ahead := self._region_at(pc, range_)) is not _STEPPED:
+            watchpoints = self._breakpoints.armed.watchpoints
+            exit = yield from steps.sequence(ahead.inside, ahead.exits, watchpoints)
+        else:
+            exit = yield from steps.instruction(STEP)
+            if not keeps_code(word):
+                steps.code_may_have_changed()
+        while exit.esr.EC != EC.STEP_LOWER:
+            if timed_out(exit):
+                stop = yield from self._let_interrupts_in()
+                exit = steps.done
+            else:
+                stop, exit = yield from self._classified(exit)
+            if stop is not None:
+                return stop
+        return steps.guard.stop()
 
     def _classified(
         self, exit: DebugExit, *, alone: bool = False
@@ -332,8 +336,8 @@ class VcpuPlans:
         """Let the vCPU take an interrupt that pends, and run it until the handler goes back.
 
         The range that it is in is executed with interrupts masked, and takes long: it may wait for
-        another vCPU, which waits for this one's handler. A stop in the handler
-        is one; None: the vCPU is where it was, or one instruction further.
+        another vCPU, which waits for this one's handler. A stop in the handler is one; None: the
+        vCPU is where it was, or one instruction further.
         """
         if (stop := self._steps.guard.stop()) is not None:
             return stop  # it goes round there
@@ -342,10 +346,23 @@ class VcpuPlans:
         if taken:
             spsr = PSTATE(self._vcpu.get(SPSR_EL1))
             stack = self._vcpu.get(stack_pointer(spsr))
-            return (yield from self._run(Place(self._vcpu.get(ELR_EL1), spsr & _MODE, stack)))
+            back = Place(self._vcpu.get(ELR_EL1), spsr & _MODE, stack)
+            return (yield from self._run(back) if self._has_room() else self._step_to(back))
         stop = None
         while stop is None and exit.esr.EC != EC.STEP_LOWER:
             stop, exit = yield from self._classified(exit)
+        return stop
+
+    def _has_room(self) -> bool:
+        """Return True if there is a comparator for the place that a handler goes back to."""
+        used = self._with_room(self._breakpoints.armed, 1 + len(self._step_over.loads))
+        return len(used.breakpoints) < self._steps.breakpoint_slots
+
+    def _step_to(self, until: Place) -> Interlude:
+        """Step until there is a stop to report, or the vCPU has come to the place *until*."""
+        stop = None
+        while stop is None and self._here() != until:
+            stop = yield from self._piece(Range(0, 0))
         return stop
 
     def _is_compared(self, pc: int) -> bool:

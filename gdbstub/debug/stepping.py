@@ -13,6 +13,7 @@ from typing import Final
 from gdbstub.aarch64.instructions import (
     Daif,
     WordAt,
+    calls_hypervisor,
     daif_access,
     leads_to,
     returns_from_exception,
@@ -78,7 +79,7 @@ def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
         _repair_saved_state(vcpu, step, synchronous=kind == SYNCHRONOUS)
     elif step.unmasked is None:
         step.undisturbed = True
-    elif not returns_from_exception(step.word):
+    elif not (returns_from_exception(step.word) or _is_started_anew(vcpu, step)):
         _unmask(vcpu, step.unmasked, step.word)
     return False
 
@@ -199,6 +200,11 @@ def _leave(vcpu: Vcpu, step: SingleStep) -> PSTATE:
     vcpu.set(SPSR_EL1, step.spsr)
     vcpu.set(CPSR, pstate)
     return pstate
+
+
+def _is_started_anew(vcpu: Vcpu, step: SingleStep) -> bool:
+    """Return True if a vCPU has powered itself off in the step, and another one has it on again."""
+    return calls_hypervisor(step.word) and vcpu.get(PC) != step.pc + 4
 
 
 def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> None:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, PC, X
+from gdbstub.aarch64.registers import CPSR, PC, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import DBGWCR, EC
 from gdbstub.machine import DebugRegisters, Power, RunMode, SystemEvent, SystemEventKind, resettable
 from gdbstub.target import Action, BreakpointKind, Exited, Stopped, StopReason
+from tests.contract.backends import Backend
 from tests.contract.client import Client
 from tests.contract.conftest import Start, offered
 from tests.contract.programs import (
@@ -17,6 +18,7 @@ from tests.contract.programs import (
     STRAIGHT,
     SYSTEM_OFF,
     SYSTEM_RESET,
+    VECTORS,
     Program,
     at,
 )
@@ -179,6 +181,23 @@ def test_a_step_in_which_a_vcpu_is_off_for_a_while_ends_when_it_is_back(
     assert client.resume({1: Action.CONTINUE, 2: Action.STEP}) == Stopped(2)
     assert client.pc(2) in (at(BACK), at(BACK + 1))
     assert client.machine.vcpus[1].power is Power.ON
+
+
+def test_a_vcpu_that_was_off_during_a_step_comes_back_with_its_interrupts_masked(
+    start: Start, backend: Backend
+) -> None:
+    """An interrupt pended when it went, so the step was made with interrupts masked."""
+    client = Client(start(LEAVES_AND_COMES_BACK, vcpus=2).machine)
+    put(client, SW, at(OFF))
+    assert client.go() == Stopped(2, stop=StopReason.SWBREAK)
+    client.target.remove(1, SW, at(OFF), 4)
+    vcpu = client.machine.vcpus[1]
+    vcpu.set(VBAR_EL1, VECTORS)
+    vcpu.set(CPSR, 0x305)
+    backend.pend_irq(client.machine, True, 1)
+    assert client.resume({1: Action.CONTINUE, 2: Action.STEP}) == Stopped(2)
+    assert client.pc(2) in (at(BACK), at(BACK + 1))
+    assert vcpu.get(CPSR) == 0x3C5
 
 
 @pytest.mark.parametrize("kind", [SW, HW])
