@@ -6,7 +6,8 @@ register that chose the tables; it knows by one comparison of RAM that none has.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Set
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from gdbstub.aarch64.comparators import canonical
 from gdbstub.aarch64.mmu import Regime, walk
@@ -63,6 +64,12 @@ class BreakpointRequest:
         self.needs_comparator = False
         #: True after z0, until the next resume: a client that asks again means the same request.
         self.removed = False
+
+    def copy(self) -> Self:
+        """Return another one that is the same."""
+        same = copy(self)
+        same.spaces = set(self.spaces)
+        return same
 
     @property
     def comparator(self) -> int:

@@ -148,6 +148,31 @@ def test_a_hardware_breakpoint_that_stands_is_not_lost_by_asking_again(
     assert spaces.pc() == PLACE
 
 
+def test_a_request_that_is_refused_in_another_process_is_in_the_first_alone(
+    machine_factory: Factory,
+) -> None:
+    spaces = Spaces(machine_factory(ROUND.image), SOFTWARE)
+    spaces.enter(USER_GVA, spaces.a)
+    spaces.insert(PLACE)
+    for number in range(spaces.machine.breakpoint_slots):
+        spaces.debugger.insert(1, BreakpointKind.HARDWARE, PLACE + 0x100 + 4 * number, 4)
+    spaces.stops_at(PLACE)
+    user = 1 << 10 | 1 << 11 | 0b11 << 6
+    for attributes in user | 0b11 << 53, user:  # nothing may execute there, and then it may
+        spaces.b.map(USER_GVA, OTHER, attributes=attributes)
+        for ipa, data in spaces.b.content().items():
+            spaces.machine.write_memory(ipa, data)
+        spaces.enter(USER_GVA, spaces.b, el=1 if attributes != user else 0)
+        if attributes != user:
+            spaces.machine.vcpus[0].set(PC, KERNEL_GVA)
+            with pytest.raises(NoSlot):
+                spaces.insert(PLACE)
+        spaces.step()
+        assert spaces.word(OTHER + 8) == NOP
+    spaces.enter(USER_GVA, spaces.a)
+    spaces.stops_at(PLACE)
+
+
 def test_more_breakpoints_than_a_resume_looks_at_are_put_back_when_asked_for_again(
     machine_factory: Factory,
 ) -> None:
