@@ -164,6 +164,10 @@ class VcpuSteps:
         """
         vcpu = self._vcpu
         used = self._breakpoints.armed if mode.debug is None else mode.debug
+        # A step comes to no other breakpoint, so there is room.
+        here = tuple(pair for pair in used.breakpoints if pair == breakpoint_at(pc))
+        used = used._replace(breakpoints=here, enabled=True)
+        mode = mode._replace(debug=used)
         if (table := self.guard.table(pc)) is None:
             mode = mode._replace(more=self.beside(used, missing), limit=PATIENCE)
             return (yield from self._step(mode, pc, 0))
