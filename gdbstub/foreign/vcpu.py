@@ -5,6 +5,7 @@ It decides nothing about breakpoints. All but ``Vcpu``'s own methods are for the
 
 import logging
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Final
 
@@ -74,7 +75,8 @@ class ForeignVcpu(VcpuState):
         self.cut_short = False
         # The time by ``executed`` at which its run is to end; None: never.
         self._deadline: float | None = None
-        self._until = 0.0  # the same by ``monotonic``: one that sleeps executes nothing
+        # When a step ends by ``monotonic``, if its vCPU sleeps: it may have been powered off.
+        self._until = inf
 
     def get(self, register: Register) -> int:
         """Read a register, and others that are mostly asked for with it (``Vcpu.get``)."""
@@ -99,7 +101,7 @@ class ForeignVcpu(VcpuState):
         self._guest_debug.set(go.step, comparators, cut_short=cut_short)
         self._traced = go.step or comparators != DebugRegisters()
         self._deadline = None if go.limit is None else self.executed() + go.limit
-        self._until = monotonic() + (go.limit or 0)
+        self._until = inf if go.limit is None or not go.step else monotonic() + go.limit
         self.cut_short = False
 
     def executed(self) -> float:
