@@ -29,6 +29,7 @@ _TOP: Final = 1 << 64
 _STALE: Final = ("stale",)
 _NO_SPACE: Final = "asked for in no address space"
 _NOT_RUNNING: Final = "its process does not run"
+_OTHER_TEXT: Final = "other text is there since the guest started over"
 #: Walks that are remembered.
 _WALKS: Final = 1024
 #: The end of the addresses that AArch32 code can be at.
@@ -49,6 +50,9 @@ class BreakpointRequest:
         self.vcpu = vcpu
         self.spaces: set[AddressSpace] = set()
         self.flat = False
+        #: Text about ``gva`` when it was asked for with the MMU off, before the guest started over.
+        self.text: bytes | None = None
+        self.started_over = False
         self.aarch32 = False
         #: The exception level of the vCPU that it was asked for on.
         self.el = 1
@@ -79,6 +83,7 @@ class BreakpointRequest:
 
     def forget(self) -> None:
         """Forget all but the address, and that it was a physical one: the guest starts over."""
+        self.started_over = True
         self.spaces = set()
         self.aarch32 = False
         self.vector = None
@@ -224,9 +229,10 @@ class Locator:
         space = space_of(regime, request.gva)
         if space is not None and is_upper(request.gva):
             request.spaces.add(space)
-        elif self._walk(request, regime).ipa is not None:
+        elif (ipa := self._walk(request, regime).ipa) is not None:
             if space is None:
-                request.flat = True
+                request.flat, request.text = True, self._text.around(ipa)
+                request.started_over = False
             else:
                 request.spaces.add(space)
                 self._regimes[space] = regime
@@ -311,13 +317,13 @@ class Locator:
         if spaces:
             return
         regime = regimes[request.vcpu]
-        if not regime.sctlr.M:
-            location = self._walk(request, regime)
-            yield location if request.flat else location._replace(obstacle=_NO_SPACE)
-            return
         location = self._walk(request, regime)
-        if request.flat and location.ipa == request.gva:
-            yield location  # mapped one to one: it is the place that was meant
+        # The same if it is mapped one to one: it is the place that was meant.
+        if location.ipa is not None and request.flat and location.ipa == request.gva:
+            other = request.started_over and self._text.around(location.ipa) != request.text
+            if other:
+                self._looked = _STALE  # the guest may put its code there yet
+            yield location._replace(obstacle=_OTHER_TEXT if other else location.obstacle)
         elif location.ipa is not None:
             yield location._replace(obstacle=_NO_SPACE)
 

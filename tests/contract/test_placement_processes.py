@@ -7,8 +7,11 @@ from gdbstub.debug.caches import Content
 from gdbstub.debug.placement import Preference, Service
 from gdbstub.errors import NoSlot
 from gdbstub.swbp import BRK
-from gdbstub.target import BreakpointKind, Stopped, StopReason
+from gdbstub.target import Action, BreakpointKind, Stopped, StopReason
 from tests.contract.backends import Factory
+from tests.contract.client import Client
+from tests.contract.conftest import Start
+from tests.contract.programs import DATA, at
 from tests.contract.spaces import EL1H, KERNEL_GVA, NOP, OTHER, ROUND, TEXT, USER_GVA, Spaces
 
 PLACE = USER_GVA + 8
@@ -76,6 +79,33 @@ def test_another_run_of_a_program_stops_though_the_guest_stopped_in_between(
     vcpu.set(PC, USER_GVA)
     process.debugger.caches.invalidate(Content.REGISTER_WRITTEN)
     process.stops_at(PLACE)
+
+
+@pytest.mark.needs("reset")
+def test_after_a_reset_no_brk_is_put_into_what_is_at_a_physical_address_by_then(
+    start: Start,
+) -> None:
+    """A boot loader has moved itself; when it starts over an initrd lies there."""
+    client = Client(start(ROUND).machine)
+    moved, here = DATA + 4, at(2)
+    client.machine.write_memory(DATA, ROUND.image)
+    for gva in moved, here:
+        client.target.insert(1, BreakpointKind.SOFTWARE, gva, 4)
+    client.resume({1: Action.STEP})
+    assert [client.machine.read_memory(gva, 4) for gva in (moved, here)] == [BRK, BRK]
+    for _ in range(2):
+        client.target.reset()
+        client.machine.write_memory(DATA, bytes.fromhex("0707010030303030"))
+        client.resume({1: Action.STEP})
+        assert client.machine.read_memory(DATA, 8) == bytes.fromhex("0707010030303030")
+        assert client.machine.read_memory(here, 4) == BRK
+        assert client.target.breakpoints.served(moved).service is Service.COMPARATOR
+    client.machine.write_memory(DATA, ROUND.image)
+    client.resume({1: Action.STEP})
+    assert client.machine.read_memory(moved, 4) == BRK
+    client.machine.vcpus[0].set(PC, DATA)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+    assert client.pc(1) == moved
 
 
 @pytest.mark.needs("reset")
