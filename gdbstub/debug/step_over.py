@@ -7,13 +7,12 @@ comparators of which the access is no hit. All else stays armed.
 
 A debug exit clears the exclusive monitor, so an exclusive sequence is run to its end in one go,
 from its load. Where there are breakpoints in it, a first lap is stepped: each condition is
-evaluated where it is met, with the registers that it is met with, up to the store. If none of
-them stops, the registers are put back to what they were at the load, and the sequence is run
-without them. No other vCPU executes from the first lap to the end, so both laps are the same. What
-a sequence does besides (it stores, or uses vectors) is not done twice: its store-exclusive is then
-executed as a plain store, which is what one that succeeds is while no other vCPU executes. A
-breakpoint that is met within a sequence fails that sequence's store, as hardware may; its load is
-then met with a comparator, and the next try begins there.
+evaluated where it is met, up to the store. If none of them stops, the registers are put back to
+what they were at the load, and the sequence is run without them. No other vCPU executes from the
+first lap to the end, so both laps are the same. What cannot be done twice (a store, a vector) is
+done once: the store-exclusive is then executed as a plain store. A breakpoint that is met within a
+sequence fails that sequence's store, as hardware may; its load is then met with a comparator, and
+the next try begins there.
 """
 
 from collections.abc import Collection, Iterable
@@ -132,10 +131,18 @@ class StepOver:
                 return steps.done
             if steps.is_skipped(word):
                 return steps.do_nothing(pc)
-        done = yield from self._without(ipa, self._instruction(pc, word, exit))
-        if calls_hypervisor(word) and self._vcpu.power is Power.OFF:
-            done = yield STEP  # the others go on; one of them may turn it on again
-        return done
+        if ipa is None or not calls_hypervisor(word):
+            return (yield from self._without(ipa, self._instruction(pc, word, exit)))
+        off = False
+
+        def call() -> SubPlan:
+            nonlocal off
+            done = yield from self._instruction(pc, word, exit, PATIENCE)
+            off = self._vcpu.power is Power.OFF  # one of the others may turn it on at once
+            return done
+
+        done = yield from self._without(ipa, call())
+        return (yield STEP) if off else done
 
     def _describe(self, exit: DebugExit, pc: int, word: int, ipa: int | None) -> None:
         """Describe the hit that *exit* is, if it may be passed over."""
@@ -145,13 +152,13 @@ class StepOver:
         others = tuple(pair for pair in self._breakpoints.armed.breakpoints if pair != here)
         self.false_hits.describe(pc, word, ipa, others)
 
-    def _instruction(self, pc: int, word: int, exit: DebugExit | None) -> SubPlan:
+    def _instruction(
+        self, pc: int, word: int, exit: DebugExit | None, limit: float | None = None
+    ) -> SubPlan:
         """Step the instruction *word* at *pc*, our BRK there being out, and no comparator set."""
         hidden = False
         while True:
-            mode = self._mode(pc, exit, hidden=hidden)
-            if calls_hypervisor(word):
-                mode = mode._replace(limit=PATIENCE)  # no other vCPU executes meanwhile
+            mode = self._mode(pc, exit, hidden=hidden)._replace(limit=limit)
             exit = yield from self._steps.instruction(mode, word)
             if self._vcpu.get(PC) != pc or hidden:
                 return exit
@@ -228,12 +235,11 @@ class StepOver:
             Met: a breakpoint in it stops.
         """
         places = [at for at in sequence.inside if self._is_breakpoint(at)]
-        if not any(at != sequence.load for at in places):
-            ipa = self._classifier.patch(self._index, sequence.load)
-            ipas = () if ipa is None else (ipa,)
-            run = self._run(sequence, ipas, {sequence.load})
-            return (yield from self._alone(run) if ipas else run)
-        return (yield from self._alone(self._laps(sequence, places)))
+        if any(at != sequence.load for at in places):
+            return (yield from self._alone(self._laps(sequence, places)))
+        ipa = self._classifier.patch(self._index, sequence.load)
+        run = self._run(sequence, (ipa,), {sequence.load})
+        return (yield from run if ipa is None else self._alone(run))
 
     def follow(self, load: int) -> SubPlan:
         """Step to the *load* of a sequence whose store has failed, if it is near, and run that.
@@ -282,9 +288,8 @@ class StepOver:
         if vcpu.get(PC) != sequence.store or done.esr.EC != EC.STEP_LOWER:
             return done  # it was left by another way, or goes round before its store
         if not all(map(is_repeatable, words[1:-1])):
-            plain = plain_store(words)
-            if loaded != self._classifier.accessed(self._index):
-                plain = None
+            same = loaded == self._classifier.accessed(self._index)
+            plain = plain_store(words) if same else None
             ipa = self._classifier.patch(self._index, sequence.store)
             return (yield from self._out((ipa,), self._store(words[-1], plain)))
         for row, value in zip(rows, before, strict=True):
@@ -334,12 +339,11 @@ class StepOver:
         return done
 
     def _run(
-        self, sequence: ExclusiveSequence, ipas: Iterable[int], without: Collection[int]
+        self, sequence: ExclusiveSequence, ipas: Iterable[int | None], without: Collection[int]
     ) -> SubPlan:
         """Run the *sequence* at PC in one go, *without* breakpoints there and BRKs at *ipas*."""
-        inside, exits = sequence.inside, sequence.exits
         watchpoints = self._watchpoints()
-        body = self._steps.sequence(inside, exits, watchpoints, without)
+        body = self._steps.sequence(sequence.inside, sequence.exits, watchpoints, without)
         return (yield from self._out(ipas, body))
 
     # BRKs of ours.

@@ -88,9 +88,11 @@ def test_the_first_fault_of_a_step_is_told_while_every_comparator_is_in_use(
     client = begin(FAULTS)
     vcpu = client.machine.vcpus[0]
     vcpu.set(X[1], NOWHERE)
-    vcpu.set(PC, NOWHERE if line == CALL else at(line))
+    vcpu.set(PC, at(line))
     for number in range(client.machine.breakpoint_slots):
         put(client, HW, DATA + 4 * number)
+    if line == CALL:
+        assert client.resume({1: Action.STEP}) == Stopped(1)  # the branch
     told(client, client.resume({1: Action.STEP}), line)
 
 
