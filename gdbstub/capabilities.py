@@ -68,7 +68,7 @@ class Monitor(Capability):
         """
         return False
 
-    def client_came(self, features: frozenset[bytes]) -> None:
+    def client_announced(self, features: frozenset[bytes]) -> None:
         """Learn what a client has announced in ``qSupported``: features without the ``+``."""
 
 
@@ -310,7 +310,7 @@ class HasLibraries(Capability):
 
     @abstractmethod
     def libraries(self) -> Sequence[Library]:
-        """Return those that are loaded now, while the target is at rest.
+        """Return the libraries that are loaded now, while the target is at rest.
 
         A client that has asked is told by stops with ``StopReason.LIBRARY`` to ask again.
         """
@@ -332,7 +332,7 @@ class HasGuestThreads(Capability):
 
     @abstractmethod
     def guest_threads(self) -> Sequence[Thread]:
-        """Return those that no vCPU executes now, while the target is at rest; often none."""
+        """Return the threads that no vCPU executes now, while the target is at rest; often none."""
 
 
 def has_guest_threads(target: Target) -> HasGuestThreads | None:

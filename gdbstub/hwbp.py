@@ -18,12 +18,16 @@ from gdbstub.errors import NoSlot
 from gdbstub.machine import DebugRegisters
 from gdbstub.target import BreakpointKind
 
+#: DBGWCR.LSC, by the kind of watchpoint.
 LSC: Final = {BreakpointKind.READ: 0b01, BreakpointKind.WRITE: 0b10, BreakpointKind.ACCESS: 0b11}
-_LEAST: Final = 8
-_MOST: Final = 1 << 31  # DBGWCR.MASK
+#: Bytes that DBGWCR.BAS selects from; a comparator that watches more needs DBGWCR.MASK.
+_DOUBLEWORD: Final = 8
+#: Bytes that one comparator watches at most, by DBGWCR.MASK.
+_LARGEST: Final = 1 << 31
 _TAG: Final = 0xFF << 56
-#: The most bytes that one instruction accesses: DC ZVA of the largest block.
-_FAR_OFF: Final = 2048
+#: Bytes that one instruction accesses at most (DC ZVA of the largest block): FAR is no further than
+#: that from what was hit.
+_LARGEST_ACCESS: Final = 2048
 
 
 class Slot(NamedTuple):
@@ -34,9 +38,9 @@ class Slot(NamedTuple):
 
     def registers(self, kind: BreakpointKind) -> tuple[int, int]:
         """Return the values of DBGWCR and DBGWVR."""
-        if self.size >= _LEAST:
+        if self.size >= _DOUBLEWORD:
             control = DBGWCR.of(E=1, PAC=0b11, LSC=LSC[kind], BAS=0xFF)
-            if self.size > _LEAST:
+            if self.size > _DOUBLEWORD:
                 control = control.replace(MASK=self.size.bit_length() - 1)
             return control, canonical(self.gva)
         bas = (1 << self.size) - 1 << (self.gva & 7)
@@ -82,11 +86,11 @@ class Watchpoint(NamedTuple):
 WatchpointPlan = Mapping[Watchpoint, Slots]
 
 
-class Elsewhere(Enum):
-    """A hit that belongs to no watchpoint of the client."""
+class NoWatchpoint(Enum):
+    """The reason that a watchpoint exception belongs to no watchpoint of the client."""
 
-    OUTSIDE = auto()  # in what our comparators watch beyond the range
-    NOBODY = auto()  # of ours has anything to do with it
+    BEYOND_RANGE = auto()  # the access is to bytes that our comparators watch beyond a range
+    UNRELATED = auto()  # the access is to nothing that a comparator of ours watches
 
 
 def _gap(watched: range, address: int) -> int:
@@ -118,12 +122,12 @@ def covers(gva: int, length: int, most: int) -> Covers:
     A comparator watches a run of bytes within 8 aligned ones, or an aligned power of two.
     """
     start, stop = gva, gva + length
-    first, last = start // _MOST, (stop - 1) // _MOST
+    first, last = start // _LARGEST, (stop - 1) // _LARGEST
     if last - first >= most:
         return ()  # not to be counted through: a client may ask for any length
     found: Covers = (Cover((), 0),)
     for block in range(first, last + 1):
-        found = _both(found, _within(block * _MOST, _MOST, start, stop, most), most)
+        found = _both(found, _within(block * _LARGEST, _LARGEST, start, stop, most), most)
     return found
 
 
@@ -132,7 +136,7 @@ def _within(base: int, size: int, start: int, stop: int, most: int) -> Covers:
     low, high = max(start, base), min(stop, base + size)
     if low >= high:
         return (Cover((), 0),)
-    if size == _LEAST:
+    if size == _DOUBLEWORD:
         return (Cover((Slot(low, high - low),), 0),)
     whole = Cover((Slot(base, size),), size - (high - low))
     if not whole.waste:
@@ -190,7 +194,7 @@ def plan_watchpoints(watchpoints: tuple[Watchpoint, ...], slots: int) -> Watchpo
 
 def find_hit(
     plan: WatchpointPlan, far: int, accessed: range | None, *, write: bool
-) -> Watchpoint | Elsewhere:
+) -> Watchpoint | NoWatchpoint:
     """Find the watchpoint that an exception with this FAR belongs to.
 
     *accessed* is the range that the instruction accesses, if it is known.
@@ -201,21 +205,21 @@ def find_hit(
     wanted = BreakpointKind.WRITE if write else BreakpointKind.READ
     candidates = [w for w in plan if w.kind in (wanted, BreakpointKind.ACCESS)]
     if not candidates:
-        return Elsewhere.NOBODY
+        return NoWatchpoint.UNRELATED
     if accessed is not None:
         start = accessed.start & ~_TAG
         bytes_ = range(start, start + len(accessed))
         touched = [w for w in candidates if _meet(w.watched, bytes_)]
         if not touched and any(_covered(plan[w], bytes_) for w in candidates):
-            return Elsewhere.OUTSIDE
+            return NoWatchpoint.BEYOND_RANGE
         candidates = touched or candidates
     nearest = min(candidates, key=lambda watchpoint: watchpoint.distance(far))
-    if nearest.distance(far) < _FAR_OFF:
+    if nearest.distance(far) < _LARGEST_ACCESS:
         return nearest
     address = far & ~_TAG
     if any(_covered(plan[w], range(address, address + 1)) for w in candidates):
-        return Elsewhere.OUTSIDE
-    return Elsewhere.NOBODY
+        return NoWatchpoint.BEYOND_RANGE
+    return NoWatchpoint.UNRELATED
 
 
 def also_hit(
@@ -226,19 +230,19 @@ def also_hit(
     return tuple(w for w in plan if w is not hit and w.kind in wanted and w.touches(accessed))
 
 
-def idle_slots(plan: WatchpointPlan, accessed: range) -> frozenset[tuple[int, int]]:
-    """Return the comparators that watch some of *accessed* for watchpoints that it does not touch.
+def excess_slots(plan: WatchpointPlan, accessed: range) -> frozenset[tuple[int, int]]:
+    """Return the comparators that *accessed* triggers only because they watch more than was asked.
 
-    They are pairs of DBGWCR and DBGWVR. An access to *accessed* is no hit of theirs.
+    They are pairs of DBGWCR and DBGWVR; the access touches none of the ranges that they serve.
     """
     start = accessed.start & ~_TAG
     bytes_ = range(start, start + len(accessed))
     touched: set[tuple[int, int]] = set()
-    idle: set[tuple[int, int]] = set()
+    excess: set[tuple[int, int]] = set()
     for watchpoint, slots in plan.items():
-        found = touched if _meet(watchpoint.watched, bytes_) else idle
+        found = touched if _meet(watchpoint.watched, bytes_) else excess
         found.update(s.registers(watchpoint.kind) for s in slots if _covered((s,), bytes_))
-    return frozenset(idle - touched)
+    return frozenset(excess - touched)
 
 
 def _covered(slots: Slots, accessed: range) -> bool:
@@ -318,7 +322,7 @@ class HardwareBreakpoints:
         return set(self._breakpoints)
 
     def registers(self, *, enabled: bool, more: tuple[int, ...] = ()) -> DebugRegisters:
-        """Return what every vCPU is to hold: the same object while nothing changes.
+        """Return the comparators to arm on every vCPU; the same object while nothing changes.
 
         *more* are addresses that get a breakpoint comparator besides.
         """
@@ -340,7 +344,7 @@ class HardwareBreakpoints:
         """
         return tuple(sorted(self._breakpoints.get(canonical(pc), ())))
 
-    def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
+    def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | NoWatchpoint:
         """Find the watchpoint that an exception belongs to: see ``find_hit``."""
         return find_hit(self._watchpoints, far, accessed, write=write)
 
@@ -350,6 +354,6 @@ class HardwareBreakpoints:
         """Return the other watchpoints that an access hits: see ``also_hit``."""
         return also_hit(self._watchpoints, hit, accessed, write=write) if accessed else ()
 
-    def idle(self, accessed: range) -> frozenset[tuple[int, int]]:
-        """Return the comparators of which an access is no hit: see ``idle_slots``."""
-        return idle_slots(self._watchpoints, accessed)
+    def excess(self, accessed: range) -> frozenset[tuple[int, int]]:
+        """Return the comparators that an access triggers without a hit: see ``excess_slots``."""
+        return excess_slots(self._watchpoints, accessed)

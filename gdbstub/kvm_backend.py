@@ -290,8 +290,8 @@ class KvmMachine:
 
     def resume(self, modes: Mapping[int, RunMode]) -> None:
         """Run the vCPUs that are keys (``Machine.resume``)."""
-        for index, go in modes.items():
-            self._vcpus[index].arm(go, self._debug)
+        for index, mode in modes.items():
+            self._vcpus[index].arm(mode, self._debug)
         self._counter.go_on()
         with self._lock:
             self._exits = []

@@ -345,7 +345,7 @@ class RamLayout(Protocol):
 
     @property
     def ram_ranges(self) -> Sequence[range]:
-        """Physical addresses of RAM, ascending; adjacent ranges are one."""
+        """Physical addresses of RAM, ascending; adjacent ranges are one. Empty: nobody knows."""
         ...
 
 

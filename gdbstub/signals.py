@@ -15,44 +15,44 @@ from typing import Final
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Waiting:
-    """Signals that arrived while their handlers were deferred."""
+class DeferredSignals:
+    """Signals that arrived while their handlers were deferred (``deferred_signals``)."""
 
     def __init__(self) -> None:
         #: The arguments for each deferred handler, in the order of arrival.
-        self.came: list[tuple[int, FrameType | None]] = []
+        self.arrived: list[tuple[int, FrameType | None]] = []
         #: Called in the main thread after each arrival.
-        self.told: Callable[[], None] | None = None
+        self.on_arrival: Callable[[], None] | None = None
         #: True once the block has handled the signals itself: it is ending the program.
-        self.taken = False
+        self.handled = False
 
     def note(self, signum: int, frame: FrameType | None) -> None:
         """Record a signal; this is the handler while handlers are deferred."""
-        self.came.append((signum, frame))
-        if self.told:
-            self.told()
+        self.arrived.append((signum, frame))
+        if self.on_arrival:
+            self.on_arrival()
 
 
 @contextmanager
-def signals_wait() -> Iterator[Waiting]:
+def deferred_signals() -> Iterator[DeferredSignals]:
     """Defer the handlers of ``STOP_SIGNALS`` until the block is left.
 
-    If the block has set ``taken``, no handler is called, and the signals are ignored from then
+    If the block has set ``handled``, no handler is called, and the signals are ignored from then
     on: a second Ctrl-C does not disturb the end of the program.
     """
-    waiting = Waiting()
+    deferred = DeferredSignals()
     handlers = {}
     if threading.current_thread() is threading.main_thread():  # handlers run in no other thread
         handlers = {each: signal.getsignal(each) for each in STOP_SIGNALS}
     callables = {each: handler for each, handler in handlers.items() if callable(handler)}
     for each in callables:
-        signal.signal(each, waiting.note)
+        signal.signal(each, deferred.note)
     try:
-        yield waiting
+        yield deferred
     finally:
         for each, handler in callables.items():
-            if signal.getsignal(each) == waiting.note:
-                signal.signal(each, signal.SIG_IGN if waiting.taken else handler)
-        if not waiting.taken:
-            for signum, frame in waiting.came:
+            if signal.getsignal(each) == deferred.note:
+                signal.signal(each, signal.SIG_IGN if deferred.handled else handler)
+        if not deferred.handled:
+            for signum, frame in deferred.arrived:
                 callables[signal.Signals(signum)](signum, frame)

@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 
 #: Length of a slice, in seconds; the step that is under way then is finished.
 SLICE_SECONDS: Final = 0.01
-#: Steps that one piece of work may take: reads of guest memory, mostly, of a page each. Twice as
-#: many as a list of 65,536 processes needs.
+#: Steps that the work of one command or packet may take: reads of guest memory, mostly, of a page
+#: each. Twice as many as a list of 65,536 processes needs.
 MOST_STEPS: Final = 1 << 20
 
 
@@ -62,40 +62,42 @@ class _Bounded(_Budget):
     why = "the most while others wait"
 
 
-class _Here(threading.local):
+class _ThreadLocal(threading.local):
     budget: _Budget | None = None
 
 
-_here: Final = _Here()
+_local: Final = _ThreadLocal()
 
 
-def step(steps: int = 1) -> None:
-    """Note that work has taken *steps*, and give way if the slice is over; 0 steps cost nothing.
+def spend(steps: int = 1) -> None:
+    """Spend *steps* of what the caller's work may take; give way if the slice is over.
+
+    With 0 it only gives way.
 
     Outside of ``in_slices`` and ``bounded`` it does nothing.
 
     Raises:
         TooMuchWork: the work has taken too many.
     """
-    if (budget := _here.budget) is not None:
+    if (budget := _local.budget) is not None:
         budget.spend(steps)
 
 
-def search_step() -> None:
-    """Note that a search has come to its next piece of RAM, a MiB.
+def spend_piece() -> None:
+    """Spend what the next piece of RAM, a MiB, costs a search; give way if the slice is over.
 
-    In slices that takes no steps, since RAM may be large.
+    In slices that is nothing, since RAM may be large.
 
     Raises:
         TooMuchWork: the work has taken too many.
     """
-    if (budget := _here.budget) is not None:
+    if (budget := _local.budget) is not None:
         budget.spend(budget.piece)
 
 
-def sliced() -> bool:
+def is_limited() -> bool:
     """Return True if the caller's work gives way to the event loop, or is bounded already."""
-    return _here.budget is not None
+    return _local.budget is not None
 
 
 @contextmanager
@@ -104,14 +106,14 @@ def bounded(steps: int, piece: int = 0) -> Iterator[None]:
 
     With *piece*, each piece of a search takes so many.
     """
-    if _here.budget is not None:
+    if _local.budget is not None:
         yield
         return
-    _here.budget = _Bounded(steps, piece)
+    _local.budget = _Bounded(steps, piece)
     try:
         yield
     finally:
-        _here.budget = None
+        _local.budget = None
 
 
 class _Sliced(_Budget, Generic[Result]):
@@ -124,23 +126,23 @@ class _Sliced(_Budget, Generic[Result]):
         self.error: BaseException | None = None
         self._function = function
         self._end = 0.0
-        # Each is released to hand the turn over.
-        self._ours, self._theirs = threading.Lock(), threading.Lock()
-        self._ours.acquire()
-        self._theirs.acquire()
-        self._away = False
+        # Each is released to let the work's thread go on, or the thread that waits for it.
+        self._work_turn, self._caller_turn = threading.Lock(), threading.Lock()
+        self._work_turn.acquire()
+        self._caller_turn.acquire()
+        self._is_works_turn = False
         self._thread = threading.Thread(target=self._run, name="gdbstub-slices", daemon=True)
 
     def run_slice(self) -> None:
         """Let the thread run for a slice, or to its end."""
-        if not self._away:  # else an exception, as of a signal, has ended the wait for it
-            self._away = True
+        if not self._is_works_turn:  # else an exception, as of a signal, has ended the wait for it
+            self._is_works_turn = True
             if self._thread.ident is None:
                 self._thread.start()
             else:
-                self._ours.release()
-        self._theirs.acquire()
-        self._away = False
+                self._work_turn.release()
+        self._caller_turn.acquire()
+        self._is_works_turn = False
 
     def end(self) -> None:
         """End the thread; what it was doing is cancelled."""
@@ -155,8 +157,8 @@ class _Sliced(_Budget, Generic[Result]):
         """Hand the turn over, if the slice is over; come back with the next one."""
         if perf_counter() < self._end:
             return
-        self._theirs.release()
-        self._ours.acquire()
+        self._caller_turn.release()
+        self._work_turn.acquire()
         self._begin()
 
     def _begin(self) -> None:
@@ -165,7 +167,7 @@ class _Sliced(_Budget, Generic[Result]):
         self._end = perf_counter() + SLICE_SECONDS
 
     def _run(self) -> None:
-        _here.budget = self
+        _local.budget = self
         try:
             self._begin()
             self.result.append(self._function())
@@ -174,7 +176,7 @@ class _Sliced(_Budget, Generic[Result]):
         except BaseException as error:
             self.error = error
         self.done = True
-        self._theirs.release()
+        self._caller_turn.release()
 
 
 def in_slices(

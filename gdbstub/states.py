@@ -8,11 +8,10 @@ from enum import Enum
 from typing import Final, Generic, TypeVar
 
 
-class Named(Enum):
-    """An enum whose members make fast keys.
+class IdentityEnum(Enum):
+    """An enum whose members are hashed by identity, in C, as tables of transitions look them up.
 
-    ``Enum`` computes a hash from a member's name, in Python. Members of this class are hashed
-    by identity, in C.
+    ``Enum`` computes a hash from a member's name, in Python, at each packet.
     """
 
     __hash__ = object.__hash__

@@ -73,7 +73,7 @@ class SoftwareBreakpoints:
         return ipas is not None
 
     def clear(self, *, but: Collection[int] = ()) -> None:
-        """Remove every request *but* those for some virtual addresses."""
+        """Remove every request, except those for the virtual addresses *but*."""
         for gva in self._requests.keys() - set(but):
             self.remove(gva)
 

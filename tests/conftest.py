@@ -135,10 +135,18 @@ def pytest_terminal_summary(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the tests: those without a lab first, while one is busy; reports from a lab last.
 
-    No module's fixtures may wait for those here.
+    No module's fixtures may wait for those here. Whole stubs come after the reports from their own
+    lab: it has one core.
     """
     whole_stubs = Path(__file__).parent / "kvm"
-    items.sort(key=lambda item: (elsewhere(item) is not None, whole_stubs in item.path.parents))
+
+    def turn(item: pytest.Item) -> int:
+        place = elsewhere(item)
+        if place is None:
+            return 2 if whole_stubs in item.path.parents else 0
+        return 1 if place == chosen(item.config) else 3
+
+    items.sort(key=turn)
 
 
 #: Longest wait for all reports of a lab: ten times what is usual.

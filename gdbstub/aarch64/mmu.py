@@ -10,7 +10,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from gdbstub.aarch64.sysreg import SCTLR, TCR
+from gdbstub.aarch64.sysreg import ID_AA64MMFR0, SCTLR, TCR
 from gdbstub.errors import MemoryFault
 
 Read = Callable[[int, int], bytes]
@@ -20,6 +20,8 @@ _TG0: Final = {0b00: 12, 0b01: 16, 0b10: 14}
 _TG1: Final = {0b01: 14, 0b10: 12, 0b11: 16}
 #: Size of a physical address in bits, by TCR_EL1.IPS and ID_AA64MMFR0_EL1.PARange.
 PA_BITS: Final = (32, 36, 40, 42, 44, 48, 52, 56)
+#: Size of the smallest page and granule, in bytes: what lies within one is mapped as one.
+SMALLEST_PAGE: Final = 4096
 _LPA: Final = 52  # bits of the largest address that stage 1 makes
 _IPS_52: Final = 0b110
 _MAX_TNSZ: Final = {12: 48, 14: 48, 16: 47}  # with FEAT_TTST
@@ -30,7 +32,7 @@ _TOP_BYTE: Final = 0xFF << 56
 class Regime(NamedTuple):
     """Registers that decide a translation, as one vCPU has them at one moment.
 
-    ``pa_bits`` is ``PA_BITS`` of its ID_AA64MMFR0_EL1.PARange.
+    ``pa_bits`` is the size of a physical address in bits (``pa_bits``).
     """
 
     sctlr: SCTLR
@@ -38,6 +40,14 @@ class Regime(NamedTuple):
     ttbr0: int
     ttbr1: int
     pa_bits: int = _LPA
+
+
+def pa_bits(mmfr0: int) -> int:
+    """Return the size of a physical address in bits, by a vCPU's ID_AA64MMFR0_EL1.
+
+    A value of PARange that is not known counts as the largest.
+    """
+    return PA_BITS[min(ID_AA64MMFR0(mmfr0).PARange, len(PA_BITS) - 1)]
 
 
 class Mapping(NamedTuple):

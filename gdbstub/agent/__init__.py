@@ -6,7 +6,7 @@ once, when a client sends them. Source: GDB manual, appendix F "The GDB Agent Ex
 
 from gdbstub.agent.clauses import Clauses
 from gdbstub.agent.conditions import ConditionTable, Outcome
-from gdbstub.agent.operations import EvaluationContext, Run
+from gdbstub.agent.operations import Evaluation, EvaluationContext
 from gdbstub.agent.printed import PrintedText
 from gdbstub.agent.printf import Format
 from gdbstub.agent.program import AgentProgram
@@ -15,9 +15,9 @@ __all__ = [
     "AgentProgram",
     "Clauses",
     "ConditionTable",
+    "Evaluation",
     "EvaluationContext",
     "Format",
     "Outcome",
     "PrintedText",
-    "Run",
 ]

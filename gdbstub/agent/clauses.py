@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, MutableMapping
 from typing import NamedTuple
 
-from gdbstub.agent.operations import EvaluationContext, Run
+from gdbstub.agent.operations import Evaluation, EvaluationContext
 from gdbstub.agent.program import AgentProgram
 from gdbstub.errors import AgentError
 
@@ -47,20 +47,20 @@ class Clauses(NamedTuple):
         """Return True if any condition is true, or if there is none."""
         if not self.conditions:
             return True
-        run = Run(context, variables)
-        return any(_holds(program, run) for program in self.conditions)
+        evaluation = Evaluation(context, variables)
+        return any(_holds(program, evaluation) for program in self.conditions)
 
     def output(
         self, context: EvaluationContext, variables: MutableMapping[int, int] | None = None
     ) -> bytes:
         """Run the commands; return what they print."""
-        run = Run(context, variables)
+        evaluation = Evaluation(context, variables)
         for program in self.commands:
             try:
-                program.execute(run)
+                program.execute(evaluation)
             except AgentError as error:
-                run.output += _complaint(error)
-        return run.output
+                evaluation.output += _complaint(error)
+        return evaluation.output
 
 
 def _condition(code: bytes) -> AgentProgram:
@@ -78,9 +78,9 @@ def _command(code: bytes) -> AgentProgram:
         return AgentProgram.printing(_complaint(error))
 
 
-def _holds(program: AgentProgram, run: Run) -> bool:
+def _holds(program: AgentProgram, evaluation: Evaluation) -> bool:
     try:
-        return program.value(run) != 0
+        return program.value(evaluation) != 0
     except AgentError as error:
         _log.debug("a breakpoint's condition is left to the client: %s", error)
         return True

@@ -39,7 +39,7 @@ class EvaluationContext(Protocol):
         ...
 
 
-class Run:
+class Evaluation:
     """State that the evaluations of one hit share: context, variables, output, and time limit."""
 
     # Class attributes until they change: at most hits neither does.
@@ -82,7 +82,7 @@ class Run:
 
 
 #: A function on the stack, made of an opcode and its operand.
-Operation = Callable[[list[int], Run], None]
+Operation = Callable[[list[int], Evaluation], None]
 
 
 class Opcode(NamedTuple):
@@ -138,7 +138,7 @@ def _less_signed(a: int, b: int) -> bool:
 def _binary(compute: Callable[[int, int], int]) -> Callable[[int], Operation]:
     """Make an opcode that replaces the two topmost values a b by *compute* of them; b is on top."""
 
-    def operation(stack: list[int], run: Run) -> None:
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
         b = stack.pop()
         stack[-1] = compute(stack[-1], b) & MASK
 
@@ -150,27 +150,27 @@ def _fixed(operation: Operation) -> Callable[[int], Operation]:
     return lambda _: operation
 
 
-def _log_not(stack: list[int], run: Run) -> None:
+def _log_not(stack: list[int], evaluation: Evaluation) -> None:
     stack[-1] = int(not stack[-1])
 
 
-def _bit_not(stack: list[int], run: Run) -> None:
+def _bit_not(stack: list[int], evaluation: Evaluation) -> None:
     stack[-1] ^= MASK
 
 
-def _dup(stack: list[int], run: Run) -> None:
+def _dup(stack: list[int], evaluation: Evaluation) -> None:
     stack.append(stack[-1])
 
 
-def _pop(stack: list[int], run: Run) -> None:
+def _pop(stack: list[int], evaluation: Evaluation) -> None:
     stack.pop()
 
 
-def _swap(stack: list[int], run: Run) -> None:
+def _swap(stack: list[int], evaluation: Evaluation) -> None:
     stack[-1], stack[-2] = stack[-2], stack[-1]
 
 
-def _rot(stack: list[int], run: Run) -> None:
+def _rot(stack: list[int], evaluation: Evaluation) -> None:
     stack[-3:] = stack[-1], stack[-3], stack[-2]
 
 
@@ -182,7 +182,7 @@ def _ext(bits: int) -> Operation | None:
     sign = 1 << bits - 1
     low = (sign << 1) - 1
 
-    def operation(stack: list[int], run: Run) -> None:
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
         stack[-1] = ((stack[-1] & low ^ sign) - sign) & MASK
 
     return operation
@@ -193,44 +193,44 @@ def _zero_ext(bits: int) -> Operation | None:
         return None
     low = (1 << bits) - 1
 
-    def operation(stack: list[int], run: Run) -> None:
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
         stack[-1] &= low
 
     return operation
 
 
 def _ref(size: int) -> Callable[[int], Operation]:
-    def operation(stack: list[int], run: Run) -> None:
-        stack[-1] = int.from_bytes(run.read(stack[-1], size), "little")
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
+        stack[-1] = int.from_bytes(evaluation.read(stack[-1], size), "little")
 
     return lambda _: operation
 
 
 def _const(value: int) -> Operation:
-    def operation(stack: list[int], run: Run) -> None:
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
         stack.append(value)
 
     return operation
 
 
 def _reg(number: int) -> Operation:
-    def operation(stack: list[int], run: Run) -> None:
-        stack.append(run.context.register(number))
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
+        stack.append(evaluation.context.register(number))
 
     return operation
 
 
 def _pick(depth: int) -> Operation:
-    def operation(stack: list[int], run: Run) -> None:
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
         stack.append(stack[~depth])
 
     return operation
 
 
 def _getv(number: int) -> Operation:
-    def operation(stack: list[int], run: Run) -> None:
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
         try:
-            stack.append(run.variables[number])
+            stack.append(evaluation.variables[number])
         except KeyError:
             raise AgentError(f"trace state variable {number} was never set") from None
 
@@ -238,8 +238,8 @@ def _getv(number: int) -> Operation:
 
 
 def _setv(number: int) -> Operation:
-    def operation(stack: list[int], run: Run) -> None:
-        run.variables[number] = stack[-1]
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
+        evaluation.variables[number] = stack[-1]
 
     return operation
 

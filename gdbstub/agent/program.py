@@ -16,8 +16,8 @@ from gdbstub.agent.operations import (
     PRINTF,
     REFUSED,
     ROWS,
+    Evaluation,
     Operation,
-    Run,
 )
 from gdbstub.agent.printf import Format
 from gdbstub.errors import AgentError, StubError
@@ -62,18 +62,18 @@ class AgentProgram(NamedTuple):
         """Make a program that prints *text*."""
         return cls((Block((_printf(Format((text,))),)),))
 
-    def value(self, run: Run) -> int:
+    def value(self, evaluation: Evaluation) -> int:
         """Evaluate; return the value that is then on top of the stack, 64 bits and unsigned.
 
         Raises:
             AgentError: it has no value: a fault, a division by zero, the budget is spent.
         """
-        if stack := self.execute(run):
+        if stack := self.execute(evaluation):
             return stack[-1]
         raise AgentError("the expression leaves no value")
 
-    def execute(self, run: Run) -> list[int]:
-        """Evaluate; return the stack that is left. Printed text is appended to ``run.output``.
+    def execute(self, evaluation: Evaluation) -> list[int]:
+        """Evaluate; return the stack that is left. ``evaluation.output`` gets the printed text.
 
         Raises:
             AgentError: as for ``value``.
@@ -85,13 +85,13 @@ class AgentProgram(NamedTuple):
         try:
             while True:
                 for operation in block.operations:
-                    operation(stack, run)
+                    operation(stack, evaluation)
                 then = block.then
                 if then is None:
                     return stack
                 steps += 1 + len(block.operations)
                 if steps > _BLOCK:
-                    run.check()
+                    evaluation.check()
                     if steps > _MOST_STEPS:
                         raise AgentError(f"the expression takes more than {_MOST_STEPS} steps")
                 taken = block.taken
@@ -108,11 +108,11 @@ def _printf(format_: Format) -> Operation:
     """Make a printf: on the stack are the arguments, the first uppermost, channel and function."""
     count = format_.arguments
 
-    def operation(stack: list[int], run: Run) -> None:
+    def operation(stack: list[int], evaluation: Evaluation) -> None:
         del stack[-2:]
         values = [stack.pop() for _ in range(count)]
-        run.output += format_.render(values, run.context.memory)
-        run.check()
+        evaluation.output += format_.render(values, evaluation.context.memory)
+        evaluation.check()
 
     return operation
 

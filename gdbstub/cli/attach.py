@@ -18,7 +18,7 @@ from gdbstub.cli.kernel_place import locate
 from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState
 from gdbstub.errors import InputError, StubError
 from gdbstub.foreign import ptrace
@@ -28,7 +28,7 @@ from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.signals import STOP_SIGNALS, Waiting
+from gdbstub.signals import STOP_SIGNALS, DeferredSignals
 
 #: The longest wait for a guest that was told to stop, at the end, in seconds.
 _STOP_SECONDS: Final = 15.0
@@ -45,8 +45,8 @@ class AttachSettings(NamedTuple):
     record: str | None = None
 
 
-class GoesOn(Observer):
-    """Lets the guest go on when its client has vanished: it is not ours to hold."""
+class ResumeWhenClientLeaves(Observer):
+    """Resumes a guest of another VMM whose client has vanished: that VMM's users need it."""
 
     def __init__(self, debugger: Debugger) -> None:
         self._debugger = debugger
@@ -67,14 +67,14 @@ def attach(settings: AttachSettings) -> int:
     return guarded(lambda: run_to_end(lambda signals: _session(settings, signals)))
 
 
-async def _session(settings: AttachSettings, signals: Waiting) -> int:
+async def _session(settings: AttachSettings, signals: DeferredSignals) -> int:
     async with until_signal(signals) as stopped:
         with contextlib.ExitStack() as stack:
             recorder = stack.enter_context(recording(settings.record))
             try:
                 machine = stack.enter_context(_machine(settings, signals))
             except StubError:
-                if not signals.came:
+                if not signals.arrived:
                     raise
                 return await stopped
             program = settings.program
@@ -86,7 +86,7 @@ async def _session(settings: AttachSettings, signals: Waiting) -> int:
                 settings.serve,
                 stopped,
                 recorder=recorder,
-                begin=lambda debugger: debugger.observers.append(GoesOn(debugger)),
+                begin=lambda debugger: debugger.observers.append(ResumeWhenClientLeaves(debugger)),
                 end=come_to_rest,
             )
         if isinstance(settings.vmm, VmmProcess):
@@ -95,11 +95,11 @@ async def _session(settings: AttachSettings, signals: Waiting) -> int:
 
 
 def _machine(
-    settings: AttachSettings, signals: Waiting
+    settings: AttachSettings, signals: DeferredSignals
 ) -> contextlib.AbstractContextManager[ForeignMachine]:
     if isinstance(settings.vmm, VmmProcess):
         return attached(settings.vmm, settings.ram)
-    return launched(settings.vmm, lambda: not signals.came)
+    return launched(settings.vmm, lambda: not signals.arrived)
 
 
 def end_of(process: VmmProcess, status: int) -> int:
@@ -119,7 +119,7 @@ def come_to_rest(debugger: Debugger) -> None:
     debugger.notify = stopped.set
     if debugger.state is RunState.RUNNING:
         debugger.release()
-    while debugger.state not in (RunState.HALTED, RunState.ALONE, RunState.EXITED):
+    while debugger.state not in (RunState.HALTED, RunState.DETACHED, RunState.EXITED):
         stopped.clear()
         if debugger.take_report() is None and debugger.running and not stopped.wait(_STOP_SECONDS):
             return  # the machine's own end does what can be done

@@ -108,9 +108,9 @@ def run(**values: Any) -> int:  # noqa: ANN401 - click's own
 
 
 @commands.command()
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, for scripts.")
 def doctor(as_json: bool) -> int:
-    """Show what this host can do, what is missing, and how to install that."""
+    """Show what this host can do, and how to install what is missing."""
     from gdbstub.cli.doctor import examine, show
 
     return show(examine(), as_json=as_json)

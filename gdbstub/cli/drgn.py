@@ -20,7 +20,7 @@ _PROGRAM = "drgn"
 )  # fmt: skip
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def drgn(qmp: str | None, arguments: tuple[str, ...]) -> None:
-    """Start drgn on a guest that runs or is halted; ARGS are drgn's own.
+    """Start drgn, with ARGS, on a guest that runs or is halted.
 
     Types and variables need the kernel's vmlinux with debug information: -s FILE.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gdbstub.debug.debugger import Debugger
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState
 from gdbstub.errors import StubError
 from gdbstub.linux.reasons import STATUSES
@@ -25,7 +25,7 @@ _STOP_SECONDS: Final = 10.0
 
 
 class Clients(Protocol):
-    """The server, as far as it is asked here."""
+    """Part of the server that ``Ending`` uses."""
 
     @property
     def client(self) -> str:

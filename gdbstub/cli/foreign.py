@@ -106,7 +106,7 @@ def _program(
     from gdbstub.cli.program import read_kernel_symbols
     from gdbstub.foreign.process import VmmProcess
     from gdbstub.linux.kaslr import NO_PROGRAM
-    from gdbstub.linux.rehearsal import fixed_place
+    from gdbstub.linux.trial_boot import fixed_place
     from gdbstub.vmm.files import check_input
 
     if symbols is None:
@@ -170,9 +170,10 @@ def launch(
     verbose: int,
     **options: Any,  # noqa: ANN401
 ) -> int:
-    """Start a VMM and debug its guest, which is halted at its first instruction.
+    """Start a VMM and debug its guest from its first instruction.
 
-    The slots of RAM are learnt as the VMM makes them.  The exit status is the VMM's.
+    It is halted there, unless --free-run is given.  Options of gdbstub come before VMM.  The exit
+    status is the VMM's.
     """
     from gdbstub.cli.attach import attach as attach_to
     from gdbstub.cli.endpoints import endpoint_text
@@ -192,7 +193,7 @@ def launch(
 
 @click.command()
 def vms() -> int:
-    """List the KVM guests on this host, and whether they can be attached to."""
+    """List this host's KVM guests, and say which can be attached to."""
     from rich.console import Console
     from rich.table import Table
 
@@ -226,7 +227,10 @@ def vms() -> int:
 @click.command()
 @click.argument("pid", type=int, metavar="PID")
 def recover(pid: int) -> int:
-    """Undo what a killed debugger has left in the guest of process PID."""
+    """Undo what a killed debugger has left in the guest of process PID.
+
+    That is breakpoints in its memory, and debug registers.  Attaching does the same.
+    """
     from gdbstub.cli.attach import recovered
 
     return recovered(pid)

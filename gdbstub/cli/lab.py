@@ -13,7 +13,7 @@ from typing import Final, Literal, NoReturn, ParamSpec
 import click
 
 from gdbstub.errors import LabError
-from gdbstub.lab import kept
+from gdbstub.lab import persistent
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.qemu import Options
 
@@ -60,7 +60,12 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
             help="Debian suite of its kernel (default: this machine's).",
         ),
         click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
-        click.option("--cpus", type=click.IntRange(1, 8), help="Emulated CPUs (default: 1)."),
+        click.option(
+            "--cpus",
+            type=click.IntRange(1, 8),
+            metavar="N",
+            help="Emulated CPUs, 1 to 8 (default: 1).",
+        ),
         click.option("--cpu", metavar="MODEL", help="QEMU's CPU model (default: max)."),
         click.option(
             "--vhe", is_flag=True, help="Run its kernel at EL2; such a lab boots anew each time."
@@ -123,9 +128,9 @@ def run(files: Sequence[Path], options: Options, argv: Sequence[str]) -> int:
 @reported
 def up(options: Options) -> int:
     """Start a lab that stays up: every gdbstub that wants such a lab uses it."""
-    if found := kept.find(options):
+    if found := persistent.find(options):
         fail(f"such a lab is up already: {found.name}", CANNOT)
-    print(kept.up(options).name)
+    print(persistent.up(options).name)
     return 0
 
 
@@ -133,7 +138,7 @@ def up(options: Options) -> int:
 @reported
 def list_labs() -> int:
     """List the labs that are up."""
-    for each in kept.running():
+    for each in persistent.running():
         print(f"{each.directory.name}  {each.seconds:.0f} s  {described(each)}")
     return 0
 
@@ -143,16 +148,16 @@ def list_labs() -> int:
 @reported
 def down(name: str | None) -> int:
     """End the lab NAME, by default every lab that is up."""
-    ended = [each for each in kept.running() if name in (None, each.directory.name)]
+    ended = [each for each in persistent.running() if name in (None, each.directory.name)]
     if not ended:
         fail(f"no lab {name} is up" if name else "no lab is up", CANNOT)
     for each in ended:
-        kept.down(each)
+        persistent.down(each)
     return 0
 
 
-def described(lab: kept.Kept) -> str:
-    """Describe a lab by those of its options that are not the usual ones."""
+def described(lab: persistent.PersistentLab) -> str:
+    """Describe a lab by its options, without the defaults."""
     usual = Options()
     different = [
         f"{field.name}={lab.options.get(field.name)}"

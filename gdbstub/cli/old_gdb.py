@@ -6,7 +6,7 @@ It changes nothing. Source: gdb/NEWS, "Changes in GDB 16".
 import sys
 from typing import Final
 
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 
 #: Feature that every GDB announces, and LLDB does not.
 _GDB: Final = b"qRelocInsn"
@@ -31,7 +31,7 @@ class OldGdb(Observer):
         """Begin with nothing printed."""
         self._told = False
 
-    def client_came(self, features: frozenset[bytes]) -> None:
+    def client_announced(self, features: frozenset[bytes]) -> None:
         """Print the note if it is due."""
         if not self._told and _GDB in features and _SINCE_16 not in features:
             self._told = True

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gdbstub.errors import LabError, MemoryFault, NotFound
-from gdbstub.slices import step
+from gdbstub.slices import spend
 
 #: The longest wait for the stub in the lab, which may search all RAM, in seconds.
 _LAB_SECONDS: Final = 60.0
@@ -134,7 +134,7 @@ def _await(connection: socket.socket) -> None:
     """Wait for the next bytes, and give way meanwhile."""
     end = time.monotonic() + _LAB_SECONDS
     while not select.select([connection], [], [], _POLL_SECONDS)[0]:
-        step(0)
+        spend(0)
         if time.monotonic() > end:
             raise TimeoutError(f"nothing came for {_LAB_SECONDS:g} s")
 

@@ -24,10 +24,10 @@ from gdbstub.cli.settings import Settings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import NotFound
 from gdbstub.linux.kaslr import GuestProgram
-from gdbstub.linux.rehearsal import Rehearsal, fixed_place
+from gdbstub.linux.trial_boot import TrialBoot, fixed_place
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Stdio, Unix
-from gdbstub.signals import Waiting
+from gdbstub.signals import DeferredSignals
 from gdbstub.vmm import image
 from gdbstub.vmm.console import ConsoleOutput, is_keyboard, open_output
 from gdbstub.vmm.guest import VmmGuest
@@ -35,7 +35,7 @@ from gdbstub.vmm.guest import VmmGuest
 _log = logging.getLogger("gdbstub.run")
 
 #: Time for a kernel to come to its start_kernel; under emulation it takes about a second.
-_REHEARSAL_SECONDS: Final = 20.0
+_TRIAL_BOOT_SECONDS: Final = 20.0
 
 
 def run(settings: Settings) -> int:
@@ -48,7 +48,7 @@ def run(settings: Settings) -> int:
     return run_to_end(lambda signals: run_guest(settings, signals))
 
 
-async def run_guest(settings: Settings, signals: Waiting) -> int:
+async def run_guest(settings: Settings, signals: DeferredSignals) -> int:
     """Make the guest and serve it to its end, or until one of *signals*.
 
     Raises:
@@ -62,7 +62,7 @@ async def run_guest(settings: Settings, signals: Waiting) -> int:
             stack.callback(output.close)
             guest = VmmGuest(settings.guest, output.write)
             stack.callback(guest.close)
-            program = await _rehearsed(settings, guest.machine, stopped)
+            program = await _after_trial_boot(settings, guest.machine, stopped)
             return await serve(
                 guest.machine,
                 program,
@@ -91,7 +91,7 @@ def _confine(settings: Settings, script: int) -> None:
     confinement.confine(unlink=unlink, in_lab=settings.inner, child=script)
 
 
-async def _rehearsed(
+async def _after_trial_boot(
     settings: Settings, machine: Machine, stopped: "asyncio.Future[int]"
 ) -> GuestProgram:
     """Return the program with the place where its kernel will go, if it may choose one."""
@@ -112,13 +112,13 @@ async def _rehearsed(
     def notify() -> None:
         loop.call_soon_threadsafe(end)
 
-    rehearsal = Rehearsal(machine, program.kernel, notify)
+    trial = TrialBoot(machine, program.kernel, notify)
     try:
-        rehearsal.start()
+        trial.start()
         await asyncio.wait(
-            {over, stopped}, timeout=_REHEARSAL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            {over, stopped}, timeout=_TRIAL_BOOT_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
-        return program._replace(expected=rehearsal.finish())
+        return program._replace(expected=trial.finish())
     except NotFound as why:
         if not stopped.done():  # else it is over before it could know
             _log.warning("cannot tell beforehand where the kernel goes: %s", why)

@@ -31,7 +31,7 @@ from gdbstub.linux.core_file import AUTOMATIC
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.reasons import STATUSES
 from gdbstub.protocol.endpoint import Stdio
-from gdbstub.signals import Waiting, signals_wait
+from gdbstub.signals import DeferredSignals, deferred_signals
 from gdbstub.vmm.console import is_keyboard, keys_at_once
 
 _log = logging.getLogger("gdbstub.run")
@@ -132,14 +132,16 @@ def _until_over(
     note = who_reaches(serve.endpoint)
     announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
-    with signals_wait() as signals, keys:
+    with deferred_signals() as signals, keys:
         if serve.script is not None:
             ended.add_done_callback(_complain)
             return asyncio.run(_script(serve, serve.script, remote, ended, signals, qmp))
         return asyncio.run(_end(serve, ended, signals, qmp))
 
 
-async def _end(serve: ServeSettings, ended: "Future[int]", signals: Waiting, qmp: Qmp) -> int:
+async def _end(
+    serve: ServeSettings, ended: "Future[int]", signals: DeferredSignals, qmp: Qmp
+) -> int:
     # Not ``ended.result()``: a signal that arrives as that begins to wait would be lost.
     async def end() -> int:
         status = await asyncio.wrap_future(ended)
@@ -171,7 +173,7 @@ async def _script(
     command: str,
     remote: str,
     ended: "Future[int]",
-    signals: Waiting,
+    signals: DeferredSignals,
     qmp: Qmp,
 ) -> int:
     async with until_signal(signals) as stopped, qmp():

@@ -25,7 +25,7 @@ from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Stdio
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import Server
-from gdbstub.signals import Waiting, signals_wait
+from gdbstub.signals import DeferredSignals, deferred_signals
 from gdbstub.vmm.console import keys_at_once, read_keys
 
 _log = logging.getLogger("gdbstub.run")
@@ -49,14 +49,14 @@ class SerialConsole(NamedTuple):
     keyboard: int | None
 
 
-def run_to_end(session: Callable[[Waiting], Coroutine[None, None, int]]) -> int:
+def run_to_end(session: Callable[[DeferredSignals], Coroutine[None, None, int]]) -> int:
     """Run *session* to its end."""
 
-    async def run(signals: Waiting) -> int:
+    async def run(signals: DeferredSignals) -> int:
         asyncio.get_running_loop().set_exception_handler(LoopFailures().report)
         return await session(signals)
 
-    with signals_wait() as signals:
+    with deferred_signals() as signals:
         return asyncio.run(run(signals))
 
 
@@ -199,15 +199,15 @@ async def first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]
 
 
 @contextlib.asynccontextmanager
-async def until_signal(signals: Waiting) -> "AsyncIterator[asyncio.Future[int]]":
+async def until_signal(signals: DeferredSignals) -> "AsyncIterator[asyncio.Future[int]]":
     """Give a future that the first of *signals* sets to the exit status."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
 
     def stop() -> None:
         if not stopped.done():
-            signals.taken = True
-            stopped.set_result(128 + signals.came[0][0])
+            signals.handled = True
+            stopped.set_result(128 + signals.arrived[0][0])
 
     def notify() -> None:
         loop.call_soon_threadsafe(stop)
@@ -216,13 +216,13 @@ async def until_signal(signals: Waiting) -> "AsyncIterator[asyncio.Future[int]]"
     # that is ignored by default: when a handler of a loop goes, the default is in force for a
     # moment, and that of a SIGTERM would be the end of us.
     loop.add_signal_handler(signal.SIGURG, lambda: None)
-    signals.told = notify
-    if signals.came:
+    signals.on_arrival = notify
+    if signals.arrived:
         stop()
     try:
         yield stopped
     finally:
-        signals.told = None
+        signals.on_arrival = None
         loop.remove_signal_handler(signal.SIGURG)
 
 

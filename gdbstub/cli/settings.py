@@ -18,7 +18,7 @@ from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.errors import InputError, printable
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-from gdbstub.protocol.endpoint import Stdio
+from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
 from gdbstub.vmm.files import check_input, check_output, read_input
@@ -131,11 +131,7 @@ def read_settings(
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, host, inner=inner)
     reasons = Reasons.parse(stop_on, vmcore_on, timeout, inner=inner)
-    qmp_endpoint = None
-    if qmp is not None:
-        from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
-
-        qmp_endpoint = check_qmp(qmp, where, inner=inner)
+    qmp_endpoint = _qmp_endpoint(qmp, where, inner=inner)
     check_vcpus(smp)
     features = parse_cpu(cpu)
     size = parse_memory(memory)
@@ -151,29 +147,14 @@ def read_settings(
     if tree_bytes is not None:
         device_tree.amend(tree_bytes, "--dtb", device_tree.Chosen())
     disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
-    if guest is None:
-        from gdbstub.lab import demo, tools
-
-        if host == "lab":
-            tools.require_module("qemu.qmp")  # what is made below may take minutes
-        files = demo.prepare()
-        guest = str(files.image)
-        append = demo.COMMAND_LINE if append is None else append
-        symbols = symbols or files.symbols
-        if disk is None:
-            disk, disk_bytes = Source.read(files.initrd)
-    elif Path(guest).is_dir():
-        from gdbstub.cli import kernel_tree
-
-        found = kernel_tree.find(Path(guest))
-        guest, symbols = str(found.image), symbols or found.symbols
-        _say(f"kernel: {found.image}; symbols: {symbols or found.no_symbols}")
-    source, data = Source.read(Path(guest))
-    loaded = image.parse(data, guest, size, address)
+    files = _guest_files(guest, symbols, append, host)
+    if disk is None and files.initrd is not None:
+        disk, disk_bytes = Source.read(files.initrd)
+    source, data = Source.read(Path(files.image))
+    loaded = image.parse(data, files.image, size, address)
     if isinstance(loaded, image.RawBinary) and address is None:
-        _say(f"{guest} has no header: a raw binary, loaded at {loaded.address:#x}")
-    if debug:
-        symbols = _debug_symbols(loaded)
+        _say(f"{files.image} has no header: a raw binary, loaded at {loaded.address:#x}")
+    symbols = _debug_symbols(loaded) if debug else files.symbols
     if symbols is None:
         symbols = default_symbols(source.path, loaded)
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
@@ -188,7 +169,7 @@ def read_settings(
         image=loaded,
         memory=size,
         vcpus=smp,
-        append=append,
+        append=files.append,
         initrd=disk_bytes,
         dtb=tree_bytes,
         cpu=features,
@@ -218,6 +199,51 @@ def read_settings(
         record=record,
         inner=inner,
     )
+
+
+class _GuestFiles(NamedTuple):
+    """Files of the guest that is meant, and its command line; ``initrd`` is without --initrd."""
+
+    image: str
+    symbols: Path | None
+    append: str | None
+    initrd: Path | None = None
+
+
+def _guest_files(
+    guest: str | None, symbols: Path | None, append: str | None, host: str
+) -> _GuestFiles:
+    """Find the files of GUEST: the small Linux guest's, those of a kernel's tree, or GUEST itself.
+
+    Raises:
+        InputError: GUEST is a directory without a kernel.
+        LabError: the small Linux guest cannot be made.
+    """
+    if guest is None:
+        from gdbstub.lab import demo, tools
+
+        if host == "lab":
+            tools.require_module("qemu.qmp")  # what is made below may take minutes
+        files = demo.prepare()
+        line = demo.COMMAND_LINE if append is None else append
+        return _GuestFiles(str(files.image), symbols or files.symbols, line, files.initrd)
+    if Path(guest).is_dir():
+        from gdbstub.cli import kernel_tree
+
+        found = kernel_tree.find(Path(guest))
+        symbols = symbols or found.symbols
+        _say(f"kernel: {found.image}; symbols: {symbols or found.no_symbols}")
+        return _GuestFiles(str(found.image), symbols, append)
+    return _GuestFiles(guest, symbols, append)
+
+
+def _qmp_endpoint(qmp: str | None, gdb: Endpoint, *, inner: bool) -> Unix | Tcp | None:
+    """Check the argument of --qmp, beside the endpoint of --gdb; None without it."""
+    if qmp is None:
+        return None
+    from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
+
+    return check_qmp(qmp, gdb, inner=inner)
 
 
 def _say(text: str) -> None:

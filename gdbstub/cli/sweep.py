@@ -160,7 +160,7 @@ def start(
     **options: Any,  # noqa: ANN401
 ) -> int:
     """Run a sweep over GUEST..."""
-    from gdbstub.cli import sweeping
+    from gdbstub.cli import sweep_work
 
     varied = parse_vary(vary, {*_BY_NAME, GUEST})
     for name, values in varied.items():
@@ -183,7 +183,7 @@ def start(
     plan = _plan(options, fixed, tuple(varied), until_failure=until is not None)
     if len(varied.get(GUEST, [])) == 1:
         plan = plan._replace(varied=tuple(name for name in varied if name != GUEST))
-    return sweeping.start(
+    return sweep_work.start(
         _out(options["out"]), plan, list(plan_runs(rows, runs, plan.seed)),
         on=options["on"], jobs=options["jobs"],
     )  # fmt: skip
@@ -219,7 +219,7 @@ def bisect(
     **options: Any,  # noqa: ANN401
 ) -> int:
     """Find the first bad one of the IMAGEs, which are in their order from good to bad."""
-    from gdbstub.cli import sweeping
+    from gdbstub.cli import sweep_work
 
     if confidence is not None and not 0.5 <= confidence < 1:
         raise InputError(f"--confidence {confidence:g}: expected a number from 0.5 to below 1")
@@ -230,7 +230,7 @@ def bisect(
         fixed.setdefault(KASLR_SEED, RANDOM)
     plan = _plan(options, fixed, (GUEST,), until_failure=False)
     plan = plan._replace(images=tuple(found), confidence=confidence, limit=limit)
-    return sweeping.start(_out(options["out"]), plan, [], on=options["on"], jobs=options["jobs"])
+    return sweep_work.start(_out(options["out"]), plan, [], on=options["on"], jobs=options["jobs"])
 
 
 @sweep.command()
@@ -242,9 +242,9 @@ def bisect(
 @click.argument("directory", type=Path, metavar="DIR")
 def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int:
     """Go on with a sweep or a bisection that was cut short, and with runs that ended in error."""
-    from gdbstub.cli import sweeping
+    from gdbstub.cli import sweep_work
 
-    return sweeping.resume(directory, on=on, jobs=jobs, limit=limit)
+    return sweep_work.resume(directory, on=on, jobs=jobs, limit=limit)
 
 
 @sweep.command()

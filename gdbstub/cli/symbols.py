@@ -15,7 +15,7 @@ from gdbstub.vmm.files import check_input
 @click.command()
 @click.argument("image", type=Path, metavar="IMAGE")
 def symbols(image: Path) -> None:
-    """Print the path of a vmlinux with the function symbols of a Linux IMAGE.
+    """Print the path of a vmlinux with an IMAGE's function symbols.
 
     They come from the kernel's kallsyms, without types and lines.  It takes 15 s, and no time if
     the same IMAGE was asked for before.

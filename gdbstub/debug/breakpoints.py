@@ -29,7 +29,7 @@ from gdbstub.debug.placement import (
 )
 from gdbstub.debug.return_vectors import ReturnVectors
 from gdbstub.errors import MemoryFault, NoSlot, PacketError
-from gdbstub.hwbp import Elsewhere, HardwareBreakpoints, Watchpoint
+from gdbstub.hwbp import HardwareBreakpoints, NoWatchpoint, Watchpoint
 from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.swbp import SoftwareBreakpoints
 from gdbstub.target import BreakpointKind
@@ -195,8 +195,8 @@ class Breakpoints:
         preferred = self._placement.preferred
         if preferred and self._preference is Preference.AUTO and self._guest_uses_comparators():
             self._changed = True
-        if self._locations and not self.locator.current():
-            self.locator.begin()
+        if self._locations and not self.locator.is_current():
+            self.locator.forget()
             self._locations.clear()
             self._changed = True
 
@@ -249,11 +249,8 @@ class Breakpoints:
         self._machine.arm(debug)
         self.armed = debug
 
-    def strip(self) -> None:
-        """Take everything of ours out of the guest, and forget what was asked for.
-
-        A breakpoint that prints while no client is there stays asked for.
-        """
+    def remove_all(self) -> None:
+        """Remove every BRK and comparator, and the requests; commands that persist keep theirs."""
         kept = self.conditions.keep_persistent()
         stay = {gva for kind, gva in kept if kind is SOFTWARE}
         self._requests = {gva: each for gva, each in self._requests.items() if gva in stay}
@@ -265,7 +262,7 @@ class Breakpoints:
         self.withdraw()
 
     def withdraw(self) -> None:
-        """Take everything of ours out of the guest until the next resume."""
+        """Remove every BRK and comparator of ours until the next resume; requests stay."""
         self._arm(DebugRegisters())  # first: RAM may fail
         self._changed = True
         self._locations.clear()
@@ -332,18 +329,18 @@ class Breakpoints:
             return True
         return self._is_one_of(request.ipas, vcpu, pc)
 
-    def is_met(self, pc: int, ipa: int | None) -> bool:
-        """Return True if a comparator at *pc* serves the same where *ipa* (None: any) is there."""
+    def hit_is_certain(self, pc: int, ipa: int | None) -> bool:
+        """Return True if any hit at *pc*, with *ipa* there (None: any), is of one request."""
         request = self._compared.get(canonical(pc))
         if request and not is_upper(pc) and self.locator.spaces(request):
             return ipa in request.ipas and pc not in self._returns
         return pc not in self._returns
 
-    def returned(self, vcpu: int, pc: int) -> bool:
-        """Undo the abort of a return to a breakpoint: see ``ReturnVectors.undo``."""
+    def undo_return_abort(self, vcpu: int, pc: int) -> bool:
+        """Undo the abort that a return to a breakpoint has taken: see ``ReturnVectors.undo``."""
         return self._returns.undo(vcpu, pc)
 
-    def compared(self, gva: int) -> tuple[BreakpointKind, ...]:
+    def comparator_kinds_at(self, gva: int) -> tuple[BreakpointKind, ...]:
         """Return the kinds of breakpoint at *gva* that a comparator serves."""
         kinds = set(self._hardware.kinds_at(gva))
         if (request := self._compared.get(canonical(gva))) and not request.removed:
@@ -354,7 +351,7 @@ class Breakpoints:
         """Return the software breakpoints that are asked for."""
         return [request for request in self._requests.values() if not request.removed]
 
-    def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | Elsewhere:
+    def hit(self, far: int, accessed: range | None, *, write: bool) -> Watchpoint | NoWatchpoint:
         """Find the watchpoint that an exception belongs to: see ``hwbp.find_hit``."""
         return self._hardware.hit(far, accessed, write=write)
 
@@ -362,9 +359,9 @@ class Breakpoints:
         """Return the other watchpoints that an access to *at* hits (``hwbp.also_hit``)."""
         return self._hardware.also_hit(hit, at, write=write)
 
-    def idle(self, accessed: range) -> frozenset[tuple[int, int]]:
-        """Return the watchpoint comparators of which an access is no hit (``hwbp.idle_slots``)."""
-        return self._hardware.idle(accessed)
+    def excess(self, accessed: range) -> frozenset[tuple[int, int]]:
+        """Return the comparators that an access triggers without a hit (``hwbp.excess_slots``)."""
+        return self._hardware.excess(accessed)
 
     def original_word(self, ipa: int) -> int:
         """Return the instruction that our BRK at *ipa* replaces."""

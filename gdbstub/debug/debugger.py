@@ -32,9 +32,10 @@ from gdbstub.capabilities import (
     Restartable,
     TaggedTarget,
 )
+from gdbstub.debug.address_spaces import is_upper
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.observer import (
+from gdbstub.debug.extensions import (
     GUEST_THREADS,
     GuestThreads,
     Libraries,
@@ -45,9 +46,9 @@ from gdbstub.debug.observer import (
     StopPoints,
     without_vcpu,
 )
-from gdbstub.debug.regions import region
+from gdbstub.debug.memory_regions import region
 from gdbstub.debug.registers import ClientRegisters
-from gdbstub.debug.requested import Requested
+from gdbstub.debug.requested import RequestedBreakpoints
 from gdbstub.debug.run_control import RunControl
 from gdbstub.debug.run_state import RunState
 from gdbstub.debug.tags import VirtualTags
@@ -57,8 +58,7 @@ from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
 _READS = 256
-#: The bit that addresses of the upper half have.
-_UPPER = 1 << 55
+_UPPER = 1 << 55  # the first address of the half that every vCPU translates alike
 
 
 class Debugger(
@@ -105,7 +105,7 @@ class Debugger(
         self.modules: Libraries | None = None
         #: Threads of the guest's own, shown beside the vCPUs; None: none are.
         self.tasks: GuestThreads | None = None
-        self._requested = Requested()
+        self._requested = RequestedBreakpoints()
         #: False: a guest that resets itself has ended.
         self.reboots = True
         #: Objects that follow what this debugger does.
@@ -160,10 +160,10 @@ class Debugger(
         """Return True if *command* is carried out in slices (``Monitor``)."""
         return self.long_commands(command)
 
-    def client_came(self, features: frozenset[bytes]) -> None:
+    def client_announced(self, features: frozenset[bytes]) -> None:
         """Tell the observers of a client and its features (``Monitor``)."""
         for observer in self.observers:
-            observer.client_came(features)
+            observer.client_announced(features)
 
     @property
     def process(self) -> ProcessFilter | None:
@@ -175,7 +175,7 @@ class Debugger(
         self._process = process
         locator = self.breakpoints.locator
         locator.any_space = process is not None
-        locator.begin()
+        locator.forget()
 
     # Program.
 
@@ -244,7 +244,7 @@ class Debugger(
         if thread < GUEST_THREADS:
             return self.index(thread)
         indexes = range(len(self.machine.vcpus))
-        if not gva & _UPPER and any(self.memory.regime(index).sctlr.M for index in indexes):
+        if not is_upper(gva) and any(self.memory.regime(index).sctlr.M for index in indexes):
             raise without_vcpu(thread, len(indexes), f", and {gva:#x} is of its program")
         return self._control.stopped_index
 
@@ -343,7 +343,7 @@ class Debugger(
         for observer in self.observers:
             observer.removed(kind, gva, length)
 
-    def asks_for(self, gva: int, *kinds: BreakpointKind) -> bool:
+    def has_requested(self, gva: int, *kinds: BreakpointKind) -> bool:
         """Return True if a client has requested a breakpoint at *gva*, of one of *kinds*."""
         return any(self._requested.stands(kind, gva) for kind in kinds)
 
@@ -382,12 +382,12 @@ class Debugger(
         return self._control.report
 
     def detach(self) -> None:
-        """Leave nothing of a client's in the guest and let it run."""
+        """Remove the client's breakpoints and let the guest run."""
         self._requested.clear()
         self._control.detach()
 
     def release(self) -> None:
-        """Leave nothing of ours in the guest; a halted one stays halted."""
+        """Remove the client's breakpoints; a halted guest stays halted."""
         self._requested.clear()
         self._control.release()
 

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from gdbstub.aarch64.instructions import exclusive_sequence, step_end, takes_exception
+from gdbstub.aarch64.mmu import SMALLEST_PAGE
 from gdbstub.aarch64.simulation import is_simulated
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.vcpu_steps import VcpuSteps
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from gdbstub.target import BreakpointKind
 
-_PAGE: Final = 4096  # the smallest granule
 #: Exception vectors are aligned to this: a step that ends at such an address may be an exception.
 _VECTOR: Final = 0x80
 #: Descriptions of one place in one run. If the machine does not believe these, more are in vain.
@@ -61,9 +61,9 @@ class FalseHits:
         if not self._is_plain():
             return
         ipa = patch
-        if patch is None and not self._breakpoints.is_met(pc, None):
+        if patch is None and not self._breakpoints.hit_is_certain(pc, None):
             ipa = self._ipa(pc)
-            if not self._breakpoints.is_met(pc, ipa):
+            if not self._breakpoints.hit_is_certain(pc, ipa):
                 return
         following = step_end(word, pc)
         if following is not None and (not following % _VECTOR or self._may_go_round(word)):
@@ -80,7 +80,7 @@ class FalseHits:
         passes.pass_over(self._index, hit)
 
     def _is_plain(self) -> bool:
-        """Return True if nothing but the place of the hit decides what it is."""
+        """Return True if the place of a hit alone decides how it is classified."""
         return not (self._breakpoints.armed.watchpoints or self._steps.aarch32_el1)
 
     def _may_go_round(self, word: int) -> bool:
@@ -110,7 +110,7 @@ class FalseHits:
         start, end = min(looked), max(looked) + 4
         data = b""
         while (gva := start + len(data)) < end:
-            size = min(end, (gva | _PAGE - 1) + 1) - gva
+            size = min(end, (gva | SMALLEST_PAGE - 1) + 1) - gva
             if (ipa := self._ipa(gva)) is None:
                 return None
             try:

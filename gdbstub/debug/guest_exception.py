@@ -76,7 +76,7 @@ class SavedState(NamedTuple):
 
     @classmethod
     def of(cls, vcpu: Vcpu) -> Self:
-        """Read them."""
+        """Read these registers of *vcpu*."""
         return cls(*(vcpu.get(row) for row in _SAVED))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol
 
-from gdbstub.debug.guests_own import sets_mdscr
+from gdbstub.debug.guest_comparators import sets_mdscr
 from gdbstub.debug.patch_sites import AROUND, BEFORE
 from gdbstub.errors import MemoryFault
 

@@ -5,12 +5,12 @@ Words and translations may be old. A caller to whom that matters calls ``now``.
 
 import struct
 
+from gdbstub.aarch64.mmu import SMALLEST_PAGE
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.memory import VirtualMemory
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
 
-_PAGE = 4096  # the smallest granule
 _WORDS = 4096
 _PAGES = 256
 _BLOCK = 64  # bytes
@@ -53,7 +53,7 @@ class InstructionCache:
     def _read_block(self, gva: int) -> int:
         """Return the word at *gva*, and cache those beside it: they are likely to be next."""
         start = gva & -_BLOCK
-        data = self._read(start, _BLOCK, self._pages.get(gva & -_PAGE))
+        data = self._read(start, _BLOCK, self._pages.get(gva & -SMALLEST_PAGE))
         words: tuple[int, ...] = struct.unpack(f"<{len(data) // 4}I", data)
         self._words.put_all(zip(range(start, start + _BLOCK, 4), words, strict=False))
         place, unaligned = divmod(gva - start, 4)
@@ -64,7 +64,7 @@ class InstructionCache:
 
     def _read(self, gva: int, length: int, ipa: int | None) -> bytes:
         """Read whole words of one page, which is at *ipa* if that is known; none without memory."""
-        page = gva & -_PAGE
+        page = gva & -SMALLEST_PAGE
         try:
             if ipa is None:
                 ipa = self._memory.translate(self._index, page).ipa

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gdbstub.debug.guest_exception import SavedState
 
 _TOP: Final = 1 << 64
-#: In place of registers: locations are known to be old.
+#: In place of registers: what was found by them holds no more.
 _STALE: Final = ("stale",)
 _NO_SPACE: Final = "asked for in no address space"
 _NOT_RUNNING: Final = "its process does not run"
@@ -93,8 +93,8 @@ class BreakpointRequest:
 class Location(NamedTuple):
     """One place of a request's address, by one set of tables.
 
-    ``obstacle`` says why no BRK may be there; it is empty where one may. ``low`` is true of an
-    address of the lower half while the MMU is on: a process has it. ``debugs_itself`` is true of
+    ``obstacle`` says why no BRK may be there; it is empty where one may. ``lower_half`` is true of
+    an address of the lower half while the MMU is on: a process has it. ``debugs_itself`` is true of
     text that sets MDSCR_EL1: it may use comparators of its own at any moment.
     """
 
@@ -103,7 +103,7 @@ class Location(NamedTuple):
     permissions: Permissions
     obstacle: str = ""
     patch_site: bool = False
-    low: bool = False
+    lower_half: bool = False
     debugs_itself: bool = False
 
 
@@ -155,8 +155,8 @@ class Locator:
         self._regimes: dict[AddressSpace, Regime] = {}
         self._words: dict[int, bytes] = {}  # descriptors that were read, by physical address
         # The registers that all locations were found by, and a comparison of the descriptors.
-        self._looked: tuple[object, ...] | None = None
-        self._low = False  # True if one of the addresses may be that of A32 code
+        self._found_by: tuple[object, ...] | None = None
+        self._maybe_a32 = False  # True if one of the addresses may be that of A32 code
         self._text = GuestText(translations)
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
@@ -166,7 +166,7 @@ class Locator:
         self._walks: Cache[tuple[int, int, Regime], _KnownWalk] = caches.add(
             "walks to breakpoints", Content.CHECKED, Cache(_WALKS)
         )
-        # Locations by the same keys, found since the guest stopped, or since ``begin``.
+        # Locations by the same keys, found since the guest stopped, or since ``forget``.
         self._found: Cache[tuple[int, int, Regime], Location] = caches.add(
             "places of breakpoints", Content.RAN, Cache(_WALKS)
         )
@@ -184,24 +184,24 @@ class Locator:
         self._regimes.clear()
         self._text.reset()
         self._walks.clear()
-        self.begin()
+        self.forget()
 
-    def begin(self) -> None:
-        """Begin anew: what ``current`` compares is what ``find`` reads from now on."""
+    def forget(self) -> None:
+        """Forget all locations: ``is_current`` compares what ``find`` reads from now on."""
         self._words = {}
-        self._looked = None
-        self._low = False
+        self._found_by = None
+        self._maybe_a32 = False
         self._comparison.clear()
         self._found.clear()
         self._holds.clear()
 
-    def current(self) -> bool:
-        """Return True if all that ``find`` has returned since ``begin`` still holds."""
-        if self._looked is None:
+    def is_current(self) -> bool:
+        """Return True if all that ``find`` has returned since ``forget`` still holds."""
+        if self._found_by is None:
             return False
         if self._holds.get(0):
             return True
-        if self._looked != self._look() or not self._words_hold():
+        if self._found_by != self._look() or not self._words_hold():
             return False
         self._holds.put(0, True)
         return True
@@ -219,7 +219,7 @@ class Locator:
         """Read all registers that choose tables, and the state that code is executed in."""
         vcpus = range(len(self._machine.vcpus))
         regimes = tuple(self._translations.regime(vcpu) for vcpu in vcpus)
-        states = tuple(self._executes_aarch32(vcpu) for vcpu in vcpus) if self._low else ()
+        states = tuple(self._executes_aarch32(vcpu) for vcpu in vcpus) if self._maybe_a32 else ()
         return regimes, tuple(self._translations.kernels()), states
 
     def bind(self, request: BreakpointRequest, vcpu: int) -> None:
@@ -250,10 +250,10 @@ class Locator:
 
     def find(self, request: BreakpointRequest) -> list[Location]:
         """Find the locations of *request* now: none where its address is not mapped."""
-        if self._looked is None:
-            self._looked = self._look()
-        looked = self._find_upper if is_upper(request.gva) else self._find_lower
-        found = [location for location in looked(request) if location.ipa is not None]
+        if self._found_by is None:
+            self._found_by = self._look()
+        find = self._find_upper if is_upper(request.gva) else self._find_lower
+        found = [location for location in find(request) if location.ipa is not None]
         known = [each for each in found if each.obstacle not in (_NO_SPACE, _NOT_RUNNING)]
         if known:  # else it keeps those of before: another run of a program has the same pages
             request.ipas = frozenset(each.ipa for each in known if each.ipa is not None)
@@ -296,9 +296,9 @@ class Locator:
         regimes = [self._translations.regime(each) for each in vcpus]
         now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
         tables = {space.table for space in now}
-        if request.gva < _AARCH32_END and not self._low:
-            self._low = True  # first: ``_look`` then reads more
-            self._looked = self._look()
+        if request.gva < _AARCH32_END and not self._maybe_a32:
+            self._maybe_a32 = True  # first: ``_look`` then reads more
+            self._found_by = self._look()
         spaces = self.spaces(request)
         for space in spaces:
             if space in now:
@@ -322,7 +322,7 @@ class Locator:
         if location.ipa is not None and request.flat and location.ipa == request.gva:
             other = request.started_over and self._text.around(location.ipa) != request.text
             if other:
-                self._looked = _STALE  # the guest may put its code there yet
+                self._found_by = _STALE  # the guest may put its code there yet
             yield location._replace(obstacle=_OTHER_TEXT if other else location.obstacle)
         elif location.ipa is not None:
             yield location._replace(obstacle=_NO_SPACE)
@@ -367,20 +367,20 @@ class Locator:
         gva = request.gva % _TOP
         found = walk(regime, gva, read)
         may = permissions(found)
-        space, low = space_of(regime, gva), bool(regime.sctlr.M) and not is_upper(gva)
+        space, lower = space_of(regime, gva), bool(regime.sctlr.M) and not is_upper(gva)
         if found.mapping is None:
-            return Location(space, None, may, "not mapped", low=low)
+            return Location(space, None, may, "not mapped", lower_half=lower)
         ipa = found.mapping.ipa
         around = self._text.around(ipa)
         if not around:
-            return Location(space, None, may, "not in RAM", low=low)
+            return Location(space, None, may, "not in RAM", lower_half=lower)
         # A kernel's half is executed by the kernel; the other one by whoever has it.
         executes = may.el1_executes if is_upper(gva) and request.el else may.executes
         obstacle = "" if executes else "not executable"
         own = may.el1_executes and may.writes and self._text.debugs_itself(ipa)
         # Kernels that patch their text have it in the upper half.
         site = is_patch_site(around) and not (own and not is_upper(gva))
-        location = Location(space, ipa, may, obstacle, site, low, own)
+        location = Location(space, ipa, may, obstacle, site, lower, own)
         self._walks.put(key, _KnownWalk(tuple(descriptors), around, location))
         return location
 
@@ -390,5 +390,5 @@ class Locator:
             self._words[ipa] = descriptor
             self._comparison.clear()
         elif self._words[ipa] != descriptor:
-            self._looked = _STALE  # what was found by it holds no more
+            self._found_by = _STALE  # what was found by it holds no more
             self._holds.clear()

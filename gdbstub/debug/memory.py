@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
-from gdbstub.aarch64.mmu import PA_BITS, Mapping, Regime, Walk, pieces, walk
+from gdbstub.aarch64.mmu import Mapping, Regime, Walk, pa_bits, pieces, walk
 from gdbstub.aarch64.registers import (
     CPSR,
     ID_AA64MMFR0_EL1,
@@ -18,7 +18,8 @@ from gdbstub.aarch64.registers import (
     TTBR1_EL1,
     stack_pointer,
 )
-from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR, TCR
+from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
+from gdbstub.debug.address_spaces import is_upper
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
@@ -26,7 +27,6 @@ from gdbstub.machine import Machine, Vcpu
 from gdbstub.swbp import SoftwareBreakpoints
 
 _TOP: Final = 1 << 64
-_UPPER: Final = 1 << 55
 _PATHS: Final = 256
 #: Bytes below the stack pointer that are the kernel's stack even if nothing is on it.
 _BELOW_STACK: Final = 16
@@ -36,14 +36,17 @@ _REGIME: Final = (SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1)
 _BADDR: Final = (1 << 48) - 2
 
 
-def regime_of(vcpu: Vcpu, pa_bits: int) -> Regime:
-    """Return the translation regime that *vcpu* is in now."""
+def regime_of(vcpu: Vcpu, bits: int = 0) -> Regime:
+    """Return the translation regime that *vcpu* is in now.
+
+    *bits* is the size of a physical address, if that is known already.
+    """
     return Regime(
         SCTLR(vcpu.get(SCTLR_EL1)),
         TCR(vcpu.get(TCR_EL1)),
         vcpu.get(TTBR0_EL1),
         vcpu.get(TTBR1_EL1),
-        pa_bits,
+        bits or pa_bits(vcpu.get(ID_AA64MMFR0_EL1)),
     )
 
 
@@ -137,8 +140,7 @@ class VirtualMemory:
         decoded = self._decoded.entries.get(index)
         if decoded is None or decoded[0] != values:
             if not self._pa_bits:  # the same for all vCPUs
-                mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
-                self._pa_bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
+                self._pa_bits = pa_bits(vcpu.get(ID_AA64MMFR0_EL1))
             decoded = values, regime_of(vcpu, self._pa_bits)
             self._decoded.put(index, decoded)
             self._decoded.misses += 1
@@ -191,7 +193,7 @@ class VirtualMemory:
     def _kernels_for(self, index: int, gva: int) -> list[int]:
         """Return other values of TTBR1_EL1 to try, where *gva* has no mapping by the vCPU's own."""
         vcpus = self._machine.vcpus
-        if self._is_live or not gva & _UPPER or PSTATE(vcpus[index].get(CPSR)).EL != 0:
+        if self._is_live or not is_upper(gva) or PSTATE(vcpus[index].get(CPSR)).EL != 0:
             return []
         for other in range(len(vcpus)):
             self._regime(other)  # notes the tables of those at EL1, as the latest

@@ -55,6 +55,25 @@ EMPTY: Final = Placement({}, ())
 NOT_SERVED: Final = "and no comparator is free"
 
 
+class _Comparators:
+    """Breakpoint comparators to share out: *slots*, of which those at *taken* are in use."""
+
+    def __init__(self, slots: int, taken: Set[int]) -> None:
+        self._free = slots - len(taken)
+        self._taken = taken
+        #: Canonical addresses of those that were shared out.
+        self.addresses: list[int] = []
+
+    def get(self, gva: int) -> bool:
+        """Share one out for *gva*, unless it has one; return False if none is free."""
+        at = canonical(gva)
+        if at not in self.addresses and at not in self._taken:
+            if len(self.addresses) >= self._free:
+                return False
+            self.addresses.append(at)
+        return True
+
+
 def place(
     requests: Sequence[BreakpointRequest],
     locations: Mapping[int, Sequence[Location]],
@@ -70,34 +89,19 @@ def place(
     that a comparator serves better; the rest get BRKs.
     """
     served: dict[int, Served] = {}
-    comparators: list[int] = []
-
-    def extra(at: int) -> bool:
-        at = canonical(at)
-        if at not in comparators and at not in taken:
-            if len(comparators) + len(taken) >= slots:
-                return False
-            comparators.append(at)
-        return True
-
-    def compare(gva: int, why: str, vector: int | None = None) -> bool:
-        if not extra(gva if vector is None else vector):
-            return False
-        served[gva] = Served(Service.COMPARATOR if vector is None else Service.VECTOR, why)
-        return True
-
-    preferred = False
+    comparators = _Comparators(slots, taken)
     rest: list[tuple[int, BreakpointRequest]] = []
     for number, request in enumerate(requests):
         if why := obstacle(request, locations[request.gva]):
-            if not compare(request.gva, why, None if request.executable else request.vector):
-                served[request.gva] = Served(Service.NONE, f"{why}, {NOT_SERVED}")
+            served[request.gva] = _without_brk(request, why, comparators)
         else:
             rest.append((number, request))
+    preferred = False
     for _, request in sorted(rest, key=lambda each: (_rank(locations[each[1].gva]), each[0])):
         found = locations[request.gva]
         why = _better(found, preference)
-        if why and compare(request.gva, why):
+        if why and comparators.get(request.gva):
+            served[request.gva] = Served(Service.COMPARATOR, why)
             preferred = True
         else:
             ipas = frozenset(location.ipa for location in found if location.ipa is not None)
@@ -105,10 +109,19 @@ def place(
     vectors = [
         (request.vector, request.gva)
         for request in requests
-        if request.vector is not None and (not request.executable or extra(request.vector))
+        if request.vector is not None
+        and (not request.executable or comparators.get(request.vector))
         if served[request.gva].service is not Service.NONE
     ]
-    return Placement(served, tuple(comparators), tuple(vectors), preferred)
+    return Placement(served, tuple(comparators.addresses), tuple(vectors), preferred)
+
+
+def _without_brk(request: BreakpointRequest, why: str, comparators: _Comparators) -> Served:
+    """Serve a request that a BRK cannot serve, for the reason *why*."""
+    if not comparators.get(request.comparator):
+        return Served(Service.NONE, f"{why}, {NOT_SERVED}")
+    at_vector = request.vector is not None and not request.executable
+    return Served(Service.VECTOR if at_vector else Service.COMPARATOR, why)
 
 
 def obstacle(request: BreakpointRequest, found: Sequence[Location]) -> str:
@@ -129,7 +142,7 @@ def _reasons(found: Iterable[Location]) -> Iterator[str]:
             yield "patch site"
         if location.debugs_itself:
             continue  # a comparator of ours would hide those of the guest
-        if location.low:
+        if location.lower_half:
             yield "low half"
         if location.permissions.writes:
             yield "writable page"

@@ -8,35 +8,28 @@ from collections.abc import Generator
 from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import breakpoint_at
-from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
-    Region,
+    ExclusiveSequence,
     exclusive_sequence,
+    is_retried,
     keeps_code,
     loads_exclusive,
     plain,
-    region,
+    stores_exclusive,
 )
-from gdbstub.aarch64.registers import (
-    CPSR,
-    ELR_EL1,
-    MDSCR_EL1,
-    PC,
-    SPSR_EL1,
-    VBAR_EL1,
-    stack_pointer,
-)
-from gdbstub.aarch64.sysreg import EC, MDSCR, PSTATE
-from gdbstub.debug.caches import Cache, Caches, Content
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, X, stack_pointer
+from gdbstub.aarch64.sysreg import EC, PSTATE
+from gdbstub.debug.caches import Caches
+from gdbstub.debug.code_regions import NOT_RUN, CodeRegions
+from gdbstub.debug.guest_comparators import GuestComparators
 from gdbstub.debug.guest_exception import take_exception
-from gdbstub.debug.guests_own import GuestsOwn
-from gdbstub.debug.step_over import Met, StepOver
+from gdbstub.debug.step_over import BreakpointStop, StepOver
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.debug.vcpu_steps import (
     PASS,
-    PATIENCE,
+    SEQUENCE_TIMEOUT,
     STEP,
-    Interlude,
+    StopSubPlan,
     SubPlan,
     ThreadPlan,
     VcpuSteps,
@@ -47,22 +40,20 @@ from gdbstub.target import Action, Range, Stopped
 
 # A name of its own: before Python 3.12 ``Enum.MEMBER`` is slow.
 _STEP: Final = Action.STEP
-#: Up to so many instructions are stepped as fast as run.
-_FEW: Final = 6
-_REGIONS: Final = 4096
-#: Up to so many pieces of a range are executed with interrupts masked before they are let in; the
-#: second where no comparator is free to find the end of their handler, which is then stepped.
-_MASKED, _MASKED_WITHOUT_ROOM = 100, 2000
-#: In place of a region that is not to be run.
-_STEPPED: Final = Region(frozenset(), (), loops=False)
-#: Seconds between two looks for exception vectors, at most.
-_SELDOM: Final = 1.0
+#: Regions and instructions of a range that are executed with interrupts masked before these are
+#: let in; the second where no comparator is free to find the end of their handler.
+_MASKED_PIECES, _MASKED_PIECES_WITHOUT_ROOM = 100, 2000
+#: Seconds that a vCPU without exception vectors runs, at most, before they are looked for again.
+_LONGEST_TIMEOUT: Final = 1.0
 _MODE: Final = 0x1F  # PSTATE.M
 _NONE: Final = DebugRegisters()
 
 
-class Place(NamedTuple):
-    """A point in the guest's execution: the same PC in a handler or another task is not it."""
+class ExecutionPoint(NamedTuple):
+    """A point that the guest may come back to.
+
+    PC alone does not name it: a handler or another task may execute the same instruction.
+    """
 
     pc: int
     mode: int
@@ -83,15 +74,8 @@ class VcpuPlans:
         self._classifier = classifier
         self._steps = VcpuSteps(machine, index, classifier.breakpoints, caches)
         self._step_over = StepOver(machine, index, classifier, self._steps)
-        self._guests = GuestsOwn(machine, index)
-        # By their first address, or _STEPPED. They depend on VBAR_EL1, MDSCR_EL1 and the
-        # comparators as well, which do not change while a range is stepped.
-        self._regions: Cache[int, Region] = caches.add(
-            "regions",
-            Content.REGISTERS | Content.CODE | Content.BREAKPOINTS,
-            Cache(_REGIONS),
-            vcpu=index,
-        )
+        self._guest_comparators = GuestComparators(machine, index)
+        self._regions = CodeRegions(machine, index, classifier.breakpoints, self._steps, caches)
 
     def plan(self, action: Action | Range, *, step_irqs: bool) -> ThreadPlan:
         """Return the plan for *action*; *step_irqs*: a step may end at an interrupt's vector."""
@@ -115,8 +99,8 @@ class VcpuPlans:
             if isinstance(action, Range):
                 return (yield from self.step_range(action))
             return (yield from self.continue_())
-        except Met as met:
-            return met.stop
+        except BreakpointStop as hit:
+            return hit.stop
 
     # Running.
 
@@ -127,35 +111,28 @@ class VcpuPlans:
             stop = yield from self._run(None)
         return stop
 
-    def _run(self, until: Place | None) -> Interlude:
+    def _run(self, until: ExecutionPoint | None) -> StopSubPlan:
         """Run until there is a stop to report, or the vCPU has come to the place *until*.
 
         Beside what is armed there are comparators for that, for load-exclusives, and for missing
         exception vectors, with which the vCPU comes out again and again to see if they still are;
         then those of the guest's own that ours would hide, as far as slots last.
         """
-        wait, armed, missing = PATIENCE, self._breakpoints.armed, self._steps.guard.places()
-        hides = bool(armed.breakpoints or armed.watchpoints) and self._guests.enabled()
+        wait, armed, missing = SEQUENCE_TIMEOUT, self._breakpoints.armed, self._steps.guard.places()
+        hides = bool(armed.breakpoints or armed.watchpoints) and self._guest_comparators.enabled()
         while True:
-            own = self._guests.comparators() if hides else _NONE
-            self._classifier.copy_guests(self._index, own)
-            loads = self._step_over.loads
-            place = () if until is None else (until.pc,)
+            own = self._guest_comparators.comparators() if hides else _NONE
+            self._classifier.note_guest_comparators(self._index, own)
             mode = PASS
-            if place or loads or missing or own is not _NONE:
-                used = self._with_room(armed, len(place) + len(loads))
-                more = self._steps.beside(used, (*place, *loads, *missing), own)
-                debug = None if used is armed else used
-                passes = not (place or loads) and own is _NONE
-                limit = wait if missing else None
-                mode = RunMode(debug=debug, more=more, limit=limit, passes=passes)
+            if until is not None or self._step_over.loads or missing or own is not _NONE:
+                mode = self._mode(until, missing, own, wait)
             exit = yield from self._steps.run(mode)
             if timed_out(exit):
                 missing = self._steps.guard.places()
                 # There are no exception vectors yet, and no need to look again so soon.
                 if (stop := self._steps.guard.stop()) is not None:
                     return stop
-                wait = min(2 * wait, _SELDOM)
+                wait = min(2 * wait, _LONGEST_TIMEOUT)
             while exit.esr.EC != EC.STEP_LOWER and not timed_out(exit):
                 if exit.esr.EC == EC.BREAKPOINT_LOWER:
                     pc = self._vcpu.get(PC)
@@ -164,11 +141,8 @@ class VcpuPlans:
                     if not self._breakpoints.comparator_at(pc):
                         if (stop := self._steps.guard.stop()) is not None:
                             return stop
-                        if pc in self._step_over.loads:
-                            exit = yield from self._load(pc)
-                            continue
-                        if until is not None and pc == until.pc:
-                            exit = yield from self._step_over.comparator(pc)
+                        if (past := self._past_own_comparator(pc, until)) is not None:
+                            exit = yield from past
                             continue
                 match self._classifier.classify(exit):
                     case Disposition.REINJECT:
@@ -184,6 +158,35 @@ class VcpuPlans:
                     case stopped:
                         return stopped
 
+    def _mode(
+        self,
+        until: ExecutionPoint | None,
+        missing: tuple[int, ...],
+        own: DebugRegisters,
+        limit: float,
+    ) -> RunMode:
+        """Return the mode of a run with comparators besides those that are armed (``_run``).
+
+        *missing* are exception vectors that are not there, and *own* the guest's comparators.
+        """
+        armed, loads = self._breakpoints.armed, self._step_over.loads
+        place = () if until is None else (until.pc,)
+        used = self._with_room(armed, len(place) + len(loads))
+        return RunMode(
+            debug=None if used is armed else used,
+            more=self._steps.additional(used, (*place, *loads, *missing), own),
+            limit=limit if missing else None,
+            passes=not (place or loads) and own is _NONE,
+        )
+
+    def _past_own_comparator(self, pc: int, until: ExecutionPoint | None) -> SubPlan | None:
+        """Return the plan past a comparator that ``_mode`` has set at *pc*; None if it set none."""
+        if pc in self._step_over.loads:
+            return self._load(pc)
+        if until is not None and pc == until.pc:
+            return self._step_over.comparator(pc)
+        return None
+
     def _with_room(self, armed: DebugRegisters, places: int) -> DebugRegisters:
         """Return *armed*, less comparators within exclusive sequences if there is no room else.
 
@@ -196,26 +199,26 @@ class VcpuPlans:
         kept = tuple(pair for pair in armed.breakpoints if pair not in spared)
         return armed._replace(breakpoints=kept)
 
-    def _is_full(self, armed: DebugRegisters, until: Place | None) -> bool:
+    def _is_full(self, armed: DebugRegisters, until: ExecutionPoint | None) -> bool:
         """Return True if there is no room for a comparator on the load of each failed sequence."""
         places = len(self._step_over.loads) + (until is not None)
         used = self._with_room(armed, places)
         return len(used.breakpoints) + places > self._steps.breakpoint_slots
 
-    def _here(self) -> Place:
+    def _here(self) -> ExecutionPoint:
         """Return the place of the vCPU."""
         pstate = PSTATE(self._vcpu.get(CPSR))
         stack = self._vcpu.get(stack_pointer(pstate))
-        return Place(self._vcpu.get(PC), pstate & _MODE, stack)
+        return ExecutionPoint(self._vcpu.get(PC), pstate & _MODE, stack)
 
     def _load(self, pc: int) -> SubPlan:
         """Run the exclusive sequence whose load is at *pc*, met by a comparator of its own.
 
         Raises:
-            Met: a breakpoint there, or in the sequence, stops.
+            BreakpointStop: a breakpoint there, or in the sequence, stops.
         """
         if (stop := self._classifier.arrived(self._index, pc)) is not None:
-            raise Met(stop)
+            raise BreakpointStop(stop)
         return (yield from self._sequence_at(pc))
 
     def _sequence_at(self, pc: int) -> SubPlan:
@@ -250,10 +253,10 @@ class VcpuPlans:
         watched = self._classifier.take_watched(self._index)
         pc = self._vcpu.get(PC)
         word = self._steps.icache(pc)
-        exit = yield from self._steps.seen(STEP, pc, word)
+        exit = yield from self._steps.execute(STEP, pc, word)
         if not plain(word):
             if watched and exit.esr.EC == EC.STEP_LOWER:
-                rest = self._step_over.retry_store(pc)
+                rest = self._retry_store(pc)
                 if rest is not None:
                     exit = yield from rest
                     self._steps.code_may_have_changed()
@@ -263,8 +266,29 @@ class VcpuPlans:
         while stop is None:
             if exit.esr.EC == EC.STEP_LOWER:
                 return self._steps.guard.stop() or self._classifier.step_is_done(self._index)
-            stop, exit = yield from self._classified(exit, alone=True)
+            stop, exit = yield from self._classified(exit, one_instruction=True)
         return stop
+
+    def _retry_store(self, pc: int) -> SubPlan | None:
+        """Return the rest of a step of the store-exclusive at *pc*, if it failed and is retried.
+
+        It goes on to where the guest tries again, and runs that sequence. None if there is
+        nothing to go on with.
+        """
+        word = self._steps.word_at(pc)
+        status = word >> 16 & 0x1F
+        if not stores_exclusive(word) or status >= len(X) or self._vcpu.get(X[status]) != 1:
+            return None
+        sequence = exclusive_sequence(pc, self._steps.word_at)
+        retried = sequence is not None and is_retried(sequence, self._steps.word_at)
+        return self._retry(sequence) if sequence and retried else None
+
+    def _retry(self, sequence: ExclusiveSequence) -> SubPlan:
+        while self._vcpu.get(PC) != sequence.load:
+            done = yield from self._steps.instruction(STEP)
+            if done.esr.EC != EC.STEP_LOWER:
+                return done
+        return (yield from self._step_over.sequence(sequence))
 
     def step_range(self, range_: Range) -> ThreadPlan:
         """Step until PC is outside *range_* or there is a stop to report."""
@@ -272,7 +296,7 @@ class VcpuPlans:
         if (stop := steps.guard.stop()) is not None:
             return stop
         steps.masked, inside = 0, range(range_.start, range_.end)
-        most = _MASKED if self._has_room() else _MASKED_WITHOUT_ROOM
+        most = _MASKED_PIECES if self._has_room() else _MASKED_PIECES_WITHOUT_ROOM
         while True:
             stop = yield from self._piece(range_)
             if stop is None and steps.masked > most and vcpu.get(PC) in inside:
@@ -282,13 +306,13 @@ class VcpuPlans:
             if vcpu.get(PC) not in inside:
                 return Stopped(self._index + 1)
 
-    def _piece(self, range_: Range) -> Interlude:
+    def _piece(self, range_: Range) -> StopSubPlan:
         """Execute an instruction, an exclusive sequence or a region of *range_*."""
         steps, pc = self._steps, self._vcpu.get(PC)
         word = steps.icache(pc)
         if loads_exclusive(word) and not self._is_compared(pc):
             exit = yield from self._sequence_at(pc)
-        elif (ahead := self._region_at(pc, range_)) is not _STEPPED:
+        elif (ahead := self._regions.at(pc, range_)) is not NOT_RUN:
             watchpoints = self._breakpoints.armed.watchpoints
             exit = yield from steps.sequence(ahead.inside, ahead.exits, watchpoints)
         else:
@@ -306,11 +330,11 @@ class VcpuPlans:
         return steps.guard.stop()
 
     def _classified(
-        self, exit: DebugExit, *, alone: bool = False
+        self, exit: DebugExit, *, one_instruction: bool = False
     ) -> Generator[RunMode, DebugExit, tuple[Stopped | None, DebugExit]]:
         """Return the stop that *exit* comes to, or None and the exit of what was stepped over.
 
-        *alone*: that is one instruction, even if it begins an exclusive sequence.
+        *one_instruction*: step over no more than that, even if it begins an exclusive sequence.
         """
         pc = self._vcpu.get(PC)
         unasked = exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc)
@@ -325,14 +349,14 @@ class VcpuPlans:
                 return stop or Stopped(self._index + 1), exit
             case Disposition.STEP_OVER:
                 word = self._steps.word_at(pc)
-                exit = yield from self._step_over.breakpoint(exit, alone=alone)
+                exit = yield from self._step_over.breakpoint(exit, one_instruction=one_instruction)
                 if not keeps_code(word):
                     self._steps.code_may_have_changed()
                 return None, exit
             case stopped:
                 return stopped, exit
 
-    def _let_interrupts_in(self) -> Interlude:
+    def _let_interrupts_in(self) -> StopSubPlan:
         """Let the vCPU take an interrupt that pends, and run it until the handler goes back.
 
         The range that it is in is executed with interrupts masked, and takes long: it may wait for
@@ -346,7 +370,7 @@ class VcpuPlans:
         if taken:
             spsr = PSTATE(self._vcpu.get(SPSR_EL1))
             stack = self._vcpu.get(stack_pointer(spsr))
-            back = Place(self._vcpu.get(ELR_EL1), spsr & _MODE, stack)
+            back = ExecutionPoint(self._vcpu.get(ELR_EL1), spsr & _MODE, stack)
             return (yield from self._run(back) if self._has_room() else self._step_to(back))
         stop = None
         while stop is None and exit.esr.EC != EC.STEP_LOWER:
@@ -358,7 +382,7 @@ class VcpuPlans:
         used = self._with_room(self._breakpoints.armed, 1 + len(self._step_over.loads))
         return len(used.breakpoints) < self._steps.breakpoint_slots
 
-    def _step_to(self, until: Place) -> Interlude:
+    def _step_to(self, until: ExecutionPoint) -> StopSubPlan:
         """Step until there is a stop to report, or the vCPU has come to the place *until*."""
         stop = None
         while stop is None and self._here() != until:
@@ -367,34 +391,3 @@ class VcpuPlans:
 
     def _is_compared(self, pc: int) -> bool:
         return breakpoint_at(pc) in self._breakpoints.armed.breakpoints
-
-    def _region_at(self, pc: int, range_: Range) -> Region:
-        """Return the region to run from *pc*, or _STEPPED if the instruction is to be stepped."""
-        found = self._regions.get(pc)
-        if found is not None:
-            return found
-        ahead, runs = self._ahead(pc, range_)
-        if runs:
-            self._regions.put(pc, ahead)
-            return ahead
-        for at in ahead.inside:
-            if at not in self._regions:
-                self._regions.put(at, _STEPPED)
-        return _STEPPED
-
-    def _ahead(self, pc: int, range_: Range) -> tuple[Region, bool]:
-        """Return the region at *pc*, and True if running it shows no more than stepping it.
-
-        Our comparators would take the place of the guest's own, so it is not run if the guest
-        uses any. Nor is one that leads to where the vector of its faults is.
-        """
-        vcpu, armed = self._vcpu, self._breakpoints.armed.breakpoints
-        room = self._machine.breakpoint_slots - len(armed) - 1  # one for a fault
-        ahead = region(pc, range(range_.start, range_.end), self._steps.icache, room)
-        if self._steps.step_irqs or room < 1 or not (ahead.loops or len(ahead.inside) > _FEW):
-            return ahead, False
-        pstate, mdscr = PSTATE(vcpu.get(CPSR)), MDSCR(vcpu.get(MDSCR_EL1))
-        if pstate.nRW or mdscr.MDE or mdscr.SS or self._is_compared(pc):
-            return ahead, False
-        fault = vcpu.get(VBAR_EL1) + vector(pstate)
-        return ahead, fault not in ahead.inside and fault not in ahead.exits

@@ -87,7 +87,7 @@ class ClientRegisters:
             raise
 
     def is_common(self, register: Register) -> bool:
-        """Return True if *register* says the same of every thread of a guest."""
+        """Return True if *register* has the same value for every thread of a guest."""
         return register is VG or register.feature == PAUTH
 
     def write(self, vcpu: Vcpu, register: Register, value: int) -> None:

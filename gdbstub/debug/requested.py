@@ -3,8 +3,8 @@
 from gdbstub.target import BreakpointKind
 
 
-class Requested:
-    """Requests that stand, and those that were taken back since the last resume."""
+class RequestedBreakpoints:
+    """A client's requests: those that stand, and those that it took back since the last resume."""
 
     def __init__(self) -> None:
         """Begin without requests."""
@@ -21,7 +21,7 @@ class Requested:
         self._taken_back.add((kind, gva))
 
     def stands(self, kind: BreakpointKind, gva: int) -> bool:
-        """Return True if there is such a request."""
+        """Return True if the client requests such a breakpoint now."""
         return (kind, gva) in self._standing
 
     def is_known(self, kind: BreakpointKind, gva: int) -> bool:
@@ -32,7 +32,7 @@ class Requested:
         return self.stands(kind, gva) or (kind, gva) in self._taken_back
 
     def resume(self) -> None:
-        """Forget what was taken back."""
+        """Forget which requests were taken back: the guest is resumed."""
         self._taken_back.clear()
 
     def clear(self) -> None:

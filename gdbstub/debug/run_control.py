@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
-from gdbstub.debug.observer import Observer, ProcessFilter
+from gdbstub.debug.extensions import Observer, ProcessFilter
 from gdbstub.debug.pending_stops import PendingStops
 from gdbstub.debug.plans import VcpuPlans
 from gdbstub.debug.registers import ClientRegisters
@@ -44,11 +44,11 @@ _log = logging.getLogger("gdbstub.debugger")
 # Names of their own, for each stop's sake: before Python 3.12 ``Enum.MEMBER`` is slow.
 _after = TRANSITIONS.after
 _HALTED, _EXITED = RunState.HALTED, RunState.EXITED
-_ENDING, _ALONE = RunState.ENDING, RunState.ALONE
+_ENDING, _DETACHED = RunState.ENDING, RunState.DETACHED
 _RESUME, _STOPPED = RunEvent.RESUME, RunEvent.STOPPED
 _CONTINUE: Final = Action.CONTINUE
 _RAN, _STEPPED = Content.RAN, Content.STEPPED
-_TO_BE_STRIPPED: Final = (RunState.LEAVING, RunState.HANDED_OVER)
+_DETACH_AT_REST: Final = (RunState.DETACHING, RunState.REATTACHING)
 
 
 class Owner(StopPointsOwner, Protocol):
@@ -129,7 +129,7 @@ class RunControl:
         self.state = _after(self.state, _RESUME)
         self._start(actions)
 
-    def _run_alone(self) -> None:
+    def _run_detached(self) -> None:
         self._start(dict.fromkeys(range(len(self._machine.vcpus)), Action.CONTINUE))
 
     def _start(self, actions: Mapping[int, Action | Range]) -> None:
@@ -193,17 +193,17 @@ class RunControl:
         self._machine.interrupt()
 
     def detach(self) -> None:
-        """Leave nothing of ours in the guest and let it run."""
+        """Remove all breakpoints and let the guest run."""
         if self.state is RunState.HALTED:
-            self._strip()
+            self._remove_breakpoints()
         self._leave(RunEvent.DETACH)
-        if self.state is RunState.ALONE:
-            self._run_alone()
+        if self.state is RunState.DETACHED:
+            self._run_detached()
 
     def release(self) -> None:
-        """Leave nothing of ours in the guest; a halted one stays halted."""
+        """Remove all breakpoints; a halted guest stays halted."""
         if not self.running:
-            self._strip()
+            self._remove_breakpoints()
         self._leave(RunEvent.RELEASE)
 
     def _leave(self, event: RunEvent) -> None:
@@ -215,13 +215,13 @@ class RunControl:
         for observer in self._owner.observers:
             observer.client_left()
 
-    def _strip(self) -> None:
+    def _remove_breakpoints(self) -> None:
         self._pending.forget()
         self._classifier.breakpoints_removed()
-        self._breakpoints.strip()
+        self._breakpoints.remove_all()
 
     def _withdraw(self) -> None:
-        """Leave nothing of ours in a guest that has ended: its memory may outlive it."""
+        """Remove all BRKs from a guest that has ended: its memory may outlive it."""
         try:
             self._breakpoints.withdraw()
         except StubError as error:  # the memory has ended, too
@@ -292,20 +292,20 @@ class RunControl:
         self._caches.invalidate(_RAN if self._stepped is None else _STEPPED)
         if self._under_way:
             self._cut_short()
-        left = self.state in _TO_BE_STRIPPED
+        left = self.state in _DETACH_AT_REST
         event = _STOPPED
         if self.state is not _ENDING:
             self.report, event = self._conclude(exits)
         if left:
             try:
-                self._strip()
+                self._remove_breakpoints()
             except StubError as error:  # the guest must go on, or be there for the next client
                 _log.error("breakpoints may be left in the guest: %s", error)
         self.state = _after(self.state, event)
         if self.state is _EXITED:
             self._withdraw()
-        if self.state is _ALONE:
-            self._run_alone()
+        if self.state is _DETACHED:
+            self._run_detached()
             return None
         if self._owner.observers and isinstance(self.report, Stopped):
             for observer in self._owner.observers:

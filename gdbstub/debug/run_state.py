@@ -5,22 +5,22 @@ The table is for the server's thread alone. vCPU threads hand their exits over a
 
 from typing import Final
 
-from gdbstub.states import Named, Transitions
+from gdbstub.states import IdentityEnum, Transitions
 
 
-class RunState(Named):
+class RunState(IdentityEnum):
     """State of the guest as its debugger sees it."""
 
     HALTED = "every vCPU is parked, and a client may look at the guest"
     RUNNING = "the guest runs for a client"
-    LEAVING = "the client left while it ran: it is parked, stripped of breakpoints and run again"
-    HANDED_OVER = "as LEAVING, but the next client wants it halted then"
-    ALONE = "the guest runs for no client"
+    DETACHING = "the client left while it ran: it is parked, stripped of breakpoints and run again"
+    REATTACHING = "as DETACHING, but the next client wants it halted then"
+    DETACHED = "the guest runs for no client"
     ENDING = "the guest was killed while it ran, and is being parked"
     EXITED = "the guest has ended"
 
 
-class RunEvent(Named):
+class RunEvent(IdentityEnum):
     """Event that changes a ``RunState``: a call of ``Target``, or what became of a run."""
 
     RESUME = "resume: a client continues or steps"
@@ -42,44 +42,44 @@ TRANSITIONS: Final = Transitions(
     {
         (_S.HALTED, _E.RESUME): _S.RUNNING,
         (_S.HALTED, _E.INTERRUPT): _S.HALTED,
-        (_S.HALTED, _E.DETACH): _S.ALONE,
+        (_S.HALTED, _E.DETACH): _S.DETACHED,
         (_S.HALTED, _E.RELEASE): _S.HALTED,
         (_S.HALTED, _E.KILL): _S.EXITED,
         (_S.HALTED, _E.RESET): _S.HALTED,
         #
         (_S.RUNNING, _E.INTERRUPT): _S.RUNNING,
-        (_S.RUNNING, _E.DETACH): _S.LEAVING,
-        (_S.RUNNING, _E.RELEASE): _S.LEAVING,
+        (_S.RUNNING, _E.DETACH): _S.DETACHING,
+        (_S.RUNNING, _E.RELEASE): _S.DETACHING,
         (_S.RUNNING, _E.KILL): _S.ENDING,
         (_S.RUNNING, _E.FAILED): _S.HALTED,
         (_S.RUNNING, _E.STOPPED): _S.HALTED,
         (_S.RUNNING, _E.REBOOTED): _S.HALTED,
         (_S.RUNNING, _E.ENDED): _S.EXITED,
         #
-        (_S.LEAVING, _E.INTERRUPT): _S.HANDED_OVER,
-        (_S.LEAVING, _E.DETACH): _S.LEAVING,
-        (_S.LEAVING, _E.RELEASE): _S.LEAVING,
-        (_S.LEAVING, _E.KILL): _S.ENDING,
-        (_S.LEAVING, _E.STOPPED): _S.ALONE,
-        (_S.LEAVING, _E.REBOOTED): _S.ALONE,
-        (_S.LEAVING, _E.ENDED): _S.EXITED,
+        (_S.DETACHING, _E.INTERRUPT): _S.REATTACHING,
+        (_S.DETACHING, _E.DETACH): _S.DETACHING,
+        (_S.DETACHING, _E.RELEASE): _S.DETACHING,
+        (_S.DETACHING, _E.KILL): _S.ENDING,
+        (_S.DETACHING, _E.STOPPED): _S.DETACHED,
+        (_S.DETACHING, _E.REBOOTED): _S.DETACHED,
+        (_S.DETACHING, _E.ENDED): _S.EXITED,
         #
-        (_S.HANDED_OVER, _E.INTERRUPT): _S.HANDED_OVER,
-        (_S.HANDED_OVER, _E.DETACH): _S.LEAVING,
-        (_S.HANDED_OVER, _E.RELEASE): _S.LEAVING,
-        (_S.HANDED_OVER, _E.KILL): _S.ENDING,
-        (_S.HANDED_OVER, _E.STOPPED): _S.HALTED,
-        (_S.HANDED_OVER, _E.REBOOTED): _S.HALTED,
-        (_S.HANDED_OVER, _E.ENDED): _S.EXITED,
+        (_S.REATTACHING, _E.INTERRUPT): _S.REATTACHING,
+        (_S.REATTACHING, _E.DETACH): _S.DETACHING,
+        (_S.REATTACHING, _E.RELEASE): _S.DETACHING,
+        (_S.REATTACHING, _E.KILL): _S.ENDING,
+        (_S.REATTACHING, _E.STOPPED): _S.HALTED,
+        (_S.REATTACHING, _E.REBOOTED): _S.HALTED,
+        (_S.REATTACHING, _E.ENDED): _S.EXITED,
         #
-        (_S.ALONE, _E.INTERRUPT): _S.RUNNING,
-        (_S.ALONE, _E.DETACH): _S.LEAVING,
-        (_S.ALONE, _E.RELEASE): _S.LEAVING,
-        (_S.ALONE, _E.KILL): _S.ENDING,
-        (_S.ALONE, _E.FAILED): _S.HALTED,
-        (_S.ALONE, _E.STOPPED): _S.HALTED,
-        (_S.ALONE, _E.REBOOTED): _S.ALONE,
-        (_S.ALONE, _E.ENDED): _S.EXITED,
+        (_S.DETACHED, _E.INTERRUPT): _S.RUNNING,
+        (_S.DETACHED, _E.DETACH): _S.DETACHING,
+        (_S.DETACHED, _E.RELEASE): _S.DETACHING,
+        (_S.DETACHED, _E.KILL): _S.ENDING,
+        (_S.DETACHED, _E.FAILED): _S.HALTED,
+        (_S.DETACHED, _E.STOPPED): _S.HALTED,
+        (_S.DETACHED, _E.REBOOTED): _S.DETACHED,
+        (_S.DETACHED, _E.ENDED): _S.EXITED,
         #
         (_S.ENDING, _E.INTERRUPT): _S.ENDING,
         (_S.ENDING, _E.DETACH): _S.ENDING,

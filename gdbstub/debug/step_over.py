@@ -25,19 +25,17 @@ from gdbstub.aarch64.instructions import (
     does_nothing,
     exclusive_sequence,
     is_repeatable,
-    is_retried,
     plain_store,
-    stores_exclusive,
 )
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
 from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.debug.false_hits import FalseHits
-from gdbstub.debug.guests_own import GuestsOwn
+from gdbstub.debug.guest_comparators import GuestComparators
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.debug.vcpu_steps import (
-    PATIENCE,
     RUN,
+    SEQUENCE_TIMEOUT,
     STEP,
     CutShort,
     Pairs,
@@ -52,8 +50,11 @@ from gdbstub.target import Stopped
 _LAP: Final = 64
 
 
-class Met(Exception):
-    """Thrown out of a plan's part by a breakpoint that stops, met without a debug exit."""
+class BreakpointStop(Exception):
+    """Raised by a part of a plan that comes to a breakpoint which stops, without a debug exit.
+
+    It ends the whole plan with *stop*.
+    """
 
     def __init__(self, stop: Stopped) -> None:
         super().__init__(stop.text)
@@ -73,7 +74,7 @@ class StepOver:
         self._breakpoints = classifier.breakpoints
         self._classifier = classifier
         self._steps = steps
-        self._guests = GuestsOwn(machine, index)
+        self._guest_comparators = GuestComparators(machine, index)
         #: Descriptions of what needs no plan any more.
         self.false_hits = FalseHits(machine, index, classifier, steps)
         # Address of the breakpoint that was classified last.
@@ -84,19 +85,19 @@ class StepOver:
         #: Load of the sequence that the breakpoint was in that was stepped over last.
         self.failed: int | None = None
 
-    def breakpoint(self, exit: DebugExit, *, alone: bool = False) -> SubPlan:
+    def breakpoint(self, exit: DebugExit, *, one_instruction: bool = False) -> SubPlan:
         """Execute the instruction whose breakpoint or watchpoint caused *exit*.
 
-        If that begins an exclusive sequence, run all of it, unless the instruction is asked for
-        *alone*. Where that is cut short, the vCPU is still at the breakpoint.
+        If that begins an exclusive sequence, run all of it, unless *one_instruction* is asked for.
+        Where that is cut short, the vCPU is still at the breakpoint.
 
         Raises:
-            Met: a breakpoint further on in an exclusive sequence stops.
+            BreakpointStop: a breakpoint further on in an exclusive sequence stops.
         """
         pc = self._classified = self._vcpu.get(PC)
         self.failed = None
         try:
-            done = yield from self._execute(exit, pc, alone)
+            done = yield from self._execute(exit, pc, one_instruction)
         except CutShort:
             if (here := self._vcpu.get(PC)) in (pc, self._classified):
                 self._classifier.set_still_at(self._index, here)
@@ -110,22 +111,22 @@ class StepOver:
         """Execute the instruction at *pc* in spite of a comparator there that nobody asked for."""
         return (yield from self._steps.instruction(self._mode(pc, None, hidden=False)))
 
-    def _execute(self, exit: DebugExit, pc: int, alone: bool) -> SubPlan:
-        """Execute the instruction at *pc*."""
+    def _execute(self, exit: DebugExit, pc: int, one_instruction: bool) -> SubPlan:
+        """Execute the instruction at *pc* (``breakpoint``)."""
         steps, ipa = self._steps, self._classifier.patch(self._index, pc)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc):
             # The guest's own, masked. A BRK of ours there is still to be met.
             return (yield from steps.instruction(self._mode(pc, exit, hidden=True)))
         word_at = steps.words_around(pc)
         sequence = exclusive_sequence(pc, word_at)
-        if sequence is not None and sequence.load == pc and not alone:
+        if sequence is not None and sequence.load == pc and not one_instruction:
             return (yield from self.sequence(sequence))
         if sequence is not None:
             self.loads[sequence.load] = sequence
             self.failed = sequence.load
         word = word_at(pc)
         if sequence is None and exit.esr.EC != EC.WATCHPOINT_LOWER:
-            if not alone:
+            if not one_instruction:
                 self._describe(exit, pc, word, ipa)
             if self._simulate(pc, word):
                 return steps.done
@@ -137,7 +138,7 @@ class StepOver:
 
         def call() -> SubPlan:
             nonlocal off
-            done = yield from self._instruction(pc, word, exit, PATIENCE)
+            done = yield from self._instruction(pc, word, exit, SEQUENCE_TIMEOUT)
             off = self._vcpu.power is Power.OFF  # one of the others may turn it on at once
             return done
 
@@ -146,7 +147,7 @@ class StepOver:
 
     def _describe(self, exit: DebugExit, pc: int, word: int, ipa: int | None) -> None:
         """Describe the hit that *exit* is, if it may be passed over."""
-        if (exit.esr.EC == EC.BRK64) != (ipa is not None) or self._guests.enabled():
+        if (exit.esr.EC == EC.BRK64) != (ipa is not None) or self._guest_comparators.enabled():
             return
         here = breakpoint_at(pc)
         others = tuple(pair for pair in self._breakpoints.armed.breakpoints if pair != here)
@@ -184,8 +185,8 @@ class StepOver:
         breakpoints = tuple(pair for pair in armed.breakpoints if pair != here)
         watchpoints = self._watchpoints(watched)
         if hidden or (watched and watchpoints == armed.watchpoints):
-            more = self._guests.comparators()
-            self._classifier.copy_guests(self._index, more)
+            more = self._guest_comparators.comparators()
+            self._classifier.note_guest_comparators(self._index, more)
             room = self._machine.breakpoint_slots - len(breakpoints)
             own = [pair for pair in more.breakpoints if pair[1] != here[1]]
             # With any comparator in use KVM hides the guest's; this one is off.
@@ -196,7 +197,10 @@ class StepOver:
         return RunMode(step=True, debug=DebugRegisters(breakpoints, watchpoints, enabled=True))
 
     def _watchpoints(self, watched: DebugExit | None = None) -> Pairs:
-        """Return our watchpoint comparators, but those of which the access at PC is no hit."""
+        """Return our watchpoint comparators, less those that PC's access triggers without a hit.
+
+        *watched* is the exit to step over, if it is a watchpoint's.
+        """
         armed = self._breakpoints.armed.watchpoints
         if not armed:
             return ()
@@ -205,8 +209,8 @@ class StepOver:
             if watched is None:
                 return armed
             accessed = range(watched.far, watched.far + 1)
-        idle = self._breakpoints.idle(accessed)
-        return tuple(pair for pair in armed if pair not in idle)
+        excess = self._breakpoints.excess(accessed)
+        return tuple(pair for pair in armed if pair not in excess)
 
     def _simulate(self, pc: int, word: int) -> bool:
         """Write the effect of the instruction *word* at *pc* into the vCPU; False if unknown."""
@@ -232,14 +236,14 @@ class StepOver:
         """Run the *sequence* that begins at PC, where no breakpoint is to be classified.
 
         Raises:
-            Met: a breakpoint in it stops.
+            BreakpointStop: a breakpoint in it stops.
         """
         places = [at for at in sequence.inside if self._is_breakpoint(at)]
         if any(at != sequence.load for at in places):
-            return (yield from self._alone(self._laps(sequence, places)))
+            return (yield from self._exclusively(self._laps(sequence, places)))
         ipa = self._classifier.patch(self._index, sequence.load)
         run = self._run(sequence, (ipa,), {sequence.load})
-        return (yield from run if ipa is None else self._alone(run))
+        return (yield from run if ipa is None else self._exclusively(run))
 
     def follow(self, load: int) -> SubPlan:
         """Step to the *load* of a sequence whose store has failed, if it is near, and run that.
@@ -247,7 +251,7 @@ class StepOver:
         It is for a load that no comparator is left for. Breakpoints on the way are classified.
 
         Raises:
-            Met: one of them stops.
+            BreakpointStop: one of them stops.
         """
         done = self._steps.done
         for _ in range(_LAP):
@@ -256,12 +260,13 @@ class StepOver:
             if done.esr.EC != EC.STEP_LOWER:
                 match self._classifier.classify(done):
                     case Disposition.STEP_OVER:
-                        done = yield from self._execute(done, self._vcpu.get(PC), alone=True)
+                        pc = self._vcpu.get(PC)
+                        done = yield from self._execute(done, pc, one_instruction=True)
                         continue
                     case Disposition.REINJECT:
                         break
                     case stop:
-                        raise Met(stop)
+                        raise BreakpointStop(stop)
             pc = self._vcpu.get(PC)
             sequence = exclusive_sequence(pc, self._steps.words_around(pc))
             if sequence is None or sequence.load != pc or self._is_breakpoint(pc):
@@ -314,7 +319,7 @@ class StepOver:
             if pc in places:
                 self._classified = pc
                 if (stop := self._classifier.arrived(self._index, pc)) is not None:
-                    raise Met(stop)
+                    raise BreakpointStop(stop)
             if pc == sequence.store:
                 break
         return done
@@ -350,10 +355,10 @@ class StepOver:
 
     def _without(self, ipa: int | None, body: SubPlan) -> SubPlan:
         """Follow *body* with our BRK at *ipa*, if there is one, temporarily removed."""
-        return (yield from body if ipa is None else self._alone(self._out((ipa,), body)))
+        return (yield from body if ipa is None else self._exclusively(self._out((ipa,), body)))
 
-    def _alone(self, body: SubPlan) -> SubPlan:
-        """Follow *body* while no other vCPU executes."""
+    def _exclusively(self, body: SubPlan) -> SubPlan:
+        """Follow *body* in an exclusive section: no other vCPU executes meanwhile."""
         if not self._machine.start_exclusive(self._index):
             body.close()
             return (yield RUN)  # all vCPUs are being parked, and the breakpoint will be hit again
@@ -374,27 +379,3 @@ class StepOver:
         finally:
             for ipa in removed:
                 self._breakpoints.reinsert(ipa)
-
-    # Stores that have failed.
-
-    def retry_store(self, pc: int) -> SubPlan | None:
-        """Return the rest of a step of the store-exclusive at *pc*, if it failed and is retried.
-
-        It goes on to where the guest tries again, and runs that sequence. None if there is
-        nothing to go on with.
-        """
-        word = self._steps.word_at(pc)
-        status = word >> 16 & 0x1F
-        if not stores_exclusive(word) or status >= len(X) or self._vcpu.get(X[status]) != 1:
-            return None
-        sequence = exclusive_sequence(pc, self._steps.word_at)
-        if sequence is None or not is_retried(sequence, self._steps.word_at):
-            return None
-        return self._retry(sequence)
-
-    def _retry(self, sequence: ExclusiveSequence) -> SubPlan:
-        while self._vcpu.get(PC) != sequence.load:
-            done = yield from self._steps.instruction(STEP)
-            if done.esr.EC != EC.STEP_LOWER:
-                return done
-        return (yield from self.sequence(sequence))

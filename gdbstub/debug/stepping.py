@@ -1,7 +1,7 @@
 """Step of one instruction in which no interrupt of the guest shows.
 
-A plan calls ``begin`` before a step, and ``again`` or ``abandon`` after each exit. The step is
-optimistic: only if an interrupt came first, its entry is undone and the step repeated with it
+A plan calls ``begin`` before a step, and ``must_repeat`` or ``abandon`` after each exit. The step
+is optimistic: only if an interrupt came first, its entry is undone and the step repeated with it
 masked. An exception is known by what its entry writes, not by PC: code may lie at a vector's
 address.
 Source: Arm ARM D2.12 "Software Step exceptions", D1.3.5 "Exception entry".
@@ -62,7 +62,7 @@ def begin(vcpu: Vcpu, pc: int, last: SingleStep | None = None) -> SingleStep:
     return SingleStep(pc, vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1))
 
 
-def again(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
+def must_repeat(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
     """Return True if the vCPU must be stepped once more, after a step exit.
 
     Otherwise the step is done, and the guest does not see how it was done.
@@ -100,13 +100,13 @@ def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
     if step.unmasked is None:
         if vcpu.get(PC) == step.pc and _saved(vcpu) == (step.elr, step.spsr):
             return  # not executed; at a vector this would look like an entry
-        if not again(vcpu, step, word_at):
+        if not must_repeat(vcpu, step, word_at):
             return
     if step.unmasked is not None:
         if vcpu.get(PC) == step.pc:  # not executed
             vcpu.set(CPSR, step.unmasked)
         else:
-            again(vcpu, step, word_at)
+            must_repeat(vcpu, step, word_at)
 
 
 def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | None:

@@ -1,6 +1,6 @@
 """Stop points: the stub's own breakpoints, which no client sees, and the stops there.
 
-``observer.StopPoints`` says where they are.
+``extensions.StopPoints`` says where they are.
 """
 
 import logging
@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.debug.breakpoints import Breakpoints
-from gdbstub.debug.observer import StopPoints
+from gdbstub.debug.breakpoints import HARDWARE, SOFTWARE, Breakpoints
+from gdbstub.debug.extensions import StopPoints
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.errors import StubError
 from gdbstub.machine import Machine
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 _log = logging.getLogger("gdbstub.debugger")
-
-SOFTWARE, HARDWARE = BreakpointKind.SOFTWARE, BreakpointKind.HARDWARE
 
 
 class StopPointsOwner(Protocol):
@@ -28,7 +26,7 @@ class StopPointsOwner(Protocol):
         """All groups of places at which the stub itself stops the guest."""
         ...
 
-    def asks_for(self, gva: int, *kinds: BreakpointKind) -> bool:
+    def has_requested(self, gva: int, *kinds: BreakpointKind) -> bool:
         """Return True if a client has requested a breakpoint at *gva*, of one of *kinds*."""
         ...
 
@@ -49,10 +47,10 @@ class InsertedStopPoints:
         self._classifier = classifier
         self._owner = owner
         self._inserted: set[int] = set()
-        # The vCPU whose last stop was told as one of a stop point, and its PC there.
-        self._told_at: tuple[int, int] | None = None
+        # The vCPU whose last stop was reported as one of a stop point, and its PC there.
+        self._reported_at: tuple[int, int] | None = None
         # True if a client's conditions there were false.
-        self._told_alone = False
+        self._stop_point_only = False
         # The same place, where a client's own breakpoint is hit next.
         self._hit_again: tuple[int, int] | None = None
 
@@ -60,20 +58,20 @@ class InsertedStopPoints:
         """Insert the stop points; all vCPUs are parked, and about to be resumed."""
         if not self._owner.stop_points and not self._inserted:
             return
-        told, self._told_at = self._told_at, None
-        self._hit_again = self._classifier.passed = None
-        if told is not None and told[1] == self._machine.vcpus[told[0]].get(PC):
-            if self._owner.asks_for(told[1], SOFTWARE, HARDWARE):
-                if self._told_alone:
-                    self._classifier.passed = told
+        reported, self._reported_at = self._reported_at, None
+        self._hit_again = self._classifier.reported_at = None
+        if reported is not None and reported[1] == self._machine.vcpus[reported[0]].get(PC):
+            if self._owner.has_requested(reported[1], SOFTWARE, HARDWARE):
+                if self._stop_point_only:
+                    self._classifier.reported_at = reported
                 else:
-                    self._hit_again = told
+                    self._hit_again = reported
             else:
                 # A client that has no breakpoint there goes on without stepping over it.
-                self._classifier.set_still_at(*told)
+                self._classifier.set_still_at(*reported)
         wanted = {gva for points in self._owner.stop_points for gva in points.addresses}
         for gva in self._inserted - wanted:
-            asked = self._owner.asks_for(gva, SOFTWARE)
+            asked = self._owner.has_requested(gva, SOFTWARE)
             if not asked and not self._breakpoints.conditions.persists(SOFTWARE, gva):
                 self._breakpoints.remove(SOFTWARE, gva, 4)
         for gva in wanted:
@@ -85,25 +83,26 @@ class InsertedStopPoints:
 
     def classify(self, index: int, stop: Stopped) -> Stopped:
         """Return *stop* of a vCPU, or what it is at a stop point."""
-        # Where a client's conditions were false, it hears of the stop point alone.
-        alone = index in self._classifier.alone
-        self._classifier.alone.discard(index)
+        # Where a client's conditions were false, it hears of the stop point only.
+        only = index in self._classifier.at_stop_point_only
+        self._classifier.at_stop_point_only.discard(index)
         if not self._owner.stop_points or stop.stop is not StopReason.SWBREAK:
             return stop
         pc = self._machine.vcpus[index].get(PC)
         for points in self._owner.stop_points:
             if pc in points.addresses:
-                return self._told(index, pc, stop, points, alone=alone)
+                return self._at_stop_point(index, pc, stop, points, only=only)
         return stop
 
-    def _told(
-        self, index: int, pc: int, stop: Stopped, points: StopPoints, *, alone: bool
+    def _at_stop_point(
+        self, index: int, pc: int, stop: Stopped, points: StopPoints, *, only: bool
     ) -> Stopped:
+        """Return the stop of a vCPU at one of *points*; *only*: no client's breakpoint stops."""
         again, self._hit_again = self._hit_again == (index, pc), None
-        self._told_at, self._told_alone = (index, pc), alone
-        told = points.stop_at(index, pc)
-        if told.text:
-            _log.warning("%s (vCPU %d at %#x)", told.text, index, pc)
-            asked = not alone and self._owner.asks_for(pc, SOFTWARE, HARDWARE)
-            return stop._replace(text=told.text) if asked else told
-        return stop if again else told
+        self._reported_at, self._stop_point_only = (index, pc), only
+        ours = points.stop_at(index, pc)
+        if ours.text:
+            _log.warning("%s (vCPU %d at %#x)", ours.text, index, pc)
+            asked = not only and self._owner.has_requested(pc, SOFTWARE, HARDWARE)
+            return stop._replace(text=ours.text) if asked else ours
+        return stop if again else ours

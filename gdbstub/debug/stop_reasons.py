@@ -19,13 +19,13 @@ from gdbstub.debug.address_spaces import is_upper
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
-from gdbstub.hwbp import Elsewhere
+from gdbstub.hwbp import NoWatchpoint
 from gdbstub.machine import DebugExit, DebugRegisters, Machine, Vcpu
 from gdbstub.swbp import BRK_COMMENT
 from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 if TYPE_CHECKING:
-    from gdbstub.debug.observer import ProcessFilter
+    from gdbstub.debug.extensions import ProcessFilter
 
 _log = logging.getLogger("gdbstub.debugger")
 
@@ -81,10 +81,11 @@ class StopClassifier:
         self.process: ProcessFilter | None = None
         #: Addresses of the stub's own stop points, which stop whatever a client's conditions say.
         self.stop_points: Collection[int] = ()
-        #: vCPUs whose last stop is one for a stop point alone.
-        self.alone: set[int] = set()
-        #: A vCPU at a stop point that was told of, and its PC: it goes on without another stop.
-        self.passed: tuple[int, int] | None = None
+        #: vCPUs whose last stop is for a stop point only: the client's conditions there were false.
+        self.at_stop_point_only: set[int] = set()
+        #: A vCPU at a stop point that was reported already, and its PC: the next hit there is
+        #: stepped over.
+        self.reported_at: tuple[int, int] | None = None
         self.registers = registers
         self.breakpoints = breakpoints
         # By vCPU: PC of a hit of our BRK through a mapping that no request names.
@@ -125,7 +126,11 @@ class StopClassifier:
         """Note that the vCPU goes on from where it is, with breakpoints as they are now."""
         self._drop_if_moved(vcpu)
         pc, _ = self._still_at.get(vcpu, (None, 0))
-        if pc is not None and not self.breakpoints.compared(pc) and self.patch(vcpu, pc) is None:
+        if (
+            pc is not None
+            and not self.breakpoints.comparator_kinds_at(pc)
+            and self.patch(vcpu, pc) is None
+        ):
             self.moved(vcpu)  # the breakpoint is gone: no exit would follow
 
     def _drop_if_moved(self, vcpu: int) -> None:
@@ -138,7 +143,7 @@ class StopClassifier:
         own = self.machine.vcpus[vcpu]
         return own.get(stack_pointer(own.get(CPSR)))
 
-    def copy_guests(self, vcpu: int, own: DebugRegisters) -> None:
+    def note_guest_comparators(self, vcpu: int, own: DebugRegisters) -> None:
         """Note that comparators of the guest's *own* are armed on the vCPU beside ours."""
         if own.breakpoints or own.watchpoints:
             self._copied.add(vcpu)
@@ -156,7 +161,7 @@ class StopClassifier:
     def moved(self, vcpu: int) -> None:
         """Note that the vCPU is no longer at a breakpoint whose hit was classified."""
         self._still_at.pop(vcpu, None)
-        self.alone.discard(vcpu)
+        self.at_stop_point_only.discard(vcpu)
 
     def breakpoints_removed(self) -> None:
         """Forget which vCPUs are still at a breakpoint, because all breakpoints are removed."""
@@ -164,8 +169,8 @@ class StopClassifier:
         self._printed_at.clear()
         self._at_alias.clear()
         self._watched_at.clear()
-        self.alone.clear()
-        self.passed = None
+        self.at_stop_point_only.clear()
+        self.reported_at = None
 
     def reset(self) -> None:
         """Forget everything about the guest, because it starts over."""
@@ -195,9 +200,9 @@ class StopClassifier:
                 accessed = self.accessed(exit.vcpu)
                 write = bool(exit.esr.WnR)
                 hit = self.breakpoints.hit(exit.far, accessed, write=write)
-                if hit is Elsewhere.OUTSIDE:
+                if hit is NoWatchpoint.BEYOND_RANGE:
                     return Disposition.STEP_OVER
-                if hit is Elsewhere.NOBODY:
+                if hit is NoWatchpoint.UNRELATED:
                     return self._unclaimed(exit)
                 if accessed and not hit.touches(accessed) and self._guest_uses(exit):
                     return self._unclaimed(exit)  # near ours, but not to it
@@ -220,7 +225,7 @@ class StopClassifier:
                 return Disposition.REINJECT
         elif not self.breakpoints.comparator_at(pc):
             return self._unclaimed(exit)
-        if self.breakpoints.returned(index, pc):
+        if self.breakpoints.undo_return_abort(index, pc):
             return Stopped(index + 1, stop=StopReason.SWBREAK)
         if self._still_at.pop(index, None) is not None:
             return Disposition.STEP_OVER
@@ -264,8 +269,8 @@ class StopClassifier:
         process = self.process
         if process and not is_upper(pc) and not process.matches(self.machine.vcpus[index]):
             return Disposition.STEP_OVER
-        if self.passed == (index, pc):
-            self.passed = None
+        if self.reported_at == (index, pc):
+            self.reported_at = None
             return Disposition.STEP_OVER
         context = _Context(self, index)
         # Only one of several can print where another one stops.
@@ -284,7 +289,7 @@ class StopClassifier:
                 self._printed(output)
                 printed = True
         if stop is Disposition.STEP_OVER and pc in self.stop_points:
-            self.alone.add(index)
+            self.at_stop_point_only.add(index)
             return Stopped(index + 1, stop=StopReason.SWBREAK)
         if printed and here and isinstance(stop, Stopped):
             self._printed_at[index] = here

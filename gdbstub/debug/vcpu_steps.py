@@ -19,6 +19,7 @@ from gdbstub.aarch64.instructions import (
     waits,
     waits_until,
 )
+from gdbstub.aarch64.mmu import SMALLEST_PAGE
 from gdbstub.aarch64.registers import (
     CPSR,
     ELR_EL1,
@@ -44,8 +45,8 @@ Pairs = tuple[tuple[int, int], ...]
 ThreadPlan = Generator[RunMode, DebugExit, Stopped]
 #: A part of a plan. It returns the debug exit that ended it.
 SubPlan = Generator[RunMode, DebugExit, DebugExit]
-#: A part of a plan that returns a stop, or None if there is none yet.
-Interlude = Generator[RunMode, DebugExit, Stopped | None]
+#: A part of a plan that returns a stop to report, or None if the plan goes on.
+StopSubPlan = Generator[RunMode, DebugExit, Stopped | None]
 
 RUN: Final = RunMode()
 STEP: Final = RunMode(step=True)
@@ -54,12 +55,11 @@ PASS: Final = RunMode(passes=True)
 
 #: Seconds that a sequence is run with interrupts masked before they are let in: a vCPU may wait
 #: in it for another one, and that for this one's interrupt handler.
-PATIENCE: Final = 0.02
+SEQUENCE_TIMEOUT: Final = 0.02
 
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
 _MODE: Final = 0xF  # PSTATE.M[3:0], 0 at EL0
-_PAGE: Final = 4096  # the smallest granule
 _AROUND: Final = 4 * SEQUENCE + 8  # bytes
 
 
@@ -68,7 +68,7 @@ class CutShort(Exception):
 
 
 class VcpuSteps:
-    """Steps of one vCPU, and what is looked up for them."""
+    """Sub-plans of one vCPU that execute one instruction, or a sequence of instructions."""
 
     def __init__(
         self, machine: Machine, index: int, breakpoints: Breakpoints, caches: Caches
@@ -102,11 +102,11 @@ class VcpuSteps:
 
     def words_around(self, gva: int) -> WordAt:
         """Return ``word_at``, with the words of an exclusive sequence about *gva* read at once."""
-        memory, page = self._breakpoints.memory.live, gva & -_PAGE
+        memory, page = self._breakpoints.memory.live, gva & -SMALLEST_PAGE
         start = max(page, gva - _AROUND)
         try:
             ipa = memory.translate(self._index, gva).ipa
-            length = min(page + _PAGE, gva + _AROUND) - start
+            length = min(page + SMALLEST_PAGE, gva + _AROUND) - start
             data = memory.read_physical(ipa - (gva - start), length)
         except MemoryFault:
             return self.word_at
@@ -140,17 +140,20 @@ class VcpuSteps:
     def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
         """Execute one instruction, *word* if that is known. The exit may come before it."""
         pc = self._vcpu.get(PC)
-        return self.seen(mode, pc, self.icache(pc) if word is None else word, word)
+        return self.execute(mode, pc, self.icache(pc) if word is None else word, word)
 
-    def seen(self, mode: RunMode, pc: int, seen: int, word: int | None = None) -> SubPlan:
-        """Execute the instruction at *pc*, where *seen* was looked up (``instruction``)."""
-        if waits(seen) and self._is_nop(pc, mode, word):
+    def execute(self, mode: RunMode, pc: int, cached: int, word: int | None = None) -> SubPlan:
+        """Execute the instruction at *pc*, which the instruction cache has as *cached*.
+
+        *word* is the instruction as it is now, if that is known.
+        """
+        if waits(cached) and self._is_nop(pc, mode, word):
             return self._do_nothing(pc)
-        if not takes_exception(seen):
+        if not takes_exception(cached):
             self.guard.near = pc
         elif missing := self.guard.places():
             return self._without_vectors(mode, pc, missing[:1])
-        return self._step(mode, pc, seen)
+        return self._step(mode, pc, cached)
 
     def _do_nothing(self, pc: int) -> SubPlan:
         yield from ()
@@ -169,10 +172,10 @@ class VcpuSteps:
         used = used._replace(breakpoints=here, enabled=True)
         mode = mode._replace(debug=used)
         if (table := self.guard.table(pc)) is None:
-            mode = mode._replace(more=self.beside(used, missing), limit=PATIENCE)
+            mode = mode._replace(more=self.additional(used, missing), limit=SEQUENCE_TIMEOUT)
             return (yield from self._step(mode, pc, 0))
         pstate, vbar = PSTATE(vcpu.get(CPSR)), vcpu.get(VBAR_EL1)
-        more = self.beside(used, (table + vector(pstate),))
+        more = self.additional(used, (table + vector(pstate),))
         entered = False
         vcpu.set(VBAR_EL1, table)
         try:
@@ -200,7 +203,7 @@ class VcpuSteps:
                 if exit.esr.EC != EC.STEP_LOWER:
                     stepping.abandon(vcpu, step, self.word_at)
                     return exit
-                if not stepping.again(vcpu, step, self.word_at):
+                if not stepping.must_repeat(vcpu, step, self.word_at):
                     if step.undisturbed and plain(word):
                         self._last = step
                     return exit
@@ -216,7 +219,7 @@ class VcpuSteps:
         self._vcpu.set(CPSR, PSTATE(self._vcpu.get(CPSR)).replace(BTYPE=0))
         return self.done
 
-    def beside(
+    def additional(
         self,
         used: DebugRegisters,
         places: Collection[int],
@@ -278,7 +281,7 @@ class VcpuSteps:
 
         Interrupts are masked meanwhile: a store-exclusive would fail after a handler. An
         exception that the sequence itself takes ends it, too, and so does an SError. The exit
-        is ``TIMED_OUT`` where it takes longer than ``PATIENCE``.
+        is ``TIMED_OUT`` where it takes longer than ``SEQUENCE_TIMEOUT``.
         """
         vcpu, self._last = self._vcpu, None
         pstate = PSTATE(vcpu.get(CPSR))
@@ -309,7 +312,7 @@ class VcpuSteps:
         self.masked += 1
         debug = DebugRegisters((*ends, *requested), watchpoints, enabled=True)
         try:
-            exit = yield RunMode(debug=debug, limit=PATIENCE)
+            exit = yield RunMode(debug=debug, limit=SEQUENCE_TIMEOUT)
         except CutShort:
             self._unmask(ways, pstate, masked, before)
             raise

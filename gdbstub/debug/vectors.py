@@ -95,7 +95,9 @@ class VectorGuard:
         return places
 
     def _find(self) -> tuple[int, ...]:
-        if self._aarch32_el1:
+        layout = self._machine.capabilities.layout
+        # Of a guest whose RAM is nowhere known, nothing can be said to be absent.
+        if self._aarch32_el1 or (layout is not None and not layout.ram_ranges):
             return ()
         vbar = self._vcpu.get(VBAR_EL1)
         if vbar in self._good:

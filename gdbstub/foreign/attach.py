@@ -51,7 +51,7 @@ def _names(process: VmmProcess) -> set[str]:
 
 @contextlib.contextmanager
 def attached(
-    process: VmmProcess, told: Sequence[MemorySlot] = (), *, descendant: bool = False
+    process: VmmProcess, given: Sequence[MemorySlot] = (), *, descendant: bool = False
 ) -> Iterator[ForeignMachine]:
     """Attach to *process*, whose guest is halted inside, and runs on afterwards.
 
@@ -60,7 +60,7 @@ def attached(
         MachineError: KVM cannot debug it.
     """
     options = permission.check(process, descendant=descendant)
-    told = told or _ask_qemu(process)
+    given = given or _ask_qemu(process)
     with Journal(process) as journal:
         attachment = Attachment(process, options)
         try:
@@ -72,11 +72,12 @@ def attached(
             attachment.close()
             raise
         try:
-            found = slots.find(process, told, machine.vcpus, attachment.memory.read)
+            found = slots.find(process, given, machine.vcpus, attachment.memory.read)
             machine.use(found.slots, found.evidence, "" if found.valid else found.evidence)
             journal.begin(found.slots, attachment.areas)
             if not found.valid:
-                _log.warning("RAM is read-only: %s", found.evidence)
+                state = "read-only" if found.slots else "not known"
+                _log.warning("RAM is %s: %s", state, found.evidence)
             yield machine
         finally:
             machine.close()

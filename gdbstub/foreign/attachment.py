@@ -18,7 +18,7 @@ from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Tracee
-from gdbstub.foreign.seized import PATIENCE, REST, SeizedThreads
+from gdbstub.foreign.seized import PARK_TIMEOUT, POLL_INTERVAL, SeizedThreads
 from gdbstub.foreign.tracer import Tracer
 from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
 from gdbstub.kvm import abi
@@ -103,7 +103,7 @@ class Attachment:
 
     def _take_over(self) -> None:
         """Seize the threads of all vCPUs, and park them."""
-        until = monotonic() + PATIENCE
+        until = monotonic() + PARK_TIMEOUT
         if self._launch:
             self._take_launched(self._launch)
         while len(self.threads) < len(self._fds) or self.seized.any_runs():
@@ -113,7 +113,7 @@ class Attachment:
             self.tracer.pump(block=False)
             if monotonic() > until:
                 raise MachineError(self._missing())
-            time.sleep(REST)
+            time.sleep(POLL_INTERVAL)
         in_order = {fd: self.threads[fd] for fd in self._fds}
         self.threads.clear()
         self.threads.update(in_order)
@@ -129,7 +129,7 @@ class Attachment:
         number = sum(fd not in self.threads or not self.threads[fd].stopped for fd in self._fds)
         return (
             f"{number} of {len(self._fds)} vCPUs of process {self.process.pid} did not come to "
-            f"KVM_RUN within {PATIENCE:.0f} s: is the VM paused in its VMM? Continue it there"
+            f"KVM_RUN within {PARK_TIMEOUT:.0f} s: is the VM paused in its VMM? Continue it there"
         )
 
     def _consider(self, tid: int) -> None:

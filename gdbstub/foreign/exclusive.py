@@ -8,8 +8,8 @@ from typing import Final, Generic, Protocol, TypeVar
 #: Time that a vCPU that is owed a run executes for, in seconds, however busy the host is.
 _SLICE: Final = 0.001
 #: The longest wait for all of them.
-_PATIENCE: Final = 0.1
-_REST: Final = 0.0005
+_TIMEOUT: Final = 0.1
+_POLL_INTERVAL: Final = 0.0005
 
 
 class ExclusiveThread(Protocol):
@@ -103,19 +103,19 @@ class ForeignExclusiveSection(Generic[Vcpu]):
     def _wait_for_owed(self, stopping: Callable[[], bool]) -> None:
         """Wait until those that waited have left the guest again, or have executed for a while."""
         goals = {vcpu: vcpu.executed() + _SLICE for vcpu in self._owed}
-        until = monotonic() + _PATIENCE
+        until = monotonic() + _TIMEOUT
         while not stopping() and monotonic() < until:
             if all(vcpu.sleeps or vcpu.executed() >= goals[vcpu] for vcpu in self._owed):
                 return
             self._pump(lambda: not self._owed or stopping(), block=False)
-            time.sleep(_REST)
+            time.sleep(_POLL_INTERVAL)
 
     def waits(self, vcpu: Vcpu) -> None:
         """Note that *vcpu* has stopped for the section of another."""
         self._waiting.add(vcpu)
 
     def end(self, vcpu: Vcpu) -> set[Vcpu]:
-        """End the section, if *vcpu* is in it; return those that waited."""
+        """End the section, if *vcpu* is in it; return the vCPUs that waited for that."""
         if self._holder is not vcpu:
             return set()
         self._holder = None
@@ -123,7 +123,7 @@ class ForeignExclusiveSection(Generic[Vcpu]):
         return set(self._owed)
 
     def end_all(self) -> set[Vcpu]:
-        """End any section, because all are being parked; return those that waited."""
+        """End any section, because all are being parked; return the vCPUs that waited."""
         self._holder = None
         waiting, self._waiting = self._waiting, set()
         self._owed.clear()

@@ -17,8 +17,6 @@ from gdbstub.kvm.abi import CData
 _FRAME_SPACE: Final = 8192
 SCRATCH_SIZE: Final = 16384
 
-_ERRORS: Final = 4096
-
 
 class Gadgets(NamedTuple):
     """Addresses of instructions in the VMM's own text."""

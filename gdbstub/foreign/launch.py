@@ -29,8 +29,8 @@ _REGIONS: Final = frozenset((abi.SET_USER_MEMORY_REGION, _SET_REGION2))
 _REGION: Final = struct.Struct("<IIQQQ")
 _OPTIONS: Final = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEEXEC
 #: Time in which all vCPUs must be about to run, after the first is, in seconds.
-_PATIENCE: Final = 30.0
-_REST: Final = 0.002
+_TIMEOUT: Final = 30.0
+_POLL_INTERVAL: Final = 0.002
 _READONLY: Final = 2
 
 
@@ -52,16 +52,16 @@ class Launch:
         self._loading = False  # on the way to the program's entry
         self._inside: set[int] = set()  # threads between the entry and the exit of a system call
         self._ended: int | None = None
-        self._ending = self._came = False
+        self._releasing = self._any_stop = False
         #: vCPUs' threads that are stopped at the entry of KVM_RUN, by descriptor.
         self.held: dict[int, Tracee] = {}
-        pid, go = _child(argv)
+        pid, start = _child(argv)
         self.process = VmmProcess(pid)
         # Opened once the VMM is executed: before, it would be another program's.
         self._memory: ProcessMemory | None = None
         self.tracer = Tracer(self._handle, lambda: bool(self._tracees.keys() - self._stopped))
         try:
-            self.tracer.call(lambda: self._follow(pid, go))
+            self.tracer.call(lambda: self._follow(pid, start))
         except BaseException:
             self.tracer.close()
             if self._memory:
@@ -93,11 +93,11 @@ class Launch:
         """The slots of RAM that the VMM has made."""
         return tuple(sorted(slot for slot in self._regions.values() if slot.size))
 
-    def _follow(self, pid: int, go: int) -> None:
+    def _follow(self, pid: int, start: int) -> None:
         self._tracees[pid] = Tracee(pid)
         self._tracees[pid].seize(_OPTIONS)
         self._tracees[pid].interrupt()
-        os.close(go)
+        os.close(start)
         until: float | None = None
         while not self._all_held():
             # The first thread to run a vCPU is waited for, however long that takes. Whoever waits
@@ -108,12 +108,12 @@ class Launch:
             if self._ended is not None:
                 raise InputError(f"the VMM has ended before it ran a vCPU: {_fate(self._ended)}")
             if self.held and until is None:
-                until = monotonic() + _PATIENCE
+                until = monotonic() + _TIMEOUT
             if until is not None and monotonic() > until:
                 raise MachineError(f"only {len(self.held)} vCPUs came to run within 30 s")
-            if self.held and not self._came:
-                time.sleep(_REST)
-            self._came = False
+            if self.held and not self._any_stop:
+                time.sleep(_POLL_INTERVAL)
+            self._any_stop = False
         self._let_others_go()
 
     def _all_held(self) -> bool:
@@ -130,12 +130,12 @@ class Launch:
                     self._tracees.pop(tid).detach()
                 self._stopped.discard(tid)
             if self._tracees.keys() - vcpus:
-                self._ending = True
+                self._releasing = True
                 self.tracer.pump(block=False)
-                time.sleep(_REST)
+                time.sleep(_POLL_INTERVAL)
 
     def _handle(self, tid: int, status: int) -> None:
-        self._came = True
+        self._any_stop = True
         if os.WIFEXITED(status) or os.WIFSIGNALED(status):
             self._tracees.pop(tid, None)
             if tid == self.process.pid:
@@ -143,7 +143,7 @@ class Launch:
             return
         tracee = self._tracees.setdefault(tid, Tracee(tid))  # a new thread's first stop
         signum, event = status >> 8 & 0xFF, status >> 16
-        if ptrace.is_group_stop(status) and not self._ending:
+        if ptrace.is_group_stop(status) and not self._releasing:
             tracee.listen()
         elif event == ptrace.EVENT_EXEC:
             self._executed(tracee)
@@ -151,25 +151,30 @@ class Launch:
             self._loading = False
             tracee.break_at(None)
             tracee.resume(to_syscall=True)
-        elif self._ending and (event == ptrace.EVENT_STOP or signum == ptrace.SYSCALL_STOP):
+        elif self._releasing and (event == ptrace.EVENT_STOP or signum == ptrace.SYSCALL_STOP):
             self._stopped.add(tid)
         elif signum == ptrace.SYSCALL_STOP:
-            if tid in self._inside and tid not in self._pending:
-                self._inside.discard(tid)  # the exit of a call that does not matter
-                tracee.resume(to_syscall=True)
-                return
-            stop = tracee.syscall_stop()
-            if stop.entry:
-                self._inside.add(tid)
-            else:
-                self._inside.discard(tid)
-            if self._at_system_call(tid, stop):
-                self._stopped.add(tid)
-                self.held[stop.arguments[0]] = tracee
-            else:
-                tracee.resume(to_syscall=True)
+            self._at_syscall_stop(tracee)
         else:
             tracee.resume(0 if event else signum, to_syscall=True)
+
+    def _at_syscall_stop(self, tracee: Tracee) -> None:
+        """Let a thread go on from the entry or exit of a call; hold it at the entry of KVM_RUN."""
+        tid = tracee.tid
+        if tid in self._inside and tid not in self._pending:
+            self._inside.discard(tid)  # the exit of a call that does not matter
+            tracee.resume(to_syscall=True)
+            return
+        stop = tracee.syscall_stop()
+        if stop.entry:
+            self._inside.add(tid)
+        else:
+            self._inside.discard(tid)
+        if self._enters_guest(tid, stop):
+            self._stopped.add(tid)
+            self.held[stop.arguments[0]] = tracee
+        else:
+            tracee.resume(to_syscall=True)
 
     def _executed(self, tracee: Tracee) -> None:
         """Let a program's loader run untraced, where a comparator can stop it at the entry."""
@@ -182,8 +187,8 @@ class Launch:
             self._inside.discard(tracee.tid)  # the exit of its execve is not seen
             tracee.resume()
 
-    def _at_system_call(self, tid: int, stop: SyscallStop) -> bool:
-        """Follow a system call; return True at the entry of KVM_RUN."""
+    def _enters_guest(self, tid: int, stop: SyscallStop) -> bool:
+        """Return True at the entry of KVM_RUN; learn a slot of RAM from the call that makes it."""
         if not stop.entry:
             slot_number, slot = self._pending.pop(tid, (0, None))
             if slot is not None and stop.result == 0:
@@ -202,9 +207,9 @@ class Launch:
 
 def _child(argv: Sequence[str]) -> tuple[int, int]:
     """Fork a process that executes *argv* once the returned descriptor is closed."""
-    wait, go = os.pipe()
+    wait, start = os.pipe()
     if (pid := os.fork()) == 0:
-        os.close(go)
+        os.close(start)
         os.read(wait, 1)
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(each) is not signal.SIG_IGN:
@@ -215,7 +220,7 @@ def _child(argv: Sequence[str]) -> tuple[int, int]:
             os.write(2, f"gdbstub: {argv[0]}: {error.strerror}\n".encode())
             os._exit(127)
     os.close(wait)
-    return pid, go
+    return pid, start
 
 
 def _fate(status: int) -> str:

@@ -24,6 +24,7 @@ from gdbstub.foreign.vcpu_thread import ThreadStop
 from gdbstub.kvm import abi
 from gdbstub.kvm.one_reg import Counts
 from gdbstub.kvm.port import ioctl
+from gdbstub.kvm.vcpu_state import SYSTEM_EVENTS
 from gdbstub.kvm.virtual_counter import VirtualCounter
 from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import (
@@ -41,11 +42,6 @@ from gdbstub.swbp import BRK
 
 _log = logging.getLogger("gdbstub.foreign")
 
-_SYSTEM_EVENTS: Final = {
-    abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
-    abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
-    abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
-}
 _PAUTH: Final = "APIAKeyLo_EL1"
 
 
@@ -202,8 +198,8 @@ class ForeignMachine:
                 self._thread_ended(self._vcpus[index])
 
     def _run(self, modes: Mapping[int, RunMode]) -> None:
-        for index, go in modes.items():
-            self._vcpus[index].arm(go, self._debug)
+        for index, mode in modes.items():
+            self._vcpus[index].arm(mode, self._debug)
         self._counter.go_on()
         self._exits = []
         self._stopping = False
@@ -328,13 +324,13 @@ class ForeignMachine:
     def _ask(self, vcpu: ForeignVcpu, exit: DebugExit, *, cut_short: bool = False) -> None:
         """Ask the listener how *vcpu* goes on from *exit*."""
         try:
-            go = self.listener.debug_exit(exit)
-            if go is not None:
-                vcpu.go_on(go, cut_short=cut_short)
+            mode = self.listener.debug_exit(exit)
+            if mode is not None:
+                vcpu.go_on(mode, cut_short=cut_short)
         except Exception as error:  # whatever it is, the siblings must be parked too
             self._park(vcpu, vcpu.failure(error))
         else:
-            if go is None:
+            if mode is None:
                 self._park(vcpu, exit)
             elif self._stopping:
                 vcpu.cut_short = True
@@ -343,7 +339,7 @@ class ForeignMachine:
                 self._set_going(vcpu)
 
     def _system_event(self, vcpu: ForeignVcpu) -> None:
-        kind = _SYSTEM_EVENTS.get(vcpu.system_event)
+        kind = SYSTEM_EVENTS.get(vcpu.system_event)
         if kind is None or (kind is SystemEventKind.RESET and not self._always_traced):
             vcpu.resume()  # the VMM makes it
         else:
@@ -377,7 +373,7 @@ class ForeignMachine:
     # The end.
 
     def close(self) -> None:
-        """Leave nothing of ours behind, and the guest running; safe more than once."""
+        """Remove all BRKs and debug state, and let the guest run; safe more than once."""
         if self._closed:
             return
         self._closed = True

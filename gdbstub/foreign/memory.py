@@ -92,6 +92,8 @@ class ForeignRam:
         for slot in self.slots:
             if slot.ipa <= ipa < slot.end:
                 return slot.hva + ipa - slot.ipa, slot.end - ipa
+        if not self.slots:
+            raise MemoryFault(f"RAM is not known: {self.read_only}")
         raise MemoryFault(f"no RAM at {ipa:#x}")
 
     def read(self, ipa: int, length: int) -> bytes:

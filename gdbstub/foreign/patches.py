@@ -30,10 +30,10 @@ class NoLog:
     """A log that keeps nothing."""
 
     def patched(self, ipa: int, original: bytes) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def restored(self, ipa: int) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
 
 class Patches:

@@ -45,7 +45,7 @@ class Descriptors(NamedTuple):
 
 
 class VmmProcess:
-    """A process, by its number, as long as it is the same one."""
+    """One process, by its pid; ``start_time`` tells it from a later one with that pid."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid

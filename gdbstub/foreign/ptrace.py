@@ -64,7 +64,6 @@ EVENT_EXEC: Final = 4
 #: The signal of a system call's stop, with O_TRACESYSGOOD.
 SYSCALL_STOP: Final = 5 | 0x80
 SYSCALL_ENTRY: Final = 1
-SYSCALL_EXIT: Final = 2
 
 #: waitpid(2): children of any kind, of the calling thread alone.
 _WAIT_OPTIONS: Final = 0x40000000 | 0x20000000

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gdbstub.foreign")
 
 #: Time in which every vCPU's thread must come to its KVM_RUN, in seconds.
-PATIENCE: Final = 10.0
+PARK_TIMEOUT: Final = 10.0
 #: The pause between two looks at the threads' stops, in seconds.
-REST: Final = 0.002
+POLL_INTERVAL: Final = 0.002
 
 #: Takes a stop of a thread: its id, and its status of waitpid.
 Handler = Callable[[int, int], None]
@@ -61,7 +61,7 @@ class SeizedThreads:
                 raise
 
     def _executed(self) -> None:
-        """Take all threads for ended: a new program has none of them, nor the VM.
+        """Treat all threads as ended: the process has executed another program, which has no VM.
 
         The one that has executed it has the number of the process now.
         """
@@ -75,7 +75,7 @@ class SeizedThreads:
         the tracer, when the kernel lets go of all its threads.
         """
         for anywhere in (False, True):
-            until = monotonic() + PATIENCE
+            until = monotonic() + PARK_TIMEOUT
             for thread in self.by_tid.values():
                 if not (thread.stopped or thread.ended):
                     thread.anywhere = anywhere
@@ -83,7 +83,7 @@ class SeizedThreads:
                         thread.kick()
             while self.any_runs() and monotonic() < until:
                 pump()
-                time.sleep(REST)
+                time.sleep(POLL_INTERVAL)
         if self.any_runs():
             _log.warning("a thread of the VMM does not stop; it is let go as it is")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from gdbstub.aarch64.mmu import PA_BITS, Regime, translate
+from gdbstub.aarch64.mmu import Regime, pa_bits, translate
 from gdbstub.aarch64.registers import (
     ID_AA64MMFR0_EL1,
     PC,
@@ -20,7 +20,7 @@ from gdbstub.aarch64.registers import (
     TTBR1_EL1,
     VBAR_EL1,
 )
-from gdbstub.aarch64.sysreg import ID_AA64MMFR0, SCTLR, TCR
+from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.errors import InputError, MemoryFault, StubError
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import ProcessMapping, VmmProcess
@@ -32,6 +32,10 @@ _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 #: Addresses at which RAM begins: of QEMU's virt board and cloud-hypervisor, and of the others.
 _BASES: Final = (0x4000_0000, 0x8000_0000)
 _HIGH_BASE_VMMS: Final = ("firecracker", "crosvm", "lkvm", "kvmtool")
+#: kvmtool maps so much more than the RAM, which begins at the first multiple in the area, for the
+#: sake of huge pages. Source: kvmtool, arm/kvm.c (kvm__init_ram).
+_ALIGNMENT: Final = 2 << 20
+_ALIGNING_VMMS: Final = ("lkvm", "kvmtool")
 #: The least RAM that is looked for.
 _LEAST: Final = 1 << 20
 _CANDIDATES: Final = 8
@@ -44,8 +48,17 @@ _TEXT_OFFSETS: Final = (0, 0x8_0000, 0x20_0000)
 Read = Callable[[int, int], bytes]
 
 
+class Verdict(NamedTuple):
+    """Judgement of slots by a guest's registers."""
+
+    #: Each vCPU's code is there, or that of its vectors.
+    possible: bool
+    #: Evidence that they are the guest's, for a person; empty without any.
+    evidence: str = ""
+
+
 class Found(NamedTuple):
-    """Slots, and the evidence for them; without ``valid`` they may be wrong."""
+    """Slots, and the evidence for them; without ``valid`` they may be wrong, or there are none."""
 
     slots: tuple[MemorySlot, ...]
     evidence: str
@@ -85,8 +98,15 @@ def candidates(process: VmmProcess) -> Iterator[MemorySlot]:
     areas = [each for each in process.mappings() if _may_be_ram(each)]
     areas.sort(key=lambda each: -each.size)
     for area in areas[:_CANDIDATES]:
+        if process.name.startswith(_ALIGNING_VMMS) and area.size > _ALIGNMENT:
+            area = _aligned(area)
         for base in bases:
             yield MemorySlot(base, area.size, area.start)
+
+
+def _aligned(area: ProcessMapping) -> ProcessMapping:
+    start = -(-area.start // _ALIGNMENT) * _ALIGNMENT
+    return area._replace(start=start, end=start + area.size - _ALIGNMENT)
 
 
 def _may_be_ram(area: ProcessMapping) -> bool:
@@ -94,10 +114,10 @@ def _may_be_ram(area: ProcessMapping) -> bool:
     return area.flags.startswith("rw") and area.size >= _LEAST and not special
 
 
-def validate(slots: Iterable[MemorySlot], vcpus: Sequence[Vcpu], read: Read) -> str:
-    """Return the evidence that RAM at *slots* is the guest's, empty without any.
+def validate(slots: Iterable[MemorySlot], vcpus: Sequence[Vcpu], read: Read) -> Verdict:
+    """Judge by the registers of *vcpus*, all parked, whether RAM at *slots* is the guest's.
 
-    *read* reads the VMM's memory. All *vcpus* are parked.
+    *read* reads the VMM's memory.
     """
     known = tuple(slots)
 
@@ -121,16 +141,17 @@ def validate(slots: Iterable[MemorySlot], vcpus: Sequence[Vcpu], read: Read) -> 
             _leads_to_code(regime, vcpu.get(PC), read_ram)
             or (sctlr.M and _leads_to_code(regime, vcpu.get(VBAR_EL1), read_ram))
         ):
-            return ""
+            return Verdict(possible=False)
         walked += bool(sctlr.M)
     if walked:
-        return f"the tables of {walked} vCPU{'s' * (walked > 1)} lead to the guest's code"
+        evidence = f"the tables of {walked} vCPU{'s' * (walked > 1)} lead to the guest's code"
+        return Verdict(True, evidence)
     for slot in known:
         for offset in _TEXT_OFFSETS:
             with suppress(MemoryFault):
                 if read_ram(slot.ipa + offset + _MAGIC_OFFSET, 4) == _MAGIC:
-                    return f"a Linux Image lies at {slot.ipa + offset:#x}"
-    return ""
+                    return Verdict(True, f"a Linux Image lies at {slot.ipa + offset:#x}")
+    return Verdict(possible=True)
 
 
 def _leads_to_code(regime: Regime, gva: int, read_ram: Read) -> bool:
@@ -141,29 +162,36 @@ def _leads_to_code(regime: Regime, gva: int, read_ram: Read) -> bool:
 
 
 def _regime(vcpu: Vcpu, sctlr: SCTLR) -> Regime:
-    mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
-    bits = PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)]
+    bits = pa_bits(vcpu.get(ID_AA64MMFR0_EL1))
     ttbrs = vcpu.get(TTBR0_EL1), vcpu.get(TTBR1_EL1)
     return Regime(sctlr, TCR(vcpu.get(TCR_EL1)), *ttbrs, bits)
 
 
 def find(
-    process: VmmProcess, told: Sequence[MemorySlot], vcpus: Sequence[Vcpu], read: Read
+    process: VmmProcess, given: Sequence[MemorySlot], vcpus: Sequence[Vcpu], read: Read
 ) -> Found:
     """Find the RAM of a guest whose *vcpus* are parked.
 
-    *told* are the slots of ``--ram``, or what QEMU has said; they are taken as they are.
+    *given* are the slots of ``--ram``, or what QEMU has said; they are taken as they are.
     """
-    if told:
-        evidence = validate(told, vcpus, read) or "not confirmed by the guest's registers"
-        return Found(tuple(told), f"as given; {evidence}", True)
-    first = None
+    if given:
+        evidence = validate(given, vcpus, read).evidence
+        evidence = evidence or "not confirmed by the guest's registers"
+        return Found(tuple(given), f"as given; {evidence}", True)
+    possible = []
     for slot in candidates(process):
-        if evidence := validate([slot], vcpus, read):
-            return Found((slot,), f"found at {slot.hva:#x}; {evidence}", True)
-        first = first or slot
-    if first is None:
-        return Found((), "no area of the VMM's memory may be RAM; give it with --ram", False)
+        verdict = validate([slot], vcpus, read)
+        if verdict.evidence:
+            return Found((slot,), f"found at {slot.hva:#x}; {verdict.evidence}", True)
+        if verdict.possible:
+            possible.append(slot)
+    if not possible:
+        why = (
+            "no area of the VMM's memory has the code that the guest's registers lead to; "
+            "give it with --ram IPA=SIZE@HVA"
+        )
+        return Found((), why, False)
+    first = possible[0]
     why = (
         f"taken to be at {first.hva:#x}, which the guest's registers do not confirm; "
         "give it with --ram IPA=SIZE@HVA"

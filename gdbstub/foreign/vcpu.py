@@ -86,22 +86,22 @@ class ForeignVcpu(VcpuState):
         read = super().get
         return self._tracer.call(lambda: [read(each) for each in group][group.index(register)])
 
-    def arm(self, go: RunMode, debug: DebugRegisters) -> None:
-        """Set the comparators for the next run, *debug* unless *go* has others.
+    def arm(self, mode: RunMode, debug: DebugRegisters) -> None:
+        """Set the comparators for the next run, *debug* unless *mode* has others.
 
         Raises:
             MachineError: KVM_SET_GUEST_DEBUG failed.
         """
         self._armed = debug
-        self.go_on(go, cut_short=self.cut_short)
+        self.go_on(mode, cut_short=self.cut_short)
 
-    def go_on(self, go: RunMode, *, cut_short: bool = False) -> None:
+    def go_on(self, mode: RunMode, *, cut_short: bool = False) -> None:
         """Set the comparators for the next run after an exit."""
-        comparators = go.comparators(self._armed)
-        self._guest_debug.set(go.step, comparators, cut_short=cut_short)
-        self._traced = go.step or comparators != DebugRegisters()
-        self._deadline = None if go.limit is None else self.executed() + go.limit
-        self._until = inf if go.limit is None or not go.step else monotonic() + go.limit
+        comparators = mode.comparators(self._armed)
+        self._guest_debug.set(mode.step, comparators, cut_short=cut_short)
+        self._traced = mode.step or comparators != DebugRegisters()
+        self._deadline = None if mode.limit is None else self.executed() + mode.limit
+        self._until = inf if mode.limit is None or not mode.step else monotonic() + mode.limit
         self.cut_short = False
 
     def executed(self) -> float:

@@ -190,9 +190,11 @@ class VcpuThread:
     def _in_group_stop(self) -> ThreadStop | None:
         """Stay with the others of the VMM, or park where it would be parked without them."""
         regs = self.tracee.registers()
-        if self.kicked and (self.anywhere or self._was_interrupted(regs)):
-            self.tracee.in_group_stop = True
-            return self._interrupted()
+        if self.kicked:
+            self._interrupt_repeated_run(regs)  # it cannot begin while the VMM is stopped
+            if self.anywhere or self._was_interrupted(regs):
+                self.tracee.in_group_stop = True
+                return self._interrupted()
         self.tracee.listen()
         return None
 
@@ -276,13 +278,16 @@ class VcpuThread:
 
     def _deliver(self, signum: int) -> None:
         """Deliver a signal to the VMM, which must find KVM_RUN interrupted, not about to begin."""
-        regs = self.tracee.registers()
+        self._interrupt_repeated_run(self.tracee.registers())
+        self._untouched = False
+        self._go(signum)
+
+    def _interrupt_repeated_run(self, regs: CData) -> None:
+        """Have a KVM_RUN that is about to be repeated for us look as if it was interrupted."""
         if self._about_to_run(regs):
             regs.pc += 4
             regs.regs[0] = _EINTR
             self.tracee.set_registers(regs)
-        self._untouched = False
-        self._go(signum)
 
     def _about_to_run(self, regs: CData) -> bool:
         """Return True if the next instruction is the KVM_RUN that the thread repeats for us."""

@@ -37,7 +37,7 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        """Begin at nothing."""
+        """Begin at zero."""
         #: The native core's counts (``struct counts``).
         self.native: CData = ffi.new("struct counts *")
         self.gets = 0

@@ -26,7 +26,7 @@ from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.native import core
 from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.port import IoctlPort
-from gdbstub.kvm.vcpu_state import VcpuState
+from gdbstub.kvm.vcpu_state import SYSTEM_EVENTS, VcpuState
 from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import (
     TIMED_OUT,
@@ -37,7 +37,6 @@ from gdbstub.machine import (
     RunFailure,
     RunMode,
     SystemEvent,
-    SystemEventKind,
 )
 
 _log = logging.getLogger("gdbstub.kvm")
@@ -51,12 +50,6 @@ _X29, _X30 = X[29], X[30]
 _SP: Final = int(PSTATE.of(SP=1))
 #: ``struct vcpu.known`` if all registers of a stop reply were read.
 _ALL: Final = 5
-
-_SYSTEM_EVENTS: Final = {
-    abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
-    abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
-    abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
-}
 
 
 class KvmVcpu(VcpuState):
@@ -134,15 +127,15 @@ class KvmVcpu(VcpuState):
         self._debug_exit, self._parked = debug_exit, parked
         self._thread.start()
 
-    def arm(self, go: RunMode, debug: DebugRegisters) -> None:
-        """Set the comparators for the next run, *debug* unless *go* has others; parked.
+    def arm(self, mode: RunMode, debug: DebugRegisters) -> None:
+        """Set the comparators for the next run, *debug* unless *mode* has others; parked.
 
         Raises:
             MachineError: KVM_SET_GUEST_DEBUG failed.
         """
-        self._guest_debug.set(go.step, go.comparators(debug), cut_short=self._cut_short)
+        self._guest_debug.set(mode.step, mode.comparators(debug), cut_short=self._cut_short)
         self._armed = debug
-        self._limit(go.limit)
+        self._limit(mode.limit)
         self.false_hits.clear()
         self._native.stops = True  # the first exit is likely to be a stop
 
@@ -262,7 +255,7 @@ class KvmVcpu(VcpuState):
             elif reason == abi.EXIT_MMIO:
                 self._emulate(run.mmio)
             elif reason == abi.EXIT_SYSTEM_EVENT:
-                kind = _SYSTEM_EVENTS.get(run.system_event.type)
+                kind = SYSTEM_EVENTS.get(run.system_event.type)
                 if kind is None:
                     return RunFailure(self.index, f"system event {run.system_event.type}")
                 return SystemEvent(self.index, kind)
@@ -299,12 +292,12 @@ class KvmVcpu(VcpuState):
 
     def _ask(self, exit: DebugExit) -> bool:
         """Return True if the vCPU goes on from *exit*; KVM has been told how."""
-        if (go := self._debug_exit(exit)) is None:
+        if (mode := self._debug_exit(exit)) is None:
             return False
         cut_short = exit.esr == TIMED_OUT
-        self._guest_debug.set(go.step, go.comparators(self._armed), cut_short=cut_short)
-        self._limit(go.limit)
-        self.false_hits.enable(go.passes)
+        self._guest_debug.set(mode.step, mode.comparators(self._armed), cut_short=cut_short)
+        self._limit(mode.limit)
+        self.false_hits.enable(mode.passes)
         self._native.stops = False
         return True
 

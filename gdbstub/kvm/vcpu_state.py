@@ -12,8 +12,14 @@ from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
 from gdbstub.kvm.one_reg import Counts, OneReg, VirtualClock
 from gdbstub.kvm.port import IoctlPort, ioctl
-from gdbstub.machine import Power
+from gdbstub.machine import Power, SystemEventKind
 
+#: Kinds of a guest's requests to the machine, by ``kvm_run.system_event.type`` (api.rst, 5).
+SYSTEM_EVENTS: Final = {
+    abi.SYSTEM_EVENT_SHUTDOWN: SystemEventKind.SHUTDOWN,
+    abi.SYSTEM_EVENT_RESET: SystemEventKind.RESET,
+    abi.SYSTEM_EVENT_CRASH: SystemEventKind.CRASH,
+}
 _CACHED: Final = int(SCTLR.of(M=1, C=1, I=1))
 
 

@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar
 from gdbstub.errors import LabError, excerpt
 
 #: Seconds that QEMU may take, also where it saves or loads a state: many times its usual time.
-PATIENCE: Final = 60.0
+TIMEOUT: Final = 60.0
 
 Result = TypeVar("Result")
 
@@ -58,7 +58,7 @@ async def _converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # an error is reported here, once
     client = QMPClient("lab")
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await client.connect(str(socket))
             try:
                 return await work(client)
@@ -69,7 +69,7 @@ async def _converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -
     except LabError:
         raise
     except TimeoutError as error:
-        why = f"it is silent for {PATIENCE:g} s"
+        why = f"it is silent for {TIMEOUT:g} s"
         raise LabError(f"the lab's QEMU does not answer at {socket}: {why}") from error
     except Exception as error:  # the library leaves some replies to whatever Python raises
         why = excerpt(str(error).partition("\n")[0])  # the others have what QEMU sent

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from gdbstub.errors import LabError
-from gdbstub.lab import kept, overlay, restore
+from gdbstub.lab import overlay, persistent, restore
 from gdbstub.lab.host import OWN, VARIABLE, Lab
 from gdbstub.lab.processes import ProcessFiles
 from gdbstub.lab.progress import note
@@ -29,7 +29,7 @@ def open_lab(options: Options | None = None) -> Lab:
         return start_lab(wanted)
     if directory:
         lab = Lab.attach(Path(directory))
-    elif found := kept.find(wanted):
+    elif found := persistent.find(wanted):
         note(f"using the lab that is up ({found.name}); gdbstub lab down ends it")
         lab = Lab.attach(found)
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from gdbstub.errors import LabError
-from gdbstub.signals import signals_wait
+from gdbstub.signals import deferred_signals
 
 PACKAGE_OF: Final[Mapping[str, str]] = {
     "apt-cache": "apt",
@@ -103,7 +103,7 @@ def started(
     """
     process: subprocess.Popen[bytes] | None = None
     try:
-        with signals_wait():
+        with deferred_signals():
             process = subprocess.Popen(argv, cwd=cwd, stdin=stdin, stdout=_PIPE, stderr=stderr)
         yield process
         with process:  # which closes the pipes, and waits

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from gdbstub.errors import NotFound
-from gdbstub.slices import step
+from gdbstub.slices import spend
 
 #: struct btf_header, little-endian: magic, version, flags, hdr_len, then offsets and lengths.
 _HEADER: Final = struct.Struct("<HBBIIIII")
@@ -105,7 +105,7 @@ class Btf:
     def _named(self, name: str) -> Iterator[int]:
         """Yield the offsets of *name* in the strings; a longer name may share its end."""
         for at in _places(self._strings, name.encode() + b"\0"):
-            step(_NAME_STEPS)
+            spend(_NAME_STEPS)
             yield at
 
     def _structures(self, name: int, wanted: Mapping[int, str]) -> Iterator[Structure]:
@@ -113,7 +113,7 @@ class Btf:
             if at % 4 == 0 and at + _TYPE.size <= len(self._types):
                 _, info, size = _TYPE.unpack_from(self._types, at)
                 if info >> 24 & 0x1F == _STRUCT:
-                    step((info & 0xFFFF) // _MEMBERS)
+                    spend((info & 0xFFFF) // _MEMBERS)
                     yield Structure(size, self._offsets(at + _TYPE.size, info, size, wanted))
 
     def _offsets(self, at: int, info: int, size: int, wanted: Mapping[int, str]) -> dict[str, int]:
@@ -130,11 +130,11 @@ class Btf:
 def _places(data: bytes, wanted: bytes) -> Iterator[int]:
     """Yield each offset of *wanted* in *data*."""
     for start in range(0, len(data), _PIECE):
-        step(_PIECE_STEPS)
+        spend(_PIECE_STEPS)
         end = start + _PIECE + len(wanted) - 1
         at = data.find(wanted, start, end)
         while at >= 0:
-            step()
+            spend()
             yield at
             at = data.find(wanted, at + 1, end)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from gdbstub.errors import InputError, MachineError
-from gdbstub.slices import step
+from gdbstub.slices import spend
 
 #: Size of a hole, in bytes: file systems have blocks of 4 KiB, most of them.
 _BLOCK: Final = 4096
@@ -128,7 +128,7 @@ class _Fifo:
     def write(self, data: bytes) -> int:
         view = memoryview(data)
         while view:
-            step(0)
+            spend(0)
             try:
                 view = view[os.write(self._descriptor, view) :]
             except BlockingIOError:
@@ -156,7 +156,7 @@ def _open_fifo(fifo: Path) -> int:
 def _until(ready: Callable[[], bool]) -> None:
     end = time.monotonic() + _HANDING_SECONDS
     while not ready():
-        step(0)
+        spend(0)
         if time.monotonic() > end:
             raise MachineError(f"nobody has taken the file for {_HANDING_SECONDS:g} s")
         time.sleep(_POLL_SECONDS)

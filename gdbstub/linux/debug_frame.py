@@ -11,7 +11,7 @@ from typing import Final
 
 from gdbstub.linux.call_frames import Frame, frames
 
-_FP, _LR, _SP = 29, 30, 31
+_LR, _SP = 30, 31
 #: Elf64_Shdr, Elf64_Sym, and of Elf64_Ehdr: e_shoff, then e_shnum and e_shstrndx.
 _SHDR: Final = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL: Final = struct.Struct("<IBBHQQ")

@@ -12,7 +12,7 @@ from typing import Final
 from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux.memory import pointer
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
-from gdbstub.slices import step
+from gdbstub.slices import spend
 
 Read = Callable[[int, int], bytes]
 
@@ -93,7 +93,7 @@ class Kallsyms:
         places = self._places
         while len(places) <= number:
             if not len(places) % _PASSED:
-                step()
+                spend()
             length, start = self._length(places[-1])
             places.append(start + length)
         return places[number]

@@ -10,7 +10,7 @@ from typing import Final
 from gdbstub.errors import MemoryFault
 from gdbstub.linux import btf
 from gdbstub.linux.memory import LinuxKernel
-from gdbstub.slices import step
+from gdbstub.slices import spend
 
 #: Bytes behind the start of the kernel in which its data and its BTF are.
 _IMAGE: Final = 128 << 20
@@ -56,7 +56,7 @@ class KernelImage:
         Each comes with its virtual address, and with *overlap* bytes of the next one.
         """
         for at in range(first, len(self.addresses), _PIECE):
-            step(_PIECE // _PAGE)
+            spend(_PIECE // _PAGE)
             try:
                 data = self._kernel.read_physical(self._ipa + at, _PIECE + overlap)
             except MemoryFault:
@@ -71,7 +71,7 @@ class KernelImage:
                 with suppress(MemoryFault):
                     ipa = self._ipa + gva - self.start + found
                     size = btf.size_of(self._kernel.read_physical(ipa, btf.HEADER))
-                    step(size // _PAGE)
+                    spend(size // _PAGE)
                     if size and len(data := self._kernel.read_physical(ipa, size)) == size:
                         return btf.parse(data)
                 found = piece.find(btf.BEGIN, found + 1)

@@ -28,7 +28,7 @@ _NOTE_SIZE: Final = 64
 
 
 class ModuleLibraries:
-    """The modules of a guest that have a file (``debug.observer.Libraries``)."""
+    """The modules of a guest that have a file (``debug.extensions.Libraries``)."""
 
     def __init__(
         self, guest: "Callable[[], LinuxGuest]", files: ModuleFiles, events: ModuleEvents | None

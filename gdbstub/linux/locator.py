@@ -8,8 +8,8 @@ from functools import partial
 
 from gdbstub.aarch64.registers import VBAR_EL1
 from gdbstub.capabilities import Relocation
+from gdbstub.debug.extensions import Observer
 from gdbstub.debug.memory import VirtualMemory
-from gdbstub.debug.observer import Observer
 from gdbstub.errors import NotFound
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.machine import Machine, Power, resettable

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from gdbstub.errors import MemoryFault, NotFound, printable
 from gdbstub.linux.memory import pointer
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
-from gdbstub.slices import step
+from gdbstub.slices import spend
 
 Read = Callable[[int, int], bytes]
 
@@ -34,11 +34,11 @@ class Record(NamedTuple):
     text: str
 
     def lines(self) -> Iterator[str]:
-        """Yield the record as ``dmesg`` shows it; the work is noted (``slices.step``)."""
+        """Yield the record as ``dmesg`` shows it; the work is noted (``slices.spend``)."""
         seconds, rest = divmod(self.nanoseconds, 10**9)
         stamp = f"[{seconds:5}.{rest // 1000:06}] "
         for line in self.text.split("\n"):
-            step()
+            spend()
             yield stamp + "\t".join(map(printable, line.split("\t")))
 
 
@@ -92,7 +92,7 @@ class _Ring:
         next_at = block + self._at("prb_data_blk_lpos.next")
         number, text = self._tail & _ID, 0
         for _ in range(self._count):
-            step()
+            spend()
             index = number % self._count
             row = descriptors.row(index)
             state = _word(row, state_at)

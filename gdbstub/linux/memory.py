@@ -7,15 +7,15 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces
-from gdbstub.aarch64.registers import CPSR, ID_AA64MMFR0_EL1, SCTLR_EL1, SP_EL0
-from gdbstub.aarch64.sysreg import ID_AA64MMFR0, PSTATE, SCTLR
+from gdbstub.aarch64.mmu import Regime, pieces
+from gdbstub.aarch64.registers import CPSR, SCTLR_EL1, SP_EL0
+from gdbstub.aarch64.sysreg import PSTATE, SCTLR
 from gdbstub.debug.memory import VirtualMemory, regime_of
 from gdbstub.errors import MachineError, MemoryFault, NotFound, printable
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
 from gdbstub.machine import Machine, Power, Vcpu
-from gdbstub.slices import step
+from gdbstub.slices import spend
 
 _POINTER = struct.Struct("<Q")
 _VA_BITS = range(36, 53)
@@ -56,7 +56,7 @@ class LinuxKernel:
         return bytes(read)
 
     def _read_piece(self, ipa: int, length: int) -> bytes:
-        step(0)
+        spend(0)
         return self._memory.read_physical(ipa, min(length, _PIECE))
 
     @property
@@ -103,9 +103,8 @@ class LinuxKernel:
             NotFound: the kernel's tables cannot be found.
         """
         info, vcpu = self.info, self.vcpu()
-        mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
         tables = info.number("SYMBOL", "swapper_pg_dir") - info.number("NUMBER", "kimage_voffset")
-        regime = regime_of(vcpu, PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)])
+        regime = regime_of(vcpu)
         return regime._replace(ttbr1=tables % (1 << 48))
 
     def reader(self) -> Callable[[int, int], bytes]:
@@ -123,7 +122,7 @@ class LinuxKernel:
         def read(gva: int, length: int) -> bytes:
             if length > _MOST:
                 raise MemoryFault(f"{length} bytes at {gva:#x} are more than any table has")
-            step(1 + length // _PAGE)
+            spend(1 + length // _PAGE)
             # The tables say the same of the linear map, and take longer.
             for area, ipa in linear:
                 if area.start <= gva and gva + length <= area.stop:

@@ -9,7 +9,7 @@ from typing import Final
 
 from gdbstub.aarch64.registers import X
 from gdbstub.capabilities import Relocation
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 from gdbstub.linux.kaslr import LinkedKernel
 from gdbstub.machine import Machine
 from gdbstub.target import Stopped, StopReason
@@ -21,7 +21,7 @@ _MOST: Final = 64
 
 
 class ModuleEvents(Observer):
-    """Stop points in a kernel (``debug.observer.StopPoints``), while a client follows modules."""
+    """Stop points in a kernel (``debug.extensions.StopPoints``), while a client follows modules."""
 
     def __init__(
         self, kernel: LinkedKernel, place: Callable[[], Relocation | None], machine: Machine

@@ -111,7 +111,7 @@ class Modules:
         self._head: int | None = None
 
     def all(self) -> Iterator[Module]:
-        """Yield all modules, the last loaded first, but those that are hardly begun.
+        """Yield all modules, the last loaded first, except those in MODULE_STATE_UNFORMED.
 
         Raises:
             NotFound: the list is damaged, with the place.
@@ -134,7 +134,7 @@ class Modules:
                 raise NotFound(f"the list of modules is damaged at {link:#x}: {fault}") from None
 
     def module(self, gva: int, read: Read) -> Module | None:
-        """Read the ``struct module`` at *gva*; None if it is hardly begun, or none.
+        """Read the ``struct module`` at *gva*; None if it is unformed yet, or is no module.
 
         Raises:
             MemoryFault: it cannot be read.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gdbstub.errors import MemoryFault, NotFound
 from gdbstub.linux.memory import pointer, string
-from gdbstub.slices import TooMuchWork, step
+from gdbstub.slices import TooMuchWork, spend
 
 if TYPE_CHECKING:
     from gdbstub.linux.guest import LinuxGuest
@@ -62,7 +62,7 @@ class Names:
         """Return ``function+0xOFFSET``, of a module with its name; "" where there is no name."""
         try:
             for module in self._modules:
-                step()
+                spend()
                 if any(gva in each for each in module.ranges):
                     return self._in_module(module, gva)
             return self._kallsyms.name(gva) if self._kallsyms else ""

@@ -38,7 +38,7 @@ class _Seen(LinuxGuest):
 
 
 class Process:
-    """The process *wanted*, a name or a number (``debug.observer.ProcessFilter``)."""
+    """The process *wanted*, a name or a number (``debug.extensions.ProcessFilter``)."""
 
     def __init__(self, machine: Machine, memory: VirtualMemory, wanted: str) -> None:
         """Begin with nothing read of the guest of *machine*."""

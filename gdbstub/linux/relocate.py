@@ -115,7 +115,7 @@ def _relocations(
 def _rows(
     name: str, segments: Sequence[Segment], table: int, size: int
 ) -> Iterator[tuple[int, int]]:
-    """Give the same of one table, of *size* bytes."""
+    """Yield the relocations of one table, which has *size* bytes."""
     for segment in segments:
         at = table - segment.vaddr
         if 0 <= at and at + size <= len(segment.data):

@@ -23,7 +23,7 @@ _LINE: Final = 200
 
 
 class StopOn:
-    """Stop points in a kernel (``debug.observer.StopPoints``)."""
+    """Stop points in a kernel (``debug.extensions.StopPoints``)."""
 
     def __init__(
         self,

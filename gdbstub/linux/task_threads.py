@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gdbstub.aarch64.mmu import pieces
 from gdbstub.architecture import Register
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.observer import GUEST_THREADS
+from gdbstub.debug.extensions import GUEST_THREADS
 from gdbstub.errors import MemoryFault, NoSuchRegister, NoSuchThread, NotFound
 from gdbstub.linux.cpu_context import saved_registers
 from gdbstub.linux.memory import physical
-from gdbstub.slices import bounded, sliced
+from gdbstub.slices import bounded, is_limited
 from gdbstub.target import Thread
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Layout(NamedTuple):
 
 
 class TaskThreads:
-    """The tasks of *guest* that no vCPU executes (``debug.observer.GuestThreads``)."""
+    """The tasks of *guest* that no vCPU executes (``debug.extensions.GuestThreads``)."""
 
     def __init__(self, guest: "LinuxGuest", caches: Caches) -> None:
         """Begin with nothing read."""
@@ -139,7 +139,7 @@ class TaskThreads:
         Raises:
             NotFound: there is no list yet.
         """
-        entries, in_slices = self._listed.entries, sliced()
+        entries, in_slices = self._listed.entries, is_limited()
         listed = entries.get(True) or (None if in_slices else entries.get(False))
         if listed is None:
             self._listed.misses += 1

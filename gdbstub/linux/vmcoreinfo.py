@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from gdbstub.errors import MemoryFault, NotFound
-from gdbstub.slices import search_step, step
+from gdbstub.slices import spend, spend_piece
 
 Read = Callable[[int, int], bytes]
 
@@ -91,14 +91,14 @@ def find(ram: Sequence[range], read: Read) -> VmcoreInfo:
     """
     for area in ram:
         for start in range(area.start, area.stop, _CHUNK):
-            search_step()
+            spend_piece()
             try:
                 data = read(start, min(_CHUNK, area.stop - start))
             except MemoryFault:
                 continue
             for at in range(-start % _PAGE, len(data), _PAGE):
                 if data.startswith(_BEGIN, at):
-                    step(1 + _LIMIT // _PAGE)
+                    spend(1 + _LIMIT // _PAGE)
                     if found := read_at(start + at, read):
                         return found
     raise NotFound(

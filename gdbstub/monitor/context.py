@@ -12,7 +12,7 @@ from gdbstub.architecture import Register
 from gdbstub.capabilities import Command
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
-from gdbstub.debug.observer import GUEST_THREADS, without_vcpu
+from gdbstub.debug.extensions import GUEST_THREADS, without_vcpu
 from gdbstub.errors import InputError
 from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.locator import KernelLocator

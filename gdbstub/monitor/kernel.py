@@ -20,7 +20,7 @@ the MMU is off, by a BRK, delete that breakpoint there, and ask again:
   break *{start_kernel:#x}
 """
 _EXPECTED: Final = """\
-The kernel will be {offset:#x} above where it was linked: a rehearsal of its boot went there.
+The kernel will be {offset:#x} above where it was linked: a trial boot went there.
 """
 _UNMAPPED: Final = """\
 While a program runs, the kernel may be unmapped and its vectors put aside (KPTI): let the guest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gdbstub.aarch64.registers import PC
 from gdbstub.capabilities import Command
 from gdbstub.debug.debugger import Debugger
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine

@@ -14,7 +14,7 @@ from gdbstub.errors import InputError
 from gdbstub.monitor.arguments import ArgumentTemplate, Registers
 from gdbstub.monitor.text import table
 
-Place = TypeVar("Place", bound=Registers)
+Context = TypeVar("Context", bound=Registers)
 Arguments = ParamSpec("Arguments")
 
 #: A command whose format follows without a space, as in GDB's ``x/8xg``.
@@ -23,7 +23,7 @@ _HELP: Final = "monitor help lists all commands"
 
 
 @dataclass(frozen=True, slots=True)
-class MonitorCommand(Generic[Place]):
+class MonitorCommand(Generic[Context]):
     """Command: the words of its name, its arguments, and the function that executes it."""
 
     words: tuple[str, ...]
@@ -48,26 +48,26 @@ class MonitorCommand(Generic[Place]):
         return inspect.cleandoc(self.handler.__doc__ or "")
 
 
-class Table(Generic[Place]):
-    """Commands that act on a *Place*, ``help`` among them."""
+class Table(Generic[Context]):
+    """Commands that get a *Context*, which has what they act on; ``help`` is one of them."""
 
     def __init__(self) -> None:
         """Begin with ``help`` only."""
-        self._rows: list[MonitorCommand[Place]] = []
+        self._rows: list[MonitorCommand[Context]] = []
         self.command("help", "[COMMAND...]")(self._help)
 
     @property
-    def rows(self) -> Sequence[MonitorCommand[Place]]:
+    def rows(self) -> Sequence[MonitorCommand[Context]]:
         """Commands in order of registration."""
         return self._rows
 
     def command(
         self, name: str, template: str = "", *, long: bool = False
     ) -> Callable[
-        [Callable[Concatenate[Place, Arguments], str]],
-        Callable[Concatenate[Place, Arguments], str],
+        [Callable[Concatenate[Context, Arguments], str]],
+        Callable[Concatenate[Context, Arguments], str],
     ]:
-        """Register a handler, which gets the place and the arguments that *template* parses.
+        """Register a handler, which gets the context and the arguments that *template* parses.
 
         The text that it returns is shown. Its docstring is the command's help. With *long* it is
         carried out in slices.
@@ -80,8 +80,8 @@ class Table(Generic[Place]):
         row_template = ArgumentTemplate(template)
 
         def register(
-            handler: Callable[Concatenate[Place, Arguments], str],
-        ) -> Callable[Concatenate[Place, Arguments], str]:
+            handler: Callable[Concatenate[Context, Arguments], str],
+        ) -> Callable[Concatenate[Context, Arguments], str]:
             if any(row.words == words for row in self._rows):
                 raise ValueError(f"two commands {name!r}")
             if not handler.__doc__:
@@ -91,7 +91,7 @@ class Table(Generic[Place]):
 
         return register
 
-    def execute(self, place: Place, line: str) -> str:
+    def execute(self, context: Context, line: str) -> str:
         """Execute *line* and return the text to show; an empty one asks for help.
 
         Raises:
@@ -100,8 +100,8 @@ class Table(Generic[Place]):
         """
         typed = _words(line)
         row = self._find(typed)
-        arguments = row.template.parse(typed[len(row.words) :], place, row.usage)
-        return row.handler(place, *arguments)
+        arguments = row.template.parse(typed[len(row.words) :], context, row.usage)
+        return row.handler(context, *arguments)
 
     def takes_long(self, line: str) -> bool:
         """Return True if *line* is a command that is carried out in slices."""
@@ -110,7 +110,7 @@ class Table(Generic[Place]):
         except InputError:
             return False
 
-    def _find(self, typed: Sequence[str]) -> MonitorCommand[Place]:
+    def _find(self, typed: Sequence[str]) -> MonitorCommand[Context]:
         """Return the command that *typed* begins with, by full words or unambiguous prefixes."""
         begun = [row for row in self._rows if _begins(row.words, typed)]
         most = max((min(len(row.words), len(typed)) for row in begun), default=0)
@@ -137,7 +137,7 @@ class Table(Generic[Place]):
         advice = f"did you mean {names[near[0]]!r}?" if near else _HELP
         return InputError(f"there is no monitor command {first!r}; {advice}")
 
-    def _help(self, place: Place, words: tuple[str, ...]) -> str:
+    def _help(self, context: Context, words: tuple[str, ...]) -> str:
         """List the commands, or describe one."""
         if words:
             row = self._find(words)

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from gdbstub.slices import step
+from gdbstub.slices import spend
 
 _WIDTH: Final = 79
 _GAP: Final = "  "
@@ -14,7 +14,7 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
     """Format *rows* in columns as wide as they must be. The last column is folded."""
     lines, widths = list[Sequence[str]](), list[int]()
     for line in (*([head] if head else []), *rows):
-        step(0)  # a table of a guest's may be long
+        spend(0)  # a table of a guest's may be long
         lines.append(line)
         widths = widths or [0] * (len(line) - 1)
         widths = [max(pair) for pair in zip(widths, map(len, line[:-1]), strict=True)]
@@ -23,7 +23,7 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], indent: int) -> str:
-    step(0)
+    spend(0)
     front = "".join(f"{cell:<{width}}{_GAP}" for cell, width in zip(cells, widths, strict=False))
     folded = textwrap.wrap(
         cells[-1], max(20, _WIDTH - indent), break_long_words=False, break_on_hyphens=False

@@ -70,6 +70,7 @@ class Session:
         self._waiting = WaitingEvents()
         self._work: Work | None = None  # what is worked on in the state WORKING
         self._behind = False  # packets wait for the client to take the replies to those before
+        self._in_frame = False  # a part of a packet has arrived
         self._conditions = breakpoint_conditions(target)
         if target.running:
             self._halt()
@@ -90,6 +91,11 @@ class Session:
         return self._client.state is _WORKING or (self._behind and not self._client.over)
 
     @property
+    def at_rest(self) -> bool:
+        """True if all packets are answered, and the target is halted."""
+        return self._client.state is _IDLE and not self._behind
+
+    @property
     def guest_gone(self) -> bool:
         """True if the guest was killed or has ended."""
         return self._client.guest_gone
@@ -100,14 +106,14 @@ class Session:
         try:
             known = self._cache.packets.get(data)
             connection, client = self._connection, self._client
-            if known is None or client.state is not _IDLE or connection.in_frame or self._behind:
+            if known is None or client.state is not _IDLE or self._in_frame or self._behind:
                 self._receive_events(data, out)
             else:
                 self._cache.hits += 1
                 if connection.acks or self._logged:
                     out.append(connection.answer(rsp.Packet(known.data)))
-                client.last = known.timing
-                client.last.count += 1
+                client.last_timing = known.timing
+                client.last_timing.count += 1
                 self._obey(known.call, out)
         except IllegalTransition:
             self._give_up()
@@ -128,7 +134,8 @@ class Session:
             self._take(event, out, arrived)
             if turn_over(out):
                 self._behind = True
-                return
+                break
+        self._in_frame = connection.in_frame
 
     def target_stopped(self) -> bytes:
         """Ask the target, after ``Target.notify``; return bytes to send, if any. Never raises."""
@@ -151,8 +158,8 @@ class Session:
                     client.enter(_STOP)
                     if before is _RUNNING and report is not None:
                         self._send(stop_replies(client, report), out)
-                        client.stops.count += 1
-                        client.stops.nanoseconds += perf_counter_ns() - start
+                        client.stop_timing.count += 1
+                        client.stop_timing.nanoseconds += perf_counter_ns() - start
             except Exception as error:
                 self._stop_failed(before, error, out)
             if self._waiting:
@@ -163,8 +170,7 @@ class Session:
 
     def _guest_ended(self, report: Exited, out: list[bytes]) -> None:
         """Tell the client, if a stop reply is owed; close the session, unless it can go on."""
-        client = self._client
-        before = client.state
+        client, before = self._client, self._client.state
         if before is _IDLE or before is _WORKING:
             # The report may be of a guest that was killed, and that was started again since.
             if not isinstance(self._target.report(), Exited):
@@ -173,7 +179,7 @@ class Session:
         client.enter(SessionEvent.EXIT)
         if before is _RUNNING:
             self._send(stop_replies(client, report), out)
-            client.stops.count += 1
+            client.stop_timing.count += 1
         self._resume_waiting(out)
         # In extended mode the client can start the guest again, if it has not left it.
         if client.state is SessionState.GONE and (
@@ -188,7 +194,7 @@ class Session:
         if self._client.state is before:
             self._client.enter(_STOP)
         if before is _RUNNING:
-            self._send((self._failure(error),), out)
+            self._send((failure(error, self._client.error_reply),), out)
         if self._target.running:
             self._halt()
 
@@ -254,7 +260,7 @@ class Session:
             self._close()
         elif isinstance(event, rsp.Packet) or event is rsp.ControlByte.OVERSIZED:
             if moving or state is _WORKING:
-                if (row := _row(event)) and row.always:
+                if (row := _row(event)) and row.while_running:
                     self._cancel(out)
                     self._handle(event, out)
                     self._resume_waiting(out)
@@ -299,8 +305,7 @@ class Session:
 
     def _halts(self, event: rsp.Event) -> bool:
         """Return True if the target runs detached and must be halted for this packet."""
-        row = _row(event)
-        return row is not None and row.halts and self._target.running
+        return bool((row := _row(event)) and row.halts and self._target.running)
 
     def _handle(self, event: rsp.Event, out: list[bytes], arrived: bytes = b"") -> None:
         """Obey one packet."""
@@ -321,7 +326,7 @@ class Session:
         try:
             result = call()
         except Exception as error:
-            result = self._failure(error)
+            result = failure(error, self._client.error_reply)
         match result:
             case bytes() as reply:
                 out.append(self._connection.send(reply))
@@ -336,7 +341,7 @@ class Session:
                 self._work = work
                 self._advance(out)
         self._connection.acks = self._client.acks
-        self._client.last.nanoseconds += perf_counter_ns() - start
+        self._client.last_timing.nanoseconds += perf_counter_ns() - start
 
     def _resume(self, resume: Resume, out: list[bytes]) -> None:
         self._client.last_resume = resume
@@ -345,7 +350,7 @@ class Session:
         except Exception as error:
             if self._target.running:  # the reply tells the client that its resume has ended
                 self._halt()
-            self._send((self._failure(error),), out)
+            self._send((failure(error, self._client.error_reply),), out)
         else:
             self._client.enter(_RESUME)
 
@@ -359,13 +364,13 @@ class Session:
         except StopIteration as done:
             reply: bytes = done.value
         except Exception as error:
-            reply = self._failure(error)
+            reply = failure(error, self._client.error_reply)
         self._drop_work()
         self._send((reply,), out)
 
     def _cancel(self, out: list[bytes]) -> None:
         if self._drop_work():
-            self._send((self._failure(Cancelled("interrupted")),), out)
+            self._send((failure(Cancelled("interrupted"), self._client.error_reply),), out)
 
     def _drop_work(self) -> bool:
         """End the work on a packet; return True if there was any."""
@@ -375,9 +380,6 @@ class Session:
         self._client.enter(SessionEvent.DONE)
         work.close()
         return True
-
-    def _failure(self, error: Exception) -> bytes:
-        return failure(error, self._client.error_reply)
 
     def _send(self, replies: Iterable[bytes], out: list[bytes]) -> None:
         out.extend(map(self._connection.send, replies))

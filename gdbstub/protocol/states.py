@@ -5,10 +5,10 @@
 
 from typing import Final
 
-from gdbstub.states import Named, Transitions
+from gdbstub.states import IdentityEnum, Transitions
 
 
-class SessionState(Named):
+class SessionState(IdentityEnum):
     """State of one client's session."""
 
     #: The target is at rest; the client's next packet is obeyed at once.
@@ -33,7 +33,7 @@ class SessionState(Named):
     ENDED = "ended"
 
 
-class SessionEvent(Named):
+class SessionEvent(IdentityEnum):
     """Event in a session."""
 
     #: A packet's work has begun.

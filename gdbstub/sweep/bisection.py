@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from gdbstub.errors import InputError, StubError
 from gdbstub.sweep.bayes import Bisection
-from gdbstub.sweep.drive import Drive
 from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
 from gdbstub.sweep.plan import GUEST, make_run
 from gdbstub.sweep.rows import Row
+from gdbstub.sweep.scheduler import Scheduler
 from gdbstub.sweep.store import Store
 
 
@@ -80,7 +80,7 @@ class _Images:
 
 def bisect(
     store: Store,
-    drive: Drive,
+    scheduler: Scheduler,
     width: int,
     grow: Callable[[int], None],
 ) -> FirstBad:
@@ -93,7 +93,7 @@ def bisect(
     """
     plan = store.plan
     known = _Images(store)
-    for outcome in drive.run(store.unfinished()):
+    for outcome in scheduler.run(store.unfinished()):
         known.note(known.index(store.row(outcome.number)), outcome)
     while (found := known.beliefs.found()) is None or not known.tried >= {0, len(plan.images) - 1}:
         done = store.total()
@@ -108,7 +108,7 @@ def bisect(
         runs = [make_run(done + each + 1, row, plan.seed) for each in range(times)]
         store.add(runs)
         grow(len(runs))
-        for outcome in drive.run(runs):
+        for outcome in scheduler.run(runs):
             known.note(image, outcome)
     first, probability = found
     return FirstBad(plan.images[first], plan.images[first - 1], probability, store.total())

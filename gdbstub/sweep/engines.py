@@ -1,6 +1,6 @@
 """Engines: executors of the standard library's kind that execute runs, here or on a Dask cluster.
 
-They schedule nothing themselves: one has threads, the other Dask's scheduler.
+They choose no runs: ``scheduler`` does. One has threads, the other Dask's workers.
 """
 
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -27,7 +27,7 @@ class Engine(Protocol):
         """Return the number of runs that it executes at once; 0 without a worker."""
 
     def remark(self) -> str:
-        """Return what a user should know of it, in one line; empty for nothing."""
+        """Return one line for the user about the engine; empty if there is nothing to say."""
 
     def close(self) -> None:
         """End the runs that are under way, as far as they are this process's."""
@@ -66,7 +66,7 @@ class LocalEngine:
         return self._jobs
 
     def remark(self) -> str:
-        """Return nothing: all is as usual."""
+        """Return no remark."""
         return ""
 
     def close(self) -> None:

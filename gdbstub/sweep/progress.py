@@ -143,5 +143,5 @@ class ProgressTable:
 
 
 def progress(counts: dict[Status, int], total: int) -> Lines | ProgressTable:
-    """Return the progress for standard error as it is."""
+    """Return a live table if standard error is a terminal, else lines."""
     return (ProgressTable if sys.stderr.isatty() else Lines)(counts, total)

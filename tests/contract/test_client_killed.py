@@ -44,7 +44,7 @@ class Server:
 
     def settle(self) -> None:
         """Handle stops until the target is at rest, or runs without a client."""
-        while self.target.running and self.target.state is not RunState.ALONE:
+        while self.target.running and self.target.state is not RunState.DETACHED:
             self._notified.get(timeout=BOUND)
             self.session.target_stopped()
             if not self.session.over:

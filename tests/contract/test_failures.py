@@ -77,7 +77,7 @@ def test_a_breakpoint_that_is_being_passed_over_is_back_after_an_error(
         assert machine.listener.debug_exit(OUR_BRK) is not None
         assert machine.read_memory(at(0), 4) == COUNT.image[:4], "it is out of RAM"
         with monkeypatch.context() as broken:
-            broken.setattr("gdbstub.debug.stepping.again", fail)
+            broken.setattr("gdbstub.debug.stepping.must_repeat", fail)
             with pytest.raises(MachineError):
                 machine.listener.debug_exit(STEPPED)
         assert machine.read_memory(at(0), 4) == BRK

@@ -12,19 +12,20 @@ from time import monotonic
 
 import pytest
 
-from gdbstub.aarch64.registers import X
-from gdbstub.errors import InputError, MachineError
+from gdbstub.aarch64.registers import PC, VBAR_EL1, X
+from gdbstub.debug.placement import Preference
+from gdbstub.errors import InputError, MachineError, MemoryFault
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.attach import attached, choose, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.process import VmmProcess
-from gdbstub.machine import RunFailure, RunMode, SystemEvent, SystemEventKind
-from gdbstub.target import Action, BreakpointKind, Resume
+from gdbstub.machine import DebugExit, RunFailure, RunMode, SystemEvent, SystemEventKind
+from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.foreign_machine import foreign_machine
 from tests.contract.foreign_vmm import Vmm, attach_and_detach, kill_a_debugger
-from tests.contract.programs import COUNT, at
+from tests.contract.programs import BASE, COUNT, SYNC_EL1H, at
 from tests.contract.recorder import StopRecorder
 
 pytestmark = pytest.mark.own_kvm
@@ -77,6 +78,31 @@ def test_attaching_leaves_no_trace(vmm: Vmm) -> None:
     assert vmm.traces() == before
     assert vmm.counts_on()
     assert not Journal.exists(vmm.process)
+
+
+def test_a_guest_whose_ram_is_not_known(vmm: Vmm) -> None:
+    """Comparators, steps and Ctrl-C work, and nothing is said of memory that was not seen."""
+    text = vmm.text
+    with attached(vmm.process, [vmm.slot]) as machine:
+        machine.use((), "nobody knows", "nobody knows")
+        client = Client(machine, Preference.AUTO)
+        machine.vcpus[0].set(VBAR_EL1, at(0))
+        machine.vcpus[0].set(PC, at(1))
+        client.target.insert(1, BreakpointKind.HARDWARE, at(0), 4)
+        for _ in range(2):
+            assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+            client.step_over(1, BreakpointKind.HARDWARE, at(0), 4)
+            assert client.pc(1) == at(1)
+        client.target.remove(1, BreakpointKind.HARDWARE, at(0), 4)
+        with pytest.raises(MemoryFault, match="RAM is not known: nobody knows"):
+            machine.read_memory(BASE, 4)
+        machine.vcpus[0].set(PC, SYNC_EL1H)  # a fault, whose vector the stub cannot look for
+        client.target.resume(Resume({1: Action.CONTINUE}))
+        client.target.interrupt()
+        assert client.wait() == Stopped(1, Signal.INT)
+        machine.vcpus[0].set(PC, at(0))
+    assert vmm.text == text
+    assert vmm.counts_on()
 
 
 def test_let_go_while_it_runs_with_a_breakpoint_in_it(vmm: Vmm) -> None:
@@ -218,6 +244,26 @@ def test_a_vmm_that_is_stopped_by_a_signal(vmm: Vmm) -> None:
         while VmmProcess(tid).status()["State"] != "T (stopped)":
             pass  # a thread that is let go stops by itself, a moment later
     os.kill(vmm.pid, signal.SIGCONT)
+    assert vmm.counts_on()
+
+
+def test_a_vmm_that_is_stopped_while_its_guest_is_halted(vmm: Vmm) -> None:
+    """The thread of its vCPU cannot come to KVM_RUN, and is parked where it is."""
+    with attached(vmm.process, [vmm.slot]) as machine:
+        recorder = StopRecorder(machine)
+        before = machine.vcpus[0].get(X[0])
+        os.kill(vmm.pid, signal.SIGSTOP)
+        while vmm.process.status()["State"] != "T (stopped)":
+            pass
+        for _ in range(2):
+            machine.resume({0: RunMode()})
+            machine.interrupt()
+            assert recorder.wait() == ()
+            assert machine.vcpus[0].get(X[0]) == before
+        os.kill(vmm.pid, signal.SIGCONT)
+        machine.resume({0: RunMode(step=True)})
+        (exit,) = recorder.wait()
+        assert isinstance(exit, DebugExit)
     assert vmm.counts_on()
 
 

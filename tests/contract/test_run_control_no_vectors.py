@@ -91,9 +91,11 @@ def test_the_first_fault_of_a_step_is_told_while_every_comparator_is_in_use(
     vcpu.set(PC, at(line))
     for number in range(client.machine.breakpoint_slots):
         put(client, HW, DATA + 4 * number)
-    if line == CALL:
-        assert client.resume({1: Action.STEP}) == Stopped(1)  # the branch
-    told(client, client.resume({1: Action.STEP}), line)
+    report = client.resume({1: Action.STEP})
+    if line == CALL and client.pc(1) == NOWHERE:
+        assert report == Stopped(1)  # the branch was one step
+        report = client.resume({1: Action.STEP})
+    told(client, report, line)
 
 
 @pytest.mark.parametrize("line", EXPECTED, ids=["call", "undefined", "svc", "brk"])

@@ -50,7 +50,7 @@ def test_the_line_ends_where_it_ends_though_no_comparator_is_free(
     waiting: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handler is stepped."""
-    monkeypatch.setattr(plans, "_MASKED_WITHOUT_ROOM", 100)
+    monkeypatch.setattr(plans, "_MASKED_PIECES_WITHOUT_ROOM", 100)
     for number in range(waiting.machine.breakpoint_slots):
         put(waiting, HW, DATA + 0x100 + 4 * number)
     report = waiting.resume({1: LINE, 2: Action.CONTINUE})

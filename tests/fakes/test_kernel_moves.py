@@ -114,7 +114,7 @@ def test_a_guest_that_resets_itself(machines: list[Machine]) -> None:
 
 
 def test_it_is_not_where_it_was_expected(machines: list[Machine]) -> None:
-    """Kernel that moves after a rehearsal: its seed is the CPU's random number of each boot."""
+    """Kernel that moves after a trial boot: its seed is the CPU's random number of each boot."""
     machines.append(FakeMachine(Boots(SECOND, found=False)))
     session = Session(machines[0], Relocation(BASE, FIRST))
     session.go(Action.STEP)

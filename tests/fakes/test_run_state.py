@@ -23,15 +23,15 @@ SHUTDOWN: Final = SystemEvent(0, SystemEventKind.SHUTDOWN)
 WAYS: Final[dict[RunState, tuple[RunEvent, ...]]] = {
     RunState.HALTED: (),
     RunState.RUNNING: (RunEvent.RESUME,),
-    RunState.LEAVING: (RunEvent.RESUME, RunEvent.RELEASE),
-    RunState.HANDED_OVER: (RunEvent.RESUME, RunEvent.RELEASE, RunEvent.INTERRUPT),
-    RunState.ALONE: (RunEvent.DETACH,),
+    RunState.DETACHING: (RunEvent.RESUME, RunEvent.RELEASE),
+    RunState.REATTACHING: (RunEvent.RESUME, RunEvent.RELEASE, RunEvent.INTERRUPT),
+    RunState.DETACHED: (RunEvent.DETACH,),
     RunState.ENDING: (RunEvent.RESUME, RunEvent.KILL),
     RunState.EXITED: (RunEvent.KILL,),
 }
 UNDER_WAY: Final = WAYS.keys() - {RunState.HALTED, RunState.EXITED}
 #: The event that begins a run which fails, by the state that it would have led to.
-FAILS: Final = {RunState.RUNNING: RunEvent.RESUME, RunState.ALONE: RunEvent.DETACH}
+FAILS: Final = {RunState.RUNNING: RunEvent.RESUME, RunState.DETACHED: RunEvent.DETACH}
 
 
 class Driver:
@@ -103,7 +103,7 @@ def test_every_event_in_every_state(driver: Driver, state: RunState, event: RunE
         after in (RunState.ENDING, RunState.EXITED)
     )
     # It is set going where it goes on, and nowhere else.
-    goes_on = after is RunState.ALONE or event is RunEvent.RESUME
+    goes_on = after is RunState.DETACHED or event is RunEvent.RESUME
     assert driver.runs - runs == goes_on
 
 
@@ -146,11 +146,11 @@ def test_a_reset_that_fails_ends_the_guest(driver: Driver, monkeypatch: pytest.M
 def test_breakpoints_that_cannot_be_removed_do_not_keep_a_guest_from_running(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    driver.reach(RunState.LEAVING)
+    driver.reach(RunState.DETACHING)
     with monkeypatch.context() as patch:
-        patch.setattr(driver.debugger.breakpoints, "strip", _refuse)
+        patch.setattr(driver.debugger.breakpoints, "remove_all", _refuse)
         assert driver.drive(RunEvent.STOPPED) is None
-    assert driver.debugger.state is RunState.ALONE
+    assert driver.debugger.state is RunState.DETACHED
 
 
 def _refuse(*_: object) -> None:
@@ -159,7 +159,7 @@ def _refuse(*_: object) -> None:
 
 def test_a_guest_that_stopped_by_itself_while_alone_is_the_next_clients(driver: Driver) -> None:
     """Also where it resets itself then: the client hears of it."""
-    driver.reach(RunState.ALONE)
+    driver.reach(RunState.DETACHED)
     assert isinstance(driver.drive(RunEvent.STOPPED), Stopped)
     driver.drive(RunEvent.RESUME)
     assert driver.drive(RunEvent.REBOOTED) == Stopped(1)

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from unittest import mock
 
-from gdbstub.agent import AgentProgram, Clauses, Format, Run, operations
+from gdbstub.agent import AgentProgram, Clauses, Evaluation, Format, operations
 from gdbstub.agent.operations import EvaluationContext
 from gdbstub.errors import AgentError, MemoryFault, NoSuchRegister, PacketError
 from gdbstub.protocol.packets.clauses import clauses
@@ -120,7 +120,7 @@ def agent(data: bytes) -> None:
         check_message(str(error))
         return
     guest = _Guest()
-    run = Run(guest)
+    run = Evaluation(guest)
     with mock.patch.object(operations, "_SECONDS", 60.0):
         try:
             stack: list[int] | None = program.execute(run)

@@ -15,7 +15,7 @@ from gdbstub.lab import monitor
 from tests.fuzz.target import fuzz_target, only
 
 #: Seconds to wait for a request before the next reply.
-_PATIENCE: Final = 0.05
+_TIMEOUT: Final = 0.05
 
 
 @fuzz_target("usernet", 512)
@@ -50,7 +50,7 @@ class _Qemu:
             writer.write(next(lines, b"") + b"\r\n")
             for line in lines:
                 with contextlib.suppress(TimeoutError):  # it may be waiting, too
-                    await asyncio.wait_for(reader.readline(), _PATIENCE)
+                    await asyncio.wait_for(reader.readline(), _TIMEOUT)
                 writer.write(line + b"\r\n")
         except OSError:
             pass

@@ -8,7 +8,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from gdbstub.aarch64.registers import PC, SP, X
 from gdbstub.architecture import Register
-from gdbstub.debug.observer import GUEST_THREADS
+from gdbstub.debug.extensions import GUEST_THREADS
 from gdbstub.errors import NoSuchRegister
 from gdbstub.target import Thread
 from tests.gdb.served import Served
@@ -20,7 +20,7 @@ _BELOW = 0x100
 
 
 class Waiting:
-    """``debug.observer.GuestThreads`` of one thread."""
+    """``debug.extensions.GuestThreads`` of one thread."""
 
     def __init__(self, served: Served) -> None:
         """Forge its stack in the guest of *served*, and show it."""

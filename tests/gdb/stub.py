@@ -6,7 +6,7 @@ import threading
 from typing import Final, Self
 
 from gdbstub.cli.serve import STOP_WAIT_SECONDS
-from gdbstub.debug.observer import Observer
+from gdbstub.debug.extensions import Observer
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Tcp

@@ -10,7 +10,7 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, X, stack_pointer
 from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.agent import AgentProgram, Run
+from gdbstub.agent import AgentProgram, Evaluation
 from gdbstub.errors import MemoryFault, NoSuchRegister
 from tests.fakes.machine import FakeMachine
 from tests.gdb.conftest import Client
@@ -91,7 +91,7 @@ def test_expressions_come_to_what_gdb_prints(gdb: Client) -> None:
         *(f"output/d (long)({expression})" for expression in EXPRESSIONS),
     )
     context, middle = Halted(gdb.stub.machine), len(EXPRESSIONS)
-    values = [compiled(listing).value(Run(context)) for listing in answers[:middle]]
+    values = [compiled(listing).value(Evaluation(context)) for listing in answers[:middle]]
     wanted = [int(text) % (1 << 64) for text in answers[middle:]]
     assert dict(zip(EXPRESSIONS, values, strict=True)) == dict(
         zip(EXPRESSIONS, wanted, strict=True)

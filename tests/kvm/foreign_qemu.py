@@ -64,7 +64,11 @@ class Qemu:
         self.process = self.start()
         assert self.process.stdout is not None
         self.console = Lines(self.process.stdout)
-        self.wait_until_ready()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.process.kill()
+            raise
         return self
 
     def start(self) -> "subprocess.Popen[bytes]":

@@ -79,7 +79,11 @@ class Stub:
         assert self.process.stderr is not None
         self.console = Lines(self.process.stdout)
         self.messages = Lines(self.process.stderr)
-        self.port = int(self.messages.wait_for(_LISTENING)[1])
+        try:
+            self.port = int(self.messages.wait_for(_LISTENING)[1])
+        except BaseException:
+            self.process.kill()
+            raise
         return self
 
     @property

@@ -64,8 +64,9 @@ def debug_more(stub: Remote, vmlinux: Path, vcpus: int, end: str) -> None:
 def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
     """Attach to a guest that runs; return how many links its chains have."""
     with Qemu(host, directory, vcpus, *MORE.get(vcpus, ())) as qemu:
-        ((pid, row),) = listed(host).items()
-        assert row == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
+        rows = listed(host)  # other tests' VMMs may be there, too
+        (pid,) = (number for number, (name, *_) in rows.items() if name == "qemu-system-aarch64")
+        assert rows[pid] == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
         options = ("--symbols", vmlinux, "--stop-on", "oops") if vcpus == 1 else ()
         with Attached(host, qemu.name, *options) as stub:
             if options:

@@ -80,7 +80,7 @@ def test_a_kernel_that_runs_already_is_found(vmlinux: Path, kernel: Built) -> No
         paste = f"symbol-file {vmlinux} -o {place[1]}"
         assert f"\n  {paste}\n" in said
 
-        # Nobody has rehearsed its boot, so it is said how to stop early.
+        # It had no trial boot, so it is said how to stop early.
         said = gdb(
             stub, vmlinux, "monitor reset", "maint flush register-cache", "monitor kaslr",
             "monitor break prefer software", f"break *{start:#x}", "continue", "delete",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gdbstub.agent import AgentProgram, EvaluationContext, Run
+from gdbstub.agent import AgentProgram, Evaluation, EvaluationContext
 from gdbstub.errors import MemoryFault, NoSuchRegister
 
 #: The opcodes without an operand, and those with one: its size in bytes (GDB manual, F.2).
@@ -45,7 +45,7 @@ def printf(count: int, text: bytes) -> bytes:
 
 def printed(program: AgentProgram, context: EvaluationContext) -> bytes:
     """Return the bytes that *program* prints."""
-    run = Run(context)
+    run = Evaluation(context)
     program.execute(run)
     return run.output
 

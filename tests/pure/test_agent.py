@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdbstub.agent import AgentProgram, Run, operations
+from gdbstub.agent import AgentProgram, Evaluation, operations
 from gdbstub.errors import AgentError
 from tests.pure.agent import StaticContext, assemble, printed, printf
 
@@ -14,7 +14,7 @@ GUEST = StaticContext({0: 5, 0x203: 0x3C5}, {0x1000: bytes(range(0x81, 0x91))})
 
 
 def value(text: str, guest: StaticContext = GUEST, variables: dict[int, int] | None = None) -> int:
-    return AgentProgram.compile(assemble(text + "; end")).value(Run(guest, variables))
+    return AgentProgram.compile(assemble(text + "; end")).value(Evaluation(guest, variables))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_evaluation_that_fails(text: str, complaint: str) -> None:
     if text.endswith("if_goto 2"):
         code += END
     with pytest.raises(AgentError, match=complaint):
-        AgentProgram.compile(code).value(Run(GUEST))
+        AgentProgram.compile(code).value(Evaluation(GUEST))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_tracing_and_floating_point_are_refused_by_name(name: str) -> None:
 
 
 def test_what_no_jump_reaches_is_not_looked_at() -> None:
-    assert AgentProgram.compile(assemble("const8 4; end; float; pop")).value(Run(GUEST)) == 4
+    assert AgentProgram.compile(assemble("const8 4; end; float; pop")).value(Evaluation(GUEST)) == 4
 
 
 def test_a_jump_may_lead_into_the_middle_of_another_instruction() -> None:

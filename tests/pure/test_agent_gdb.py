@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from gdbstub.agent import AgentProgram, Run
+from gdbstub.agent import AgentProgram, Evaluation
 from tests.pure.agent import StaticContext, assemble, printed
 
 MEMORY = {
@@ -47,7 +47,7 @@ GLOBALS = (
     ],
 )
 def test_conditions(code: str, registers: dict[str, int], result: int) -> None:
-    assert AgentProgram.compile(bytes.fromhex(code)).value(Run(guest(**registers))) == result
+    assert AgentProgram.compile(bytes.fromhex(code)).value(Evaluation(guest(**registers))) == result
 
 
 def test_the_assembler_of_these_tests_is_gdbs() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdbstub.agent import AgentProgram, Run
+from gdbstub.agent import AgentProgram, Evaluation
 from gdbstub.errors import AgentError
 from tests.pure.agent import PLAIN, WITH_OPERAND, StaticContext, assemble, printf
 
@@ -105,15 +105,15 @@ def test_arithmetic_is_what_the_model_says(expression: Expression) -> None:
     program = AgentProgram.compile(expression.code + assemble("end"))
     if expression.value is None:
         with pytest.raises(AgentError, match="division by zero"):
-            program.value(Run(GUEST))
+            program.value(Evaluation(GUEST))
     else:
-        assert program.value(Run(GUEST)) == expression.value
+        assert program.value(Evaluation(GUEST)) == expression.value
 
 
 @given(values, values, values)
 def test_a_branch_takes_the_right_way(condition: int, a: int, b: int) -> None:
     code = assemble(f"const64 {condition}; if_goto 24; const64 {a}; goto 33; const64 {b}; end")
-    assert AgentProgram.compile(code).value(Run(GUEST)) == (b if condition else a)
+    assert AgentProgram.compile(code).value(Evaluation(GUEST)) == (b if condition else a)
 
 
 def evaluate(code: bytes) -> None:
@@ -124,7 +124,7 @@ def evaluate(code: bytes) -> None:
         return
     guest = StaticContext({n: n for n in range(256)}, {n << 8: bytes(256) for n in range(256)})
     with suppress(AgentError):
-        program.value(Run(guest))
+        program.value(Evaluation(guest))
 
 
 @given(st.binary(max_size=64))

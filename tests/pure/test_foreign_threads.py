@@ -215,7 +215,7 @@ def test_a_stack_without_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel lets go whatever a thread has traced when that thread ends."""
-    monkeypatch.setattr(seized, "PATIENCE", 0.01)
+    monkeypatch.setattr(seized, "PARK_TIMEOUT", 0.01)
     thread, tracee = vcpu_thread()
     threads = SeizedThreads(raising(AssertionError()))
     threads.by_tid[7] = thread

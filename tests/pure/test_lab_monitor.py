@@ -57,7 +57,7 @@ def test_a_greeting_that_is_none(tmp_path: Path, greeting: bytes) -> None:
 def test_a_monitor_that_is_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: tuple[bytes, ...]
 ) -> None:
-    monkeypatch.setattr(monitor, "PATIENCE", 0.2)
+    monkeypatch.setattr(monitor, "TIMEOUT", 0.2)
     with (
         qemu(tmp_path, *lines, silent=True) as place,
         pytest.raises(LabError, match=r"does not answer at .*/qmp: it is silent for 0\.2 s"),

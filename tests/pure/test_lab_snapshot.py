@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, cache, image, kept, restore, snapshot, tools
+from gdbstub.lab import boot, cache, image, persistent, restore, snapshot, tools
 from gdbstub.lab.directories import PREFIX
 from gdbstub.lab.processes import LabProcesses
 from gdbstub.lab.qemu import Options
@@ -242,14 +242,14 @@ def test_labs_that_are_up(
     monkeypatch.setattr("gdbstub.lab.directories.parents", lambda: [tmp_path])
     processes = LabProcesses.prepare(lambda wiring: ["sleep", str(wiring.directory)])
     directory = processes.directory
-    assert list(kept.running()) == []
-    (directory / kept.FILE).write_text(json.dumps(asdict(Options())))
-    assert [each.directory for each in kept.running()] == [directory]
-    assert kept.find(Options()) == kept.find(Options(cpu="max")) == directory
-    assert kept.find(Options(gic=2)) is None
+    assert list(persistent.running()) == []
+    (directory / persistent.FILE).write_text(json.dumps(asdict(Options())))
+    assert [each.directory for each in persistent.running()] == [directory]
+    assert persistent.find(Options()) == persistent.find(Options(cpu="max")) == directory
+    assert persistent.find(Options(gic=2)) is None
     processes.guard.kill()
     processes.stop()
-    assert list(kept.running()) == []
+    assert list(persistent.running()) == []
     assert not directory.exists()
     name = directory.name
     assert name.startswith(PREFIX)

@@ -6,7 +6,7 @@ Each program is one that ``AgentProgram`` has compiled. ``--long`` runs 100,000.
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from gdbstub.agent import AgentProgram, Run
+from gdbstub.agent import AgentProgram, Evaluation
 from gdbstub.errors import AgentError
 from tests.pure import native
 from tests.pure.agent import StaticContext, assemble, printf
@@ -126,7 +126,7 @@ def test_what_it_knows_is_what_python_says(long: bool) -> None:
         registers = {n: chance.choice((*EDGES, chance.getrandbits(64))) for n in range(34)}
         context = StaticContext(registers, memory)
         try:
-            expected = program.value(Run(context, {}))
+            expected = program.value(Evaluation(context, {}))
         except AgentError:
             expected = None
         found = native.evaluate(code, context)
@@ -142,7 +142,7 @@ def test_what_it_knows_is_what_python_says(long: bool) -> None:
 def test_a_program_that_takes_long_is_left_to_python() -> None:
     code = assemble("const32 3000; const8 1; sub; dup; if_goto 5; end")
     context = StaticContext()
-    assert AgentProgram.compile(code).value(Run(context)) == 0
+    assert AgentProgram.compile(code).value(Evaluation(context)) == 0
     assert native.evaluate(code, context) is None
     code = assemble("const32 2000; const8 1; sub; dup; if_goto 5; end")
     assert native.evaluate(code, context) == 0

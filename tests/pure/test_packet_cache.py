@@ -114,7 +114,7 @@ def test_hits_are_counted_and_the_packets_too() -> None:
     for _ in range(3):
         stage.send(b"qC")
     assert stage.session._client.cache.hits == 2
-    assert stage.session._client.packets[b"qC"].count == 3
+    assert stage.session._client.packet_timings[b"qC"].count == 3
 
 
 def test_a_resume_of_named_threads_is_kept_and_one_of_the_current_thread_is_not() -> None:

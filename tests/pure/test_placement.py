@@ -14,7 +14,7 @@ AUTO = Preference.AUTO
 
 PLAIN = Location(None, 0x4000_0000, TEXT)
 PATCH = Location(None, 0x4000_1000, TEXT, patch_site=True)
-LOW = Location(None, 0x4000_2000, TEXT, low=True)
+LOW = Location(None, 0x4000_2000, TEXT, lower_half=True)
 WRITTEN = Location(None, 0x4000_3000, WRITABLE)
 DATA = Location(None, 0x4000_4000, TEXT, obstacle="not executable")
 NOWHERE: list[Location] = []

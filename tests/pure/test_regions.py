@@ -3,7 +3,7 @@
 from gdbstub.aarch64.mmu import Regime, Walk, walk
 from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.capabilities import MemoryRegion
-from gdbstub.debug.regions import region
+from gdbstub.debug.memory_regions import region
 from gdbstub.errors import MemoryFault
 from tests.pure.test_mmu import regime
 from tests.tables import AF, Tables

@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from gdbstub.cli.serve import first, until_signal
-from gdbstub.signals import STOP_SIGNALS, Waiting, signals_wait
+from gdbstub.signals import STOP_SIGNALS, DeferredSignals, deferred_signals
 
 STATUS = 128 + signal.SIGTERM
 
@@ -33,7 +33,7 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(each, handler)
 
 
-async def _session(signals: Waiting) -> int:
+async def _session(signals: DeferredSignals) -> int:
     async def work() -> int:
         for _turn_of_the_loop in range(3):
             await asyncio.sleep(0)
@@ -66,7 +66,7 @@ class _AtLine:
 
 
 def _session_whole() -> int:
-    with signals_wait() as signals:
+    with deferred_signals() as signals:
         return asyncio.run(_session(signals))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gdbstub import slices
 from gdbstub.errors import NotFound
-from gdbstub.slices import TooMuchWork, bounded, in_slices, step
+from gdbstub.slices import TooMuchWork, bounded, in_slices, spend
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_each_step_gives_way_and_the_result_comes() -> None:
     def work() -> str:
         for number in range(3):
             seen.append(number)
-            step()
+            spend()
         return "done"
 
     generator = in_slices(work)
@@ -41,7 +41,7 @@ def test_each_step_gives_way_and_the_result_comes() -> None:
 @pytest.mark.usefixtures("short")
 def test_an_error_is_the_caller_s() -> None:
     def work() -> None:
-        step()
+        spend()
         raise NotFound("nothing there")
 
     generator = in_slices(work)
@@ -57,7 +57,7 @@ def test_work_that_is_not_wanted_ends_with_what_it_must_undo() -> None:
     def work() -> None:
         try:
             while True:
-                step(0)
+                spend(0)
         finally:
             undone.append(True)
 
@@ -72,7 +72,7 @@ def test_work_that_is_not_wanted_ends_with_what_it_must_undo() -> None:
 def test_work_without_an_end_is_bounded() -> None:
     def work() -> None:
         while True:
-            step(2)
+            spend(2)
 
     with pytest.raises(TooMuchWork, match="more than 10 reads"):
         for _ in in_slices(work, 10):
@@ -95,7 +95,7 @@ def test_a_wait_that_was_interrupted_loses_no_turn(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(slices, "_Sliced", Interrupted)
 
     def work() -> int:
-        step()
+        spend()
         return 1
 
     with pytest.raises(KeyboardInterrupt):
@@ -103,4 +103,4 @@ def test_a_wait_that_was_interrupted_loses_no_turn(monkeypatch: pytest.MonkeyPat
 
 
 def test_elsewhere_a_step_is_nothing() -> None:
-    step(slices.MOST_STEPS + 1)
+    spend(slices.MOST_STEPS + 1)

@@ -2,15 +2,15 @@
 
 import pytest
 
-from gdbstub.states import IllegalTransition, Named, Transitions
+from gdbstub.states import IdentityEnum, IllegalTransition, Transitions
 
 
-class Lamp(Named):
+class Lamp(IdentityEnum):
     OFF = "off"
     ON = "on"
 
 
-class Switch(Named):
+class Switch(IdentityEnum):
     PRESS = "press"
     BREAK = "break"
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gdbstub.aarch64.sysreg import DBGWCR
 from gdbstub.hwbp import (
-    Elsewhere,
+    NoWatchpoint,
     Slots,
     Watchpoint,
     also_hit,
@@ -183,15 +183,16 @@ def test_two_kinds_at_one_address_are_told_apart() -> None:
 
 
 def test_a_kind_that_nobody_watches_for_is_nobody_s() -> None:
-    assert find_hit(_plan(WRITE), 0x1000, None, write=False) is Elsewhere.NOBODY
+    assert find_hit(_plan(WRITE), 0x1000, None, write=False) is NoWatchpoint.UNRELATED
 
 
 def test_a_far_away_hit_is_nobody_s() -> None:
-    assert find_hit(_plan(WRITE), 0x9000_0000, None, write=True) is Elsewhere.NOBODY
+    assert find_hit(_plan(WRITE), 0x9000_0000, None, write=True) is NoWatchpoint.UNRELATED
 
 
 #: One comparator: it watches 0x1000 to 0x103f.
 WIDE = Watchpoint(BreakpointKind.ACCESS, 0x1008, 40)
+TAG = 0xAB << 56
 
 
 @pytest.mark.parametrize(
@@ -199,17 +200,21 @@ WIDE = Watchpoint(BreakpointKind.ACCESS, 0x1008, 40)
     [
         (0x1008, range(0x1008, 0x1010), WIDE),
         (0x102F, range(0x102F, 0x1030), WIDE),
-        (0x1030, range(0x1030, 0x1038), Elsewhere.OUTSIDE),
-        (0x1000, range(0x1000, 0x1008), Elsewhere.OUTSIDE),
+        (0x1030, range(0x1030, 0x1038), NoWatchpoint.BEYOND_RANGE),
+        (0x1000, range(0x1000, 0x1008), NoWatchpoint.BEYOND_RANGE),
         (0x1000, range(0x1000, 0x1010), WIDE),  # FAR is the first byte that is watched
         (0x1003, range(0x0FF9, 0x1009), WIDE),
-        (0x1003, range(0x0FF8, 0x1008), Elsewhere.OUTSIDE),
+        (0x1003, range(0x0FF8, 0x1008), NoWatchpoint.BEYOND_RANGE),
         (0x1000, None, WIDE),  # what is not known is rather told
-        (0xAB << 56 | 0x1030, range(0xAB << 56 | 0x1030, 0xAB << 56 | 0x1038), Elsewhere.OUTSIDE),
+        (
+            0xAB << 56 | 0x1030,
+            range(0xAB << 56 | 0x1030, 0xAB << 56 | 0x1038),
+            NoWatchpoint.BEYOND_RANGE,
+        ),
     ],
 )
 def test_a_hit_beyond_the_range_is_none(
-    far: int, accessed: range | None, whose: Watchpoint | Elsewhere
+    far: int, accessed: range | None, whose: Watchpoint | NoWatchpoint
 ) -> None:
     plan = _plan(WIDE, slots=1)
     assert watched_by(plan[WIDE]) == [range(0x1000, 0x1040)]
@@ -219,7 +224,7 @@ def test_a_hit_beyond_the_range_is_none(
 def test_far_beyond_the_range_even_an_unknown_access_is_outside() -> None:
     wide = Watchpoint(BreakpointKind.WRITE, 0x10_0000, 3 << 19)
     plan = _plan(wide, slots=1)
-    assert find_hit(plan, 0x3F_FFF8, None, write=True) is Elsewhere.OUTSIDE
+    assert find_hit(plan, 0x3F_FFF8, None, write=True) is NoWatchpoint.BEYOND_RANGE
 
 
 def test_all_that_one_access_touches_are_hit() -> None:

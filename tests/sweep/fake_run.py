@@ -16,7 +16,7 @@ from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.protocol.endpoint import Tcp
-from gdbstub.signals import Waiting
+from gdbstub.signals import DeferredSignals
 from tests.fakes.machine import fake_machine
 from tests.fakes.vcpu import FakeVcpu
 
@@ -34,7 +34,7 @@ def image(elf: str) -> bytes:
         return binary.read_bytes()
 
 
-async def session(signals: Waiting) -> int:
+async def session(signals: DeferredSignals) -> int:
     parameters = json.loads(os.environ["GDBSTUB_PARAMETERS"])
     turn = random.Random(parameters["seed"]).randrange(100, 1000)
     FakeVcpu.turn_length = FakeVcpu.slow_turn_length = turn

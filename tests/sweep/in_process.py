@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from gdbstub.sweep.drive import Drive
 from gdbstub.sweep.engines import LocalEngine
 from gdbstub.sweep.outcome import RunOutcome
 from gdbstub.sweep.plan import SweepPlan, SweepRun, combinations, plan_runs
+from gdbstub.sweep.scheduler import Scheduler
 from gdbstub.sweep.store import Store
 from tests.sweep.conftest import STAND_IN, Sweeps
 
@@ -53,4 +53,4 @@ def sweep(
         Store.create(sweeps.out, plan(sweeps, script, start_timeout=start_timeout), runs) as store,
         closing(LocalEngine(2)) as engine,
     ):
-        return list(Drive(store, engine, Silent()).run(store.unfinished()))
+        return list(Scheduler(store, engine, Silent()).run(store.unfinished()))

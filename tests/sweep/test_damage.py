@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 import pytest
 
-from gdbstub.cli import sweeping
+from gdbstub.cli import sweep_work
 from gdbstub.cli.main import call
 from gdbstub.sweep import store
 from gdbstub.sweep.execute import SweepTask
@@ -65,7 +65,7 @@ def _execute(*_: object) -> NoReturn:
 @pytest.fixture(autouse=True)
 def executes_nothing(monkeypatch: pytest.MonkeyPatch, pygal_here: None) -> None:
     """Whatever a damaged plan says, nothing of it is executed."""
-    monkeypatch.setattr(sweeping, "open_engine", lambda *_: _Instant())
+    monkeypatch.setattr(sweep_work, "open_engine", lambda *_: _Instant())
     monkeypatch.setattr(os, "execvpe", _execute)
     monkeypatch.setattr(os, "chdir", lambda _path: None)
 

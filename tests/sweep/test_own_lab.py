@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.lab import kept, opening
+from gdbstub.lab import opening, persistent
 from gdbstub.lab.host import OWN, VARIABLE, Lab
 from gdbstub.lab.qemu import Options
 from gdbstub.sweep.execute import environment
@@ -13,7 +13,7 @@ from gdbstub.sweep.plan import SweepRun
 
 def test_a_lab_of_ones_own_though_one_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Lab(Path("made"))
-    monkeypatch.setattr(kept, "find", lambda _options: Path("up"))
+    monkeypatch.setattr(persistent, "find", lambda _options: Path("up"))
     monkeypatch.setattr(opening, "start_lab", lambda _options: made)
     monkeypatch.setenv(VARIABLE, OWN)
     assert opening.open_lab(Options()) is made

@@ -10,8 +10,8 @@ import pytest
 
 from gdbstub.cli.main import call
 from gdbstub.sweep import execute
-from gdbstub.sweep.drive import ATTEMPTS
 from gdbstub.sweep.outcome import Status
+from gdbstub.sweep.scheduler import ATTEMPTS
 from gdbstub.sweep.store import Store
 from tests.sweep.conftest import HANGS, STAND_IN, Sweeps
 from tests.sweep.in_process import sweep

@@ -35,7 +35,7 @@ def insert_breakpoint(
 @packet("Z4", ",addr,kind[;…]", BreakpointKind.ACCESS)
 def insert(client: ClientState, kind: BreakpointKind, gva: int, length: int) -> bytes:
     """``Z type,addr,kind``: insert a breakpoint or watchpoint (GDB manual, E.2)."""
-    client.target.insert(client.general, kind, gva, _checked(client, kind, gva, length))
+    client.target.insert(client.general_thread, kind, gva, _checked(client, kind, gva, length))
     return b"OK"
 
 
@@ -46,7 +46,7 @@ def insert(client: ClientState, kind: BreakpointKind, gva: int, length: int) -> 
 @packet("z4", ",addr,kind[;…]", BreakpointKind.ACCESS)
 def remove(client: ClientState, kind: BreakpointKind, gva: int, length: int) -> bytes:
     """``z type,addr,kind``: remove a breakpoint or watchpoint (GDB manual, E.2)."""
-    client.target.remove(client.general, kind, gva, _checked(client, kind, gva, length))
+    client.target.remove(client.general_thread, kind, gva, _checked(client, kind, gva, length))
     return b"OK"
 
 

@@ -45,8 +45,8 @@ Reply = bytes | tuple[bytes, ...] | Resume | Work | None
 _after: Final = SESSION.after  # a name of its own is found faster
 
 
-class Constant(NamedTuple):
-    """Result of a handler whose packet means this *resume* whenever it arrives."""
+class CacheableResume(NamedTuple):
+    """Result of a handler whose packet means the same *resume* each time, so it may be cached."""
 
     resume: Resume
 
@@ -102,7 +102,7 @@ class ClientState:
         kill_on_disconnect: bool = False,
         cache: PacketCache | None = None,
     ) -> None:
-        """Begin with nothing said; with *kill_on_disconnect* the guest ends with the session."""
+        """Begin with no features; with *kill_on_disconnect* the guest ends with the session."""
         self.target = target
         self.packet_size = packet_size
         self.kill_on_disconnect = kill_on_disconnect
@@ -116,8 +116,8 @@ class ClientState:
         self.acks = True
         #: True after ``!``: the session goes on when the guest has ended or was detached.
         self.extended = False
-        #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL``.
-        self.resumed = ALL
+        #: ``Hc``: the thread that ``c`` and ``s`` resume, or ``ALL`` (gdbserver's ``cont_thread``).
+        self.cont_thread = ALL
         #: Physical memory, where memory packets address that and not a thread's.
         self.physical: PhysicalMemory | None = None
         #: True if an older LLDB was told that ``x`` replies carry no ``b``.
@@ -125,7 +125,7 @@ class ClientState:
         #: True if stop replies carry LLDB's keys, because the client asked for them.
         self.lldb = False
         #: True if GDB was told where the program is, since the guest was started or attached to.
-        self.moved_told = False
+        self.relocation_told = False
         #: True after ``QEnableErrorStrings``: errors carry their text as LLDB reads it.
         self.error_strings = False
         #: The document that the client reads in pieces, if it takes long to make, and its name.
@@ -133,11 +133,11 @@ class ClientState:
         #: The last resume; empty at first.
         self.last_resume = Resume({})
         #: Timings of the client's packets by name; unknown packets have an empty one.
-        self.packets: dict[bytes, Timing] = {}
+        self.packet_timings: dict[bytes, Timing] = {}
         #: Timing of the packet that arrived last.
-        self.last = Timing()
+        self.last_timing = Timing()
         #: Timing of the stops that the client was told of.
-        self.stops = Timing()
+        self.stop_timing = Timing()
         self.cache: Final = cache or PacketCache()
 
         # Those of vCPUs. They and the registers stay the same for the target's whole life.
@@ -145,14 +145,15 @@ class ClientState:
         self.architecture = target.architecture
         self.registers = tuple(target.registers)
         #: Registers by number, each as a tuple of one, which ``read_registers`` takes.
-        self.numbered = {row.number: (row,) for row in self.registers}
+        self.registers_by_number = {row.number: (row,) for row in self.registers}
         #: Registers that ``g`` carries. A client asks for the others one by one.
         self.general_registers = general_registers(self.registers)
         #: The pc as ``read_registers`` takes it; empty if the target shows none.
         self.pc = tuple(row for row in self.registers if row.type == "code_ptr")[:1]
         self.expedited = Expedited(expedited_registers(self.architecture, self.registers))
-        #: ``Hg``: the thread whose registers and memory are read; it always exists.
-        self.general = self.threads[0]
+        #: ``Hg``: the current thread, whose registers and memory are read; it always exists
+        #: (gdbserver's ``general_thread``).
+        self.general_thread = self.threads[0]
 
     @property
     def attached(self) -> bool:
@@ -180,7 +181,7 @@ class ClientState:
         target = has_guest_threads(self.target)
         return tuple(target.guest_threads()) if target is not None and self.attached else ()
 
-    def listed(self, make: Callable[[], bytes]) -> Reply:
+    def list_threads(self, make: Callable[[], bytes]) -> Reply:
         """Call *make*, which lists threads: in slices where those of the guest's own are shown."""
         if has_guest_threads(self.target) is None or not self.attached:
             return make()
@@ -197,7 +198,7 @@ class ClientState:
     def attach(self) -> None:
         """Note that the client has a guest at rest: attached to, or started again."""
         self.enter(SessionEvent.ATTACH)
-        self.moved_told = False
+        self.relocation_told = False
 
     def detach(self) -> None:
         """Note that the guest was detached; only in extended mode the session goes on."""
@@ -231,10 +232,10 @@ class ClientState:
 
     def count(self, name: bytes) -> Timing:
         """Count a packet called *name*; return its timing."""
-        if (timing := self.packets.get(name)) is None:
-            timing = self.packets[name] = Timing()
+        if (timing := self.packet_timings.get(name)) is None:
+            timing = self.packet_timings[name] = Timing()
         timing.count += 1
-        self.last = timing
+        self.last_timing = timing
         return timing
 
     def error_reply(self, error: StubError) -> bytes:
@@ -242,7 +243,7 @@ class ClientState:
         textual = b"error-message" in self.features
         return reply_for(error, textual=textual, strings=self.error_strings)
 
-    def spell(self, thread: int) -> bytes:
+    def encode_thread(self, thread: int) -> bytes:
         """Encode the id of a thread as this client writes it."""
         return b"p%x.%x" % (self.process, thread) if self.process else b"%x" % thread
 
@@ -253,7 +254,7 @@ class ClientState:
             NoSuchThread: *thread_id* is ``ALL``, or no thread has it.
         """
         if thread_id == ANY:
-            return self.general
+            return self.general_thread
         if thread_id in self.threads or any(row.id == thread_id for row in self.guest_threads):
             return thread_id
         raise NoSuchThread(f"no thread {thread_id:x}")
@@ -272,17 +273,17 @@ class ClientState:
         )
 
     @contextmanager
-    def looking_at(self, thread_id: int) -> Iterator[None]:
+    def selected(self, thread_id: int) -> Iterator[None]:
         """Make *thread_id* the current thread inside the context.
 
         Raises:
             NoSuchThread: no thread has this id.
         """
-        before, self.general = self.general, self.thread(thread_id)
+        before, self.general_thread = self.general_thread, self.thread(thread_id)
         try:
             yield
         finally:
-            self.general = before
+            self.general_thread = before
 
     def read_memory(self, address: int, length: int) -> bytes:
         """Read memory in the address space that the client has chosen.
@@ -292,7 +293,7 @@ class ClientState:
         """
         if self.physical:
             return self.physical.read_physical(address, length)
-        return self.target.read_memory(self.general, address, length)
+        return self.target.read_memory(self.general_thread, address, length)
 
     def write_memory(self, address: int, data: bytes) -> None:
         """Write memory in the address space that the client has chosen.
@@ -303,7 +304,7 @@ class ClientState:
         if self.physical:
             self.physical.write_physical(address, data)
         else:
-            self.target.write_memory(self.general, address, data)
+            self.target.write_memory(self.general_thread, address, data)
 
     def resume(self, action: Action) -> Resume:
         """Build the resume of ``c`` or ``s``, which depends on the last ``Hc``.
@@ -311,8 +312,8 @@ class ClientState:
         If ``Hc`` has chosen no thread, ``s`` steps the current thread and the others run, as
         in gdbserver.
         """
-        if self.resumed != ALL:
-            return Resume({self.resumed: action})
+        if self.cont_thread != ALL:
+            return Resume({self.cont_thread: action})
         moving = dict.fromkeys(self.threads, Action.CONTINUE)
         if action is not Action.CONTINUE:
             moving[self.vcpu_thread(ANY)] = action

@@ -32,17 +32,17 @@ class Expedited:
     """
 
     def __init__(self, registers: Iterable[Register]) -> None:
-        """Prepare them once; those of a vCPU never change."""
+        """Prepare to encode *registers*, in this order, again and again."""
         self.rows = tuple(registers)
         self._template = b"".join(b"%02x:%%b;" % row.number for row in self.rows)
         self._cut = Struct("".join(f"{2 * row.size}s" for row in self.rows))
 
-    def spell(self, data: bytes) -> bytes:
+    def encode(self, data: bytes) -> bytes:
         """Encode the bytes of all ``rows`` as keys of a stop reply; no bytes give no keys."""
         return self._template % self._cut.unpack(hexlify(data)) if data else b""
 
     def by_number(self, data: bytes) -> dict[str, str]:
-        """Encode them as LLDB's JSON has them, by their numbers in decimal."""
+        """Encode the bytes of all ``rows`` as LLDB's JSON has them: values by decimal number."""
         if not data:
             return {}
         values = zip(self.rows, self._cut.unpack(hexlify(data)), strict=True)

@@ -27,7 +27,9 @@ def features(client: ClientState, annex: bytes, offset: int, length: int) -> byt
     )
 
 
-@packet("qXfer:threads:read:", "annex:offset,length", feature="qXfer:threads:read+", idle=True)
+@packet(
+    "qXfer:threads:read:", "annex:offset,length", feature="qXfer:threads:read+", without_guest=True
+)
 def threads(client: ClientState, annex: bytes, offset: int, length: int) -> Reply:
     """``qXfer:threads:read::offset,length``: thread list (GDB manual, E.4)."""
     if annex:
@@ -37,7 +39,9 @@ def threads(client: ClientState, annex: bytes, offset: int, length: int) -> Repl
     return _long_piece(client, "thread-list", lambda: threads_xml(client), offset, length)
 
 
-@packet("qXfer:osdata:read:", "annex:offset,length", feature="qXfer:osdata:read+", idle=True)
+@packet(
+    "qXfer:osdata:read:", "annex:offset,length", feature="qXfer:osdata:read+", without_guest=True
+)
 def os_data(client: ClientState, annex: bytes, offset: int, length: int) -> Reply:
     """``qXfer:osdata:read:annex:offset,length``: a table for ``info os`` (GDB manual, E.4)."""
     name = annex.decode("ascii", "replace")
@@ -47,9 +51,12 @@ def os_data(client: ClientState, annex: bytes, offset: int, length: int) -> Repl
 
 
 @packet(
-    "qXfer:exec-file:read:", "annex:offset,length", feature="qXfer:exec-file:read+", idle=True,
+    "qXfer:exec-file:read:",
+    "annex:offset,length",
+    feature="qXfer:exec-file:read+",
+    without_guest=True,
     needs=exec_file,
-)  # fmt: skip
+)
 def program(client: ClientState, path: str, annex: bytes, offset: int, length: int) -> bytes:
     """``qXfer:exec-file:read:annex:offset,length``: the program's file (GDB manual, E.4).
 
@@ -59,7 +66,12 @@ def program(client: ClientState, path: str, annex: bytes, offset: int, length: i
     return _piece(client, os.fsencode(path), offset, length)
 
 
-@packet("qXfer:libraries:read:", "annex:offset,length", feature="qXfer:libraries:read+", idle=True)
+@packet(
+    "qXfer:libraries:read:",
+    "annex:offset,length",
+    feature="qXfer:libraries:read+",
+    without_guest=True,
+)
 def libraries(client: ClientState, annex: bytes, offset: int, length: int) -> Reply:
     """``qXfer:libraries:read::offset,length``: libraries, a kernel's modules (GDB manual, E.4).
 

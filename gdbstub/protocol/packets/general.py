@@ -12,7 +12,7 @@ from gdbstub.protocol.packets.registry import offered, packet
 _NAMES_PROCESSES: Final = frozenset((b"multiprocess", b"memory-tagging"))
 
 
-@packet("qSupported", "[:features]", idle=True)
+@packet("qSupported", "[:features]", without_guest=True)
 def supported(client: ClientState, features: bytes | None) -> bytes:
     """``qSupported[:feature;…]``: learn the client's features, tell ours (GDB manual, E.4).
 
@@ -25,7 +25,7 @@ def supported(client: ClientState, features: bytes | None) -> bytes:
     words = (features or b"").split(b";")
     client.features = frozenset(word[:-1] for word in words if word.endswith(b"+"))
     if target := monitor_commands(client.target):
-        target.client_came(client.features)
+        target.client_announced(client.features)
     ours = dict.fromkeys(offered(client.target))
     named = not client.architecture.osabi and _NAMES_PROCESSES <= client.features
     client.process = GUEST if named else 0
@@ -37,14 +37,14 @@ def supported(client: ClientState, features: bytes | None) -> bytes:
     return b";".join((b"PacketSize=%x" % client.packet_size, *ours))
 
 
-@packet("QStartNoAckMode", feature="QStartNoAckMode+", idle=True)
+@packet("QStartNoAckMode", feature="QStartNoAckMode+", without_guest=True)
 def no_ack_mode(client: ClientState) -> bytes:
     """``QStartNoAckMode``: neither side acknowledges from now on (GDB manual, E.11)."""
     client.acks = False
     return b"OK"
 
 
-@packet("qSymbol", ":…", idle=True)
+@packet("qSymbol", ":…", without_guest=True)
 def symbol(client: ClientState) -> bytes:
     """``qSymbol::``: the client offers to look up symbols; none is wanted (GDB manual, E.4)."""
     return b"OK"
@@ -64,7 +64,7 @@ def offsets(client: ClientState, program: Relocatable) -> bytes:
         return b""
     if client.lldb:
         return b"Text=%x;Data=%x;Bss=%x" % (3 * (place.offset,))
-    if client.moved_told:
+    if client.relocation_told:
         return b""
-    client.moved_told = True
+    client.relocation_told = True
     return b"TextSeg=%x" % (place.start + place.offset)

@@ -11,14 +11,14 @@ from gdbstub.protocol.packets.stop import stop_reply
 from gdbstub.target import Exited
 
 
-@packet("!", idle=True)
+@packet("!", without_guest=True)
 def extended_mode(client: ClientState) -> bytes:
     """``!``: the session goes on without a guest from now on (GDB manual, E.2)."""
     client.extended = True
     return b"OK"
 
 
-@packet("qAttached", "[:pid]", idle=True)
+@packet("qAttached", "[:pid]", without_guest=True)
 def attached(client: ClientState, pid: int | None) -> bytes:
     """``qAttached``: the guest was there before, so quitting detaches (GDB manual, E.4)."""
     return b"1"
@@ -64,21 +64,21 @@ def _restart(client: ClientState, target: Restartable) -> bytes:
     return stop_reply(client, client.target.report())
 
 
-@packet("D", "[;pid]", idle=True)
+@packet("D", "[;pid]", without_guest=True)
 def detach(client: ClientState, pid: int | None) -> bytes:
     """``D``: detach from the guest and let it run (GDB manual, E.2)."""
     _detach(client)
     return b"OK"
 
 
-@packet("vKill", ";pid", always=True, idle=True)
+@packet("vKill", ";pid", while_running=True, without_guest=True)
 def kill_process(client: ClientState, pid: int) -> bytes:
     """``vKill;pid``: end the guest (GDB manual, E.2)."""
     _kill(client)
     return b"OK"
 
 
-@packet("k", always=True, idle=True)
+@packet("k", while_running=True, without_guest=True)
 def quit_client(client: ClientState) -> None:
     """``k``: end the session, without a reply; in extended mode kill the guest (GDB manual, E.2).
 

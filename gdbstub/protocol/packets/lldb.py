@@ -54,7 +54,7 @@ def _processor(client: ClientState) -> bytes:
     return b"%bptrsize:%d;endian:little;" % (known, client.architecture.pointer_size)
 
 
-@packet("qGDBServerVersion", idle=True)
+@packet("qGDBServerVersion", without_guest=True)
 def server_version(client: ClientState) -> bytes:
     """``qGDBServerVersion``: name the server and its version (LLDB extension)."""
     return b"name:kvm-gdbstub;version:%b;" % __version__.encode()
@@ -69,7 +69,7 @@ def thread_stop(client: ClientState, thread_id: int) -> bytes:
 @packet("jThreadsInfo")
 def threads_info(client: ClientState) -> Reply:
     """``jThreadsInfo``: list threads with their stops and registers, as JSON (LLDB extension)."""
-    return client.listed(lambda: _threads_json(client))
+    return client.list_threads(lambda: _threads_json(client))
 
 
 def _threads_json(client: ClientState) -> bytes:
@@ -124,7 +124,7 @@ def region(client: ClientState, mapping: MemoryMapping, address: int | None) -> 
     """
     if address is None:
         return b"OK"
-    found = mapping.region(client.general, address)
+    found = mapping.region(client.general_thread, address)
     mapped = b"permissions:%b;" % found.permissions.encode() if found.permissions else b""
     return b"start:%x;size:%x;%b" % (found.start, found.size, mapped)
 

@@ -21,7 +21,7 @@ def read(client: ClientState, tags: MemoryTags, gva: int, length: int, kind: int
     places = _granules(client, gva, length, kind)
     if 2 * len(places) >= client.packet_size:
         raise PacketError(f"{len(places)} tags are more than fit in a packet")
-    found = tags.read(client.general, places.start, len(places)) if places else b""
+    found = tags.read(client.general_thread, places.start, len(places)) if places else b""
     return b"m" + found.hex().encode()
 
 
@@ -38,9 +38,9 @@ def write(
     if any(tag > largest for tag in pattern):
         raise PacketError(f"a tag is at most {largest:x}")
     if pattern and places:
-        tags.read(client.general, places[-1], 1)  # before a pattern is made as long as that
+        tags.read(client.general_thread, places[-1], 1)  # before a pattern is made as long as that
         repeated = pattern * -(-len(places) // len(pattern))
-        tags.write(client.general, places.start, repeated[: len(places)])
+        tags.write(client.general_thread, places.start, repeated[: len(places)])
     return b"OK"
 
 
@@ -48,7 +48,7 @@ def write(
 def is_tagged(client: ClientState, tags: MemoryTags, gva: int) -> bytes:
     """``qIsAddressTagged:address``: say 01 if an address has a tag (GDB manual, E.4)."""
     try:
-        tags.read(client.general, gva & -client.architecture.tag_granule, 1)
+        tags.read(client.general_thread, gva & -client.architecture.tag_granule, 1)
     except MemoryFault:
         return b"00"
     return b"01"

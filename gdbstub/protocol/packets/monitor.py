@@ -28,8 +28,12 @@ def rcmd(client: ClientState, target: Monitor, line: bytes) -> Reply:
         raise PacketError(f"a command of {len(line)} bytes, where at most {_LONGEST} are taken")
     text = line.decode("utf-8", "replace")
     command = Command(
-        *(client.general, text, client.features),
-        *(client.packets, client.stops, client.cache.hits),
+        thread=client.general_thread,
+        line=text,
+        features=client.features,
+        packets=client.packet_timings,
+        stops=client.stop_timing,
+        cache_hits=client.cache.hits,
     )
     if target.takes_long(command):
         return _work(client, target, command)

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from gdbstub.errors import NoGuest
-from gdbstub.protocol.packets.client_state import CachedPacket, ClientState, Constant, Reply
+from gdbstub.protocol.packets.client_state import CacheableResume, CachedPacket, ClientState, Reply
 from gdbstub.protocol.packets.template import PacketTemplate, thread_id
 from gdbstub.target import Target
 
 Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result", bound=Reply | Constant)
+Result = TypeVar("Result", bound=Reply | CacheableResume)
 
 #: Documents that describe packets; the second is lldb/docs/resources/lldbgdbremote.md.
 MANUALS: Final = ("GDB manual", "LLDB extension")
@@ -27,15 +27,15 @@ class PacketDefinition(NamedTuple):
 
     name: bytes
     template: PacketTemplate
-    handler: Callable[..., Reply | Constant]
+    handler: Callable[..., Reply | CacheableResume]
     #: Arguments of the handler before those of the packet.
     constants: tuple[object, ...]
     #: Feature that ``qSupported`` announces because this packet is registered.
     feature: bytes
     #: True if the packet is obeyed even while the target runs.
-    always: bool
+    while_running: bool
     #: True if the packet is obeyed without a guest, because it asks nothing of one.
-    idle: bool
+    without_guest: bool
     #: True if a guest that runs detached is halted before the packet is obeyed.
     halts: bool
     #: Getter of the capability that the handler gets before its constants. If the target has
@@ -57,8 +57,8 @@ def packet(
     template: str = "",
     *constants: object,
     feature: str = "",
-    always: bool = False,
-    idle: bool = False,
+    while_running: bool = False,
+    without_guest: bool = False,
     halts: bool = False,
     suffix: bool = False,
     needs: Callable[[Target], object | None] | None = None,
@@ -69,10 +69,12 @@ def packet(
     """Register a handler: it gets the client, *constants*, and the values that *template* matches.
 
     With *needs*, only targets for which it returns a capability know the packet. The handler
-    gets the capability after the client.
+    gets the capability after the client. With *while_running*, the packet is obeyed at once even
+    while the target runs; any other waits until the target is at rest.
 
     In extended mode there is no guest after ``D`` or the guest's end. Then only packets with
-    *idle* are obeyed, and packets with *halts*, before which a guest that runs is halted.
+    *without_guest* are obeyed, and packets with *halts*, before which a guest that runs is
+    halted.
 
     With *suffix*, a packet may name the thread for which it is obeyed (LLDB extension,
     ``QThreadSuffixSupported``). The thread that ``Hg`` selected is the current one afterwards.
@@ -82,7 +84,7 @@ def packet(
             nor LLDB's page of its extensions.
     """
     key = name.encode()
-    row_template = PacketTemplate(template)
+    parser = PacketTemplate(template)
 
     def register(
         handler: Callable[Concatenate[ClientState, Arguments], Result],
@@ -92,8 +94,16 @@ def packet(
         if not any(manual in (handler.__doc__ or "") for manual in MANUALS):
             raise ValueError(f"{handler.__name__} does not cite one of {MANUALS}")
         PACKETS[key] = PacketDefinition(
-            *(key, row_template, handler, constants, feature.encode()),
-            *(always, idle, halts, needs, suffix),
+            name=key,
+            template=parser,
+            handler=handler,
+            constants=constants,
+            feature=feature.encode(),
+            while_running=while_running,
+            without_guest=without_guest,
+            halts=halts,
+            needs=needs,
+            suffix=suffix,
         )
         lengths = {len(key), *_LENGTHS.get(key[:1], ())}
         _LENGTHS[key[:1]] = tuple(sorted(lengths, reverse=True))
@@ -144,17 +154,17 @@ def dispatch(client: ClientState, data: bytes, arrived: bytes = b"") -> Reply:
     timing = client.count(row.name if row else b"")
     if row is None:
         return b""
-    if not (row.idle or row.halts or client.attached):
+    if not (row.without_guest or row.halts or client.attached):
         raise NoGuest("no guest is attached: attach 1 halts one that was left, run begins anew")
     if row.suffix and (match := _SUFFIX.search(data)):
-        with client.looking_at(thread_id(match[1])):
+        with client.selected(thread_id(match[1])):
             return _plain(_call(row, client, data[: match.start()]))
     # A capability may go, and a guest may have to be halted first.
     if not arrived or row.needs is not None or row.halts:
         return _plain(_call(row, client, data))
     call = partial(row.handler, client, *row.constants, *row.template.parse(data, len(row.name)))
-    if not isinstance(result := call(), Constant):
-        # A packet that means no constant never does.
+    if not isinstance(result := call(), CacheableResume):
+        # What means no cacheable resume, as no memory read does, never will.
         client.cache.add(arrived, CachedPacket(data, timing, cast("Callable[[], Reply]", call)))
         return result
     resume = result.resume
@@ -162,11 +172,11 @@ def dispatch(client: ClientState, data: bytes, arrived: bytes = b"") -> Reply:
     return resume
 
 
-def _plain(result: Reply | Constant) -> Reply:
-    return result.resume if isinstance(result, Constant) else result
+def _plain(result: Reply | CacheableResume) -> Reply:
+    return result.resume if isinstance(result, CacheableResume) else result
 
 
-def _call(row: PacketDefinition, client: ClientState, data: bytes) -> Reply | Constant:
+def _call(row: PacketDefinition, client: ClientState, data: bytes) -> Reply | CacheableResume:
     before = row.constants
     if row.needs is not None:
         if (capability := row.needs(client.target)) is None:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 from gdbstub.errors import NoSuchThread, PacketError
-from gdbstub.protocol.packets.client_state import ALL, ANY, ClientState, Constant
+from gdbstub.protocol.packets.client_state import ALL, ANY, CacheableResume, ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import refusal, stop_reply
 from gdbstub.protocol.packets.template import HEX, number, thread_id
@@ -29,7 +29,7 @@ ACTIONS: Final[dict[bytes, Action | None]] = {
 _ACTION: Final = re.compile(rb"[cst]|[CS][0-9a-fA-F]{2}|r%b,%b" % (HEX, HEX))
 
 
-@packet("?", idle=True)
+@packet("?", without_guest=True)
 def why(client: ClientState) -> bytes:
     """``?``: why the target is at rest (GDB manual, E.2)."""
     # Without a guest the target is not asked: a guest that was detached runs.
@@ -46,14 +46,16 @@ def resume(client: ClientState, action: Action, *arguments: int | None) -> Resum
     *sig* is ignored: a guest has none of GDB's signals.
     """
     if (gva := arguments[-1]) is not None:
-        thread = client.general if client.resumed == ALL else client.resumed
+        thread = client.general_thread if client.cont_thread == ALL else client.cont_thread
         pc = program_counter(client.registers)
         client.target.write_register(thread, pc, gva.to_bytes(pc.size, "little"))
     return client.resume(action)
 
 
 @packet("vCont;", "actions", feature="vContSupported+")
-def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant | tuple[bytes, ...]:
+def resume_threads(
+    client: ClientState, actions: bytes
+) -> Resume | CacheableResume | tuple[bytes, ...]:
     """``vCont;action[:thread-id];…``: resume threads, each its own way (GDB manual, E.2).
 
     A thread's action is the leftmost one that names it. A thread without an action stays. LLDB
@@ -62,7 +64,7 @@ def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant | t
     """
     chosen: dict[int, Action | Range | None] = {}
     waiting: dict[int, Action | Range | None] = {}
-    constant, all_chosen = True, False
+    cacheable, all_chosen = True, False
     # Listed once, and only for a packet that names others than vCPUs' threads.
     others = cache(lambda: frozenset(row.id for row in client.guest_threads))
     items = actions.split(b";")
@@ -76,12 +78,12 @@ def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant | t
         start, end = match.groups()
         action = Range(number(start), number(end)) if end is not None else ACTIONS[text[:1]]
         which = thread_id(where) if colon else ALL
-        constant &= which != ANY  # another thread may be the current one next time
-        thread = client.general if which == ANY else which
+        cacheable &= which != ANY  # another thread may be the current one next time
+        thread = client.general_thread if which == ANY else which
         if thread != ALL and thread not in client.threads:
             if which != ANY and thread not in others():
                 raise NoSuchThread(f"no thread {thread:x}")
-            constant, first = False, waiting.setdefault(thread, action)
+            cacheable, first = False, waiting.setdefault(thread, action)
             if not all_chosen and first not in (Action.CONTINUE, None):
                 return _refused(client, thread)
             continue
@@ -93,7 +95,7 @@ def resume_threads(client: ClientState, actions: bytes) -> Resume | Constant | t
         return _refused(client, next(iter(waiting)))
     if not moving:
         raise PacketError("vCont resumes no thread")
-    return Constant(Resume(moving)) if constant else Resume(moving)
+    return CacheableResume(Resume(moving)) if cacheable else Resume(moving)
 
 
 def _refused(client: ClientState, thread: int) -> tuple[bytes, ...]:
@@ -104,7 +106,7 @@ def _refused(client: ClientState, thread: int) -> tuple[bytes, ...]:
     )
 
 
-@packet("vCont?", idle=True)
+@packet("vCont?", without_guest=True)
 def actions(client: ClientState) -> bytes:
     """``vCont?``: list the actions (GDB manual, E.2)."""
     return b";".join((b"vCont", *ACTIONS))

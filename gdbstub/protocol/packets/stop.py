@@ -30,13 +30,13 @@ def stop_reply(client: ClientState, report: Report) -> bytes:
         status = b"W%02x" % (report.status & 0xFF)
         return status + b";process:%x" % client.process if client.process else status
     # A client takes the thread of a stop reply for selected.
-    client.general = report.thread
-    return _spell(client, report, _threads(client) if client.lldb else b"")
+    client.general_thread = report.thread
+    return _encode(client, report, _threads(client) if client.lldb else b"")
 
 
 def thread_stop_reply(client: ClientState, thread: int) -> bytes:
     """Encode the stop reply of one thread; its signal is 0 if another thread stopped."""
-    return _spell(client, stopped(thread, client.target.report()))
+    return _encode(client, stopped(thread, client.target.report()))
 
 
 def refusal(client: ClientState, thread: int, line: str) -> tuple[bytes, ...]:
@@ -50,17 +50,17 @@ def refusal(client: ClientState, thread: int, line: str) -> tuple[bytes, ...]:
     said = f"{line} Drop the step: thread plan discard 1".encode().hex().encode()
     return (
         b"T%02xthread:%b;%breason:exception;description:%b;"
-        % (Signal.TRAP, client.spell(thread), _threads(client), said),
+        % (Signal.TRAP, client.encode_thread(thread), _threads(client), said),
     )
 
 
-def _spell(client: ClientState, report: Stopped, threads: bytes = b"") -> bytes:
+def _encode(client: ClientState, report: Stopped, threads: bytes = b"") -> bytes:
     why = b"" if report.stop is _PLAIN else _why(client, report)
     more = b"".join(_lldb_keys(client, report)) if client.lldb else b""
     chosen = expedited(client, report.thread)
-    values = chosen.spell(registers(client, report.thread, chosen))
+    values = chosen.encode(registers(client, report.thread, chosen))
     return b"T%02xthread:%b;%b%b%b%b" % (
-        *(report.signal, client.spell(report.thread)),
+        *(report.signal, client.encode_thread(report.thread)),
         *(why, threads, more, values),
     )
 

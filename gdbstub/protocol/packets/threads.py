@@ -9,17 +9,17 @@ from gdbstub.protocol.packets.xml import escape
 from gdbstub.target import Thread
 
 
-@packet("Hg", "thread-id", idle=True)
+@packet("Hg", "thread-id", without_guest=True)
 def select_general(client: ClientState, thread_id: int) -> bytes:
     """``Hg thread-id``: select the thread to read and write (GDB manual, E.2)."""
-    client.general = client.thread(ANY if thread_id == ALL else thread_id)
+    client.general_thread = client.thread(ANY if thread_id == ALL else thread_id)
     return b"OK"
 
 
-@packet("Hc", "thread-id", idle=True)
+@packet("Hc", "thread-id", without_guest=True)
 def select_resumed(client: ClientState, thread_id: int) -> bytes:
     """``Hc thread-id``: select the thread that ``c`` and ``s`` resume (GDB manual, E.2)."""
-    client.resumed = ALL if thread_id in (ALL, ANY) else client.vcpu_thread(thread_id)
+    client.cont_thread = ALL if thread_id in (ALL, ANY) else client.vcpu_thread(thread_id)
     return b"OK"
 
 
@@ -33,18 +33,18 @@ def alive(client: ClientState, thread_id: int) -> bytes:
 @packet("qC")
 def current(client: ClientState) -> bytes:
     """``qC``: name the current thread (GDB manual, E.4)."""
-    return b"QC" + client.spell(client.general)
+    return b"QC" + client.encode_thread(client.general_thread)
 
 
-@packet("qfThreadInfo", idle=True)
+@packet("qfThreadInfo", without_guest=True)
 def first_threads(client: ClientState) -> Reply:
     """``qfThreadInfo``: list every thread's id (GDB manual, E.4)."""
-    return client.listed(
-        lambda: b"m" + b",".join(client.spell(row.id) for row in client.known_threads)
+    return client.list_threads(
+        lambda: b"m" + b",".join(client.encode_thread(row.id) for row in client.known_threads)
     )
 
 
-@packet("qsThreadInfo", idle=True)
+@packet("qsThreadInfo", without_guest=True)
 def further_threads(client: ClientState) -> bytes:
     """``qsThreadInfo``: end the list; there are no more threads (GDB manual, E.4)."""
     return b"l"
@@ -67,4 +67,6 @@ def threads_xml(client: ClientState) -> bytes:
 def _thread_xml(client: ClientState, row: Thread) -> str:
     core = "" if row.core is None else f' core="{row.core}"'
     name, state = escape(row.name), escape(row.state)
-    return f'<thread id="{client.spell(row.id).decode()}"{core} name="{name}">{state}</thread>'
+    return (
+        f'<thread id="{client.encode_thread(row.id).decode()}"{core} name="{name}">{state}</thread>'
+    )

@@ -26,7 +26,7 @@ _LINGER: Final = 1.0
 _KEEP_ALIVE: Final = 0.5
 #: Time that a client waits for the place of another that is served, in seconds. One that was killed
 #: may be noticed later than the client that its user has started since.
-_PATIENCE: Final = 1.0
+_ADMISSION_TIMEOUT: Final = 1.0
 #: Number of bytes that are kept of a client before its first packet has arrived.
 _KEPT: Final = 2 * rsp.PACKET_SIZE
 
@@ -131,7 +131,7 @@ class ClientProtocol(asyncio.Protocol):
             self._busy_poll = BusyPoll(self.socket.fileno(), transport)
         address = transport.get_extra_info("peername")  # empty for a Unix socket
         self.peer = str(Tcp(*address[:2])) if address else "a local process"
-        self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self._refuse)
+        self._timer = asyncio.get_running_loop().call_later(_ADMISSION_TIMEOUT, self._refuse)
         self._server.wait(self)
 
     def open(self, transport: Transport, peer: str) -> None:
@@ -217,8 +217,8 @@ class ClientProtocol(asyncio.Protocol):
     def _answer(self, session: Session, data: bytes) -> bool:
         """Send the replies to *data*; return True if the client's next packet is awaited."""
         self._write(session.receive(data))
-        if session.state is _IDLE:  # most packets are questions, and the next one comes soon
-            return not session.busy
+        if session.at_rest:  # most packets are questions, and the next one comes soon
+            return True
         if session.state is _RUNNING and self._writing and self._server.wait_for_stop():
             self._write(session.target_stopped())
         if session.over:

@@ -1,4 +1,4 @@
-"""Drive of a sweep: runs to an engine, outcomes to the store, until all have one.
+"""Scheduler of a sweep: runs to an engine, outcomes to the store, until all have one.
 
 A run whose worker is lost, or that ends by an error, is executed again.
 """
@@ -37,8 +37,8 @@ class SweepListener(Protocol):
         """Take note that a second has passed, with *width* workers."""
 
 
-class Drive:
-    """One process at work on a sweep."""
+class Scheduler:
+    """Scheduler of one sweep: no other process gives out its runs or stores outcomes."""
 
     def __init__(self, store: Store, engine: Engine, listener: SweepListener) -> None:
         """Begin with the outcomes that *store* has."""

@@ -1,4 +1,4 @@
-"""Rehearsal: runs a kernel to its start_kernel before a client comes, to learn where it goes.
+"""Trial boot: runs a kernel to its start_kernel before a client comes, to learn where it goes.
 
 A kernel with KASLR chooses its place by the seed in the device tree. The seed stays the same over a
 reset, so the next boot goes to the same place. start_kernel is found by its physical address, which
@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces
-from gdbstub.aarch64.registers import ID_AA64MMFR0_EL1, PC, VBAR_EL1
-from gdbstub.aarch64.sysreg import EC, ID_AA64MMFR0
+from gdbstub.aarch64.mmu import pieces
+from gdbstub.aarch64.registers import PC, VBAR_EL1
+from gdbstub.aarch64.sysreg import EC
 from gdbstub.capabilities import Relocation
 from gdbstub.debug.memory import regime_of
 from gdbstub.errors import MachineError, MemoryFault, NotFound
@@ -32,7 +32,7 @@ from gdbstub.swbp import BRK, BRK_COMMENT
 _PARK_SECONDS: Final = 10.0
 
 
-class Rehearsal:
+class TrialBoot:
     """One run of *machine*, which is halted at its first instruction before and after."""
 
     def __init__(self, machine: Machine, kernel: LinkedKernel, notify: Callable[[], None]) -> None:
@@ -105,8 +105,7 @@ class Rehearsal:
 
     def _reader(self, vcpu: Vcpu) -> Callable[[int, int], bytes]:
         """Return a function that reads by the virtual address, as *vcpu* sees it."""
-        mmfr0 = ID_AA64MMFR0(vcpu.get(ID_AA64MMFR0_EL1))
-        regime: Regime = regime_of(vcpu, PA_BITS[min(mmfr0.PARange, len(PA_BITS) - 1)])
+        regime = regime_of(vcpu)
         machine = self._machine
 
         def read(gva: int, length: int) -> bytes:

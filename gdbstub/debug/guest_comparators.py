@@ -20,7 +20,7 @@ def sets_mdscr(text: bytes) -> bool:
     return any(match.start() % 4 == 0 for match in _MSR_MDSCR.finditer(text))
 
 
-class GuestsOwn:
+class GuestComparators:
     """Comparators that the guest of one vCPU has set up for itself."""
 
     def __init__(self, machine: Machine, index: int) -> None:

@@ -1,4 +1,7 @@
-"""Extension points of a debugger: who follows what it does, and what is known of its program."""
+"""Extension points of a debugger: observers, stop points, and what is known of the guest's program.
+
+Nothing here knows Linux: ``gdbstub.linux`` and the command line implement these.
+"""
 
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
@@ -42,7 +45,7 @@ class Observer:
     def stopped(self, stop: Stopped) -> None:
         """Follow a stop that a client is told of."""
 
-    def client_came(self, features: frozenset[bytes]) -> None:
+    def client_announced(self, features: frozenset[bytes]) -> None:
         """Follow the first packet of a client, which announces *features*, and each repeat."""
 
     def client_left(self) -> None:
@@ -77,7 +80,7 @@ class Libraries(Protocol):
     """Libraries of the program, as a kernel's modules are."""
 
     def libraries(self) -> Sequence[Library]:
-        """Return those that are loaded now."""
+        """Return the libraries that are loaded now."""
         ...
 
 
@@ -85,7 +88,7 @@ class GuestThreads(Protocol):
     """Threads of the guest's own system that no vCPU executes, by ids from ``GUEST_THREADS`` on."""
 
     def threads(self) -> Sequence[Thread]:
-        """Return those that there are now.
+        """Return the threads that there are now.
 
         Raises:
             NotFound: they cannot be found yet.

@@ -10,11 +10,11 @@ from typing import Final
 from gdbstub.errors import InputError, StubError, SweepError, printable
 from gdbstub.lab.progress import note
 from gdbstub.sweep import bisection, junit, summary
-from gdbstub.sweep.drive import Drive, exit_status, remove_unnamed
 from gdbstub.sweep.engines import LOCAL, Engine, open_engine
 from gdbstub.sweep.outcome import FAILURES, Status
 from gdbstub.sweep.plan import SweepPlan, SweepRun
 from gdbstub.sweep.progress import Lines, ProgressTable, progress
+from gdbstub.sweep.scheduler import Scheduler, exit_status, remove_unnamed
 from gdbstub.sweep.store import Store
 
 #: Exit status of a sweep whose runs could not be executed.
@@ -78,9 +78,11 @@ def _work(store: Store, engine: Engine) -> int:
     counts = {**store.counts(), Status.ERROR: 0}  # these are executed again
     try:
         with progress(counts, store.total()) as shown:
-            drive = Drive(store, engine, shown)
+            scheduler = Scheduler(store, engine, shown)
             status = (
-                _bisect(store, drive, engine, shown) if store.plan.images else _sweep(store, drive)
+                _bisect(store, scheduler, engine, shown)
+                if store.plan.images
+                else _sweep(store, scheduler)
             )
     except SweepError as error:
         why = printable(str(error))
@@ -108,15 +110,17 @@ def _work(store: Store, engine: Engine) -> int:
     return status
 
 
-def _sweep(store: Store, drive: Drive) -> int:
+def _sweep(store: Store, scheduler: Scheduler) -> int:
     found = store.plan.until_failure and any(store.counts()[status] for status in FAILURES)
-    for _ in drive.run([] if found else store.unfinished()):
+    for _ in scheduler.run([] if found else store.unfinished()):
         pass
     return exit_status(store.counts(), store.total())
 
 
-def _bisect(store: Store, drive: Drive, engine: Engine, shown: Lines | ProgressTable) -> int:
-    found = bisection.bisect(store, drive, engine.width(), shown.grow)
+def _bisect(
+    store: Store, scheduler: Scheduler, engine: Engine, shown: Lines | ProgressTable
+) -> int:
+    found = bisection.bisect(store, scheduler, engine.width(), shown.grow)
     print(printable(f"first bad: {found.image}"))
     note(f"{found.before} is good; probability {found.probability:.4f}, {found.runs} runs")
     return 0

@@ -22,8 +22,11 @@ DOWN_SECONDS: Final = 10.0
 """Longest wait for the guard to remove a lab's directory."""
 
 
-class Kept(NamedTuple):
-    """A lab that is up."""
+class PersistentLab(NamedTuple):
+    """A lab that is up, with its ``options`` as ``fields_of`` writes them.
+
+    ``seconds`` is the time since it was started.
+    """
 
     directory: Path
     options: dict[str, object]
@@ -52,7 +55,7 @@ def fields_of(options: Options) -> dict[str, object]:
     return {**asdict(options), "cpu": options.full_cpu}
 
 
-def running() -> Iterator[Kept]:
+def running() -> Iterator[PersistentLab]:
     """Yield the labs that are up; remove what is left of others, with one line for each."""
     for directory in directories.own():
         file = directory / FILE
@@ -62,7 +65,7 @@ def running() -> Iterator[Kept]:
             note(f"the lab {directory.name} has ended without lab down: its files are removed")
             continue
         with contextlib.suppress(OSError, ValueError):  # it is going down
-            yield Kept(directory, json.loads(file.read_text()), directories.age(file))
+            yield PersistentLab(directory, json.loads(file.read_text()), directories.age(file))
 
 
 def find(options: Options) -> Path | None:
@@ -71,7 +74,7 @@ def find(options: Options) -> Path | None:
     return next((lab.directory for lab in running() if lab.options == wanted), None)
 
 
-def down(lab: Kept) -> None:
+def down(lab: PersistentLab) -> None:
     """End *lab*; return when its directory is gone.
 
     Raises:
