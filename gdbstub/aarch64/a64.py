@@ -168,6 +168,10 @@ class ExceptionReturn(Instruction):
     """ERET, ERETAA, ERETAB: PSTATE comes out of SPSR_EL1."""
 
 
+class HypervisorCall(Instruction):
+    """HVC, SMC: whoever serves it may keep the vCPU waiting, or power it off."""
+
+
 # System instructions
 
 
@@ -217,9 +221,13 @@ class WaitUntil(Wait):
 
 
 class Barrier(Instruction):
-    """CLREX, DSB, DMB."""
+    """DSB, DMB."""
 
     keeps_code = linear = in_sequence = True
+
+
+class ClearExclusive(Barrier):
+    """CLREX: a store-exclusive behind it fails."""
 
 
 class ContextSynchronization(Instruction):
@@ -231,14 +239,14 @@ class ContextSynchronization(Instruction):
 class ReadRegister(Instruction):
     """MRS."""
 
-    keeps_code = linear = True
+    keeps_code = linear = in_sequence = True
     Rt = Operand(4, 0)
 
 
 class ReadDaif(ReadRegister):
     """MRS Xt, DAIF."""
 
-    linear = False
+    linear = in_sequence = False
 
 
 class WriteDaif(Instruction):

@@ -20,12 +20,14 @@ from gdbstub.aarch64.a64 import (
     BranchTarget,
     BranchWithLink,
     ClearDaif,
+    ClearExclusive,
     CompareAndBranch,
     Computation,
     ConsistentBranch,
     ContextSynchronization,
     ExceptionReturn,
     Hint,
+    HypervisorCall,
     Idle,
     Instruction,
     MoveRegister,
@@ -87,13 +89,15 @@ _TABLE: Final = (
     ("1101_0111_00x1_1111_0000_1xxx_xxxx_xxxx", AuthenticatedBranch),  # BRAA, BLRAA
     ("1101_0110_1001_1111_0000_0011_1110_0000", ExceptionReturn),
     ("1101_0110_1001_1111_0000_1x11_1111_1111", ExceptionReturn),  # ERETAA, ERETAB
+    ("1101_0100_000x_xxxx_xxxx_xxxx_xxx0_0010", HypervisorCall),  # HVC
+    ("1101_0100_000x_xxxx_xxxx_xxxx_xxx0_0011", HypervisorCall),  # SMC
     ("1101_0101_0000_0011_0010_0000_0001_1111", Nop),
     ("1101_0101_0000_0011_0010_0000_0011_1111", Idle),
     ("1101_0101_0000_0011_0010_0000_01x1_1111", Wait),
     ("1101_0101_0000_0011_0010_0100_xx01_1111", BranchTarget),
     ("1101_0101_0000_0011_0010_xxxx_xxx1_1111", Hint),
     ("1101_0101_0000_0011_0001_0000_00xx_xxxx", WaitUntil),
-    ("1101_0101_0000_0011_0011_xxxx_0101_1111", Barrier),  # CLREX
+    ("1101_0101_0000_0011_0011_xxxx_0101_1111", ClearExclusive),
     ("1101_0101_0000_0011_0011_xxxx_10x1_1111", Barrier),  # DSB, DMB
     ("1101_0101_0000_0011_0011_xx10_0011_1111", Barrier),  # DSB nXS
     ("1101_0101_0000_0011_0011_xxxx_1101_1111", ContextSynchronization),  # ISB

@@ -4,7 +4,7 @@
 executed, and ``simulation.py`` and ``accesses.py`` have what depends on register values.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -15,12 +15,15 @@ from gdbstub.aarch64.a64 import (
     BranchOnZero,
     BranchWithLink,
     ClearDaif,
+    ClearExclusive,
     Computation,
     ConditionalBranch,
     ExceptionReturn,
     Hint,
+    HypervisorCall,
     Idle,
     ReadDaif,
+    ReadRegister,
     RegisterBranch,
     RelativeBranch,
     SetDaif,
@@ -63,6 +66,11 @@ def daif_access(word: int) -> tuple[Daif, int] | None:
 def returns_from_exception(word: int) -> bool:
     """Return True if *word* is an ERET of any kind: PSTATE comes out of SPSR_EL1."""
     return isinstance(decode(word), ExceptionReturn)
+
+
+def calls_hypervisor(word: int) -> bool:
+    """Return True if *word* is HVC or SMC, in which a vCPU may wait or be powered off."""
+    return isinstance(decode(word), HypervisorCall)
 
 
 def waits(word: int) -> bool:
@@ -172,7 +180,7 @@ def exclusive_exits(gva: int, word_at: WordAt) -> tuple[int, ...]:
         if instruction.stores_exclusive:
             outside = (target for target in targets if not gva <= target <= at)
             return tuple(dict.fromkeys((at + 4, *outside)))
-        if isinstance(instruction, ConditionalBranch):
+        if isinstance(instruction, ConditionalBranch | Branch):
             targets.append(instruction.target(at))
         elif not instruction.in_sequence:
             return ()
@@ -210,13 +218,36 @@ _GENERAL: Final = frozenset({0b1000, 0b1001, 0b0101, 0b1101})
 
 
 def is_repeatable(word: int) -> bool:
-    """Return True if all that *word* changes in an exclusive sequence is X registers, flags, PC."""
+    """Return True if *word* in an exclusive sequence changes general registers, flags and PC only.
+
+    It does the same where it is executed again from the same registers.
+    """
     instruction = decode(word)
     if isinstance(instruction, Computation):
         return word >> 25 & 0xF in _GENERAL
-    if isinstance(instruction, Synchronizing):
+    if isinstance(instruction, Synchronizing | ReadRegister):
         return False
-    return instruction.in_sequence or isinstance(instruction, ConditionalBranch)
+    return instruction.in_sequence or isinstance(instruction, ConditionalBranch | Branch)
+
+
+_STR, _STLR, _STP = 0x3900_0000, 0x089F_FC00, 0x2900_0000
+_ORDERED, _UNPRIVILEGED = 1 << 15, 1 << 24
+_OPERANDS, _PAIR_OPERANDS = 0x3FF, 0x7FFF
+
+
+def plain_store(words: Sequence[int]) -> int | None:
+    """Return the plain store that writes what the sequence *words* writes by its store-exclusive.
+
+    None if there is none, or if what is in between may have that fail.
+    """
+    store, between = decode(words[-1]), map(decode, words[1:-1])
+    if not isinstance(store, StoreExclusive) or store & _UNPRIVILEGED:
+        return None
+    if any(isinstance(each, ClearExclusive) or each.loads_exclusive for each in between):
+        return None
+    if store.pair:
+        return _STP | (store.size & 1) << 31 | store & _PAIR_OPERANDS
+    return (_STLR if store & _ORDERED else _STR) | store.size << 30 | store & _OPERANDS
 
 
 #: MRS Xt, VBAR_EL1 and MSR VBAR_EL1, Xt.

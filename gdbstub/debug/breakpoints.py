@@ -93,9 +93,10 @@ class Breakpoints:
         if gva & 3:
             raise PacketError(f"{gva:#x} is no place for an instruction")
         gva %= _TOP
-        if (request := self._requests.get(gva)) is None:
+        if (asked := self._requests.get(gva)) is None:
             check_room(self._requests)
-            request = BreakpointRequest(gva, vcpu)
+            asked = BreakpointRequest(gva, vcpu)
+        request = asked.copy()  # one that is refused changes nothing
         why = unreachable(self.memory.regime(vcpu), gva)
         if why and not self.locator.permissions(request, vcpu).executes:
             raise MemoryFault(f"no breakpoint at {gva:#x}: {why}")
@@ -113,7 +114,8 @@ class Breakpoints:
         self._removed.discard(gva)
         for ipa in self.served(gva).ipas:
             self._software.insert(gva, ipa)  # the guest may have written over it meanwhile
-        self._requests[gva] = request
+        vars(asked).update(vars(request))
+        self._requests[gva] = asked
 
     def _admit(self, request: BreakpointRequest) -> None:
         """Make sure that *request*, if a BRK cannot serve it, gets a comparator.
@@ -123,7 +125,7 @@ class Breakpoints:
         """
         request.needs_comparator = bool(obstacle(request, self._find(request)))
         if request.needs_comparator and self._too_many(request):
-            self._locations.pop(request.gva, None)
+            self._locations.pop(request.gva)
             raise no_slot(self._machine.breakpoint_slots)
 
     def _find(self, request: BreakpointRequest) -> list[Location]:
@@ -301,16 +303,14 @@ class Breakpoints:
         SOFTWARE comes first: a client drops a hardware stop where it knows of none.
         """
         kinds = set(self._hardware.kinds_at(pc))
-        if self._is_at_brk(vcpu, pc) or self._is_at(vcpu, pc):
+        if self._is_one_of(self.places(pc), vcpu, pc) or self._is_at(vcpu, pc):
             kinds.add(SOFTWARE)
         return tuple(sorted(kinds))
 
-    def _is_at_brk(self, vcpu: int, pc: int) -> bool:
-        """Return True if a vCPU at *pc* is at the place of a BRK that was asked for there."""
-        if not (places := self.places(pc)):
-            return False
+    def _is_one_of(self, ipas: frozenset[int], vcpu: int, pc: int) -> bool:
+        """Return True if *pc* of a vCPU leads to one of the physical addresses *ipas*."""
         try:
-            return self.memory.live.translate(vcpu, pc).ipa in places
+            return bool(ipas) and self.memory.live.translate(vcpu, pc).ipa in ipas
         except MemoryFault:
             return False
 
@@ -324,13 +324,9 @@ class Breakpoints:
             return False
         if is_upper(pc) or not (spaces := self.locator.spaces(request)):
             return True
-        now = self.memory.live
-        if space_of(now.regime(vcpu), pc) in spaces:
+        if space_of(self.memory.live.regime(vcpu), pc) in spaces:
             return True
-        try:
-            return now.translate(vcpu, pc).ipa in request.ipas
-        except MemoryFault:
-            return False
+        return self._is_one_of(request.ipas, vcpu, pc)
 
     def hit_is_certain(self, pc: int, ipa: int | None) -> bool:
         """Return True if any hit at *pc*, with *ipa* there (None: any), is of one request."""

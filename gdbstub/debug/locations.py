@@ -6,7 +6,8 @@ register that chose the tables; it knows by one comparison of RAM that none has.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Set
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from gdbstub.aarch64.comparators import canonical
 from gdbstub.aarch64.mmu import Regime, walk
@@ -28,6 +29,7 @@ _TOP: Final = 1 << 64
 _STALE: Final = ("stale",)
 _NO_SPACE: Final = "asked for in no address space"
 _NOT_RUNNING: Final = "its process does not run"
+_OTHER_TEXT: Final = "other text is there since the guest started over"
 #: Walks that are remembered.
 _WALKS: Final = 1024
 #: The end of the addresses that AArch32 code can be at.
@@ -48,6 +50,9 @@ class BreakpointRequest:
         self.vcpu = vcpu
         self.spaces: set[AddressSpace] = set()
         self.flat = False
+        #: Text about ``gva`` when it was asked for with the MMU off, before the guest started over.
+        self.text: bytes | None = None
+        self.started_over = False
         self.aarch32 = False
         #: The exception level of the vCPU that it was asked for on.
         self.el = 1
@@ -64,6 +69,12 @@ class BreakpointRequest:
         #: True after z0, until the next resume: a client that asks again means the same request.
         self.removed = False
 
+    def copy(self) -> Self:
+        """Return another one that is the same."""
+        same = copy(self)
+        same.spaces = set(self.spaces)
+        return same
+
     @property
     def comparator(self) -> int:
         """Canonical address of the comparator that serves it where no BRK can."""
@@ -72,6 +83,7 @@ class BreakpointRequest:
 
     def forget(self) -> None:
         """Forget all but the address, and that it was a physical one: the guest starts over."""
+        self.started_over = True
         self.spaces = set()
         self.aarch32 = False
         self.vector = None
@@ -217,9 +229,10 @@ class Locator:
         space = space_of(regime, request.gva)
         if space is not None and is_upper(request.gva):
             request.spaces.add(space)
-        elif self._walk(request, regime).ipa is not None:
+        elif (ipa := self._walk(request, regime).ipa) is not None:
             if space is None:
-                request.flat = True
+                request.flat, request.text = True, self._text.around(ipa)
+                request.started_over = False
             else:
                 request.spaces.add(space)
                 self._regimes[space] = regime
@@ -229,12 +242,11 @@ class Locator:
         """Return True if the process that a vCPU is in executes A32 code; None if unknown."""
         own = self._machine.vcpus[vcpu]
         pstate = PSTATE(own.get(CPSR))
-        if not pstate.nRW and pstate.EL == 1:
-            # The saved state is the process's, unless the kernel itself was interrupted since.
-            pstate = PSTATE(own.get(SPSR_EL1))
-        if pstate.nRW:
-            return True
-        return None if pstate.EL else False
+        if pstate.nRW or not pstate.EL:
+            return bool(pstate.nRW)
+        # What is saved may be of the process that the kernel has just switched from: it says where
+        # an A64 BRK must not be, and not where it may.
+        return True if PSTATE(own.get(SPSR_EL1)).nRW else None
 
     def find(self, request: BreakpointRequest) -> list[Location]:
         """Find the locations of *request* now: none where its address is not mapped."""
@@ -292,8 +304,12 @@ class Locator:
             if space in now:
                 self._regimes[space] = regimes[now[space]]
                 if request.gva < _AARCH32_END:
-                    known = self._executes_aarch32(now[space])
-                    request.aarch32 = request.aarch32 if known is None else known
+                    known = {
+                        self._executes_aarch32(vcpu)
+                        for vcpu in vcpus
+                        if space_of(regimes[vcpu], request.gva) == space
+                    }
+                    request.aarch32 = True in known or (request.aarch32 and False not in known)
                 yield self._lower(request, regimes[now[space]])
             elif (regime := self._regimes.get(space)) and space.table not in tables:
                 # It may have ended, and its tables be those of another process.
@@ -301,13 +317,13 @@ class Locator:
         if spaces:
             return
         regime = regimes[request.vcpu]
-        if not regime.sctlr.M:
-            location = self._walk(request, regime)
-            yield location if request.flat else location._replace(obstacle=_NO_SPACE)
-            return
         location = self._walk(request, regime)
-        if request.flat and location.ipa == request.gva:
-            yield location  # mapped one to one: it is the place that was meant
+        # The same if it is mapped one to one: it is the place that was meant.
+        if location.ipa is not None and request.flat and location.ipa == request.gva:
+            other = request.started_over and self._text.around(location.ipa) != request.text
+            if other:
+                self._found_by = _STALE  # the guest may put its code there yet
+            yield location._replace(obstacle=_OTHER_TEXT if other else location.obstacle)
         elif location.ipa is not None:
             yield location._replace(obstacle=_NO_SPACE)
 

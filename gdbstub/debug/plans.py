@@ -9,18 +9,15 @@ from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.instructions import (
+    ExclusiveSequence,
     exclusive_sequence,
+    is_retried,
     keeps_code,
     loads_exclusive,
     plain,
+    stores_exclusive,
 )
-from gdbstub.aarch64.registers import (
-    CPSR,
-    ELR_EL1,
-    PC,
-    SPSR_EL1,
-    stack_pointer,
-)
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, X, stack_pointer
 from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.debug.caches import Caches
 from gdbstub.debug.code_regions import NOT_RUN, CodeRegions
@@ -44,8 +41,8 @@ from gdbstub.target import Action, Range, Stopped
 # A name of its own: before Python 3.12 ``Enum.MEMBER`` is slow.
 _STEP: Final = Action.STEP
 #: Regions and instructions of a range that are executed with interrupts masked before these are
-#: let in.
-_MASKED_PIECES: Final = 100
+#: let in; the second where no comparator is free to find the end of their handler.
+_MASKED_PIECES, _MASKED_PIECES_WITHOUT_ROOM = 100, 2000
 #: Seconds that a vCPU without exception vectors runs, at most, before they are looked for again.
 _LONGEST_TIMEOUT: Final = 1.0
 _MODE: Final = 0x1F  # PSTATE.M
@@ -259,7 +256,7 @@ class VcpuPlans:
         exit = yield from self._steps.execute(STEP, pc, word)
         if not plain(word):
             if watched and exit.esr.EC == EC.STEP_LOWER:
-                rest = self._step_over.retry_store(pc)
+                rest = self._retry_store(pc)
                 if rest is not None:
                     exit = yield from rest
                     self._steps.code_may_have_changed()
@@ -272,41 +269,65 @@ class VcpuPlans:
             stop, exit = yield from self._classified(exit, one_instruction=True)
         return stop
 
+    def _retry_store(self, pc: int) -> SubPlan | None:
+        """Return the rest of a step of the store-exclusive at *pc*, if it failed and is retried.
+
+        It goes on to where the guest tries again, and runs that sequence. None if there is
+        nothing to go on with.
+        """
+        word = self._steps.word_at(pc)
+        status = word >> 16 & 0x1F
+        if not stores_exclusive(word) or status >= len(X) or self._vcpu.get(X[status]) != 1:
+            return None
+        sequence = exclusive_sequence(pc, self._steps.word_at)
+        retried = sequence is not None and is_retried(sequence, self._steps.word_at)
+        return self._retry(sequence) if sequence and retried else None
+
+    def _retry(self, sequence: ExclusiveSequence) -> SubPlan:
+        while self._vcpu.get(PC) != sequence.load:
+            done = yield from self._steps.instruction(STEP)
+            if done.esr.EC != EC.STEP_LOWER:
+                return done
+        return (yield from self._step_over.sequence(sequence))
+
     def step_range(self, range_: Range) -> ThreadPlan:
         """Step until PC is outside *range_* or there is a stop to report."""
         vcpu, steps = self._vcpu, self._steps
         if (stop := steps.guard.stop()) is not None:
             return stop
-        steps.masked = 0
-        pc = vcpu.get(PC)
+        steps.masked, inside = 0, range(range_.start, range_.end)
+        most = _MASKED_PIECES if self._has_room() else _MASKED_PIECES_WITHOUT_ROOM
         while True:
-            word = steps.icache(pc)
-            if loads_exclusive(word) and not self._is_compared(pc):
-                exit = yield from self._sequence_at(pc)
-            elif (ahead := self._regions.at(pc, range_)) is not NOT_RUN:
-                watchpoints = self._breakpoints.armed.watchpoints
-                exit = yield from steps.sequence(ahead.inside, ahead.exits, watchpoints)
-            else:
-                exit = yield from steps.instruction(STEP)
-                if not keeps_code(word):
-                    self._steps.code_may_have_changed()
-            while exit.esr.EC != EC.STEP_LOWER:
-                if timed_out(exit):
-                    stop = yield from self._let_interrupts_in()
-                    exit = steps.done
-                else:
-                    stop, exit = yield from self._classified(exit)
-                if stop is not None:
-                    return stop
-            if steps.masked > _MASKED_PIECES and range_.start <= vcpu.get(PC) < range_.end:
+            stop = yield from self._piece(range_)
+            if stop is None and steps.masked > most and vcpu.get(PC) in inside:
                 stop = yield from self._let_interrupts_in()
-            else:
-                stop = steps.guard.stop()
             if stop is not None:
                 return stop
-            pc = vcpu.get(PC)
-            if not range_.start <= pc < range_.end:
+            if vcpu.get(PC) not in inside:
                 return Stopped(self._index + 1)
+
+    def _piece(self, range_: Range) -> StopSubPlan:
+        """Execute an instruction, an exclusive sequence or a region of *range_*."""
+        steps, pc = self._steps, self._vcpu.get(PC)
+        word = steps.icache(pc)
+        if loads_exclusive(word) and not self._is_compared(pc):
+            exit = yield from self._sequence_at(pc)
+        elif (ahead := self._regions.at(pc, range_)) is not NOT_RUN:
+            watchpoints = self._breakpoints.armed.watchpoints
+            exit = yield from steps.sequence(ahead.inside, ahead.exits, watchpoints)
+        else:
+            exit = yield from steps.instruction(STEP)
+            if not keeps_code(word):
+                steps.code_may_have_changed()
+        while exit.esr.EC != EC.STEP_LOWER:
+            if timed_out(exit):
+                stop = yield from self._let_interrupts_in()
+                exit = steps.done
+            else:
+                stop, exit = yield from self._classified(exit)
+            if stop is not None:
+                return stop
+        return steps.guard.stop()
 
     def _classified(
         self, exit: DebugExit, *, one_instruction: bool = False
@@ -339,8 +360,8 @@ class VcpuPlans:
         """Let the vCPU take an interrupt that pends, and run it until the handler goes back.
 
         The range that it is in is executed with interrupts masked, and takes long: it may wait for
-        another vCPU, which waits for this one's handler. A stop in the handler
-        is one; None: the vCPU is where it was, or one instruction further.
+        another vCPU, which waits for this one's handler. A stop in the handler is one; None: the
+        vCPU is where it was, or one instruction further.
         """
         if (stop := self._steps.guard.stop()) is not None:
             return stop  # it goes round there
@@ -349,12 +370,23 @@ class VcpuPlans:
         if taken:
             spsr = PSTATE(self._vcpu.get(SPSR_EL1))
             stack = self._vcpu.get(stack_pointer(spsr))
-            return (
-                yield from self._run(ExecutionPoint(self._vcpu.get(ELR_EL1), spsr & _MODE, stack))
-            )
+            back = ExecutionPoint(self._vcpu.get(ELR_EL1), spsr & _MODE, stack)
+            return (yield from self._run(back) if self._has_room() else self._step_to(back))
         stop = None
         while stop is None and exit.esr.EC != EC.STEP_LOWER:
             stop, exit = yield from self._classified(exit)
+        return stop
+
+    def _has_room(self) -> bool:
+        """Return True if there is a comparator for the place that a handler goes back to."""
+        used = self._with_room(self._breakpoints.armed, 1 + len(self._step_over.loads))
+        return len(used.breakpoints) < self._steps.breakpoint_slots
+
+    def _step_to(self, until: ExecutionPoint) -> StopSubPlan:
+        """Step until there is a stop to report, or the vCPU has come to the place *until*."""
+        stop = None
+        while stop is None and self._here() != until:
+            stop = yield from self._piece(Range(0, 0))
         return stop
 
     def _is_compared(self, pc: int) -> bool:

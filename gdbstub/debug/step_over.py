@@ -6,12 +6,13 @@ stepped over is left out, that is all breakpoints at that one address, or the wa
 comparators of which the access is no hit. All else stays armed.
 
 A debug exit clears the exclusive monitor, so an exclusive sequence is run to its end in one go,
-from its load. Where there are several breakpoints in it, a first lap is stepped: each condition is
-evaluated where it is met, with the registers that it is met with, up to the store. If none of
-them stops, the registers are put back to what they were at the load, and the sequence is run
-without them. No other vCPU executes from the first lap to the end, so both laps are the same. A
-breakpoint that is met within a sequence fails that sequence's store, as hardware may; its load is
-then met with a comparator, and the next try begins there.
+from its load. Where there are breakpoints in it, a first lap is stepped: each condition is
+evaluated where it is met, up to the store. If none of them stops, the registers are put back to
+what they were at the load, and the sequence is run without them. No other vCPU executes from the
+first lap to the end, so both laps are the same. What cannot be done twice (a store, a vector) is
+done once: the store-exclusive is then executed as a plain store. A breakpoint that is met within a
+sequence fails that sequence's store, as hardware may; its load is then met with a comparator, and
+the next try begins there.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,11 +21,11 @@ from typing import Final
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.instructions import (
     ExclusiveSequence,
+    calls_hypervisor,
     does_nothing,
     exclusive_sequence,
     is_repeatable,
-    is_retried,
-    stores_exclusive,
+    plain_store,
 )
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
 from gdbstub.aarch64.simulation import effect
@@ -34,6 +35,7 @@ from gdbstub.debug.guest_comparators import GuestComparators
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.debug.vcpu_steps import (
     RUN,
+    SEQUENCE_TIMEOUT,
     STEP,
     CutShort,
     Pairs,
@@ -41,7 +43,7 @@ from gdbstub.debug.vcpu_steps import (
     VcpuSteps,
     timed_out,
 )
-from gdbstub.machine import DebugExit, DebugRegisters, Machine, RunMode
+from gdbstub.machine import DebugExit, DebugRegisters, Machine, Power, RunMode
 from gdbstub.target import Stopped
 
 #: The most instructions of a first lap through a sequence, which may loop in itself.
@@ -130,7 +132,18 @@ class StepOver:
                 return steps.done
             if steps.is_skipped(word):
                 return steps.do_nothing(pc)
-        return (yield from self._without(ipa, self._instruction(pc, word, exit)))
+        if ipa is None or not calls_hypervisor(word):
+            return (yield from self._without(ipa, self._instruction(pc, word, exit)))
+        off = False
+
+        def call() -> SubPlan:
+            nonlocal off
+            done = yield from self._instruction(pc, word, exit, SEQUENCE_TIMEOUT)
+            off = self._vcpu.power is Power.OFF  # one of the others may turn it on at once
+            return done
+
+        done = yield from self._without(ipa, call())
+        return (yield STEP) if off else done
 
     def _describe(self, exit: DebugExit, pc: int, word: int, ipa: int | None) -> None:
         """Describe the hit that *exit* is, if it may be passed over."""
@@ -140,11 +153,14 @@ class StepOver:
         others = tuple(pair for pair in self._breakpoints.armed.breakpoints if pair != here)
         self.false_hits.describe(pc, word, ipa, others)
 
-    def _instruction(self, pc: int, word: int, exit: DebugExit | None) -> SubPlan:
+    def _instruction(
+        self, pc: int, word: int, exit: DebugExit | None, limit: float | None = None
+    ) -> SubPlan:
         """Step the instruction *word* at *pc*, our BRK there being out, and no comparator set."""
         hidden = False
         while True:
-            exit = yield from self._steps.instruction(self._mode(pc, exit, hidden=hidden), word)
+            mode = self._mode(pc, exit, hidden=hidden)._replace(limit=limit)
+            exit = yield from self._steps.instruction(mode, word)
             if self._vcpu.get(PC) != pc or hidden:
                 return exit
             if exit.esr.EC == EC.BREAKPOINT_LOWER:
@@ -223,13 +239,11 @@ class StepOver:
             BreakpointStop: a breakpoint in it stops.
         """
         places = [at for at in sequence.inside if self._is_breakpoint(at)]
-        words = map(self._steps.word_at, sequence.inside[1:-1])
-        if not any(at != sequence.load for at in places) or not all(map(is_repeatable, words)):
-            ipa = self._classifier.patch(self._index, sequence.load)
-            ipas = () if ipa is None else (ipa,)
-            run = self._run(sequence, ipas, {sequence.load})
-            return (yield from self._exclusively(run) if ipas else run)
-        return (yield from self._exclusively(self._laps(sequence, places)))
+        if any(at != sequence.load for at in places):
+            return (yield from self._exclusively(self._laps(sequence, places)))
+        ipa = self._classifier.patch(self._index, sequence.load)
+        run = self._run(sequence, (ipa,), {sequence.load})
+        return (yield from run if ipa is None else self._exclusively(run))
 
     def follow(self, load: int) -> SubPlan:
         """Step to the *load* of a sequence whose store has failed, if it is near, and run that.
@@ -270,11 +284,19 @@ class StepOver:
 
     def _laps(self, sequence: ExclusiveSequence, places: Collection[int]) -> SubPlan:
         """Go through the *sequence* by steps, up to its store, and run it if nothing stops."""
-        vcpu, rows = self._vcpu, (*X, CPSR)
+        vcpu = self._vcpu
+        rows = (*X, stack_pointer(vcpu.get(CPSR)), CPSR)
         before = [vcpu.get(row) for row in rows]
+        words = [self._steps.word_at(at) for at in sequence.inside]
+        loaded = self._classifier.accessed(self._index)
         done = yield from self._first_lap(sequence, places)
         if vcpu.get(PC) != sequence.store or done.esr.EC != EC.STEP_LOWER:
             return done  # it was left by another way, or goes round before its store
+        if not all(map(is_repeatable, words[1:-1])):
+            same = loaded == self._classifier.accessed(self._index)
+            plain = plain_store(words) if same else None
+            ipa = self._classifier.patch(self._index, sequence.store)
+            return (yield from self._out((ipa,), self._store(words[-1], plain)))
         for row, value in zip(rows, before, strict=True):
             if vcpu.get(row) != value:
                 vcpu.set(row, value)
@@ -302,13 +324,31 @@ class StepOver:
                 break
         return done
 
+    def _store(self, exclusive: int, plain: int | None) -> SubPlan:
+        """Step the store-exclusive at PC, in whose place there is a *plain* store meanwhile.
+
+        It succeeds: no other vCPU has executed since the load that it belongs to.
+        """
+        pc = self._vcpu.get(PC)
+        if plain is None:
+            return (yield from self._instruction(pc, exclusive, None))
+        ipa = self._breakpoints.memory.live.translate(self._index, pc).ipa
+        self._machine.write_memory(ipa, plain.to_bytes(4, "little"))
+        try:
+            done = yield from self._instruction(pc, plain, None)
+        finally:
+            self._machine.write_memory(ipa, exclusive.to_bytes(4, "little"))
+        status = exclusive >> 16 & 0x1F
+        if self._vcpu.get(PC) == pc + 4 and status < len(X):
+            self._vcpu.set(X[status], 0)
+        return done
+
     def _run(
-        self, sequence: ExclusiveSequence, ipas: Iterable[int], without: Collection[int]
+        self, sequence: ExclusiveSequence, ipas: Iterable[int | None], without: Collection[int]
     ) -> SubPlan:
         """Run the *sequence* at PC in one go, *without* breakpoints there and BRKs at *ipas*."""
-        inside, exits = sequence.inside, sequence.exits
         watchpoints = self._watchpoints()
-        body = self._steps.sequence(inside, exits, watchpoints, without)
+        body = self._steps.sequence(sequence.inside, sequence.exits, watchpoints, without)
         return (yield from self._out(ipas, body))
 
     # BRKs of ours.
@@ -339,27 +379,3 @@ class StepOver:
         finally:
             for ipa in removed:
                 self._breakpoints.reinsert(ipa)
-
-    # Stores that have failed.
-
-    def retry_store(self, pc: int) -> SubPlan | None:
-        """Return the rest of a step of the store-exclusive at *pc*, if it failed and is retried.
-
-        It goes on to where the guest tries again, and runs that sequence. None if there is
-        nothing to go on with.
-        """
-        word = self._steps.word_at(pc)
-        status = word >> 16 & 0x1F
-        if not stores_exclusive(word) or status >= len(X) or self._vcpu.get(X[status]) != 1:
-            return None
-        sequence = exclusive_sequence(pc, self._steps.word_at)
-        if sequence is None or not is_retried(sequence, self._steps.word_at):
-            return None
-        return self._retry(sequence)
-
-    def _retry(self, sequence: ExclusiveSequence) -> SubPlan:
-        while self._vcpu.get(PC) != sequence.load:
-            done = yield from self._steps.instruction(STEP)
-            if done.esr.EC != EC.STEP_LOWER:
-                return done
-        return (yield from self.sequence(sequence))

@@ -13,6 +13,7 @@ from typing import Final
 from gdbstub.aarch64.instructions import (
     Daif,
     WordAt,
+    calls_hypervisor,
     daif_access,
     leads_to,
     returns_from_exception,
@@ -67,13 +68,18 @@ def must_repeat(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
     Otherwise the step is done, and the guest does not see how it was done.
     """
     kind = _entered(vcpu, step, word_at)
-    if kind in (_IRQ, _FIQ) and step.unmasked is None:
-        return _undo_interrupt(vcpu, step, word_at)
+    if kind in (_IRQ, _FIQ):
+        if step.unmasked is None:
+            return _undo_interrupt(vcpu, step, word_at)
+        # The instruction has let it in, and the CPU has taken it before the step's exception: the
+        # architecture does not say which of them comes first.
+        _leave(vcpu, step)
+        kind = None
     if kind is not None:
         _repair_saved_state(vcpu, step, synchronous=kind == SYNCHRONOUS)
     elif step.unmasked is None:
         step.undisturbed = True
-    elif not returns_from_exception(step.word):
+    elif not (returns_from_exception(step.word) or _is_started_anew(vcpu, step)):
         _unmask(vcpu, step.unmasked, step.word)
     return False
 
@@ -153,7 +159,9 @@ def _entered(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> int | None:
     word = word_at(step.pc)
     if elr != step.pc and not _leads_to(vcpu, step, word, elr):
         return None
-    if (elr, spsr) == (step.elr, step.spsr) and _leads_to(vcpu, step, word, pc):
+    # An ERET to where interrupts are unmasked does not lead to a vector's PSTATE.
+    leads = not returns_from_exception(word) or _is_entered(PSTATE(spsr))
+    if (elr, spsr) == (step.elr, step.spsr) and leads and _leads_to(vcpu, step, word, pc):
         return None
     return kind
 
@@ -173,19 +181,30 @@ def _undo_interrupt(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> bool:
 
     It saved PC and PSTATE. PSTATE.SS is set if the instruction was not executed; then return True.
     """
-    spsr = PSTATE(vcpu.get(SPSR_EL1))
-    pstate, pc = spsr.replace(SS=0), vcpu.get(ELR_EL1)
-    # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
-    vcpu.set(PC, pc)
-    vcpu.set(ELR_EL1, step.elr)
-    vcpu.set(SPSR_EL1, step.spsr)
+    spsr, pc = PSTATE(vcpu.get(SPSR_EL1)), vcpu.get(ELR_EL1)
+    pstate = _leave(vcpu, step)
     if not spsr.SS:
-        vcpu.set(CPSR, pstate)
         return False
     # Words of AArch32 are other instructions.
     step.unmasked, step.pc, step.word = pstate, pc, 0 if pstate.nRW else word_at(pc)
     vcpu.set(CPSR, pstate.replace(I=1, F=1))
     return True
+
+
+def _leave(vcpu: Vcpu, step: SingleStep) -> PSTATE:
+    """Go back from an interrupt's vector to where it has come, and return PSTATE there."""
+    pstate = PSTATE(vcpu.get(SPSR_EL1)).replace(SS=0)
+    # In this order: KVM cuts PC to 32 bits while PSTATE is that of AArch32.
+    vcpu.set(PC, vcpu.get(ELR_EL1))
+    vcpu.set(ELR_EL1, step.elr)
+    vcpu.set(SPSR_EL1, step.spsr)
+    vcpu.set(CPSR, pstate)
+    return pstate
+
+
+def _is_started_anew(vcpu: Vcpu, step: SingleStep) -> bool:
+    """Return True if a vCPU has powered itself off in the step, and another one has it on again."""
+    return calls_hypervisor(step.word) and vcpu.get(PC) != step.pc + 4
 
 
 def _repair_saved_state(vcpu: Vcpu, step: SingleStep, *, synchronous: bool) -> None:

@@ -167,6 +167,10 @@ class VcpuSteps:
         """
         vcpu = self._vcpu
         used = self._breakpoints.armed if mode.debug is None else mode.debug
+        # A step comes to no other breakpoint, so there is room.
+        here = tuple(pair for pair in used.breakpoints if pair == breakpoint_at(pc))
+        used = used._replace(breakpoints=here, enabled=True)
+        mode = mode._replace(debug=used)
         if (table := self.guard.table(pc)) is None:
             mode = mode._replace(more=self.additional(used, missing), limit=SEQUENCE_TIMEOUT)
             return (yield from self._step(mode, pc, 0))
@@ -193,7 +197,9 @@ class VcpuSteps:
             while True:
                 exit = yield mode
                 if timed_out(exit) and self.guard.stop() is None:
-                    continue
+                    if vcpu.get(PC) == pc:
+                        continue
+                    exit = self.done  # a call of the hypervisor that has not come back, say
                 if exit.esr.EC != EC.STEP_LOWER:
                     stepping.abandon(vcpu, step, self.word_at)
                     return exit

@@ -5,6 +5,8 @@ It decides nothing about breakpoints. All but ``Vcpu``'s own methods are for the
 
 import logging
 from collections.abc import Callable
+from math import inf
+from time import monotonic
 from typing import Final
 
 from gdbstub.aarch64.registers import (
@@ -73,6 +75,8 @@ class ForeignVcpu(VcpuState):
         self.cut_short = False
         # The time by ``executed`` at which its run is to end; None: never.
         self._deadline: float | None = None
+        # When a step ends by ``monotonic``, if its vCPU sleeps: it may have been powered off.
+        self._until = inf
 
     def get(self, register: Register) -> int:
         """Read a register, and others that are mostly asked for with it (``Vcpu.get``)."""
@@ -97,6 +101,7 @@ class ForeignVcpu(VcpuState):
         self._guest_debug.set(mode.step, comparators, cut_short=cut_short)
         self._traced = mode.step or comparators != DebugRegisters()
         self._deadline = None if mode.limit is None else self.executed() + mode.limit
+        self._until = inf if mode.limit is None or not mode.step else monotonic() + mode.limit
         self.cut_short = False
 
     def executed(self) -> float:
@@ -111,8 +116,11 @@ class ForeignVcpu(VcpuState):
     @property
     def remaining(self) -> float | None:
         """Seconds that its run may still take, however busy the host is; None: any time."""
-        deadline = self._deadline  # another thread may change it
-        return None if deadline is None else max(0.0, deadline - self.executed())
+        if (deadline := self._deadline) is None:  # another thread may change it
+            return None
+        if monotonic() >= self._until and self.sleeps:
+            return 0.0
+        return max(0.0, deadline - self.executed())
 
     def expect_brk(self) -> None:
         """Have a BRK exit to the debugger, or to the VMM if that is killed, but never to the guest.

@@ -234,7 +234,10 @@ class KvmVcpu(VcpuState):
                     if native.known:
                         self._know(native)
                     return None
-                if self._deadline is not None and self._cpu_time() >= self._deadline:
+                # One that PSCI has turned off meanwhile executes nothing any more.
+                if self._deadline is not None and (
+                    self._cpu_time() >= self._deadline or self.powered_off
+                ):
                     exit = DebugExit(self.index, TIMED_OUT)
                     if not self._ask(exit):
                         return exit

@@ -5,12 +5,13 @@ reset, so the next boot goes to the same place. start_kernel is found by its phy
 the choice does not change.
 """
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from gdbstub.aarch64.mmu import pieces
-from gdbstub.aarch64.registers import PC, VBAR_EL1
+from gdbstub.aarch64.registers import ID_AA64ISAR0_EL1, PC, VBAR_EL1
 from gdbstub.aarch64.sysreg import EC
 from gdbstub.capabilities import Relocation
 from gdbstub.debug.memory import regime_of
@@ -27,6 +28,12 @@ from gdbstub.machine import (
     resettable,
 )
 from gdbstub.swbp import BRK, BRK_COMMENT
+
+_RELEASE: Final = re.compile(r"Linux version (\d+)\.(\d+)")
+#: Releases that add a random number of the CPU to the seed, from the first to before the second.
+#: Source: linux/arch/arm64/kernel/kaslr.c.
+_ADDING_RANDOM_NUMBERS: Final = ((5, 6), (6, 0))
+_RNDR_SHIFT: Final = 60  # ID_AA64ISAR0_EL1.RNDR, 4 bits
 
 #: Time for vCPUs to leave the guest when they are told to, in seconds.
 _PARK_SECONDS: Final = 10.0
@@ -47,8 +54,14 @@ class TrialBoot:
         """Let the guest run to start_kernel.
 
         Raises:
-            NotFound: this machine cannot start its guest over, or has no RAM at start_kernel.
+            NotFound: the next boot goes elsewhere, this machine cannot start its guest over, or
+                has no RAM at start_kernel.
         """
+        if _adds_random_numbers(self._kernel, self._machine.vcpus[0]):
+            raise NotFound(
+                "Linux 5.6 to 5.19 adds a random number of this CPU (RNDR) to the seed, so it goes "
+                "elsewhere at each boot; use nokaslr, or attach once it runs"
+            )
         if resettable(self._machine) is None:
             raise NotFound("this machine cannot start its guest over")
         if (ipa := self._kernel.start_kernel) is None:
@@ -116,6 +129,15 @@ class TrialBoot:
             return data
 
         return read
+
+
+def _adds_random_numbers(kernel: LinkedKernel, vcpu: Vcpu) -> bool:
+    """Return True if *kernel* goes to another place at each boot, whatever the seed is."""
+    release = _RELEASE.match(kernel.banner)
+    if release is None or not vcpu.get(ID_AA64ISAR0_EL1) >> _RNDR_SHIFT:
+        return False
+    first, last = _ADDING_RANDOM_NUMBERS
+    return first <= (int(release[1]), int(release[2])) < last
 
 
 def fixed_place(kernel: LinkedKernel, command_line: str | None) -> Relocation | None:

@@ -8,7 +8,7 @@ from typing import Final
 from gdbstub.agent import Clauses
 from gdbstub.target import BreakpointKind, StopReason
 from tests.contract.client import Client
-from tests.contract.programs import Program, program
+from tests.contract.programs import SECONDARY_LEAVES, Program, program
 
 # x0: an address in RAM. What a step over line 0 caches, line 1 must not be judged by.
 STORES_AND_WAITS: Final = program(
@@ -16,6 +16,25 @@ STORES_AND_WAITS: Final = program(
     (0xD503207F, "wfi"),
     (0xD503205F, "wfe"),
     (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
+# vCPU 1 starts at line 12 and switches itself off at line 14; vCPU 0 sees that, turns it on
+# again from line 16 on, and waits at line 22. vCPU 1 comes back to line 24.
+LEAVES_AND_COMES_BACK: Final = program(
+    *SECONDARY_LEAVES.lines[:11],
+    (0x14000005, "b . + 20"),
+    *SECONDARY_LEAVES.lines[12:],
+    (0x52800060, "mov w0, #3"),
+    (0x72B88000, "movk w0, #0xc400, lsl #16"),
+    (0xD2800021, "mov x1, #1"),
+    (0x100000A2, "adr x2, . + 20"),
+    (0xD2A80023, "mov x3, #0x40010000"),
+    (0xD4000002, "hvc #0"),
+    (0xF9400064, "ldr x4, [x3]"),
+    (0x17FFFFFF, "b . - 4"),
+    (0x91000405, "add x5, x0, #1"),
+    (0xF9000005, "str x5, [x0]"),
     (0x14000000, "b ."),
 )
 
@@ -54,6 +73,54 @@ TAKES_ONCE: Final = program(
     (0x8802FC03, "stlxr w2, w3, [x0]"),
     (0xD503201F, "nop"),
     (0x14000000, "b ."),
+)
+
+# Adds 1 to a word in RAM; x5 counts tries, and a line of ``MEANWHILE`` may be in place of line 4.
+ADDS_AND_COUNTS: Final = program(
+    (0xD2A80020, "mov x0, #0x40010000"),
+    (0xD2A80044, "mov x4, #0x40020000"),
+    (0x885F7C01, "ldxr w1, [x0]"),
+    (0x910004A5, "add x5, x5, #1"),
+    (0xD503201F, "nop"),
+    (0x11000421, "add w1, w1, #1"),
+    (0x88027C01, "stxr w2, w1, [x0]"),
+    (0x35FFFF62, "cbnz w2, . - 20"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
+# What compilers and people put between a load-exclusive and its store.
+MEANWHILE: Final = program(
+    (0xB9400083, "ldr w3, [x4]"),
+    (0xB8004485, "str w5, [x4], #4"),
+    (0xA9BF0FE5, "stp x5, x3, [sp, #-16]!"),
+    (0x88DFFC83, "ldar w3, [x4]"),
+    (0xF9800080, "prfm pldl1keep, [x4]"),
+    (0x9E670021, "fmov d1, x1"),
+    (0x1E612821, "fadd d1, d1, d1"),
+    (0xD53BD043, "mrs x3, tpidr_el0"),
+    (0x14000001, "b . + 4"),
+    (0x14000005, "b . + 20"),
+    (0x35000041, "cbnz w1, . + 8"),
+    (0xD10043FF, "sub sp, sp, #16"),
+    (0xD5033BBF, "dmb ish"),
+    (0xD503203F, "yield"),
+)
+
+# Store-exclusives for line 6 of ``ADDS_AND_COUNTS``, after the loads that belong to them.
+EXCLUSIVES: Final = program(
+    (0xC85F7C01, "ldxr x1, [x0]"),
+    (0xC8027C01, "stxr w2, x1, [x0]"),
+    (0x885FFC01, "ldaxr w1, [x0]"),
+    (0x8802FC01, "stlxr w2, w1, [x0]"),
+    (0x085F7C01, "ldxrb w1, [x0]"),
+    (0x08027C01, "stxrb w2, w1, [x0]"),
+    (0x485FFC01, "ldaxrh w1, [x0]"),
+    (0x4802FC01, "stlxrh w2, w1, [x0]"),
+    (0x887F1801, "ldxp w1, w6, [x0]"),
+    (0x88221801, "stxp w2, w1, w6, [x0]"),
+    (0xC87F9801, "ldaxp x1, x6, [x0]"),
+    (0xC8229801, "stlxp w2, x1, x6, [x0]"),
 )
 
 # Tries until it succeeds, with more in between than a debugger looks through.

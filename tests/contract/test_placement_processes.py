@@ -2,13 +2,16 @@
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, PC, SP_EL1, TTBR0_EL1, X
+from gdbstub.aarch64.registers import CPSR, PC, SP_EL1, SPSR_EL1, TTBR0_EL1, X
 from gdbstub.debug.caches import Content
 from gdbstub.debug.placement import Preference, Service
 from gdbstub.errors import NoSlot
 from gdbstub.swbp import BRK
-from gdbstub.target import BreakpointKind, Stopped, StopReason
+from gdbstub.target import Action, BreakpointKind, Stopped, StopReason
 from tests.contract.backends import Factory
+from tests.contract.client import Client
+from tests.contract.conftest import Start
+from tests.contract.programs import DATA, at
 from tests.contract.spaces import EL1H, KERNEL_GVA, NOP, OTHER, ROUND, TEXT, USER_GVA, Spaces
 
 PLACE = USER_GVA + 8
@@ -79,6 +82,33 @@ def test_another_run_of_a_program_stops_though_the_guest_stopped_in_between(
 
 
 @pytest.mark.needs("reset")
+def test_after_a_reset_no_brk_is_put_into_what_is_at_a_physical_address_by_then(
+    start: Start,
+) -> None:
+    """A boot loader has moved itself; when it starts over an initrd lies there."""
+    client = Client(start(ROUND).machine)
+    moved, here = DATA + 4, at(2)
+    client.machine.write_memory(DATA, ROUND.image)
+    for gva in moved, here:
+        client.target.insert(1, BreakpointKind.SOFTWARE, gva, 4)
+    client.resume({1: Action.STEP})
+    assert [client.machine.read_memory(gva, 4) for gva in (moved, here)] == [BRK, BRK]
+    for _ in range(2):
+        client.target.reset()
+        client.machine.write_memory(DATA, bytes.fromhex("0707010030303030"))
+        client.resume({1: Action.STEP})
+        assert client.machine.read_memory(DATA, 8) == bytes.fromhex("0707010030303030")
+        assert client.machine.read_memory(here, 4) == BRK
+        assert client.target.breakpoints.served(moved).service is Service.COMPARATOR
+    client.machine.write_memory(DATA, ROUND.image)
+    client.resume({1: Action.STEP})
+    assert client.machine.read_memory(moved, 4) == BRK
+    client.machine.vcpus[0].set(PC, DATA)
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+    assert client.pc(1) == moved
+
+
+@pytest.mark.needs("reset")
 def test_a_breakpoint_of_a_process_is_in_no_memory_after_a_reset(machine_factory: Factory) -> None:
     """Also where its address happens to be that of RAM, while the MMU is off."""
     spaces = Spaces(machine_factory(ROUND.image), SOFTWARE)
@@ -95,6 +125,30 @@ def test_a_breakpoint_of_a_process_is_in_no_memory_after_a_reset(machine_factory
     spaces.machine.write_memory(low, ROUND.image)
     spaces.step()
     assert spaces.word(low + 8) == NOP
+
+
+@pytest.mark.parametrize("other", [None, "kernel", "program"])
+def test_a_process_of_aarch32_gets_no_brk_though_the_kernel_comes_from_another(
+    machine_factory: Factory, other: str | None
+) -> None:
+    """Have SPSR_EL1 hold what was saved of another process, on this vCPU or on another."""
+    spaces = Spaces(machine_factory(ROUND.image, vcpus=1 if other is None else 2), SOFTWARE)
+    vcpu = spaces.machine.vcpus[0]
+    for saved in 0x10, 0x00, 0x3C5:
+        spaces.enter(KERNEL_GVA, spaces.a, el=1)
+        vcpu.set(SPSR_EL1, saved)
+        if other is not None:
+            spaces.enter(KERNEL_GVA, spaces.a, el=1, vcpu=1)
+            spaces.machine.vcpus[1].set(SPSR_EL1, 0x00 if other == "program" else 0x3C5)
+        if saved == 0x10:
+            spaces.insert(PLACE)
+        spaces.step()
+        assert spaces.word(TEXT + 8) == NOP
+        assert spaces.debugger.breakpoints.served(PLACE).service is Service.COMPARATOR
+    # Once it is seen to execute A64 code it gets one.
+    spaces.enter(USER_GVA, spaces.a)
+    spaces.stops_at(PLACE)
+    assert spaces.word(TEXT + 8) == BRK
 
 
 def test_a_hit_counts_by_its_place_and_not_by_its_address(machine_factory: Factory) -> None:
@@ -122,6 +176,31 @@ def test_a_hardware_breakpoint_that_stands_is_not_lost_by_asking_again(
         spaces.debugger.insert(1, BreakpointKind.HARDWARE, PLACE + 4, 4)
     assert spaces.go() == Stopped(1, stop=StopReason.HWBREAK)
     assert spaces.pc() == PLACE
+
+
+def test_a_request_that_is_refused_in_another_process_is_in_the_first_alone(
+    machine_factory: Factory,
+) -> None:
+    spaces = Spaces(machine_factory(ROUND.image), SOFTWARE)
+    spaces.enter(USER_GVA, spaces.a)
+    spaces.insert(PLACE)
+    for number in range(spaces.machine.breakpoint_slots):
+        spaces.debugger.insert(1, BreakpointKind.HARDWARE, PLACE + 0x100 + 4 * number, 4)
+    spaces.stops_at(PLACE)
+    user = 1 << 10 | 1 << 11 | 0b11 << 6
+    for attributes in user | 0b11 << 53, user:  # nothing may execute there, and then it may
+        spaces.b.map(USER_GVA, OTHER, attributes=attributes)
+        for ipa, data in spaces.b.content().items():
+            spaces.machine.write_memory(ipa, data)
+        spaces.enter(USER_GVA, spaces.b, el=1 if attributes != user else 0)
+        if attributes != user:
+            spaces.machine.vcpus[0].set(PC, KERNEL_GVA)
+            with pytest.raises(NoSlot):
+                spaces.insert(PLACE)
+        spaces.step()
+        assert spaces.word(OTHER + 8) == NOP
+    spaces.enter(USER_GVA, spaces.a)
+    spaces.stops_at(PLACE)
 
 
 def test_more_breakpoints_than_a_resume_looks_at_are_put_back_when_asked_for_again(

@@ -2,9 +2,12 @@
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, PC, X
+from gdbstub.aarch64.registers import CPSR, PC, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import DBGWCR, EC
 from gdbstub.machine import DebugRegisters, Power, RunMode, SystemEvent, SystemEventKind, resettable
+from gdbstub.target import Action, BreakpointKind, Exited, Stopped, StopReason
+from tests.contract.backends import Backend
+from tests.contract.client import Client
 from tests.contract.conftest import Start, offered
 from tests.contract.programs import (
     BASE,
@@ -15,9 +18,11 @@ from tests.contract.programs import (
     STRAIGHT,
     SYSTEM_OFF,
     SYSTEM_RESET,
+    VECTORS,
     Program,
     at,
 )
+from tests.contract.run_control import HW, LEAVES_AND_COMES_BACK, NEVER, SW, put
 
 ENTRY = 7  # of SECONDARY's second vCPU
 
@@ -140,3 +145,68 @@ def test_reset_turns_secondaries_off(start: Start) -> None:
     assert [vcpu.power for vcpu in recorder.machine.vcpus] == [Power.ON, Power.OFF]
     recorder.machine.arm(DebugRegisters(enabled=True))
     assert recorder.debug().vcpu == 1
+
+
+# Calls under a breakpoint that does not stop.
+
+OFF, ON_AGAIN, WAITING, BACK = 14, 16, 22, 24
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+def test_a_vcpu_that_turns_itself_off_at_such_a_breakpoint_keeps_no_other(
+    start: Start, kind: BreakpointKind
+) -> None:
+    client = Client(start(LEAVES_AND_COMES_BACK, vcpus=2).machine)
+    put(client, kind, at(OFF), NEVER)
+    put(client, HW, at(ON_AGAIN))
+    put(client, SW, at(BACK + 1))
+    assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+    assert client.pc(1) == at(ON_AGAIN)
+    assert client.machine.vcpus[1].power is Power.OFF
+    client.target.remove(1, HW, at(ON_AGAIN), 4)
+    assert client.go() == Stopped(2, stop=StopReason.SWBREAK)
+    assert (client.pc(2), client.x(2, 5)) == (at(BACK + 1), DATA + 1)
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+def test_a_step_in_which_a_vcpu_is_off_for_a_while_ends_when_it_is_back(
+    start: Start, kind: BreakpointKind
+) -> None:
+    client = Client(start(LEAVES_AND_COMES_BACK, vcpus=2).machine)
+    put(client, SW, at(OFF))
+    assert client.go() == Stopped(2, stop=StopReason.SWBREAK)
+    client.target.remove(1, SW, at(OFF), 4)
+    put(client, kind, at(OFF), NEVER)
+    put(client, SW, at(WAITING + 1), NEVER)
+    assert client.resume({1: Action.CONTINUE, 2: Action.STEP}) == Stopped(2)
+    assert client.pc(2) in (at(BACK), at(BACK + 1))
+    assert client.machine.vcpus[1].power is Power.ON
+
+
+def test_a_vcpu_that_was_off_during_a_step_comes_back_with_its_interrupts_masked(
+    start: Start, backend: Backend
+) -> None:
+    """An interrupt pended when it went, so the step was made with interrupts masked."""
+    client = Client(start(LEAVES_AND_COMES_BACK, vcpus=2).machine)
+    put(client, SW, at(OFF))
+    assert client.go() == Stopped(2, stop=StopReason.SWBREAK)
+    client.target.remove(1, SW, at(OFF), 4)
+    vcpu = client.machine.vcpus[1]
+    vcpu.set(VBAR_EL1, VECTORS)
+    vcpu.set(CPSR, 0x305)
+    backend.pend_irq(client.machine, True, 1)
+    assert client.resume({1: Action.CONTINUE, 2: Action.STEP}) == Stopped(2)
+    assert client.pc(2) in (at(BACK), at(BACK + 1))
+    assert vcpu.get(CPSR) == 0x3C5
+
+
+@pytest.mark.parametrize("kind", [SW, HW])
+@pytest.mark.parametrize("program", [SYSTEM_OFF, SYSTEM_RESET], ids=["off", "reset"])
+def test_a_call_that_ends_the_system_at_such_a_breakpoint_ends_it(
+    start: Start, kind: BreakpointKind, program: Program
+) -> None:
+    client = Client(start(program, vcpus=2).machine)
+    client.target.reboots = False
+    put(client, kind, at(2), NEVER)
+    assert client.run_to_report() == Exited()
+    assert client.machine.read_memory(at(2), 4) == program.image[8:12]

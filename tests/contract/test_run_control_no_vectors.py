@@ -21,7 +21,7 @@ from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.programs import COUNT, DATA, STRAIGHT, VECTORS, Program, at
-from tests.contract.run_control import FAULTS, SW, put
+from tests.contract.run_control import FAULTS, HW, SW, put
 
 Begin = Callable[[Program], Client]
 
@@ -78,6 +78,23 @@ def test_the_first_fault_is_told(
     if line == CALL and action is not Action.CONTINUE and client.pc(1) == NOWHERE:
         assert report == Stopped(1)  # the branch was one step
         report = client.resume({1: action})
+    told(client, report, line)
+
+
+@pytest.mark.parametrize("line", EXPECTED, ids=["call", "undefined", "svc", "brk"])
+def test_the_first_fault_of_a_step_is_told_while_every_comparator_is_in_use(
+    begin: Begin, line: int
+) -> None:
+    client = begin(FAULTS)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(X[1], NOWHERE)
+    vcpu.set(PC, at(line))
+    for number in range(client.machine.breakpoint_slots):
+        put(client, HW, DATA + 4 * number)
+    report = client.resume({1: Action.STEP})
+    if line == CALL and client.pc(1) == NOWHERE:
+        assert report == Stopped(1)  # the branch was one step
+        report = client.resume({1: Action.STEP})
     told(client, report, line)
 
 
@@ -144,13 +161,20 @@ def test_a_fault_at_el0_is_told(begin: Begin) -> None:
 
 
 @pytest.mark.own_kvm
-def test_an_access_beyond_all_memory_is_told(start_kvm: Start) -> None:
+@pytest.mark.parametrize(
+    ("action", "full"),
+    [(Action.CONTINUE, False), (Action.STEP, False), (Action.STEP, True)],
+    ids=["continue", "step", "no comparator free"],
+)
+def test_an_access_beyond_all_memory_is_told(start_kvm: Start, action: Action, full: bool) -> None:
     client = Client(start_kvm(STRAIGHT).machine)
     vcpu = client.machine.vcpus[0]
     vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(A=1))
     client.machine.write_memory(at(0), 0xB9400001.to_bytes(4, "little"))  # ldr w1, [x0]
     vcpu.set(X[0], 1 << 45)  # no physical address is so large
-    report = client.go()
+    for number in range(client.machine.breakpoint_slots if full else 0):
+        put(client, HW, DATA + 4 * number)
+    report = client.resume({1: action})
     assert "data abort" in report.text
     assert f"FAR_EL1 {1 << 45:#x}" in report.text
 

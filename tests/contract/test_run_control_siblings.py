@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, VBAR_EL1
+from gdbstub.debug import plans
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.backends import Backend
 from tests.contract.client import Client
@@ -43,6 +44,19 @@ def test_the_line_ends_where_it_ends(waiting: Client) -> None:
     assert report == Stopped(1)
     assert (waiting.pc(1), waiting.x(1, 1), flag(waiting)) == (at(9), 1, 1)
     assert waiting.machine.vcpus[0].get(CPSR) & 0x3C0 == 0x380, "as its handler went back"
+
+
+def test_the_line_ends_where_it_ends_though_no_comparator_is_free(
+    waiting: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler is stepped."""
+    monkeypatch.setattr(plans, "_MASKED_PIECES_WITHOUT_ROOM", 100)
+    for number in range(waiting.machine.breakpoint_slots):
+        put(waiting, HW, DATA + 0x100 + 4 * number)
+    report = waiting.resume({1: LINE, 2: Action.CONTINUE})
+    assert report == Stopped(1)
+    assert (waiting.pc(1), waiting.x(1, 1), flag(waiting)) == (at(9), 1, 1)
+    assert waiting.machine.vcpus[0].get(CPSR) & 0x3C0 == 0x380
 
 
 def test_the_line_can_be_stepped_once_more(waiting: Client) -> None:

@@ -95,8 +95,9 @@ def test_many_steps_under_an_interrupt_never_enter_a_vector(debug: Debug, backen
         assert vcpu.get(CPSR) == 0x305
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["free", "no comparator free"])
 def test_a_range_under_an_interrupt_is_stepped_as_without(
-    machine_factory: Factory, backend: Backend
+    machine_factory: Factory, backend: Backend, full: bool
 ) -> None:
     machine = machine_factory(LOOPS.image)
     debugger, vcpu = Debugger(machine), machine.vcpus[0]
@@ -106,6 +107,8 @@ def test_a_range_under_an_interrupt_is_stepped_as_without(
     vcpu.set(X[1], 50)
     vcpu.set(CPSR, 0x305)
     backend.pend_irq(machine, True)
+    for number in range(machine.breakpoint_slots if full else 0):
+        debugger.insert(1, BreakpointKind.HARDWARE, BASE + 0x100 + 4 * number, 4)
     assert _go(debugger, Range(at(0), at(3))) == Stopped(1)
     assert [vcpu.get(row) for row in (PC, X[0], X[1])] == [at(3), 50, 0]
     assert vcpu.get(CPSR) & 0x3FF == 0x305

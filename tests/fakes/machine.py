@@ -236,10 +236,11 @@ class FakeMachine:
             idle = True
             for index in courses:
                 vcpu = self._vcpus[index]
-                if vcpu.power is Power.OFF or self._holder not in (None, index):
+                off = vcpu.power is Power.OFF
+                if (off and courses[index].limit is None) or self._holder not in (None, index):
                     continue
                 idle = False
-                exit = vcpu.turn(step=courses[index].step)
+                exit = None if off else vcpu.turn(step=courses[index].step)
                 turns[index] = 0 if exit else turns[index] + 1
                 if courses[index].limit is not None and turns[index] == LIMIT:
                     exit, turns[index] = DebugExit(index, TIMED_OUT), 0

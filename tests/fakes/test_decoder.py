@@ -22,6 +22,7 @@ NAMES = {
     "BranchWithLink": "bl",
     "RegisterBranch": "br|blr|ret",
     "ExceptionReturn": "eret(aa|ab)?",
+    "HypervisorCall": "hvc|smc",
     "Nop": "nop",
     "Idle": "yield",
     "Wait": "wf[ei]",
@@ -29,7 +30,8 @@ NAMES = {
     "BranchTarget": "bti",
     "Hint": "hint|csdb|cle?a?rbhb|sevl?|esb|psb|tsb|dgh|chkfeat|gcsb|stshh|shuh|stcph"
     "|(pac|aut|xpac)\\w+",
-    "Barrier": "dsb|dmb|clrex|p?ssbb",
+    "Barrier": "dsb|dmb|p?ssbb",
+    "ClearExclusive": "clrex",
     "ContextSynchronization": "isb|sb",
     "SetDaif": "msr",
     "ClearDaif": "msr",
@@ -53,7 +55,7 @@ NAMES = {
 }
 #: Names that must not be another class's, nor ``Computation``.
 OWN = re.compile(
-    r"adrp|b\.\w\w|bc\.\w\w|cbn?z|tbn?z|bl?|br|blr|ret|eret\w*|reta\w|nop|yield|wf[ei]t?|bti"
+    r"adrp|b\.\w\w|bc\.\w\w|cbn?z|tbn?z|bl?|br|blr|ret|eret\w*|reta\w|hvc|smc|nop|yield|wf[ei]t?|bti"
     r"|dsb|dmb|clrex|isb|sb|ld[al]?xr\w*|lda?xp|stl?x[rp]\w*|cas\w+|movk|ld[np]|ldpsw|stn?p"
 )
 

@@ -29,6 +29,8 @@ from tests.fakes.ram import Ram
 _EXCLUSIVE: Final = 0x3F00_0000, 0x0800_0000
 _LOAD: Final = 1 << 22
 _ORDERED_ONLY: Final = 1 << 23  # LDAR, STLR, CAS: no monitor
+#: The most instructions after a debug exit that are looked at for a store-exclusive.
+_SEQUENCE: Final = 64
 
 Hvc = Callable[["FakeVcpu"], SystemEventKind | None]
 
@@ -48,9 +50,14 @@ class FakeVcpu:
         self.power = Power.OFF if index else Power.ON
         #: An interrupt that stays pending; taken when PSTATE.I lets it.
         self.irq = False
+        #: A stepped instruction that unmasks the interrupt is followed by that, and then by the
+        #: step's exception, as the architecture permits.
+        self.irq_before_step = False
         #: An SError that pends once; taken when PSTATE.A lets it.
         self.serror = False
         self._called = False
+        # Instructions to look at since a debug exit, which has cleared the exclusive monitor.
+        self._cleared = 0
         self._hvc = hvc
         self._ram = ram
         self._clock = clock
@@ -94,7 +101,7 @@ class FakeVcpu:
                 return self._instruction(step=True)
             # A device may have an interrupt pend at any instruction.
             looked_at = self._comparators.armed or self._device is not None
-            if not (looked_at or self.irq or self.serror or self._illegal()):
+            if not (looked_at or self._cleared or self.irq or self.serror or self._illegal()):
                 return self._handle(
                     self._engine.execute(self.turn_length), exits=self._comparators.exits
                 )
@@ -136,7 +143,10 @@ class FakeVcpu:
         exclusive = word & _EXCLUSIVE[0] == _EXCLUSIVE[1] and not word & _ORDERED_ONLY
         if comparators.watching:
             engine.remember()
-        if step and exclusive and not word & _LOAD:
+        cleared, self._cleared = step or self._cleared > 0, max(0, self._cleared - 1)
+        if exclusive:
+            self._cleared = 0
+        if cleared and exclusive and not word & _LOAD:
             trap = None
             self._fail_store(word)
         else:
@@ -148,6 +158,8 @@ class FakeVcpu:
         if exit is None and step and self.power is Power.ON:
             trapped = trap is not None and trap.cause is Cause.HVC
             loaded = exclusive and bool(word & _LOAD)
+            if self.irq_before_step and self.irq and not engine.registers.pstate.I:
+                exceptions.enter(engine.registers, back=engine.registers.pc, esr=None)
             return self._debug_exit(stepped(trapped=trapped, exclusive=loaded))
         return exit
 
@@ -156,10 +168,11 @@ class FakeVcpu:
         return bool(self._engine.registers.pstate.IL)
 
     def _debug_exit(self, esr: ESR, far: int = 0) -> DebugExit:
+        self._cleared = _SEQUENCE
         return DebugExit(self.index, esr, far)
 
     def _fail_store(self, word: int) -> None:
-        """The exception return before each step has cleared the exclusive monitor."""
+        """The exception return after each debug exit has cleared the exclusive monitor."""
         self._engine.accesses.clear()
         if (status := word >> 16 & 31) < len(X):
             self.set(X[status], 1)
