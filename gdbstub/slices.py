@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Final, Generic, TypeVar
 
-from gdbstub.errors import NotFound
+from gdbstub.errors import MachineError, NotFound
 
 Result = TypeVar("Result")
 
@@ -137,10 +137,14 @@ class _Sliced(_Budget, Generic[Result]):
         """Let the thread run for a slice, or to its end."""
         if not self._is_works_turn:  # else an exception, as of a signal, has ended the wait for it
             self._is_works_turn = True
-            if self._thread.ident is None:
-                self._thread.start()
-            else:
+            if self._thread.ident is not None:
                 self._work_turn.release()
+            else:
+                try:
+                    self._thread.start()
+                except RuntimeError as error:
+                    self._is_works_turn = False
+                    raise MachineError(f"no thread for long work: {error}") from None
         self._caller_turn.acquire()
         self._is_works_turn = False
 

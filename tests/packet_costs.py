@@ -54,6 +54,14 @@ def packets() -> Iterator[bytes]:
         yield fill(b"Z0,40000010,4;cmds:1,", clause, b"y")
     for code in (b"\x27", b"\x22\x01", b"\x21\x00\x00", b"\x26\x00\x00", b"\x20\x00\x00", b"\x34"):
         yield expression(code)
+    for unit in (b"22012a29", b"220129"):  # in several expressions, each as long as may be
+        code = unit * (0x4000 // len(unit) - 4) + b"220127"
+        for count in (1, 3):
+            yield b"Z0,40000010,4;" + b"X%x,%b" % (len(code) // 2, code) * count
+    listed = b",".join(b'"Z0,%x,4"' % (0x4000_0000 + 4 * n) for n in range(7000))
+    yield b'jMultiBreakpoint:{"breakpoint_requests":[%b]}' % listed
+    yield fill(b"MultiMemRead:ranges:", b"10,1,", b";")
+    yield fill(b"MultiMemRead:ranges:", b"40000000,1ffff,", b";")
     yield fill(b"X40000000,%x:" % (_ROOM - 20), b"a")[: _ROOM - 6]
     yield b"X40000000,8000:" + b"}" * 0x8000
     yield fill(b"M40000000,10000:", b"a5")

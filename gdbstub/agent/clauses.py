@@ -16,6 +16,9 @@ from gdbstub.errors import AgentError
 
 _log = logging.getLogger(__name__)
 
+#: Size of a program without code, as bytes of code are counted.
+_EACH = 64
+
 _TRUE = AgentProgram.compile(b"\x22\x01\x27")  # const8 1, end
 
 
@@ -40,6 +43,17 @@ class Clauses(NamedTuple):
         condition is always true, and such a command prints what is wrong with it.
         """
         return cls(tuple(map(_condition, conditions)), tuple(map(_command, commands)), persist)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes of their code, and ``_EACH`` for each program."""
+        return sum(len(program.code) + _EACH for program in (*self.conditions, *self.commands))
+
+    def refused(self, why: str) -> "Clauses":
+        """Return clauses in place of these: conditions that are true, commands that print *why*."""
+        _log.info("a breakpoint's conditions are left to the client: %s", why)
+        printing = AgentProgram.printing(_complaint(AgentError(why)))
+        return Clauses((_TRUE,) if self.conditions else (), (printing,) if self.commands else ())
 
     def hold(
         self, context: EvaluationContext, variables: MutableMapping[int, int] | None = None

@@ -21,6 +21,9 @@ class Outcome(NamedTuple):
     output: bytes = b""
 
 
+#: Bytes of code of all breakpoints together. A byte takes up to 160 when it is compiled.
+MOST_CODE: Final = 1 << 18
+
 STOP: Final = Outcome(True)
 GO_ON: Final = Outcome(False)
 
@@ -33,22 +36,32 @@ class ConditionTable(Generic[Kind]):
         #: Hits whose conditions were all false, by kind and address; kept when a client leaves.
         self.false_hits: Counter[tuple[Kind, int]] = Counter()
         self._clauses: dict[tuple[Kind, int], Clauses] = {}
+        self._size = 0  # of all their code
         self._variables: dict[int, int] = {}
 
     def attach(self, kind: Kind, gva: int, clauses: Clauses) -> None:
-        """Replace the clauses of a breakpoint; empty ones leave it unconditional."""
+        """Replace the clauses of a breakpoint; empty ones leave it unconditional.
+
+        Where there is no room for them, the client has to evaluate its conditions itself.
+        """
+        self.remove(kind, gva)
+        if clauses.size > MOST_CODE - self._size:
+            clauses = clauses.refused(
+                f"conditions and commands of all breakpoints have at most {MOST_CODE} bytes"
+            )
         if clauses.conditions or clauses.commands:
             self._clauses[kind, gva] = clauses
-        else:
-            self._clauses.pop((kind, gva), None)
+            self._size += clauses.size
 
     def remove(self, kind: Kind, gva: int) -> None:
         """Remove the clauses of a breakpoint; it is no error if there are none."""
-        self._clauses.pop((kind, gva), None)
+        if clauses := self._clauses.pop((kind, gva), None):
+            self._size -= clauses.size
 
     def keep_persistent(self) -> frozenset[tuple[Kind, int]]:
         """Remove all clauses but those that persist without a client; return where those are."""
         self._clauses = {place: each for place, each in self._clauses.items() if each.persist}
+        self._size = sum(each.size for each in self._clauses.values())
         return frozenset(self._clauses)
 
     def persists(self, kind: Kind, gva: int) -> bool:

@@ -20,7 +20,7 @@ from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState
-from gdbstub.errors import InputError, StubError
+from gdbstub.errors import InputError, StubError, printable
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.attach import attached, launched, recover
 from gdbstub.foreign.journal import Journal
@@ -149,7 +149,7 @@ def guarded(work: Callable[[], int]) -> int:
             try:
                 recover(process)
             except StubError as error:  # the VMM may have ended, too
-                print(f"gdbstub: {error}", file=sys.stderr)
+                print(f"gdbstub: {printable(str(error))}", file=sys.stderr)
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -12,6 +12,7 @@ from gdbstub.debug.run_state import RunState
 from gdbstub.errors import StubError
 from gdbstub.linux.reasons import STATUSES
 from gdbstub.linux.stop_on import StopOn
+from gdbstub.slices import in_slices
 from gdbstub.target import Stopped
 
 if TYPE_CHECKING:
@@ -38,17 +39,23 @@ class Clients(Protocol):
 
 
 class Ending(Observer):
-    """Writes the core file of ``--vmcore-on``, once, and knows the exit status of ``--stop-on``."""
+    """Writes the core file of ``--vmcore-on``, once, and knows the exit status of ``--stop-on``.
+
+    The file is written in slices of the event loop's time. A client hears of a stop that is a
+    reason for it when it is written; 0x03 ends the writing. It implements ``Examiner``.
+    """
 
     def __init__(self, debugger: Debugger, settings: "ServeSettings", server: Clients) -> None:
         """Follow *debugger*, if a stop may be a reason for a core file."""
         self._debugger = debugger
         self._settings = settings
         self._server = server
-        self._halted = asyncio.Event()
         self._noticed = 0
-        self._written = False
+        self._late = False  # the next stop is for the end of the time
+        self._writing: asyncio.Task[None] | None = None
+        self._begun = asyncio.Event()
         if settings.vmcore_on:  # else a stop costs nothing more
+            debugger.examiner = self
             debugger.observers.append(self)
 
     @property
@@ -57,13 +64,31 @@ class Ending(Observer):
         points = (each for each in self._debugger.stop_points if isinstance(each, StopOn))
         return next((each.met for each in points), [])
 
+    @property
+    def busy(self) -> bool:
+        """True while the core file is written."""
+        return self._writing is not None and not self._writing.done()
+
+    def begin(self, stop: Stopped) -> None:
+        """Begin to write the core file at a stop for one of its reasons."""
+        if self._late or any(each in self._settings.vmcore_on for each in self._news):
+            self._write()
+
+    def interrupt(self) -> None:
+        """End the writing: somebody at a client does not want to wait for it."""
+        if self.busy and self._writing:
+            self._writing.cancel()
+
+    @property
+    def _news(self) -> list[str]:
+        """Reasons since the last stop."""
+        return self._met[self._noticed :]
+
     def stopped(self, stop: Stopped) -> None:
-        """Write the core file at a stop for one of its reasons."""
-        self._halted.set()
-        reasons, self._noticed = self._met[self._noticed :], len(self._met)
+        """End the session at a stop for one of the file's reasons, if nobody waits for it."""
+        reasons, self._noticed = self._news, len(self._met)
         if not any(each in self._settings.vmcore_on for each in reasons):
             return
-        self._write()
         awaited = any(each in self._settings.stop_on for each in reasons)
         if not (awaited or self._settings.script or self._server.client):
             self._server.end()
@@ -72,38 +97,59 @@ class Ending(Observer):
         """Halt the guest and write the core file, if the end of the time is a reason for it."""
         if "timeout" not in self._settings.vmcore_on:
             return
-        if self._debugger.running:
-            self._halted.clear()
+        if self._debugger.running and self._writing is None:
+            self._late = True
             self._debugger.interrupt()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._halted.wait(), _STOP_SECONDS)
+                await asyncio.wait_for(self._begun.wait(), _STOP_SECONDS)
         if self._debugger.state is RunState.HALTED:
             self._write()
+        await self.written()
+
+    async def written(self) -> None:
+        """Wait until the core file that has been begun is written."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+
+    async def cancel(self) -> None:
+        """End the writing, and write no file any more."""
+        self._debugger.examiner = None
+        self.interrupt()
+        await self.written()
 
     def status(self, status: int) -> int:
         """Return the exit status of the session: *status*, or that of the worst reason."""
         return min((STATUSES[reason] for reason in self._met), default=status)
 
     def _write(self) -> None:
-        if self._written:
-            return
-        self._written = True
+        if self._writing is None:
+            self._writing = asyncio.ensure_future(self._in_slices())
+            self._writing.add_done_callback(lambda _: self._debugger.notify())
+            self._begun.set()
+
+    async def _in_slices(self) -> None:
+        try:
+            slices = in_slices(self._core_file)
+            with closing(slices):
+                for _ in slices:
+                    await asyncio.sleep(0)
+        except (StubError, OSError) as error:  # the guest and its clients go on
+            _log.error("--vmcore-on: %s", error)
+        except asyncio.CancelledError:
+            _log.warning("--vmcore-on: interrupted: there is no core file")
+        except Exception:
+            _log.exception("--vmcore-on: the core file cannot be written")
+
+    def _core_file(self) -> None:
         # Imported here, since few sessions write core files.
         from gdbstub.linux import core_file, vmcore
         from gdbstub.linux.guest import LinuxGuest
-        from gdbstub.slices import MOST_STEPS, bounded
 
         inner, path = self._settings.inner, Path(self._settings.vmcore)
         file: AbstractContextManager[Write]
         file = core_file.handed_out(core_file.AUTOMATIC) if inner else core_file.new_file(path)
-        try:
-            with bounded(MOST_STEPS), file as write:
-                missing = vmcore.write(
-                    LinuxGuest(self._debugger.machine, self._debugger.memory), write
-                )
-        except (StubError, OSError) as error:  # the guest and its clients go on
-            _log.error("--vmcore-on: %s", error)
-            return
+        with file as write:
+            missing = vmcore.write(LinuxGuest(self._debugger.machine, self._debugger.memory), write)
         if missing:
             _log.warning("the core file has no VMCOREINFO: %s", missing)
         if not inner:

@@ -220,7 +220,8 @@ def vms() -> int:
         return 1
     # For a program that reads it, a guest is one line, however long.
     width = None if sys.stdout.isatty() else _WIDE
-    Console(highlight=False, soft_wrap=True, width=width).print(table)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    console.print(table)
     return 0
 
 

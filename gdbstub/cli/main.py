@@ -65,7 +65,20 @@ def main() -> None:
             status = call(sys.argv[1:])
     except EndedBySignal as stopped:
         status = stopped.status
-    sys.exit(status)
+    sys.exit(flushed(status))
+
+
+def flushed(status: int) -> int:
+    """Write what is left for standard output; return *status*, or 1 if it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Else Python tries again as it ends, and says so in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not status and not isinstance(error, BrokenPipeError):
+            _complain(f"standard output: {error.strerror}", 1)
+        return status or 1
+    return status
 
 
 def call(arguments: list[str]) -> int:

@@ -36,7 +36,7 @@ def read_modules(directory: Path, kernel: LinkedKernel | None) -> ModuleFiles:
     if directory.is_file():
         try:
             return ModuleFiles.from_text(directory.read_text())
-        except (ValueError, TypeError):
+        except ValueError:
             raise InputError(f"--modules {directory}: is a file; expected a directory") from None
     release = _RELEASE.match(kernel.banner)
     files = find(directory.absolute(), release[1] if release else "")
@@ -44,7 +44,7 @@ def read_modules(directory: Path, kernel: LinkedKernel | None) -> ModuleFiles:
         Path(__file__).read_bytes(),
         *(_identity(path) for path in files.values()),
     ]
-    made = cache.entry("modules", parts, lambda place: _build(files, place), fault=_fault)
+    made = cache.entry("modules", parts, lambda place: _build(files, place))
     found = ModuleFiles.from_text((made / _INDEX).read_text())
     # An unpacked file is beside the index, whatever that directory's name was at first.
     return ModuleFiles(
@@ -55,11 +55,6 @@ def read_modules(directory: Path, kernel: LinkedKernel | None) -> ModuleFiles:
 def _identity(path: Path) -> str:
     status = path.stat()
     return f"{path} {status.st_size} {status.st_mtime_ns}"
-
-
-def _fault(entry: Path) -> str:
-    """Return what is wrong with an entry; its checksums would take seconds."""
-    return "" if (entry / _INDEX).is_file() else f"no {_INDEX}"
 
 
 def _build(files: Mapping[str, Path], place: Path) -> None:

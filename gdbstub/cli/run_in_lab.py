@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
@@ -95,7 +95,7 @@ def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = F
         if not bound:
             return ended.result()
         qmp = stack.enter_context(_qmp(remote, serve))
-        status = _until_over(serve, bound[0], ended, qmp, typing=typing)
+        status = _until_over(serve, bound[0], remote, ended, qmp, typing=typing)
         if status and serve.script is not None and not remote.lab_running:
             wait([ended], _LOSS_SECONDS)  # for its message: a script ends too without its lab
     # The stub there knows why it has stopped its guest; a script does not.
@@ -126,38 +126,60 @@ def _qmp(remote: RemoteRun, serve: ServeSettings) -> Iterator[Qmp]:
 
 
 def _until_over(
-    serve: ServeSettings, endpoint: str, ended: "Future[int]", qmp: Qmp, *, typing: bool
+    serve: ServeSettings,
+    endpoint: str,
+    inner: RemoteRun,
+    ended: "Future[int]",
+    qmp: Qmp,
+    *,
+    typing: bool,
 ) -> int:
     remote = endpoint.removeprefix("unix:")
     note = who_reaches(serve.endpoint)
     announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
+    if serve.script is None:
+        work = _end(serve, ended)
+    else:
+        ended.add_done_callback(_complain)
+        work = _script(serve, serve.script, remote, inner)
     with deferred_signals() as signals, keys:
-        if serve.script is not None:
-            ended.add_done_callback(_complain)
-            return asyncio.run(_script(serve, serve.script, remote, ended, signals, qmp))
-        return asyncio.run(_end(serve, ended, signals, qmp))
+        return asyncio.run(_limited(work, serve, _core_copied(serve, ended, inner), signals, qmp))
 
 
-async def _end(
-    serve: ServeSettings, ended: "Future[int]", signals: DeferredSignals, qmp: Qmp
-) -> int:
+async def _end(serve: ServeSettings, ended: "Future[int]") -> int:
     # Not ``ended.result()``: a signal that arrives as that begins to wait would be lost.
-    async def end() -> int:
-        status = await asyncio.wrap_future(ended)
-        left = isinstance(serve.endpoint, Stdio) and status == 128 + signal.SIGTERM
-        return 0 if left else status  # the inner stub is told to stop when its only client leaves
+    status = await asyncio.wrap_future(ended)
+    left = isinstance(serve.endpoint, Stdio) and status == 128 + signal.SIGTERM
+    return 0 if left else status  # the inner stub is told to stop when its only client leaves
 
+
+async def _script(serve: ServeSettings, command: str, remote: str, inner: RemoteRun) -> int:
+    status = await run_script(command, remote=remote, symbols=serve.symbols, qmp=serve.qmp_path)
+    await asyncio.wait({asyncio.wrap_future(inner.copied)}, timeout=_CORE_SECONDS)
+    return status
+
+
+async def _limited(
+    work: Coroutine[None, None, int],
+    serve: ServeSettings,
+    late: Callable[[], Awaitable[None]],
+    signals: DeferredSignals,
+    qmp: Qmp,
+) -> int:
+    """Return the result of *work*, within its time and until a signal comes."""
     async with until_signal(signals) as stopped, qmp():
-        return await first(stopped, limited(end(), serve.timeout, _core_taken(serve, ended)))
+        return await first(stopped, limited(work, serve.timeout, late))
 
 
-def _core_taken(serve: ServeSettings, ended: "Future[int]") -> Callable[[], Awaitable[None]]:
-    """Return a wait for the stub, which writes its core file and ends, if it was told to."""
+def _core_copied(
+    serve: ServeSettings, ended: "Future[int]", inner: RemoteRun
+) -> Callable[[], Awaitable[None]]:
+    """Return a wait for the core file: one that is copied, or that the stub writes at its end."""
 
     async def wait() -> None:
-        if "timeout" in serve.vmcore_on:
-            await asyncio.wait({asyncio.wrap_future(ended)}, timeout=_CORE_SECONDS)
+        future = ended if "timeout" in serve.vmcore_on else inner.copied
+        await asyncio.wait({asyncio.wrap_future(future)}, timeout=_CORE_SECONDS)
 
     return wait
 
@@ -166,19 +188,6 @@ def _complain(ended: "Future[int]") -> None:
     """Say why the stub has ended before the script has, which decides the exit status."""
     if not ended.cancelled() and isinstance(error := ended.exception(), LabError):
         _log.error("%s", error)
-
-
-async def _script(
-    serve: ServeSettings,
-    command: str,
-    remote: str,
-    ended: "Future[int]",
-    signals: DeferredSignals,
-    qmp: Qmp,
-) -> int:
-    async with until_signal(signals) as stopped, qmp():
-        work = run_script(command, remote=remote, symbols=serve.symbols, qmp=serve.qmp_path)
-        return await first(stopped, limited(work, serve.timeout, _core_taken(serve, ended)))
 
 
 def _arguments(settings: Settings, verbose: int, spool: Path) -> list[str | Path]:

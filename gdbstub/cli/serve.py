@@ -133,11 +133,23 @@ async def serve(
             started(process.pid if process else 0)
             if settings.free_run:
                 debugger.detach()
-            work = limited(_until_over(process, server), settings.timeout, ending.late)
-            return ending.status(await first(stopped, work))
+            return ending.status(await first(stopped, _work(process, server, settings, ending)))
     finally:
+        await ending.cancel()
         await server.close()
         end(debugger)
+
+
+async def _work(
+    process: asyncio.subprocess.Process | None,
+    server: Server,
+    settings: ServeSettings,
+    ending: Ending,
+) -> int:
+    """Wait for the end of a session and of what it writes; return its exit status."""
+    status = await limited(_until_over(process, server), settings.timeout, ending.late)
+    await ending.written()
+    return status
 
 
 async def _until_over(process: asyncio.subprocess.Process | None, server: Server) -> int:
@@ -284,5 +296,8 @@ def recording(path: str | None) -> Iterator[Recorder | None]:
         file = open(path, "w", encoding="ascii")  # noqa: SIM115 - closed below
     except OSError as error:
         raise InputError(f"--record {path}: {error.strerror}") from None
-    with file:
+    try:
         yield Recorder(file)
+    finally:
+        with contextlib.suppress(OSError):  # a full disk, of which the recorder has told
+            file.close()

@@ -27,8 +27,9 @@ from gdbstub.debug.placement import (
     obstacle,
     place,
 )
+from gdbstub.debug.requested import check_room, no_slot
 from gdbstub.debug.return_vectors import ReturnVectors
-from gdbstub.errors import MemoryFault, NoSlot, PacketError
+from gdbstub.errors import MemoryFault, PacketError
 from gdbstub.hwbp import HardwareBreakpoints, NoWatchpoint, Watchpoint
 from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.swbp import SoftwareBreakpoints
@@ -76,7 +77,7 @@ class Breakpoints:
 
         Raises:
             MemoryFault: nothing can ever execute at *gva*.
-            NoSlot: it takes a comparator, and none is free.
+            NoSlot: it takes a comparator, and none is free; or there are too many.
         """
         if kind is SOFTWARE:
             self._insert_software(vcpu, gva)
@@ -86,12 +87,14 @@ class Breakpoints:
             self._changed = True
             if kind is HARDWARE and not stood and self._too_many():
                 self._hardware.remove(kind, gva, length)
-                raise self._no_slot()
+                raise no_slot(self._machine.breakpoint_slots)
 
     def _insert_software(self, vcpu: int, gva: int) -> None:
         if gva & 3:
             raise PacketError(f"{gva:#x} is no place for an instruction")
         gva %= _TOP
+        if gva not in self._requests:
+            check_room(self._requests)
         asked = self._requests.get(gva) or BreakpointRequest(gva, vcpu)
         request = asked.copy()  # one that is refused changes nothing
         why = unreachable(self.memory.regime(vcpu), gva)
@@ -122,8 +125,8 @@ class Breakpoints:
         """
         request.needs_comparator = bool(obstacle(request, self._find(request)))
         if request.needs_comparator and self._too_many(request):
-            self._locations.pop(request.gva)
-            raise self._no_slot()
+            self._locations.pop(request.gva, None)
+            raise no_slot(self._machine.breakpoint_slots)
 
     def _find(self, request: BreakpointRequest) -> list[Location]:
         """Return the locations of *request*, found once until something may have changed them."""
@@ -143,10 +146,6 @@ class Breakpoints:
         ]
         needed = {each.comparator for each in (*standing, *more) if each.needs_comparator}
         return len(self._hardware.addresses | needed) > self._machine.breakpoint_slots
-
-    def _no_slot(self) -> NoSlot:
-        slots = self._machine.breakpoint_slots
-        return NoSlot(f"all {slots} hardware breakpoints are in use; delete one first")
 
     def attach(self, kind: BreakpointKind, gva: int, clauses: Clauses) -> None:
         """Give a breakpoint that was asked for these conditions and commands, and no others."""

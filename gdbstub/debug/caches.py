@@ -149,8 +149,8 @@ class Caches:
             emptied = self._emptied[changed, vcpu] = tuple(
                 row.cache.clear
                 for row in self._rows
-                if (changed is Content.ALL or changed & row.made_of)
-                and (vcpu is None or vcpu == row.vcpu)
+                if (vcpu is None or vcpu == row.vcpu)
+                and (changed is Content.ALL or changed & row.made_of)
             )
         for clear in emptied:
             clear()

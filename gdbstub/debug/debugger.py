@@ -37,6 +37,7 @@ from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.extensions import (
     GUEST_THREADS,
+    Examiner,
     GuestThreads,
     Libraries,
     NoProgram,
@@ -76,10 +77,7 @@ class Debugger(
     HasGuestThreads,
     Relocatable,
 ):
-    """Implements ``Target``. It begins halted at the guest's first instruction.
-
-    Thread *n* is vCPU *n* - 1.
-    """
+    """Implements ``Target``. Begins halted at the first instruction. Thread *n* is vCPU *n* - 1."""
 
     architecture = AARCH64
     #: Let a step end at an interrupt's vector, as KVM's steps do.
@@ -110,6 +108,8 @@ class Debugger(
         self.reboots = True
         #: Objects that follow what this debugger does.
         self.observers: list[Observer] = []
+        #: Examines a guest that has stopped, before its client is told; None: nothing does.
+        self.examiner: Examiner | None = None
         self.machine: Final = machine
         self.caches: Final = caches or Caches()
         self.breakpoints: Final = Breakpoints(machine, self.caches)

@@ -55,6 +55,23 @@ class Observer:
         """Follow ``kill``."""
 
 
+class Examiner(Protocol):
+    """Examination of a guest that has stopped, before a client is told of the stop."""
+
+    @property
+    def busy(self) -> bool:
+        """True while the guest must stay as it is; its end is followed by ``Target.notify``."""
+        ...
+
+    def begin(self, stop: Stopped) -> None:
+        """Take a stop that no client knows yet; be ``busy`` to have the client wait."""
+        ...
+
+    def interrupt(self) -> None:
+        """Take a client's 0x03: it waits no longer."""
+        ...
+
+
 class StopPoints(Protocol):
     """Places at which the stub itself stops the guest, whatever its clients have requested."""
 

@@ -1,6 +1,28 @@
 """Breakpoints and watchpoints as one client requests them, by kind and address."""
 
+from collections.abc import Collection
+from typing import Final
+
+from gdbstub.errors import NoSlot
 from gdbstub.target import BreakpointKind
+
+#: Number of software breakpoints that there may be: a resume places all of them in one go.
+MOST: Final = 2048
+
+
+def check_room(requests: Collection[int]) -> None:
+    """Check that *requests* are few enough for one more.
+
+    Raises:
+        NoSlot: they are not.
+    """
+    if len(requests) >= MOST:
+        raise NoSlot(f"there are {MOST} software breakpoints, as many as may be; delete one first")
+
+
+def no_slot(slots: int) -> NoSlot:
+    """Return the error of a request that takes one more comparator than all *slots*."""
+    return NoSlot(f"all {slots} hardware breakpoints are in use; delete one first")
 
 
 class RequestedBreakpoints:
@@ -17,8 +39,11 @@ class RequestedBreakpoints:
 
     def remove(self, kind: BreakpointKind, gva: int) -> None:
         """Note that a request was taken back."""
-        self._standing.discard((kind, gva))
-        self._taken_back.add((kind, gva))
+        if (kind, gva) in self._standing:
+            self._standing.discard((kind, gva))
+            if len(self._taken_back) >= MOST:  # a client that never resumes the guest
+                self._taken_back.clear()
+            self._taken_back.add((kind, gva))
 
     def stands(self, kind: BreakpointKind, gva: int) -> bool:
         """Return True if the client requests such a breakpoint now."""

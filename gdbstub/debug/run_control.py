@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
-from gdbstub.debug.extensions import Observer, ProcessFilter
+from gdbstub.debug.extensions import Examiner, Observer, ProcessFilter
 from gdbstub.debug.pending_stops import PendingStops
 from gdbstub.debug.plans import VcpuPlans
 from gdbstub.debug.registers import ClientRegisters
@@ -59,6 +59,7 @@ class Owner(StopPointsOwner, Protocol):
     step_irqs: bool
     process: ProcessFilter | None
     reboots: bool
+    examiner: Examiner | None
 
     @property
     def observers(self) -> Sequence[Observer]:
@@ -97,6 +98,8 @@ class RunControl:
         # Exits of a run that is over, from the vCPU thread that parked last; None while there
         # is nothing for ``take_report``.
         self._exits: Sequence[Exit] | None = None
+        # What the stop is, while it is examined and no client has been told of it.
+        self._examined: RunEvent | None = None
         #: State of the guest.
         self.state = RunState.HALTED
         #: Last report.
@@ -136,6 +139,8 @@ class RunControl:
         """Start vCPUs, by their numbers."""
         pending = self._pending
         try:
+            if self._owner.examiner is not None:
+                self._check_not_examined()
             self._stop_points.insert()
             self._classifier.process = self._owner.process
             if len(actions) > 1:
@@ -189,6 +194,8 @@ class RunControl:
 
     def interrupt(self) -> None:
         """Ask a running guest to stop."""
+        if self._examined and self._owner.examiner and self.state is RunState.RUNNING:
+            self._owner.examiner.interrupt()
         self._happened(RunEvent.INTERRUPT)
         self._machine.interrupt()
 
@@ -235,6 +242,7 @@ class RunControl:
         """
         if (machine := resettable(self._machine)) is None:
             raise MachineError("this machine offers no reset: end the guest and start it anew")
+        self._check_not_examined()
         self._happened(RunEvent.RESET)
         self._start_over(machine)
 
@@ -283,19 +291,16 @@ class RunControl:
 
     def take_report(self) -> Report | None:
         """Return the report after a stop; None where there was none, or it is for no client."""
-        exits = self._exits
-        if exits is None:
+        if (exits := self._exits) is not None:
+            self._exits = None
+            event = self._end_run(exits)
+        elif self._examined is not None:
+            event = self._examined
+        else:
             return None
-        self._exits = None
-        for plans in self._plans:
-            plans.collect()
-        self._caches.invalidate(_RAN if self._stepped is None else _STEPPED)
-        if self._under_way:
-            self._cut_short()
+        if self._owner.examiner is not None and self._is_examined(event):
+            return None
         left = self.state in _DETACH_AT_REST
-        event = _STOPPED
-        if self.state is not _ENDING:
-            self.report, event = self._conclude(exits)
         if left:
             try:
                 self._remove_breakpoints()
@@ -311,6 +316,31 @@ class RunControl:
             for observer in self._owner.observers:
                 observer.stopped(self.report)
         return self.report
+
+    def _end_run(self, exits: Sequence[Exit]) -> RunEvent:
+        """End the plans of a run; make its report, and return what happened to the guest."""
+        for plans in self._plans:
+            plans.collect()
+        self._caches.invalidate(_RAN if self._stepped is None else _STEPPED)
+        if self._under_way:
+            self._cut_short()
+        event = _STOPPED
+        if self.state is not _ENDING:
+            self.report, event = self._conclude(exits)
+        return event
+
+    def _is_examined(self, event: RunEvent) -> bool:
+        """Return True while a stop is examined, before a client is told of it."""
+        if (examiner := self._owner.examiner) is None:
+            return False
+        if self._examined is None and event is _STOPPED and isinstance(self.report, Stopped):
+            examiner.begin(self.report)
+        self._examined = event if examiner.busy else None
+        return examiner.busy
+
+    def _check_not_examined(self) -> None:
+        if (examiner := self._owner.examiner) is not None and examiner.busy:
+            raise MachineError("the guest stays halted while its core file is written: wait for it")
 
     def _cut_short(self) -> None:
         """Let the plans clean up that were cut short by another vCPU's stop."""

@@ -6,11 +6,12 @@ It runs no guest and knows no breakpoint. ``machine.py`` makes a machine of it.
 import logging
 import mmap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
-from gdbstub.errors import InputError, MachineError
+from gdbstub.errors import InputError, MachineError, StubError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import ProcessMemory
 from gdbstub.foreign.launch import Launch
@@ -27,6 +28,28 @@ from gdbstub.kvm.port import ioctl
 _log = logging.getLogger("gdbstub.foreign")
 
 _PROTECTIONS: Final = {"r": mmap.PROT_READ, "w": mmap.PROT_WRITE, "x": mmap.PROT_EXEC}
+
+
+def in_any_case(steps: Iterable[Callable[[], None]]) -> None:
+    """Take all *steps*, whichever of them fails; one that fails is tried again.
+
+    Raises:
+        Gone: the VMM has ended.
+        StubError: that of the first that has failed twice; the others are taken.
+    """
+    errors: list[StubError] = []
+    for step in steps:
+        for last in (False, True):
+            try:
+                step()
+                break
+            except ptrace.Gone:
+                raise
+            except StubError as error:
+                if last:
+                    errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _protection(flags: str) -> int:
@@ -187,7 +210,7 @@ class Attachment:
         protection = next(p for first, end, p in self.areas if first <= hva < end)
         for value in (protection ^ mmap.PROT_EXEC, protection):
             result = self.port.syscall(ptrace.MPROTECT, start, size, value)
-            if result < 0:
+            if result < 0:  # ``_let_go`` gives back what the first call has changed
                 self._synchronisable = False
                 _log.warning(
                     "the VMM's memory cannot be mapped anew (mprotect: error %d): on a host whose "
@@ -234,6 +257,9 @@ class Attachment:
 
     def _let_go(self) -> None:
         self.stop_all()
+        if not self._synchronisable:
+            with suppress(StubError):  # no thread is stopped, or the VMM has ended
+                self.protect(self.areas)
         self.seized.detach_all()
 
     def stop_all(self) -> None:

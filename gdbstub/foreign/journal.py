@@ -5,6 +5,7 @@ protection that the VMM has given that; then a line for each BRK written and rem
 processes lose no line: no power failure is survived, nor does the guest survive one.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign.memory import MemorySlot, RamArea
 from gdbstub.foreign.process import VmmProcess
 
@@ -45,7 +46,7 @@ class Journal:
         """Open and lock the journal of *process*; read what a killed debugger has left in it.
 
         Raises:
-            InputError: another debugger has it.
+            InputError: another debugger has it, or it is damaged.
         """
         self.path = directory() / f"{process.pid}-{process.start_time}{_SUFFIX}"
         self._pid = process.pid
@@ -66,7 +67,11 @@ class Journal:
         #: True if a debugger before has not ended in good order.
         self.stale = os.fstat(self._fd).st_size > 0
         if self.stale:
-            self._read()
+            try:
+                self._read()
+            except InputError:
+                self.close()
+                raise
 
     @classmethod
     def exists(cls, process: VmmProcess) -> bool:
@@ -92,17 +97,27 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def _read(self) -> None:
-        first, *lines = os.pread(self._fd, os.fstat(self._fd).st_size, 0).decode().splitlines()
-        facts = json.loads(first)
-        self.slots = tuple(MemorySlot(*slot) for slot in facts["slots"])
-        # A gdbstub before this one wrote none.
-        self.areas = tuple(RamArea(*area) for area in facts.get("areas", ()))
-        for line in lines:
-            match line.split():
-                case ["+", ipa, word]:
-                    self.left[int(ipa, 16)] = bytes.fromhex(word)
-                case ["-", ipa]:
-                    self.left.pop(int(ipa, 16), None)
+        # A line that was cut short is of a BRK that was not written, or of one that is gone.
+        *lines, _ = os.pread(self._fd, os.fstat(self._fd).st_size, 0).split(b"\n")
+        if not lines:
+            self.stale = False
+            return
+        try:
+            facts = json.loads(lines[0])
+            self.slots = tuple(MemorySlot(*slot) for slot in facts["slots"])
+            # A gdbstub before this one wrote none.
+            self.areas = tuple(RamArea(*area) for area in facts.get("areas", ()))
+            for line in lines[1:]:
+                match line.decode().split():
+                    case ["+", ipa, word]:
+                        self.left[int(ipa, 16)] = bytes.fromhex(word)
+                    case ["-", ipa]:
+                        self.left.pop(int(ipa, 16), None)
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            raise InputError(
+                f"{self.path} is damaged: what a killed debugger has left in process {self._pid} "
+                "is not known; remove the file and reset that guest"
+            ) from None
 
     def begin(self, slots: Sequence[MemorySlot], areas: Sequence[RamArea]) -> None:
         """Begin anew, with these *slots* and *areas*; nothing is left of a debugger before."""
@@ -119,7 +134,14 @@ class Journal:
         self._write(f"- {ipa:x}")
 
     def _write(self, line: str) -> None:
-        os.write(self._fd, line.encode() + b"\n")
+        data = line.encode() + b"\n"
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            raise MachineError(f"{self.path} cannot be written: {error.strerror}") from None
+        if written < len(data):  # the next line must not be a part of this one
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise MachineError(f"{self.path} cannot be written: {os.strerror(errno.ENOSPC)}")
 
     def end(self) -> None:
         """Remove the file: nothing is left in the guest. Idempotent."""
@@ -128,8 +150,10 @@ class Journal:
             self.close()
 
     def close(self) -> None:
-        """Unlock the file, and leave it. Idempotent."""
+        """Unlock the file, and leave it, unless nothing is in it. Idempotent."""
         if self._fd >= 0:
+            if not os.fstat(self._fd).st_size:
+                self.path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
 

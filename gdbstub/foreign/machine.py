@@ -12,7 +12,7 @@ from typing import Final
 from gdbstub.aarch64.registers import SYSTEM_REGISTERS
 from gdbstub.aarch64.sve import QUADWORD, VLS
 from gdbstub.errors import MachineError
-from gdbstub.foreign.attachment import Attachment
+from gdbstub.foreign.attachment import Attachment, in_any_case
 from gdbstub.foreign.exclusive import ForeignExclusiveSection
 from gdbstub.foreign.facts import description, totals
 from gdbstub.foreign.memory import MemorySlot
@@ -385,10 +385,9 @@ class ForeignMachine:
 
     def _let_go(self) -> None:
         self._attachment.stop_all()
+        left = [each for each in self._vcpus if each.thread.stopped and not each.thread.ended]
+        steps = [self._patches.withdraw, *(each.disarm for each in left)]
+        if not self._vcpus[0].thread.ended:
+            steps.append(self._counter.go_on)
         with contextlib.suppress(Gone):  # the VMM may end at any time
-            self._patches.withdraw()
-            for vcpu in self._vcpus:
-                if vcpu.thread.stopped and not vcpu.thread.ended:
-                    vcpu.disarm()
-            if not self._vcpus[0].thread.ended:
-                self._counter.go_on()
+            in_any_case(steps)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, printable
 from gdbstub.foreign import sigframe
 from gdbstub.foreign.injection import Gadgets, ProcessMemory
 
@@ -53,11 +53,12 @@ class VmmProcess:
 
     @property
     def name(self) -> str:
-        """The name of its program's file, or of its command."""
+        """The name of its program's file, or of its command; its user may have made it up."""
         try:
-            return Path(os.readlink(self.path / "exe")).name.removesuffix(" (deleted)")
+            name = Path(os.readlink(self.path / "exe")).name.removesuffix(" (deleted)")
         except OSError:
-            return self._text("comm").strip()
+            name = self._text("comm").strip()
+        return printable(name)
 
     @property
     def command_line(self) -> list[str]:

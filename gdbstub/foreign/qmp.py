@@ -10,11 +10,16 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from time import monotonic
+from typing import Final
 
 from gdbstub.foreign.memory import MemorySlot
 
-_TIMEOUT: Final = 2.0
+#: Time for all that is asked, in seconds.
+_SECONDS: Final = 5.0
+#: Length of the longest line that is taken, in bytes.
+_LONGEST: Final = 4 << 20
+_PIECE: Final = 1 << 16
 _RANGE: Final = re.compile(
     r"^\s*([0-9a-f]{16})-([0-9a-f]{16}) \(prio \d+, ram\): (?P<name>\S+)(?P<rest>.*)$",
     re.MULTILINE,
@@ -41,36 +46,70 @@ def sockets(arguments: Sequence[str]) -> list[str]:
 
 
 def slots(path: Path) -> list[MemorySlot]:
-    """Ask QEMU at *path* for the RAM of its guest; empty if it does not answer."""
+    """Ask QEMU at *path* for the RAM of its guest; empty if it does not answer, or not as QEMU."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_TIMEOUT)
-            connection.connect(str(path))
-            with connection.makefile("rw", encoding="utf-8") as stream:
-                stream.readline()  # the greeting
-                _execute(stream, "qmp_capabilities", {})
+            monitor = _Monitor(connection, path)
 
-                def ask(line: str) -> str:
-                    return _execute(stream, "human-monitor-command", {"command-line": line})
+            def ask(line: str) -> str:
+                return monitor.execute("human-monitor-command", {"command-line": line})
 
-                found = []
-                for ipa, size in ram_ranges(ask("info mtree -f")):
-                    if match := _HVA.search(ask(f"gpa2hva {ipa:#x}")):
-                        found.append(MemorySlot(ipa, size, int(match[1], 16)))
-                return found
-    except (OSError, ValueError, KeyError):
+            found = []
+            for ipa, size in ram_ranges(ask("info mtree -f")):
+                if match := _HVA.search(ask(f"gpa2hva {ipa:#x}")):
+                    found.append(MemorySlot(ipa, size, int(match[1], 16)))
+            return found
+    except (OSError, ValueError, RecursionError):
         return []
 
 
-def _execute(stream: IO[str], command: str, arguments: Mapping[str, str]) -> str:
-    stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-    stream.flush()
-    while True:
-        reply = json.loads(stream.readline())  # events come between
-        if "return" in reply:
-            return str(reply["return"])
-        if "error" in reply:
-            raise ValueError(reply["error"])
+class _Monitor:
+    """The monitor of a process that may be anybody's: replies are bounded in time and length."""
+
+    def __init__(self, connection: socket.socket, path: Path) -> None:
+        self._connection = connection
+        self._until = monotonic() + _SECONDS
+        self._received = bytearray()
+        connection.settimeout(_SECONDS)
+        connection.connect(str(path))
+        self._read()  # the greeting
+        self.execute("qmp_capabilities", {})
+
+    def execute(self, command: str, arguments: Mapping[str, str]) -> str:
+        """Execute a command; return its result as text.
+
+        Raises:
+            OSError: QEMU has not answered in time, or is gone.
+            ValueError: it has answered with an error, or with something else.
+        """
+        asked = {"execute": command, "arguments": arguments}
+        self._connection.sendall(json.dumps(asked).encode() + b"\n")
+        while True:
+            reply = self._read()  # events come between
+            if "return" in reply:
+                return str(reply["return"])
+            if "error" in reply:
+                raise ValueError(reply["error"])
+
+    def _read(self) -> dict[str, object]:
+        while (end := self._received.find(b"\n")) < 0:
+            if len(self._received) > _LONGEST:
+                raise ValueError("a line of QMP is too long")
+            self._wait()
+            if not (data := self._connection.recv(_PIECE)):
+                raise ConnectionError
+            self._received += data
+        self._wait()  # also for events without end
+        reply = json.loads(self._received[:end])
+        del self._received[: end + 1]
+        if not isinstance(reply, dict):
+            raise ValueError("a line of QMP is no object")
+        return reply
+
+    def _wait(self) -> None:
+        if (left := self._until - monotonic()) <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
 
 
 def ram_ranges(listing: str) -> list[tuple[int, int]]:

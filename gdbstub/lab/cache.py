@@ -31,13 +31,25 @@ CHECKSUMS: Final = "checksums.json"
 
 def root() -> Path:
     """Return the cache directory; create it if absent (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    parent = Path(base) if base.startswith("/") else Path.home() / ".cache"
-    path = parent / "kvm-gdbstub"
+    path = _parent() / "kvm-gdbstub"
     with explained(path):
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for each in (*reversed(path.parents), path):
+            # Whatever the umask is, nobody else may replace what is in it.
+            each.mkdir(mode=0o755 if each == path else 0o700, exist_ok=True)
         private.check_own(path, "set XDG_CACHE_HOME to a directory of yours")
     return path
+
+
+def _parent() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not base.startswith("/"):
+        base = os.path.expanduser("~/.cache")
+    if not base.startswith("/"):
+        raise LabError(
+            f"{base} would be the directory for caches: set HOME, or XDG_CACHE_HOME, to an "
+            "absolute path"
+        )
+    return Path(base)
 
 
 def key_of(parts: Iterable[str | bytes]) -> str:
@@ -76,9 +88,10 @@ def entry(
             os.utime(final)
         return final
     with explained(final), locked(root() / f"{kind}.lock"):
-        if final.is_dir() and (what := wrong(final)):
+        what = wrong(final) if final.is_dir() else "it is no directory"
+        if what and os.path.lexists(final):
             note(f"the cache's {final.name} is damaged ({what}): it is made again")
-            shutil.rmtree(final)
+            private.remove(final)
         if not final.is_dir():
             remove_stale(kind, keep=final)
             _build(kind, final, build, mode, checked=fault is None)
@@ -90,7 +103,7 @@ def discard(path: Path) -> None:
     """Remove an entry that its user has found to be unusable."""
     kind = path.name.rpartition("-")[0]
     with explained(path), locked(root() / f"{kind}.lock"):
-        shutil.rmtree(path, ignore_errors=True)
+        private.remove(path)
 
 
 def _build(
@@ -112,8 +125,9 @@ def remove_stale(kind: str, keep: Path) -> None:
     for leftover in keep.parent.glob(f".{kind}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for old in keep.parent.glob(f"{kind}-*"):
-        if old != keep and time.time() - old.stat().st_mtime > UNUSED_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+        if old != keep and time.time() - old.lstat().st_mtime > UNUSED_SECONDS:
+            with suppress(OSError):
+                private.remove(old)
 
 
 @contextmanager
@@ -145,6 +159,6 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LabError(full) from error
         raise LabError(
-            f"cannot write to {path.parent} ({error.strerror}): "
+            f"cannot write to {path.parent} ({error.strerror or error}): "
             "set XDG_CACHE_HOME to a directory of yours"
         ) from error

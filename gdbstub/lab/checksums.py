@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+from gdbstub.lab import private
+
 
 def record(directory: Path, name: str) -> None:
     """Write the checksums of everything in *directory* to its file *name*."""
@@ -25,27 +27,32 @@ def damage(directory: Path, name: str) -> str:
     Files of the recorded size and time are not read.
     """
     try:
-        rows = json.loads((directory / name).read_text())
+        with private.opened(directory / name) as file:
+            rows = json.load(file)
         return next(
             (text for path, row in rows.items() if (text := _damage(directory, path, row))), ""
         )
     except FileNotFoundError:
         return "it has no checksums"
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return "its checksums cannot be read"
 
 
 def record_file(path: Path) -> None:
     """Write the checksum of the one file *path* to a file beside it."""
-    _beside(path).write_text(_digest(path))
+    _beside(path).write_text(digest_of(path))
 
 
 def matches(path: Path) -> bool:
     """Return True if the file *path* is as it was recorded; without a record it is taken so."""
     try:
-        return _digest(path) == _beside(path).read_text()
+        digest = digest_of(path)
+        with private.opened(_beside(path)) as file:
+            return digest == file.read().decode()
     except FileNotFoundError:
-        return path.stat().st_size > 0
+        return path.is_file() and path.stat().st_size > 0
+    except (OSError, ValueError):
+        return False
 
 
 def _beside(path: Path) -> Path:
@@ -66,7 +73,7 @@ def _damage(directory: Path, name: str, row: dict[str, object]) -> str:
         return f"{name} has {status.st_size} bytes of {row['size']}"
     if status.st_mtime_ns == row["time"]:
         return ""
-    return "" if _digest(path) == row["sha256"] else f"{name} has other contents"
+    return "" if digest_of(path) == row["sha256"] else f"{name} has other contents"
 
 
 def _row(path: Path) -> dict[str, object]:
@@ -75,9 +82,14 @@ def _row(path: Path) -> dict[str, object]:
     if path.is_dir():
         return {"directory": True}
     status = path.stat()
-    return {"size": status.st_size, "time": status.st_mtime_ns, "sha256": _digest(path)}
+    return {"size": status.st_size, "time": status.st_mtime_ns, "sha256": digest_of(path)}
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a plain file, in hexadecimal.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    with private.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

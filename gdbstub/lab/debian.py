@@ -233,7 +233,7 @@ class Arm64:
         found = next(self.debs.glob(f"{name}_{escaped}_*.deb"), None)
         if found and not checksums.matches(found):
             note(f"the cache's {found.name} is damaged: it is downloaded again")
-            found.unlink()
+            private.remove(found)
             return None
         return found
 

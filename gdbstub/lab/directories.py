@@ -29,8 +29,14 @@ def claim() -> tuple[Path, int]:
             f"other users could replace what is made in {' or '.join(map(str, parents()))}: "
             "set XDG_RUNTIME_DIR to a directory of yours alone"
         )
-    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    lock = private.open_lock(directory / "lock")
+    try:
+        directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        lock = private.open_lock(directory / "lock")
+    except OSError as error:
+        raise LabError(
+            f"cannot make a directory in {parent} ({error.strerror}): set XDG_RUNTIME_DIR to a "
+            "directory of yours with some space"
+        ) from None
     fcntl.flock(lock, fcntl.LOCK_EX)
     return directory, lock
 

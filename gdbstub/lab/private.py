@@ -3,6 +3,7 @@
 A name in such a place may be anybody's: each is checked by what was opened, never through a link.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,6 +11,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +78,27 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def opened(path: Path) -> BufferedReader:
+    """Open a plain file to read. A FIFO in its place would be waited for, and a device has no end.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "no plain file", str(path))
+    return file
+
+
+def remove(path: Path) -> None:
+    """Remove what has this name: a file, a link, or a directory with what is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_unclaimed(path: Path, lock: str, seconds: float) -> None:

@@ -7,6 +7,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from gdbstub.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -59,5 +61,5 @@ class Steps:
 
 
 def note(text: str) -> None:
-    """Print one line on stderr."""
-    print(f"gdbstub: {text}", file=sys.stderr, flush=True)
+    """Print one line on stderr; a part of it may be a server's or another program's."""
+    print(f"gdbstub: {printable(text)}", file=sys.stderr, flush=True)

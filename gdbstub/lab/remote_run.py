@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,8 @@ class RemoteRun:
         self._failure: LabError | None = None
         self._stopping = False
         self._qmp_port = 0
+        #: Done while no core file is copied out of the lab.
+        self.copied: Future[None] = _done()
         self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
         request.forward.check()
         with ExitStack() as stack:
@@ -169,7 +172,11 @@ class RemoteRun:
             elif match := QMP.fullmatch(line):
                 self._qmp_port = int(match[1])
             elif match := HANDED_OUT.fullmatch(line):
-                self._take_file(match[1].decode(), match[2].decode())
+                self.copied = Future()
+                try:
+                    self._take_file(match[1].decode(), match[2].decode())
+                finally:
+                    self.copied.set_result(None)
             elif not SSH_SAYS.fullmatch(line):
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
@@ -322,6 +329,12 @@ class RemoteRun:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _done() -> Future[None]:
+    future = Future[None]()
+    future.set_result(None)
+    return future
 
 
 def open_record(path: Path) -> BinaryIO:

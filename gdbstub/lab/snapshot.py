@@ -19,12 +19,14 @@ from gdbstub.errors import LabError
 from gdbstub.lab import (
     boot,
     cache,
+    checksums,
     demo,
     directories,
     image,
     kernel,
     migration,
     prepared,
+    private,
     qemu,
     tools,
 )
@@ -46,6 +48,7 @@ class Snapshot:
 
     directory: Path
     state_digest: str
+    key_digest: str
     ram_bytes: int
     ram_mtime_ns: int
     #: Digest of the project's source in it.
@@ -69,15 +72,24 @@ class Snapshot:
             LabError: it cannot be read.
         """
         try:
-            fields = json.loads((directory / MANIFEST).read_bytes())
+            with private.opened(directory / MANIFEST) as file:
+                fields = json.load(file)
             return cls(
                 directory,
                 str(fields["state_digest"]),
+                str(fields["key_digest"]),
                 int(fields["ram_bytes"]),
                 int(fields["ram_mtime_ns"]),
                 str(fields["source"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (
+            OSError,
+            ArithmeticError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise LabError(f"its {MANIFEST} cannot be read") from error
 
     def state(self) -> bytes:
@@ -87,7 +99,8 @@ class Snapshot:
             LabError: it is not what was saved.
         """
         try:
-            data = (self.directory / "state").read_bytes()
+            with private.opened(self.directory / "state") as file:
+                data = file.read()
         except OSError as error:
             raise LabError(f"its state cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != self.state_digest:
@@ -104,9 +117,13 @@ class Snapshot:
             raise LabError("its directory is not this user's alone")
         try:
             status = self.ram.stat()
-            self.key.stat()
-        except OSError as error:
+            digest = checksums.digest_of(self.key)
+        except FileNotFoundError as error:
             raise LabError(f"{Path(error.filename).name} is absent") from error
+        except OSError as error:
+            raise LabError(f"its ssh key cannot be read: {error.strerror}") from error
+        if digest != self.key_digest:
+            raise LabError("its ssh key is not the one that was saved")
         # Hashing it would take a second. Nobody writes to it, so its time stays as it is.
         if status.st_size != self.ram_bytes:
             raise LabError(f"its memory has {status.st_size} of {self.ram_bytes} bytes")
@@ -173,6 +190,7 @@ def _make(options: qemu.Options, work: Path) -> None:
     status = ram.stat()
     fields = {
         "state_digest": hashlib.sha256(state).hexdigest(),
+        "key_digest": checksums.digest_of(work / "key"),
         "ram_bytes": status.st_size,
         "ram_mtime_ns": status.st_mtime_ns,
         "source": source,

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -65,7 +66,7 @@ def new_file(path: Path) -> Iterator[Write]:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with open(descriptor, "wb", buffering=0) as file:
+            with open(descriptor, "wb", buffering=0) as file, _emptied_if_not_whole(file):
                 if path.suffix == ".zst":
                     import zstandard  # imported here, since few sessions compress
 
@@ -75,11 +76,21 @@ def new_file(path: Path) -> Iterator[Write]:
                     yield lambda data: _write_sparse(descriptor, data)
                     os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
         except BaseException:
-            with suppress(OSError):  # a confined stub may remove none; the reason counts
+            with suppress(OSError):  # a confined stub may remove none: it is empty
                 path.unlink()
             raise
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
+
+
+@contextmanager
+def _emptied_if_not_whole(file: FileIO) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            file.truncate(0)
+        raise
 
 
 def reading(fifo: str) -> list[str]:

@@ -54,15 +54,22 @@ class ModuleFiles(dict[str, ModuleFile]):
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Parse the output of ``to_text``."""
+        """Parse the output of ``to_text``.
+
+        Raises:
+            ValueError: it is something else.
+        """
         import json
 
-        return cls(
-            {
-                name: ModuleFile(path, build_id, tuple(FileSection(*each) for each in sections))
-                for name, (path, build_id, sections) in json.loads(text).items()
-            }
-        )
+        try:
+            return cls(
+                {
+                    name: ModuleFile(path, build_id, tuple(FileSection(*each) for each in sections))
+                    for name, (path, build_id, sections) in json.loads(text).items()
+                }
+            )
+        except (AttributeError, RecursionError, TypeError) as error:
+            raise ValueError(str(error)) from error
 
 
 def find(directory: "Path", release: str) -> "Mapping[str, Path]":

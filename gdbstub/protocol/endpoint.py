@@ -151,9 +151,8 @@ class Unix(NamedTuple):
         self._clear()
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            os.fchmod(bound.fileno(), 0o600)  # the mode that it gets in the file system
             bound.bind(self.path)
-            # No client can connect between the two calls: the socket does not listen yet.
-            os.chmod(self.path, 0o600)
             bound.listen()
         except OSError as error:
             bound.close()

@@ -220,7 +220,7 @@ class Session:
 
     def keep_alive(self) -> bytes:
         """Return bytes that have the client wait on for a reply. GDB waits 2 s for a byte."""
-        return b"+" if self._client.state is _WORKING else b""
+        return b"+" if self._client.state in (_WORKING, SessionState.HALTING) else b""
 
     def close(self) -> None:
         """End the session: the client is gone. Never raises."""

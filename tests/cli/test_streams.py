@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,29 @@ def test_a_standard_error_that_fails_changes_no_status(redirection: str, tmp_pat
     line = f'set -o pipefail; "$@" {redirection}'
     done = subprocess.run(["bash", "-c", line, "bash", *BAD], cwd=tmp_path, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+
+
+@pytest.mark.parametrize("word", ["doctor", "doctor --json", "--version", "--help"])
+@pytest.mark.parametrize("unread", [True, False])
+def test_a_standard_output_that_fails_is_one_line_or_none(word: str, unread: bool) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "gdbstub", *word.split()],
+        env=buffered,
+        stdout=writing if unread else full,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    os.close(full)
+    assert done.returncode == 1
+    if unread:
+        assert done.stderr == ""
+    else:
+        assert re.fullmatch(r"gdbstub: .*No space left on device\n", done.stderr)
 
 
 def test_messages_go_on_when_some_could_not_be_written() -> None:

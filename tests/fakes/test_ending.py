@@ -43,18 +43,20 @@ class Session:
         given = ServeSettings(Tcp("127.0.0.1", 0), vmcore=str(self.core), **settings)
         self.ending = Ending(self.debugger, given, self.server)
 
-    def stop(self, *reasons: str) -> None:
+    async def stop(self, *reasons: str) -> None:
         self.met.extend(reasons)
+        self.ending.begin(Stopped(1))
+        await self.ending.written()
         self.ending.stopped(Stopped(1))
 
 
 async def test_a_core_file_and_the_end_where_nobody_waits(tmp_path: Path) -> None:
     session = Session(tmp_path, vmcore_on=("panic", "timeout"))
-    session.stop()
+    await session.stop()
     assert not session.core.exists()
-    session.stop("warn")
+    await session.stop("warn")
     assert not session.core.exists()
-    session.stop("panic")
+    await session.stop("panic")
     assert session.core.exists()
     assert session.server.ended
 
@@ -65,16 +67,16 @@ async def test_a_core_file_and_the_end_where_nobody_waits(tmp_path: Path) -> Non
 )
 async def test_one_who_waits_goes_on(tmp_path: Path, client: str, settings: dict[str, Any]) -> None:
     session = Session(tmp_path, client, vmcore_on=("panic",), **settings)
-    session.stop("panic")
+    await session.stop("panic")
     assert session.core.exists()
     assert not session.server.ended
 
 
 async def test_the_file_is_written_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     session = Session(tmp_path, "a client", vmcore_on=("panic", "timeout"))
-    session.stop("panic")
+    await session.stop("panic")
     size = session.core.stat().st_size
-    session.stop("panic")
+    await session.stop("panic")
     await session.ending.late()
     assert session.core.stat().st_size == size
     assert not [each for each in caplog.records if each.levelname == "ERROR"]
@@ -84,7 +86,7 @@ async def test_the_worst_reason_is_the_status(tmp_path: Path) -> None:
     session = Session(tmp_path)
     assert session.ending.status(7) == 7
     for reason, status in (("warn", 102), ("reset", 102), ("panic", 100), ("oops", 100)):
-        session.stop(reason)
+        await session.stop(reason)
         assert session.ending.status(0) == session.ending.status(124) == status
 
 

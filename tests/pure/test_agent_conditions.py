@@ -60,3 +60,21 @@ def test_variables_are_shared_by_breakpoints_until_they_are_reset() -> None:
     assert table.evaluate("soft", 16, at(0)) == GOES_ON
     table.reset_variables()
     assert table.evaluate("soft", 16, at(0)) == STOPS
+
+
+def test_the_code_of_all_breakpoints_is_bounded_and_what_goes_makes_room() -> None:
+    false = assemble("const8 0; end") + bytes(0x3F00)  # behind the end
+    table: ConditionTable[str] = ConditionTable()
+    for gva in range(16):
+        table.attach("soft", gva, Clauses.compile([false]))
+    table.attach("soft", 16, Clauses.compile([false]))  # left to the client
+    table.attach("soft", 17, Clauses.compile([], [HI + false]))
+    outcomes = [table.evaluate("soft", gva, at(0)) for gva in range(18)]
+    assert outcomes[:17] == [GOES_ON] * 16 + [STOPS]
+    assert b"<dprintf: conditions and commands of all breakpoints" in outcomes[17].output
+    table.remove("soft", 3)
+    table.attach("soft", 16, Clauses.compile([false]))
+    assert table.evaluate("soft", 16, at(0)) == GOES_ON
+    table.keep_persistent()
+    table.attach("soft", 18, Clauses.compile([false] * 16))
+    assert table.evaluate("soft", 18, at(0)) == GOES_ON

@@ -60,6 +60,23 @@ def test_no_file_is_overwritten_and_half_a_file_is_removed(tmp_path: Path) -> No
     assert not (tmp_path / "half").exists()
 
 
+@pytest.mark.parametrize("name", ["half", "half.zst"])
+def test_half_a_file_that_may_not_be_removed_is_empty(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A confined stub may remove no file."""
+    monkeypatch.setattr(Path, "unlink", lambda _: os.rmdir(tmp_path))
+
+    def fail() -> None:
+        with new_file(tmp_path / name) as write:
+            write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert (tmp_path / name).read_bytes() == b""
+
+
 @pytest.mark.parametrize(
     "name", ["", "/etc/passwd", "../core", ".profile", "a b", "-f", "a\n", "é"]
 )

@@ -98,6 +98,29 @@ def test_a_refused_port(monkeypatch: pytest.MonkeyPatch) -> None:
         Tcp("localhost", 80).bind()
 
 
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_a_unix_socket_is_never_anybody_else_s(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mode that is set afterwards may be set for a link to a file, put there meanwhile."""
+    (tmp_path / "file").touch(0o644)
+    bind = socket.socket.bind
+
+    def swap(made: socket.socket, path: str) -> None:
+        bind(made, path)
+        os.rename(path, tmp_path / "made")
+        os.symlink(tmp_path / "file", path)
+
+    monkeypatch.setattr(socket.socket, "bind", swap)
+    before = os.umask(umask)
+    try:
+        Unix(str(tmp_path / "gdb")).bind().close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_unix_socket_is_its_owners(tmp_path: Path) -> None:
     path = tmp_path / "gdb"
     with Unix(str(path)).bind():

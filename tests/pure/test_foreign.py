@@ -1,18 +1,25 @@
 """Guests of other VMMs: what can be told without one."""
 
+import json
 import os
+import resource
+import signal
+import socket
 import struct
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from gdbstub.errors import InputError
-from gdbstub.foreign import journal, permission, qmp, sigframe
+from gdbstub.cli.foreign import vms
+from gdbstub.errors import InputError, MachineError
+from gdbstub.foreign import journal, permission, qmp, sigframe, slots
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.patches import NoLog, Patches
 from gdbstub.foreign.permission import Credentials
-from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.process import Descriptors, VmmProcess
 from gdbstub.foreign.ptrace import ffi
 from gdbstub.foreign.slots import parse_ram
 from gdbstub.swbp import BRK
@@ -210,3 +217,158 @@ def test_a_journal_outlives_its_debugger(tmp_path: Path, monkeypatch: pytest.Mon
         assert second.left == {0x4000_0010: b"EFGH"}
         second.end()
     assert not Journal.exists(process)
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "[red]", "[0)", "\udcff\n", ":smile:"])
+def test_the_name_of_another_user_s_process_is_text_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.symlink(name, tmp_path / "exe")
+    process = VmmProcess(4_194_303)
+    monkeypatch.setattr(process, "path", tmp_path)
+
+    def check(_: VmmProcess) -> None:
+        raise InputError(f"process 4194303 ({process.name}) is another user's")
+
+    monkeypatch.setattr(permission, "check", check)
+    monkeypatch.setattr(slots, "candidates", lambda _: iter(()))
+    found = (process, Descriptors((3,), {0: 4}))
+    monkeypatch.setattr("gdbstub.foreign.process.processes_with_vms", lambda: iter((found,)))
+    assert vms.main([], standalone_mode=False) == 0
+    shown = "".join(c if c.isprintable() else "?" for c in name)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2
+    assert said[1].split()[:2] == ["4194303", shown]
+    assert f"({shown}) is another" in said[1]
+
+
+@pytest.fixture
+def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(journal, "directory", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_journal_that_was_cut_short_anywhere_has_what_was_whole(journals: Path) -> None:
+    process = VmmProcess(os.getpid())
+    with Journal(process) as made:
+        made.begin([MemorySlot(0x1000, 64, 0)], ())
+        made.patched(0x1000, b"abcd")
+        made.patched(0x1004, b"efgh")
+        made.restored(0x1000)
+    whole = made.path.read_bytes()
+    for size in range(len(whole)):
+        made.path.write_bytes(whole[:size])
+        lines = whole[:size].count(b"\n")
+        with Journal(process) as found:
+            assert found.stale is (lines > 0)
+            assert found.slots == ((MemorySlot(0x1000, 64, 0),) if lines else ())
+            left = {0x1000: b"abcd", 0x1004: b"efgh"}
+            assert found.left == dict(list(left.items())[: max(0, lines - 1)])
+
+
+@pytest.mark.parametrize(
+    "text", [b"\n", b"5\n", b"[]\n", b"{}\n", b'{"slots": 1}\n', b"\xff\n", b"[" * 9999 + b"\n"]
+)
+def test_a_damaged_journal_is_one_line(text: bytes, journals: Path) -> None:
+    process = VmmProcess(os.getpid())
+    with Journal(process) as made:
+        assert made.path.exists()
+    assert not made.path.exists()  # nothing was in it
+    made.path.write_bytes(text)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(InputError, match=r"\.journal is damaged: .* remove the file"):
+        Journal(process)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_journal_that_cannot_be_written_says_so_and_has_no_half_line(journals: Path) -> None:
+    with Journal(VmmProcess(os.getpid())) as made:
+        made.begin([MemorySlot(0x1000, 64, 0)], ())
+        size = made.path.stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4, before[1]))
+        try:
+            for _ in range(2):
+                with pytest.raises(MachineError, match=r"\.journal cannot be written: "):
+                    made.patched(0x1000, b"abcd")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert made.path.stat().st_size == size
+        made.patched(0x1000, b"abcd")
+    with Journal(VmmProcess(os.getpid())) as found:
+        assert found.left == {0x1000: b"abcd"}
+
+
+HELLO = b'{"QMP": {}}\n{"return": {}}\n'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"x" * (5 << 20),
+        b"[1]\n" * 5,
+        b"5\n" * 5,
+        b"null\n" * 5,
+        b"[" * 100_000 + b"\n",
+        b"\xff\n",
+        HELLO + b'{"error": 5}\n',
+        HELLO + b'{"event": 1}\n' * 1000,
+        HELLO + b'{"return": ' + b"1" * 5000 + b"}\n",
+        HELLO + b'{"event": "',
+    ],
+)
+def test_a_monitor_that_is_not_qemu_s_is_left_alone(
+    said: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qmp, "_SECONDS", 0.3)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "qmp"))
+        listener.listen()
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with client, suppress(OSError):
+                client.sendall(said)
+                while client.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert qmp.slots(tmp_path / "qmp") == []
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_qemu_s_monitor_is_asked_between_its_events(tmp_path: Path) -> None:
+    mtree = MTREE.replace("\n", "\r\n")
+    hvas = {"gpa2hva 0x40000000": 0xFFFF_0000, "gpa2hva 0x100000000": 0xAAAA_0000}
+
+    def answer(line: str) -> str:
+        if line in hvas:
+            return f"Host virtual address for {line.split()[1]} (ram) is {hvas[line]:#x}\r\n"
+        return mtree if line == "info mtree -f" else ""
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "qmp"))
+        listener.listen()
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client, client.makefile("rwb") as stream:
+                stream.write(HELLO.splitlines()[0] + b"\n")
+                stream.flush()
+                for line in stream:
+                    said = answer(json.loads(line)["arguments"].get("command-line", ""))
+                    stream.write(b'{"event": "STOP"}\n%b\n' % json.dumps({"return": said}).encode())
+                    stream.flush()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert qmp.slots(tmp_path / "qmp") == [
+            MemorySlot(0x4000_0000, 0x1000_0000, 0xFFFF_0000),
+            MemorySlot(0x1_0000_0000, 0x4000_0000, 0xAAAA_0000),
+        ]
+        thread.join(20)

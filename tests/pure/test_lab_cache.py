@@ -130,3 +130,26 @@ def test_a_cache_that_is_no_directory(cache_home: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home / "file"))
     with pytest.raises(LabError, match="set XDG_CACHE_HOME"):
         cache.root()
+
+
+@pytest.mark.parametrize("home", ["rel", "~nobody-at-all", "."])
+def test_a_home_that_is_no_absolute_path(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "also relative")
+    monkeypatch.setenv("HOME", home)
+    with pytest.raises(LabError, match="set HOME, or XDG_CACHE_HOME, to an absolute path"):
+        cache.root()
+
+
+@pytest.mark.parametrize("umask", [0, 0o002, 0o077])
+def test_nobody_else_can_replace_what_is_made_whatever_the_umask(
+    umask: int, cache_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home / "a" / "b"))
+    before = os.umask(umask)
+    try:
+        made = cache.root()
+        entry = cache.entry("thing", ["a"], lambda directory: None)
+    finally:
+        os.umask(before)
+    for path in (cache_home / "a", cache_home / "a" / "b", made, entry):
+        assert not path.stat().st_mode & 0o022

@@ -1,12 +1,13 @@
 """Entries of the lab's cache that were damaged since they were made."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gdbstub.lab import cache
+from gdbstub.lab import cache, checksums
 
 
 @pytest.fixture(autouse=True)
@@ -73,13 +74,62 @@ def empty_the_checksums(entry: Path) -> None:
     os.truncate(entry / cache.CHECKSUMS, 0)
 
 
+def make_a_fifo_of_the_checksums(entry: Path) -> None:
+    (entry / cache.CHECKSUMS).unlink()
+    os.mkfifo(entry / cache.CHECKSUMS)
+
+
+def make_a_fifo_of_it(entry: Path) -> None:
+    (entry / "image").unlink()
+    os.mkfifo(entry / "image")
+
+
+def forget_a_size(entry: Path) -> None:
+    (entry / cache.CHECKSUMS).write_text('{"image": {}}')
+
+
+def nest_the_checksums(entry: Path) -> None:
+    (entry / cache.CHECKSUMS).write_text("[" * 100_000)
+
+
+def link_a_damaged_one(entry: Path) -> None:
+    elsewhere = entry.with_name("elsewhere")
+    entry.rename(elsewhere)
+    (elsewhere / "image").unlink()
+    entry.symlink_to(elsewhere)
+
+
+def link_nothing(entry: Path) -> None:
+    shutil.rmtree(entry)
+    entry.symlink_to("absent")
+
+
+def link_itself(entry: Path) -> None:
+    shutil.rmtree(entry)
+    entry.symlink_to(entry)
+
+
+def make_a_file_of_the_entry(entry: Path) -> None:
+    shutil.rmtree(entry)
+    entry.touch()
+
+
+def make_a_fifo_of_the_entry(entry: Path) -> None:
+    shutil.rmtree(entry)
+    os.mkfifo(entry)
+
+
 DAMAGES = [
+    *(make_a_fifo_of_the_checksums, make_a_fifo_of_it, forget_a_size, nest_the_checksums),
+    *(link_a_damaged_one, link_nothing, link_itself),
+    *(make_a_file_of_the_entry, make_a_fifo_of_the_entry),
     *(halve, empty, remove, remove_a_directory, remove_a_link, point_elsewhere, flip),
     *(make_a_directory_of_it, empty_the_entry, halve_the_checksums, empty_the_checksums),
 ]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.timeout(20)
 def test_a_damaged_entry_is_made_again_with_one_line(
     damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,3 +151,43 @@ def test_an_entry_that_is_whole_is_used(capsys: pytest.CaptureFixture[str]) -> N
     assert cache.entry("thing", ["a"], build) == entry
     assert (entry / "image").stat().st_ino == made
     assert capsys.readouterr().err == ""
+
+
+def test_an_entry_elsewhere_behind_a_link_is_used(tmp_path: Path) -> None:
+    entry = cache.entry("thing", ["a"], build)
+    entry.rename(tmp_path / "other disk")
+    entry.symlink_to(tmp_path / "other disk")
+    assert cache.entry("thing", ["a"], build) == entry
+    assert entry.is_symlink()
+
+
+def test_a_link_to_nothing_beside_an_entry_keeps_nobody_from_it() -> None:
+    (cache.root() / "thing-old").symlink_to("absent")
+    assert (cache.entry("thing", ["a"], build) / "image").exists()
+
+
+def a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def no_text(path: Path) -> None:
+    path.write_bytes(b"\xff")
+
+
+@pytest.mark.parametrize("name", ["file", "file.sha256"])
+@pytest.mark.parametrize("damage", [a_directory, a_fifo, no_text])
+@pytest.mark.timeout(20)
+def test_a_download_that_is_not_as_it_was_does_not_match(
+    damage: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    checksums.record_file(tmp_path / "file")
+    assert checksums.matches(tmp_path / "file")
+    damage(tmp_path / name)
+    assert not checksums.matches(tmp_path / "file")

@@ -136,6 +136,12 @@ def test_no_directory_is_made_where_others_can_replace_it(place: Path, mode: int
     assert directory.stat().st_mode & 0o777 == 0o700
 
 
+def test_no_room_for_a_directory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "parents", lambda: [Path("/proc")])
+    with pytest.raises(LabError, match=r"cannot make a directory in /proc .* XDG_RUNTIME_DIR"):
+        directories.claim()
+
+
 def test_a_lock_is_not_opened_through_a_link(tmp_path: Path, file: Path) -> None:
     (tmp_path / "lock").symlink_to(file)
     with pytest.raises(OSError, match="symbolic links"):

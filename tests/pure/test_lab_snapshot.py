@@ -17,6 +17,7 @@ from gdbstub.lab.processes import LabProcesses
 from gdbstub.lab.qemu import Options
 
 STATE: Final = b"the state of a lab"
+KEY: Final = b"a private key"
 
 
 @pytest.fixture
@@ -26,8 +27,9 @@ def saved(tmp_path: Path) -> Path:
     directory.mkdir(mode=0o700)
     (directory / "ram").write_bytes(b"memory")
     (directory / "state").write_bytes(STATE)
-    (directory / "key").touch()
+    (directory / "key").write_bytes(KEY)
     fields = {
+        "key_digest": hashlib.sha256(KEY).hexdigest(),
         "state_digest": hashlib.sha256(STATE).hexdigest(),
         "ram_bytes": 6,
         "ram_mtime_ns": (directory / "ram").stat().st_mtime_ns,
@@ -40,6 +42,11 @@ def saved(tmp_path: Path) -> Path:
 def test_a_whole_snapshot(saved: Path) -> None:
     assert snapshot.fault(saved) == ""
     assert snapshot.Snapshot.read(saved).state() == STATE
+
+
+def a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 def truncate(directory: Path) -> None:
@@ -69,6 +76,32 @@ DAMAGES: Final[dict[str, tuple[Callable[[Path], object], str]]] = {
         "its state cannot be read: No such file or directory",
     ),
     "key absent": (lambda directory: (directory / "key").unlink(), "key is absent"),
+    "key empty": (
+        lambda directory: os.truncate(directory / "key", 0),
+        "its ssh key is not the one that was saved",
+    ),
+    "key a FIFO": (
+        lambda directory: a_fifo(directory / "key"),
+        "its ssh key cannot be read: no plain file",
+    ),
+    "state a FIFO": (
+        lambda directory: a_fifo(directory / "state"),
+        "its state cannot be read: no plain file",
+    ),
+    "manifest a FIFO": (
+        lambda directory: a_fifo(directory / snapshot.MANIFEST),
+        "its manifest.json cannot be read",
+    ),
+    "manifest nested": (
+        lambda directory: (directory / snapshot.MANIFEST).write_text("[" * 100_000),
+        "its manifest.json cannot be read",
+    ),
+    "manifest endless": (
+        lambda directory: (directory / snapshot.MANIFEST).write_text(
+            '{"state_digest": 0, "key_digest": 0, "source": 0, "ram_bytes": 1e999}'
+        ),
+        "its manifest.json cannot be read",
+    ),
     "half-written": (
         lambda directory: (directory / snapshot.MANIFEST).unlink(),
         "its manifest.json cannot be read",
@@ -93,6 +126,7 @@ DAMAGES: Final[dict[str, tuple[Callable[[Path], object], str]]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.timeout(20)
 def test_a_damaged_snapshot(saved: Path, name: str) -> None:
     damage, why = DAMAGES[name]
     damage(saved)
@@ -176,7 +210,7 @@ class Starts:
             self.asked.append(name)
             if self.faults and self.faults[0].startswith(name):
                 raise LabError(self.faults.pop(0))
-            return snapshot.Snapshot(Path("/snapshot-1"), "", 0, 0, "")
+            return snapshot.Snapshot(Path("/snapshot-1"), "", "", 0, 0, "")
 
         return call
 

@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gdbstub.cli.modules import read_modules
 from gdbstub.errors import InputError
+from gdbstub.linux.kaslr import LinkedKernel
 from gdbstub.linux.module_files import (
     FileSection,
     ModuleFiles,
@@ -133,3 +136,32 @@ def test_no_directory_and_no_modules(tmp_path: Path) -> None:
         find(tmp_path / "nowhere", "6.1.0")
     with pytest.raises(InputError, match=r"has no module .* of the kernel 6\.1\.0"):
         find(tmp_path, "6.1.0")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", "{", '{"a": 1}', '{"a": [1]}', "[" * 100_000])
+def test_an_index_that_is_none(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        ModuleFiles.from_text(text)
+    (tmp_path / "index").write_text(text)
+    with pytest.raises(InputError, match="is a file; expected a directory"):
+        read_modules(tmp_path / "index", KERNEL)
+
+
+KERNEL = LinkedKernel(0, (), 0, "Linux version 6.1.0-9-arm64 (x)", None)
+
+
+@pytest.mark.parametrize("name", ["modules.json", "one.ko"])
+@pytest.mark.parametrize("size", [None, 0, 1, 20])
+def test_a_damaged_index_of_modules_is_made_again(
+    name: str, size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "one.ko.gz").write_bytes(gzip.compress(PLAIN))
+    made = Path(read_modules(tmp_path, KERNEL)["one"].path)
+    damaged = made.with_name(name)
+    if size is None:
+        damaged.unlink()
+    else:
+        os.truncate(damaged, size)
+    assert read_modules(tmp_path, KERNEL)["one"].path == str(made)
+    assert made.read_bytes() == PLAIN

@@ -66,3 +66,20 @@ def test_a_line_for_the_target_is_short() -> None:
     stage.send(b"qSupported:error-message+")
     assert stage.send(b"qRcmd," + b"61" * 1024) != stage.send(b"qRcmd," + b"61" * 1025)
     assert b"1025 bytes" in stage.send(b"qRcmd," + b"61" * 1025)
+
+
+@pytest.mark.parametrize("clauses", [b";" + b"X1000,%b" * 3, b";X2000,%b;cmds:0,X1,27"])
+def test_the_code_of_a_breakpoint_is_short(clauses: bytes) -> None:
+    stage = Stage(AbleTarget())
+    stage.send(b"qSupported:error-message+")
+    size = 2 * int(clauses[2:6], 16)
+    assert b"8192" in stage.send(b"Z0,40000010,4" + clauses.replace(b"%b", b"27" * (size // 2)))
+    assert not stage.target.inserted
+    assert stage.send(b"Z0,40000010,4;X2000," + b"27" * 0x2000) == b"$OK#9a"
+
+
+def test_a_breakpoint_request_of_no_text_is_refused() -> None:
+    """A lone surrogate, which JSON can spell."""
+    stage = Stage(AbleTarget())
+    sent = stage.send(rb'jMultiBreakpoint:{"breakpoint_requests":["Z0,\ud800","Z0,40000000,4"]}')
+    assert b'{"results":["E16","OK"]}' in sent

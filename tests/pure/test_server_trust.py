@@ -12,7 +12,7 @@ from gdbstub import rsp
 from gdbstub.cli.serve import LoopFailures
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.incoming import TURN_BYTES
-from gdbstub.protocol.server import Server
+from gdbstub.protocol.server import Server, client_protocol
 from gdbstub.protocol.server.liveness import unheard_seconds
 from gdbstub.target import Signal, Stopped
 from tests.pure.fake_target import FakeTarget
@@ -242,3 +242,18 @@ async def test_a_client_that_cannot_be_taken_is_one_line_and_waits(
             client.settimeout(20)
             client.sendall(rsp.encode(b"?"))
             assert (await loop.run_in_executor(None, client.recv, 1)) == b"+"
+
+
+async def test_a_client_waits_on_for_a_target_that_takes_long_to_halt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A target whose core file is being written, for example; GDB waits 2 s for a byte."""
+    monkeypatch.setattr(client_protocol, "_KEEP_ALIVE", 0.01)
+    target = FakeTarget(lively=False, running=True)
+    monkeypatch.setattr(target, "interrupt", lambda: None)
+    async with serving(target) as server:
+        peer = await connect(server)
+        peer.send(b"qC")
+        assert await asyncio.wait_for(peer.reader.readexactly(4), 10) == b"++++"
+        target.stop(Stopped(1))
+        assert await peer.reply() == b"QC1"

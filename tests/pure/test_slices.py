@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from gdbstub import slices
-from gdbstub.errors import NotFound
+from gdbstub.errors import MachineError, NotFound
 from gdbstub.slices import TooMuchWork, bounded, in_slices, spend
 
 
@@ -104,3 +104,12 @@ def test_a_wait_that_was_interrupted_loses_no_turn(monkeypatch: pytest.MonkeyPat
 
 def test_elsewhere_a_step_is_nothing() -> None:
     spend(slices.MOST_STEPS + 1)
+
+
+def test_no_thread_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(MachineError, match=r"^no thread for long work: can't start new thread$"):
+        next(in_slices(lambda: None))

@@ -13,6 +13,9 @@ from gdbstub.errors import PacketError
 #: Number of conditions, or commands, that a breakpoint may have.
 _MOST: Final = 128
 
+#: Bytes of code of all conditions and commands of a breakpoint; compiling them takes 40 ms.
+_MOST_CODE: Final = 0x2000
+
 _HEX: Final = rb"[0-9a-fA-F]"
 _EXPRESSIONS: Final = rb"(?:X%b+,(?:%b%b)*)" % (_HEX, _HEX, _HEX)
 # Both are compiled when first used: few breakpoints have any, and every start would pay for them.
@@ -33,9 +36,12 @@ def clauses(text: bytes) -> Clauses:
     if not (match := re.fullmatch(_CLAUSES, text)):
         raise PacketError("malformed conditions or commands of a breakpoint")
     conditions, persist, commands = match.groups(default=b"")
-    return Clauses.compile(
-        _expressions(conditions), _expressions(commands), persist=bool(int(persist or b"0", 16))
-    )
+    tests, prints = _expressions(conditions), _expressions(commands)
+    if (size := sum(map(len, (*tests, *prints)))) > _MOST_CODE:
+        raise PacketError(
+            f"conditions and commands of {size} bytes, where a breakpoint may have {_MOST_CODE}"
+        )
+    return Clauses.compile(tests, prints, persist=bool(int(persist or b"0", 16)))
 
 
 def _expressions(text: bytes) -> list[bytes]:

@@ -4,15 +4,21 @@ Packets that GDB sends too are in the other files.
 """
 
 import errno
+from typing import Final
 
 from gdbstub import __version__
 from gdbstub.capabilities import MemoryMapping, memory_mapping
 from gdbstub.errors import MachineError, MemoryFault, PacketError, StubError
-from gdbstub.protocol.packets.client_state import ClientState, Reply
+from gdbstub.protocol.packets.client_state import ClientState, Reply, Work
 from gdbstub.protocol.packets.registry import find, packet
 from gdbstub.protocol.packets.stop import thread_stop_reply
 from gdbstub.protocol.packets.thread_info import expedited, frames, reason, registers, stopped
 from gdbstub.target import Thread
+
+#: Ranges that are read in a slice of the event loop's time.
+_RANGES: Final = 256
+#: Length of the breakpoints that are requested in a slice, where each costs as so many characters.
+_SLICE, _REQUEST = 8192, 64
 
 
 @packet("QThreadSuffixSupported")
@@ -130,7 +136,7 @@ def region(client: ClientState, mapping: MemoryMapping, address: int | None) -> 
 
 
 @packet("MultiMemRead:ranges:", "words", feature="MultiMemRead+")
-def read_ranges(client: ClientState, words: bytes) -> bytes:
+def read_ranges(client: ClientState, words: bytes) -> Work:
     """``MultiMemRead:ranges:addr,length,…;``: read several ranges at once (LLDB extension).
 
     The reply has the number of bytes of each that could be read, and behind ``;`` the bytes.
@@ -146,6 +152,8 @@ def read_ranges(client: ClientState, words: bytes) -> bytes:
     left = (client.packet_size - len(words)) // 2
     parts: list[bytes] = []
     for address, length in zip(numbers[::2], numbers[1::2], strict=True):
+        if len(parts) % _RANGES == _RANGES - 1:
+            yield None
         parts.append(_read_range(client, address, min(length, left)))
         left -= len(parts[-1])
     return b",".join(b"%x" % len(part) for part in parts) + b";" + b"".join(parts)
@@ -162,7 +170,7 @@ def _read_range(client: ClientState, address: int, length: int) -> bytes:
 
 
 @packet("jMultiBreakpoint:", "words", feature="jMultiBreakpoint+")
-def breakpoints(client: ClientState, words: bytes) -> bytes:
+def breakpoints(client: ClientState, words: bytes) -> Work:
     """``jMultiBreakpoint:{JSON}``: obey ``Z`` and ``z`` packets, each (LLDB extension)."""
     import json
 
@@ -172,7 +180,13 @@ def breakpoints(client: ClientState, words: bytes) -> bytes:
         requests = None
     if not isinstance(requests, list) or not all(isinstance(each, str) for each in requests):
         raise PacketError("expected a JSON object with a list of strings, breakpoint_requests")
-    results = [_breakpoint(client, each.encode()).decode() for each in requests]
+    results: list[str] = []
+    size = 0
+    for each in requests:
+        if (size := size + len(each) + _REQUEST) > _SLICE:
+            yield None
+            size = 0
+        results.append(_breakpoint(client, each.encode("ascii", "replace")).decode())
     return json.dumps({"results": results}, separators=(",", ":")).encode()
 
 

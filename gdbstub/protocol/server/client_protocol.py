@@ -147,6 +147,7 @@ class ClientProtocol(asyncio.Protocol):
         _log.info("client: %s", self.peer)
         try:
             self._session = self._server.new_session()
+            self._halting_soon()
         except Exception:
             _log.exception("cannot begin a session")
             self._server.dismiss(self)
@@ -251,6 +252,16 @@ class ClientProtocol(asyncio.Protocol):
             self._advance_due = True
             silent_until = loop.time() + _KEEP_ALIVE if data else silent_until
             loop.call_soon(self._advance, loop, silent_until)
+
+    def _halting_soon(self) -> None:
+        if self._session and self._session.state is SessionState.HALTING:
+            asyncio.get_running_loop().call_later(_KEEP_ALIVE, self._halting)
+
+    def _halting(self) -> None:
+        """Have a client wait on that came to a running target, which may take long to halt."""
+        if self._session and self._writing:
+            self._send(self._session.keep_alive())
+        self._halting_soon()
 
     # Nothing is read from a client that does not read its replies, and nothing more is answered.
     def pause_writing(self) -> None:
