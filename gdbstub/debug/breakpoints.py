@@ -93,9 +93,9 @@ class Breakpoints:
         if gva & 3:
             raise PacketError(f"{gva:#x} is no place for an instruction")
         gva %= _TOP
-        if (asked := self._requests.get(gva)) is None:
+        if gva not in self._requests:
             check_room(self._requests)
-            asked = BreakpointRequest(gva, vcpu)
+        asked = self._requests.get(gva) or BreakpointRequest(gva, vcpu)
         request = asked.copy()  # one that is refused changes nothing
         why = unreachable(self.memory.regime(vcpu), gva)
         if why and not self.locator.permissions(request, vcpu).executes:
@@ -125,7 +125,7 @@ class Breakpoints:
         """
         request.needs_comparator = bool(obstacle(request, self._find(request)))
         if request.needs_comparator and self._too_many(request):
-            self._locations.pop(request.gva)
+            self._locations.pop(request.gva, None)
             raise no_slot(self._machine.breakpoint_slots)
 
     def _find(self, request: BreakpointRequest) -> list[Location]:

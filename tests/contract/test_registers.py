@@ -37,7 +37,7 @@ _LEGAL = {
 }
 _READ_ONLY = (
     *(SP, rows.MPIDR_EL1, rows.CCSIDR_EL1),
-    *(rows.ID_AA64ISAR2_EL1, rows.ID_AA64MMFR0_EL1, rows.ID_AA64PFR1_EL1),
+    *(rows.ID_AA64ISAR0_EL1, rows.ID_AA64ISAR2_EL1, rows.ID_AA64MMFR0_EL1, rows.ID_AA64PFR1_EL1),
 )
 #: Registers that count, and so do not keep a written value.
 _COUNTING = (rows.CNTVCT_EL0,)
