@@ -117,6 +117,7 @@ class ClientProtocol(asyncio.Protocol):
         self._has_packet = False  # one is among them
         self._refusal: Refusal | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._halting_timer: asyncio.TimerHandle | None = None
         self._advance_due = False  # ``_advance`` is called at the loop's next turn
         self._writing = True  # False: the client has not taken what was sent
         self._stopped = False  # the target has stopped or has output, while not writing
@@ -255,7 +256,8 @@ class ClientProtocol(asyncio.Protocol):
 
     def _halting_soon(self) -> None:
         if self._session and self._session.state is SessionState.HALTING:
-            asyncio.get_running_loop().call_later(_KEEP_ALIVE, self._halting)
+            loop = asyncio.get_running_loop()
+            self._halting_timer = loop.call_later(_KEEP_ALIVE, self._halting)
 
     def _halting(self) -> None:
         """Have a client wait on that came to a running target, which may take long to halt."""
@@ -290,8 +292,9 @@ class ClientProtocol(asyncio.Protocol):
             _log.info("client gone%s", f": {error}" if error else "")
             self._session.close()
         self._busy_poll = None  # its descriptor may be another's from now on
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._halting_timer):
+            if timer:
+                timer.cancel()
         self._server.dismiss(self)
         self.lost.set()
         if self._only or (self._session and self._session.guest_gone):
