@@ -6,7 +6,6 @@ register that chose the tables; it knows by one comparison of RAM that none has.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Set
-from copy import copy
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from gdbstub.aarch64.comparators import canonical
@@ -71,7 +70,8 @@ class BreakpointRequest:
 
     def copy(self) -> Self:
         """Return another one that is the same."""
-        same = copy(self)
+        same = object.__new__(type(self))  # ``copy.copy`` takes three times as long
+        vars(same).update(vars(self))
         same.spaces = set(self.spaces)
         return same
 
