@@ -45,13 +45,14 @@ class ConditionTable(Generic[Kind]):
         Where there is no room for them, the client has to evaluate its conditions itself.
         """
         self.remove(kind, gva)
+        if not clauses.conditions and not clauses.commands:
+            return
         if clauses.size > MOST_CODE - self._size:
             clauses = clauses.refused(
                 f"conditions and commands of all breakpoints have at most {MOST_CODE} bytes"
             )
-        if clauses.conditions or clauses.commands:
-            self._clauses[kind, gva] = clauses
-            self._size += clauses.size
+        self._clauses[kind, gva] = clauses
+        self._size += clauses.size
 
     def remove(self, kind: Kind, gva: int) -> None:
         """Remove the clauses of a breakpoint; it is no error if there are none."""
