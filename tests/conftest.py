@@ -175,7 +175,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Report a test that ran in a lab."""
     options = elsewhere(item)
     if options is None:
@@ -185,4 +185,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     for report in reports[item.nodeid]:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    # What the tests before have set up here, for those beside them, is not for the next one.
+    item.session._setupstate.teardown_exact(nextitem)
     return True

@@ -28,6 +28,7 @@ _VARIES: Final = (
     (r"(?<=Thread )\d{7}(?=\.)", "…"),
     (r"(?<=process )\d+", "…"),
     (r"(?m)^#\d+ +(0x… in )?", "#… "),
+    (r"(?<=cpu=\d\) at hang\.c:)\d+", "…"),  # in a loop
 )
 #: Lines of the lab; which of two vCPUs comes first, and how far the other one is in its loop.
 _LEFT_OUT: Final = re.compile(
