@@ -17,9 +17,13 @@ class Client:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = rsp.Connection()
         self._waiting: list[bytes] = []
-        assert self.ask("QStartNoAckMode") == "OK"
-        self._send(b"+")
-        self.ask("qSupported:swbreak+;hwbreak+")
+        try:
+            assert self.ask("QStartNoAckMode") == "OK"
+            self._send(b"+")
+            self.ask("qSupported:swbreak+;hwbreak+")
+        except BaseException:
+            self._socket.close()
+            raise
         self._connection.acks = False
 
     def __enter__(self) -> Self:

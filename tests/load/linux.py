@@ -9,13 +9,14 @@ import re
 from collections import Counter
 from pathlib import Path
 from random import Random
+from time import monotonic
 from typing import Final, NamedTuple
 
 from gdbstub.lab import demo
 from tests.kvm import user_space
 from tests.kvm.client import Client
 from tests.kvm.conftest import Built
-from tests.kvm.stub import Stub
+from tests.kvm.stub import BOUND, Stub
 
 #: Functions of the kernel that are called all the time, and each process's.
 _BUSY: Final = (
@@ -24,8 +25,6 @@ _BUSY: Final = (
 )  # fmt: skip
 _NEVER: Final = ";X3,220027"  # the condition 0
 _LONGEST: Final = 12  # steps in a row
-#: Connections that may be refused in a row, behind one that was broken off.
-_ATTEMPTS: Final = 500
 
 
 class Result(NamedTuple):
@@ -134,7 +133,8 @@ class _Debugging:
         """Connect again, which the stub may refuse until it knows that the last client is gone."""
         self.client.__exit__()
         self.requested.clear()
-        for _ in range(_ATTEMPTS):
+        until = monotonic() + BOUND
+        while True:
             try:
                 self.client = Client(self.stub)
                 break
@@ -142,6 +142,7 @@ class _Debugging:
                 if self.stub.process.poll() is not None:
                     self.ended = True  # the guest has powered off while nobody was connected
                     return
+                assert monotonic() < until, "the stub serves nobody, and does not end"
                 self.done["connections refused"] += 1
         reply = self.client.ask("?")
         self.ended = reply.startswith("W")  # it has powered off right now
