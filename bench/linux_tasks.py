@@ -2,7 +2,7 @@
 
 Both run the same kernel on the same KVM, in one lab; GDB is on the machine outside, over the same
 forwarded port. A figure is the least of three, from GDB's start to its end. With ``--scripts``,
-the directory scripts/gdb of the kernel's source, its commands are measured, too.
+the directory scripts/gdb of a kernel that was built, its commands are measured, too.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def _serving(lab: Lab, argv: Sequence[str]) -> Iterator[int]:
 def main() -> None:
     """Print a line for each task: its name, QEMU's seconds and ours."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scripts", type=Path, help="scripts/gdb of the kernel's source")
+    parser.add_argument("--scripts", type=Path, help="scripts/gdb of a built kernel")
     scripts: Path | None = parser.parse_args().scripts
     guest = demo.prepare()
     start = time.monotonic()
@@ -74,11 +74,13 @@ def main() -> None:
         ("the processes, without debug information", guest.symbols, ("monitor ps",), False),
     ]
     if scripts:
+        # The script looks for its package beside a built kernel's vmlinux.
+        path = f"python import sys; sys.path.insert(0, {str(scripts)!r})"
         source = f"source {scripts / 'vmlinux-gdb.py'}"
         tasks += [
-            ("attach with debug information", vmlinux, (source,), True),
-            ("the log by lx-dmesg", vmlinux, (source, "lx-dmesg"), True),
-            ("the processes by lx-ps", vmlinux, (source, "lx-ps"), True),
+            ("attach with debug information", vmlinux, (path, source), True),
+            ("the log by lx-dmesg", vmlinux, (path, source, "lx-dmesg"), True),
+            ("the processes by lx-ps", vmlinux, (path, source, "lx-ps"), True),
         ]
     with open_lab() as lab:
         vmm.install(lab, vmm.prepare())
