@@ -278,8 +278,11 @@ class KvmMachine:
         """Read RAM, short where it ends or is broken (``Machine.read_memory``)."""
         return self.ram.read(ipa, length)
 
-    def write_memory(self, ipa: int, data: bytes) -> None:
-        """Write RAM, for instruction fetches too (``Machine.write_memory``)."""
+    def write_memory(self, ipa: int, data: bytes, *, temporary: bool = False) -> None:
+        """Write RAM, for instruction fetches too (``Machine.write_memory``).
+
+        The guest is killed with this process, so what is *temporary* is nothing special.
+        """
         self.ram.write(ipa, data)
 
     # Stop and go.

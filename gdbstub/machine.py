@@ -224,12 +224,13 @@ class Machine(Protocol):
         """
         ...
 
-    def write_memory(self, ipa: int, data: bytes) -> None:
+    def write_memory(self, ipa: int, data: bytes, *, temporary: bool = False) -> None:
         """Write RAM; every vCPU fetches *data* from now on.
 
+        *temporary*: in the place of an instruction that is written back, even if we are killed.
+
         Raises:
-            MemoryFault: not all of it is RAM, and nothing was written; or the host has a memory
-                error in the range.
+            MemoryFault: not all of it is RAM, and nothing was written; or a memory error there.
         """
         ...
 

@@ -238,10 +238,14 @@ _OPERANDS, _PAIR_OPERANDS = 0x3FF, 0x7FFF
 def plain_store(words: Sequence[int]) -> int | None:
     """Return the plain store that writes what the sequence *words* writes by its store-exclusive.
 
-    None if there is none, or if what is in between may have that fail.
+    None if there is none, or if what is in between may have that fail, or if its status goes to a
+    register that it uses, which is CONSTRAINED UNPREDICTABLE.
     """
     store, between = decode(words[-1]), map(decode, words[1:-1])
     if not isinstance(store, StoreExclusive) or store & _UNPRIVILEGED:
+        return None
+    used = {store.Rn, store.Rt, store.Rt2 if store.pair else store.Rt}
+    if store.Rs in used - {_RT}:
         return None
     if any(isinstance(each, ClearExclusive) or each.loads_exclusive for each in between):
         return None

@@ -26,6 +26,9 @@ class Synchronizing(Instruction):
 class Exclusive(Synchronizing):
     """An exclusive load or store of one register or of two."""
 
+    Rt2 = Operand(14, 10)
+    Rt = Operand(4, 0)
+
     @property
     def length(self) -> int:
         """Size of the access in bytes."""

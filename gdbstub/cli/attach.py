@@ -160,8 +160,8 @@ def recovered(pid: int) -> int:
         InputError: there is nothing to undo.
     """
     process = VmmProcess(pid)
-    removed = recover(process)
-    print(f"process {pid} ({process.name}): removed {removed} breakpoints; nothing is left")
+    restored = recover(process)
+    print(f"process {pid} ({process.name}): restored {restored} instructions; nothing is left")
     return 0
 
 

@@ -27,6 +27,7 @@ from gdbstub.aarch64.instructions import (
     is_repeatable,
     plain_store,
 )
+from gdbstub.aarch64.loads_stores import StoreExclusive
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
 from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import EC, PSTATE
@@ -329,18 +330,21 @@ class StepOver:
 
         It succeeds: no other vCPU has executed since the load that it belongs to.
         """
-        pc = self._vcpu.get(PC)
+        vcpu, pc = self._vcpu, self._vcpu.get(PC)
         if plain is None:
             return (yield from self._instruction(pc, exclusive, None))
         ipa = self._breakpoints.memory.live.translate(self._index, pc).ipa
-        self._machine.write_memory(ipa, plain.to_bytes(4, "little"))
+        status = StoreExclusive(exclusive).Rs
+        before = vcpu.get(X[status]) if status < len(X) else 0
+        if status < len(X):
+            vcpu.set(X[status], 0)  # first: a guest that outlives this process must not store again
+        self._machine.write_memory(ipa, plain.to_bytes(4, "little"), temporary=True)
         try:
             done = yield from self._instruction(pc, plain, None)
         finally:
             self._machine.write_memory(ipa, exclusive.to_bytes(4, "little"))
-        status = exclusive >> 16 & 0x1F
-        if self._vcpu.get(PC) == pc + 4 and status < len(X):
-            self._vcpu.set(X[status], 0)
+            if status < len(X) and vcpu.get(PC) != pc + 4:
+                vcpu.set(X[status], before)
         return done
 
     def _run(

@@ -122,30 +122,28 @@ def _ask_qemu(process: VmmProcess) -> list[MemorySlot]:
 
 
 def undo(attachment: Attachment, journal: Journal) -> int:
-    """Remove what a killed debugger has left in a guest; return the number of BRKs removed.
+    """Remove what a killed debugger has left in a guest; return the number of patches undone.
 
     Raises:
         MachineError: KVM failed.
     """
     attachment.use(journal.slots, "its debugger's journal")
-    removed = attachment.tracer.call(
-        lambda: sum(
-            restore(attachment.ram, ipa, original) for ipa, original in journal.left.items()
-        )
+    restored = attachment.tracer.call(
+        lambda: sum(restore(attachment.ram, ipa, patch) for ipa, patch in journal.left.items())
     )
     attachment.tracer.call(lambda: attachment.protect(journal.areas))
     attachment.tracer.call(attachment.disarm)
     _log.warning(
-        "a debugger of process %d was killed: removed %d breakpoint%s that it had left",
+        "a debugger of process %d was killed: restored %d instruction%s that it had left replaced",
         attachment.process.pid,
-        removed,
-        "s" * (removed != 1),
+        restored,
+        "s" * (restored != 1),
     )
-    return removed
+    return restored
 
 
 def recover(process: VmmProcess) -> int:
-    """Undo what a killed debugger has left behind in *process*; return the number of BRKs.
+    """Undo what a killed debugger has left behind in *process*; return the number of patches.
 
     Raises:
         InputError: there is nothing to undo, or the process cannot be attached to.
@@ -156,9 +154,9 @@ def recover(process: VmmProcess) -> int:
         )
     options = permission.check(process)
     with Journal(process) as journal:
-        removed = 0
+        restored = 0
         if journal.stale:
             with contextlib.closing(Attachment(process, options)) as attachment:
-                removed = undo(attachment, journal)
+                restored = undo(attachment, journal)
         journal.end()
-    return removed
+    return restored

@@ -1,7 +1,7 @@
-"""Journal: a record of the BRKs in a foreign guest that outlives a killed debugger.
+"""Journal: a record of the patches in a foreign guest that outlives a killed debugger.
 
 A file a VMM, locked while its debugger lives. Its first line has the process, its RAM and the
-protection that the VMM has given that; then a line for each BRK written and removed. Killed
+protection that the VMM has given that; then a line for each patch written and removed. Killed
 processes lose no line: no power failure is survived, nor does the guest survive one.
 """
 
@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign.memory import MemorySlot, RamArea
+from gdbstub.foreign.patches import Patch
 from gdbstub.foreign.process import VmmProcess
 
 _SUFFIX: Final = ".journal"
@@ -59,11 +60,11 @@ class Journal:
             raise InputError(
                 f"process {process.pid} is being debugged by another gdbstub; end that first"
             ) from None
-        #: The slots of RAM and the BRKs' original words, of the debugger before.
+        #: The slots of RAM and the patches, of the debugger before.
         self.slots: tuple[MemorySlot, ...] = ()
         #: The VMM's mappings that have it, as they were.
         self.areas: tuple[RamArea, ...] = ()
-        self.left: dict[int, bytes] = {}
+        self.left: dict[int, Patch] = {}
         #: True if a debugger before has not ended in good order.
         self.stale = os.fstat(self._fd).st_size > 0
         if self.stale:
@@ -97,7 +98,7 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def _read(self) -> None:
-        # A line that was cut short is of a BRK that was not written, or of one that is gone.
+        # A line that was cut short is of a patch that was not written, or of one that is gone.
         *lines, _ = os.pread(self._fd, os.fstat(self._fd).st_size, 0).split(b"\n")
         if not lines:
             self.stale = False
@@ -109,8 +110,8 @@ class Journal:
             self.areas = tuple(RamArea(*area) for area in facts.get("areas", ()))
             for line in lines[1:]:
                 match line.decode().split():
-                    case ["+", ipa, word]:
-                        self.left[int(ipa, 16)] = bytes.fromhex(word)
+                    case ["+", ipa, *words]:
+                        self.left[int(ipa, 16)] = Patch(*map(bytes.fromhex, words))
                     case ["-", ipa]:
                         self.left.pop(int(ipa, 16), None)
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
@@ -125,12 +126,12 @@ class Journal:
         self._write(json.dumps({"pid": self._pid, "slots": slots, "areas": areas}))
         self.stale = False
 
-    def patched(self, ipa: int, original: bytes) -> None:
-        """Note a BRK that is about to be written (``PatchLog``)."""
-        self._write(f"+ {ipa:x} {original.hex()}")
+    def patched(self, ipa: int, patch: Patch) -> None:
+        """Note a patch that is about to be written (``PatchLog``)."""
+        self._write(f"+ {ipa:x} {patch.original.hex()} {patch.written.hex()}")
 
     def restored(self, ipa: int) -> None:
-        """Note that a BRK is gone (``PatchLog``)."""
+        """Note that a patch is gone (``PatchLog``)."""
         self._write(f"- {ipa:x}")
 
     def _write(self, line: str) -> None:

@@ -162,17 +162,17 @@ class ForeignMachine:
         """Read RAM, short where it ends (``Machine.read_memory``)."""
         return self.ram.read(ipa, length)
 
-    def write_memory(self, ipa: int, data: bytes) -> None:
+    def write_memory(self, ipa: int, data: bytes, *, temporary: bool = False) -> None:
         """Write RAM, for instruction fetches too (``Machine.write_memory``)."""
-        self._tracer.call(lambda: self._write(ipa, data))
+        self._tracer.call(lambda: self._write(ipa, data, temporary=temporary))
 
-    def _write(self, ipa: int, data: bytes) -> None:
+    def _write(self, ipa: int, data: bytes, *, temporary: bool) -> None:
         if data == BRK and not self._patches:
             # Before it is there: this process may be killed between the two.
             for vcpu in self._vcpus:
                 if vcpu.thread.stopped and not vcpu.thread.ended:
                     vcpu.expect_brk()
-        self._patches.write(ipa, data)
+        self._patches.write(ipa, data, temporary=temporary)
 
     # Stop and go.
 

@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.foreign.attach import attached, recover
@@ -13,7 +15,7 @@ from gdbstub.foreign.process import VmmProcess
 from gdbstub.target import BreakpointKind
 from tests.contract.client import Client
 from tests.contract.foreign_machine import server_of, start_vmm
-from tests.contract.programs import BASE, COUNT, at
+from tests.contract.programs import BASE, COUNT, Program, at
 
 SIZE = 2 << 20
 
@@ -21,11 +23,16 @@ SIZE = 2 << 20
 class Vmm:
     """A ``plain_vmm`` whose guest counts in x0, at the program's two instructions."""
 
-    def __init__(self) -> None:
-        self.pid, hva = start_vmm(COUNT.image, memory=SIZE)
+    def __init__(
+        self, program: Program = COUNT, registers: Mapping[int, int] = MappingProxyType({})
+    ) -> None:
+        """Start a guest with the *registers* X0 to X30 that are given."""
+        self.pid, hva = start_vmm(program.image, memory=SIZE)
         self.process = VmmProcess(self.pid)
         self.slot = MemorySlot(BASE, SIZE, hva)
         with attached(self.process, [self.slot]) as machine:
+            for number, value in registers.items():
+                machine.vcpus[0].set(X[number], value)
             machine.vcpus[0].set(PC, at(0))
 
     @property

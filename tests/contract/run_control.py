@@ -351,6 +351,21 @@ COUNTS_AND_MASKS: Final = program(
 )
 
 
+#: The line of ``ADDS_AND_STORES`` between its load-exclusive and store-exclusive.
+BETWEEN: Final = 1
+
+# w4 counts rounds as the word at x0 does. The sequence stores at x3 as well, so it is not repeated.
+ADDS_AND_STORES: Final = program(
+    (0x885F7C01, "ldxr w1, [x0]"),
+    (0x11000421, "add w1, w1, #1"),
+    (0xB9000061, "str w1, [x3]"),
+    (0x88027C01, "stxr w2, w1, [x0]"),
+    (0x35FFFF82, "cbnz w2, . - 16"),
+    (0x11000484, "add w4, w4, #1"),
+    (0x52800022, "mov w2, #1"),
+    (0x17FFFFF9, "b . - 28"),
+)
+
 #: ``const8 0; end``.
 NEVER: Final = Clauses.compile([bytes.fromhex("220027")])
 #: ``const8 1; end``.

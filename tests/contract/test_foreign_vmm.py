@@ -19,14 +19,16 @@ from gdbstub.foreign import ptrace
 from gdbstub.foreign.attach import attached, choose, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.machine import ForeignMachine
+from gdbstub.foreign.patches import Patch
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.machine import DebugExit, RunFailure, RunMode, SystemEvent, SystemEventKind
 from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped, StopReason
 from tests.contract.client import Client
-from tests.contract.foreign_machine import foreign_machine
+from tests.contract.foreign_machine import foreign_machine, server_of
 from tests.contract.foreign_vmm import Vmm, attach_and_detach, kill_a_debugger
 from tests.contract.programs import BASE, COUNT, SYNC_EL1H, at
 from tests.contract.recorder import StopRecorder
+from tests.contract.run_control import ADDS_AND_STORES
 
 pytestmark = pytest.mark.own_kvm
 
@@ -123,11 +125,33 @@ def test_a_killed_debugger_is_recovered_from(vmm: Vmm) -> None:
     assert vmm.counts_on()
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_debugger_that_is_killed_in_the_step_of_a_plain_store(moment: str) -> None:
+    """The store is exclusive again, and has been executed once, or not at all."""
+    vmm = Vmm(ADDS_AND_STORES, {0: at(200), 2: 1, 3: at(202), 4: 0})
+    server = server_of("tests.contract.debugger_to_kill")
+    server.tell(f"{vmm.pid} {vmm.slot.hva} {vmm.slot.size} 010000b9 {moment}")
+    assert server.hear()[0] == "busy"
+    assert server.hear() == ["ended", str(-signal.SIGKILL)]
+    text = ADDS_AND_STORES.image
+    assert vmm.text[: len(text)] != text
+    assert recover(vmm.process) == 2  # the breakpoint is the other
+    assert vmm.text[: len(text)] == text
+    with attached(vmm.process, [vmm.slot]) as machine:
+        client = Client(machine)
+        client.target.insert(1, BreakpointKind.HARDWARE, at(6), 4)
+        for _ in range(2):
+            assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+            stored = int.from_bytes(machine.read_memory(at(200), 4), "little")
+            assert stored == client.x(1, 4) > 0
+    os.kill(vmm.pid, signal.SIGKILL)
+
+
 def test_the_next_attach_recovers(vmm: Vmm) -> None:
     text = vmm.text
     journal = Journal(vmm.process)
     journal.begin((vmm.slot,), ())
-    journal.patched(at(20), text[80:84])  # where it does not come
+    journal.patched(at(20), Patch(text[80:84]))  # where it does not come
     journal.close()
     with open(f"/proc/{vmm.pid}/mem", "r+b", buffering=0) as memory:
         memory.seek(vmm.slot.hva + 80)

@@ -144,7 +144,7 @@ class FakeMachine:
         ask()  # all of it must be RAM
         return ask
 
-    def write_memory(self, ipa: int, data: bytes) -> None:
+    def write_memory(self, ipa: int, data: bytes, *, temporary: bool = False) -> None:
         self._ram.write(ipa, data)
         for vcpu in self._vcpus:
             vcpu.forget_code(ipa, len(data))

@@ -56,7 +56,7 @@ class MinimalMachine:
     def read_memory(self, ipa: int, length: int) -> bytes:
         return self._machine.read_memory(ipa, length)
 
-    def write_memory(self, ipa: int, data: bytes) -> None:
+    def write_memory(self, ipa: int, data: bytes, *, temporary: bool = False) -> None:
         self._machine.write_memory(ipa, data)
 
     def arm(self, debug: DebugRegisters) -> None:

@@ -117,7 +117,7 @@ class StillMachine:
             raise MemoryFault(f"no RAM at {ipa:#x}")
         return bytes(self.ram[ipa - BASE : ipa - BASE + length])
 
-    def write_memory(self, ipa: int, data: bytes) -> None:
+    def write_memory(self, ipa: int, data: bytes, *, temporary: bool = False) -> None:
         if not BASE <= ipa <= ipa + len(data) <= BASE + SIZE:
             raise MemoryFault(f"no RAM for {len(data)} bytes at {ipa:#x}")
         self.ram[ipa - BASE : ipa - BASE + len(data)] = data

@@ -24,6 +24,7 @@ from gdbstub.aarch64.instructions import (
     leads_to,
     loads_exclusive,
     plain,
+    plain_store,
     stores_exclusive,
     wait_is_nop,
 )
@@ -125,6 +126,23 @@ def test_unprivileged_exclusives_are_exclusives() -> None:
     assert stores_exclusive(store)
     assert not plain(load)
     assert exclusive_exits(0, {4: store}.get) == (8,)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("store", "plain"),
+    [
+        (0x88027C01, 0xB9000001),  # stxr w2, w1, [x0]: str w1, [x0]
+        (0xC802FC01, 0xC89FFC01),  # stlxr w2, x1, [x0]: stlr x1, [x0]
+        (0xC8220801, None),  # stxp w2, x1, x2, [x0], whose status is an operand
+        (0xC8230801, 0xA9000801),  # stxp w3, x1, x2, [x0]: stp x1, x2, [x0]
+        (0x88017C01, None),  # stxr w1, w1, [x0]
+        (0x88007C01, None),  # stxr w0, w1, [x0]
+        (0x881F7C1F, 0xB900001F),  # stxr wzr, wzr, [x0]: str wzr, [x0]
+        (0xC9057CE6, None),  # sttxr w5, x6, [x7]
+    ],
+)
+def test_the_plain_store_of_a_store_exclusive(store: int, plain: int | None) -> None:
+    assert plain_store([0x885F7C01, store]) == plain
 
 
 def test_words_that_are_not_allocated_are_no_instruction() -> None:

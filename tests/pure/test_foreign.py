@@ -17,7 +17,7 @@ from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import journal, permission, qmp, sigframe, slots
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
-from gdbstub.foreign.patches import NoLog, Patches
+from gdbstub.foreign.patches import NoLog, Patch, Patches
 from gdbstub.foreign.permission import Credentials
 from gdbstub.foreign.process import Descriptors, VmmProcess
 from gdbstub.foreign.ptrace import ffi
@@ -162,10 +162,10 @@ class Bytes:
 
 class Log(NoLog):
     def __init__(self) -> None:
-        self.left: dict[int, bytes] = {}
+        self.left: dict[int, Patch] = {}
 
-    def patched(self, ipa: int, original: bytes) -> None:
-        self.left[ipa] = original
+    def patched(self, ipa: int, patch: Patch) -> None:
+        self.left[ipa] = patch
 
     def restored(self, ipa: int) -> None:
         del self.left[ipa]
@@ -185,9 +185,9 @@ def test_brks_are_recorded_and_withdrawn() -> None:
     patches.write(0x1008, BRK)
     patches.write(0x100C, BRK)
     assert log.left == {
-        0x1004: bytes(range(4, 8)),
-        0x1008: bytes(range(8, 12)),
-        0x100C: bytes(range(12, 16)),
+        0x1004: Patch(bytes(range(4, 8))),
+        0x1008: Patch(bytes(range(8, 12))),
+        0x100C: Patch(bytes(range(12, 16))),
     }
     patches.write(0x1004, bytes(range(4, 8)))
     ram.write(0x100C, b"own!")  # the guest's own word
@@ -195,6 +195,29 @@ def test_brks_are_recorded_and_withdrawn() -> None:
     assert (len(patches), log.left) == (0, {})
     assert memory.read(0, 16) == bytes(range(12)) + b"own!"
     assert (4, 4) in synchronised
+
+
+def test_a_temporary_instruction_is_recorded_until_another_is_written() -> None:
+    memory, log = Bytes(), Log()
+    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
+    patches = Patches(ram, log)
+    for ipa in 0x1004, 0x1008, 0x100C:
+        patches.write(ipa, b"mine", temporary=True)
+    assert log.left[0x1008] == Patch(bytes(range(8, 12)), b"mine")
+    patches.write(0x1004, b"new.")
+    assert log.left.keys() == {0x1008, 0x100C}
+    ram.write(0x100C, b"own!")  # the guest's own word
+    patches.withdraw()
+    assert log.left == {}
+    assert memory.read(0, 16) == bytes(range(4)) + b"new." + bytes(range(8, 12)) + b"own!"
+
+
+def test_the_journal_of_an_older_version_has_breakpoints_alone(journals: Path) -> None:
+    with Journal(VmmProcess(os.getpid())) as made:
+        made.begin([MemorySlot(0x1000, 64, 0)], ())
+        made.path.write_text(made.path.read_text() + "+ 1000 61626364\n")
+    with Journal(VmmProcess(os.getpid())) as found:
+        assert found.left == {0x1000: Patch(b"abcd")}
 
 
 def test_pages() -> None:
@@ -209,12 +232,12 @@ def test_a_journal_outlives_its_debugger(tmp_path: Path, monkeypatch: pytest.Mon
     with Journal(process) as first:
         assert not first.stale
         first.begin(slots, areas)
-        first.patched(0x4000_0000, b"ABCD")
-        first.patched(0x4000_0010, b"EFGH")
+        first.patched(0x4000_0000, Patch(b"ABCD"))
+        first.patched(0x4000_0010, Patch(b"EFGH"))
         first.restored(0x4000_0000)
     with Journal(process) as second:
         assert (second.stale, second.slots, second.areas) == (True, slots, areas)
-        assert second.left == {0x4000_0010: b"EFGH"}
+        assert second.left == {0x4000_0010: Patch(b"EFGH")}
         second.end()
     assert not Journal.exists(process)
 
@@ -252,8 +275,8 @@ def test_a_journal_that_was_cut_short_anywhere_has_what_was_whole(journals: Path
     process = VmmProcess(os.getpid())
     with Journal(process) as made:
         made.begin([MemorySlot(0x1000, 64, 0)], ())
-        made.patched(0x1000, b"abcd")
-        made.patched(0x1004, b"efgh")
+        made.patched(0x1000, Patch(b"abcd"))
+        made.patched(0x1004, Patch(b"efgh", b"ijkl"))
         made.restored(0x1000)
     whole = made.path.read_bytes()
     for size in range(len(whole)):
@@ -262,7 +285,7 @@ def test_a_journal_that_was_cut_short_anywhere_has_what_was_whole(journals: Path
         with Journal(process) as found:
             assert found.stale is (lines > 0)
             assert found.slots == ((MemorySlot(0x1000, 64, 0),) if lines else ())
-            left = {0x1000: b"abcd", 0x1004: b"efgh"}
+            left = {0x1000: Patch(b"abcd"), 0x1004: Patch(b"efgh", b"ijkl")}
             assert found.left == dict(list(left.items())[: max(0, lines - 1)])
 
 
@@ -291,14 +314,14 @@ def test_a_journal_that_cannot_be_written_says_so_and_has_no_half_line(journals:
         try:
             for _ in range(2):
                 with pytest.raises(MachineError, match=r"\.journal cannot be written: "):
-                    made.patched(0x1000, b"abcd")
+                    made.patched(0x1000, Patch(b"abcd"))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, ignored)
         assert made.path.stat().st_size == size
-        made.patched(0x1000, b"abcd")
+        made.patched(0x1000, Patch(b"abcd"))
     with Journal(VmmProcess(os.getpid())) as found:
-        assert found.left == {0x1000: b"abcd"}
+        assert found.left == {0x1000: Patch(b"abcd")}
 
 
 HELLO = b'{"QMP": {}}\n{"return": {}}\n'
