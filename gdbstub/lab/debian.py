@@ -7,7 +7,6 @@ run.
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -224,7 +223,7 @@ class Arm64:
                 why = tools.last_words(done.stderr.encode())
                 raise LabError(f"cannot download arm64 packages (is the network up?): {why}")
             for deb in self._scratch.glob("*.deb"):
-                checksums.record_file(Path(shutil.move(deb, self.debs / deb.name)))
+                checksums.keep(deb, self.debs / deb.name)
         found = [self._deb(name, version) for name, version in packages]
         return [path for path in found if path]
 
