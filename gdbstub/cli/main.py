@@ -69,7 +69,9 @@ def main() -> None:
 
 
 def flushed(status: int) -> int:
-    """Write what is left for standard output; return *status*, or 1 if it cannot be written."""
+    """Write what is left for the streams; return *status*, or 1 if standard output has failed."""
+    if isinstance(sys.stderr, Messages):
+        sys.stderr.finish()
     try:
         sys.stdout.flush()
     except OSError as error:

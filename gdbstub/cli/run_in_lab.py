@@ -21,7 +21,7 @@ from gdbstub.cli.forwards import checked_forward
 from gdbstub.cli.program import start_of
 from gdbstub.cli.run import console_fd
 from gdbstub.cli.script import limited, run_script
-from gdbstub.cli.serve import announce, first, recording, until_signal
+from gdbstub.cli.serve import announce, first, until_signal
 from gdbstub.cli.serve_settings import ServeSettings
 from gdbstub.cli.settings import Settings, Source
 from gdbstub.errors import LabError
@@ -50,8 +50,6 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         LabError: the lab cannot be built or booted.
     """
     forward = checked_forward(settings.serve.endpoint)
-    with recording(settings.record):
-        pass  # a file that cannot be opened is an error before the lab boots
     typing = (
         settings.console == "-"
         and settings.serve.script is None

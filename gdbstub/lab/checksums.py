@@ -26,7 +26,7 @@ def damage(directory: Path, name: str) -> str:
     try:
         with private.opened(directory / name) as file:
             rows = json.load(file)
-        if (text := next(filter(None, (_damage(directory, *row) for row in rows.items())), "")):
+        if text := next(filter(None, (_damage(directory, *row) for row in rows.items())), ""):
             return text
         unrecorded = next((each for each in _names(directory, name) if each not in rows), "")
         return f"{unrecorded} has no checksum" if unrecorded else ""

@@ -35,6 +35,7 @@ from gdbstub.linux.core_file import (
     new_file,
     reading,
 )
+from gdbstub.streams import open_log
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
 QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d+)\s*")
@@ -99,8 +100,9 @@ class RemoteRun:
         (``localhost:1234``) and the TCP port, or 0.
 
         Raises:
-            LabError: the lab cannot be used; an endpoint or record file that cannot be used is
-                reported before a lab is booted.
+            LabError: the lab cannot be used; an endpoint that cannot be used is reported before
+                a lab is booted, and so is a record.
+            InputError: the record cannot be written.
         """
         self._request = request
         self._on_listening = on_listening
@@ -112,7 +114,7 @@ class RemoteRun:
         self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
         request.forward.check()
         with ExitStack() as stack:
-            record = stack.enter_context(open_record(request.record)) if request.record else None
+            record = stack.enter_context(_open_record(request.record)) if request.record else None
             self._lab = stack.enter_context(open_lab(request.options))
             request.prepare(self._lab)
             self._process = self._start(stack)
@@ -337,16 +339,16 @@ def _done() -> Future[None]:
     return future
 
 
-def open_record(path: Path) -> BinaryIO:
+def _open_record(path: Path) -> BinaryIO:
     """Open the file of ``--record``.
 
     Raises:
-        LabError: it cannot be opened.
+        InputError: it cannot be opened.
     """
     try:
-        return path.open("wb", buffering=0)
+        return open(open_log(str(path)), "wb", buffering=0)
     except OSError as error:
-        raise LabError(f"--record {path}: {error.strerror}") from None
+        raise InputError(f"--record {path}: {error.strerror}") from None
 
 
 def finish(reader: subprocess.Popen[bytes]) -> None:
