@@ -63,6 +63,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             forward=forward,
             record=Path(settings.record) if settings.record else None,
             vmcore=Path(settings.serve.vmcore) if settings.serve.vmcore else None,
+            memory=settings.guest.memory,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
             # A lab with memory tags is slower, so it has them only on request.

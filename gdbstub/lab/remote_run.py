@@ -21,20 +21,14 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from gdbstub.errors import InputError, LabError
+from gdbstub.lab.core_files import CoreFiles
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
-from gdbstub.linux.core_file import (
-    AUTOMATIC,
-    HANDED_OUT,
-    announce,
-    check_name,
-    new_file,
-    reading,
-)
+from gdbstub.linux.core_file import HANDED_OUT
 from gdbstub.streams import open_log
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
@@ -60,9 +54,6 @@ STOP_SECONDS: Final = 10.0
 #: Longest time that a killed emulator takes to end.
 _DYING_SECONDS: Final = 2.0
 
-#: Bytes of a file that are copied at once: a multiple of the blocks that may be holes.
-_PIECE: Final = 1 << 20
-
 OnListening = Callable[[str, int], None]
 
 
@@ -80,6 +71,8 @@ class RunRequest:
     record: Path | None = None
     #: File of this machine for the core file that the command writes unasked.
     vmcore: Path | None = None
+    #: Size of the guest's RAM in bytes, by which its core files are bounded; 0: the lab's.
+    memory: int = 0
     stdin: Stream = None
     stdout: Stream = None
     options: Options | None = None
@@ -116,6 +109,8 @@ class RemoteRun:
         with ExitStack() as stack:
             record = stack.enter_context(_open_record(request.record)) if request.record else None
             self._lab = stack.enter_context(open_lab(request.options))
+            memory = request.memory or (request.options or Options()).memory_mib << 20
+            self._core_files = CoreFiles(self._lab, request.vmcore, memory)
             request.prepare(self._lab)
             self._process = self._start(stack)
             if record:
@@ -176,43 +171,12 @@ class RemoteRun:
             elif match := HANDED_OUT.fullmatch(line):
                 self.copied = Future()
                 try:
-                    self._take_file(match[1].decode(), match[2].decode())
+                    self._core_files.take(match[1].decode(), match[2].decode())
                 finally:
                     self.copied.set_result(None)
             elif not SSH_SAYS.fullmatch(line):
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
-
-    def _take_file(self, fifo: str, name: str) -> None:
-        """Copy a core file out of the lab to *name*; the command waits until its FIFO is gone."""
-        import zstandard  # imported here, since few sessions write core files
-
-        try:
-            unasked = self._request.vmcore if name == AUTOMATIC else None
-            path = unasked or Path.cwd() / check_name(name)
-            with new_file(path) as write, self._reader(fifo) as reader:
-                assert reader.stdout
-                with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
-                    while data := stream.read(_PIECE):
-                        write(data)
-                if reader.wait():
-                    raise InputError(
-                        f"{path}: the command that writes it, or the connection to the lab, ended "
-                        "before the file did"
-                    )
-            if unasked:
-                announce(unasked)
-        except (InputError, zstandard.ZstdError) as error:
-            print(f"gdbstub: {error}", file=sys.stderr, flush=True)
-        with suppress(LabError, subprocess.SubprocessError):
-            self._lab.run(["rm", "-f", fifo])
-
-    def _reader(self, fifo: str) -> "subprocess.Popen[bytes]":
-        """Start a command that writes a core file to a pipe, apart from this terminal."""
-        argv = reading(fifo)
-        return self._lab.popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, new_session=True
-        )
 
     def _open_forward(self, port: int) -> None:
         try:
@@ -313,6 +277,7 @@ class RemoteRun:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()  # and the lab kills the command
+                self._core_files.cut_short()
                 self._process.wait()
         finally:
             with suppress(LabError):

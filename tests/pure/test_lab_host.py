@@ -1,12 +1,24 @@
 """The lab's command lines and the lines that it reads."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, cpio, directories, monitor, overlay, processes, qemu, remote_run, ssh
+from gdbstub.lab import (
+    boot,
+    cpio,
+    directories,
+    host,
+    monitor,
+    overlay,
+    processes,
+    qemu,
+    remote_run,
+    ssh,
+)
 
 USERNET = """\
 Hub -1 (net):
@@ -195,6 +207,19 @@ def test_remove_stale_removes_only_what_nobody_holds(
         assert {mine, others} == set(tmp_path.iterdir())
     directories.remove_stale()
     assert [others] == list(tmp_path.iterdir())
+
+
+@pytest.mark.timeout(60)
+def test_a_lab_that_hangs_keeps_nobody_who_gives_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ssh neither answers nor ends, as when the emulator is stopped."""
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec sleep 1000\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(host, "_KILL_SECONDS", 0.1, raising=False)
+    with pytest.raises(subprocess.TimeoutExpired):
+        host.Lab(tmp_path).run(["true"], timeout=0.1)
 
 
 def test_a_command_that_the_lab_would_not_take_is_refused() -> None:
