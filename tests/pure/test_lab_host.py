@@ -213,7 +213,7 @@ def test_remove_stale_removes_only_what_nobody_holds(
 def test_a_lab_that_hangs_keeps_nobody_who_gives_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its ssh neither answers nor ends, as when the emulator is stopped."""
+    """An emulator that is stopped: ssh neither answers nor ends."""
     (tmp_path / "ssh").write_text("#!/bin/sh\nexec sleep 1000\n")
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
