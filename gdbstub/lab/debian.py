@@ -96,6 +96,7 @@ class Arm64:
         self.debs = directory / "debs"
         self._lists = directory / "lists"
         self._lock = directory / "lock"
+        self._sources = directory / "sources.list"
         self._scratch = scratch
         self._warning = ""
         self._held = ExitStack()
@@ -116,13 +117,14 @@ class Arm64:
         self._source = ""
         if suite or mirror():
             self._source = self._mirror(suite).source
-            sources = directory / "sources.list"
-            sources.write_text(self._source)
-            self._options += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
+            list_ = f"-oDir::Etc::sourcelist={self._sources}"
+            self._options += [list_, "-oDir::Etc::sourceparts=-"]
 
     def __enter__(self) -> Self:
         """Lock the lists; wait for other processes that use them, where apt itself would fail."""
         self._held.enter_context(private.locked(self._lock))
+        if self._source:  # another process may have had another one
+            self._sources.write_text(self._source)
         return self
 
     def __exit__(
