@@ -11,12 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from gdbstub.cli.logs import Messages
 from gdbstub.cli.options import INNER, parse_written
 from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.signals import STOP_SIGNALS
+
+#: Python's message where the system gives it no thread.
+_NO_THREAD: Final = "can't start new thread"
 
 
 class EndedBySignal(BaseException):
@@ -100,6 +103,10 @@ def call(arguments: list[str]) -> int:
         return _complain(str(error), 1)
     except MemoryError:
         return _complain("out of memory: give the guest less by --memory, or free some", 1)
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        return _complain(f"{error}: free some memory, or see ulimit -u and ulimit -v", 1)
     except OSError as error:
         logging.getLogger("gdbstub").debug("a system call failed", exc_info=True)
         where = f"{error.filename}: " if error.filename else ""

@@ -78,7 +78,9 @@ class LoopFailures:
     def report(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         """Log one failure (``loop.set_exception_handler``)."""
         error = context.get("exception")
-        if not (isinstance(error, OSError) and "socket" in context):
+        if isinstance(error, MemoryError):
+            _log.error("out of memory: what arrived is lost, and a client with it")
+        elif not (isinstance(error, OSError) and "socket" in context):
             loop.default_exception_handler(context)
         elif loop.time() >= self._silent_until:
             self._silent_until = loop.time() + _ACCEPT_SECONDS

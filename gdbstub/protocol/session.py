@@ -25,9 +25,8 @@ from gdbstub.protocol.packets import (
 )
 from gdbstub.protocol.record import LoggedConnection, Recorder, new_connection
 from gdbstub.protocol.states import MOVING, SessionEvent, SessionState
-from gdbstub.protocol.target_calls import failure, interrupt, release
+from gdbstub.protocol.target_calls import ENDING, failure, interrupt, log_failure, release
 from gdbstub.protocol.waiting import WaitingEvents
-from gdbstub.states import IllegalTransition
 from gdbstub.target import Exited, Resume, Target
 
 _log = logging.getLogger(__name__)
@@ -115,8 +114,8 @@ class Session:
                 client.last_timing = known.timing
                 client.last_timing.count += 1
                 self._obey(known.call, out)
-        except IllegalTransition:
-            self._give_up()
+        except ENDING as error:
+            self._give_up(error)
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _receive_events(self, data: bytes, out: list[bytes]) -> None:
@@ -164,8 +163,8 @@ class Session:
                 self._stop_failed(before, error, out)
             if self._waiting:
                 self._resume_waiting(out)
-        except IllegalTransition:
-            self._give_up()
+        except ENDING as error:
+            self._give_up(error)
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _guest_ended(self, report: Exited, out: list[bytes]) -> None:
@@ -188,7 +187,7 @@ class Session:
             client.enter(SessionEvent.CLOSE)
 
     def _stop_failed(self, before: SessionState, error: Exception, out: list[bytes]) -> None:
-        _log.error("cannot tell why the target stopped", exc_info=error)
+        log_failure("cannot tell why the target stopped", error)
         if before not in MOVING:
             return
         if self._client.state is before:
@@ -214,8 +213,8 @@ class Session:
             self._behind = False
             self._resume_waiting(out)
             self._receive_events(b"", out)
-        except IllegalTransition:
-            self._give_up()
+        except ENDING as error:
+            self._give_up(error)
         return b"".join(out)
 
     def keep_alive(self) -> bytes:
@@ -226,8 +225,8 @@ class Session:
         """End the session: the client is gone. Never raises."""
         try:
             self._close()
-        except IllegalTransition:
-            self._give_up()
+        except ENDING as error:
+            self._give_up(error)
 
     def _close(self) -> None:
         self._waiting.clear()
@@ -242,9 +241,9 @@ class Session:
         if attached:
             release(self._target, kill=client.kill_on_disconnect)
 
-    def _give_up(self) -> None:
-        """Log an illegal transition, which is a bug, and close the session in any state."""
-        _log.exception("the session is closed: its state does not allow what happened")
+    def _give_up(self, error: Exception) -> None:
+        """Log *error*, one of ``ENDING``, and close the session in any state."""
+        log_failure("the session is closed", error)
         self._work = None
         self._waiting.clear()
         if not self._client.over:

@@ -8,6 +8,8 @@ import pytest
 
 from gdbstub.cli import run, settings
 from gdbstub.cli.main import call
+from gdbstub.errors import MachineError
+from gdbstub.kvm import memory
 from tests.cli.program import Place
 
 GIB = 1 << 30
@@ -34,3 +36,9 @@ def test_it_is_told(
 
 def test_the_host_has_some() -> None:
     assert settings.host_memory() > 256 << 20
+
+
+def test_ram_that_cannot_be_had_is_one_line() -> None:
+    line = "no memory for .* MiB of guest RAM: Cannot allocate memory; give the guest less by --mem"
+    with pytest.raises(MachineError, match=line):
+        memory._anonymous(1 << 62)
