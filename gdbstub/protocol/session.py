@@ -11,7 +11,7 @@ from typing import Final
 from gdbstub import rsp
 from gdbstub.capabilities import BreakpointConditions, breakpoint_conditions
 from gdbstub.errors import Cancelled, PacketError
-from gdbstub.protocol.incoming import incoming, keep, turn_over
+from gdbstub.protocol.incoming import Turn, incoming, keep
 from gdbstub.protocol.packets import (
     ClientState,
     PacketCache,
@@ -125,13 +125,14 @@ class Session:
                 self._close()
             return
         events, arrived = incoming(connection, data)
+        turn = Turn(out)
         for event in events:
             if self._client.over:
                 return
             if (self._logged or connection.acks) and (answer := connection.answer(event)):
                 out.append(answer)
             self._take(event, out, arrived)
-            if turn_over(out):
+            if turn.over():
                 self._behind = True
                 break
         self._in_frame = connection.in_frame
@@ -279,9 +280,9 @@ class Session:
 
     def _resume_waiting(self, out: list[bytes]) -> None:
         """Handle the events that wait, until the target moves or a packet is worked on."""
-        client = self._client
+        client, turn = self._client, Turn(out)
         while self._waiting and not client.over:
-            if turn_over(out):
+            if turn.over():
                 self._behind = True
                 return
             event = self._waiting[0]
