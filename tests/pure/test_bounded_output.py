@@ -60,7 +60,7 @@ def test_a_flood_of_packets(wire: bytes) -> None:
 def test_a_flood_that_takes_long_is_handled_in_turns(
     flood: bytes, acks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that is looked at for each event."""
+    """The clock moves on whenever it is looked at."""
     clock = itertools.count()
     monkeypatch.setattr(incoming, "perf_counter", lambda: next(clock) * incoming.TURN_SECONDS / 4)
     session = begin(acks=acks)
