@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from gdbstub.errors import InputError, LabError
+from gdbstub.errors import InputError, LabError, printable
 from gdbstub.lab.core_files import CoreFiles
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
@@ -31,8 +32,8 @@ from gdbstub.lab.transfer import offer
 from gdbstub.linux.core_file import HANDED_OUT
 from gdbstub.streams import open_log
 
-LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
-QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d+)\s*")
+LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d{1,5})\s*")
+QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d{1,5})\s*")
 SSH_SAYS: Final = re.compile(
     rb"(?:Connection to \S+ closed by remote host\.|Connection (?:closed|reset) by .*"
     rb"|client_loop: .*|Timeout, server .*)\r?\n"
@@ -51,6 +52,8 @@ LOST: Final = (CUT, ENDED, KILLED)
 STOP_SECONDS: Final = 10.0
 """Time that the inner command has to end after SIGTERM; then it is killed."""
 
+#: Longest piece of a line from the lab, in bytes.
+_LONGEST: Final = 1 << 16
 #: Longest time that a killed emulator takes to end.
 _DYING_SECONDS: Final = 2.0
 
@@ -159,10 +162,13 @@ class RemoteRun:
         )
 
     def _pass_messages(self) -> None:
-        """Copy the command's stderr, except for the line with the address it listens on."""
+        """Copy the command's stderr, except for the lines that are for this process.
+
+        The lab may be a guest's by now: no line is longer than memory, or controls a terminal.
+        """
         assert self._process.stderr
         heard = False
-        for line in self._process.stderr:
+        for line in iter(partial(self._process.stderr.readline, _LONGEST), b""):
             if not heard and (match := LISTENING.fullmatch(line)):
                 heard = True
                 self._open_forward(int(match[2]))
@@ -175,8 +181,8 @@ class RemoteRun:
                 finally:
                     self.copied.set_result(None)
             elif not SSH_SAYS.fullmatch(line):
-                sys.stderr.buffer.write(line)
-                sys.stderr.buffer.flush()
+                text = line.decode(errors="backslashreplace").rstrip("\r\n").expandtabs()
+                print(printable(text), file=sys.stderr, flush=True)
 
     def _open_forward(self, port: int) -> None:
         try:
