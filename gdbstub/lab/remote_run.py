@@ -269,8 +269,12 @@ class RemoteRun:
         """Send SIGTERM to the command; ``wait`` then returns its status. Idempotent."""
         self._stopping = True
         if self._process.poll() is None:
-            with suppress(subprocess.SubprocessError):
+            try:
                 self._lab.run(["sh", "-c", f"kill $(cat {self._name}.pid)"], timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()  # the lab hangs, and this is no end of it
+            except subprocess.SubprocessError:
+                pass
 
     def close(self) -> None:
         """End the command, the forward, the recording, and the lab if this object booted it."""
