@@ -89,7 +89,7 @@ def call(arguments: list[str]) -> int:
     try:
         if arguments[:1] == ["run"] and INNER in arguments:
             return _run_inner(arguments[1:])
-        from gdbstub.cli.commands import call_command
+        from gdbstub.cli.commands.group import call_command
 
         return call_command(arguments)
     except (InputError, SweepError) as error:
@@ -110,7 +110,7 @@ def _run_inner(arguments: list[str]) -> int:
     """Run the stub in a lab, where a start is emulated: do what a start can do without."""
     gc.disable()  # nothing that an import makes is garbage
     sys.modules["ssl"] = None  # type: ignore[assignment] # asyncio then goes without it, as we do
-    from gdbstub.cli.settings import run_with
+    from gdbstub.cli.settings.run import run_with
 
     gc.freeze()
     gc.enable()

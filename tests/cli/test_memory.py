@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from gdbstub.cli import run, settings
 from gdbstub.cli.main import call
+from gdbstub.cli.serving import run
+from gdbstub.cli.settings import run as settings
 from tests.cli.program import Place
 
 GIB = 1 << 30

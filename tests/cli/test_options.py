@@ -3,7 +3,8 @@
 import click
 import pytest
 
-from gdbstub.cli import commands, foreign
+from gdbstub.cli.commands import foreign
+from gdbstub.cli.commands import group as commands
 from gdbstub.cli.options import RUN, foreign_options, parse_written
 from gdbstub.errors import InputError
 

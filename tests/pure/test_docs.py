@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 import pytest
 
-from gdbstub.cli import commands as cli
-from gdbstub.cli import foreign
-from gdbstub.cli import lab as lab_commands
-from gdbstub.cli import sweep as sweep_commands
+from gdbstub.cli.commands import foreign
+from gdbstub.cli.commands import group as cli
+from gdbstub.cli.commands import lab as lab_commands
+from gdbstub.cli.commands import sweep as sweep_commands
 from gdbstub.monitor.commands import COMMANDS
 from tests import layer_page
 

@@ -18,7 +18,8 @@ LATER = {
 PROGRAM = """
 import sys
 from gdbstub.cli import main as cli
-from gdbstub.cli import run, settings
+from gdbstub.cli.serving import run
+from gdbstub.cli.settings import run as settings
 
 async def run_guest(settings, signals):
     print(*sys.modules)

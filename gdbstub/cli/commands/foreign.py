@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gdbstub.cli.commands import click_option
+from gdbstub.cli.commands.group import click_option
 from gdbstub.cli.options import foreign_options
 from gdbstub.errors import InputError
 
 if TYPE_CHECKING:
-    from gdbstub.cli.attach import AttachSettings
+    from gdbstub.cli.serving.attach import AttachSettings
     from gdbstub.foreign.process import VmmProcess
     from gdbstub.linux.kaslr import GuestProgram
 
@@ -53,13 +53,13 @@ def _settings(
     Raises:
         InputError: one cannot be used.
     """
-    from gdbstub.cli.attach import AttachSettings, parse_rams
-    from gdbstub.cli.endpoints import check_endpoint
-    from gdbstub.cli.modules import read_modules
-    from gdbstub.cli.qmp import check_qmp
-    from gdbstub.cli.reasons import Reasons
-    from gdbstub.cli.serve_settings import ServeSettings
-    from gdbstub.cli.settings import check_script
+    from gdbstub.cli.serving.attach import AttachSettings, parse_rams
+    from gdbstub.cli.serving.qmp import check_qmp
+    from gdbstub.cli.settings.endpoints import check_endpoint
+    from gdbstub.cli.settings.modules import read_modules
+    from gdbstub.cli.settings.reasons import Reasons
+    from gdbstub.cli.settings.run import check_script
+    from gdbstub.cli.settings.serve import ServeSettings
     from gdbstub.linux.kaslr import GuestProgram
     from gdbstub.protocol.endpoint import Stdio
     from gdbstub.vmm.files import check_output
@@ -103,7 +103,7 @@ def _program(
     Raises:
         InputError: it cannot be read, or has no kernel.
     """
-    from gdbstub.cli.program import read_kernel_symbols
+    from gdbstub.cli.settings.program import read_kernel_symbols
     from gdbstub.foreign.process import VmmProcess
     from gdbstub.linux.kaslr import NO_PROGRAM
     from gdbstub.linux.trial_boot import fixed_place
@@ -139,9 +139,9 @@ def attach(target: str, endpoint: str | None, verbose: int, **options: Any) -> i
     PID is the VMM's process, NAME its program's name or the guest's (QEMU's -name).  The guest
     runs on until a client connects, and after the last one has left.
     """
-    from gdbstub.cli.attach import attach as attach_to
-    from gdbstub.cli.endpoints import endpoint_text
     from gdbstub.cli.logs import set_up_logging
+    from gdbstub.cli.serving.attach import attach as attach_to
+    from gdbstub.cli.settings.endpoints import endpoint_text
     from gdbstub.foreign import permission
     from gdbstub.foreign.attach import choose
 
@@ -175,17 +175,17 @@ def launch(
     It is halted there, unless --free-run is given.  Options of gdbstub come before VMM.  The exit
     status is the VMM's.
     """
-    from gdbstub.cli.attach import attach as attach_to
-    from gdbstub.cli.endpoints import endpoint_text
     from gdbstub.cli.logs import set_up_logging
-    from gdbstub.cli.settings import choose_host
+    from gdbstub.cli.serving.attach import attach as attach_to
+    from gdbstub.cli.settings.endpoints import endpoint_text
+    from gdbstub.cli.settings.run import choose_host
 
     set_up_logging(verbose)
     host = choose_host(where)
     with endpoint_text(endpoint, options["script"]) as text:
         settings = _settings(argv, halt=not free_run, endpoint=text, **options)
         if host == "lab":
-            from gdbstub.cli.launch_in_lab import launch_in_lab
+            from gdbstub.cli.in_lab.launch import launch_in_lab
 
             return launch_in_lab(argv, settings, verbose)
         return attach_to(settings)
@@ -232,6 +232,6 @@ def recover(pid: int) -> int:
 
     That is breakpoints in its memory, and debug registers.  Attaching does the same.
     """
-    from gdbstub.cli.attach import recovered
+    from gdbstub.cli.serving.attach import recovered
 
     return recovered(pid)

@@ -29,23 +29,23 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "lab":
-            from gdbstub.cli.lab import lab
+            from gdbstub.cli.commands.lab import lab
 
             return lab
         if cmd_name == "sweep":
-            from gdbstub.cli.sweep import sweep
+            from gdbstub.cli.commands.sweep import sweep
 
             return sweep
         if cmd_name == "symbols":
-            from gdbstub.cli.symbols import symbols
+            from gdbstub.cli.commands.symbols import symbols
 
             return symbols
         if cmd_name == "drgn":
-            from gdbstub.cli.drgn import drgn
+            from gdbstub.cli.commands.drgn import drgn
 
             return drgn
         if cmd_name in _FOREIGN:
-            from gdbstub.cli import foreign
+            from gdbstub.cli.commands import foreign
 
             found: click.Command = getattr(foreign, cmd_name)
             return found
@@ -102,7 +102,7 @@ def run(**values: Any) -> int:  # noqa: ANN401 - click's own
     static AArch64 ELF or a raw binary; the default is a small Linux guest.  It is halted at
     its first instruction until a client resumes it.
     """
-    from gdbstub.cli.settings import run_with
+    from gdbstub.cli.settings.run import run_with
 
     return run_with(**values)
 
@@ -118,7 +118,7 @@ def doctor(as_json: bool) -> int:
 
 def _by_habit(arguments: list[str]) -> str:
     """Explain options of QEMU among the *arguments* of ``run``, or of no command."""
-    from gdbstub.cli.qemu_options import explain
+    from gdbstub.cli.commands.qemu_options import explain
 
     command, *words = arguments
     if command.startswith("-"):

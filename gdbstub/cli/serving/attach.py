@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NamedTuple
 
-from gdbstub.cli.kernel_place import locate
-from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving.kernel_place import locate
+from gdbstub.cli.serving.serve import recording, run_to_end, serve, until_signal
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState
