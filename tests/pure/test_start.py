@@ -41,11 +41,11 @@ def standard_library() -> set[str]:
 REFUSED = {
     "--bogus": 10,
     "bogus": 10,
-    "run --bogus": 10,
+    "run --bogus": 11,
     "run -kernel Image -m 512": 11,
     "run absent --host lab": 70,
     "run absent --gdb 1234": 70,
-    "doctor --bogus": 10,
+    "doctor --bogus": 11,
 }
 
 

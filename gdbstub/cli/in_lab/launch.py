@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gdbstub.cli.in_lab.run import serve_request, session_arguments
-from gdbstub.cli.serving.attach import AttachSettings
+from gdbstub.cli.settings.attach import AttachSettings
 from gdbstub.cli.settings.forwards import checked_forward
 from gdbstub.errors import InputError
 from gdbstub.lab import vmm

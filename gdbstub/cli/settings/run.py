@@ -8,10 +8,9 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-from gdbstub.cli.logs import set_up_logging
-from gdbstub.cli.settings.endpoints import check_endpoint, endpoint_text
+from gdbstub.cli.settings.endpoints import check_endpoint
 from gdbstub.cli.settings.program import default_symbols, read_program
 from gdbstub.cli.settings.reasons import Reasons
 from gdbstub.cli.settings.serve import ServeSettings
@@ -67,26 +66,6 @@ class Settings(NamedTuple):
     record: str | None = None
     #: True in a lab, for a client outside: standard input is the console's in any case.
     inner: bool = False
-
-
-def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
-    """Run ``gdbstub run`` with the values of its options; return the exit status.
-
-    Raises:
-        StubError: it cannot be done, with the reason.
-    """
-    set_up_logging(verbose)
-    host = choose_host(where)
-    with endpoint_text(endpoint, options["script"]) as text:
-        settings = read_settings(host, endpoint=text, **options)
-        # Imported here: a usage error needs neither a debugger nor a server.
-        if host == "kvm":
-            from gdbstub.cli.serving import run
-
-            return run.run(settings)
-        from gdbstub.cli.in_lab.run import serve_in_lab
-
-        return serve_in_lab(settings, verbose)
 
 
 def read_settings(
@@ -241,7 +220,7 @@ def _qmp_endpoint(qmp: str | None, gdb: Endpoint, *, inner: bool) -> Unix | Tcp 
     """Check the argument of --qmp, beside the endpoint of --gdb; None without it."""
     if qmp is None:
         return None
-    from gdbstub.cli.serving.qmp import check_qmp  # imported here: few sessions have one
+    from gdbstub.cli.settings.qmp import check_qmp  # imported here: few sessions have one
 
     return check_qmp(qmp, gdb, inner=inner)
 
