@@ -15,12 +15,7 @@ _GUEST: Final = click.Argument(
 )
 
 
-@click.command(
-    params=[
-        _GUEST,
-        *map(click_option, RUN),
-    ]
-)
+@click.command(params=[_GUEST, *map(click_option, RUN)])
 def run(**values: Any) -> int:  # noqa: ANN401 - click's own
     """Run GUEST and serve GDB.
 

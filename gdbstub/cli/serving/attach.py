@@ -1,4 +1,4 @@
-"""``gdbstub attach``, ``vms`` and ``recover``: guests of other VMMs on this host.
+"""``gdbstub attach``, ``launch`` and ``recover``: guests of other VMMs on this host.
 
 The process that the user sees is a guard: a second one debugs. Whichever of the two is killed, the
 other sees to it that nothing is left in the guest.
