@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gdbstub.cli.serve import pass_keys
+from gdbstub.cli.serving.serve import pass_keys
 from gdbstub.vmm.console import keys_at_once, read_keys
 from gdbstub.vmm.pl011 import BACKLOG, DR, PL011
 from tests.cli.program import GDBSTUB, ROOT, Place
