@@ -30,7 +30,10 @@ class EndedBySignal(BaseException):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Convert Ctrl-C, SIGTERM and SIGHUP in the block to ``EndedBySignal``; ignore later ones."""
+    """Convert Ctrl-C, SIGTERM and SIGHUP in the block to ``EndedBySignal``; ignore later ones.
+
+    After the block the program has its exit status, and nothing but Python's own end to come.
+    """
     process = os.getpid()
 
     def stop(signum: int, _frame: FrameType | None) -> NoReturn:
@@ -44,7 +47,11 @@ def ended_by_signals() -> Iterator[None]:
         # A signal that is ignored already stays so: nohup sets that.
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, stop)
-    yield
+    try:
+        yield
+    finally:
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
 
 
 def open_missing_streams() -> None:

@@ -49,6 +49,19 @@ def unfinished(place: Place) -> list[Path]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_python_ends_is_too_late(how: signal.Signals) -> None:
+    code = (
+        "import atexit, os, sys\n"
+        "from gdbstub.cli.main import main\n"
+        f"atexit.register(lambda: os.kill(os.getpid(), {how:d}))\n"
+        "sys.argv = ['gdbstub', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_an_image_is_prepared(place: Place, fifo: Path, how: signal.Signals) -> None:
     with subprocess.Popen(
         [*GDBSTUB, "run", "--gdb", "localhost:0"],
