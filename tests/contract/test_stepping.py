@@ -60,12 +60,14 @@ def test_an_interrupt_that_waits_changes_nothing_of_a_step(
         assert disturbed == alone, text
 
 
-def test_many_steps_under_an_interrupt_never_enter_a_vector(debug: Debug, backend: Backend) -> None:
+def test_many_steps_under_an_interrupt_never_enter_a_vector(
+    debug: Debug, backend: Backend, long: bool
+) -> None:
     debugger, machine = debug()
     vcpu = machine.vcpus[0]
     vcpu.set(VBAR_EL1, VECTORS)
     backend.pend_irq(machine, True)
-    for _ in range(200):
+    for _ in range(200 if long else 50):
         vcpu.set(PC, at(0))
         vcpu.set(CPSR, 0x305)
         for line in range(1, 4):
