@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.cli import qmp_lab
-from gdbstub.cli.qmp_lab import LabGuest
+from gdbstub.cli.in_lab import qmp as qmp_lab
+from gdbstub.cli.in_lab.qmp import LabGuest
 from gdbstub.errors import LabError, NotFound
 
 HELLO = b'{"QMP": {}}\n{"return": {}}\n'

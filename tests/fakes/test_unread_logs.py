@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 
 from gdbstub import rsp
-from gdbstub.cli import serve
 from gdbstub.cli.logs import Messages
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving import serve
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.record import Recorder

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gdbstub.cli.foreign import vms
+from gdbstub.cli.commands.vms import vms
 from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import journal, permission, process, qmp, sigframe, slots
 from gdbstub.foreign.journal import Journal

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.cli import serve
 from gdbstub.cli.logs import Messages
+from gdbstub.cli.serving import serve
 from gdbstub.streams import KEPT, PatientWriter
 
 Ends = tuple[int, int]
