@@ -1,7 +1,6 @@
 """Guests of other VMMs: what can be told without one."""
 
 import json
-import mmap
 import os
 import resource
 import signal
@@ -10,24 +9,20 @@ import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from gdbstub.cli.commands.vms import vms
 from gdbstub.errors import InputError, MachineError
-from gdbstub.foreign import journal, permission, process, qmp, sigframe, slots
+from gdbstub.foreign import journal, permission, qmp, sigframe, slots
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.patches import NoLog, Patch, Patches
 from gdbstub.foreign.permission import Credentials
-from gdbstub.foreign.process import Descriptors, ProcessMapping, VmmProcess
+from gdbstub.foreign.process import Descriptors, VmmProcess
 from gdbstub.foreign.ptrace import ffi
 from gdbstub.foreign.slots import parse_ram
 from gdbstub.swbp import BRK
-
-if TYPE_CHECKING:
-    from gdbstub.foreign.injection import ProcessMemory
 
 MTREE = """\
 FlatView #0
@@ -327,48 +322,6 @@ def test_a_journal_that_cannot_be_written_says_so_and_has_no_half_line(journals:
         made.patched(0x1000, Patch(b"abcd"))
     with Journal(VmmProcess(os.getpid())) as found:
         assert found.left == {0x1000: Patch(b"abcd")}
-
-
-@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
-def test_a_name_that_another_process_gives_a_file_ends_no_line_of_its_mappings(
-    end: str, tmp_path: Path
-) -> None:
-    path = tmp_path / f"a{end}10000-20000 r-xp 00000000 00:00 0 [fake]"
-    path.write_bytes(bytes(mmap.PAGESIZE))
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
-        found = VmmProcess(os.getpid()).mappings()
-    assert sum(each.name == str(path) for each in found) == 1
-    assert not [each for each in found if each.name == "[fake]"]
-
-
-def test_the_text_of_another_process_is_looked_through_as_far_as_text_goes() -> None:
-    class Endless:
-        """Memory of a process that maps more than there is."""
-
-        reads = 0
-
-        def read(self, address: int, length: int) -> bytes:
-            assert length < 2 << 20
-            self.reads += 1
-            return b"abcdabcd"[address % 4 :] * 8
-
-    memory = Endless()
-    texts = [ProcessMapping(0x10000, 1 << 46, "r-xp", "/hostile")]
-    found = process._find(cast("ProcessMemory", memory), texts, b"efgh")
-    assert found is None
-    assert memory.reads <= 4096
-    assert process._find(cast("ProcessMemory", memory), texts, b"abcd") == 0x10000
-
-
-def test_code_across_two_pieces_of_text_is_found() -> None:
-    class Text:
-        data = bytes((1 << 20) - 4) + b"efghijkl" + bytes(100)
-
-        def read(self, address: int, length: int) -> bytes:
-            return self.data[address : address + length]
-
-    texts = [ProcessMapping(0, len(Text.data), "r-xp", "/text")]
-    assert process._find(cast("ProcessMemory", Text()), texts, b"efghijkl") == (1 << 20) - 4
 
 
 HELLO = b'{"QMP": {}}\n{"return": {}}\n'

@@ -43,8 +43,8 @@ REFUSED = {
     "bogus": 11,
     "run --bogus": 12,
     "run -kernel Image -m 512": 12,
-    "run absent --host lab": 71,
-    "run absent --gdb 1234": 71,
+    "run absent --host lab": 70,
+    "run absent --gdb 1234": 70,
     "doctor --bogus": 12,
 }
 
