@@ -23,6 +23,8 @@ nitpicky = True
 highlight_language = "text"
 
 html_theme = "furo"
+html_static_path = ["site"]
+html_css_files = ["site.css"]
 html_title = f"kvm-gdbstub {__version__}"
 html_copy_source = False
 html_show_sphinx = False

@@ -58,6 +58,7 @@ def test_files_that_are_named_exist(document: Path) -> None:
 
 def test_the_components_of_the_architecture_are_up_to_date() -> None:
     assert layer_page.PAGE.read_text() == layer_page.page()
+    assert layer_page.PICTURE.read_text() == layer_page.picture()
 
 
 def options(command: click.Command, *, hidden: bool = False) -> set[str]:
