@@ -11,7 +11,6 @@ from gdbstub.cli import commands as cli
 from gdbstub.cli import foreign
 from gdbstub.cli import lab as lab_commands
 from gdbstub.cli import sweep as sweep_commands
-from gdbstub.monitor.commands import COMMANDS
 from tests import layer_page
 
 ROOT = Path(__file__).parents[2]
@@ -70,13 +69,6 @@ def options(command: click.Command, *, hidden: bool = False) -> set[str]:
     }
 
 
-def test_the_readme_has_every_option_of_run() -> None:
-    readme = (ROOT / "README.md").read_text()
-    table = readme.partition("Options of `gdbstub run`:")[2].partition("##")[0]
-    said = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", table)) - {"-vv"}
-    assert said == options(cli.run) - {"--help", "-h"}
-
-
 @documents
 def test_options_of_ours_that_are_named_exist(document: Path, pytestconfig: pytest.Config) -> None:
     more = (*lab_commands.lab.commands.values(), *sweep_commands.sweep.commands.values())
@@ -105,14 +97,6 @@ def test_no_document_names_the_machine_that_it_was_written_on(document: Path) ->
     text = document.read_text()
     assert str(ROOT) not in text
     assert not re.search(r"/home/\w", text)
-
-
-def test_the_guide_has_every_monitor_command() -> None:
-    guide = (ROOT / "docs" / "guide.md").read_text()
-    section = guide.partition("## Monitor commands")[2].partition("\n## ")[0]
-    said = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
-    ours = {row.usage.replace("[COMMAND...]", "[COMMAND]") for row in COMMANDS.rows}
-    assert {command.replace("\\|", "|") for command in said} == ours
 
 
 def test_the_library_page_shows_the_example_as_it_is() -> None:
