@@ -79,8 +79,8 @@ def monitor() -> str:
         "# Monitor commands\n\n"
         f"{_MADE} `monitor help` in GDB shows the same; in LLDB it is\n"
         "`process plugin packet monitor help`. Any unambiguous prefix of a name will do. An\n"
-        "address is `0x` and hex digits, decimal digits, or a register such as `$pc`. Sessions are\n"
-        "in the [guide](guide.md#monitor-commands), in [Linux guests](linux.md) and in\n"
+        "address is `0x` and hex digits, decimal digits, or a register such as `$pc`. Sessions\n"
+        "are in the [guide](guide.md#monitor-commands), in [Linux guests](linux.md) and in\n"
         "[modules and tasks](modules.md).\n"
     ]
     rows = sorted(COMMANDS.rows, key=lambda row: row.words)
