@@ -16,12 +16,14 @@ from gdbstub.cli.options import foreign_options
 from gdbstub.errors import InputError
 
 if TYPE_CHECKING:
-    from gdbstub.cli.attach import AttachSettings
+    from gdbstub.cli.attach_settings import AttachSettings
     from gdbstub.foreign.process import VmmProcess
     from gdbstub.linux.kaslr import GuestProgram
 
 #: Options of QEMU, cloud-hypervisor, kvmtool and crosvm for the guest's kernel command line.
 _APPEND = ("-append", "--append", "--cmdline", "--params", "-p")
+#: The program of ``lab.vmm``.
+_LAB_VMM = "qemu-system-aarch64"
 #: More columns than any row has.
 _WIDE = 1000
 
@@ -53,10 +55,8 @@ def _settings(
     Raises:
         InputError: one cannot be used.
     """
-    from gdbstub.cli.attach import AttachSettings, parse_rams
+    from gdbstub.cli.attach_settings import AttachSettings, parse_rams
     from gdbstub.cli.endpoints import check_endpoint
-    from gdbstub.cli.modules import read_modules
-    from gdbstub.cli.qmp import check_qmp
     from gdbstub.cli.reasons import Reasons
     from gdbstub.cli.serve_settings import ServeSettings
     from gdbstub.cli.settings import check_script
@@ -67,7 +67,11 @@ def _settings(
     check_script(script, timeout, endpoint)
     where = check_endpoint(endpoint, "kvm", inner=inner)
     reasons = Reasons.parse(stop_on, vmcore_on, timeout, inner=inner)
-    qmp_endpoint = None if qmp is None else check_qmp(qmp, where, inner=inner)
+    qmp_endpoint = None
+    if qmp is not None:
+        from gdbstub.cli.qmp import check_qmp
+
+        qmp_endpoint = check_qmp(qmp, where, inner=inner)
     if record is not None:
         check_output(record, "--record")
     slots = parse_rams(rams)
@@ -75,6 +79,8 @@ def _settings(
     known = GuestProgram.from_text(program) if program else _program(symbols, vmm, needed=needed)
     reasons.check(known)
     if modules is not None:
+        from gdbstub.cli.modules import read_modules
+
         known = known._replace(modules=read_modules(modules, known.kernel))
     return AttachSettings(
         vmm=vmm,
@@ -139,17 +145,18 @@ def attach(target: str, endpoint: str | None, verbose: int, **options: Any) -> i
     PID is the VMM's process, NAME its program's name or the guest's (QEMU's -name).  The guest
     runs on until a client connects, and after the last one has left.
     """
-    from gdbstub.cli.attach import attach as attach_to
     from gdbstub.cli.endpoints import endpoint_text
     from gdbstub.cli.logs import set_up_logging
     from gdbstub.foreign import permission
-    from gdbstub.foreign.attach import choose
+    from gdbstub.foreign.process import choose
 
     set_up_logging(verbose)
     process = choose(target)
     with endpoint_text(endpoint, options["script"]) as text:
         settings = _settings(process, endpoint=text, **options)
         permission.check(process)
+        from gdbstub.cli.attach import attach as attach_to  # the debugger, which takes longest
+
         return attach_to(settings)
 
 
@@ -175,19 +182,22 @@ def launch(
     It is halted there, unless --free-run is given.  Options of gdbstub come before VMM.  The exit
     status is the VMM's.
     """
-    from gdbstub.cli.attach import attach as attach_to
     from gdbstub.cli.endpoints import endpoint_text
     from gdbstub.cli.logs import set_up_logging
     from gdbstub.cli.settings import choose_host
 
     set_up_logging(verbose)
     host = choose_host(where)
+    if host == "lab" and argv[0] != _LAB_VMM:
+        raise InputError(f"--host lab has one VMM: {_LAB_VMM}, Debian's; not {argv[0]!r}")
     with endpoint_text(endpoint, options["script"]) as text:
         settings = _settings(argv, halt=not free_run, endpoint=text, **options)
         if host == "lab":
             from gdbstub.cli.launch_in_lab import launch_in_lab
 
             return launch_in_lab(argv, settings, verbose)
+        from gdbstub.cli.attach import attach as attach_to
+
         return attach_to(settings)
 
 
@@ -232,6 +242,9 @@ def recover(pid: int) -> int:
 
     That is breakpoints in its memory, and debug registers.  Attaching does the same.
     """
+    from gdbstub.foreign.process import VmmProcess
+
+    VmmProcess(pid).status()  # there is one
     from gdbstub.cli.attach import recovered
 
     return recovered(pid)
