@@ -17,7 +17,7 @@ if "$python" -c "$headers"; then
 else
     scripts/ensure.sh cc:gcc "no program but headers:python3-dev"
 fi
-echo "gdbstub: installing Python packages into .venv" >&2
+echo "gdbstub: installing Python packages into .venv (up to a minute)" >&2
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 # On a terminal pip shows how far it is.
 quiet=--quiet
