@@ -63,7 +63,11 @@ class RunPage:
 
 
 class VcpuThread:
-    """A seized thread; all methods are for the thread that traces it."""
+    """A seized thread; all methods are for the thread that traces it.
+
+    It runs, is ``stopped``, or has ``ended``. ``kicked``, ``anywhere`` and ``traced`` are no states
+    of it but orders, independent of each other, by which ``handle`` judges its next stop.
+    """
 
     def __init__(
         self, tracee: Tracee, memory: VmmMemory, gadgets: Gadgets, fd: int | None = None
@@ -72,23 +76,24 @@ class VcpuThread:
         self.tracee = tracee
         self.fd = fd
         self.page: RunPage | None = None
-        #: True while it is stopped outside of KVM_RUN, and nothing goes on.
+        #: True while it is stopped outside of KVM_RUN, and after its end: nothing goes on.
         self.stopped = False
+        #: True after its end, or that of its tracing.
         self.ended = False
-        #: True while every exit from the guest is looked at; else no system call is traced.
+        #: True to look at every exit from the guest; else no system call is traced.
         self.traced = False
-        #: True from ``kick`` until the next ``resume``.
+        #: True to stop at the exit of this KVM_RUN, or of the next: from ``kick`` to ``resume``.
         self.kicked = False
         #: True to stop wherever the VMM's code is, because KVM_RUN does not come in time.
         self.anywhere = False
         self._memory = memory
         self._gadgets = gadgets
+        #: True from the entry of KVM_RUN to its exit, both of which are traced.
         self._in_run = False
-        #: True while the VMM's code has not run since the last stop: the frame is still good.
-        self._untouched = False
+        #: True of a stop after which KVM_RUN is made again: the VMM does not see its exit.
         self._again = False
+        #: Frame for calls; None once the VMM's code has run, which may have overwritten it.
         self._injection: Injection | None = None
-        self._active = False
         self._context: CData = ffi.new("struct user_pt_regs *")
 
     # Going.
@@ -113,13 +118,12 @@ class VcpuThread:
         if again:
             context.pc -= 4
             context.regs[0] = self.fd
-        if self._active and self._injection is not None:
-            self._injection.end(context)
-            self._active = False
+        if (injection := self._injection) is not None and injection.active:
+            injection.end(context)
         else:
             self.tracee.set_registers(context)
         if not (traced and again):
-            self._untouched = False
+            self._injection = None
         self.stopped = self.kicked = False
         self.traced = traced
         self._go()
@@ -131,7 +135,7 @@ class VcpuThread:
             MachineError: it has gone on already, or has ended.
         """
         if not self.stopped and not self.ended:
-            self._untouched = False
+            self._injection = None
             self._go(ptrace.signal_of(status))
 
     def _go(self, signum: int = 0) -> None:
@@ -150,17 +154,15 @@ class VcpuThread:
         return self._inject().scratch
 
     def _inject(self) -> Injection:
-        if self._injection is None or not self._untouched:
+        if self._injection is None:
             self._injection = Injection(self.tracee, self._memory, self._gadgets, self._context)
-            self._untouched = self._active = True
-        elif not self._active:
+        elif not self._injection.active:
             self._injection.begin()
-            self._active = True
         return self._injection
 
     def detach(self) -> None:
         """End tracing of a stopped thread; its KVM_RUN has been interrupted, for all it sees."""
-        if self._active and self._injection is not None:
+        if self._injection is not None and self._injection.active:
             self._injection.end(self._context)
         else:
             self.tracee.set_registers(self._context)
@@ -211,7 +213,7 @@ class VcpuThread:
             self._stop(regs, again=False)
             return ThreadStop.PARKED
         if not self._about_to_run(regs):
-            self._untouched = False
+            self._injection = None
         self._go()
         return None
 
@@ -264,7 +266,7 @@ class VcpuThread:
             if reason == abi.EXIT_SYSTEM_EVENT:
                 self._stop(self.tracee.registers(), again=False)
                 return ThreadStop.SYSTEM_EVENT
-        self._untouched = False
+        self._injection = None
         self._go()
         return None
 
@@ -279,7 +281,7 @@ class VcpuThread:
     def _deliver(self, signum: int) -> None:
         """Deliver a signal to the VMM, which must find KVM_RUN interrupted, not about to begin."""
         self._interrupt_repeated_run(self.tracee.registers())
-        self._untouched = False
+        self._injection = None
         self._go(signum)
 
     def _interrupt_repeated_run(self, regs: CData) -> None:

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-from gdbstub.cli import run, settings
+from gdbstub.cli import main
 from gdbstub.cli.main import call
+from gdbstub.cli.serving import run
+from gdbstub.cli.settings import run as settings
 from tests.cli.program import Place
 
 GIB = 1 << 30
@@ -22,7 +24,7 @@ def test_it_is_told(
     monkeypatch.setattr(settings, "choose_host", lambda _: "kvm")
     monkeypatch.setattr(settings, "host_memory", lambda: 4 * GIB - (100 << 20))
     monkeypatch.setattr(run, "run", lambda _: 0)
-    monkeypatch.setattr(settings, "set_up_logging", lambda _: None)
+    monkeypatch.setattr(main, "set_up_logging", lambda _: None)
     guest = str(place.files / "guest.elf")
     with caplog.at_level(logging.WARNING):
         assert call(["run", guest, "--gdb=127.0.0.1:0", "--memory=3G", *words]) == 0

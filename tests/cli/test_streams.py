@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.cli import commands, main
+from gdbstub.cli import main
+from gdbstub.cli.commands import group as commands
 from gdbstub.errors import LabError
 from gdbstub.lab import cache
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.cli.foreign import vms
+from gdbstub.cli.commands.vms import vms
 from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import journal, permission, qmp, sigframe, slots
 from gdbstub.foreign.journal import Journal

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdbstub.cli.modules import read_modules
+from gdbstub.cli.settings.modules import read_modules
 from gdbstub.errors import InputError
 from gdbstub.linux.kaslr import LinkedKernel
 from gdbstub.linux.module_files import (

@@ -309,7 +309,7 @@ def test_a_failure_without_a_guest_has_no_section_of_another_tests(
 
 
 def test_the_host_is_this_machines_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "kvm")
+    monkeypatch.setattr("gdbstub.cli.settings.run.choose_host", lambda where: "kvm")
     host = open_host()
     assert host.command == (sys.executable, "-m", "gdbstub")
     assert host.environment == os.environ
@@ -325,7 +325,7 @@ def test_the_host_is_one_lab_for_all_guests(monkeypatch: pytest.MonkeyPatch) -> 
             self.closed = True
 
     opened = Opened()
-    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "lab")
+    monkeypatch.setattr("gdbstub.cli.settings.run.choose_host", lambda where: "lab")
     monkeypatch.setattr("gdbstub.lab.opening.open_lab", lambda: opened)
     host = open_host()
     assert host.environment == {**os.environ, VARIABLE: str(opened.directory)}
@@ -339,7 +339,7 @@ def test_a_lab_that_cannot_be_started_is_one_line(
     def fail() -> NoReturn:
         raise LabError("no lab: the disk is full")
 
-    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "lab")
+    monkeypatch.setattr("gdbstub.cli.settings.run.choose_host", lambda where: "lab")
     monkeypatch.setattr("gdbstub.lab.opening.open_lab", fail)
     pytester.makepyfile("def test_it(guest): pass")
     assert one_error(pytester) == ["no lab: the disk is full"]

@@ -18,7 +18,8 @@ LATER = {
 PROGRAM = """
 import sys
 from gdbstub.cli import main as cli
-from gdbstub.cli import run, settings
+from gdbstub.cli.serving import run
+from gdbstub.cli.settings import run as settings
 
 async def run_guest(settings, signals):
     print(*sys.modules)
@@ -40,11 +41,11 @@ def standard_library() -> set[str]:
 REFUSED = {
     "--bogus": 10,
     "bogus": 10,
-    "run --bogus": 10,
+    "run --bogus": 11,
     "run -kernel Image -m 512": 11,
     "run absent --host lab": 70,
     "run absent --gdb 1234": 70,
-    "doctor --bogus": 10,
+    "doctor --bogus": 11,
     "attach 0": 70,
     "recover 0": 70,
     "launch --host lab --stop-on x -- qemu-system-aarch64": 70,

@@ -11,11 +11,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
-from gdbstub.cli import script
-from gdbstub.cli.ending import Ending
-from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.script import limited
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving import script
+from gdbstub.cli.serving.ending import Ending
+from gdbstub.cli.serving.script import limited
+from gdbstub.cli.settings.endpoints import who_reaches
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
@@ -176,7 +176,10 @@ def _qmp(
     """Return the server of ``--qmp``, if it was given."""
     if settings.qmp is None:
         return contextlib.nullcontext()
-    from gdbstub.cli.qmp import MachineGuest, QmpServer  # imported here: few sessions have one
+    from gdbstub.cli.serving.qmp import (  # imported here: few sessions have one
+        MachineGuest,
+        QmpServer,
+    )
 
     return QmpServer(settings.qmp, MachineGuest(debugger, hva))
 

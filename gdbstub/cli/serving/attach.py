@@ -1,4 +1,4 @@
-"""``gdbstub attach``, ``vms`` and ``recover``: guests of other VMMs on this host.
+"""``gdbstub attach``, ``launch`` and ``recover``: guests of other VMMs on this host.
 
 The process that the user sees is a guard: a second one debugs. Whichever of the two is killed, the
 other sees to it that nothing is left in the guest.
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-from gdbstub.cli.attach_settings import AttachSettings
-from gdbstub.cli.kernel_place import locate
-from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
+from gdbstub.cli.serving.kernel_place import locate
+from gdbstub.cli.serving.serve import recording, run_to_end, serve, until_signal
+from gdbstub.cli.settings.attach import AttachSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState

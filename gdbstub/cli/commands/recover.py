@@ -1,0 +1,18 @@
+"""``gdbstub recover``: what a killed debugger has left in a guest of another VMM, undone."""
+
+import click
+
+
+@click.command()
+@click.argument("pid", type=int, metavar="PID")
+def recover(pid: int) -> int:
+    """Undo what a killed debugger has left in the guest of process PID.
+
+    That is breakpoints in its memory, and debug registers.  Attaching does the same.
+    """
+    from gdbstub.foreign.process import VmmProcess
+
+    VmmProcess(pid).status()  # there is one
+    from gdbstub.cli.serving.attach import recovered
+
+    return recovered(pid)
