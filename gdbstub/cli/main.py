@@ -12,12 +12,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.cli.options import INNER, parse_written
 from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.signals import STOP_SIGNALS
+
+#: Python's message where the system gives it no thread.
+_NO_THREAD: Final = "can't start new thread"
 
 
 class EndedBySignal(BaseException):
@@ -77,7 +80,9 @@ def main() -> None:
 
 
 def flushed(status: int) -> int:
-    """Write what is left for standard output; return *status*, or 1 if it cannot be written."""
+    """Write what is left for the streams; return *status*, or 1 if standard output has failed."""
+    if isinstance(sys.stderr, Messages):
+        sys.stderr.finish()
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -106,6 +111,10 @@ def call(arguments: list[str]) -> int:
         return _complain(str(error), 1)
     except MemoryError:
         return _complain("out of memory: give the guest less by --memory, or free some", 1)
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        return _complain(f"{error}: free some memory, or see ulimit -u and ulimit -v", 1)
     except OSError as error:
         logging.getLogger("gdbstub").debug("a system call failed", exc_info=True)
         where = f"{error.filename}: " if error.filename else ""

@@ -19,6 +19,9 @@ _VCPU: Final = re.compile(r"anon_inode:kvm-vcpu:(\d+)$")
 _VM: Final = "anon_inode:kvm-vm"
 _MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ \d+\s*(.*)")
 _AT_ENTRY: Final = 9  # getauxval(3)
+#: Bytes of its text that are looked through at once, and how many times.
+_PIECE: Final = 1 << 20
+_PIECES: Final = 1024
 _START_TIME: Final = 19  # the field of /proc/PID/stat after the command's name, from 0
 
 
@@ -101,7 +104,7 @@ class VmmProcess:
         Raises:
             InputError: there is no such process.
         """
-        lines = self._text("status").splitlines()
+        lines = self._text("status").split("\n")  # a name may hold what else ends a line
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     @property
@@ -114,7 +117,8 @@ class VmmProcess:
 
     def _text(self, name: str) -> str:
         try:
-            return (self.path / name).read_text(errors="replace")
+            # As text a carriage return in a name would end a line.
+            return (self.path / name).read_bytes().decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             raise InputError(f"there is no process {self.pid}") from None
         except OSError as error:
@@ -189,7 +193,7 @@ class VmmProcess:
 
     def mappings(self) -> list[ProcessMapping]:
         """Return its mappings, by address."""
-        found = (_MAPPING.match(line) for line in self._text("maps").splitlines())
+        found = (_MAPPING.match(line) for line in self._text("maps").split("\n"))
         return [
             ProcessMapping(int(match[1], 16), int(match[2], 16), match[3], match[5])
             for match in found
@@ -217,11 +221,16 @@ class VmmProcess:
 
 
 def _find(memory: ProcessMemory, texts: list[ProcessMapping], code: bytes) -> int | None:
-    for text in texts:
-        data, at = memory.read(text.start, text.size), -1
+    """Return the first address of *code*; a process may map more than can be looked through."""
+    pieces = (range(text.start, text.end, _PIECE) for text in texts)
+    for start in itertools.islice(itertools.chain.from_iterable(pieces), _PIECES):
+        try:
+            data, at = memory.read(start, _PIECE + len(code) - 4), -1
+        except OSError:  # behind the end of a file
+            continue
         while (at := data.find(code, at + 1)) >= 0:
             if at % 4 == 0:
-                return text.start + at
+                return start + at
     return None
 
 

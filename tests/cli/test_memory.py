@@ -10,6 +10,8 @@ from gdbstub.cli import main
 from gdbstub.cli.main import call
 from gdbstub.cli.serving import run
 from gdbstub.cli.settings import run as settings
+from gdbstub.errors import MachineError
+from gdbstub.kvm import memory
 from tests.cli.program import Place
 
 GIB = 1 << 30
@@ -36,3 +38,9 @@ def test_it_is_told(
 
 def test_the_host_has_some() -> None:
     assert settings.host_memory() > 256 << 20
+
+
+def test_ram_that_cannot_be_had_is_one_line() -> None:
+    line = "no memory for .* MiB of guest RAM: Cannot allocate memory; give the guest less by --mem"
+    with pytest.raises(MachineError, match=line):
+        memory._anonymous(1 << 62)

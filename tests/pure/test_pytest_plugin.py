@@ -14,6 +14,7 @@ import pytest
 
 from gdbstub.errors import GdbError, InputError, LabError
 from gdbstub.lab.host import VARIABLE
+from gdbstub.pytest_plugin import console as console_module
 from gdbstub.pytest_plugin.console import Console
 from gdbstub.pytest_plugin.gdb import Gdb, attach
 from gdbstub.pytest_plugin.guest import Guest
@@ -267,6 +268,25 @@ def test_what_is_not_seen_is_told_with_the_end_of_the_text(
     assert str(gone.value) == (
         f"the console has no match for 'two' before its end; its last lines:\n{lines}"
     )
+    console.close()
+
+
+def test_a_guest_that_prints_for_ever_is_kept_in_bounds(
+    pipe: tuple[IO[bytes], IO[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_module, "MOST", 1000)
+    source, sink = pipe
+    console = Console(source, "console", 30.0)
+    sink.write(b"early\n")
+    console.expect("early\n")
+    for number in range(500):
+        sink.write(b"line %04d\n" % number)
+        assert len(console.text) <= 1000
+    console.expect("line 0499\n")
+    sink.write(b"early\n")
+    console.expect("early\n")
+    assert console.end(2) == "line 0499\nearly"
+    sink.close()
     console.close()
 
 

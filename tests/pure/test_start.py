@@ -39,13 +39,13 @@ def standard_library() -> set[str]:
 
 #: A wrong command line, and the modules of the project that it takes to refuse it.
 REFUSED = {
-    "--bogus": 10,
-    "bogus": 10,
-    "run --bogus": 11,
-    "run -kernel Image -m 512": 11,
+    "--bogus": 11,
+    "bogus": 11,
+    "run --bogus": 12,
+    "run -kernel Image -m 512": 12,
     "run absent --host lab": 70,
     "run absent --gdb 1234": 70,
-    "doctor --bogus": 11,
+    "doctor --bogus": 12,
     "attach 0": 70,
     "recover 0": 70,
     "launch --host lab --stop-on x -- qemu-system-aarch64": 70,

@@ -1,39 +1,45 @@
 """The guest of a stub in the lab, for a QMP socket outside.
 
 Descriptors of clients, which drgn sends, do not get into the lab. So QMP is spoken here, and the
-stub there is asked for memory.
+stub there is asked for memory. The lab may be a guest's by now: its answers are bounded.
 """
 
 import base64
-import contextlib
-import io
-import json
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from gdbstub.errors import LabError, MemoryFault, NotFound
+from gdbstub.errors import LabError, MemoryFault, NotFound, excerpt
+from gdbstub.foreign.qmp import QmpClient, QmpErrorReply
 from gdbstub.slices import spend
 
 #: The longest wait for the stub in the lab, which may search all RAM, in seconds.
 _LAB_SECONDS: Final = 60.0
+#: The longest wait for its other answers, in which nothing else is done here.
+_ANSWER_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.01
 #: Memory of a guest in the lab is read by pages, and a page is good for so long, in seconds.
 _FRESH_SECONDS: Final = 0.5
 _PAGE: Final = 4096
 _PAGES: Final = 4096
 
+T = TypeVar("T")
+
 
 class LabGuest:
-    """The guest of a stub in the lab, by that stub's own QMP at a socket here (``QmpGuest``)."""
+    """The guest of a stub in the lab, by that stub's own QMP at a socket here (``QmpGuest``).
+
+    What is asked of it raises LabError if the stub does not answer, or answers with nonsense.
+    """
 
     def __init__(self, path: Path) -> None:
         """Connect when something is asked."""
         self._path = path
-        self._stream: io.BufferedRWPair | None = None
+        self._connection: socket.socket | None = None
+        self._client: QmpClient | None = None
         self._pages: dict[int, tuple[float, bytes]] = {}
         self._layout: Sequence[range] = ()
 
@@ -41,13 +47,13 @@ class LabGuest:
     def ram(self) -> Sequence[range]:
         """Physical addresses of RAM."""
         if not self._layout:
-            self._layout = [range(start, stop) for start, stop in self._ask("x-ram")]
+            self._layout = self._ask("x-ram", lambda rows: [range(*row) for row in rows])
         return self._layout
 
     @property
     def running(self) -> bool:
         """True while the guest runs."""
-        return bool(self._ask("query-status")["running"])
+        return self._ask("query-status", lambda status: bool(status["running"]))
 
     def read(self, ipa: int, length: int) -> bytes:
         """Read RAM, short at its end; pages that were read a moment ago are not read again."""
@@ -68,7 +74,7 @@ class LabGuest:
             return known[1]
         if not any(ipa in each for each in self.ram):
             return b""
-        data = base64.b64decode(self._ask("x-read-memory", begin=ipa, length=_PAGE))
+        data = self._ask("x-read-memory", base64.b64decode, begin=ipa, length=_PAGE)[:_PAGE]
         if len(self._pages) >= _PAGES:
             self._pages.clear()
         self._pages[ipa] = now, data
@@ -80,54 +86,45 @@ class LabGuest:
 
     def vmcoreinfo(self) -> bytes:
         """Return the kernel's VMCOREINFO."""
-        # By a connection of its own: other clients ask meanwhile.
-        try:
+
+        def ask() -> bytes:
+            # By a connection of its own: other clients ask meanwhile.
             with socket.socket(socket.AF_UNIX) as connection:
-                stream = self._greeted(connection)
-                _send(stream, "x-vmcoreinfo", {})
+                client = QmpClient(connection, self._path, _ANSWER_SECONDS)
+                client.send("x-vmcoreinfo", {})
                 _await(connection)
-                text: str = _receive(stream)
-        except (OSError, ValueError) as error:
-            raise LabError(f"the stub in the lab does not answer: {error}") from None
-        return text.encode("latin-1")
+                client.within(_ANSWER_SECONDS)
+                return str(client.receive()).encode("latin-1")
 
-    def _ask(self, name: str, **arguments: object) -> Any:  # noqa: ANN401 - as JSON has it
+        return self._answered(ask)
+
+    def _ask(self, name: str, convert: Callable[[Any], T], **arguments: object) -> T:
+        """Have the stub execute *name*; return its answer, as *convert* makes it of JSON."""
+
+        def ask() -> T:
+            if self._client is None:
+                self._connection = socket.socket(socket.AF_UNIX)
+                self._client = QmpClient(self._connection, self._path, _ANSWER_SECONDS)
+            self._client.within(_ANSWER_SECONDS)
+            return convert(self._client.execute(name, arguments))
+
+        return self._answered(ask)
+
+    def _answered(self, ask: Callable[[], T]) -> T:
         try:
-            if self._stream is None:
-                self._stream = self._connected()
-            return _execute(self._stream, name, arguments)
-        except (OSError, ValueError) as error:
+            return ask()
+        except QmpErrorReply as error:
+            raise NotFound(error.description) from None
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             self.close()
-            raise LabError(f"the stub in the lab does not answer: {error}") from None
-
-    def _connected(self) -> io.BufferedRWPair:
-        with socket.socket(socket.AF_UNIX) as connection:
-            return self._greeted(connection)
-
-    def _greeted(self, connection: socket.socket) -> io.BufferedRWPair:
-        connection.settimeout(_LAB_SECONDS)
-        connection.connect(str(self._path))
-        stream = connection.makefile("rwb")
-        stream.readline()  # the greeting
-        _execute(stream, "qmp_capabilities", {})
-        return stream
+            why = excerpt(str(error) or type(error).__name__)
+            raise LabError(f"the stub in the lab does not answer: {why}") from None
 
     def close(self) -> None:
         """End the connection."""
-        if self._stream is not None:
-            with contextlib.suppress(OSError):
-                self._stream.close()
-            self._stream = None
-
-
-def _execute(stream: io.BufferedRWPair, name: str, arguments: dict[str, object]) -> Any:  # noqa: ANN401
-    _send(stream, name, arguments)
-    return _receive(stream)
-
-
-def _send(stream: io.BufferedRWPair, name: str, arguments: dict[str, object]) -> None:
-    stream.write(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
-    stream.flush()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._client = None
 
 
 def _await(connection: socket.socket) -> None:
@@ -137,12 +134,3 @@ def _await(connection: socket.socket) -> None:
         spend(0)
         if time.monotonic() > end:
             raise TimeoutError(f"nothing came for {_LAB_SECONDS:g} s")
-
-
-def _receive(stream: io.BufferedRWPair) -> Any:  # noqa: ANN401
-    if not (line := stream.readline()):
-        raise ValueError("it has closed the connection")
-    reply = json.loads(line)
-    if error := reply.get("error"):
-        raise NotFound(str(error.get("desc")))
-    return reply["return"]

@@ -18,7 +18,7 @@ from typing import Final
 
 from gdbstub.cli.serving.run import console_fd
 from gdbstub.cli.serving.script import limited, run_script
-from gdbstub.cli.serving.serve import announce, first, recording, until_signal
+from gdbstub.cli.serving.serve import announce, first, until_signal
 from gdbstub.cli.settings.endpoints import who_reaches
 from gdbstub.cli.settings.forwards import checked_forward
 from gdbstub.cli.settings.program import start_of
@@ -50,8 +50,6 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         LabError: the lab cannot be built or booted.
     """
     forward = checked_forward(settings.serve.endpoint)
-    with recording(settings.record):
-        pass  # a file that cannot be opened is an error before the lab boots
     typing = (
         settings.console == "-"
         and settings.serve.script is None
@@ -65,6 +63,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             forward=forward,
             record=Path(settings.record) if settings.record else None,
             vmcore=Path(settings.serve.vmcore) if settings.serve.vmcore else None,
+            memory=settings.guest.memory,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
             # A lab with memory tags is slower, so it has them only on request.
