@@ -271,7 +271,7 @@ class RemoteRun:
         if self._process.poll() is None:
             try:
                 self._lab.run(["sh", "-c", f"kill $(cat {self._name}.pid)"], timeout=STOP_SECONDS)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, LabError):
                 self._process.kill()  # the lab hangs, and this is no end of it
             except subprocess.SubprocessError:
                 pass

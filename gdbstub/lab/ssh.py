@@ -30,6 +30,8 @@ Host lab
     StrictHostKeyChecking no
     UserKnownHostsFile /dev/null
     LogLevel ERROR
+    # An emulator that is stopped has the connection accepted, and says nothing.
+    ConnectTimeout 30
     # What emulation does fastest: twice as fast as the AES modes.
     KexAlgorithms curve25519-sha256
     Ciphers chacha20-poly1305@openssh.com,aes128-ctr

@@ -225,6 +225,30 @@ def test_a_lab_that_hangs_keeps_nobody_who_gives_a_time(
         host.Lab(tmp_path).run(["true"], timeout=0.1)
 
 
+@pytest.mark.parametrize("error", [LabError("x"), subprocess.TimeoutExpired("ssh", 1)])
+def test_a_run_whose_lab_hangs_is_ended(error: Exception) -> None:
+    class Hung:
+        killed = False
+
+        def run(self, *_: object, **__: object) -> None:
+            raise error
+
+        def poll(self) -> None:
+            return None
+
+        def kill(self) -> None:
+            self.killed = True
+
+    hung = Hung()
+    run = object.__new__(remote_run.RemoteRun)
+    run._name = "x"
+    run._lab = cast("host.Lab", hung)
+    run._process = cast("subprocess.Popen[bytes]", hung)
+    run.stop()
+    assert hung.killed
+    assert "ConnectTimeout" in ssh.CONFIG
+
+
 def test_lines_from_the_lab_are_bounded_and_control_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -69,6 +69,32 @@ async def test_what_a_browser_sends_reaches_nothing(
         assert target.running
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(b"$k#6b", b"+$k#6b", b"$c#63", b"$D#44", b"$g#67$k#6b", b"$qC#b4+$k#6b", b"-$R00#b2"),
+        b"+" * 1000 + b"$k#6b",
+        b"+" * 65_535 + b"$k#6b",
+        b"$g#67" + b"+" * 70_000 + b"$k#6b",
+        rsp.encode(b"G" + b"0" * 600),
+        rsp.encode(b"G" + b"0" * 6000),
+    ],
+    ids=lambda method: f"{method[:12].decode()}-{len(method)}",
+)
+async def test_a_request_whose_method_is_a_packet_reaches_nothing(method: bytes) -> None:
+    """Another page's method is asked about first; not so that of a page of a rebound name.
+
+    ``fetch(url, {method: "$k#6b"})``: a method is a token (RFC 9110, 5.6.2), and has no blank.
+    """
+    target = FakeTarget(lively=False, running=True)
+    async with serving(target) as server:
+        peer = await connect(server)
+        peer.writer.write(method + b" / HTTP/1.1\r\n" + HEADERS)
+        assert await peer.ended() == b""
+        assert target.calls == []
+        assert target.running
+
+
 async def test_a_request_after_packets_reaches_nothing_more() -> None:
     target = FakeTarget()
     async with serving(target) as server:

@@ -5,6 +5,7 @@ It opens nothing and knows no packet. ``listener.py`` makes one for each client.
 
 import asyncio
 import logging
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -33,6 +34,12 @@ _KEPT: Final = 2 * rsp.PACKET_SIZE
 
 #: Events of a packet that is answered although it cannot be obeyed.
 _BAD_PACKETS: Final = (rsp.ControlByte.BAD_CHECKSUM, rsp.ControlByte.OVERSIZED)
+
+#: Bytes that may all be those of an HTTP request's method, which a page in a browser chooses;
+#: a debugger says something else before. What is behind a shorter method arrives with it.
+_LONGEST_METHOD: Final = 1024
+#: Anything that is no character of a token (RFC 9110, 5.6.2).
+_NO_TOKEN: Final = rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]"
 
 # Names of their own, for packets' sake: before Python 3.12 ``Enum.MEMBER`` is slow.
 _IDLE: Final = SessionState.IDLE
@@ -177,13 +184,13 @@ class ClientProtocol(asyncio.Protocol):
     def _hold(self, data: bytes) -> None:
         """Keep bytes until a packet is whole; then the client is served, if it can be."""
         self._held += data
-        foreign = self._held[0] not in rsp.LEADS
-        if not self._has_packet:
-            for event in self._first.receive(data):
-                foreign |= event is rsp.ControlByte.FOREIGN
-                if isinstance(event, rsp.Packet) or event in _BAD_PACKETS:
-                    self._has_packet = True
-                    break
+        foreign = self._held[0] not in rsp.LEADS or (
+            len(self._held) > _LONGEST_METHOD and not re.search(_NO_TOKEN, self._held)
+        )
+        # All of it: a page chooses its request's method, which may be a packet.
+        for event in self._first.receive(data):
+            foreign |= event is rsp.ControlByte.FOREIGN
+            self._has_packet |= isinstance(event, rsp.Packet) or event in _BAD_PACKETS
         if foreign:
             _log.warning("disconnecting %s, which does not speak GDB's protocol", self.peer)
             self.abort()
