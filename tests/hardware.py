@@ -32,6 +32,12 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--lab-vhe", action="store_true", help="its kernel at EL2, also for tests of whole stubs"
     )
+    group.addoption(
+        "--guest-kernel",
+        default="",
+        metavar="SUITE",
+        help="have Linux guests run the kernel of this suite",
+    )
     group.addoption("--long", action="store_true", help="make the tests that can take longer do so")
 
 

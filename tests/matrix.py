@@ -39,7 +39,10 @@ MATRIX: Final = (
     Hardware("cortex-a57 (nVHE), GICv3", ["--lab-cpu=cortex-a57"], ["sve"]),
     Hardware("max (VHE), GICv2", ["--lab-gic=2", "--lab-vhe"]),
     # Its KVM has other debug code than kernels before 6.14.
-    Hardware("max (VHE), GICv3, newest kernel", ["--lab-kernel=trixie-backports", "--lab-vhe"]),
+    Hardware(
+        "max (VHE), GICv3, newest kernel",
+        ["--lab-kernel=trixie-backports", "--guest-kernel=trixie-backports", "--lab-vhe"],
+    ),
 )
 #: Tests that depend on the hardware: not the lab itself (VHE has no prepared process to fork, nor a
 #: snapshot), nor how scripts end, nor what boots its own.

@@ -1,4 +1,7 @@
-"""Selection of the debuggers: those of the machine, or those of ``--gdb`` and ``--lldb``."""
+"""Selection of the debuggers: those of the machine, or those of ``--gdb`` and ``--lldb``.
+
+And of the Linux kernel's scripts for GDB, of which the machine has none.
+"""
 
 import os
 import shutil
@@ -14,11 +17,15 @@ _NAMES: Final = {"gdb": "gdb-multiarch", "lldb": "lldb"}
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """``--gdb`` and ``--lldb``."""
+    """``--gdb``, ``--lldb`` and ``--kernel-scripts``."""
     group = parser.getgroup("debuggers", "the debuggers that the tests run")
     for option, name in _NAMES.items():
         help_ = f"run PATH wherever {name} is run"
         group.addoption(f"--{option}", default=name, metavar="PATH", help=help_)
+    group.addoption(
+        "--kernel-scripts", default="", metavar="DIR",
+        help="test the Linux kernel's GDB scripts: scripts/gdb where the guest's version was built",
+    )  # fmt: skip
 
 
 def put_on_path(config: pytest.Config, stack: ExitStack) -> None:

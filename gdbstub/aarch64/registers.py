@@ -128,8 +128,12 @@ PAC_MASKS: Final = tuple(
     Register(name, 64, 0, "uint64", PAUTH, 86 + n)
     for n, name in enumerate(("pauth_dmask", "pauth_cmask", "pauth_dmask_high", "pauth_cmask_high"))
 )
-#: VBAR_EL1 by QEMU's name: gef asks for that, and locates a kernel by it.
-VBAR: Final = Register("VBAR", 64, VBAR_EL1.id, VBAR_EL1.type, SYSTEM, 0x209)
+#: Registers by QEMU's names, as integers: gef locates a kernel by VBAR, and pwndbg sees by SCTLR
+#: that the MMU is on.
+QEMU_NAMES: Final = (
+    Register("VBAR", 64, VBAR_EL1.id, VBAR_EL1.type, SYSTEM, 0x209),
+    Register("SCTLR", 64, SCTLR_EL1.id, "uint64", SYSTEM, 0x20A),
+)
 TPIDR: Final = Register("tpidr", 64, SYSTEM_REGISTERS["TPIDR_EL0"].id, "data_ptr", TLS, 90)
 
 

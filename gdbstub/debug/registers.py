@@ -13,14 +13,13 @@ from gdbstub.aarch64.registers import (
     GENERAL,
     PAC_MASKS,
     PAUTH,
+    QEMU_NAMES,
     SCTLR_EL1,
     SP,
     SP_EL0,
     SP_EL1,
     TCR_EL1,
     TPIDR,
-    VBAR,
-    VBAR_EL1,
     X,
     ccsidr,
     stack_pointer,
@@ -106,9 +105,11 @@ class ClientRegisters:
 
 
 def _system(machine: Machine) -> list[Register]:
-    """Return the machine's system registers, and VBAR_EL1 by its other name."""
+    """Return the machine's system registers, some by QEMU's names as well."""
     rows = machine.system_registers
-    return sorted((*rows, *([VBAR] if VBAR_EL1 in rows else [])), key=lambda row: row.number)
+    ids = {row.id for row in rows}
+    more = [row for row in QEMU_NAMES if row.id in ids]
+    return sorted((*rows, *more), key=lambda row: row.number)
 
 
 class _Packer:

@@ -17,7 +17,8 @@ from gdbstub.slices import spend
 Read = Callable[[int, int], bytes]
 
 _TOKENS: Final = 256
-#: Most symbols that are believed, and the longest name in tokens.
+#: Most symbols that are believed, and the longest name: in tokens, and in letters with its type
+#: (KSYM_NAME_LEN).
 _MOST: Final = 1 << 21
 _LONGEST: Final = 512
 #: Bytes of names that are read at most.
@@ -86,6 +87,8 @@ class Kallsyms:
         length, start = self._length(place)
         tokens = self._bytes(start, length)
         text = b"".join(self._token(token) for token in tokens)
+        if len(text) > _LONGEST:
+            raise MemoryFault(f"a name of {len(text)} letters")
         return printable(text[1:].decode("ascii", "replace"))  # the first letter is the type
 
     def _place(self, number: int) -> int:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from gdbstub.capabilities import Relocation
-from gdbstub.errors import InputError, MemoryFault, NotFound
+from gdbstub.errors import InputError, MemoryFault, NotFound, printable
 from gdbstub.linux import elf
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ class LinkedKernel(NamedTuple):
             return
         if there.startswith(_BANNER):
             other = there.split(b"\n")[0].decode("ascii", "replace")
-            raise NotFound(f"the guest runs another kernel than --symbols is of: {other}")
+            raise NotFound(
+                f"the guest runs another kernel than --symbols is of: {printable(other)}"
+            )
         raise NotFound(f"the kernel's banner is not at {gva:#x}")
 
 

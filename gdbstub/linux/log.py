@@ -7,7 +7,7 @@ Source: linux/kernel/printk/printk_ringbuffer.c, Documentation/admin-guide/kdump
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from gdbstub.errors import MemoryFault, NotFound, printable
+from gdbstub.errors import MemoryFault, NotFound, excerpt, printable
 from gdbstub.linux.memory import pointer
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
 from gdbstub.slices import spend
@@ -49,7 +49,9 @@ def records(info: VmcoreInfo, read: Read) -> Iterator[Record]:
         NotFound: the kernel has no ring buffer of this kind, or it is damaged.
     """
     if not info.has("SYMBOL", "prb"):
-        raise NotFound(f"Linux {info.release} keeps its log otherwise; 5.10 and newer are known")
+        raise NotFound(
+            f"Linux {excerpt(info.release)} keeps its log otherwise; 5.10 and newer are known"
+        )
     try:
         yield from _Ring(info, read).records()
     except MemoryFault as fault:

@@ -35,6 +35,8 @@ _GROUP: Final = 64
 #: The list's head is in .data, as init_task is: at most so far before and behind that.
 _BEFORE: Final = 2 << 20
 _BEHIND: Final = 32 << 20
+#: Alignment of the kernel's segments, at least (SEGMENT_ALIGN).
+_SEGMENT: Final = 64 << 10
 _UPPER: Final = 0xFFFF << 48
 
 
@@ -213,11 +215,11 @@ class Modules:
             return self._head
         image = self._image.addresses
         first = max(self._data - _BEFORE - self._image.start, 0) & -8
-        end = self._data + _BEHIND
+        end = self._end_of_data(read)
         for start, piece in self._image.pieces(0, first):
             if start >= end:
                 break
-            words = memoryview(piece[: len(piece) & -8]).cast("Q")
+            words = memoryview(piece[: min(len(piece), end - start) & -8]).cast("Q")
             for number, word in enumerate(words):
                 if (
                     word >= _UPPER
@@ -228,6 +230,15 @@ class Modules:
                     self._head = start + 8 * number
                     return self._head
         return None
+
+    def _end_of_data(self, read: Read) -> int:
+        """Return where the mapping ends that .data is in: in RAM, anybody's pages are behind it."""
+        gva = self._data & -_SEGMENT
+        with suppress(MemoryFault):
+            while gva < self._data + _BEHIND:
+                read(gva, 1)
+                gva += _SEGMENT
+        return gva
 
     def _is_head(self, head: int, link: int, read: Read) -> bool:
         try:

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 #: Most tasks that are shown: a client asks for the registers of each.
 MOST: Final = 4096
+#: Numbers of tasks; what is above them is damage, and no packet could name its thread.
+_PIDS: Final = 1 << 30
 #: Steps that a packet may take without slices, in the list or in a task's memory: less than 0.1 s.
 #: They are enough for some 900 tasks.
 _STEPS: Final = 7000
@@ -157,9 +159,15 @@ class TaskThreads:
         if self._layout is None or self._layout.source is not source:
             self._layout = _Layout(source, saved_registers(source.image.btf))
         found: dict[int, Task] = {}
+        damaged: int | None = None
         try:
             for task in islice(source.waiting(read), MOST):
-                found.setdefault(GUEST_THREADS + task.pid, task)
+                if task.pid < _PIDS:
+                    found.setdefault(GUEST_THREADS + task.pid, task)
+                else:
+                    damaged = task.pid
+            if damaged is not None:
+                self._warn(f"not all tasks are shown as threads: none can be PID {damaged}")
         except NotFound as reason:
             self._warn(f"not all tasks are shown as threads: {reason}")
         threads = tuple(

@@ -26,6 +26,7 @@ _NEEDED: Final = (("SYMBOL", "init_uts_ns"), ("NUMBER", "kimage_voffset"), ("PAG
 _LINES: Final = tuple(f"\n{kind}({name})=".replace("()", "").encode() for kind, name in _NEEDED)
 #: More digits than a number of 64 bits has.
 _DIGITS: Final = 32
+_SIGNED: Final = "NUMBER"
 _PARSED: Final = {"SYMBOL": 16, "SIZE": 10, "OFFSET": 10, "LENGTH": 10, "NUMBER": 0}
 
 
@@ -37,14 +38,14 @@ class VmcoreInfo(NamedTuple):
     values: dict[tuple[str, str], str]
 
     def number(self, kind: str, name: str = "") -> int:
-        """Return the value of ``KIND(name)=``.
+        """Return the value of ``KIND(name)=``, which only a ``NUMBER`` may have below zero.
 
         Raises:
-            NotFound: there is no such line, or its value is no number of 64 bits.
+            NotFound: there is no such line, or its value is no such number of 64 bits.
         """
         try:
             value = int(self.values[kind, name][:_DIGITS], _PARSED.get(kind, 10))
-            if -(1 << 63) <= value < 1 << 64:
+            if (-(1 << 63) if kind == _SIGNED else 0) <= value < 1 << 64:
                 return value
         except (KeyError, ValueError):
             pass

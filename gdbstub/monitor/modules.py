@@ -3,9 +3,10 @@
 ``gdbstub.linux.modules`` reads them.
 """
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gdbstub.errors import NotFound
 from gdbstub.linux.modules import Module, ModuleState, Section
@@ -14,6 +15,9 @@ from gdbstub.monitor.text import table
 
 if TYPE_CHECKING:
     from gdbstub.linux.module_files import ModuleFile
+
+#: Names of sections that are one word of a command: LLDB evaluates what is between backticks.
+_PLAIN: Final = re.compile(r"[\w.$][\w.$,+-]*", re.ASCII)
 
 
 @command("modules", "[NAME]", long=True)
@@ -76,7 +80,8 @@ def _load(module: Module, sections: Sequence[Section], file: "ModuleFile | None"
     freed = module.state is ModuleState.LIVE
     places = dict[str, int]()
     for each in sections:
-        if (known is None or each.name in known) and not (freed and each.name.startswith(".init")):
+        wanted = known is None or each.name in known
+        if wanted and _PLAIN.fullmatch(each.name) and not (freed and each.name.startswith(".init")):
             places.setdefault(each.name, each.gva)
     listed = "".join(f" {name} {gva:#x}" for name, gva in places.items())
     yield f"target modules add {shlex.quote(path)}\n"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from gdbstub.aarch64.registers import SYSTEM, VBAR
+from gdbstub.aarch64.registers import QEMU_NAMES, SYSTEM
 from gdbstub.aarch64.sysreg import FIELDS
 from gdbstub.architecture import Register
 from gdbstub.errors import InputError
@@ -29,7 +29,7 @@ def regs(context: CommandContext, patterns: tuple[str, ...]) -> str:
     not matter. Single bits that are set are shown by name, wider fields with their value unless
     it is 0.
     """
-    rows = [row for row in context.debugger.registers if row is not VBAR]
+    rows = [row for row in context.debugger.registers if row not in QEMU_NAMES]
     if patterns:
         if len(patterns) > _MOST:
             raise InputError(f"{len(patterns)} names, where at most {_MOST} are taken")

@@ -51,7 +51,7 @@ def _writable(machine: Machine) -> Iterator[Register]:
     shown = [row for row in ClientRegisters(machine).rows if row.feature != rows.SYSTEM]
     used = [row for row in vars(rows).values() if isinstance(row, Register)]
     for row in {row.name: row for row in (*shown, *used)}.values():
-        if row.id and row not in (*_READ_ONLY, *_COUNTING, rows.VBAR):
+        if row.id and row not in (*_READ_ONLY, *_COUNTING):
             yield row
 
 

@@ -12,6 +12,7 @@ from tests.fuzz.source import Source
 from tests.fuzz.target import fuzz_target, only
 from tests.pure.hostile_guests import CODE, DATA, IMAGE, STRUCTURES, HostileMachine, at
 from tests.pure.linux_images import btf_of
+from tests.pure.test_linux_log import LAYOUT
 
 _TASK, _MODULE = STRUCTURES["task_struct"][1], STRUCTURES["module"][1]
 #: Offsets in RAM, and what is there.
@@ -124,6 +125,11 @@ _VALUES: Final = (
     *(0, 1, (1 << 64) - 1, 1 << 63, at(_SIZE) - 4, at(_SIZE), at(0), CODE, at(IMAGE)),
     *(at(place) for place in _SOUND),
 )
+#: Numbers that VMCOREINFO may give, and what they are of.
+_NUMBERS: Final = (0, -23, 1 << 20, 1 << 62, -(1 << 62))
+_NUMBERED: Final = tuple(
+    name for name, _, _ in (line.partition("=") for line in LAYOUT.splitlines()) if "(" in name
+)
 
 
 def _patched(source: Source) -> HostileMachine:
@@ -143,6 +149,10 @@ def _patched(source: Source) -> HostileMachine:
             value = source.take(width)
         data[offset : offset + len(value)] = value
         machine.written[place] = bytes(data)
+    for _ in range(source.below(3)):
+        number = source.choice(_NUMBERS) - source.below(2)
+        line = f"{source.choice(_NUMBERED)}={number}\n".encode()
+        machine.written[0] = machine.written[0].rstrip(b"\0") + line + b"\0"
     return machine
 
 

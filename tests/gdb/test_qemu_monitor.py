@@ -40,7 +40,12 @@ def test_registers_by_qemu_s_names(gdb: Client) -> None:
         "monitor regs VBAR", "monitor phys $SCTLR", "print $SP_EL0 >> 63",
         "set var $VBAR_EL1 = 0x40001000", "flushregs", "print/x $VBAR",
         "set var $VBAR = 0x40002000", "flushregs", "print/x $VBAR_EL1",
+        # pwndbg takes it for an integer.
+        "python print('SCTLR', int(gdb.parse_and_eval('$SCTLR')))", "monitor regs SCTLR_EL1",
     )  # fmt: skip
+    same = re.search(r"^SCTLR (\d+)\n(?:.*\n)*?SCTLR_EL1 +(0x[0-9a-f]+)", said, re.M)
+    assert same, said
+    assert int(same[1]) == int(same[2], 16)
     assert re.search(r"^\$2 = 0x40001000\n(?:.*\n)*\$3 = 0x40002000$", said, re.M), said
     assert re.search(r"^VBAR_EL1 +0x0", said, re.M)
     assert "0xc50838 is physical 0xc50838" in said or "is physical" in said

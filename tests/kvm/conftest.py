@@ -1,12 +1,16 @@
 """The kvm ring: whole stubs on real KVM, natively or in the lab of the run."""
 
 import platform
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import pytest
 
 from gdbstub.lab import demo
+from gdbstub.lab import kernel as kernel_of
 from gdbstub.linux.elf import Executable
 from gdbstub.linux.elf import parse as parse_elf
 from tests.conftest import figures, lab_for_stubs, shared_lab
@@ -15,6 +19,8 @@ from tests.gdb.build import build
 from tests.kvm import user_space
 
 GUESTS = Path(__file__).parent / "guests"
+#: The Debian suite with the newest kernel.
+NEWEST: Final = "trixie-backports"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,10 +83,86 @@ def kernel(vmlinux: Path) -> Built:
     return Built(vmlinux)
 
 
+class LinuxFiles(NamedTuple):
+    """Files of a Linux guest: its kernel's, and our user space (``user_space.py``)."""
+
+    image: Path
+    symbols: Path
+    modules: Path
+    initrd: Path
+    #: Version of the kernel.
+    version: tuple[int, int]
+
+    @property
+    def has_names(self) -> bool:
+        """True if the kernel tells where its kallsyms are."""
+        return self.version >= (6, 0)
+
+    @property
+    def adds_random_numbers(self) -> bool:
+        """True if the kernel goes elsewhere at each boot, on a CPU with RNDR as the lab's."""
+        return (5, 6) <= self.version < (6, 0)
+
+    def command_line(self, more: str = "") -> str:
+        """Return a command line with KASLR, where that is known at the first instruction."""
+        return f"console=ttyAMA0 quiet{' nokaslr' * self.adds_random_numbers} {more}".rstrip()
+
+
 @pytest.fixture(scope="session")
-def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The user space of our Linux guests: see ``user_space.py``."""
-    return user_space.build(tmp_path_factory.mktemp("initrd"))
+def linux_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LinuxFiles]:
+    """Function from a Debian suite, or "" for the demo guest's, to the files of a guest."""
+
+    @cache
+    def files(suite: str) -> LinuxFiles:
+        base = kernel_of.prepare(suite)
+        found = re.search(rb"Linux version (\d+)\.(\d+)", base.image.read_bytes())
+        assert found
+        return LinuxFiles(
+            base.image,
+            demo.symbols(base.image),
+            base.modules,
+            user_space.build(tmp_path_factory.mktemp("initrd"), suite),
+            (int(found[1]), int(found[2])),
+        )
+
+    return files
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have tests of ``linux`` run with the newest kernel as well in a long run."""
+    if "suite" in metafunc.fixturenames:
+        given = metafunc.config.getoption("--guest-kernel")
+        kernels = {given: given} if given else {"demo": ""}
+        if not given and metafunc.config.getoption("--long"):
+            kernels[NEWEST] = NEWEST
+        metafunc.parametrize("suite", kernels.values(), ids=kernels, scope="session")
+
+
+@pytest.fixture(scope="session")
+def linux(linux_of: Callable[[str], LinuxFiles], suite: str) -> LinuxFiles:
+    """A Linux guest, of which the kernel depends on the options of the run."""
+    return linux_of(suite)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the test of the kernel's scripts while there are none."""
+    if collection_path.name == "test_kernel_scripts.py" and not config.getoption(
+        "--kernel-scripts"
+    ):
+        return True
+    return None
+
+
+@pytest.fixture(scope="session")
+def kernel_scripts(pytestconfig: pytest.Config) -> Path:
+    """The directory of the kernel's scripts for GDB."""
+    return Path(pytestconfig.getoption("--kernel-scripts")).absolute()
+
+
+@pytest.fixture(scope="session")
+def initrd(linux_of: Callable[[str], LinuxFiles]) -> Path:
+    """Our user space over the demo guest's."""
+    return linux_of("").initrd
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.lab import demo
-from tests.kvm.conftest import Built
+from tests.kvm.conftest import Built, LinuxFiles
 from tests.kvm.debugging import gdb
 from tests.kvm.stub import BOUND, Stub
 from tests.lldb.debugger import lldb
@@ -21,11 +21,18 @@ _FOUND: Final = re.compile(
 SEED: Final = "0x1234567890abcdef"
 
 
-def test_breakpoints_by_name_from_the_first_instruction_on(vmlinux: Path, kernel: Built) -> None:
+def test_breakpoints_by_name_from_the_first_instruction_on(linux: LinuxFiles) -> None:
     assert "nokaslr" not in COMMAND_LINE
-    with Stub("--append", COMMAND_LINE, "--kaslr-seed", SEED, "--smp", "2") as stub:
+    kernel = Built(linux.symbols)
+    if linux.adds_random_numbers:
+        _check_that_it_is_said(linux)
+        return
+    with Stub(
+        linux.image, "--initrd", linux.initrd, "--symbols", linux.symbols,
+        "--append", COMMAND_LINE, "--kaslr-seed", SEED, "--smp", "2",
+    ) as stub:  # fmt: skip
         said = gdb(
-            stub, vmlinux,
+            stub, linux.symbols,
             "monitor kaslr", "break start_kernel", "break rest_init", "continue",
             "output/x $pc", "echo \\n", "monitor kaslr", "continue", "bt",
             "monitor reset", "maint flush register-cache", "monitor kaslr", "continue",
@@ -42,6 +49,14 @@ def test_breakpoints_by_name_from_the_first_instruction_on(vmlinux: Path, kernel
         assert re.search(r"Breakpoint 2, 0x[0-9a-f]+ in rest_init \(\)", said), said
         assert re.search(r"#1 +0x[0-9a-f]+ in \w+ \(\)", said), said
         assert stub.wait() == 0
+
+
+def _check_that_it_is_said(linux: LinuxFiles) -> None:
+    with Stub(
+        linux.image, "--initrd", linux.initrd, "--symbols", linux.symbols,
+        "--append", COMMAND_LINE,
+    ) as stub:  # fmt: skip
+        stub.messages.wait_for(r"Linux 5\.6 to 5\.19 adds a random number of this CPU \(RNDR\)")
 
 
 def test_lldb_is_told_too(vmlinux: Path) -> None:

@@ -15,8 +15,8 @@ SOURCES = Path(__file__).parent / "guests" / "linux"
 BKPT32 = 0xE120_0070
 
 
-def build(directory: Path) -> Path:
-    """Make the initramfs in *directory*."""
+def build(directory: Path, suite: str = "") -> Path:
+    """Make the initramfs in *directory*, with modules of the kernel of *suite* (``lab.kernel``)."""
     tree = directory / "tree"
     tree.mkdir()
     for source in (*SOURCES.glob("*.c"), *SOURCES.glob("*.S")):
@@ -25,12 +25,12 @@ def build(directory: Path) -> Path:
         subprocess.run(["aarch64-linux-gnu-gcc", *flags, *output], check=True)
     for script in SOURCES.glob("*.sh"):
         shutil.copy(script, tree / script.stem)
-    (module,) = (kernel.prepare().image.parent / "modules").glob("*-failover.ko")
+    modules = kernel.prepare(suite).modules
+    (module,) = modules.glob("*-failover.ko")
     shutil.copy(module, tree / "module.ko")
-    modules = tree / "ko"
-    modules.mkdir()
-    for each in kernel.prepare().modules.glob("*failover.ko"):
-        shutil.copy(each, modules / each.name.split("-", 1)[1])
+    (tree / "ko").mkdir()
+    for each in modules.glob("*failover.ko"):
+        shutil.copy(each, tree / "ko" / each.name.split("-", 1)[1])
     (tree / "bkpt").write_bytes(program32(BKPT32))
     for path in tree.iterdir():
         path.chmod(0o755)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gdbstub.capabilities import Relocation
 from gdbstub.errors import InputError, MemoryFault, NotFound
 from gdbstub.linux.kaslr import GuestProgram, LinkedKernel, read_kernel
+from tests.fuzz.target import check_message
 from tests.pure.elves import Elf, Load
 
 START = 0xFFFF_8000_0800_0000
@@ -120,6 +121,15 @@ def test_it_must_be_there() -> None:
     other = b"Linux version 6.5.0 (you@there) #7\n"
     with pytest.raises(NotFound, match=r"another kernel than --symbols is of: Linux version 6.5.0"):
         KERNEL.find(vbar, Memory(gva, other))
+
+
+def test_another_kernels_banner_is_told_as_part_of_one_line() -> None:
+    vbar, gva = KERNEL.vectors[0] + 0x10_0000, KERNEL.banner_at + 0x10_0000
+    other = b"Linux version \x1b]0;title\x07\r6 \xe2\x80\xae" + b"x" * 400
+    with pytest.raises(NotFound) as raised:
+        KERNEL.find(vbar, Memory(gva, other))
+    check_message(str(raised.value))
+    assert "of: Linux version ?]0;title??6 " in str(raised.value)
 
 
 def test_a_program_goes_through_a_line_of_text() -> None:

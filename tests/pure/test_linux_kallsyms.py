@@ -97,6 +97,15 @@ def test_names_in_any_order_of_questions() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("more", "shown"), [(b"x", "long_" * 102 + "x+0x0"), (b"xx", "")])
+def test_a_name_longer_than_any_of_the_kernels_is_none(more: bytes, shown: str) -> None:
+    """KSYM_NAME_LEN is 512, with the NUL; each token may be of 63 letters."""
+    tokens = b"t" + b"\xff" * 102 + more
+    guest = kernel()
+    guest.image[NAMES - IMAGE : NAMES - IMAGE + len(tokens) + 1] = bytes((len(tokens),)) + tokens
+    assert Kallsyms(told(), guest.reader()).name(LINK) == shown
+
+
 def test_a_kernel_that_does_not_tell() -> None:
     with pytest.raises(NotFound, match="has no SYMBOL"):
         Kallsyms(info(LAYOUT), kernel().reader())

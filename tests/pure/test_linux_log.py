@@ -113,6 +113,15 @@ def test_a_guest_controls_no_terminal() -> None:
     assert guest.said() == ["[    0.000000] a\ttab, ?]0;title? and ?31m"]
 
 
+def test_the_release_of_a_kernel_without_a_log_is_told_as_part_of_one_line() -> None:
+    text = LAYOUT.replace("SYMBOL(prb)", "SYMBOL(old)").replace("6.1.0", "5.4\x1b[2J" + "x" * 9000)
+    with pytest.raises(
+        NotFound, match=r"^Linux 5.4\?\[2Jx+ keeps its log otherwise; 5.10"
+    ) as raised:
+        next(log.records(info(text), Guest().read))
+    assert len(str(raised.value)) < 200
+
+
 def test_a_ring_that_has_gone_round_has_the_latest() -> None:
     guest = Guest()
     for number in range(20):
@@ -162,6 +171,41 @@ def test_no_damage_hangs_or_raises_anything_else(writes: list[tuple[int, bytes]]
         guest.put(gva, data[: 0x6000 - gva])
     with suppress(StubError):
         assert len(list(log.records(info(), guest.read))) <= 1 << 20
+
+
+_NUMBERED = [line.partition("=")[0] for line in LAYOUT.splitlines() if "(" in line]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(_NUMBERED),
+        st.one_of(
+            st.integers(-(1 << 63), (1 << 64) - 1), st.integers(-100, 100), st.just(-(1 << 62))
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_no_layout_hangs_or_raises_anything_else(values: dict[str, int]) -> None:
+    guest = Guest()
+    for number in range(12):
+        guest.print(f"line {number}")
+    more = "".join(
+        f"{name}={value:x}\n" if name.startswith("SYMBOL") else f"{name}={value}\n"
+        for name, value in values.items()
+    )
+    with suppress(StubError):
+        for record in log.records(info(LAYOUT + more), guest.read):
+            assert all(line.replace("\t", " ").isprintable() for line in record.lines())
+
+
+@pytest.mark.parametrize("line", ["SIZE(a)=-24", "OFFSET(a)=-1", "LENGTH(a)=-1", "SYMBOL(a)=-1"])
+def test_what_cannot_be_below_zero_is_none(line: str) -> None:
+    kind = line.partition("(")[0]
+    with pytest.raises(NotFound, match=rf"has no {kind}\(a\)"):
+        info(f"{LAYOUT}{line}\n").number(kind, "a")
+    assert info(f"{LAYOUT}NUMBER(a)=-1\n").number("NUMBER", "a") == -1
 
 
 def ram(*texts: tuple[int, bytes]) -> Callable[[int, int], bytes]:

@@ -1,6 +1,7 @@
 """The list of modules, of kernels before and since 6.4 and 6.14, forged."""
 
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdbstub.errors import NotFound, StubError
+from gdbstub.errors import MemoryFault, NotFound, StubError
 from gdbstub.linux.kernel_image import KernelImage
 from gdbstub.linux.modules import Modules, ModuleState
 from tests.pure.linux_images import START, VOFFSET, Guest, btf_of
@@ -62,7 +63,10 @@ layouts = pytest.mark.parametrize("layout", [OLD, NEW, NEWEST], ids=["5.10", "6.
 
 
 class Kernel(Guest):
-    """A guest with modules; each has pages of its own for its code, its data and its init."""
+    """A guest with modules; each has pages of its own for its code, its data and its init.
+
+    RAM may go on behind the image, where the kernel maps nothing.
+    """
 
     def __init__(self, layout: Layout, *names: str) -> None:
         stride = layout.parts[1] - layout.parts[0]
@@ -85,6 +89,16 @@ class Kernel(Guest):
             self._module(place, name)
             self.put(links[number + 1], "<QQ", links[number + 2], links[number])
         self.put(HEAD, "<QQ", links[1], links[-2])
+
+    def reader(self) -> Callable[[int, int], bytes]:
+        read = super().reader()
+
+        def mapped(gva: int, length: int) -> bytes:
+            if IMAGE + SIZE < gva + length <= IMAGE + len(self.image):
+                raise MemoryFault(f"not mapped: {gva:#x}")
+            return read(gva, length)
+
+        return mapped
 
     def put(self, gva: int, form: str, *values: object) -> None:
         for start, data in ((IMAGE, self.image), *self.memory.items()):
@@ -226,3 +240,15 @@ def test_no_damage_hangs_or_raises_anything_else(layout: Layout, data: st.DataOb
         for module in modules.all():
             assert module.size < 1 << 33
             assert len(modules.sections(module)) <= 1024
+
+
+@layouts
+def test_ram_behind_the_kernel_is_not_searched(layout: Layout) -> None:
+    """Whatever is there may be a program's."""
+    kernel = Kernel(layout, "failover")
+    kernel.image += bytes(0x4_0000)
+    false, link = IMAGE + 0x2_0000, AREA + PAGE + BEHIND + layout.module["list"]
+    kernel.put(HEAD, "<QQ", HEAD, HEAD)
+    kernel.put(false, "<QQ", link, link)
+    kernel.put(link, "<QQ", false, false)
+    assert list(kernel.modules().all()) == []

@@ -120,6 +120,17 @@ def test_the_list_is_read_when_asked_for_and_once_a_stop() -> None:
     assert kernel.caches.counts["tasks"].misses == 2
 
 
+def test_a_number_that_no_task_can_have_makes_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    """Packets have threads of 32 bits at most, so clients could not ask for such a one."""
+    kernel = Threaded()
+    last = (1 << 30) - 1
+    for number, shown in ((last, [0, 1, last]), (last + 1, [0, 1])):
+        kernel.put(THREAD + MEMBERS["pid"], "<I", number)
+        kernel.caches.invalidate(Content.RAN)
+        assert kernel.ids() == shown
+    assert "not all tasks are shown as threads: none can be PID 1073741824" in caplog.text
+
+
 def test_a_task_whose_registers_cannot_be_read() -> None:
     kernel = Threaded()
     assert kernel.ids() == [0, 1, 2]

@@ -52,6 +52,15 @@ def test_what_is_before_damage_is_shown() -> None:
     assert typed(Stage(), "modules lldb nothing").startswith("no module nothing is loaded")
 
 
+@pytest.mark.parametrize("name", ["`expr 1`", "a b", "-f", "", "'", "\x1b[2J"])
+def test_a_name_that_lldb_would_take_for_more_is_left_out(name: str) -> None:
+    stage = Stage()
+    stage.kernel.put(AREA + 0x500, "32s", name.encode())
+    stage.state(ModuleState.COMING)
+    load = f"target modules load --file failover.ko .init.text {AREA + 2 * PAGE:#x}\n"
+    assert typed(stage, "modules lldb failover") == f"target modules add failover.ko\n{load}"
+
+
 @pytest.mark.parametrize("line", ["modules lldb failover more", "modules failover more"])
 def test_one_name_is_enough(line: str) -> None:
     with pytest.raises(Exception, match="one word too many"):
