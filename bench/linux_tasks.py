@@ -3,7 +3,7 @@
 Both run the same kernel on the same KVM, in one lab; GDB is on the machine outside, over the same
 forwarded port. A figure is the least of three: of GDB from its start to its end, or of a guest from
 its start to what is waited for. With ``--scripts``, the directory scripts/gdb of a kernel that was
-built, and ``--gef``, the file gef.py, their commands are measured, too.
+built, its commands are measured, too.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from gdbstub.lab.opening import open_lab
 
 _SECONDS: Final = 300
 _TIMES: Final = 3
-_FAILED: Final = re.compile(r"^Error|Undefined|Remote failure|^\S*\[!\]", re.MULTILINE)
+_FAILED: Final = re.compile(r"^Error|Undefined|Remote failure", re.MULTILINE)
 _DRGN: Final = "from drgn.helpers.linux.pid import find_task; print(find_task(prog, 1).comm)\n"
 
 
@@ -86,7 +86,7 @@ def _gdb(port: int, symbols: Path, commands: Sequence[str], shown: str = "") -> 
         raise RuntimeError(f"gdb did not do {commands}:\n{said[-4000:]}")
 
 
-def _commands(guests: Guests, scripts: Path | None, gef: Path | None) -> list[Commands]:
+def _commands(guests: Guests, scripts: Path | None) -> list[Commands]:
     """Return the tasks at a guest that runs."""
     own, typed = guests.files.symbols, guests.files.vmlinux
     tasks = [
@@ -112,10 +112,6 @@ def _commands(guests: Guests, scripts: Path | None, gef: Path | None) -> list[Co
         ):
             lines: Sequence[str] = (path, f"source {scripts / 'vmlinux-gdb.py'}", command)
             tasks.append(Commands(name, typed, lines, lines, shown))
-    if gef:
-        for command, shown in (("kversion", "Linux version"), ("kcmdline", "console=ttyAMA0")):
-            lines = (f"source {gef}", command)
-            tasks.append(Commands(f"gef's {command}", own, lines, lines, shown))
     return tasks
 
 
@@ -231,7 +227,6 @@ def main() -> None:
     """Print a line for each figure, and then a row for each task: its name, QEMU's, and ours."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scripts", type=Path, help="scripts/gdb of a built kernel")
-    parser.add_argument("--gef", type=Path, help="gef.py of bata24's gef")
     parser.add_argument("--only", default="", help="text in the names of the tasks to measure")
     asked = parser.parse_args()
     figures = Figures(asked.only)
@@ -243,7 +238,7 @@ def main() -> None:
             _symbols(guests, figures)
             _at_boots(guests, figures)
             _by_drgn(guests, figures)
-            _at_running_guests(guests, figures, _commands(guests, asked.scripts, asked.gef))
+            _at_running_guests(guests, figures, _commands(guests, asked.scripts))
     print(figures.table(), end="")
 
 

@@ -41,7 +41,8 @@ class PatientWriter(io.BufferedIOBase):
         self._line = lost
         self._kept = bytearray()
         self._lost = 0
-        self._lock = threading.Lock()
+        #: Reentrant: a finaliser that logs may run in the thread that has it.
+        self._lock = threading.RLock()
         self._waiting = False
 
     def fileno(self) -> int:
@@ -113,9 +114,16 @@ class PatientWriter(io.BufferedIOBase):
     def _wait(self) -> None:
         """Write what is kept when there is room."""
         with suppress(OSError, ValueError):  # it fails, or is closed
-            while not (self._ready(_LOOK_SECONDS) and self._at_once()):
+            while not (self._ready(_LOOK_SECONDS) and self._is_over()):
                 pass
         self._waiting = False
+
+    def _is_over(self) -> bool:
+        """Return True if all is written: a write that comes then begins another thread."""
+        with self._lock:
+            self._at_once()
+            self._waiting = bool(self._kept or self._lost)
+            return not self._waiting
 
     def _ready(self, seconds: float) -> bool:
         """Wait until there is room, or the reader is gone; return False after *seconds*."""

@@ -28,7 +28,7 @@ from gdbstub.aarch64.instructions import (
     plain_store,
 )
 from gdbstub.aarch64.loads_stores import StoreExclusive
-from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, X, stack_pointer
 from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.debug.false_hits import FalseHits
@@ -343,7 +343,13 @@ class StepOver:
             done = yield from self._instruction(pc, plain, None)
         finally:
             self._machine.write_memory(ipa, exclusive.to_bytes(4, "little"))
-            if status < len(X) and vcpu.get(PC) != pc + 4:
+            # An exception that came after the store returns behind it.
+            at = vcpu.get(PC)
+            if (
+                status < len(X)
+                and pc + 4 != (at if at == pc else vcpu.get(ELR_EL1))
+                and at != pc + 4
+            ):
                 vcpu.set(X[status], before)
         return done
 

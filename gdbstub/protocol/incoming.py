@@ -35,23 +35,24 @@ def keep(connection: rsp.Connection, data: bytes) -> bool:
 class Turn:
     """A turn of the event loop, in which a bounded number of events is handled."""
 
-    __slots__ = ("_end", "_events", "_out")
+    __slots__ = ("_end", "_out", "events")
 
     def __init__(self, out: Sequence[bytes]) -> None:
         """Begin; *out* has what is sent."""
         self._out = out
-        self._events = 0
+        #: Number of events; ``incoming`` takes two at once, so one at least is not the last.
+        self.events = 0
 
     def over(self) -> bool:
         """Return True if the turn is over, once for each event; not for the first one.
 
         What the first event takes is not counted, as most turns have no other.
         """
-        self._events += 1
-        if self._events == 1:
+        self.events += 1
+        if self.events == 1:
             return False
         now, out = perf_counter(), self._out
-        if self._events == 2:
+        if self.events == 2:
             self._end = now + TURN_SECONDS
         return now > self._end or len(out) >= _TURN_REPLIES or sum(map(len, out)) > TURN_BYTES
 

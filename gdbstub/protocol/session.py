@@ -124,15 +124,17 @@ class Session:
             if not keep(connection, data):
                 self._close()
             return
-        events, arrived = incoming(connection, data)
-        turn = Turn(out)
+        (events, arrived), turn = incoming(connection, data), Turn(out)
         for event in events:
             if self._client.over:
                 return
             if (self._logged or connection.acks) and (answer := connection.answer(event)):
                 out.append(answer)
-            self._take(event, out, arrived)
-            if turn.over():
+            if self._behind:  # an interrupt before it had packets handled that waited
+                self._wait(event)
+            else:
+                self._take(event, out, arrived)
+            if turn.over() or (self._behind and turn.events > 1):
                 self._behind = True
                 break
         self._in_frame = connection.in_frame
@@ -141,8 +143,7 @@ class Session:
         """Ask the target, after ``Target.notify``; return bytes to send, if any. Never raises."""
         out: list[bytes] = []
         start = perf_counter_ns()
-        client = self._client
-        before = client.state
+        client, before = self._client, self._client.state
         try:
             try:
                 if self._conditions:
@@ -253,8 +254,7 @@ class Session:
 
     def _take(self, event: rsp.Event, out: list[bytes], arrived: bytes) -> None:
         """Handle one event now, or have it wait until the target is at rest."""
-        state = self._client.state
-        moving = state in MOVING
+        moving = (state := self._client.state) in MOVING
         if event is rsp.ControlByte.FOREIGN:
             _log.warning("disconnecting a client that speaks HTTP or TLS")
             self._close()

@@ -44,7 +44,7 @@ def test_commands_and_functions(linux: LinuxFiles, vmlinux: Path, tmp_path: Path
             f"source {kernel_scripts / 'vmlinux-gdb.py'}",
             *_marked("lx-version", "lx-cmdline", "lx-lsmod", "lx-ps", "monitor ps"),
             *_marked("lx-dmesg", "monitor dmesg"),
-            *_marked("print $lx_current().comm", "print &*$lx_current()", "info os cpus"),
+            *_marked("print $lx_current().comm", "print $lx_current().pid", "info os cpus"),
             *_marked('print $lx_per_cpu("runqueues", 1).cpu', "print $lx_task_by_pid(1).comm"),
             *_marked(f"lx-symbols {modules}", "info address failover_register", "detach"),
             expected=["warning: remote target does not support file transfer"],
@@ -66,9 +66,9 @@ def test_commands_and_functions(linux: LinuxFiles, vmlinux: Path, tmp_path: Path
     # lx-dmesg rounds its stamps, and the kernel cuts them.
     assert _STAMPED.findall(parts["lx-dmesg"]) == _STAMPED.findall(parts["monitor dmesg"])
     assert len(_STAMPED.findall(parts["lx-dmesg"])) > 100
-    current = re.search(r"0x[0-9a-f]+", parts["print &*$lx_current()"])
+    current = re.search(r"= (\d+)$", parts["print $lx_current().pid"], re.M)
     assert current
-    assert re.search(rf"^0 +on .* {current[0]} ", parts["info os cpus"], re.M)
+    assert re.search(rf"^0 +on +EL\d +0x\w+ +{current[1]} ", parts["info os cpus"], re.M)
     assert parts['print $lx_per_cpu("runqueues", 1).cpu'].endswith("= 1\n")
     assert '"modules\\000' in parts["print $lx_task_by_pid(1).comm"]
     text = re.search(r"modules: section failover \.text:0x([0-9a-f]+)", console)

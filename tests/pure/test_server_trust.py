@@ -283,3 +283,27 @@ async def test_a_client_waits_on_for_a_target_that_takes_long_to_halt(
         assert await asyncio.wait_for(peer.reader.readexactly(4), 10) == b"++++"
         target.stop(Stopped(1))
         assert await peer.reply() == b"QC1"
+
+
+async def test_a_client_that_was_turned_away_is_not_served_afterwards() -> None:
+    target = FakeTarget(running=True, lively=False)
+    async with serving(target) as server:
+        first = await connect(server)
+        first.writer.write(rsp.encode(b"qSupported"))
+        await until(lambda: bool(server.client))
+        second = await connect(server)
+        second.writer.write(rsp.encode(b"qSupported"))
+        await until(lambda: bool(server._waiting) and server._waiting[-1]._has_packet)
+        refused, served = server._waiting[-1], server._current
+        assert served is not None
+        refused._refuse()  # its second is over, and in the same turn of the loop
+        target.calls.clear()
+        target.running = True  # the other one detaches, and leaves
+        server.dismiss(served)
+        try:
+            assert "interrupt" not in target.calls, "nobody is there to let the guest go on"
+            assert server._current is None
+        finally:
+            served.abort()
+            for each in (first, second):
+                each.writer.close()

@@ -354,3 +354,18 @@ class AnySession(RuleBasedStateMachine):
 
 TestAnySession = AnySession.TestCase
 TestAnySession.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+
+
+def test_an_interrupt_before_many_waiting_packets_keeps_their_order() -> None:
+    session = Session(PatientTarget())
+    session.receive(rsp.encode(b"QStartNoAckMode") + b"+")
+    session.receive(rsp.encode(b"qSearch:memory:40000000;ffffffffffff;needle"))
+    assert session.busy
+    out = session.receive(b"".join(rsp.encode(b"m40000000,1") for _ in range(600)))
+    assert not out
+    out = session.receive(b"\x03" + rsp.encode(b"qC"))
+    while session.busy:
+        out += session.advance()
+    replies = out.split(b"$")[1:]
+    assert len(replies) == 602
+    assert replies[-1].startswith(b"QC"), [n for n, r in enumerate(replies) if r.startswith(b"QC")]

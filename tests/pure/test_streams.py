@@ -3,7 +3,10 @@
 import os
 import pty
 import re
+import select
 import socket
+import subprocess
+import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
@@ -168,3 +171,54 @@ def test_messages_that_nobody_reads_keep_no_loop_waiting(ends: Ends) -> None:
             rb"gdbstub: \d+ lines are missing here: nobody read standard error", last
         )
         messages.close()
+
+
+#: A program with a finaliser that logs while its thread is in a write, as asyncio's tasks do.
+FINALISER = """
+import gc, os
+from gdbstub.streams import PatientWriter
+reader, fd = os.pipe()
+writer = PatientWriter(fd, lambda lines: "x", "log")
+class Task:
+    def __init__(self): self.me = self
+    def __del__(self): writer.write(b"pending\\n")
+class Raw:
+    def __init__(self, raw): self.raw = raw
+    def write(self, data):
+        gc.collect()
+        return self.raw.write(data)
+gc.disable()
+writer._raw = Raw(writer._raw)
+Task()
+writer.write(b"line\\n")
+print(os.read(reader, 100))
+os._exit(0)
+"""
+
+
+def test_a_finaliser_that_logs_does_not_wait_for_its_own_thread() -> None:
+    done = subprocess.run([sys.executable, "-c", FINALISER], capture_output=True, timeout=20)
+    assert b"line" in done.stdout
+    assert b"pending" in done.stdout
+
+
+def test_what_comes_as_the_thread_ends_is_written() -> None:
+    reader, fd = os.pipe()
+    writer = PatientWriter(fd, lambda lines: "", "log")
+    at_once, main, late = writer._at_once, threading.get_ident(), [b"y" * 100_000]
+
+    def with_another_write() -> bool:
+        done = at_once()
+        if done and late and threading.get_ident() != main:
+            writer.write(late.pop())  # as the main thread may, which logs just now
+        return done
+
+    writer._at_once = with_another_write  # type: ignore[method-assign]
+    writer.write(b"x" * 100_000)
+    got = 0
+    while got < 200_000:
+        assert select.select([reader], [], [], 20)[0], f"{got} bytes were written"
+        got += len(os.read(reader, 1 << 16))
+    assert got == 200_000
+    os.close(reader)
+    os.close(fd)

@@ -203,8 +203,11 @@ class ClientProtocol(asyncio.Protocol):
             self.abort()
 
     def try_again(self) -> bool:
-        """Begin a session if the client has sent a packet and no other is served; return if so."""
-        if not self._has_packet or not self._server.admit(self):
+        """Begin a session if the client has sent a packet and no other is served; return if so.
+
+        A client that was told that it is refused stays so.
+        """
+        if self._refusal or not self._has_packet or not self._server.admit(self):
             return False
         self._begin()
         if self._session and self._transport:
