@@ -17,7 +17,7 @@ from gdbstub.foreign.injection import ProcessMemory
 from gdbstub.foreign.launch import Launch
 from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.port import RemotePort
-from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.process import VmmProcess, check_vms
 from gdbstub.foreign.ptrace import Tracee
 from gdbstub.foreign.seized import PARK_TIMEOUT, POLL_INTERVAL, SeizedThreads
 from gdbstub.foreign.tracer import Tracer
@@ -69,13 +69,7 @@ class Attachment:
             MachineError: a vCPU does not come to rest.
         """
         found = process.descriptors()
-        if not found.vms or not found.vcpus:
-            raise InputError(f"process {process.pid} ({process.name}) has no VM with vCPUs")
-        if len(found.vms) > 1:
-            raise InputError(
-                f"process {process.pid} ({process.name}) has {len(found.vms)} VMs; "
-                "only a process with one can be attached to"
-            )
+        check_vms(process, found)
         self.process = process
         self.vm = found.vms[0]
         self.evidence = ""

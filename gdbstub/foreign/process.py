@@ -7,6 +7,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -92,7 +93,8 @@ class VmmProcess:
 
     def file(self, name: str) -> Path:
         """Return a path of ours to what the process calls *name*, in its own root and directory."""
-        return self.path / "root" / name[1:] if name.startswith("/") else self.path / "cwd" / name
+        place = "root" if name.startswith("/") else "cwd"
+        return self.path / place / name.lstrip("/")
 
     def status(self) -> dict[str, str]:
         """Return the fields of /proc/PID/status.
@@ -100,8 +102,17 @@ class VmmProcess:
         Raises:
             InputError: there is no such process.
         """
-        lines = self._text("status").splitlines()
-        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return self._fields("status")
+
+    def thread_statuses(self) -> Iterator[dict[str, str]]:
+        """List the same fields of each of its threads, but of those that end meanwhile."""
+        for tid in self.threads():
+            with suppress(InputError):
+                yield self._fields(f"task/{tid}/status")
+
+    def _fields(self, name: str) -> dict[str, str]:
+        lines = self._text(name).split("\n")
+        return {field: value.strip() for field, _, value in (line.partition(":") for line in lines)}
 
     @property
     def ended(self) -> bool:
@@ -113,7 +124,8 @@ class VmmProcess:
 
     def _text(self, name: str) -> str:
         try:
-            return (self.path / name).read_text(errors="replace")
+            # No other line ends than the kernel's: a file's name may have any.
+            return (self.path / name).read_bytes().decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             raise InputError(f"there is no process {self.pid}") from None
         except OSError as error:
@@ -188,7 +200,7 @@ class VmmProcess:
 
     def mappings(self) -> list[ProcessMapping]:
         """Return its mappings, by address."""
-        found = (_MAPPING.match(line) for line in self._text("maps").splitlines())
+        found = (_MAPPING.match(line) for line in self._text("maps").split("\n"))
         return [
             ProcessMapping(int(match[1], 16), int(match[2], 16), match[3], match[5])
             for match in found
@@ -222,6 +234,21 @@ def _find(memory: ProcessMemory, texts: list[ProcessMapping], code: bytes) -> in
             if at % 4 == 0:
                 return text.start + at
     return None
+
+
+def check_vms(process: VmmProcess, found: Descriptors) -> None:
+    """Check that the descriptors *found* of *process* are of one VM, and its vCPUs.
+
+    Raises:
+        InputError: they are not.
+    """
+    name = f"process {process.pid} ({process.name})"
+    if not found.vms or not found.vcpus:
+        raise InputError(f"{name} has no VM with vCPUs")
+    if len(found.vms) > 1:
+        raise InputError(
+            f"{name} has {len(found.vms)} VMs; only a process with one can be attached to"
+        )
 
 
 def processes_with_vms() -> Iterator[tuple[VmmProcess, Descriptors]]:
