@@ -101,7 +101,7 @@ def test_a_process_whose_vms_cannot_be_attached_to_is_listed_so(
 def test_a_mapping_whose_file_has_an_odd_name_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the characters that end a line somewhere, the kernel escapes the line feed alone."""
+    """The kernel escapes the line feed alone, of all characters that end a line somewhere."""
     process = VmmProcess(os.getpid())
     monkeypatch.setattr(process, "path", tmp_path)
     name = "/a\r\x0b\x85\u20281000-2000 rw-p 0 00:00 0 \\0121000-2000"
