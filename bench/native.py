@@ -6,7 +6,7 @@ Its standard output has the address that it listens on; it ends with its standar
 import asyncio
 import sys
 
-from gdbstub.cli.serve import STOP_WAIT_SECONDS
+from gdbstub.cli.serving.serve import STOP_WAIT_SECONDS
 from gdbstub.debug.debugger import Debugger
 from gdbstub.protocol.server import Server
 from tests.fakes.machine import fake_machine

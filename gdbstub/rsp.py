@@ -3,6 +3,7 @@
 It does no I/O and knows no packet by name (GDB manual, E.1 "Overview").
 """
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -30,6 +31,8 @@ _LITTLE: Final = 256
 _FOREIGN: Final = rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) |HTTP/|\x16\x03"
 #: The same where a line begins, for a frame whose data may be anything.
 _FOREIGN_LINE: Final = rb"(?:\A|[\r\n])(?:%b)" % _FOREIGN
+#: Error reply with ENOMEM, whose frame is small.
+_NO_MEMORY: Final = b"E%02x" % errno.ENOMEM
 _OVERLAP: Final = 8  # no match of the two is longer than this and a byte
 
 
@@ -168,8 +171,15 @@ class Connection:
         return self._last if event is ControlByte.NAK else b""
 
     def send(self, payload: bytes) -> bytes:
-        """Frame a reply, and keep the frame for a peer that asks for it again."""
-        self._last = frame = self._encode(payload)
+        """Frame a reply, and keep the frame for a peer that asks for it again.
+
+        An error takes the place of a reply for whose frame there is no memory.
+        """
+        try:
+            frame = self._encode(payload)
+        except MemoryError:
+            frame = self._encode(_NO_MEMORY)
+        self._last = frame
         return frame
 
     def _frame(self) -> Event | None:

@@ -26,7 +26,7 @@ def files() -> Iterator[tuple[str, str]]:
     """Give the path below the prefix, and the text, of each file."""
     sys.path.insert(0, str(ROOT))
     from gdbstub import __version__
-    from gdbstub.cli.commands import commands
+    from gdbstub.cli.commands.group import commands
 
     for context in _contexts(click.Context(commands, info_name=PROGRAM)):
         page = generate_man_page(context, version=__version__)

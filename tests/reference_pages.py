@@ -13,7 +13,7 @@ from gdbstub.aarch64.registers import FPSIMD, GENERAL, PAC_MASKS, SYSTEM_REGISTE
 from gdbstub.aarch64.sysreg import FIELDS
 from gdbstub.aarch64.system_registers import TABLE
 from gdbstub.architecture import Register
-from gdbstub.cli.commands import commands
+from gdbstub.cli.commands.group import commands
 from gdbstub.monitor.commands import COMMANDS
 
 DOCS: Final = Path(__file__).parents[1] / "docs"

@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from gdbstub.errors import printable
+from gdbstub.streams import PatientWriter
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -24,45 +25,39 @@ PERIOD: Final = 10.0
 _KNOWN: Final = 256
 #: Length of the longest message, in characters.
 _LONGEST: Final = 4096
+#: Longest wait for the reader of standard error at the program's end, in seconds.
+_FINISH_SECONDS: Final = 2.0
 
 
 class Messages(io.TextIOWrapper):
-    """Standard error, whose reader may be gone or its disk full: messages are lost then.
+    """Standard error, whose reader may be gone or not read, or its disk full.
 
-    A guest runs on without them.
+    Messages are lost then, and nobody waits: a guest runs on without them.
     """
 
     def __init__(self, stream: TextIO) -> None:
         """Write to the file of *stream*, line by line."""
         self._stream = stream  # closed when nobody refers to it
-        raw = getattr(stream.buffer, "raw", stream.buffer)  # a buffer keeps what it cannot write
-        super().__init__(_Lossy(raw), "utf-8", "backslashreplace", line_buffering=True)
+        self._writer = _Lossy(stream.fileno(), _missing, "<stderr>")
+        super().__init__(self._writer, "utf-8", "backslashreplace", line_buffering=True)
+
+    def finish(self) -> None:
+        """Give a slow reader a while for what it has not taken."""
+        self.flush()
+        self._writer.finish(_FINISH_SECONDS)
 
 
-class _Lossy(io.BufferedIOBase):
-    """Writer to a raw file, without a buffer, that ignores errors."""
-
-    name = "<stderr>"
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-
-    def fileno(self) -> int:
-        return self._raw.fileno()
-
-    def isatty(self) -> bool:
-        return self._raw.isatty()
-
-    def writable(self) -> bool:
-        return True
+class _Lossy(PatientWriter):
+    """Writer that ignores errors."""
 
     def write(self, data: "Buffer", /) -> int:
-        left = memoryview(data).cast("B")
-        size = len(left)
         with suppress(OSError):
-            while left:
-                left = left[self._raw.write(left) or len(left) :]
-        return size
+            return super().write(data)
+        return memoryview(data).nbytes
+
+
+def _missing(lines: int) -> str:
+    return f"gdbstub: {lines} lines are missing here: nobody read standard error\n"
 
 
 class RateLimit(logging.Filter):

@@ -1,6 +1,7 @@
 """The entry of the command line: streams, signals, and an exit status for each error.
 
-``commands`` has the commands. In a lab ``gdbstub run`` goes without it: see ``options``.
+``commands`` has the commands. In a lab ``gdbstub run`` goes without it, and comes to ``run_with``
+from here: see ``options``.
 """
 
 import gc
@@ -11,12 +12,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
-from gdbstub.cli.logs import Messages
+from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.cli.options import INNER, parse_written
 from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.signals import STOP_SIGNALS
+
+#: Python's message where the system gives it no thread.
+_NO_THREAD: Final = "can't start new thread"
 
 
 class EndedBySignal(BaseException):
@@ -29,7 +33,10 @@ class EndedBySignal(BaseException):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Convert Ctrl-C, SIGTERM and SIGHUP in the block to ``EndedBySignal``; ignore later ones."""
+    """Convert Ctrl-C, SIGTERM and SIGHUP in the block to ``EndedBySignal``; ignore later ones.
+
+    After the block the program has its exit status, and nothing but Python's own end to come.
+    """
     process = os.getpid()
 
     def stop(signum: int, _frame: FrameType | None) -> NoReturn:
@@ -43,7 +50,11 @@ def ended_by_signals() -> Iterator[None]:
         # A signal that is ignored already stays so: nohup sets that.
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, stop)
-    yield
+    try:
+        yield
+    finally:
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
 
 
 def open_missing_streams() -> None:
@@ -69,7 +80,9 @@ def main() -> None:
 
 
 def flushed(status: int) -> int:
-    """Write what is left for standard output; return *status*, or 1 if it cannot be written."""
+    """Write what is left for the streams; return *status*, or 1 if standard output has failed."""
+    if isinstance(sys.stderr, Messages):
+        sys.stderr.finish()
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -89,7 +102,7 @@ def call(arguments: list[str]) -> int:
     try:
         if arguments[:1] == ["run"] and INNER in arguments:
             return _run_inner(arguments[1:])
-        from gdbstub.cli.commands import call_command
+        from gdbstub.cli.commands.group import call_command
 
         return call_command(arguments)
     except (InputError, SweepError) as error:
@@ -98,6 +111,10 @@ def call(arguments: list[str]) -> int:
         return _complain(str(error), 1)
     except MemoryError:
         return _complain("out of memory: give the guest less by --memory, or free some", 1)
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        return _complain(f"{error}: free some memory, or see ulimit -u and ulimit -v", 1)
     except OSError as error:
         logging.getLogger("gdbstub").debug("a system call failed", exc_info=True)
         where = f"{error.filename}: " if error.filename else ""
@@ -110,11 +127,34 @@ def _run_inner(arguments: list[str]) -> int:
     """Run the stub in a lab, where a start is emulated: do what a start can do without."""
     gc.disable()  # nothing that an import makes is garbage
     sys.modules["ssl"] = None  # type: ignore[assignment] # asyncio then goes without it, as we do
-    from gdbstub.cli.settings import run_with
+    import gdbstub.cli.settings.run  # noqa: F401 - what run_with begins with, before the freeze
 
     gc.freeze()
     gc.enable()
     return run_with(**parse_written(arguments))
+
+
+def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
+    """Run ``gdbstub run`` with the values of its options; return the exit status.
+
+    Raises:
+        StubError: it cannot be done, with the reason.
+    """
+    from gdbstub.cli.settings.endpoints import endpoint_text
+    from gdbstub.cli.settings.run import choose_host, read_settings
+
+    set_up_logging(verbose)
+    host = choose_host(where)
+    with endpoint_text(endpoint, options["script"]) as text:
+        settings = read_settings(host, endpoint=text, **options)
+        # Imported here: a usage error needs neither a debugger nor a server.
+        if host == "kvm":
+            from gdbstub.cli.serving import run
+
+            return run.run(settings)
+        from gdbstub.cli.in_lab.run import serve_in_lab
+
+        return serve_in_lab(settings, verbose)
 
 
 def _complain(text: str, status: int) -> int:

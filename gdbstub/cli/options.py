@@ -1,6 +1,6 @@
 """Options of ``gdbstub run`` as rows, and a parser for a command line that the program wrote.
 
-``commands`` makes click's options of the rows, for people. In the lab another ``gdbstub`` has
+``commands.group`` makes click's options of the rows, for people. In the lab another ``gdbstub`` has
 written the command line, and click would be a tenth of the start.
 """
 

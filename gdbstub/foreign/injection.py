@@ -68,6 +68,8 @@ class Injection:
         """Put the thread's *context* (``struct user_pt_regs``) into a frame, and block signals."""
         self._tracee = tracee
         self._gadgets = gadgets
+        #: True from ``begin`` to ``end``: the thread's context is the frame's, not its own.
+        self.active = False
         self._mask = tracee.signal_mask()
         self._regs: CData = ffi.new("struct user_pt_regs *", context[0])
         frame = (context.sp - _FRAME_SPACE) & -16
@@ -89,11 +91,13 @@ class Injection:
         self._regs.pc = self._gadgets.sigreturn
         self._tracee.set_registers(self._regs)
         self._tracee.set_signal_mask(ptrace.ALL_SIGNALS)
+        self.active = True
 
     def end(self, context: CData) -> None:
         """Give the thread its mask and *context* back. ``begin`` may follow, if it has not run."""
         self._tracee.set_signal_mask(self._mask)
         self._tracee.set_registers(context)
+        self.active = False
 
     def call(self, number: int, *arguments: int) -> int:
         """Make a system call; a result from -4095 to -1 is a negated error number.

@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,6 +22,28 @@ from gdbstub.foreign.patches import Patch
 from gdbstub.foreign.process import VmmProcess
 
 _SUFFIX: Final = ".journal"
+
+
+def _locked(path: Path, pid: int) -> int:
+    """Open and lock the journal *path*; return -1 if the one that was opened is gone.
+
+    Raises:
+        InputError: another debugger has it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise InputError(
+            f"process {pid} is being debugged by another gdbstub; end that first"
+        ) from None
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.lstat(path), os.fstat(fd)):
+            return fd
+    os.close(fd)  # the debugger before has ended in between, and removed it
+    return -1
 
 
 def directory() -> Path:
@@ -51,15 +74,9 @@ class Journal:
         """
         self.path = directory() / f"{process.pid}-{process.start_time}{_SUFFIX}"
         self._pid = process.pid
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._fd)
-            self._fd = -1
-            raise InputError(
-                f"process {process.pid} is being debugged by another gdbstub; end that first"
-            ) from None
+        self._fd = -1
+        while self._fd < 0:
+            self._fd = _locked(self.path, process.pid)
         #: The slots of RAM and the patches, of the debugger before.
         self.slots: tuple[MemorySlot, ...] = ()
         #: The VMM's mappings that have it, as they were.
@@ -82,7 +99,7 @@ class Journal:
     @classmethod
     def stale_processes(cls) -> Iterator[VmmProcess]:
         """List the processes whose debugger has ended without its journal's end."""
-        for path in directory().glob(f"*{_SUFFIX}"):
+        for path in directory().glob(f"[0-9]*-*[0-9]{_SUFFIX}"):
             pid, _, start = path.name.removesuffix(_SUFFIX).partition("-")
             process = VmmProcess(int(pid))
             try:

@@ -3,6 +3,7 @@
 Nothing is traced here. Source: proc(5), linux/virt/kvm/kvm_main.c (the names of descriptors).
 """
 
+import itertools
 import os
 import re
 import struct
@@ -19,6 +20,9 @@ _VCPU: Final = re.compile(r"anon_inode:kvm-vcpu:(\d+)$")
 _VM: Final = "anon_inode:kvm-vm"
 _MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ \d+\s*(.*)")
 _AT_ENTRY: Final = 9  # getauxval(3)
+#: Bytes of its text that are looked through at once, and how many times.
+_PIECE: Final = 1 << 20
+_PIECES: Final = 1024
 _START_TIME: Final = 19  # the field of /proc/PID/stat after the command's name, from 0
 
 
@@ -111,7 +115,7 @@ class VmmProcess:
                 yield self._fields(f"task/{tid}/status")
 
     def _fields(self, name: str) -> dict[str, str]:
-        lines = self._text(name).split("\n")
+        lines = self._text(name).split("\n")  # a name may hold what else ends a line
         return {field: value.strip() for field, _, value in (line.partition(":") for line in lines)}
 
     @property
@@ -124,7 +128,7 @@ class VmmProcess:
 
     def _text(self, name: str) -> str:
         try:
-            # No other line ends than the kernel's: a file's name may have any.
+            # As text a carriage return in a name would end a line.
             return (self.path / name).read_bytes().decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             raise InputError(f"there is no process {self.pid}") from None
@@ -228,11 +232,16 @@ class VmmProcess:
 
 
 def _find(memory: ProcessMemory, texts: list[ProcessMapping], code: bytes) -> int | None:
-    for text in texts:
-        data, at = memory.read(text.start, text.size), -1
+    """Return the first address of *code*; a process may map more than can be looked through."""
+    pieces = (range(text.start, text.end, _PIECE) for text in texts)
+    for start in itertools.islice(itertools.chain.from_iterable(pieces), _PIECES):
+        try:
+            data, at = memory.read(start, _PIECE + len(code) - 4), -1
+        except OSError:  # behind the end of a file
+            continue
         while (at := data.find(code, at + 1)) >= 0:
             if at % 4 == 0:
-                return text.start + at
+                return start + at
     return None
 
 

@@ -49,10 +49,10 @@ def slots(path: Path) -> list[MemorySlot]:
     """Ask QEMU at *path* for the RAM of its guest; empty if it does not answer, or not as QEMU."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            monitor = _Monitor(connection, path)
+            monitor = QmpClient(connection, path, _SECONDS)
 
             def ask(line: str) -> str:
-                return monitor.execute("human-monitor-command", {"command-line": line})
+                return str(monitor.execute("human-monitor-command", {"command-line": line}))
 
             found = []
             for ipa, size in ram_ranges(ask("info mtree -f")):
@@ -63,33 +63,45 @@ def slots(path: Path) -> list[MemorySlot]:
         return []
 
 
-class _Monitor:
-    """The monitor of a process that may be anybody's: replies are bounded in time and length."""
+class QmpClient:
+    """Client of a server of QMP that may be anybody's: replies are bounded in time and length.
 
-    def __init__(self, connection: socket.socket, path: Path) -> None:
+    Its methods raise OSError if the server has not answered in time, or is gone, and ValueError or
+    RecursionError if it has answered with something else, or with an error.
+    """
+
+    def __init__(self, connection: socket.socket, path: Path, seconds: float) -> None:
+        """Connect to *path*; what follows takes *seconds* at most, until ``within``."""
         self._connection = connection
-        self._until = monotonic() + _SECONDS
         self._received = bytearray()
-        connection.settimeout(_SECONDS)
+        self.within(seconds)
+        self._wait()
         connection.connect(str(path))
         self._read()  # the greeting
         self.execute("qmp_capabilities", {})
 
-    def execute(self, command: str, arguments: Mapping[str, str]) -> str:
-        """Execute a command; return its result as text.
+    def within(self, seconds: float) -> None:
+        """Give what follows *seconds* from now on."""
+        self._until = monotonic() + seconds
 
-        Raises:
-            OSError: QEMU has not answered in time, or is gone.
-            ValueError: it has answered with an error, or with something else.
-        """
+    def execute(self, command: str, arguments: Mapping[str, object]) -> object:
+        """Execute a command; return its result."""
+        self.send(command, arguments)
+        return self.receive()
+
+    def send(self, command: str, arguments: Mapping[str, object]) -> None:
+        """Have a command executed."""
         asked = {"execute": command, "arguments": arguments}
         self._connection.sendall(json.dumps(asked).encode() + b"\n")
+
+    def receive(self) -> object:
+        """Return the result of a command that was sent."""
         while True:
             reply = self._read()  # events come between
             if "return" in reply:
-                return str(reply["return"])
+                return reply["return"]
             if "error" in reply:
-                raise ValueError(reply["error"])
+                raise QmpErrorReply(reply["error"])
 
     def _read(self) -> dict[str, object]:
         while (end := self._received.find(b"\n")) < 0:
@@ -97,7 +109,7 @@ class _Monitor:
                 raise ValueError("a line of QMP is too long")
             self._wait()
             if not (data := self._connection.recv(_PIECE)):
-                raise ConnectionError
+                raise ConnectionError("it has closed the connection")
             self._received += data
         self._wait()  # also for events without end
         reply = json.loads(self._received[:end])
@@ -108,8 +120,18 @@ class _Monitor:
 
     def _wait(self) -> None:
         if (left := self._until - monotonic()) <= 0:
-            raise TimeoutError
+            raise TimeoutError("it has not answered in time")
         self._connection.settimeout(left)
+
+
+class QmpErrorReply(ValueError):
+    """Error that a server of QMP has answered with; ``description`` is its own text."""
+
+    @property
+    def description(self) -> str:
+        """Text of the error; empty if there is none."""
+        (error,) = self.args
+        return str(error.get("desc", "")) if isinstance(error, dict) else ""
 
 
 def ram_ranges(listing: str) -> list[tuple[int, int]]:

@@ -63,7 +63,11 @@ class RunPage:
 
 
 class VcpuThread:
-    """A seized thread; all methods are for the thread that traces it."""
+    """A seized thread; all methods are for the thread that traces it.
+
+    It runs, is ``stopped``, or has ``ended``. ``kicked``, ``anywhere`` and ``traced`` are no states
+    of it but orders, independent of each other, by which ``handle`` judges its next stop.
+    """
 
     def __init__(
         self, tracee: Tracee, memory: VmmMemory, gadgets: Gadgets, fd: int | None = None
@@ -72,12 +76,13 @@ class VcpuThread:
         self.tracee = tracee
         self.fd = fd
         self.page: RunPage | None = None
-        #: True while it is stopped outside of KVM_RUN, and nothing goes on.
+        #: True while it is stopped outside of KVM_RUN, and after its end: nothing goes on.
         self.stopped = False
+        #: True after its end, or that of its tracing.
         self.ended = False
-        #: True while every exit from the guest is looked at; else no system call is traced.
+        #: True to look at every exit from the guest; else no system call is traced.
         self.traced = False
-        #: True from ``kick`` until the next ``resume``.
+        #: True to stop at the exit of this KVM_RUN, or of the next: from ``kick`` to ``resume``.
         self.kicked = False
         #: True to stop wherever the VMM's code is, because KVM_RUN does not come in time.
         self.anywhere = False
@@ -87,12 +92,12 @@ class VcpuThread:
         self._held: list[int] | None = None
         self._memory = memory
         self._gadgets = gadgets
+        #: True from the entry of KVM_RUN to its exit, both of which are traced.
         self._in_run = False
-        #: True while the VMM's code has not run since the last stop: the frame is still good.
-        self._untouched = False
+        #: True of a stop after which KVM_RUN is made again: the VMM does not see its exit.
         self._again = False
+        #: Frame for calls; None once the VMM's code has run, which may have overwritten it.
         self._injection: Injection | None = None
-        self._active = False
         self._context: CData = ffi.new("struct user_pt_regs *")
 
     # Going.
@@ -132,13 +137,12 @@ class VcpuThread:
         if again:
             context.pc -= 4
             context.regs[0] = self.fd
-        if self._active and self._injection is not None:
-            self._injection.end(context)
-            self._active = False
+        if (injection := self._injection) is not None and injection.active:
+            injection.end(context)
         else:
             self.tracee.set_registers(context)
         if not (traced and again):
-            self._untouched = False
+            self._injection = None
         self.stopped = self.kicked = self._outside = False
         self.traced = traced
         self._go()
@@ -150,7 +154,7 @@ class VcpuThread:
             MachineError: it has gone on already, or has ended.
         """
         if not self.stopped and not self.ended:
-            self._untouched = False
+            self._injection = None
             self._go(ptrace.signal_of(status))
 
     def _go(self, signum: int = 0) -> None:
@@ -169,17 +173,15 @@ class VcpuThread:
         return self._inject().scratch
 
     def _inject(self) -> Injection:
-        if self._injection is None or not self._untouched:
+        if self._injection is None:
             self._injection = Injection(self.tracee, self._memory, self._gadgets, self._context)
-            self._untouched = self._active = True
-        elif not self._active:
+        elif not self._injection.active:
             self._injection.begin()
-            self._active = True
         return self._injection
 
     def detach(self) -> None:
         """End tracing of a stopped thread; its KVM_RUN has been interrupted, for all it sees."""
-        if self._active and self._injection is not None:
+        if self._injection is not None and self._injection.active:
             self._injection.end(self._context)
         else:
             self.tracee.set_registers(self._context)
@@ -237,7 +239,7 @@ class VcpuThread:
             self._stop(regs, again=False)
             return ThreadStop.PARKED
         if not self._about_to_run(regs):
-            self._untouched = False
+            self._injection = None
         self._go()
         return None
 
@@ -294,7 +296,7 @@ class VcpuThread:
                 return ThreadStop.SYSTEM_EVENT
         if result == -errno.EINTR and self._repeats():
             return None
-        self._untouched = False
+        self._injection = None
         self._go()
         return None
 
@@ -324,7 +326,7 @@ class VcpuThread:
             self._go()
             return
         self._interrupt_repeated_run(self.tracee.registers())
-        self._untouched = False
+        self._injection = None
         self._go(signum)
 
     def _interrupt_repeated_run(self, regs: CData) -> None:

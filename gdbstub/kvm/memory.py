@@ -118,4 +118,7 @@ def _anonymous(size: int) -> mmap.mmap:
     try:
         return mmap.mmap(-1, size, flags=flags)
     except OSError as error:
-        raise MachineError(f"no memory for {size} bytes of guest RAM: {error.strerror}") from error
+        raise MachineError(
+            f"no memory for {size >> 20} MiB of guest RAM: {error.strerror}; give the guest less "
+            "by --memory, or see ulimit -v"
+        ) from error

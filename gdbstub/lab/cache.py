@@ -99,11 +99,15 @@ def entry(
     return final
 
 
-def discard(path: Path) -> None:
-    """Remove an entry that its user has found to be unusable."""
+def discard(path: Path, is_it: Callable[[], bool]) -> None:
+    """Remove an entry that its user has found to be unusable, if *is_it* still that one.
+
+    Another process may have made it anew.
+    """
     kind = path.name.rpartition("-")[0]
     with explained(path), locked(root() / f"{kind}.lock"):
-        private.remove(path)
+        if is_it():
+            private.remove(path)
 
 
 def _build(

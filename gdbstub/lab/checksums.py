@@ -6,6 +6,7 @@ They are against damage: a crash, a full disk, a hand that deletes. They protect
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 from gdbstub.lab import private
@@ -13,11 +14,7 @@ from gdbstub.lab import private
 
 def record(directory: Path, name: str) -> None:
     """Write the checksums of everything in *directory* to its file *name*."""
-    rows = {
-        str(path.relative_to(directory)): _row(path)
-        for path in sorted(directory.rglob("*"))
-        if path.name != name
-    }
+    rows = {each: _row(directory / each) for each in _names(directory, name)}
     (directory / name).write_text(json.dumps(rows))
 
 
@@ -29,30 +26,39 @@ def damage(directory: Path, name: str) -> str:
     try:
         with private.opened(directory / name) as file:
             rows = json.load(file)
-        return next(
-            (text for path, row in rows.items() if (text := _damage(directory, path, row))), ""
-        )
+        if text := next(filter(None, (_damage(directory, *row) for row in rows.items())), ""):
+            return text
+        unrecorded = next((each for each in _names(directory, name) if each not in rows), "")
+        return f"{unrecorded} has no checksum" if unrecorded else ""
     except FileNotFoundError:
         return "it has no checksums"
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return "its checksums cannot be read"
 
 
-def record_file(path: Path) -> None:
-    """Write the checksum of the one file *path* to a file beside it."""
-    _beside(path).write_text(digest_of(path))
+def keep(path: Path, final: Path) -> None:
+    """Move the one file *path* to *final*, with its checksum in a file beside it.
+
+    Whoever is killed meanwhile leaves a checksum without a file, or one that does not match.
+    """
+    _beside(final).write_text(digest_of(path))
+    shutil.move(path, final)
 
 
 def matches(path: Path) -> bool:
-    """Return True if the file *path* is as it was recorded; without a record it is taken so."""
+    """Return True if the file *path* is as it was recorded, which it has to be."""
     try:
         digest = digest_of(path)
         with private.opened(_beside(path)) as file:
             return digest == file.read().decode()
-    except FileNotFoundError:
-        return path.is_file() and path.stat().st_size > 0
     except (OSError, ValueError):
         return False
+
+
+def _names(directory: Path, name: str) -> list[str]:
+    """Return the relative names of all that is in *directory*, but for its own file *name*."""
+    found = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+    return [each for each in found if each != name]
 
 
 def _beside(path: Path) -> Path:
@@ -60,6 +66,11 @@ def _beside(path: Path) -> Path:
 
 
 def _damage(directory: Path, name: str, row: dict[str, object]) -> str:
+    """Return what is wrong with *name*.
+
+    Raises:
+        KeyError, TypeError: *row* has another shape than those of ``_row``.
+    """
     path = directory / name
     try:
         status = path.lstat()
@@ -69,11 +80,12 @@ def _damage(directory: Path, name: str, row: dict[str, object]) -> str:
         return "" if _row(path) == row else f"{name} is another"
     if not path.is_file() or path.is_symlink():
         return f"{name} is no file"
-    if status.st_size != row["size"]:
-        return f"{name} has {status.st_size} bytes of {row['size']}"
-    if status.st_mtime_ns == row["time"]:
+    size, when, digest = row["size"], row["time"], row["sha256"]
+    if status.st_size != size:
+        return f"{name} has {status.st_size} bytes of {size}"
+    if status.st_mtime_ns == when:
         return ""
-    return "" if digest_of(path) == row["sha256"] else f"{name} has other contents"
+    return "" if digest_of(path) == digest else f"{name} has other contents"
 
 
 def _row(path: Path) -> dict[str, object]:

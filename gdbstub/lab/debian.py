@@ -7,7 +7,6 @@ run.
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -97,6 +96,7 @@ class Arm64:
         self.debs = directory / "debs"
         self._lists = directory / "lists"
         self._lock = directory / "lock"
+        self._sources = directory / "sources.list"
         self._scratch = scratch
         self._warning = ""
         self._held = ExitStack()
@@ -117,13 +117,14 @@ class Arm64:
         self._source = ""
         if suite or mirror():
             self._source = self._mirror(suite).source
-            sources = directory / "sources.list"
-            sources.write_text(self._source)
-            self._options += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
+            list_ = f"-oDir::Etc::sourcelist={self._sources}"
+            self._options += [list_, "-oDir::Etc::sourceparts=-"]
 
     def __enter__(self) -> Self:
         """Lock the lists; wait for other processes that use them, where apt itself would fail."""
         self._held.enter_context(private.locked(self._lock))
+        if self._source:  # another process may have had another one
+            self._sources.write_text(self._source)
         return self
 
     def __exit__(
@@ -224,7 +225,7 @@ class Arm64:
                 why = tools.last_words(done.stderr.encode())
                 raise LabError(f"cannot download arm64 packages (is the network up?): {why}")
             for deb in self._scratch.glob("*.deb"):
-                checksums.record_file(Path(shutil.move(deb, self.debs / deb.name)))
+                checksums.keep(deb, self.debs / deb.name)
         found = [self._deb(name, version) for name, version in packages]
         return [path for path in found if path]
 

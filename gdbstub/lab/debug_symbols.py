@@ -4,6 +4,7 @@ By build ID from the servers in DEBUGINFOD_URLS, or by version from Debian's -db
 this machine's apt. What is found has one of the Image's build IDs, and is kept in the cache.
 """
 
+import mmap
 import os
 import re
 import shutil
@@ -12,11 +13,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from gdbstub.errors import LabError
+from gdbstub.errors import InputError, LabError, excerpt
 from gdbstub.lab import cache, debian, tools
 from gdbstub.lab.progress import Steps, note
+from gdbstub.linux import elf
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 #: Header of a note NT_GNU_BUILD_ID with 20 bytes, and of the name GNU.
 _NOTE: Final = re.compile(rb"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0(.{20})", re.DOTALL)
@@ -26,6 +31,11 @@ _VMLINUX: Final = "vmlinux"
 _SAID_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 90.0
 _CHUNK: Final = 1 << 20
+#: Largest file of a server, unless this variable says another size; kernels have up to 1 GiB.
+_MOST: Final = 4 << 30
+_MAXSIZE: Final = "DEBUGINFOD_MAXSIZE"
+#: Fewest bytes in that time, as debuginfod's own client has it (debuginfod-find(1)).
+_SLOWEST: Final = 100_000
 
 
 class KernelBuild(NamedTuple):
@@ -76,9 +86,10 @@ def _fetch(build: KernelBuild, directory: Path) -> None:
 
 def _download(server: str, build: KernelBuild, directory: Path) -> bool:
     """Download from a debuginfod server; return True if it has the file."""
-    from urllib.error import URLError
+    from http.client import HTTPException
     from urllib.request import Request, urlopen  # imported here: it takes 30 ms
 
+    most = _most()
     for build_id in build.ids:
         url = f"{server.rstrip('/')}/buildid/{build_id}/debuginfo"
         if not url.startswith(("http://", "https://")):
@@ -86,22 +97,53 @@ def _download(server: str, build: KernelBuild, directory: Path) -> bool:
         path = directory / _VMLINUX
         try:
             request = Request(url, headers={"User-Agent": "kvm-gdbstub"})
-            with (
-                urlopen(request, timeout=_ANSWER_SECONDS) as answer,
-                path.open("wb") as file,
-                _watched(directory, int(answer.headers.get("Content-Length") or 0)),
-            ):
-                shutil.copyfileobj(answer, file, _CHUNK)
-        except (URLError, OSError, ValueError) as error:
+            with urlopen(request, timeout=_ANSWER_SECONDS) as answer, path.open("wb") as file:
+                size = int(answer.headers.get("Content-Length") or 0)
+                with _watched(directory, size):
+                    _copy(answer, file, size, most)
+        except (OSError, ValueError, HTTPException, LabError) as error:
             path.unlink(missing_ok=True)
             if getattr(error, "code", None) != 404:
-                note(f"{server}: {error}")
+                note(f"{server}: {excerpt(str(error) or type(error).__name__)}")
                 return False
             continue
         if _build_id(path) == build_id:
             return True
         path.unlink()  # of a vDSO, for example
     return False
+
+
+def _most() -> int:
+    """Return the size of the largest file that is taken from a server, in bytes.
+
+    Raises:
+        LabError: DEBUGINFOD_MAXSIZE, a variable of debuginfod's own client, is no number.
+    """
+    text = os.environ.get(_MAXSIZE, "")
+    if not text:
+        return _MOST
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise LabError(f"{_MAXSIZE}={text}: expected a number of bytes")
+    return int(text)
+
+
+def _copy(answer: "HTTPResponse", file: BinaryIO, size: int, most: int) -> None:
+    """Copy what a server sends, of which it says that it has *size* bytes.
+
+    Raises:
+        LabError: it is more than *most* bytes, or comes too slowly.
+    """
+    copied = before = 0
+    since = time.monotonic()
+    while size <= most and copied <= most and (data := answer.read1(_CHUNK)):
+        file.write(data)
+        copied += len(data)
+        if time.monotonic() - since > _ANSWER_SECONDS:
+            if copied - before < _SLOWEST:
+                raise LabError(f"has sent less than {_SLOWEST} bytes in {_ANSWER_SECONDS:g} s")
+            since, before = time.monotonic(), copied
+    if max(size, copied) > most:
+        raise LabError(f"sends more than {most >> 20} MiB; {_MAXSIZE} (bytes) allows more")
 
 
 def _from_debian(build: KernelBuild, directory: Path, steps: Steps) -> None:
@@ -153,18 +195,13 @@ def _check(build: KernelBuild, path: Path) -> None:
 
 def _build_id(path: Path) -> str:
     """Return the build ID of the ELF file *path*; empty if it has none."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import NoteSection
-    from elftools.elf.segments import NoteSegment
-
-    with path.open("rb") as file, suppress(ELFError):
-        elf = ELFFile(file)
-        for part in (*elf.iter_sections("SHT_NOTE"), *elf.iter_segments("PT_NOTE")):
-            if isinstance(part, NoteSection | NoteSegment):
-                for each in part.iter_notes():
-                    if each["n_type"] == "NT_GNU_BUILD_ID":
-                        return str(each["n_desc"])
+    with (
+        path.open("rb") as file,
+        suppress(InputError, ValueError),  # an empty file is not mapped
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        found = (_NOTE.search(part) for part in elf.notes(data, path.name))
+        return next((match[1].hex() for match in found if match), "")
     return ""
 
 

@@ -26,6 +26,9 @@ VARIABLE: Final = "GDBSTUB_LAB"
 OWN: Final = "new"
 """Value of that variable for a lab of one's own, also if one is up."""
 
+#: Longest time in which the lab ends a command of which nobody wants the result any more.
+_KILL_SECONDS: Final = 5.0
+
 Stream = int | IO[bytes] | None
 
 
@@ -138,8 +141,9 @@ class Lab:
         except subprocess.CalledProcessError:
             raise
         except BaseException:
-            # Its group is absent if the command has not begun; that must not hide the reason.
-            with suppress(subprocess.CalledProcessError):
+            # Its group is absent if the command has not begun, and the lab may hang; that must
+            # not hide the reason.
+            with suppress(subprocess.SubprocessError):
                 self._script(f"echo 1 >$(echo /sys/fs/cgroup/*/{name})/cgroup.kill")
             raise
 
@@ -197,4 +201,6 @@ class Lab:
 
     def _script(self, text: str) -> None:
         line = [*self._shared(), text]
-        subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        subprocess.run(
+            line, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=_KILL_SECONDS
+        )

@@ -18,6 +18,9 @@ from gdbstub.errors import LabError, excerpt
 #: Seconds that QEMU may take, also where it saves or loads a state: many times its usual time.
 TIMEOUT: Final = 60.0
 
+#: Seconds that it may take to remove a forward.
+REMOVE_TIMEOUT: Final = 5.0
+
 Result = TypeVar("Result")
 
 TABLE: Final = "info usernet"
@@ -40,8 +43,10 @@ class Forward:
     port: int
 
 
-def converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -> Result:
-    """Connect to the monitor at *socket* and do *work* with it.
+def converse(
+    socket: Path, work: Callable[[Client], Awaitable[Result]], seconds: float | None = None
+) -> Result:
+    """Connect to the monitor at *socket* and do *work* with it, in *seconds* or ``TIMEOUT``.
 
     It runs in a thread of its own, so that a caller may be inside an event loop.
 
@@ -49,16 +54,20 @@ def converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -> Resul
         LabError: QEMU does not answer, or refuses.
     """
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(_converse(socket, work))).result()
+        return thread.submit(
+            lambda: asyncio.run(_converse(socket, work, seconds or TIMEOUT))
+        ).result()
 
 
-async def _converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -> Result:
+async def _converse(
+    socket: Path, work: Callable[[Client], Awaitable[Result]], seconds: float
+) -> Result:
     from qemu.qmp import ExecuteError, QMPClient
 
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # an error is reported here, once
     client = QMPClient("lab")
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(seconds):
             await client.connect(str(socket))
             try:
                 return await work(client)
@@ -69,7 +78,7 @@ async def _converse(socket: Path, work: Callable[[Client], Awaitable[Result]]) -
     except LabError:
         raise
     except TimeoutError as error:
-        why = f"it is silent for {TIMEOUT:g} s"
+        why = f"it is silent for {seconds:g} s"
         raise LabError(f"the lab's QEMU does not answer at {socket}: {why}") from error
     except Exception as error:  # the library leaves some replies to whatever Python raises
         why = excerpt(str(error).partition("\n")[0])  # the others have what QEMU sent
@@ -120,8 +129,13 @@ def add(socket: Path, address: str, local_port: int, port: int) -> int:
 
 
 def remove(socket: Path, address: str, local_port: int) -> None:
-    """Stop listening on *local_port*; open connections stay open."""
-    command(socket, f"hostfwd_remove net tcp:{address}:{local_port}")
+    """Stop listening on *local_port*; open connections stay open.
+
+    Raises:
+        LabError: QEMU does not answer soon: a program that ends waits for this.
+    """
+    line = f"hostfwd_remove net tcp:{address}:{local_port}"
+    converse(socket, lambda client: human(client, line), REMOVE_TIMEOUT)
 
 
 def quit_qemu(socket: Path) -> None:

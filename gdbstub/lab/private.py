@@ -36,7 +36,7 @@ def is_safe_parent(path: Path) -> bool:
 
 
 def check_own(path: Path, remedy: str) -> None:
-    """Check that the directory *path* is this user's and that no other can write into it.
+    """Check that the directory *path* is this user's, and that no other can write into or move it.
 
     Raises:
         LabError: it is not, with the *remedy*.
@@ -49,6 +49,13 @@ def check_own(path: Path, remedy: str) -> None:
             f"{path} can be written by other users (mode {stat.S_IMODE(status.st_mode):o}): "
             f"chmod go-w {path}, or {remedy}"
         )
+    for each in {*path.parents, *path.resolve().parents}:
+        mode = each.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise LabError(
+                f"every user can replace what is in {each} (mode {stat.S_IMODE(mode):o}), and so "
+                f"{path}: chmod o-w {each}, or {remedy}"
+            )
 
 
 def open_lock(path: Path) -> int:

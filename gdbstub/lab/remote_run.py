@@ -16,28 +16,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from gdbstub.errors import InputError, LabError
+from gdbstub.errors import InputError, LabError, printable
+from gdbstub.lab.core_files import CoreFiles
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
-from gdbstub.linux.core_file import (
-    AUTOMATIC,
-    HANDED_OUT,
-    announce,
-    check_name,
-    new_file,
-    reading,
-)
+from gdbstub.linux.core_file import HANDED_OUT
+from gdbstub.streams import open_log
 
-LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d+)\s*")
-QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d+)\s*")
+LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d{1,5})\s*")
+QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d{1,5})\s*")
 SSH_SAYS: Final = re.compile(
     rb"(?:Connection to \S+ closed by remote host\.|Connection (?:closed|reset) by .*"
     rb"|client_loop: .*|Timeout, server .*)\r?\n"
@@ -56,11 +52,10 @@ LOST: Final = (CUT, ENDED, KILLED)
 STOP_SECONDS: Final = 10.0
 """Time that the inner command has to end after SIGTERM; then it is killed."""
 
+#: Longest piece of a line from the lab, in bytes.
+_LONGEST: Final = 1 << 16
 #: Longest time that a killed emulator takes to end.
 _DYING_SECONDS: Final = 2.0
-
-#: Bytes of a file that are copied at once: a multiple of the blocks that may be holes.
-_PIECE: Final = 1 << 20
 
 OnListening = Callable[[str, int], None]
 
@@ -79,6 +74,8 @@ class RunRequest:
     record: Path | None = None
     #: File of this machine for the core file that the command writes unasked.
     vmcore: Path | None = None
+    #: Size of the guest's RAM in bytes, by which its core files are bounded; 0: the lab's.
+    memory: int = 0
     stdin: Stream = None
     stdout: Stream = None
     options: Options | None = None
@@ -99,8 +96,9 @@ class RemoteRun:
         (``localhost:1234``) and the TCP port, or 0.
 
         Raises:
-            LabError: the lab cannot be used; an endpoint or record file that cannot be used is
-                reported before a lab is booted.
+            LabError: the lab cannot be used; an endpoint that cannot be used is reported before
+                a lab is booted, and so is a record.
+            InputError: the record cannot be written.
         """
         self._request = request
         self._on_listening = on_listening
@@ -112,8 +110,10 @@ class RemoteRun:
         self._name = f"/run/lab/stub.{secrets.token_hex(8)}"
         request.forward.check()
         with ExitStack() as stack:
-            record = stack.enter_context(open_record(request.record)) if request.record else None
+            record = stack.enter_context(_open_record(request.record)) if request.record else None
             self._lab = stack.enter_context(open_lab(request.options))
+            memory = request.memory or (request.options or Options()).memory_mib << 20
+            self._core_files = CoreFiles(self._lab, request.vmcore, memory)
             request.prepare(self._lab)
             self._process = self._start(stack)
             if record:
@@ -162,10 +162,13 @@ class RemoteRun:
         )
 
     def _pass_messages(self) -> None:
-        """Copy the command's stderr, except for the line with the address it listens on."""
+        """Copy the command's stderr, except for the lines that are for this process.
+
+        The lab may be a guest's by now: no line is longer than memory, or controls a terminal.
+        """
         assert self._process.stderr
         heard = False
-        for line in self._process.stderr:
+        for line in iter(partial(self._process.stderr.readline, _LONGEST), b""):
             if not heard and (match := LISTENING.fullmatch(line)):
                 heard = True
                 self._open_forward(int(match[2]))
@@ -174,43 +177,12 @@ class RemoteRun:
             elif match := HANDED_OUT.fullmatch(line):
                 self.copied = Future()
                 try:
-                    self._take_file(match[1].decode(), match[2].decode())
+                    self._core_files.take(match[1].decode(), match[2].decode())
                 finally:
                     self.copied.set_result(None)
             elif not SSH_SAYS.fullmatch(line):
-                sys.stderr.buffer.write(line)
-                sys.stderr.buffer.flush()
-
-    def _take_file(self, fifo: str, name: str) -> None:
-        """Copy a core file out of the lab to *name*; the command waits until its FIFO is gone."""
-        import zstandard  # imported here, since few sessions write core files
-
-        try:
-            unasked = self._request.vmcore if name == AUTOMATIC else None
-            path = unasked or Path.cwd() / check_name(name)
-            with new_file(path) as write, self._reader(fifo) as reader:
-                assert reader.stdout
-                with zstandard.ZstdDecompressor().stream_reader(reader.stdout) as stream:
-                    while data := stream.read(_PIECE):
-                        write(data)
-                if reader.wait():
-                    raise InputError(
-                        f"{path}: the command that writes it, or the connection to the lab, ended "
-                        "before the file did"
-                    )
-            if unasked:
-                announce(unasked)
-        except (InputError, zstandard.ZstdError) as error:
-            print(f"gdbstub: {error}", file=sys.stderr, flush=True)
-        with suppress(LabError, subprocess.SubprocessError):
-            self._lab.run(["rm", "-f", fifo])
-
-    def _reader(self, fifo: str) -> "subprocess.Popen[bytes]":
-        """Start a command that writes a core file to a pipe, apart from this terminal."""
-        argv = reading(fifo)
-        return self._lab.popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, new_session=True
-        )
+                text = line.decode(errors="backslashreplace").rstrip("\r\n").expandtabs()
+                print(printable(text), file=sys.stderr, flush=True)
 
     def _open_forward(self, port: int) -> None:
         try:
@@ -297,8 +269,12 @@ class RemoteRun:
         """Send SIGTERM to the command; ``wait`` then returns its status. Idempotent."""
         self._stopping = True
         if self._process.poll() is None:
-            with suppress(subprocess.SubprocessError):
+            try:
                 self._lab.run(["sh", "-c", f"kill $(cat {self._name}.pid)"], timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()  # the lab hangs, and this is no end of it
+            except subprocess.SubprocessError:
+                pass
 
     def close(self) -> None:
         """End the command, the forward, the recording, and the lab if this object booted it."""
@@ -311,6 +287,7 @@ class RemoteRun:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()  # and the lab kills the command
+                self._core_files.cut_short()
                 self._process.wait()
         finally:
             with suppress(LabError):
@@ -337,16 +314,16 @@ def _done() -> Future[None]:
     return future
 
 
-def open_record(path: Path) -> BinaryIO:
+def _open_record(path: Path) -> BinaryIO:
     """Open the file of ``--record``.
 
     Raises:
-        LabError: it cannot be opened.
+        InputError: it cannot be opened.
     """
     try:
-        return path.open("wb", buffering=0)
+        return open(open_log(str(path)), "wb", buffering=0)
     except OSError as error:
-        raise LabError(f"--record {path}: {error.strerror}") from None
+        raise InputError(f"--record {path}: {error.strerror}") from None
 
 
 def finish(reader: subprocess.Popen[bytes]) -> None:

@@ -42,7 +42,7 @@ def _restored(options: qemu.Options) -> LabProcesses:
         return restore(options, saved)
     except LabError as error:
         note(f"the lab's snapshot cannot be used ({error}): it is made anew")
-        cache.discard(saved.directory)
+        cache.discard(saved.directory, saved.is_there)
     return restore(options, snapshot.prepare(options))
 
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -91,6 +92,12 @@ class Snapshot:
             ValueError,
         ) as error:
             raise LabError(f"its {MANIFEST} cannot be read") from error
+
+    def is_there(self) -> bool:
+        """Return True if this very snapshot is in its directory, damaged or not."""
+        with suppress(LabError):
+            return self.read(self.directory) == self
+        return True  # what is there has no manifest
 
     def state(self) -> bytes:
         """Return the state of the lab's hardware.

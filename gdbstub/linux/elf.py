@@ -6,6 +6,7 @@ Source: System V Application Binary Interface (gABI 4), "Object Files" and "Prog
 """
 
 import io
+import itertools
 import re
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 from gdbstub.errors import InputError, excerpt
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     from elftools.construct.lib.container import Container
 
 MAGIC: Final = b"\x7fELF"
@@ -24,11 +27,18 @@ _EHDR: Final = struct.Struct("<24xQQQ4x2xHHHH2x")
 #: Elf64_Phdr: p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align.
 _PHDR: Final = struct.Struct("<I4xQQQQQQ")
 _SHDR_SIZE: Final = 64
+#: Elf64_Shdr: sh_type, sh_offset, sh_size.
+_SHDR: Final = struct.Struct("<4xI16xQQ24x")
 #: Value of e_phnum if there are as many headers or more; section 0 has the number then.
 _PN_XNUM: Final = 0xFFFF
 _PT_LOAD: Final = 1
 PT_DYNAMIC: Final = 2
 _PT_INTERP: Final = 3
+_PT_NOTE: Final = 4
+_SHT_NOTE: Final = 7
+#: Bytes of notes that are looked at, and places of them.
+_NOTE_BYTES: Final = 1 << 16
+_NOTE_PLACES: Final = 64
 #: Longest name of a symbol; a hostile file can make every name as long as the file.
 _NAME_LIMIT: Final = 4096
 _ET_EXEC: Final = 2
@@ -203,7 +213,7 @@ def _guarded(name: str, work: Callable[[], T]) -> T:
         raise InputError(f"{name}: is a damaged ELF file ({excerpt(why)})") from error
 
 
-def _check_table(data: bytes, name: str, what: str, start: int, size: int) -> None:
+def _check_table(data: "bytes | mmap", name: str, what: str, start: int, size: int) -> None:
     if start + size > len(data):
         raise InputError(
             f"{name}: is truncated: {what} would end at byte {start + size:#x}, "
@@ -218,7 +228,9 @@ def _loaded(data: bytes, name: str) -> tuple[Segment, ...]:
     return found
 
 
-def program_headers(data: bytes, name: str) -> Iterator[tuple[int, int, int, int, int, int, int]]:
+def program_headers(
+    data: "bytes | mmap", name: str
+) -> Iterator[tuple[int, int, int, int, int, int, int]]:
     """Return p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz and p_align of each segment.
 
     Raises:
@@ -235,6 +247,23 @@ def program_headers(data: bytes, name: str) -> Iterator[tuple[int, int, int, int
     # Of a copy: Python before 3.12.7 crashes when it collects an iterator over a memoryview, as an
     # error in a cycle may hold one (python/cpython#77894).
     return _PHDR.iter_unpack(data[phoff : phoff + count * _PHDR.size])
+
+
+def notes(data: "bytes | mmap", name: str) -> Iterator[bytes]:
+    """Yield what the segments and sections of notes begin with.
+
+    Raises:
+        InputError: it is no ELF file, or a damaged one.
+    """
+    if data[:4] != MAGIC or len(data) < _EHDR.size:
+        raise InputError(f"{name}: is no ELF file")
+    segments = ((row[0] == _PT_NOTE, row[1], row[4]) for row in program_headers(data, name))
+    _, _, start, _, _, _, count = _EHDR.unpack_from(data)
+    table = data[start : start + count * _SHDR_SIZE]
+    sections = ((row[0] == _SHT_NOTE, *row[1:]) for row in _SHDR.iter_unpack(table))
+    places = ((at, size) for wanted, at, size in itertools.chain(segments, sections) if wanted)
+    for at, size in itertools.islice(places, _NOTE_PLACES):
+        yield data[at : at + min(size, _NOTE_BYTES)]
 
 
 def _segments(data: bytes, name: str) -> tuple[Segment, ...]:

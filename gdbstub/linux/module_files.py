@@ -25,6 +25,8 @@ _BUILD_ID: Final = 3
 #: Names of a module's files, with the compressions of which modules are.
 _NAMED: Final = re.compile(r"(?P<name>.+)\.ko(?:\.(?P<packed>xz|zst|gz))?")
 _MOST: Final = 256 << 20
+#: Longest name of a section; a hostile file can make every name as long as the file.
+_NAME_LIMIT: Final = 256
 
 
 class FileSection(NamedTuple):
@@ -128,7 +130,8 @@ def unpack(path: "Path") -> bytes:
 
             with gzip.open(path) as inflated:
                 return inflated.read(_MOST)
-        return path.read_bytes()
+        with path.open("rb") as plain:
+            return plain.read(_MOST)
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     except Exception as error:  # each library has errors of its own
@@ -159,7 +162,8 @@ def _describe(data: bytes, path: str) -> ModuleFile:
     sections, build_id = [], ""
     for row in rows:
         if row[2] & _ALLOC:
-            name = names[row[0] : names.index(b"\0", row[0])].decode("ascii", "backslashreplace")
+            end = names.index(b"\0", row[0], row[0] + _NAME_LIMIT)
+            name = names[row[0] : end].decode("ascii", "backslashreplace")
             sections.append(FileSection(name, row[5], bool(row[2] & _EXECINSTR)))
             if name == ".note.gnu.build-id":
                 build_id = parse_build_id(_bytes(data, row))

@@ -4,12 +4,14 @@ It accepts no client and reads nothing: the package ``server`` does.
 """
 
 import errno
+import fcntl
 import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError
@@ -20,6 +22,8 @@ _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _IDLE, _INTERVAL, _PROBES = 5, 2, 3
 #: Time in which a client is noticed whose machine is gone, in seconds.
 KEEPALIVE_SECONDS: Final = _IDLE + _INTERVAL * _PROBES
+#: Longest wait for a lock on the directory of a socket, in seconds.
+_LOCK_SECONDS: Final = 1.0
 # Errors of a host that lacks one of the two families, or has no such address in it.
 _ABSENT: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 
@@ -148,25 +152,27 @@ class Unix(NamedTuple):
         Raises:
             InputError: the path cannot be used, or a program listens there.
         """
-        self._clear()
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            os.fchmod(bound.fileno(), 0o600)  # the mode that it gets in the file system
-            bound.bind(self.path)
-            bound.listen()
-        except OSError as error:
-            bound.close()
-            why = error.strerror or str(error)
-            raise InputError(f"{self} cannot be listened on: {why}") from None
-        return bound
+        # A socket that is bound, and not yet listened on, looks as one that was left behind.
+        with _locked(os.path.dirname(self.path) or ".") as alone:
+            self._clear(alone=alone)
+            bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                os.fchmod(bound.fileno(), 0o600)  # the mode that it gets in the file system
+                bound.bind(self.path)
+                bound.listen()
+            except OSError as error:
+                bound.close()
+                why = error.strerror or str(error)
+                raise InputError(f"{self} cannot be listened on: {why}") from None
+            return bound
 
     def check(self) -> None:
         """Raise the error that ``bind`` would raise. Nothing stays; a stale socket is removed."""
         with self.bind():
             os.unlink(self.path)
 
-    def _clear(self) -> None:
-        """Remove the stale socket of a process of this user that has ended."""
+    def _clear(self, *, alone: bool) -> None:
+        """Remove the stale socket of a process of this user that has ended, if *alone*."""
         try:
             found = os.lstat(self.path)
         except OSError:
@@ -180,6 +186,11 @@ class Unix(NamedTuple):
             try:
                 probe.connect(self.path)
             except ConnectionRefusedError:
+                if not alone:
+                    raise InputError(
+                        f"{self} is there, and another process is making a socket in its directory "
+                        "(or has locked that): try again, or choose another path"
+                    ) from None
                 with suppress(OSError):
                     if os.path.samestat(os.lstat(self.path), found):
                         os.unlink(self.path)
@@ -187,6 +198,36 @@ class Unix(NamedTuple):
                 pass  # bind fails
             else:
                 raise InputError(f"{self} is in use: another program listens there")
+
+
+@contextmanager
+def _locked(directory: str) -> Iterator[bool]:
+    """Lock *directory* against other stubs that make a socket; give False if one has it for long.
+
+    Anybody who may read the directory can lock it, so it is not waited for without end.
+    """
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield False  # absent, or not to be read
+        return
+    try:
+        yield _lock(lock)
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int) -> bool:
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(_LOCK_SECONDS / 100)
+        else:
+            return True
 
 
 def remover(path: str) -> Callable[[], None]:

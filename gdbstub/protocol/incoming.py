@@ -6,6 +6,7 @@ It handles no event: ``session.py`` does.
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
+from time import perf_counter
 from typing import Final
 
 from gdbstub import rsp
@@ -14,6 +15,8 @@ from gdbstub.protocol.packets import PacketCache
 #: Number of bytes after which a turn is over, and number of replies and acknowledgements.
 TURN_BYTES: Final = 2 * rsp.PACKET_SIZE
 _TURN_REPLIES: Final = 256
+#: Time after which no other event is handled in the turn, in seconds.
+TURN_SECONDS: Final = 0.02
 #: Number of bytes that are kept of a client whose packets have not been answered.
 MOST_KEPT: Final = 16 * rsp.PACKET_SIZE
 
@@ -29,9 +32,28 @@ def keep(connection: rsp.Connection, data: bytes) -> bool:
     return False
 
 
-def turn_over(out: Sequence[bytes]) -> bool:
-    """Return True if *out* is as much as is sent in one turn of the event loop."""
-    return len(out) > 1 and (len(out) >= _TURN_REPLIES or sum(map(len, out)) > TURN_BYTES)
+class Turn:
+    """A turn of the event loop, in which a bounded number of events is handled."""
+
+    __slots__ = ("_end", "_events", "_out")
+
+    def __init__(self, out: Sequence[bytes]) -> None:
+        """Begin; *out* has what is sent."""
+        self._out = out
+        self._events = 0
+
+    def over(self) -> bool:
+        """Return True if the turn is over, once for each event; not for the first one.
+
+        What the first event takes is not counted, as most turns have no other.
+        """
+        self._events += 1
+        if self._events == 1:
+            return False
+        now, out = perf_counter(), self._out
+        if self._events == 2:
+            self._end = now + TURN_SECONDS
+        return now > self._end or len(out) >= _TURN_REPLIES or sum(map(len, out)) > TURN_BYTES
 
 
 def incoming(connection: rsp.Connection, data: bytes) -> tuple[Iterator[rsp.Event], bytes]:

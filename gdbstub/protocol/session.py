@@ -11,7 +11,7 @@ from typing import Final
 from gdbstub import rsp
 from gdbstub.capabilities import BreakpointConditions, breakpoint_conditions
 from gdbstub.errors import Cancelled, PacketError
-from gdbstub.protocol.incoming import incoming, keep, turn_over
+from gdbstub.protocol.incoming import Turn, incoming, keep
 from gdbstub.protocol.packets import (
     ClientState,
     PacketCache,
@@ -25,9 +25,8 @@ from gdbstub.protocol.packets import (
 )
 from gdbstub.protocol.record import LoggedConnection, Recorder, new_connection
 from gdbstub.protocol.states import MOVING, SessionEvent, SessionState
-from gdbstub.protocol.target_calls import failure, interrupt, release
+from gdbstub.protocol.target_calls import ENDING, failure, interrupt, log_failure, release
 from gdbstub.protocol.waiting import WaitingEvents
-from gdbstub.states import IllegalTransition
 from gdbstub.target import Exited, Resume, Target
 
 _log = logging.getLogger(__name__)
@@ -115,8 +114,8 @@ class Session:
                 client.last_timing = known.timing
                 client.last_timing.count += 1
                 self._obey(known.call, out)
-        except IllegalTransition:
-            self._give_up()
+        except ENDING as error:
+            self._give_up(error)
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _receive_events(self, data: bytes, out: list[bytes]) -> None:
@@ -126,13 +125,14 @@ class Session:
                 self._close()
             return
         events, arrived = incoming(connection, data)
+        turn = Turn(out)
         for event in events:
             if self._client.over:
                 return
             if (self._logged or connection.acks) and (answer := connection.answer(event)):
                 out.append(answer)
             self._take(event, out, arrived)
-            if turn_over(out):
+            if turn.over():
                 self._behind = True
                 break
         self._in_frame = connection.in_frame
@@ -164,8 +164,8 @@ class Session:
                 self._stop_failed(before, error, out)
             if self._waiting:
                 self._resume_waiting(out)
-        except IllegalTransition:
-            self._give_up()
+        except ENDING as error:
+            self._give_up(error)
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _guest_ended(self, report: Exited, out: list[bytes]) -> None:
@@ -188,7 +188,7 @@ class Session:
             client.enter(SessionEvent.CLOSE)
 
     def _stop_failed(self, before: SessionState, error: Exception, out: list[bytes]) -> None:
-        _log.error("cannot tell why the target stopped", exc_info=error)
+        log_failure("cannot tell why the target stopped", error)
         if before not in MOVING:
             return
         if self._client.state is before:
@@ -214,8 +214,8 @@ class Session:
             self._behind = False
             self._resume_waiting(out)
             self._receive_events(b"", out)
-        except IllegalTransition:
-            self._give_up()
+        except ENDING as error:
+            self._give_up(error)
         return b"".join(out)
 
     def keep_alive(self) -> bytes:
@@ -226,8 +226,8 @@ class Session:
         """End the session: the client is gone. Never raises."""
         try:
             self._close()
-        except IllegalTransition:
-            self._give_up()
+        except ENDING as error:
+            self._give_up(error)
 
     def _close(self) -> None:
         self._waiting.clear()
@@ -242,9 +242,9 @@ class Session:
         if attached:
             release(self._target, kill=client.kill_on_disconnect)
 
-    def _give_up(self) -> None:
-        """Log an illegal transition, which is a bug, and close the session in any state."""
-        _log.exception("the session is closed: its state does not allow what happened")
+    def _give_up(self, error: Exception) -> None:
+        """Log *error*, one of ``ENDING``, and close the session in any state."""
+        log_failure("the session is closed", error)
         self._work = None
         self._waiting.clear()
         if not self._client.over:
@@ -280,9 +280,9 @@ class Session:
 
     def _resume_waiting(self, out: list[bytes]) -> None:
         """Handle the events that wait, until the target moves or a packet is worked on."""
-        client = self._client
+        client, turn = self._client, Turn(out)
         while self._waiting and not client.over:
-            if turn_over(out):
+            if turn.over():
                 self._behind = True
                 return
             event = self._waiting[0]

@@ -1,4 +1,4 @@
-"""Text of a stream as it comes, kept whole, and a wait for a pattern in it.
+"""Text of a stream as it comes, kept as far as it is bounded, and a wait for a pattern in it.
 
 A thread reads, so that a guest never waits for a test.
 """
@@ -13,6 +13,8 @@ from typing import IO, Final
 
 #: Lines of the text's end that a message shows.
 _SHOWN: Final = 20
+#: Characters that are kept.
+MOST: Final = 16 << 20
 
 
 class Console:
@@ -35,7 +37,7 @@ class Console:
 
     @property
     def text(self) -> str:
-        """All text so far."""
+        """All text so far; of very much the end, which ``MOST`` bounds."""
         with self._changed:
             return self._text
 
@@ -94,5 +96,9 @@ class Console:
     def _add(self, text: str, *, ended: bool = False) -> None:
         with self._changed:
             self._text += text
+            if (more := len(self._text) - MOST) > 0:  # a guest may print for ever
+                more += MOST // 2
+                self._text = self._text[more:]
+                self._position = max(self._position - more, 0)
             self._ended = ended
             self._changed.notify_all()

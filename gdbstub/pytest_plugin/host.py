@@ -22,7 +22,7 @@ def open_host() -> Host:
     Raises:
         LabError: no lab can be started.
     """
-    from gdbstub.cli.settings import choose_host
+    from gdbstub.cli.settings.run import choose_host
 
     command = (sys.executable, "-m", "gdbstub")
     if choose_host("auto") == "kvm":

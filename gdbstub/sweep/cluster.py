@@ -7,7 +7,14 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    InvalidStateError,
+    ThreadPoolExecutor,
+)
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -32,6 +39,9 @@ from gdbstub.sweep.outcome import RunOutcome, Status
 _CONNECT_SECONDS: Final = 5.0
 #: Time for an answer of a scheduler that is at work.
 _ANSWER_SECONDS: Final = 60.0
+#: Time for a worker to store a file, and bytes a second in addition.
+_STORE_SECONDS: Final = 60.0
+_STORE_SPEED: Final = 1 << 20
 
 
 class DaskEngine:
@@ -176,15 +186,18 @@ class DaskEngine:
             return None
         # Another worker may take it, for the reason that runs are bound to none.
         executor = self._client.get_executor(pure=False, workers=[worker], allow_other_workers=True)
-        made: Future[Answer] = executor.submit(store, file, content(file))
+        made: Future[Answer] = executor.submit(store, file, data := content(file))
+        stored = within(
+            _STORE_SECONDS + len(data) / _STORE_SPEED, made, f"{worker} has not stored {file.path}"
+        )
 
         def note(_: object) -> None:
             self._stored.append(key)
             del self._carried[key]
 
-        self._carried[key] = made
-        made.add_done_callback(note)
-        return made
+        self._carried[key] = stored
+        stored.add_done_callback(note)
+        return stored
 
     def width(self) -> int:
         """Return the number of the workers' threads, twice, so that none waits for its next run."""
@@ -207,6 +220,35 @@ class DaskEngine:
         self._client.close()
         with contextlib.suppress(OSError):
             self._known_by.unlink(missing_ok=True)
+
+
+def within(seconds: float, answer: "Future[Answer]", late: str) -> "Future[Answer]":
+    """Return a future of *answer* that fails, as *late* says, if there is none in *seconds*.
+
+    The worker may hang, and all runs that lack the file with it. They are then executed again.
+    """
+    bounded: Future[Answer] = Future()
+
+    def give_up() -> None:
+        with contextlib.suppress(InvalidStateError):
+            bounded.set_exception(StubError(f"{late} for {seconds:.3g} s"))
+            answer.cancel()
+
+    def take(answer: "Future[Answer]") -> None:
+        timer.cancel()
+        with contextlib.suppress(InvalidStateError):
+            if answer.cancelled():
+                bounded.set_exception(CancelledError())
+            elif error := answer.exception():
+                bounded.set_exception(error)
+            else:
+                bounded.set_result(answer.result())
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    answer.add_done_callback(take)
+    return bounded
 
 
 def _failed(task: SweepTask, error: Exception) -> RunOutcome:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import queue
+import select
 import signal
 import sys
 import termios
@@ -62,7 +63,7 @@ class ConsoleOutput:
             data = b"".join(part for part in parts if isinstance(part, bytes))
             try:
                 while data:
-                    data = data[os.write(self._fd, data) :]
+                    data = data[self._write(data) :]
             except OSError as error:
                 _log.warning("the console is gone: %s", error.strerror)
                 ended = True
@@ -74,6 +75,14 @@ class ConsoleOutput:
             while True:
                 if isinstance(part := self._queue.get_nowait(), threading.Event):
                     part.set()
+
+    def _write(self, data: bytes) -> int:
+        """Write some of *data*; another program may have set O_NONBLOCK for all that write here."""
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            select.select([], [self._fd], [])
+            return 0
 
     def flush(self, seconds: float = 2.0) -> None:
         """Wait until all is written; give up on a reader that takes longer than *seconds*."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
-from gdbstub.cli import settings
 from gdbstub.cli.main import call
+from gdbstub.cli.settings import run as settings
 from tests.cli.program import GDBSTUB, RUN, RUN_STUB, Place
 from tests.pure.elves import Elf, Load, image
 

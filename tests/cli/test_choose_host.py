@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from gdbstub.cli import settings
-from gdbstub.cli.settings import choose_host
+from gdbstub.cli.settings import run as settings
+from gdbstub.cli.settings.run import choose_host
 
 
 @pytest.mark.parametrize(

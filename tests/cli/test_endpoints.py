@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.cli.endpoints import endpoint_text, who_reaches
 from gdbstub.cli.main import call
+from gdbstub.cli.settings.endpoints import endpoint_text, who_reaches
 from gdbstub.errors import InputError
 from gdbstub.protocol.endpoint import Unix, parse_endpoint
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gdbstub.cli.serve import pass_keys
+from gdbstub.cli.serving.serve import pass_keys
 from gdbstub.vmm.console import keys_at_once, read_keys
 from gdbstub.vmm.pl011 import BACKLOG, DR, PL011
 from tests.cli.program import GDBSTUB, ROOT, Place
@@ -46,6 +46,19 @@ def gone(pid: int) -> bool:
 
 def unfinished(place: Place) -> list[Path]:
     return list(Path(place.environment["XDG_CACHE_HOME"]).glob("kvm-gdbstub/.*"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_python_ends_is_too_late(how: signal.Signals) -> None:
+    code = (
+        "import atexit, os, sys\n"
+        "from gdbstub.cli.main import main\n"
+        f"atexit.register(lambda: os.kill(os.getpid(), {how:d}))\n"
+        "sys.argv = ['gdbstub', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

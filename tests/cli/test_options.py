@@ -3,8 +3,11 @@
 import click
 import pytest
 
-from gdbstub.cli import commands, foreign
+from gdbstub.cli.commands.attach import attach
+from gdbstub.cli.commands.launch import launch
+from gdbstub.cli.commands.run import run
 from gdbstub.cli.options import RUN, foreign_options, parse_written
+from gdbstub.cli.settings.attach import kernel_command_line
 from gdbstub.errors import InputError
 
 #: One of each kind: a guest, a choice, flags, counts, numbers, paths; with = and without.
@@ -18,7 +21,7 @@ WRITTEN = [
 
 @pytest.mark.parametrize("words", [WRITTEN, ["/root/guest", "--inner"]])
 def test_it_means_what_it_means_to_click(words: list[str]) -> None:
-    by_click = commands.run.make_context("run", list(words)).params
+    by_click = run.make_context("run", list(words)).params
     assert parse_written(words) == by_click
 
 
@@ -27,10 +30,10 @@ def test_an_option_that_is_none_is_refused() -> None:
         parse_written(["guest", "--inner", "--smpp=2"])
 
 
-@pytest.mark.parametrize("command", [foreign.attach, foreign.launch])
+@pytest.mark.parametrize("command", [attach, launch])
 def test_a_session_with_a_foreign_guest_has_the_options_of_run(command: click.Command) -> None:
     names = {option.name for option in foreign_options()}
-    by_run = {each.name: each for each in commands.run.params if each.name in names}
+    by_run = {each.name: each for each in run.params if each.name in names}
     given = {each.name: each for each in command.params if each.name in names}
     assert {*by_run} == {*given} >= {"stop_on", "vmcore_on", "modules", "timeout"}
     for name, option in given.items():
@@ -47,10 +50,10 @@ def test_a_session_with_a_foreign_guest_has_the_options_of_run(command: click.Co
     ],
 )
 def test_the_kernels_command_line_as_its_vmm_has_it(words: str, told: str) -> None:
-    assert foreign.kernel_command_line(words.split()) == told
+    assert kernel_command_line(words.split()) == told
 
 
 def test_help_has_each_option_for_people() -> None:
-    said = commands.run.get_help(click.Context(commands.run))
+    said = run.get_help(click.Context(run))
     for option in RUN:
         assert (option.flag in said) == bool(option.help)

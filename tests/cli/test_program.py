@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.capabilities import Relocation
-from gdbstub.cli.program import default_symbols, read_kernel_symbols, read_program
+from gdbstub.cli.settings.program import default_symbols, read_kernel_symbols, read_program
 from gdbstub.errors import InputError
 from gdbstub.vmm import image
 from tests.pure.elves import RAM, Elf, Load

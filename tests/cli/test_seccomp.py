@@ -5,8 +5,14 @@ import struct
 
 import pytest
 
-from gdbstub.cli import seccomp
-from gdbstub.cli.seccomp import ALLOWED, AUDIT_ARCH_AARCH64, RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS
+from gdbstub.cli.serving import seccomp
+from gdbstub.cli.serving.seccomp import (
+    ALLOWED,
+    AUDIT_ARCH_AARCH64,
+    RET_ALLOW,
+    RET_ERRNO,
+    RET_KILL_PROCESS,
+)
 
 #: Numbers of include/uapi/asm-generic/unistd.h that a stub has no use for.
 REFUSED = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.cli import commands, main
+from gdbstub.cli import main
+from gdbstub.cli.commands import group as commands
 from gdbstub.errors import LabError
 from gdbstub.lab import cache
 
@@ -76,6 +77,10 @@ def test_any_failure_of_the_file_system_is_one_line(
         (OSError(errno.EMFILE, "Too many open files", "/x"), "/x: Too many open files"),
         (OSError(errno.EIO, "Input/output error"), "Input/output error"),
         (MemoryError(), "out of memory: give the guest less by --memory, or free some"),
+        (
+            RuntimeError("can't start new thread"),
+            "can't start new thread: free some memory, or see ulimit -u and ulimit -v",
+        ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "Broken pipe"),
     ],
 )

@@ -1,12 +1,16 @@
 """The fixtures of the contract: machines of every backend that this place can run."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 import pytest
 
 from gdbstub.machine import Capabilities, Machine
 from tests.contract.backends import BACKENDS, KVM, Backend, Factory
+from tests.contract.foreign_vmm import Vmm
 from tests.contract.programs import Program
 from tests.contract.recorder import StopRecorder
 from tests.fakes.device import Device
@@ -103,3 +107,12 @@ def start_kvm() -> Iterator[Start]:
     yield begin
     for machine in made:
         machine.close()
+
+
+@pytest.fixture
+def vmm() -> Iterator[Vmm]:
+    """A VMM without a stub, whose guest counts; killed after the test."""
+    made = Vmm()
+    yield made
+    with suppress(ProcessLookupError):
+        os.kill(made.pid, signal.SIGKILL)

@@ -1,9 +1,6 @@
 """A session with the guest of another VMM in which one call that is made in the VMM fails."""
 
 import errno
-import os
-import signal
-from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
@@ -63,14 +60,6 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return Calls(monkeypatch)
-
-
-@pytest.fixture
-def vmm() -> Iterator[Vmm]:
-    made = Vmm()
-    yield made
-    with suppress(ProcessLookupError):
-        os.kill(made.pid, signal.SIGKILL)
 
 
 class Untouched:

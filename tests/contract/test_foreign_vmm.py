@@ -5,8 +5,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
@@ -63,14 +62,6 @@ while not over.is_set():
 signal.pthread_kill(thread.ident, signal.SIGUSR1)
 thread.join()
 """
-
-
-@pytest.fixture
-def vmm() -> Iterator[Vmm]:
-    made = Vmm()
-    yield made
-    with suppress(ProcessLookupError):
-        os.kill(made.pid, signal.SIGKILL)
 
 
 def test_attaching_leaves_no_trace(vmm: Vmm) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdbstub.cli.qmp import MachineGuest
+from gdbstub.cli.serving.qmp import MachineGuest
 from gdbstub.errors import MemoryFault, NotFound
 from gdbstub.kvm import host_memory
 from gdbstub.kvm_backend import KvmMachine

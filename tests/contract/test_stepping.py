@@ -9,26 +9,16 @@ from typing import Final
 
 import pytest
 
-from gdbstub.aarch64.registers import (
-    CPSR,
-    ELR_EL1,
-    ESR_EL1,
-    PC,
-    SP_EL0,
-    SP_EL1,
-    SPSR_EL1,
-    VBAR_EL1,
-    X,
-)
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Range, Report, Resume, Stopped, StopReason
+from tests.contract import stepped
 from tests.contract.backends import Backend, Factory
 from tests.contract.programs import BASE, LOOPS, STEPPED, VECTORS, at
 
 #: EL1h and EL1t, with IRQ and FIQ unmasked; D and A masked, or not.
 MODES: Final = (0x305, 0x005, 0x304)
-LOOKED_AT: Final = (*X[:6], PC, CPSR, ELR_EL1, SPSR_EL1, ESR_EL1, SP_EL0, SP_EL1)
 
 Debug = Callable[[], tuple[Debugger, Machine]]
 
@@ -52,19 +42,9 @@ def _go(debugger: Debugger, action: Action | Range) -> Report | None:
 
 def _after_step(debugger: Debugger, machine: Machine, line: int, mode: int) -> dict[str, int]:
     """The state after one step of *line* from a fixed state."""
-    vcpu = machine.vcpus[0]
-    for number in range(6):
-        vcpu.set(X[number], 0x100 + number)
-    vcpu.set(X[2], 0x345)
-    vcpu.set(X[4], VECTORS + 0x280)  # a branch to there is no interrupt
-    vcpu.set(VBAR_EL1, VECTORS)
-    vcpu.set(ELR_EL1, BASE + 0x800)
-    vcpu.set(SPSR_EL1, 0x8000_0004)
-    vcpu.set(ESR_EL1, 0)
-    vcpu.set(PC, at(line))
-    vcpu.set(CPSR, mode)
+    stepped.place(machine.vcpus[0], line, mode)
     assert _go(debugger, Action.STEP) == Stopped(1)
-    return {register.name: vcpu.get(register) for register in LOOKED_AT}
+    return stepped.state(machine.vcpus[0])
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode:#x}")
@@ -80,12 +60,14 @@ def test_an_interrupt_that_waits_changes_nothing_of_a_step(
         assert disturbed == alone, text
 
 
-def test_many_steps_under_an_interrupt_never_enter_a_vector(debug: Debug, backend: Backend) -> None:
+def test_many_steps_under_an_interrupt_never_enter_a_vector(
+    debug: Debug, backend: Backend, long: bool
+) -> None:
     debugger, machine = debug()
     vcpu = machine.vcpus[0]
     vcpu.set(VBAR_EL1, VECTORS)
     backend.pend_irq(machine, True)
-    for _ in range(200):
+    for _ in range(200 if long else 50):
         vcpu.set(PC, at(0))
         vcpu.set(CPSR, 0x305)
         for line in range(1, 4):

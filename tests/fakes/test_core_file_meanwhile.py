@@ -16,8 +16,8 @@ import zstandard
 
 from gdbstub import rsp
 from gdbstub.capabilities import Relocation
-from gdbstub.cli.serve import serve
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving.serve import serve
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.linux.core_file import HANDED_OUT
 from gdbstub.linux.kaslr import NO_PROGRAM

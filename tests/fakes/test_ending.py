@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gdbstub.cli.ending import Ending
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving.ending import Ending
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.linux.stop_on import StopOn
 from gdbstub.protocol.endpoint import Tcp

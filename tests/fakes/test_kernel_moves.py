@@ -9,8 +9,8 @@ import pytest
 
 from gdbstub.aarch64.registers import PC, VBAR_EL1, X
 from gdbstub.capabilities import Relocation
-from gdbstub.cli import kernel_place
-from gdbstub.cli.kernel_place import locate
+from gdbstub.cli.serving import kernel_place
+from gdbstub.cli.serving.kernel_place import locate
 from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from gdbstub.linux.module_events import ModuleEvents
 from gdbstub.linux.module_files import ModuleFiles

@@ -3,7 +3,7 @@
 import pytest
 
 from gdbstub import rsp
-from gdbstub.cli.old_gdb import NOTE, OldGdb, signs
+from gdbstub.cli.serving.old_gdb import NOTE, OldGdb, signs
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.session import Session
 from tests.fakes.machine import fake_machine

@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import pytest
 
-from gdbstub.cli import qmp
-from gdbstub.cli.qmp import MachineGuest, QmpServer, check_qmp
+from gdbstub.cli.serving import qmp
+from gdbstub.cli.serving.qmp import MachineGuest, QmpServer
+from gdbstub.cli.settings.qmp import check_qmp
 from gdbstub.errors import InputError
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Stdio, Tcp, Unix

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from gdbstub.cli.serve import SerialConsole, serve
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving.serve import SerialConsole, serve
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.machine import Machine
 from gdbstub.protocol.endpoint import Tcp

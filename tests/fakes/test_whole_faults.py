@@ -17,8 +17,8 @@ from typing import Any, Final
 import pytest
 
 from gdbstub import rsp
-from gdbstub.cli.serve import recording, serve
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving.serve import recording, serve
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.errors import MachineError
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.machine import DebugRegisters, Machine

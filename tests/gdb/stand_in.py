@@ -13,7 +13,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 
 from gdbstub.aarch64.registers import PC
-from gdbstub.cli.script import limited, run_script
+from gdbstub.cli.serving.script import limited, run_script
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Unix

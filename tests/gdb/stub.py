@@ -5,7 +5,7 @@ import queue
 import threading
 from typing import Final, Self
 
-from gdbstub.cli.serve import STOP_WAIT_SECONDS
+from gdbstub.cli.serving.serve import STOP_WAIT_SECONDS
 from gdbstub.debug.extensions import Observer
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.monitor import monitored_debugger

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import click
 import pytest
 
-from gdbstub.cli.commands import run
+from gdbstub.cli.commands.run import run
 from gdbstub.pytest_plugin.gdb import start
 from tests.dap import DapClient, attach, top_frame, variables
 from tests.gdb.conftest import Serve

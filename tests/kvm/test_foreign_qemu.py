@@ -9,8 +9,8 @@ import pytest
 import zstandard
 from elftools.elf.elffile import ELFFile
 
-from gdbstub.cli.modules import read_modules
-from gdbstub.cli.program import read_kernel_symbols
+from gdbstub.cli.settings.modules import read_modules
+from gdbstub.cli.settings.program import read_kernel_symbols
 from tests.conftest import shared_lab
 from tests.kvm import virtio_guest
 from tests.kvm.debugging import Remote

@@ -1,5 +1,6 @@
 """However much a client sends at once, a session returns a bounded number of bytes for it."""
 
+import itertools
 from itertools import pairwise
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbstub import rsp
+from gdbstub.protocol import incoming
 from gdbstub.protocol.incoming import TURN_BYTES
 from gdbstub.protocol.session import Session
 from tests.pure.fake_target import FakeTarget
@@ -51,6 +53,20 @@ def test_a_flood_of_packets(wire: bytes) -> None:
     asked = len(replies(b"+" + wire))
     assert len(replies(b"+" + b"".join(turns))) == asked
     assert max(map(len, turns)) < TURN_BYTES + 2 * REPLY
+
+
+@pytest.mark.parametrize("flood", [b"+", b"\x03", b"$#01", b"+-", rsp.encode(b"?"), READ])
+@pytest.mark.parametrize("acks", [True, False])
+def test_a_flood_that_takes_long_is_handled_in_turns(
+    flood: bytes, acks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock moves on whenever it is looked at."""
+    clock = itertools.count()
+    monkeypatch.setattr(incoming, "perf_counter", lambda: next(clock) * incoming.TURN_SECONDS / 4)
+    session = begin(acks=acks)
+    turns = [session.receive(flood * 50 + rsp.encode(b"qC")), *rest(session)]
+    assert len(turns) >= 50 // 6
+    assert replies(b"".join(turns))[-1] == rsp.Packet(b"QC1")
 
 
 @pytest.mark.parametrize("noise", [b"-", b"-+", b"-\r", b"-$g#00"])

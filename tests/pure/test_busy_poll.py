@@ -1,6 +1,7 @@
 """Packets that come right after a reply are answered without a turn of the event loop."""
 
 import asyncio
+import itertools
 import socket
 import threading
 
@@ -8,7 +9,7 @@ import pytest
 
 from gdbstub import rsp
 from gdbstub.protocol.endpoint import Tcp
-from gdbstub.protocol.server import Server
+from gdbstub.protocol.server import Server, client_protocol
 from gdbstub.protocol.server.busy_poll import BusyPoll
 from tests.pure.fake_target import HERE, FakeTarget
 
@@ -88,6 +89,30 @@ def converse(port: int, packets: list[bytes], replies: list[bytes]) -> None:
         replies.append(reply(client, kept))
         client.sendall(rsp.encode(b"qC")[1:])
         replies.append(reply(client, kept))
+
+
+async def test_a_burst_that_takes_long_gives_the_event_loop_its_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clock moves on by more than a burst may take whenever it is looked at."""
+    clock = itertools.count()
+    monkeypatch.setattr(client_protocol, "perf_counter", lambda: float(next(clock)))
+    received = client_protocol.ClientProtocol.data_received
+    turns = 0
+
+    def counted(client: client_protocol.ClientProtocol, data: bytes) -> None:
+        nonlocal turns
+        turns += 1
+        received(client, data)
+
+    monkeypatch.setattr(client_protocol.ClientProtocol, "data_received", counted)
+    replies: list[bytes] = []
+    packets = [b"qC"] * 40
+    async with Server(FakeTarget(), Tcp("localhost", 0), stop_wait_timeout=0.004) as server:
+        port = int(server.endpoint.rpartition(":")[2])
+        await asyncio.to_thread(converse, port, packets, replies)
+    assert len(replies) == len(packets) + 2
+    assert turns >= len(packets)
 
 
 @pytest.mark.parametrize("waits", [0.0, 0.004])

@@ -40,6 +40,19 @@ def test_a_reader_who_does_not_read_keeps_nobody_waiting(pipe: tuple[int, int]) 
     output.close()
 
 
+def test_another_program_that_has_set_the_pipe_non_blocking_costs_nothing(
+    pipe: tuple[int, int],
+) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    output = ConsoleOutput(writer)
+    output.write(bytes(1 << 20))  # more than a pipe holds
+    left = 1 << 20
+    while left:
+        left -= len(os.read(reader, 1 << 16))
+    output.close()
+
+
 def test_a_reader_who_is_gone_keeps_nobody_waiting() -> None:
     reader, writer = os.pipe()
     os.close(reader)

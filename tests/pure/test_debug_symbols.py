@@ -1,15 +1,20 @@
 """``--symbols debug``: a kernel's vmlinux from a debuginfod server, or from an apt archive."""
 
 import hashlib
+import socket
 import struct
 import subprocess
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gdbstub.errors import LabError
 from gdbstub.lab import debug_symbols
@@ -95,6 +100,88 @@ def test_what_a_server_gives_is_looked_at(server: type[Server]) -> None:
     server.files[f"/buildid/{OWN}/debuginfo"] = vmlinux("77" * 20)
     with pytest.raises(LabError, match="no server in DEBUGINFOD_URLS has this kernel"):
         debug_symbols.prepare(note(OWN))
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEBUGINFOD_MAXSIZE", "500")
+
+
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debug_symbols, "_ANSWER_SECONDS", 0.05)
+
+
+LATER = "HTTP/1.0 200 OK\r\n\r\n"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("begin", "again", "said", "prepare"),
+    [
+        ("", "", "Remote end closed connection without response", None),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "", "SSH-2.0-OpenSSH_9.2", None),
+        (f"{LATER[:-2]}A: {'x' * 70_000}\r\n\r\n", "", "got more than 65536 bytes", None),
+        (LATER[:-2] + "a: b\r\n" * 200, "", "got more than 100 headers", None),
+        (f"{LATER[:-2]}Content-Length: {'9' * 9000}\r\n\r\n", "", "Exceeds the limit", None),
+        (f"{LATER[:-2]}Content-Length: 501\r\n\r\n", "", "sends more than 0 MiB; DEBU", small),
+        (LATER, "x" * 100, "sends more than 0 MiB; DEBUGINFOD_MAXSIZE (bytes) allows m", small),
+        (LATER, "x", "has sent less than 100000 bytes in 0.05 s", slow),
+        (LATER, None, "timed out", slow),
+        ("HTTP/1.0 500 " + "x" * 9000, "", "HTTP Error 500: xxx", None),
+    ],
+)  # fmt: skip
+def test_a_server_that_answers_without_end_or_sense_is_one_line(
+    begin: str,
+    again: str | None,
+    said: str,
+    prepare: Callable[[pytest.MonkeyPatch], None] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if prepare:
+        prepare(monkeypatch)
+
+    def serve(listening: socket.socket) -> None:
+        with listening.accept()[0] as client, suppress(ConnectionError):
+            client.recv(1000)
+            client.sendall(begin.encode())
+            while again:
+                client.sendall(again.encode())
+            if again is None:
+                client.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        monkeypatch.setenv("DEBUGINFOD_URLS", server)
+        thread = threading.Thread(target=serve, args=[listening])
+        thread.start()
+        with pytest.raises(LabError, match="no server in DEBUGINFOD_URLS has this kernel"):
+            debug_symbols.prepare(note(OWN))
+        thread.join()
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"gdbstub: {server}: ")
+    assert said in line
+    assert len(line) < 300
+
+
+def test_a_size_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEBUGINFOD_URLS", "http://127.0.0.1:1")
+    monkeypatch.setenv("DEBUGINFOD_MAXSIZE", "4G")
+    with pytest.raises(LabError, match="DEBUGINFOD_MAXSIZE=4G: expected a number of bytes"):
+        debug_symbols.prepare(note(OWN))
+
+
+@given(st.data())
+def test_a_damaged_file_of_a_server_has_its_build_id_or_none(data: st.DataObject) -> None:
+    damaged = bytearray(vmlinux(OWN))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[at : at + 8] = data.draw(
+            st.sampled_from((bytes(8), b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\1" + bytes(7)))
+        )
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(damaged)
+        file.flush()
+        assert debug_symbols._build_id(Path(file.name)) in ("", OWN) or OWN not in damaged.hex()
 
 
 def test_servers_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 import pytest
 
-from gdbstub.cli import commands as cli
-from gdbstub.cli import foreign
-from gdbstub.cli import lab as lab_commands
-from gdbstub.cli import sweep as sweep_commands
+from gdbstub.cli.commands.attach import attach
+from gdbstub.cli.commands.doctor import doctor
+from gdbstub.cli.commands.lab import lab
+from gdbstub.cli.commands.launch import launch
+from gdbstub.cli.commands.run import run
+from gdbstub.cli.commands.sweep import sweep
 from gdbstub.monitor.commands import COMMANDS
 from tests import layer_page
 
@@ -73,13 +75,13 @@ def test_the_readme_has_every_option_of_run() -> None:
     readme = (ROOT / "README.md").read_text()
     table = readme.partition("Options of `gdbstub run`:")[2].partition("##")[0]
     said = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", table)) - {"-vv"}
-    assert said == options(cli.run) - {"--help", "-h"}
+    assert said == options(run) - {"--help", "-h"}
 
 
 @documents
 def test_options_of_ours_that_are_named_exist(document: Path, pytestconfig: pytest.Config) -> None:
-    more = (*lab_commands.lab.commands.values(), *sweep_commands.sweep.commands.values())
-    commands = (cli.run, cli.doctor, foreign.attach, foreign.launch, *more)
+    more = (*lab.commands.values(), *sweep.commands.values())
+    commands = (run, doctor, attach, launch, *more)
     ours = set().union(*map(options, commands)) | {"--help", "--version"}
     for named in re.findall(r"`(--[a-z][a-z-]*)", prose(document)):
         of_the_tests = pytestconfig.getoption(named, None) is not None

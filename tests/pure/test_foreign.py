@@ -1,28 +1,28 @@
 """Guests of other VMMs: what can be told without one."""
 
 import json
+import mmap
 import os
-import resource
-import signal
 import socket
 import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gdbstub.cli.foreign import vms
-from gdbstub.errors import InputError, MachineError
-from gdbstub.foreign import journal, permission, qmp, sigframe, slots
-from gdbstub.foreign.journal import Journal
-from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
-from gdbstub.foreign.patches import NoLog, Patch, Patches
+from gdbstub.cli.commands.vms import vms
+from gdbstub.errors import InputError
+from gdbstub.foreign import permission, process, qmp, sigframe, slots
+from gdbstub.foreign.memory import MemorySlot, pages
 from gdbstub.foreign.permission import Credentials
-from gdbstub.foreign.process import Descriptors, VmmProcess
+from gdbstub.foreign.process import Descriptors, ProcessMapping, VmmProcess
 from gdbstub.foreign.ptrace import ffi
 from gdbstub.foreign.slots import parse_ram
-from gdbstub.swbp import BRK
+
+if TYPE_CHECKING:
+    from gdbstub.foreign.injection import ProcessMemory
 
 MTREE = """\
 FlatView #0
@@ -143,103 +143,9 @@ def test_a_frame_has_what_rt_sigreturn_restores() -> None:
     assert not any(frame[592 + 528 :])
 
 
-class Bytes:
-    """A process's memory."""
-
-    def __init__(self) -> None:
-        self.data = bytearray(range(64))
-
-    def read(self, address: int, length: int) -> bytes:
-        return bytes(self.data[address : address + length])
-
-    def write(self, address: int, data: bytes) -> int:
-        self.data[address : address + len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        pass
-
-
-class Log(NoLog):
-    def __init__(self) -> None:
-        self.left: dict[int, Patch] = {}
-
-    def patched(self, ipa: int, patch: Patch) -> None:
-        self.left[ipa] = patch
-
-    def restored(self, ipa: int) -> None:
-        del self.left[ipa]
-
-
-def test_brks_are_recorded_and_withdrawn() -> None:
-    memory, log = Bytes(), Log()
-    synchronised: list[tuple[int, int]] = []
-    ram = ForeignRam(
-        memory,
-        [MemorySlot(0x1000, 64, 0)],
-        "",
-        lambda hva, length: synchronised.append((hva, length)),
-    )
-    patches = Patches(ram, log)
-    patches.write(0x1004, BRK)
-    patches.write(0x1008, BRK)
-    patches.write(0x100C, BRK)
-    assert log.left == {
-        0x1004: Patch(bytes(range(4, 8))),
-        0x1008: Patch(bytes(range(8, 12))),
-        0x100C: Patch(bytes(range(12, 16))),
-    }
-    patches.write(0x1004, bytes(range(4, 8)))
-    ram.write(0x100C, b"own!")  # the guest's own word
-    patches.withdraw()
-    assert (len(patches), log.left) == (0, {})
-    assert memory.read(0, 16) == bytes(range(12)) + b"own!"
-    assert (4, 4) in synchronised
-
-
-def test_a_temporary_instruction_is_recorded_until_another_is_written() -> None:
-    memory, log = Bytes(), Log()
-    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
-    patches = Patches(ram, log)
-    for ipa in 0x1004, 0x1008, 0x100C:
-        patches.write(ipa, b"mine", temporary=True)
-    assert log.left[0x1008] == Patch(bytes(range(8, 12)), b"mine")
-    patches.write(0x1004, b"new.")
-    assert log.left.keys() == {0x1008, 0x100C}
-    ram.write(0x100C, b"own!")  # the guest's own word
-    patches.withdraw()
-    assert log.left == {}
-    assert memory.read(0, 16) == bytes(range(4)) + b"new." + bytes(range(8, 12)) + b"own!"
-
-
-def test_the_journal_of_an_older_version_has_breakpoints_alone(journals: Path) -> None:
-    with Journal(VmmProcess(os.getpid())) as made:
-        made.begin([MemorySlot(0x1000, 64, 0)], ())
-        made.path.write_text(made.path.read_text() + "+ 1000 61626364\n")
-    with Journal(VmmProcess(os.getpid())) as found:
-        assert found.left == {0x1000: Patch(b"abcd")}
-
-
 def test_pages() -> None:
     assert pages(0x1234, 4) == (0x1000, 0x1000)
     assert pages(0x1FFE, 4) == (0x1000, 0x2000)
-
-
-def test_a_journal_outlives_its_debugger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "directory", lambda: tmp_path)
-    slots, areas = (MemorySlot(0x4000_0000, 4096, 4096),), (RamArea(4096, 8192, 3),)
-    process = VmmProcess(os.getpid())
-    with Journal(process) as first:
-        assert not first.stale
-        first.begin(slots, areas)
-        first.patched(0x4000_0000, Patch(b"ABCD"))
-        first.patched(0x4000_0010, Patch(b"EFGH"))
-        first.restored(0x4000_0000)
-    with Journal(process) as second:
-        assert (second.stale, second.slots, second.areas) == (True, slots, areas)
-        assert second.left == {0x4000_0010: Patch(b"EFGH")}
-        second.end()
-    assert not Journal.exists(process)
 
 
 @pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "[red]", "[0)", "\udcff\n", ":smile:"])
@@ -265,63 +171,46 @@ def test_the_name_of_another_user_s_process_is_text_alone(
     assert f"({shown}) is another" in said[1]
 
 
-@pytest.fixture
-def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(journal, "directory", lambda: tmp_path)
-    return tmp_path
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_a_name_that_another_process_gives_a_file_ends_no_line_of_its_mappings(
+    end: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{end}10000-20000 r-xp 00000000 00:00 0 [fake]"
+    path.write_bytes(bytes(mmap.PAGESIZE))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
+        found = VmmProcess(os.getpid()).mappings()
+    assert sum(each.name == str(path) for each in found) == 1
+    assert not [each for each in found if each.name == "[fake]"]
 
 
-def test_a_journal_that_was_cut_short_anywhere_has_what_was_whole(journals: Path) -> None:
-    process = VmmProcess(os.getpid())
-    with Journal(process) as made:
-        made.begin([MemorySlot(0x1000, 64, 0)], ())
-        made.patched(0x1000, Patch(b"abcd"))
-        made.patched(0x1004, Patch(b"efgh", b"ijkl"))
-        made.restored(0x1000)
-    whole = made.path.read_bytes()
-    for size in range(len(whole)):
-        made.path.write_bytes(whole[:size])
-        lines = whole[:size].count(b"\n")
-        with Journal(process) as found:
-            assert found.stale is (lines > 0)
-            assert found.slots == ((MemorySlot(0x1000, 64, 0),) if lines else ())
-            left = {0x1000: Patch(b"abcd"), 0x1004: Patch(b"efgh", b"ijkl")}
-            assert found.left == dict(list(left.items())[: max(0, lines - 1)])
+def test_the_text_of_another_process_is_looked_through_as_far_as_text_goes() -> None:
+    class Endless:
+        """Memory of a process that maps more than there is."""
+
+        reads = 0
+
+        def read(self, address: int, length: int) -> bytes:
+            assert length < 2 << 20
+            self.reads += 1
+            return b"abcdabcd"[address % 4 :] * 8
+
+    memory = Endless()
+    texts = [ProcessMapping(0x10000, 1 << 46, "r-xp", "/hostile")]
+    found = process._find(cast("ProcessMemory", memory), texts, b"efgh")
+    assert found is None
+    assert memory.reads <= 4096
+    assert process._find(cast("ProcessMemory", memory), texts, b"abcd") == 0x10000
 
 
-@pytest.mark.parametrize(
-    "text", [b"\n", b"5\n", b"[]\n", b"{}\n", b'{"slots": 1}\n', b"\xff\n", b"[" * 9999 + b"\n"]
-)
-def test_a_damaged_journal_is_one_line(text: bytes, journals: Path) -> None:
-    process = VmmProcess(os.getpid())
-    with Journal(process) as made:
-        assert made.path.exists()
-    assert not made.path.exists()  # nothing was in it
-    made.path.write_bytes(text)
-    before = os.listdir("/proc/self/fd")
-    with pytest.raises(InputError, match=r"\.journal is damaged: .* remove the file"):
-        Journal(process)
-    assert os.listdir("/proc/self/fd") == before
+def test_code_across_two_pieces_of_text_is_found() -> None:
+    class Text:
+        data = bytes((1 << 20) - 4) + b"efghijkl" + bytes(100)
 
+        def read(self, address: int, length: int) -> bytes:
+            return self.data[address : address + length]
 
-def test_a_journal_that_cannot_be_written_says_so_and_has_no_half_line(journals: Path) -> None:
-    with Journal(VmmProcess(os.getpid())) as made:
-        made.begin([MemorySlot(0x1000, 64, 0)], ())
-        size = made.path.stat().st_size
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4, before[1]))
-        try:
-            for _ in range(2):
-                with pytest.raises(MachineError, match=r"\.journal cannot be written: "):
-                    made.patched(0x1000, Patch(b"abcd"))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-            signal.signal(signal.SIGXFSZ, ignored)
-        assert made.path.stat().st_size == size
-        made.patched(0x1000, Patch(b"abcd"))
-    with Journal(VmmProcess(os.getpid())) as found:
-        assert found.left == {0x1000: Patch(b"abcd")}
+    texts = [ProcessMapping(0, len(Text.data), "r-xp", "/text")]
+    assert process._find(cast("ProcessMemory", Text()), texts, b"efghijkl") == (1 << 20) - 4
 
 
 HELLO = b'{"QMP": {}}\n{"return": {}}\n'

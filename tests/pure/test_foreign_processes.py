@@ -1,4 +1,4 @@
-"""Processes of VMMs as /proc shows them: their threads, their VMs and their mappings."""
+"""Processes of VMMs as /proc shows them: their threads, VMs and files."""
 
 import os
 import threading
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub.cli.foreign import vms
+from gdbstub.cli.commands.vms import vms
 from gdbstub.errors import InputError
 from gdbstub.foreign import permission, ptrace, slots
 from gdbstub.foreign.permission import Credentials
-from gdbstub.foreign.process import Descriptors, ProcessMapping, VmmProcess
+from gdbstub.foreign.process import Descriptors, VmmProcess
 from tests.pure.test_foreign import STATUS
 
 #: The greatest number that a process may have, and two that none has.
@@ -96,14 +96,3 @@ def test_a_process_whose_vms_cannot_be_attached_to_is_listed_so(
     )
     assert vms.main([], standalone_mode=False) == 0
     assert f"no: process {process.pid} ({process.name}) {why}" in capsys.readouterr().out
-
-
-def test_a_mapping_whose_file_has_an_odd_name_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel escapes the line feed alone, of all characters that end a line somewhere."""
-    process = VmmProcess(os.getpid())
-    monkeypatch.setattr(process, "path", tmp_path)
-    name = "/a\r\x0b\x85\u20281000-2000 rw-p 0 00:00 0 \\0121000-2000"
-    (tmp_path / "maps").write_text(f"4000-5000 rw-s 00000000 00:01 5   {name}\n", newline="")
-    assert process.mappings() == [ProcessMapping(0x4000, 0x5000, "rw-s", name)]

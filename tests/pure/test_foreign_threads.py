@@ -241,6 +241,30 @@ def test_a_run_that_a_held_signal_has_ended_is_made_again(
     assert tracee.asked == [(SYSCALL, 0), (SYSCALL, 0)]
 
 
+@pytest.mark.parametrize(("traced", "frames"), [(True, 1), (False, 2)])
+def test_the_frame_for_calls_lasts_until_the_vmms_code_runs(
+    traced: bool, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While every exit is looked at, KVM_RUN is made again without a return to that code."""
+    written: list[int] = []
+
+    def write(_self: Text, address: int, data: bytes) -> int:
+        written.append(address)
+        return len(data)
+
+    monkeypatch.setattr(Text, "write", write)
+    thread, tracee = vcpu_thread()
+    for _ in range(2):
+        tracee.registers().regs[0], tracee.registers().pc = -4 & (1 << 64) - 1, PC + 4
+        thread.kick()
+        assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+        assert thread.scratch == thread.scratch == (1 << 20) - 8192 - injection.SCRATCH_SIZE
+        assert tracee.registers().pc == GADGETS.sigreturn  # where the thread goes without a tracer
+        thread.resume(traced=traced)
+        assert (tracee.registers().pc, tracee.registers().regs[0]) == (PC, FD)
+    assert len(written) == frames
+
+
 def test_a_signal_that_no_mask_blocks_in_the_middle_of_a_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

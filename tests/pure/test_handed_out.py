@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import pytest
+import zstandard
 
-from gdbstub.lab.port_forwards import StdioForward
-from gdbstub.lab.remote_run import RemoteRun, RunRequest
+from gdbstub.lab import core_files
+from gdbstub.lab.core_files import BESIDE, CoreFiles
+from gdbstub.linux import vmcore
 from gdbstub.linux.core_file import HANDED_OUT, Write, handed_out
 from gdbstub.slices import in_slices
 
 if TYPE_CHECKING:
     from gdbstub.lab.host import Lab
+
+
+#: The first header of a core file, as ``linux.vmcore`` writes it.
+CORE = vmcore.vmcoreinfo_file(b"")
 
 
 class _Here:
@@ -25,8 +31,13 @@ class _Here:
     ) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(argv, stdin=stdin, stdout=stdout, start_new_session=new_session)
 
-    def run(self, argv: Sequence[str]) -> None:
-        subprocess.run(argv, check=True)
+    def run(self, argv: Sequence[str], timeout: float) -> None:
+        subprocess.run(argv, check=True, timeout=timeout)
+
+
+def files(memory: int = 1 << 20) -> CoreFiles:
+    """Return the taker of a guest with *memory* bytes."""
+    return CoreFiles(cast("Lab", _Here()), None, memory)
 
 
 class _Taken:
@@ -34,16 +45,13 @@ class _Taken:
 
     def __init__(self, lines: IO[bytes]) -> None:
         self._lines = lines
-        self._run = object.__new__(RemoteRun)
-        self._run._request = RunRequest([], StdioForward())
-        self._run._lab = cast("Lab", _Here())
         self._thread = threading.Thread(target=self._take)
         self._thread.start()
 
     def _take(self) -> None:
         match = HANDED_OUT.fullmatch(self._lines.readline())
         assert match
-        self._run._take_file(match[1].decode(), match[2].decode())
+        files().take(match[1].decode(), match[2].decode())
 
     def said(self) -> str:
         """Return what is printed until the file is taken."""
@@ -63,17 +71,19 @@ def _taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Taken:
 def test_a_file_that_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = _taken(tmp_path, monkeypatch)
     with handed_out("core") as write:
+        write(CORE)
         write(b"RAM" * 100_000)
     assert taken.said() == ""
-    assert (tmp_path / "core").read_bytes() == b"RAM" * 100_000
+    assert (tmp_path / "core").read_bytes() == CORE + b"RAM" * 100_000
 
 
 def _fail(write: Write) -> None:
-    write(b"RAM")
+    write(CORE)
     raise KeyError
 
 
 def _cancel(write: Write) -> None:
+    write(CORE)
     while True:
         write(os.urandom(1 << 16))
 
@@ -102,3 +112,62 @@ def test_a_file_that_is_cut_short_is_removed(
         "ended before the file did\n"
     )
     assert not (tmp_path / "core").exists()
+
+
+def sending(data: bytes) -> str:
+    """Return the words of a shell that sends *data*, compressed."""
+    octal = "".join(f"\\{byte:03o}" for byte in zstandard.ZstdCompressor().compress(data))
+    return f"printf '{octal}'"
+
+
+NO_CORE = "what the lab sends is no ELF core file: nothing is written"
+CUT = "the command that writes it, or the connection to the lab, ended before the file did"
+SILENT = "the lab has sent nothing for 0.2 s: nothing is written"
+LARGE = "the lab sends more than 17 MiB, the guest's RAM and 16 MiB: nothing is written"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (sending(b"import os"), NO_CORE),
+        (sending(CORE[:16] + b"\x03" + CORE[17:]), NO_CORE),  # a library
+        (sending(b"\x7f"), NO_CORE),
+        (sending(CORE + bytes((1 << 20) + BESIDE)), LARGE),
+        (sending(CORE + bytes(1 << 28)), LARGE),
+        ("exec cat /dev/zero", "what the lab sends is damaged: nothing is written"),
+        ("exec sleep 1000", SILENT),
+        (f"{sending(CORE)}; exec sleep 1000", SILENT),
+        ("exec >&-; exec sleep 1000", CUT),
+        ("false", CUT),
+    ],
+    ids=[
+        "text", "library", "short", "large", "larger", "no zstd", "silent", "silent at the end",
+        "endless", "absent",
+    ],
+)  # fmt: skip
+def test_what_a_lab_may_send_is_bounded(
+    command: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(core_files, "reading", lambda _: ["sh", "-c", command])
+    monkeypatch.setattr(core_files, "_SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(core_files, "_END_SECONDS", 0.2)
+    files().take(str(tmp_path / "fifo"), "core")
+    assert capsys.readouterr().err.endswith(f"{said}\n")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_of_all_of_the_guests_ram_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = CORE + bytes(1 << 20)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(core_files, "reading", lambda _: ["sh", "-c", sending(data)])
+    files().take(str(tmp_path / "fifo"), "core")
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "core").read_bytes() == data

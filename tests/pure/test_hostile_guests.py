@@ -10,7 +10,7 @@ import pytest
 
 from gdbstub import rsp, slices
 from gdbstub.aarch64.registers import CPSR, PC, SCTLR_EL1, SP_EL0
-from gdbstub.cli.qmp import MachineGuest, QmpServer
+from gdbstub.cli.serving.qmp import MachineGuest, QmpServer
 from gdbstub.debug.caches import Caches, Content
 from gdbstub.errors import MemoryFault, NotFound
 from gdbstub.linux.btf import Btf

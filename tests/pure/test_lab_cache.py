@@ -140,6 +140,24 @@ def test_a_home_that_is_no_absolute_path(home: str, monkeypatch: pytest.MonkeyPa
         cache.root()
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_directory_above_that_everybody_writes_to_is_refused(
+    linked: bool, cache_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user could move ours away, and put theirs there, at any moment."""
+    shared = cache_home / "shared"
+    (shared / "mine").mkdir(parents=True)
+    shared.chmod(0o777)
+    home = cache_home / "link" if linked else shared / "mine"
+    if linked:
+        home.symlink_to(shared / "mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    with pytest.raises(LabError, match=r"every user can replace what is in \S+/shared \(mode 777"):
+        cache.root()
+    shared.chmod(0o1777)
+    assert cache.root().is_dir()
+
+
 @pytest.mark.parametrize("umask", [0, 0o002, 0o077])
 def test_nobody_else_can_replace_what_is_made_whatever_the_umask(
     umask: int, cache_home: Path, monkeypatch: pytest.MonkeyPatch

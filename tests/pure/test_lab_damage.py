@@ -1,5 +1,6 @@
 """Entries of the lab's cache that were damaged since they were made."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -88,6 +89,40 @@ def forget_a_size(entry: Path) -> None:
     (entry / cache.CHECKSUMS).write_text('{"image": {}}')
 
 
+def forget_a_digest(entry: Path) -> None:
+    rows = json.loads((entry / cache.CHECKSUMS).read_text())
+    del rows["image"]["sha256"]
+    (entry / cache.CHECKSUMS).write_text(json.dumps(rows))
+
+
+def forget_all(entry: Path) -> None:
+    (entry / cache.CHECKSUMS).write_text("{}")
+
+
+def forget_one(entry: Path) -> None:
+    rows = json.loads((entry / cache.CHECKSUMS).read_text())
+    del rows["modules/one.ko"]
+    (entry / cache.CHECKSUMS).write_text(json.dumps(rows))
+
+
+def list_the_checksums(entry: Path) -> None:
+    (entry / cache.CHECKSUMS).write_text("[]")
+
+
+def number_the_checksums(entry: Path) -> None:
+    (entry / cache.CHECKSUMS).write_text('{"image": 1, "link": 2}')
+
+
+def add_a_file(entry: Path) -> None:
+    (entry / "modules" / "two.ko").touch()
+
+
+def name_one_outside(entry: Path) -> None:
+    rows = json.loads((entry / cache.CHECKSUMS).read_text())
+    rows["../../../../../../../../../etc/passwd"] = rows.pop("image")
+    (entry / cache.CHECKSUMS).write_text(json.dumps(rows))
+
+
 def nest_the_checksums(entry: Path) -> None:
     (entry / cache.CHECKSUMS).write_text("[" * 100_000)
 
@@ -120,6 +155,8 @@ def make_a_fifo_of_the_entry(entry: Path) -> None:
 
 
 DAMAGES = [
+    *(forget_a_digest, forget_all, forget_one, list_the_checksums, number_the_checksums),
+    *(add_a_file, name_one_outside),
     *(make_a_fifo_of_the_checksums, make_a_fifo_of_it, forget_a_size, nest_the_checksums),
     *(link_a_damaged_one, link_nothing, link_itself),
     *(make_a_file_of_the_entry, make_a_fifo_of_the_entry),
@@ -180,14 +217,22 @@ def no_text(path: Path) -> None:
     path.write_bytes(b"\xff")
 
 
+def absent(path: Path) -> None:
+    path.unlink()
+
+
+def empty_file(path: Path) -> None:
+    os.truncate(path, 0)
+
+
 @pytest.mark.parametrize("name", ["file", "file.sha256"])
-@pytest.mark.parametrize("damage", [a_directory, a_fifo, no_text])
+@pytest.mark.parametrize("damage", [a_directory, a_fifo, no_text, absent, empty_file])
 @pytest.mark.timeout(20)
 def test_a_download_that_is_not_as_it_was_does_not_match(
     damage: Callable[[Path], None], name: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").write_bytes(b"data")
-    checksums.record_file(tmp_path / "file")
+    (tmp_path / "new").write_bytes(b"data")
+    checksums.keep(tmp_path / "new", tmp_path / "file")
     assert checksums.matches(tmp_path / "file")
     damage(tmp_path / name)
     assert not checksums.matches(tmp_path / "file")

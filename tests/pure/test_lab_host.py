@@ -1,12 +1,27 @@
 """The lab's command lines and the lines that it reads."""
 
+import io
+import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, cpio, directories, monitor, overlay, processes, qemu, remote_run, ssh
+from gdbstub.lab import (
+    boot,
+    cpio,
+    directories,
+    host,
+    monitor,
+    overlay,
+    processes,
+    qemu,
+    remote_run,
+    ssh,
+)
 
 USERNET = """\
 Hub -1 (net):
@@ -195,6 +210,43 @@ def test_remove_stale_removes_only_what_nobody_holds(
         assert {mine, others} == set(tmp_path.iterdir())
     directories.remove_stale()
     assert [others] == list(tmp_path.iterdir())
+
+
+@pytest.mark.timeout(60)
+def test_a_lab_that_hangs_keeps_nobody_who_gives_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emulator that is stopped: ssh neither answers nor ends."""
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec sleep 1000\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(host, "_KILL_SECONDS", 0.1, raising=False)
+    with pytest.raises(subprocess.TimeoutExpired):
+        host.Lab(tmp_path).run(["true"], timeout=0.1)
+
+
+def test_lines_from_the_lab_are_bounded_and_control_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A guest may have taken the lab over."""
+    said = b"one\n\ttwo \xc3\xa9\r\n\x1b]0;x\x07\x9b\xff\n"
+    said += b"gdbstub: listening on x:" + b"9" * 5000 + b"\n" + b"x" * 200_000
+    pieces: list[int] = []
+
+    class Stream(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            line = super().readline(size)
+            pieces.append(len(line))
+            return line
+
+    run = object.__new__(remote_run.RemoteRun)
+    run._process = cast("subprocess.Popen[bytes]", SimpleNamespace(stderr=Stream(said)))
+    run._pass_messages()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["one", "        two é", r"?]0;x?\x9b\xff"]
+    assert lines[3].startswith("gdbstub: listening on x:999")
+    assert "".join(lines[4:]) == "x" * 200_000
+    assert max(pieces) < 100_000
 
 
 def test_a_command_that_the_lab_would_not_take_is_refused() -> None:

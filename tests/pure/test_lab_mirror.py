@@ -36,7 +36,8 @@ def test_packages_of_a_mirror_that_is_named(
     monkeypatch.setenv("GDBSTUB_DEBIAN", " https://mirror.example/debian   trixie ")
     assert debian.has_packages()
     assert debian.packages_release() == "debian trixie"
-    debian.Arm64(tmp_path, tmp_path, suite).update()
+    with debian.Arm64(tmp_path, tmp_path, suite) as packages:
+        packages.update()
     source = f"deb [signed-by={debian.KEYRING}] https://mirror.example/debian {taken} main\n"
     assert (tmp_path / "sources.list").read_text() == source
     ((*options, verb),) = calls

@@ -65,6 +65,16 @@ def test_a_monitor_that_is_silent(
         monitor.command(place, "info usernet")
 
 
+def test_the_end_of_a_forward_waits_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that ends waits for it, and a stopped QEMU does not answer."""
+    monkeypatch.setattr(monitor, "REMOVE_TIMEOUT", 0.2)
+    with (
+        qemu(tmp_path, silent=True) as place,
+        pytest.raises(LabError, match=r"does not answer at .*/qmp: it is silent for 0\.2 s"),
+    ):
+        monitor.remove(place, "127.0.0.1", 1234)
+
+
 def test_a_table_with_figures_that_are_no_ports() -> None:
     row = "  TCP[HOST_FORWARD]  19  127.0.0.1 {}  10.0.2.15 22 0 0\n"
     assert monitor.forwards(row.format("9" * 5000)) == []

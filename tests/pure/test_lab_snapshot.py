@@ -44,6 +44,20 @@ def test_a_whole_snapshot(saved: Path) -> None:
     assert snapshot.Snapshot.read(saved).state() == STATE
 
 
+def test_one_that_another_process_has_made_anew_is_not_discarded(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU could use neither's predecessor."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = snapshot.Snapshot.read(saved)
+    fields = json.loads((saved / snapshot.MANIFEST).read_text())
+    (saved / snapshot.MANIFEST).write_text(json.dumps({**fields, "state_digest": "another"}))
+    cache.discard(saved, before.is_there)
+    assert saved.exists()
+    cache.discard(saved, snapshot.Snapshot.read(saved).is_there)
+    assert not saved.exists()
+
+
 def a_fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)

@@ -12,8 +12,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdbstub.cli.modules import read_modules
+from gdbstub.cli.settings.modules import read_modules
 from gdbstub.errors import InputError
+from gdbstub.linux import module_files
 from gdbstub.linux.kaslr import LinkedKernel
 from gdbstub.linux.module_files import (
     FileSection,
@@ -71,6 +72,29 @@ def test_sections_that_take_memory_in_their_order() -> None:
     assert (file.path, file.build_id) == ("/lib/a.ko", BUILD_ID)
     files = ModuleFiles(a=file)
     assert ModuleFiles.from_text(files.to_text()) == files
+
+
+@pytest.mark.timeout(20)
+def test_names_of_sections_that_are_very_long_are_damage() -> None:
+    """60,000 sections have one name of 8 MB."""
+    one = module((".text", ALLOC, b"x" * (8 << 20) + b"\0"))
+    rows = struct.unpack_from("<Q", one, 40)[0]
+    text = _SHDR.unpack_from(one, rows + _SHDR.size)
+    row = _SHDR.pack(0, 1, ALLOC, 0, text[4], text[5], 0, 0, 1, 0)
+    hostile = bytearray(one[:rows] + row * 60_000)
+    struct.pack_into("<HH", hostile, 60, 60_000, 1)
+    with pytest.raises(InputError, match=r"a\.ko: is a damaged ELF file"):
+        describe(bytes(hostile), "a.ko")
+
+
+def test_a_plain_file_is_read_as_far_as_a_packed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module_files, "_MOST", 100)
+    for name in ("a.ko", "a.ko.gz"):
+        data = bytes(1000)
+        (tmp_path / name).write_bytes(gzip.compress(data) if packed(tmp_path / name) else data)
+        assert len(unpack(tmp_path / name)) == 100
 
 
 def test_another_architecture_and_no_elf_are_told() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from gdbstub.errors import GdbError, InputError, LabError
 from gdbstub.lab.host import VARIABLE
+from gdbstub.pytest_plugin import console as console_module
 from gdbstub.pytest_plugin.console import Console
 from gdbstub.pytest_plugin.gdb import Gdb, attach
 from gdbstub.pytest_plugin.guest import Guest
@@ -270,6 +271,25 @@ def test_what_is_not_seen_is_told_with_the_end_of_the_text(
     console.close()
 
 
+def test_a_guest_that_prints_for_ever_is_kept_in_bounds(
+    pipe: tuple[IO[bytes], IO[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_module, "MOST", 1000)
+    source, sink = pipe
+    console = Console(source, "console", 30.0)
+    sink.write(b"early\n")
+    console.expect("early\n")
+    for number in range(500):
+        sink.write(b"line %04d\n" % number)
+        assert len(console.text) <= 1000
+    console.expect("line 0499\n")
+    sink.write(b"early\n")
+    console.expect("early\n")
+    assert console.end(2) == "line 0499\nearly"
+    sink.close()
+    console.close()
+
+
 def test_typed_text_goes_to_the_keyboard(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     source, sink = pipe
     keys, keyboard = os.pipe()
@@ -309,7 +329,7 @@ def test_a_failure_without_a_guest_has_no_section_of_another_tests(
 
 
 def test_the_host_is_this_machines_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "kvm")
+    monkeypatch.setattr("gdbstub.cli.settings.run.choose_host", lambda where: "kvm")
     host = open_host()
     assert host.command == (sys.executable, "-m", "gdbstub")
     assert host.environment == os.environ
@@ -325,7 +345,7 @@ def test_the_host_is_one_lab_for_all_guests(monkeypatch: pytest.MonkeyPatch) -> 
             self.closed = True
 
     opened = Opened()
-    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "lab")
+    monkeypatch.setattr("gdbstub.cli.settings.run.choose_host", lambda where: "lab")
     monkeypatch.setattr("gdbstub.lab.opening.open_lab", lambda: opened)
     host = open_host()
     assert host.environment == {**os.environ, VARIABLE: str(opened.directory)}
@@ -339,7 +359,7 @@ def test_a_lab_that_cannot_be_started_is_one_line(
     def fail() -> NoReturn:
         raise LabError("no lab: the disk is full")
 
-    monkeypatch.setattr("gdbstub.cli.settings.choose_host", lambda where: "lab")
+    monkeypatch.setattr("gdbstub.cli.settings.run.choose_host", lambda where: "lab")
     monkeypatch.setattr("gdbstub.lab.opening.open_lab", fail)
     pytester.makepyfile("def test_it(guest): pass")
     assert one_error(pytester) == ["no lab: the disk is full"]

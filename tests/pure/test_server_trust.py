@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub import rsp
-from gdbstub.cli.serve import LoopFailures
+from gdbstub.cli.serving.serve import LoopFailures
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.incoming import TURN_BYTES
 from gdbstub.protocol.server import Server, client_protocol

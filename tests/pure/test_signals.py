@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from gdbstub.cli.serve import first, until_signal
+from gdbstub.cli.serving.serve import first, until_signal
 from gdbstub.signals import STOP_SIGNALS, DeferredSignals, deferred_signals
 
 STATUS = 128 + signal.SIGTERM

@@ -18,7 +18,8 @@ LATER = {
 PROGRAM = """
 import sys
 from gdbstub.cli import main as cli
-from gdbstub.cli import run, settings
+from gdbstub.cli.serving import run
+from gdbstub.cli.settings import run as settings
 
 async def run_guest(settings, signals):
     print(*sys.modules)
@@ -38,13 +39,13 @@ def standard_library() -> set[str]:
 
 #: A wrong command line, and the modules of the project that it takes to refuse it.
 REFUSED = {
-    "--bogus": 10,
-    "bogus": 10,
-    "run --bogus": 10,
-    "run -kernel Image -m 512": 11,
+    "--bogus": 11,
+    "bogus": 11,
+    "run --bogus": 12,
+    "run -kernel Image -m 512": 12,
     "run absent --host lab": 70,
     "run absent --gdb 1234": 70,
-    "doctor --bogus": 10,
+    "doctor --bogus": 12,
 }
 
 

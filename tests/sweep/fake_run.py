@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving.serve import recording, run_to_end, serve, until_signal
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.protocol.endpoint import Tcp
 from gdbstub.signals import DeferredSignals

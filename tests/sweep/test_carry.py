@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -130,6 +131,31 @@ def test_a_worker_gets_a_file_once(
         (sweeps.directory / "runs").mkdir()
         assert [each.result(HANGS).status for each in outcomes] == [Status.PASSED] * 8
     assert sorted(sent) == [str(guest), str(note)]
+
+
+def test_a_worker_that_hangs_while_a_file_is_on_its_way(
+    sweeps: Sweeps, away: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs that wait for it do so for a while, and no longer."""
+    with closing(DaskEngine(away.on.removeprefix("--on="), sweeps.directory)) as engine:
+        (worker,) = engine._away
+
+        def content(file: carry.CarriedFile) -> bytes:
+            away.nannies[0].send_signal(signal.SIGSTOP)
+            return carry.content(file)
+
+        monkeypatch.setattr(cluster, "content", content)
+        monkeypatch.setattr(cluster, "_STORE_SECONDS", 0.25)
+        guest = sweeps.directory / "guest"
+        guest.write_bytes(os.urandom(100))
+        run = SweepRun(1, {"guest": str(guest)}, 1)
+        task = SweepTask(plan(sweeps, "true")._replace(files=("guest",)), run, sweeps.directory)
+        try:
+            outcome = engine.submit(task).result(HANGS)
+        finally:
+            away.nannies[0].send_signal(signal.SIGCONT)
+        assert outcome.is_repeated
+        assert outcome.message == f"{worker} has not stored {guest} for 0.25 s"
 
 
 def test_a_file_that_has_changed(sweeps: Sweeps) -> None:

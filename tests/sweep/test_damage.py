@@ -11,8 +11,8 @@ from typing import Final, NoReturn
 
 import pytest
 
-from gdbstub.cli import sweep_work
 from gdbstub.cli.main import call
+from gdbstub.cli.sweep import work
 from gdbstub.sweep import store
 from gdbstub.sweep.execute import SweepTask
 from gdbstub.sweep.outcome import RunOutcome, Status
@@ -65,7 +65,7 @@ def _execute(*_: object) -> NoReturn:
 @pytest.fixture(autouse=True)
 def executes_nothing(monkeypatch: pytest.MonkeyPatch, pygal_here: None) -> None:
     """Whatever a damaged plan says, nothing of it is executed."""
-    monkeypatch.setattr(sweep_work, "open_engine", lambda *_: _Instant())
+    monkeypatch.setattr(work, "open_engine", lambda *_: _Instant())
     monkeypatch.setattr(os, "execvpe", _execute)
     monkeypatch.setattr(os, "chdir", lambda _path: None)
 

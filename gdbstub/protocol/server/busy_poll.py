@@ -13,8 +13,9 @@ from typing import Final
 _SOON: Final = 2
 #: Number of bytes that are read at once.
 _BYTES: Final = 1 << 14
-#: Number of reads in a row before the event loop has its turn.
+#: Number of reads in a row before the event loop has its turn, and time in which there is another.
 TIMES: Final = 64
+BURST_SECONDS: Final = 0.1
 
 
 class BusyPoll:

@@ -5,12 +5,13 @@ It opens nothing and knows no packet. ``listener.py`` makes one for each client.
 
 import asyncio
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from gdbstub import rsp
 from gdbstub.protocol.endpoint import Tcp
 from gdbstub.protocol.refusal import Refusal
-from gdbstub.protocol.server.busy_poll import TIMES, BusyPoll
+from gdbstub.protocol.server.busy_poll import BURST_SECONDS, TIMES, BusyPoll
 from gdbstub.protocol.server.liveness import has_ended, is_gone
 from gdbstub.protocol.session import Session
 from gdbstub.protocol.states import AWAITING_PACKET, SessionState
@@ -159,8 +160,9 @@ class ClientProtocol(asyncio.Protocol):
         if session := self._session:
             awaiting = self._answer(session, data)
             if busy_poll := self._busy_poll:
+                end = perf_counter() + BURST_SECONDS
                 for _ in range(TIMES):
-                    if not (awaiting and (data := busy_poll.next())):
+                    if not (awaiting and perf_counter() < end and (data := busy_poll.next())):
                         break
                     awaiting = self._answer(session, data)
             if session.busy:

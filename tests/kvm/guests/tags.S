@@ -1,4 +1,5 @@
-// Maps RAM as Tagged memory, tags two granules, reads their tags, and takes a BRK of its own.
+// Maps RAM as Tagged memory, tags two granules, reads their tags, and takes a BRK of its own. Ends if
+// PSTATE.TCO is as the exception has to leave it.
         .arch armv8.5-a+memtag
         .global _start, stored, loaded, handled, data
 _start: adr x0, table
@@ -35,7 +36,10 @@ vectors:
         .org vectors + 0x200
         mrs x14, tco
 handled:
-        b .
+        tbz x14, #25, .
+        ldr x0, =0x84000008             // PSCI SYSTEM_OFF
+        hvc #0
+        .ltorg
 
         .balign 4096
 table:  .zero 4096

@@ -16,7 +16,7 @@ from gdbstub.slices import in_slices
 from gdbstub.target import Stopped
 
 if TYPE_CHECKING:
-    from gdbstub.cli.serve_settings import ServeSettings
+    from gdbstub.cli.settings.serve import ServeSettings
     from gdbstub.linux.core_file import Write
 
 _log = logging.getLogger("gdbstub.run")

@@ -10,9 +10,9 @@ import os
 import sys
 from typing import Final
 
-from gdbstub.cli import confinement
-from gdbstub.cli.old_gdb import OldGdb, signs
-from gdbstub.cli.serve import (
+from gdbstub.cli.serving import confinement
+from gdbstub.cli.serving.old_gdb import OldGdb, signs
+from gdbstub.cli.serving.serve import (
     SerialConsole,
     recording,
     run_to_end,
@@ -20,7 +20,7 @@ from gdbstub.cli.serve import (
     until_signal,
     wants_keys,
 )
-from gdbstub.cli.settings import Settings
+from gdbstub.cli.settings.run import Settings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import NotFound
 from gdbstub.linux.kaslr import GuestProgram

@@ -16,14 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
-from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.forwards import checked_forward
-from gdbstub.cli.program import start_of
-from gdbstub.cli.run import console_fd
-from gdbstub.cli.script import limited, run_script
-from gdbstub.cli.serve import announce, first, recording, until_signal
-from gdbstub.cli.serve_settings import ServeSettings
-from gdbstub.cli.settings import Settings, Source
+from gdbstub.cli.serving.run import console_fd
+from gdbstub.cli.serving.script import limited, run_script
+from gdbstub.cli.serving.serve import announce, first, until_signal
+from gdbstub.cli.settings.endpoints import who_reaches
+from gdbstub.cli.settings.forwards import checked_forward
+from gdbstub.cli.settings.program import start_of
+from gdbstub.cli.settings.run import Settings, Source
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.errors import LabError
 from gdbstub.lab.qemu import ADDRESS, Options
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
@@ -50,8 +50,6 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
         LabError: the lab cannot be built or booted.
     """
     forward = checked_forward(settings.serve.endpoint)
-    with recording(settings.record):
-        pass  # a file that cannot be opened is an error before the lab boots
     typing = (
         settings.console == "-"
         and settings.serve.script is None
@@ -65,6 +63,7 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
             forward=forward,
             record=Path(settings.record) if settings.record else None,
             vmcore=Path(settings.serve.vmcore) if settings.serve.vmcore else None,
+            memory=settings.guest.memory,
             stdin=None if typing else subprocess.DEVNULL,
             stdout=console,
             # A lab with memory tags is slower, so it has them only on request.
@@ -115,8 +114,8 @@ def _qmp(remote: RemoteRun, serve: ServeSettings) -> Iterator[Qmp]:
     if serve.qmp is None:
         yield contextlib.nullcontext
         return
-    from gdbstub.cli.qmp import QmpServer  # imported here: few sessions have one
-    from gdbstub.cli.qmp_lab import LabGuest
+    from gdbstub.cli.in_lab.qmp import LabGuest
+    from gdbstub.cli.serving.qmp import QmpServer  # imported here: few sessions have one
 
     endpoint = serve.qmp
     with tempfile.TemporaryDirectory(prefix="gdbstub-") as directory:

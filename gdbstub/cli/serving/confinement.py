@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Final
 
-from gdbstub.cli import seccomp
+from gdbstub.cli.serving import seccomp
 from gdbstub.errors import MachineError
 from gdbstub.kvm.abi import ffi, libc
 

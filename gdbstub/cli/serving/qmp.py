@@ -5,17 +5,16 @@
 
 import asyncio
 import logging
-import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 from gdbstub.debug.debugger import Debugger
-from gdbstub.errors import InputError, MachineError
+from gdbstub.errors import MachineError
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.qmp import QmpGuest, QmpSession
-from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix, parse_endpoint, remover
+from gdbstub.protocol.endpoint import Tcp, Unix, remover
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -25,27 +24,6 @@ _CHUNK: Final = 64 << 10
 _FDS: Final = 4
 #: Pause after a client could not be taken, as for want of descriptors: it is still there.
 _PAUSE_SECONDS: Final = 1.0
-
-
-def check_qmp(text: str, gdb: Endpoint, *, inner: bool) -> Unix | Tcp:
-    """Parse the argument of ``--qmp``; check that its socket, beside that of *gdb*, can be made.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if inner and isinstance(endpoint := parse_endpoint(text, "--qmp"), Tcp):
-        return endpoint._replace(guarded=True)  # the lab's own QEMU alone reaches it
-    path = text.removeprefix("unix:")
-    if path in (text, ""):
-        raise InputError(
-            f"--qmp {text}: expected unix:PATH, a socket that only this user reaches: whoever "
-            "reaches it reads the guest's memory"
-        )
-    endpoint = Unix(path)
-    if isinstance(gdb, Unix) and os.path.realpath(gdb.path) == os.path.realpath(path):
-        raise InputError(f"--qmp {text}: is the socket of --gdb; expected another path")
-    endpoint.check()
-    return endpoint
 
 
 class MachineGuest:

@@ -8,13 +8,12 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-from gdbstub.cli.endpoints import check_endpoint, endpoint_text
-from gdbstub.cli.logs import set_up_logging
-from gdbstub.cli.program import default_symbols, read_program
-from gdbstub.cli.reasons import Reasons
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.settings.endpoints import check_endpoint
+from gdbstub.cli.settings.program import default_symbols, read_program
+from gdbstub.cli.settings.reasons import Reasons
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.errors import InputError, printable
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
@@ -67,26 +66,6 @@ class Settings(NamedTuple):
     record: str | None = None
     #: True in a lab, for a client outside: standard input is the console's in any case.
     inner: bool = False
-
-
-def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
-    """Run ``gdbstub run`` with the values of its options; return the exit status.
-
-    Raises:
-        StubError: it cannot be done, with the reason.
-    """
-    set_up_logging(verbose)
-    host = choose_host(where)
-    with endpoint_text(endpoint, options["script"]) as text:
-        settings = read_settings(host, endpoint=text, **options)
-        # Imported here: a usage error needs neither a debugger nor a server.
-        if host == "kvm":
-            from gdbstub.cli import run
-
-            return run.run(settings)
-        from gdbstub.cli.run_in_lab import serve_in_lab
-
-        return serve_in_lab(settings, verbose)
 
 
 def read_settings(
@@ -162,7 +141,7 @@ def read_settings(
     known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
     reasons.check(known)
     if modules is not None:
-        from gdbstub.cli.modules import read_modules
+        from gdbstub.cli.settings.modules import read_modules
 
         known = known._replace(modules=read_modules(modules, known.kernel))
     config = GuestConfig(
@@ -228,7 +207,7 @@ def _guest_files(
         line = demo.COMMAND_LINE if append is None else append
         return _GuestFiles(str(files.image), symbols or files.symbols, line, files.initrd)
     if Path(guest).is_dir():
-        from gdbstub.cli import kernel_tree
+        from gdbstub.cli.settings import kernel_tree
 
         found = kernel_tree.find(Path(guest))
         symbols = symbols or found.symbols
@@ -241,7 +220,7 @@ def _qmp_endpoint(qmp: str | None, gdb: Endpoint, *, inner: bool) -> Unix | Tcp 
     """Check the argument of --qmp, beside the endpoint of --gdb; None without it."""
     if qmp is None:
         return None
-    from gdbstub.cli.qmp import check_qmp  # imported here: few sessions have one
+    from gdbstub.cli.settings.qmp import check_qmp  # imported here: few sessions have one
 
     return check_qmp(qmp, gdb, inner=inner)
 

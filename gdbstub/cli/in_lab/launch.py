@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from gdbstub.cli.attach import AttachSettings
-from gdbstub.cli.forwards import checked_forward
-from gdbstub.cli.run_in_lab import serve_request, session_arguments
+from gdbstub.cli.in_lab.run import serve_request, session_arguments
+from gdbstub.cli.settings.attach import AttachSettings
+from gdbstub.cli.settings.forwards import checked_forward
 from gdbstub.errors import InputError
 from gdbstub.lab import vmm
 from gdbstub.lab.qemu import Options

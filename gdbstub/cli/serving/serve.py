@@ -5,17 +5,19 @@ It makes no machine. ``gdbstub run`` makes one of its own.
 
 import asyncio
 import contextlib
+import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Final, NamedTuple
 
-from gdbstub.cli import script
-from gdbstub.cli.ending import Ending
-from gdbstub.cli.endpoints import who_reaches
-from gdbstub.cli.script import limited
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving import script
+from gdbstub.cli.serving.ending import Ending
+from gdbstub.cli.serving.script import limited
+from gdbstub.cli.settings.endpoints import who_reaches
+from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import InputError
 from gdbstub.kvm import host_frame
@@ -26,6 +28,7 @@ from gdbstub.protocol.endpoint import Stdio
 from gdbstub.protocol.record import Recorder
 from gdbstub.protocol.server import Server
 from gdbstub.signals import DeferredSignals, deferred_signals
+from gdbstub.streams import PatientWriter, open_log
 from gdbstub.vmm.console import keys_at_once, read_keys
 
 _log = logging.getLogger("gdbstub.run")
@@ -34,6 +37,8 @@ _log = logging.getLogger("gdbstub.run")
 _ROOM_SECONDS: Final = 0.05
 #: Pause of asyncio before it asks a socket again, in seconds (ACCEPT_RETRY_DELAY).
 _ACCEPT_SECONDS: Final = 1.0
+#: Longest wait for the reader of a record that is a pipe, at the end, in seconds.
+_RECORD_SECONDS: Final = 2.0
 #: The time that a step or a short run takes at most; vCPUs have threads of their own.
 STOP_WAIT_SECONDS: Final = 0.004
 
@@ -73,7 +78,9 @@ class LoopFailures:
     def report(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         """Log one failure (``loop.set_exception_handler``)."""
         error = context.get("exception")
-        if not (isinstance(error, OSError) and "socket" in context):
+        if isinstance(error, MemoryError):
+            _log.error("out of memory: what arrived is lost, and a client with it")
+        elif not (isinstance(error, OSError) and "socket" in context):
             loop.default_exception_handler(context)
         elif loop.time() >= self._silent_until:
             self._silent_until = loop.time() + _ACCEPT_SECONDS
@@ -176,7 +183,10 @@ def _qmp(
     """Return the server of ``--qmp``, if it was given."""
     if settings.qmp is None:
         return contextlib.nullcontext()
-    from gdbstub.cli.qmp import MachineGuest, QmpServer  # imported here: few sessions have one
+    from gdbstub.cli.serving.qmp import (  # imported here: few sessions have one
+        MachineGuest,
+        QmpServer,
+    )
 
     return QmpServer(settings.qmp, MachineGuest(debugger, hva))
 
@@ -293,11 +303,14 @@ def recording(path: str | None) -> Iterator[Recorder | None]:
         yield None
         return
     try:
-        file = open(path, "w", encoding="ascii")  # noqa: SIM115 - closed below
+        descriptor = open_log(path)
     except OSError as error:
         raise InputError(f"--record {path}: {error.strerror}") from None
+    writer = PatientWriter(descriptor, lambda lines: f"# {lines} lines are missing here\n", path)
     try:
-        yield Recorder(file)
+        with io.TextIOWrapper(writer, "ascii") as file:
+            yield Recorder(file)
+            if lines := writer.finish(_RECORD_SECONDS):
+                _log.warning("--record %s: nobody has read its last %d lines", path, lines)
     finally:
-        with contextlib.suppress(OSError):  # a full disk, of which the recorder has told
-            file.close()
+        os.close(descriptor)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from gdbstub.cli.options import RUN, Option
-from gdbstub.cli.sweep_arguments import between, carried, check_syntax, command_words, directory
+from gdbstub.cli.sweep.arguments import between, carried, check_syntax, command_words, directory
 from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.sweep.plan import (
     GUEST,
@@ -93,7 +93,7 @@ def _shared() -> list[click.Parameter]:
 
     One that is not given is not passed on, so that each run has its usual default.
     """
-    from gdbstub.cli.commands import click_option
+    from gdbstub.cli.commands.group import click_option
 
     return [click_option(each._replace(default=None, show_default=False)) for each in _SHARED]
 
@@ -160,7 +160,7 @@ def start(
     **options: Any,  # noqa: ANN401
 ) -> int:
     """Run a sweep over GUEST..."""
-    from gdbstub.cli import sweep_work
+    from gdbstub.cli.sweep import work
 
     varied = parse_vary(vary, {*_BY_NAME, GUEST})
     for name, values in varied.items():
@@ -183,7 +183,7 @@ def start(
     plan = _plan(options, fixed, tuple(varied), until_failure=until is not None)
     if len(varied.get(GUEST, [])) == 1:
         plan = plan._replace(varied=tuple(name for name in varied if name != GUEST))
-    return sweep_work.start(
+    return work.start(
         _out(options["out"]), plan, list(plan_runs(rows, runs, plan.seed)),
         on=options["on"], jobs=options["jobs"],
     )  # fmt: skip
@@ -219,7 +219,7 @@ def bisect(
     **options: Any,  # noqa: ANN401
 ) -> int:
     """Find the first bad one of the IMAGEs, which are in their order from good to bad."""
-    from gdbstub.cli import sweep_work
+    from gdbstub.cli.sweep import work
 
     if confidence is not None and not 0.5 <= confidence < 1:
         raise InputError(f"--confidence {confidence:g}: expected a number from 0.5 to below 1")
@@ -230,7 +230,7 @@ def bisect(
         fixed.setdefault(KASLR_SEED, RANDOM)
     plan = _plan(options, fixed, (GUEST,), until_failure=False)
     plan = plan._replace(images=tuple(found), confidence=confidence, limit=limit)
-    return sweep_work.start(_out(options["out"]), plan, [], on=options["on"], jobs=options["jobs"])
+    return work.start(_out(options["out"]), plan, [], on=options["on"], jobs=options["jobs"])
 
 
 @sweep.command()
@@ -242,9 +242,9 @@ def bisect(
 @click.argument("directory", type=Path, metavar="DIR")
 def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int:
     """Go on with a sweep or a bisection that was cut short, and with runs that ended in error."""
-    from gdbstub.cli import sweep_work
+    from gdbstub.cli.sweep import work
 
-    return sweep_work.resume(directory, on=on, jobs=jobs, limit=limit)
+    return work.resume(directory, on=on, jobs=jobs, limit=limit)
 
 
 @sweep.command()
@@ -252,9 +252,9 @@ def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int
 @click.argument("number", type=int, required=False, metavar="[RUN]")
 def show(directory: Path, number: int | None) -> int:
     """Show the results so far, or those of one RUN."""
-    from gdbstub.cli import sweep_results
+    from gdbstub.cli.sweep import results
 
-    return sweep_results.show(directory, number)
+    return results.show(directory, number)
 
 
 @sweep.command()
@@ -263,9 +263,9 @@ def show(directory: Path, number: int | None) -> int:
 @click.argument("number", type=int, metavar="RUN")
 def replay(directory: Path, number: int, attach: bool) -> int:
     """Execute RUN once more, with its parameters and its seed, on this terminal."""
-    from gdbstub.cli import sweep_results
+    from gdbstub.cli.sweep import results
 
-    return sweep_results.replay(directory, number, attach=attach)
+    return results.replay(directory, number, attach=attach)
 
 
 @sweep.command()
@@ -275,9 +275,9 @@ def replay(directory: Path, number: int, attach: bool) -> int:
 @click.argument("directory", type=Path, metavar="DIR")
 def report(directory: Path, output: Path | None) -> int:
     """Write the results as one HTML file."""
-    from gdbstub.cli import sweep_results
+    from gdbstub.cli.sweep import results
 
-    return sweep_results.report(directory, output)
+    return results.report(directory, output)
 
 
 @sweep.command()
@@ -285,9 +285,9 @@ def report(directory: Path, output: Path | None) -> int:
 @click.argument("file", type=Path, metavar="FILE")
 def export(directory: Path, file: Path) -> int:
     """Write the results to FILE, in the format Parquet."""
-    from gdbstub.cli import sweep_results
+    from gdbstub.cli.sweep import results
 
-    return sweep_results.export(directory, file)
+    return results.export(directory, file)
 
 
 def _plan(
@@ -297,7 +297,7 @@ def _plan(
     *,
     until_failure: bool,
 ) -> SweepPlan:
-    from gdbstub.cli.settings import check_script
+    from gdbstub.cli.settings.run import check_script
 
     check_script(options["script"], options["timeout"], "")
     check_syntax(options["script"])
@@ -355,7 +355,7 @@ def _check(row: Mapping[str, str], options: Mapping[str, Any]) -> bool:
     Raises:
         InputError: ``gdbstub run`` would refuse them.
     """
-    from gdbstub.cli.settings import choose_host, read_settings
+    from gdbstub.cli.settings.run import choose_host, read_settings
 
     values: dict[str, Any] = {option.name: option.default for option in RUN}
     values |= {option.name: options[option.name] for option in _FLAGS}

@@ -1,6 +1,6 @@
 """``--stop-on`` and ``--vmcore-on``: the reasons to stop a Linux guest for, checked.
 
-What is done at one is in ``ending.py`` and ``linux.stop_on``.
+What is done at one is in ``serving.ending`` and ``linux.stop_on``.
 """
 
 import os

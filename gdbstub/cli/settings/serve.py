@@ -1,4 +1,4 @@
-"""The settings of a session, whatever the machine; ``serve``, which uses them, imports far more."""
+"""The settings of a session, whatever the machine; ``serving.serve`` uses them."""
 
 from typing import NamedTuple
 

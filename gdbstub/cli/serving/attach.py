@@ -1,48 +1,34 @@
-"""``gdbstub attach``, ``vms`` and ``recover``: guests of other VMMs on this host.
+"""``gdbstub attach``, ``launch`` and ``recover``: guests of other VMMs on this host.
 
 The process that the user sees is a guard: a second one debugs. Whichever of the two is killed, the
 other sees to it that nothing is left in the guest.
 """
 
 import contextlib
-import itertools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import Final
 
-from gdbstub.cli.kernel_place import locate
-from gdbstub.cli.serve import recording, run_to_end, serve, until_signal
-from gdbstub.cli.serve_settings import ServeSettings
+from gdbstub.cli.serving.kernel_place import locate
+from gdbstub.cli.serving.serve import recording, run_to_end, serve, until_signal
+from gdbstub.cli.settings.attach import AttachSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState
-from gdbstub.errors import InputError, StubError, printable
+from gdbstub.errors import StubError, printable
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.attach import attached, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.machine import ForeignMachine
-from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
-from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.signals import STOP_SIGNALS, DeferredSignals
 
 #: The longest wait for a guest that was told to stop, at the end, in seconds.
 _STOP_SECONDS: Final = 15.0
-
-
-class AttachSettings(NamedTuple):
-    """The options of ``gdbstub attach``, checked."""
-
-    #: The VMM, or the command line of one that is to be started.
-    vmm: VmmProcess | Sequence[str]
-    serve: ServeSettings
-    program: GuestProgram
-    ram: tuple[MemorySlot, ...] = ()
-    record: str | None = None
 
 
 class ResumeWhenClientLeaves(Observer):
@@ -163,18 +149,3 @@ def recovered(pid: int) -> int:
     restored = recover(process)
     print(f"process {pid} ({process.name}): restored {restored} instructions; nothing is left")
     return 0
-
-
-def parse_rams(texts: Sequence[str]) -> tuple[MemorySlot, ...]:
-    """Parse the arguments of ``--ram``.
-
-    Raises:
-        InputError: one of them is malformed, or two overlap.
-    """
-    from gdbstub.foreign.slots import parse_ram
-
-    slots = sorted(map(parse_ram, texts))
-    for slot, following in itertools.pairwise(slots):
-        if slot.end > following.ipa:
-            raise InputError(f"--ram {slot} and {following} overlap")
-    return tuple(slots)

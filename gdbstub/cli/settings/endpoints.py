@@ -64,7 +64,7 @@ def check_endpoint(text: str, host: str, *, inner: bool) -> Endpoint:
         return endpoint._replace(guarded=True)  # reachable only through the lab's own QEMU
     endpoint.check()
     if host == "lab":
-        from gdbstub.cli.forwards import check_forward
+        from gdbstub.cli.settings.forwards import check_forward
 
         check_forward(endpoint)
     return endpoint

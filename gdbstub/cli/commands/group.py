@@ -1,55 +1,38 @@
-"""The commands for people, by click; ``gdbstub run`` and ``doctor`` are defined here.
+"""The group of all commands, its errors, and the options that several commands have.
 
-They call the packages below, which are imported when their command is called, as are the modules
-of the other commands.
+A command's module is imported when the command is used, and imports what does the work when the
+command is called.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from gdbstub.cli.options import RUN, Option
+from gdbstub.cli.options import Option, foreign_options
 from gdbstub.errors import InputError
 
 #: Unchecked: where it is read, the error is ours. Shells complete it.
 _FILE: Final = click.Path(path_type=Path, readable=False)
-_GUEST: Final = click.Argument(
-    ["guest"], required=False, metavar="[GUEST]", type=click.Path(readable=False)
+#: Commands in the order of the help; each is in the module of its name.
+_COMMANDS: Final = (
+    *("run", "attach", "launch", "vms", "recover"),
+    *("doctor", "symbols", "sweep", "drgn", "lab"),
 )
-_FOREIGN: Final = ("attach", "launch", "vms", "recover")
-_GROUPS: Final = ("run", *_FOREIGN, "doctor", "symbols", "sweep", "drgn", "lab")
 
 
 class _Commands(click.Group):
     """Group of commands that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_GROUPS)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "lab":
-            from gdbstub.cli.lab import lab
-
-            return lab
-        if cmd_name == "sweep":
-            from gdbstub.cli.sweep import sweep
-
-            return sweep
-        if cmd_name == "symbols":
-            from gdbstub.cli.symbols import symbols
-
-            return symbols
-        if cmd_name == "drgn":
-            from gdbstub.cli.drgn import drgn
-
-            return drgn
-        if cmd_name in _FOREIGN:
-            from gdbstub.cli import foreign
-
-            found: click.Command = getattr(foreign, cmd_name)
-            return found
-        return super().get_command(ctx, cmd_name)
+        if cmd_name not in _COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
+        return found
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -89,36 +72,14 @@ def click_option(option: Option) -> click.Option:
     )
 
 
-@commands.command(
-    params=[
-        _GUEST,
-        *map(click_option, RUN),
-    ]
-)
-def run(**values: Any) -> int:  # noqa: ANN401 - click's own
-    """Run GUEST and serve GDB.
-
-    GUEST is a Linux arm64 Image (raw, gzip, zstd, EFI zboot), a kernel's tree with one, a
-    static AArch64 ELF or a raw binary; the default is a small Linux guest.  It is halted at
-    its first instruction until a client resumes it.
-    """
-    from gdbstub.cli.settings import run_with
-
-    return run_with(**values)
-
-
-@commands.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, for scripts.")
-def doctor(as_json: bool) -> int:
-    """Show what this host can do, and how to install what is missing."""
-    from gdbstub.cli.doctor import examine, show
-
-    return show(examine(), as_json=as_json)
+def session_options() -> list[click.Parameter]:
+    """Return the options of a session with a guest of another VMM, as click's own."""
+    return list(map(click_option, foreign_options()))
 
 
 def _by_habit(arguments: list[str]) -> str:
     """Explain options of QEMU among the *arguments* of ``run``, or of no command."""
-    from gdbstub.cli.qemu_options import explain
+    from gdbstub.cli.commands.qemu_options import explain
 
     command, *words = arguments
     if command.startswith("-"):

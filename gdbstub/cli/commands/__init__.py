@@ -1,0 +1,1 @@
+"""Commands of ``gdbstub``, by click: a file for each, called as the command is, and their group."""

@@ -1,0 +1,15 @@
+"""``gdbstub recover``: what a killed debugger has left in a guest of another VMM, undone."""
+
+import click
+
+
+@click.command()
+@click.argument("pid", type=int, metavar="PID")
+def recover(pid: int) -> int:
+    """Undo what a killed debugger has left in the guest of process PID.
+
+    That is breakpoints in its memory, and debug registers.  Attaching does the same.
+    """
+    from gdbstub.cli.serving.attach import recovered
+
+    return recovered(pid)

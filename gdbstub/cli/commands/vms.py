@@ -1,0 +1,45 @@
+"""``gdbstub vms``: the KVM guests of this host, as a table."""
+
+import sys
+
+import click
+
+from gdbstub.errors import InputError
+
+#: More columns than any row has.
+_WIDE = 1000
+
+
+@click.command()
+def vms() -> int:
+    """List this host's KVM guests, and say which can be attached to."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gdbstub.foreign import permission, slots
+    from gdbstub.foreign.process import check_vms, processes_with_vms
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("pid", "VMM", "vCPUs", "RAM", "attachable"):
+        table.add_column(heading)
+    found = False
+    for process, descriptors in processes_with_vms():
+        found = True
+        try:
+            permission.check(process)
+            check_vms(process, descriptors)
+            verdict = "yes"
+        except InputError as error:
+            verdict = f"no: {error}"
+        largest = next(slots.candidates(process), None)
+        ram = f"{largest.size >> 20} MiB" if largest else "?"
+        row = (str(process.pid), process.name, str(len(descriptors.vcpus)), ram, verdict)
+        table.add_row(*row)
+    if not found:
+        print("gdbstub: this user can see no process with a VM", file=sys.stderr)
+        return 1
+    # For a program that reads it, a guest is one line, however long.
+    width = None if sys.stdout.isatty() else _WIDE
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    console.print(table)
+    return 0

@@ -1,0 +1,1 @@
+"""Sessions in the lab: the guest is served there, for clients and a script outside."""

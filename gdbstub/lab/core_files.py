@@ -1,0 +1,133 @@
+"""Core files out of the lab: each becomes a new file of this machine, within bounds.
+
+The lab may be a guest's by now, so what it sends is looked at. ``linux.core_file`` has its side.
+"""
+
+import io
+import os
+import select
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, cast
+
+from gdbstub.errors import InputError, LabError
+from gdbstub.linux.core_file import AUTOMATIC, announce, check_name, new_file, reading
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
+    from gdbstub.lab.host import Lab
+
+#: Bytes of a core file beside the guest's RAM: headers, registers, VMCOREINFO.
+BESIDE: Final = 16 << 20
+#: Bytes of a file that are copied at once: a multiple of the blocks that may be holes.
+_PIECE: Final = 1 << 20
+#: Longest wait for more; a gigabyte of zeroes comes as a few bytes.
+_SILENT_SECONDS: Final = 120.0
+#: Longest wait for the end of a command that has sent all, and for one that removes a file.
+_END_SECONDS: Final = 10.0
+#: e_ident, e_type of an ELF file: nothing of this machine executes a core file.
+_HEADER: Final = struct.Struct("<4s12xH")
+_CORE: Final = (b"\x7fELF", 4)
+
+
+class CoreFiles:
+    """Taker of the core files of one run in *lab*, one after the other."""
+
+    def __init__(self, lab: "Lab", unasked: Path | None, memory: int) -> None:
+        """Write the file of ``--vmcore-on`` to *unasked*; a guest has *memory* bytes of RAM."""
+        self._lab = lab
+        self._unasked = unasked
+        self._most = memory + BESIDE
+        self._reader: subprocess.Popen[bytes] | None = None
+
+    def take(self, fifo: str, name: str) -> None:
+        """Copy what comes from *fifo*, in the lab, to *name*; say in one line why it cannot be."""
+        try:
+            unasked = self._unasked if name == AUTOMATIC else None
+            path = unasked or Path.cwd() / check_name(name)
+            self._copy(fifo, path)
+            if unasked:
+                announce(unasked)
+        except (InputError, OSError) as error:
+            print(f"gdbstub: {error}", file=sys.stderr, flush=True)
+        finally:
+            # The command that has written it waits for that.
+            with suppress(LabError, subprocess.SubprocessError):
+                self._lab.run(["rm", "-f", fifo], timeout=_END_SECONDS)
+
+    def cut_short(self) -> None:
+        """End the copy of a file that is under way, if there is one."""
+        if self._reader:
+            self._reader.kill()
+
+    def _copy(self, fifo: str, path: Path) -> None:
+        import zstandard  # imported here, since few sessions write core files
+
+        with new_file(path) as write:
+            # Apart from this terminal: its Ctrl-C is for the command that writes.
+            self._reader = self._lab.popen(
+                reading(fifo), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, new_session=True
+            )
+            with self._reader as reader:
+                assert reader.stdout
+                try:
+                    arriving = cast("IO[bytes]", _Arriving(reader.stdout.fileno(), path))
+                    with zstandard.ZstdDecompressor().stream_reader(arriving) as stream:
+                        size = 0
+                        while data := stream.read(_PIECE):
+                            self._check(path, data, size)
+                            write(data)
+                            size += len(data)
+                    status = reader.wait(_END_SECONDS)
+                except subprocess.TimeoutExpired:
+                    status = -1
+                except zstandard.ZstdError:
+                    raise InputError(
+                        f"{path}: what the lab sends is damaged: nothing is written"
+                    ) from None
+                finally:
+                    reader.kill()  # else it is waited for
+            if status:
+                raise InputError(
+                    f"{path}: the command that writes it, or the connection to the lab, ended "
+                    "before the file did"
+                )
+
+    def _check(self, path: Path, data: bytes, size: int) -> None:
+        """Check *data*, which comes after *size* bytes.
+
+        Raises:
+            InputError: this is no core file, or none of this guest.
+        """
+        if not size and _HEADER.unpack(data[: _HEADER.size].ljust(_HEADER.size)) != _CORE:
+            raise InputError(f"{path}: what the lab sends is no ELF core file: nothing is written")
+        if size + len(data) > self._most:
+            raise InputError(
+                f"{path}: the lab sends more than {self._most >> 20} MiB, the guest's RAM and "
+                f"{BESIDE >> 20} MiB: nothing is written"
+            )
+
+
+class _Arriving(io.RawIOBase):
+    """Bytes from a pipe, of which some must come now and then."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self._path = path
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, place: "Buffer", /) -> int:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        if not poll.poll(_SILENT_SECONDS * 1000):
+            raise InputError(
+                f"{self._path}: the lab has sent nothing for {_SILENT_SECONDS:g} s: "
+                "nothing is written"
+            )
+        return os.readv(self._descriptor, [place])

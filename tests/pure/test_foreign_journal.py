@@ -1,0 +1,169 @@
+"""The journal of a foreign guest, and the patches that it is of."""
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from gdbstub.errors import InputError, MachineError
+from gdbstub.foreign import journal
+from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea
+from gdbstub.foreign.patches import NoLog, Patch, Patches
+from gdbstub.foreign.process import VmmProcess
+from gdbstub.swbp import BRK
+
+
+@pytest.fixture
+def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(journal, "directory", lambda: tmp_path)
+    return tmp_path
+
+
+class Bytes:
+    """A process's memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(range(64))
+
+    def read(self, address: int, length: int) -> bytes:
+        return bytes(self.data[address : address + length])
+
+    def write(self, address: int, data: bytes) -> int:
+        self.data[address : address + len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        pass
+
+
+class Log(NoLog):
+    def __init__(self) -> None:
+        self.left: dict[int, Patch] = {}
+
+    def patched(self, ipa: int, patch: Patch) -> None:
+        self.left[ipa] = patch
+
+    def restored(self, ipa: int) -> None:
+        del self.left[ipa]
+
+
+def test_brks_are_recorded_and_withdrawn() -> None:
+    memory, log = Bytes(), Log()
+    synchronised: list[tuple[int, int]] = []
+    ram = ForeignRam(
+        memory,
+        [MemorySlot(0x1000, 64, 0)],
+        "",
+        lambda hva, length: synchronised.append((hva, length)),
+    )
+    patches = Patches(ram, log)
+    patches.write(0x1004, BRK)
+    patches.write(0x1008, BRK)
+    patches.write(0x100C, BRK)
+    assert log.left == {
+        0x1004: Patch(bytes(range(4, 8))),
+        0x1008: Patch(bytes(range(8, 12))),
+        0x100C: Patch(bytes(range(12, 16))),
+    }
+    patches.write(0x1004, bytes(range(4, 8)))
+    ram.write(0x100C, b"own!")  # the guest's own word
+    patches.withdraw()
+    assert (len(patches), log.left) == (0, {})
+    assert memory.read(0, 16) == bytes(range(12)) + b"own!"
+    assert (4, 4) in synchronised
+
+
+def test_a_temporary_instruction_is_recorded_until_another_is_written() -> None:
+    memory, log = Bytes(), Log()
+    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
+    patches = Patches(ram, log)
+    for ipa in 0x1004, 0x1008, 0x100C:
+        patches.write(ipa, b"mine", temporary=True)
+    assert log.left[0x1008] == Patch(bytes(range(8, 12)), b"mine")
+    patches.write(0x1004, b"new.")
+    assert log.left.keys() == {0x1008, 0x100C}
+    ram.write(0x100C, b"own!")  # the guest's own word
+    patches.withdraw()
+    assert log.left == {}
+    assert memory.read(0, 16) == bytes(range(4)) + b"new." + bytes(range(8, 12)) + b"own!"
+
+
+def test_the_journal_of_an_older_version_has_breakpoints_alone(journals: Path) -> None:
+    with Journal(VmmProcess(os.getpid())) as made:
+        made.begin([MemorySlot(0x1000, 64, 0)], ())
+        made.path.write_text(made.path.read_text() + "+ 1000 61626364\n")
+    with Journal(VmmProcess(os.getpid())) as found:
+        assert found.left == {0x1000: Patch(b"abcd")}
+
+
+def test_a_journal_outlives_its_debugger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "directory", lambda: tmp_path)
+    slots, areas = (MemorySlot(0x4000_0000, 4096, 4096),), (RamArea(4096, 8192, 3),)
+    process = VmmProcess(os.getpid())
+    with Journal(process) as first:
+        assert not first.stale
+        first.begin(slots, areas)
+        first.patched(0x4000_0000, Patch(b"ABCD"))
+        first.patched(0x4000_0010, Patch(b"EFGH"))
+        first.restored(0x4000_0000)
+    with Journal(process) as second:
+        assert (second.stale, second.slots, second.areas) == (True, slots, areas)
+        assert second.left == {0x4000_0010: Patch(b"EFGH")}
+        second.end()
+    assert not Journal.exists(process)
+
+
+def test_a_journal_that_was_cut_short_anywhere_has_what_was_whole(journals: Path) -> None:
+    process = VmmProcess(os.getpid())
+    with Journal(process) as made:
+        made.begin([MemorySlot(0x1000, 64, 0)], ())
+        made.patched(0x1000, Patch(b"abcd"))
+        made.patched(0x1004, Patch(b"efgh", b"ijkl"))
+        made.restored(0x1000)
+    whole = made.path.read_bytes()
+    for size in range(len(whole)):
+        made.path.write_bytes(whole[:size])
+        lines = whole[:size].count(b"\n")
+        with Journal(process) as found:
+            assert found.stale is (lines > 0)
+            assert found.slots == ((MemorySlot(0x1000, 64, 0),) if lines else ())
+            left = {0x1000: Patch(b"abcd"), 0x1004: Patch(b"efgh", b"ijkl")}
+            assert found.left == dict(list(left.items())[: max(0, lines - 1)])
+
+
+@pytest.mark.parametrize(
+    "text", [b"\n", b"5\n", b"[]\n", b"{}\n", b'{"slots": 1}\n', b"\xff\n", b"[" * 9999 + b"\n"]
+)
+def test_a_damaged_journal_is_one_line(text: bytes, journals: Path) -> None:
+    process = VmmProcess(os.getpid())
+    with Journal(process) as made:
+        assert made.path.exists()
+    assert not made.path.exists()  # nothing was in it
+    made.path.write_bytes(text)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(InputError, match=r"\.journal is damaged: .* remove the file"):
+        Journal(process)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_journal_that_cannot_be_written_says_so_and_has_no_half_line(journals: Path) -> None:
+    with Journal(VmmProcess(os.getpid())) as made:
+        made.begin([MemorySlot(0x1000, 64, 0)], ())
+        size = made.path.stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4, before[1]))
+        try:
+            for _ in range(2):
+                with pytest.raises(MachineError, match=r"\.journal cannot be written: "):
+                    made.patched(0x1000, Patch(b"abcd"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert made.path.stat().st_size == size
+        made.patched(0x1000, Patch(b"abcd"))
+    with Journal(VmmProcess(os.getpid())) as found:
+        assert found.left == {0x1000: Patch(b"abcd")}
