@@ -207,6 +207,20 @@ def test_a_kicked_thread_is_out_of_the_guest_once_it_has_stopped_anywhere() -> N
     assert not thread.out_of_guest
 
 
+def test_the_reason_of_a_debug_exit_is_hidden_from_a_vmm_that_looks_at_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread, tracee = vcpu_thread()
+    page = RunPage.__new__(RunPage)
+    page.run = abi.ffi.new("struct kvm_run *")
+    page.run.exit_reason, thread.page, thread.traced = abi.EXIT_DEBUG, page, True
+    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0))
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert thread.handle(AT_SYSTEM_CALL) is ThreadStop.DEBUG
+    assert page.run.exit_reason == abi.EXIT_INTR
+
+
 def test_signals_wait_for_the_end_of_an_exclusive_section() -> None:
     thread, tracee = vcpu_thread()
     thread.hold_signals()
