@@ -148,7 +148,7 @@ def a_guest_that_is_paused_while_one_vcpu_runs_alone(trial: Trial) -> None:
         client.target.insert(1, BreakpointKind.SOFTWARE, at(0), 4)
         client.target.attach(BreakpointKind.SOFTWARE, at(0), NEVER)
         client.target.resume(Resume(dict.fromkeys(client.threads, Action.CONTINUE)))
-        for _ in range(5):
+        for _ in range(2):
             trial.vmm.pause()
             trial.vmm.go_on()
         client.target.interrupt()
