@@ -102,7 +102,9 @@ class Tracer:
         pause = _REPEAT
         self._wake()
         while not call.wait(pause):
-            if not self._thread.is_alive() and not call.wait(0):
+            if not self._thread.is_alive():
+                if call.wait(0):
+                    break
                 raise MachineError(_ENDED)
             pause = min(2 * pause, _LONGEST)
             self._wake()

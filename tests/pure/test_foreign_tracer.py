@@ -8,7 +8,7 @@ import pytest
 
 from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace
-from gdbstub.foreign.tracer import Tracer
+from gdbstub.foreign.tracer import Tracer, _Call
 
 
 def answer(tracer: Tracer) -> list[int]:
@@ -80,3 +80,26 @@ def test_a_call_that_comes_as_the_thread_ends(
     monkeypatch.setattr(tracer, "_calls", Late())
     with pytest.raises(MachineError, match=r"^the VMM is not traced any more$"):
         tracer.call(lambda: 42)
+
+
+def test_a_call_that_is_made_right_before_the_thread_ends_has_its_result(
+    begin: Callable[[Exception], Tracer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for it has just timed out."""
+    tracer = begin(KeyError())
+    calls, wait, timeouts = tracer._calls, _Call.wait, [True]
+
+    class Last:
+        empty, get = calls.empty, calls.get
+
+        def put(self, call: Callable[[], None]) -> None:
+            calls.put(call)
+            calls.put(tracer._close)
+            tracer._thread.join()
+
+    def wait_in_vain_first(call: _Call[int], seconds: float) -> bool:
+        return not timeouts.pop() if timeouts else wait(call, seconds)
+
+    monkeypatch.setattr(tracer, "_calls", Last())
+    monkeypatch.setattr(_Call, "wait", wait_in_vain_first)
+    assert tracer.call(lambda: 42) == 42
