@@ -177,14 +177,15 @@ class LateHalt:
         self._watchdog = watchdog
 
     def kick(self) -> None:
-        """Say which vCPUs it waits for, once."""
+        """Say how many vCPUs it waits for, once."""
         self._watchdog.watch(self, None)
-        late = [str(vcpu.index) for vcpu in self._vcpus if not vcpu.thread.stopped]
+        late = sum(not vcpu.thread.stopped for vcpu in self._vcpus)
         if late:
             _log.warning(
-                "the guest does not halt: vCPU %s is not in KVM_RUN; is the VM paused in its VMM? "
-                "Continue it there",
-                ", ".join(late),
+                "the guest does not halt: %d of %d vCPUs did not come to KVM_RUN; is the VM paused in "
+                "its VMM? Continue it there",
+                late,
+                len(self._vcpus),
             )
 
 
