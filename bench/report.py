@@ -18,7 +18,7 @@ DRAWING: Final = "benchmarks.svg"
 BARE: Final = "bare loop"
 
 _HEAD: Final = """\
-# What it costs
+# Benchmarks
 
 `make bench` wrote this page on {date}, but for its last sections. It boots one lab host (1 emulated
 core, `-cpu max,pauth-impdef=on`), runs the same bare-metal guest there (MMU and caches on) under

@@ -3,9 +3,6 @@
 The sources are the project's folder, so that pages may link to README.md and to files of the code.
 """
 
-from pygments.lexers.special import TextLexer
-from sphinx.application import Sphinx
-
 from gdbstub import __version__
 
 project = "kvm-gdbstub"
@@ -23,14 +20,11 @@ nitpicky = True
 highlight_language = "text"
 
 html_theme = "furo"
+html_static_path = ["site"]
+html_css_files = ["site.css"]
 html_title = f"kvm-gdbstub {__version__}"
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
 #: Else ``--script`` in a sentence would have a dash.
 smartquotes = False
-
-
-def setup(app: Sphinx) -> None:
-    """Show a diagram's source as it is: a site without a network cannot draw it."""
-    app.add_lexer("mermaid", TextLexer)

@@ -20,7 +20,7 @@ command -v apt-get >/dev/null || {
     echo "gdbstub: missing programs; install what your system calls$missing" >&2
     exit 1
 }
-echo "gdbstub: installing Debian packages:$missing" >&2
+echo "gdbstub: installing Debian packages (up to two minutes):$missing" >&2
 # A package list that is old may name versions that are gone, so a failure is tried again.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -17,8 +17,9 @@ if "$python" -c "$headers"; then
 else
     scripts/ensure.sh cc:gcc "no program but headers:python3-dev"
 fi
-echo "gdbstub: installing Python packages into .venv" >&2
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+echo "gdbstub: installing Python packages into .venv (up to a minute)" >&2
+# One whose making was interrupted has no pip.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv .venv
 # On a terminal pip shows how far it is.
 quiet=--quiet
 [ ! -t 2 ] || quiet=

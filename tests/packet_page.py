@@ -1,6 +1,7 @@
 """Generate docs/packets.md from the registered packets: ``make docs``."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -70,12 +71,19 @@ def _code(text: str) -> str:
 
 
 def _seen(clients: list[str]) -> str:
-    """``GDB 13 16, LLDB 14``."""
-    versions: dict[str, list[str]] = {}
+    """``GDB 13 16-18, LLDB 14``: versions in order, and three or more in a row as one range."""
+    versions: dict[str, list[int]] = {}
     for client in clients:
         name, version = client.split("-")
-        versions.setdefault(name.upper(), []).append(version)
-    return ", ".join(f"{name} {' '.join(each)}" for name, each in versions.items())
+        versions.setdefault(name.upper(), []).append(int(version))
+    return ", ".join(f"{name} {' '.join(_ranges(each))}" for name, each in versions.items())
+
+
+def _ranges(numbers: list[int]) -> Iterator[str]:
+    while numbers:
+        length = next((n for n, each in enumerate(numbers) if each != numbers[0] + n), len(numbers))
+        row, numbers = numbers[:length], numbers[length:]
+        yield f"{row[0]}-{row[-1]}" if length > 2 else " ".join(map(str, row))
 
 
 if __name__ == "__main__":

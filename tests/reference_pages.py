@@ -79,12 +79,26 @@ def monitor() -> str:
         "# Monitor commands\n\n"
         f"{_MADE} `monitor help` in GDB shows the same; in LLDB it is\n"
         "`process plugin packet monitor help`. Any unambiguous prefix of a name will do. An\n"
-        "address is `0x` and hex digits, decimal digits, or a register such as `$pc`.\n"
+        "address is `0x` and hex digits, decimal digits, or a register such as `$pc`. Sessions\n"
+        "are in the [guide](guide.md#monitor-commands), in [Linux guests](linux.md) and in\n"
+        "[modules and tasks](modules.md).\n"
     ]
-    for row in sorted(COMMANDS.rows, key=lambda row: row.words):
+    rows = sorted(COMMANDS.rows, key=lambda row: row.words)
+    parts += [
+        "| command | effect |",
+        "|---|---|",
+        *(_summary(r.name, r.description) for r in rows),
+        "",
+    ]
+    for row in rows:
         first, _, rest = row.description.partition("\n")
         parts.append(f"## {row.name}\n\n    (gdb) monitor {row.usage}\n\n{first}\n{_text(rest)}")
     return "\n".join(parts)
+
+
+def _summary(name: str, description: str) -> str:
+    """Return the row of a command in the table before their sections."""
+    return _row(f"[`{name}`](#{name.replace(' ', '-')})", description.partition("\n")[0])
 
 
 def _text(description: str) -> str:

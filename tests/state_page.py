@@ -1,4 +1,4 @@
-"""Writes docs/states.md, a picture of each table of transitions: ``make docs``."""
+"""Writes docs/states.md, each table of transitions as a matrix: ``make docs``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +13,10 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "states.md"
 _HEAD: Final = """\
 # States
 
-Made by `make docs` from the tables that the code follows. The files named here say what each state
-and event means. An event for which a state has no arrow does not occur in it: it would be a bug,
-and raises `IllegalTransition`.
+Made by `make docs` from the tables that the code follows. A row has the states that follow a
+state, a column those after an event; the first row is the state at the beginning. An event whose
+cell is empty does not occur in that state: it would be a bug, and raises `IllegalTransition`. The
+files named here say what each state and event means.
 """
 
 
@@ -32,23 +33,22 @@ def _chapters() -> Iterator[str]:
 
 def _chapter(table: Transitions[State, Event], file: str) -> str:
     title = table.name.capitalize()
-    return f"## {title}\n\n[`{file}`](../{file})\n\n```mermaid\n{picture(table)}\n```\n"
+    return f"## {title}\n\n[`{file}`](../{file})\n\n{matrix(table)}\n"
 
 
-def picture(table: Transitions[State, Event]) -> str:
-    """*table* as a Mermaid diagram: one arrow for all events from one state to another.
-
-    The first state is the one that its enum names first.
-    """
-    arrows: dict[tuple[State, State], list[str]] = {}
-    for (state, event), after in table.rows.items():
-        arrows.setdefault((state, after), []).append(event.name)
-    first = next(iter(type(next(iter(table.rows))[0])))
-    lines = ["stateDiagram-v2", f"  [*] --> {first.name}"]
-    lines += [
-        f"  {state.name} --> {after.name}: {', '.join(events)}"
-        for (state, after), events in arrows.items()
+def matrix(table: Transitions[State, Event]) -> str:
+    """*table* with a row for each state and a column for each event, in the order of its rows."""
+    states = list(dict.fromkeys(state for state, _ in table.rows))
+    events = list(dict.fromkeys(event for _, event in table.rows))
+    lines = [
+        "| | " + " | ".join(event.name for event in events) + " |",
+        "|---" * (len(events) + 1) + "|",
     ]
+    for state in states:
+        after = [table.rows.get((state, event)) for event in events]
+        lines.append(
+            f"| **{state.name}** | " + " | ".join(s.name if s else "" for s in after) + " |"
+        )
     return "\n".join(lines)
 
 

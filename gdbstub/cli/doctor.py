@@ -171,31 +171,30 @@ def show(findings: Findings, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(asdict(findings), indent=2))
         return status
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("gdbstub", f"{findings.version}, Python {findings.python}")
-    table.add_row(
-        "system", f"{findings.distribution}, Linux {findings.kernel} on {findings.machine}"
-    )
-    table.add_row("guests run", _where(findings))
+    system = f"{findings.distribution}, Linux {findings.kernel} on {findings.machine}"
+    rows = [
+        ("gdbstub", f"{findings.version}, Python {findings.python}"),
+        ("system", system),
+        ("guests run", _where(findings)),
+    ]
     if kvm := findings.kvm:
-        table.add_row("guest debug", _yes(kvm.guest_debug))
-        table.add_row("breakpoint slots", str(kvm.breakpoint_slots))
-        table.add_row("watchpoint slots", str(kvm.watchpoint_slots))
-        table.add_row("vCPUs, at most", str(kvm.max_vcpus))
-        table.add_row("physical addresses", f"{kvm.ipa_bits} bits")
-        table.add_row("SVE, PAuth, MTE", ", ".join(map(_yes, (kvm.sve, kvm.pauth, kvm.mte))))
-        table.add_row("interrupt controller", ", ".join(f"GIC{k.lower()}" for k in kvm.gic))
-    for program, found in findings.tools.items():
-        table.add_row(program, found or "not found")
-    console.print(table)
+        rows += [
+            ("guest debug", _yes(kvm.guest_debug)),
+            ("breakpoint slots", str(kvm.breakpoint_slots)),
+            ("watchpoint slots", str(kvm.watchpoint_slots)),
+            ("vCPUs, at most", str(kvm.max_vcpus)),
+            ("physical addresses", f"{kvm.ipa_bits} bits"),
+            ("SVE, PAuth, MTE", ", ".join(map(_yes, (kvm.sve, kvm.pauth, kvm.mte)))),
+            ("interrupt controller", ", ".join(f"GIC{k.lower()}" for k in kvm.gic)),
+        ]
+    rows += [(program, found or "not found") for program, found in findings.tools.items()]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        print(f"{name:<{width}}  {text}")
     for sentence in findings.missing:
-        console.print(f"missing: {sentence}", soft_wrap=True)
+        print(f"missing: {sentence}")
     if not findings.missing:
-        console.print("nothing is missing")
+        print("nothing is missing")
     return status
 
 

@@ -4,7 +4,6 @@ No client is served here.
 """
 
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,37 +15,9 @@ from gdbstub.foreign.launch import Launch
 from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.patches import restore
-from gdbstub.foreign.process import VmmProcess, processes_with_vms
+from gdbstub.foreign.process import VmmProcess
 
 _log = logging.getLogger("gdbstub.foreign")
-
-
-def choose(text: str) -> VmmProcess:
-    """Return the process that *text* names: a number, a VMM's name, or a guest's ``-name``.
-
-    Raises:
-        InputError: there is none, or several.
-    """
-    if text.isascii() and text.isdecimal():
-        process = VmmProcess(int(text))
-        process.status()
-        return process
-    found = [process for process, _ in processes_with_vms() if text in _names(process)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        numbers = ", ".join(str(process.pid) for process in found)
-        raise InputError(f"{text!r} names processes {numbers}; give the number of one")
-    raise InputError(f"no process with a VM is named {text!r}; gdbstub vms lists those there are")
-
-
-def _names(process: VmmProcess) -> set[str]:
-    names = {process.name}
-    arguments = process.command_line
-    for option, value in itertools.pairwise(arguments):
-        if option in ("-name", "--name"):
-            names.add(value.split(",")[0].removeprefix("guest="))
-    return names
 
 
 @contextlib.contextmanager

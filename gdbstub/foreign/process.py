@@ -270,3 +270,31 @@ def processes_with_vms() -> Iterator[tuple[VmmProcess, Descriptors]]:
             continue
         if found.vms and pid != os.getpid():
             yield process, found
+
+
+def choose(text: str) -> VmmProcess:
+    """Return the process that *text* names: a number, a VMM's name, or a guest's ``-name``.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    if text.isascii() and text.isdecimal():
+        process = VmmProcess(int(text))
+        process.status()
+        return process
+    found = [process for process, _ in processes_with_vms() if text in _names(process)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = ", ".join(str(process.pid) for process in found)
+        raise InputError(f"{text!r} names processes {numbers}; give the number of one")
+    raise InputError(f"no process with a VM is named {text!r}; gdbstub vms lists those there are")
+
+
+def _names(process: VmmProcess) -> set[str]:
+    names = {process.name}
+    arguments = process.command_line
+    for option, value in itertools.pairwise(arguments):
+        if option in ("-name", "--name"):
+            names.add(value.split(",")[0].removeprefix("guest="))
+    return names

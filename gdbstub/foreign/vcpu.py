@@ -182,8 +182,8 @@ class LateHalt:
         late = sum(not vcpu.thread.stopped for vcpu in self._vcpus)
         if late:
             _log.warning(
-                "the guest does not halt: %d of %d vCPUs did not come to KVM_RUN; is the VM paused in "
-                "its VMM? Continue it there",
+                "the guest does not halt: %d of %d vCPUs did not come to KVM_RUN; is the VM "
+                "paused in its VMM? Continue it there",
                 late,
                 len(self._vcpus),
             )

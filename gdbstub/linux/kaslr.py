@@ -50,6 +50,8 @@ class LinkedKernel(NamedTuple):
     start_kernel: int | None
     #: Link addresses of functions at which the guest may be stopped, by name.
     functions: Mapping[str, int] = MappingProxyType({})
+    #: True if the file is one of ``debug_frame``, by which every debugger undoes signed addresses.
+    unwinds: bool = False
 
     def find(self, vbar: int, read: Callable[[int, int], bytes]) -> Relocation:
         """Return the relocation of the kernel, from *vbar*, the VBAR_EL1 of a vCPU.
@@ -136,6 +138,7 @@ def read_kernel(
         InputError: it is not a vmlinux, or not the one of *image*.
     """
     file = elf.parse_linked(symbols, name)
+    unwinds = b"\0.debug_frame\0" in symbols and b"\0.debug_info\0" not in symbols
     found = file.find(_VECTORS, _HARDENED_VECTORS, _START, *_STOPPED_AT)
     for needed in (_VECTORS, _START):
         if needed not in found:
@@ -153,6 +156,7 @@ def read_kernel(
                 banner=banner.decode("latin-1"),
                 start_kernel=None if ipa is None else found[_START] - start + ipa,
                 functions={name: found[name] for name in _STOPPED_AT if name in found},
+                unwinds=unwinds,
             )
     raise InputError(f"{name}: has no Linux banner; expected a vmlinux")
 

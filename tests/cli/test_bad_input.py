@@ -3,6 +3,7 @@
 import gzip
 import os
 import platform
+import shutil
 import socket
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import zstandard
 
 from gdbstub.cli.main import call
 from gdbstub.cli.settings import run as settings
+from gdbstub.lab.qemu import PROGRAM as QEMU
 from tests.cli.program import GDBSTUB, RUN, RUN_STUB, Place
 from tests.pure.elves import Elf, Load, image
 
@@ -233,7 +235,21 @@ def test_commands(place: Place) -> None:
     assert place.refusal("lab", "bogus", program=GDBSTUB) == "No such command 'bogus'."
     assert place.refusal("doctor", "x", program=GDBSTUB).startswith("Got unexpected extra")
     line = place.refusal("lab", "run", "--put", "absent", "true", program=GDBSTUB)
-    assert line == "--put absent: no such file"
+    assert line == "--put absent: No such file or directory"
+    line = place.refusal("lab", "run", "--put", ".", "true", program=GDBSTUB)
+    assert line == "--put .: is a directory; expected a file"
+    assert place.refusal("symbols", "", program=GDBSTUB) == "symbols: a file's name is missing"
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "true"], ["up"], ["shell"]], ids=lambda words: words[0]
+)
+def test_a_cpu_that_qemu_does_not_have(place: Place, command: list[str]) -> None:
+    name, *words = command
+    (place.files.parent / "bin").mkdir()
+    (place.files.parent / "bin" / QEMU).symlink_to(shutil.which(QEMU) or QEMU)
+    line = place.refusal("lab", name, "--cpu", "cortex-a5700,sve=off", *words, program=GDBSTUB)
+    assert line.startswith(f"--cpu cortex-a5700,sve=off: {QEMU} has no CPU cortex-a5700; ")
 
 
 def test_the_script_refuses_alike(place: Place) -> None:
@@ -370,5 +386,7 @@ def test_drgn_where_no_stub_is(place: Place) -> None:
             "--qmp unix:q: no socket is there; gdbstub run --qmp unix:q makes it",
         ),
         (["--qmp", "localhost:1", "-s", "vmlinux"], "--qmp localhost:1: expected unix:PATH"),
+        (["--qmp", "q"], "--qmp q: expected unix:PATH"),
+        (["--qmp", "unix:"], "--qmp unix:: expected unix:PATH"),
     ):
         assert place.refusal("drgn", *words, program=GDBSTUB) == why

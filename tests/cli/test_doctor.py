@@ -76,6 +76,7 @@ def test_it_changes_nothing(place: Place) -> None:
 def test_for_people(place: Place) -> None:
     done = place.call("doctor", program=GDBSTUB)
     assert f"on {platform.machine()}" in done.stdout
+    assert not [line for line in done.stdout.splitlines() if line.endswith(" ")]
     assert "missing: cpio, for preparing the lab: apt-get install cpio\n" in done.stdout
     assert done.stderr == ""
 

@@ -45,6 +45,15 @@ def test_help_on_the_others(place: Place) -> None:
     assert "bisect" in said(place, "sweep", "-h")
 
 
+@pytest.mark.parametrize("group", [[], ["lab"], ["sweep"]], ids=["gdbstub", "lab", "sweep"])
+def test_the_purpose_of_each_command_is_a_whole_sentence(place: Place, group: list[str]) -> None:
+    listed = said(place, *group, "--help").partition("Commands:\n")[2].splitlines()
+    assert listed
+    for line in listed:
+        assert line.endswith(".")
+        assert "..." not in line.replace("GUEST...", "")
+
+
 def test_version(place: Place) -> None:
     assert said(place, "--version") == f"gdbstub, version {__version__}\n"
 

@@ -15,11 +15,11 @@ from gdbstub.aarch64.registers import PC, VBAR_EL1, X
 from gdbstub.debug.placement import Preference
 from gdbstub.errors import InputError, MachineError, MemoryFault
 from gdbstub.foreign import ptrace
-from gdbstub.foreign.attach import attached, choose, launched, recover
+from gdbstub.foreign.attach import attached, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.patches import Patch
-from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.process import VmmProcess, choose
 from gdbstub.machine import DebugExit, RunFailure, RunMode, SystemEvent, SystemEventKind
 from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped, StopReason
 from tests.contract.client import Client

@@ -60,6 +60,11 @@ OWN = re.compile(
 )
 
 
+def aborts_objdump(word: int) -> bool:
+    """Return True for unallocated words beside LDAPUR (SIMD&FP): binutils 2.42 aborts there."""
+    return word & 0x3FA0_0C00 == 0x1D80_0800 and bool(word >> 30)
+
+
 def disassembled(words: list[int], at: Path) -> list[str]:
     """The mnemonics of *words*; empty for what is no instruction."""
     at.write_bytes(b"".join(word.to_bytes(4, "little") for word in words))
@@ -80,6 +85,7 @@ def test_decoded_as_disassembled(tmp_path: Path) -> None:
         # Beside the row: a bit that it tells is another one.
         near = [bit for bit in range(32) if row.mask >> bit & 1]
         words += (row.pattern ^ 1 << bit for bit in near)
+    words = [word for word in words if not aborts_objdump(word)]
     for word, name in zip(words, disassembled(words, tmp_path / "words"), strict=True):
         class_ = type(decode(word)).__name__
         if name and class_ in NAMES:

@@ -60,6 +60,13 @@ def test_what_a_vmlinux_tells() -> None:
     )
 
 
+def test_frames_without_types_are_those_that_undo_signed_addresses() -> None:
+    frames, types = b"\0.debug_frame\0", b"\0.debug_info\0"
+    assert not KERNEL.unwinds
+    assert read_kernel(vmlinux() + frames, "vmlinux", IMAGE, RAM).unwinds
+    assert not read_kernel(vmlinux() + types + frames, "vmlinux", IMAGE, RAM).unwinds
+
+
 def test_symbols_without_contents_take_the_banner_of_the_image() -> None:
     """The file is such as ``objcopy --only-keep-debug`` makes."""
     image = b"MZ" + bytes(0x200E) + BANNER + b"\0"

@@ -30,6 +30,7 @@ def test_every_command_has_a_section() -> None:
 def test_every_monitor_command_has_a_section() -> None:
     said = monitor()
     for row in COMMANDS.rows:
+        assert f"\n| [`{row.name}`](#{row.name.replace(' ', '-')}) | " in said
         assert f"\n## {row.name}\n\n    (gdb) monitor {row.usage}\n" in said
 
 

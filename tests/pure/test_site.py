@@ -1,5 +1,6 @@
 """The site: what ``make docs`` builds, and what it does not build."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,16 @@ def test_the_site_is_built_and_can_be_searched_without_a_network(tmp_path: Path)
     assert "watchpoint" in (tmp_path / "searchindex.js").read_text()
     loaded = [word for word in guide.split() if word.startswith(('src="http', 'href="http'))]
     assert not [word for word in loaded if ".js" in word or ".css" in word]
+
+
+def test_every_page_is_in_the_contents_once() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text()
+    blocks = re.findall(r"```{toctree}\n(?::.*\n)*\n([^`]*)```", contents)
+    listed = [re.sub(r"^.*<(.*)>$", r"\1", line) for block in blocks for line in block.split("\n")]
+    pages = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")]
+    expected = [path.with_suffix("").as_posix() for path in pages if path.stem != "index"]
+    expected += [f"/{path.stem}" for path in ROOT.glob("*.md")] + ["/changelog.d/README"]
+    assert sorted(filter(None, listed)) == sorted(expected)
 
 
 def test_a_broken_link_is_an_error(tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ REFUSED = {
     "run absent --host lab": 70,
     "run absent --gdb 1234": 70,
     "doctor --bogus": 12,
+    "attach 0": 70,
+    "recover 0": 70,
+    "launch --host lab --stop-on x -- qemu-system-aarch64": 70,
+    "launch --host lab -- nosuch": 70,
 }
 
 

@@ -4,19 +4,19 @@ import pytest
 
 from gdbstub.protocol.states import SESSION, SessionState
 from tests.pure.test_states import TABLE
-from tests.state_page import PAGE, page, picture
+from tests.state_page import PAGE, matrix, page
 
 
 def test_the_page_is_as_make_docs_would_write_it() -> None:
     assert PAGE.read_text() == page(), "docs/states.md is old: make docs"
 
 
-def test_one_arrow_for_all_events_between_two_states() -> None:
-    assert picture(TABLE).splitlines() == [
-        "stateDiagram-v2",
-        "  [*] --> OFF",
-        "  OFF --> ON: PRESS",
-        "  ON --> OFF: PRESS, BREAK",
+def test_a_row_for_each_state_and_a_column_for_each_event() -> None:
+    assert matrix(TABLE).splitlines() == [
+        "| | PRESS | BREAK |",
+        "|---|---|---|",
+        "| **OFF** | ON |  |",
+        "| **ON** | OFF | OFF |",
     ]
 
 

@@ -22,15 +22,16 @@ def attach(target: str, endpoint: str | None, verbose: int, **options: Any) -> i
     runs on until a client connects, and after the last one has left.
     """
     from gdbstub.cli.logs import set_up_logging
-    from gdbstub.cli.serving import attach as serving
     from gdbstub.cli.settings.attach import read_attach_settings
     from gdbstub.cli.settings.endpoints import endpoint_text
     from gdbstub.foreign import permission
-    from gdbstub.foreign.attach import choose
+    from gdbstub.foreign.process import choose
 
     set_up_logging(verbose)
     process = choose(target)
     with endpoint_text(endpoint, options["script"]) as text:
         settings = read_attach_settings(process, endpoint=text, **options)
         permission.check(process)
-        return serving.attach(settings)
+        from gdbstub.cli.serving.attach import attach as serve  # the debugger, which takes longest
+
+        return serve(settings)

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from gdbstub.errors import InputError
-from gdbstub.protocol.endpoint import Unix, parse_endpoint
 
 _PROGRAM = "drgn"
 
@@ -39,12 +38,12 @@ def _socket(qmp: str | None) -> str:
         InputError: there is none.
     """
     if qmp is None:
-        qmp = f"unix:{path}" if (path := os.environ.get("GDB_QMP")) else None
+        qmp = f"unix:{given}" if (given := os.environ.get("GDB_QMP")) else None
     if qmp is None:
         raise InputError("drgn: give --qmp unix:PATH, as gdbstub run was given it")
-    endpoint = parse_endpoint(qmp, "--qmp")
-    if not isinstance(endpoint, Unix):
+    path = qmp.removeprefix("unix:")
+    if path in (qmp, ""):
         raise InputError(f"--qmp {qmp}: expected unix:PATH")
-    if not Path(endpoint.path).is_socket():
+    if not Path(path).is_socket():
         raise InputError(f"--qmp {qmp}: no socket is there; gdbstub run --qmp {qmp} makes it")
-    return os.path.abspath(endpoint.path)
+    return os.path.abspath(path)

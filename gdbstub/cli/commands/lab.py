@@ -4,6 +4,7 @@ Options are parsed here; ``lab/`` does the work.
 """
 
 import functools
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -12,12 +13,12 @@ from typing import Final, Literal, NoReturn, ParamSpec
 
 import click
 
-from gdbstub.errors import LabError
-from gdbstub.lab import persistent
+from gdbstub.errors import InputError, LabError
+from gdbstub.lab import persistent, tools
 from gdbstub.lab.opening import open_lab
-from gdbstub.lab.qemu import Options
+from gdbstub.lab.qemu import PROGRAM, Options
+from gdbstub.vmm.files import check_input
 
-BAD_INPUT: Final = 2
 CANNOT: Final = 1
 HOME: Final = "/root"
 
@@ -27,6 +28,22 @@ Arguments = ParamSpec("Arguments")
 @click.group()
 def lab() -> None:
     """Use the lab: an arm64 host with KVM under emulation."""
+
+
+def check_cpu(_context: object, _option: object, model: str | None) -> str | None:
+    """Return *model*, the CPU of the lab.
+
+    Raises:
+        InputError: this machine's QEMU has no such CPU.
+    """
+    if model is not None and shutil.which(PROGRAM):  # else a lab cannot be started anyway
+        listed = tools.run([PROGRAM, "-cpu", "help"]).splitlines()
+        name = model.partition(",")[0]
+        if name not in {line.split()[0] for line in listed if line.startswith(" ")}:
+            raise InputError(
+                f"--cpu {model}: {PROGRAM} has no CPU {name}; expected one of {PROGRAM} -cpu help"
+            )
+    return model
 
 
 def hardware(command: Callable[..., None]) -> Callable[..., None]:
@@ -66,7 +83,12 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
             metavar="N",
             help="Emulated CPUs, 1 to 8 (default: 1).",
         ),
-        click.option("--cpu", metavar="MODEL", help="QEMU's CPU model (default: max)."),
+        click.option(
+            "--cpu",
+            metavar="MODEL",
+            callback=check_cpu,
+            help="QEMU's CPU model (default: max).",
+        ),
         click.option(
             "--vhe", is_flag=True, help="Run its kernel at EL2; such a lab boots anew each time."
         ),
@@ -113,10 +135,9 @@ def shell(options: Options) -> int:
 @click.argument("argv", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @reported
 def run(files: Sequence[Path], options: Options, argv: Sequence[str]) -> int:
-    """Run CMD as root in the lab's host; its exit status is this command's."""
+    """Run CMD as root in the lab's host, and exit with its status."""
     for path in files:
-        if not path.is_file():
-            fail(f"--put {path}: no such file", BAD_INPUT)
+        check_input(path, "--put")
     with open_lab(options) as host:
         for path in files:
             host.put(path, HOME)
@@ -127,7 +148,7 @@ def run(files: Sequence[Path], options: Options, argv: Sequence[str]) -> int:
 @hardware
 @reported
 def up(options: Options) -> int:
-    """Start a lab that stays up: every gdbstub that wants such a lab uses it."""
+    """Start a lab that stays up, for every gdbstub that wants such a lab."""
     if found := persistent.find(options):
         fail(f"such a lab is up already: {found.name}", CANNOT)
     print(persistent.up(options).name)

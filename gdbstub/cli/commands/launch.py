@@ -5,6 +5,10 @@ from typing import Any
 import click
 
 from gdbstub.cli.commands.group import session_options
+from gdbstub.errors import InputError
+
+#: The program of ``lab.vmm``.
+_LAB_VMM = "qemu-system-aarch64"
 
 
 @click.command(params=session_options(), context_settings={"allow_interspersed_args": False})
@@ -30,17 +34,20 @@ def launch(
     status is the VMM's.
     """
     from gdbstub.cli.logs import set_up_logging
-    from gdbstub.cli.serving import attach as serving
     from gdbstub.cli.settings.attach import read_attach_settings
     from gdbstub.cli.settings.endpoints import endpoint_text
     from gdbstub.cli.settings.run import choose_host
 
     set_up_logging(verbose)
     host = choose_host(where)
+    if host == "lab" and argv[0] != _LAB_VMM:
+        raise InputError(f"--host lab has one VMM: {_LAB_VMM}, Debian's; not {argv[0]!r}")
     with endpoint_text(endpoint, options["script"]) as text:
         settings = read_attach_settings(argv, halt=not free_run, endpoint=text, **options)
         if host == "lab":
             from gdbstub.cli.in_lab.launch import launch_in_lab
 
             return launch_in_lab(argv, settings, verbose)
-        return serving.attach(settings)
+        from gdbstub.cli.serving.attach import attach as serve  # the debugger, which takes longest
+
+        return serve(settings)

@@ -218,7 +218,7 @@ def bisect(
     limit: int,
     **options: Any,  # noqa: ANN401
 ) -> int:
-    """Find the first bad one of the IMAGEs, which are in their order from good to bad."""
+    """Find the first bad one of IMAGEs, given in order from good to bad."""
     from gdbstub.cli.sweep import work
 
     if confidence is not None and not 0.5 <= confidence < 1:
@@ -241,7 +241,7 @@ def bisect(
 )  # fmt: skip
 @click.argument("directory", type=Path, metavar="DIR")
 def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int:
-    """Go on with a sweep or a bisection that was cut short, and with runs that ended in error."""
+    """Go on with a sweep or bisection that was cut short or has errors."""
     from gdbstub.cli.sweep import work
 
     return work.resume(directory, on=on, jobs=jobs, limit=limit)
@@ -262,7 +262,7 @@ def show(directory: Path, number: int | None) -> int:
 @click.argument("directory", type=Path, metavar="DIR")
 @click.argument("number", type=int, metavar="RUN")
 def replay(directory: Path, number: int, attach: bool) -> int:
-    """Execute RUN once more, with its parameters and its seed, on this terminal."""
+    """Execute RUN once more, with its seed, on this terminal."""
     from gdbstub.cli.sweep import results
 
     return results.replay(directory, number, attach=attach)

@@ -11,7 +11,6 @@ from pathlib import Path
 from gdbstub.cli.in_lab.run import serve_request, session_arguments
 from gdbstub.cli.settings.attach import AttachSettings
 from gdbstub.cli.settings.forwards import checked_forward
-from gdbstub.errors import InputError
 from gdbstub.lab import vmm
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.remote_run import RunRequest
@@ -24,11 +23,8 @@ def launch_in_lab(argv: Sequence[str], settings: AttachSettings, verbose: int) -
     """Run *argv*, a command line of QEMU, in the lab; return the exit status.
 
     Raises:
-        InputError: it is another VMM.
         LabError: the lab cannot be built or booted.
     """
-    if argv[0] != vmm.PROGRAM:
-        raise InputError(f"--host lab has one VMM: {vmm.PROGRAM}, Debian's; not {argv[0]!r}")
     serve, record = settings.serve, settings.record
     forward = checked_forward(serve.endpoint)
     archive = vmm.prepare()

@@ -77,8 +77,13 @@ async def run_guest(settings: Settings, signals: DeferredSignals) -> int:
 
 
 def _note_old_gdb(settings: Settings, debugger: Debugger) -> None:
-    """Have the user of an old GDB told, if the guest is a Linux that may sign its addresses."""
+    """Have the user of an old GDB told, if the guest is a Linux that may sign its addresses.
+
+    Unless the symbols are those of ``gdbstub symbols``, which undo that.
+    """
     guest, authenticates = settings.guest, debugger.machine.pointer_authentication
+    if (kernel := settings.program.kernel) is not None and kernel.unwinds:
+        return
     if isinstance(guest.image, image.LinuxImage) and signs(authenticates, guest.append):
         debugger.observers.append(OldGdb())
 

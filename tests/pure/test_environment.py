@@ -1,0 +1,47 @@
+"""``scripts/environment.sh``, where a .venv is there already, or one that was cut short."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+#: A Python that has no modules to miss, and makes environments whose Python is the same.
+PYTHON = """\
+#!/bin/sh
+echo "$@" >>calls
+case "$*" in
+"-m venv"*) mkdir -p .venv/bin && cp "$PYTHON" .venv/bin/python ;;
+esac
+"""
+#: The Python of an environment that was interrupted before it had pip.
+CUT_SHORT = PYTHON + 'case "$*" in "-m pip"*) exit 1 ;; esac\n'
+
+
+@pytest.mark.parametrize(
+    ("there", "makes"), [(None, 1), (CUT_SHORT, 1), (PYTHON, 0)], ids=["none", "cut short", "whole"]
+)
+def test_an_environment_is_made_if_none_can_be_used(
+    tmp_path: Path, there: str | None, makes: int
+) -> None:
+    shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    if there is not None:
+        inner = tmp_path / ".venv" / "bin" / "python"
+        inner.parent.mkdir(parents=True)
+        inner.write_text(there)
+        inner.chmod(0o755)
+    subprocess.run(
+        [tmp_path / "scripts" / "environment.sh", "lab"],
+        env={**os.environ, "PYTHON": str(python)},
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len([call for call in calls if call.startswith("-m venv")]) == makes
+    assert calls[-1].startswith("-m pip install")
+    assert calls[-1].endswith("--editable .[lab]")
