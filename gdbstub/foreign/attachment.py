@@ -17,7 +17,7 @@ from gdbstub.foreign.injection import ProcessMemory
 from gdbstub.foreign.launch import Launch
 from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.port import RemotePort
-from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.process import VmmProcess, check_vms
 from gdbstub.foreign.ptrace import Tracee
 from gdbstub.foreign.seized import PARK_TIMEOUT, POLL_INTERVAL, SeizedThreads
 from gdbstub.foreign.tracer import Tracer
@@ -69,13 +69,7 @@ class Attachment:
             MachineError: a vCPU does not come to rest.
         """
         found = process.descriptors()
-        if not found.vms or not found.vcpus:
-            raise InputError(f"process {process.pid} ({process.name}) has no VM with vCPUs")
-        if len(found.vms) > 1:
-            raise InputError(
-                f"process {process.pid} ({process.name}) has {len(found.vms)} VMs; "
-                "only a process with one can be attached to"
-            )
+        check_vms(process, found)
         self.process = process
         self.vm = found.vms[0]
         self.evidence = ""
@@ -116,7 +110,10 @@ class Attachment:
         """Take *slots* for the guest's RAM, by the *evidence* for them."""
         self.ram = ForeignRam(self.memory, slots, read_only, self._synchronise)
         self.evidence = evidence
-        self.areas = tuple(
+        self.areas = self._areas(slots)
+
+    def _areas(self, slots: Sequence[MemorySlot]) -> tuple[RamArea, ...]:
+        return tuple(
             RamArea(area.start, area.end, _protection(area.flags))
             for area in self.process.mappings()
             if any(area.start < slot.hva + slot.size and slot.hva < area.end for slot in slots)
@@ -207,7 +204,7 @@ class Attachment:
         if not self._synchronisable:
             return
         start, size = pages(hva, length)
-        protection = next(p for first, end, p in self.areas if first <= hva < end)
+        protection = self._protection_at(hva)
         for value in (protection ^ mmap.PROT_EXEC, protection):
             result = self.port.syscall(ptrace.MPROTECT, start, size, value)
             if result < 0:  # ``_let_go`` gives back what the first call has changed
@@ -218,6 +215,15 @@ class Attachment:
                     -result,
                 )
                 return
+
+    def _protection_at(self, hva: int) -> int:
+        for last in (False, True):
+            for start, end, protection in self.areas:
+                if start <= hva < end:
+                    return protection
+            if not last:  # the VMM has mapped it since
+                self.areas = self._areas(self.ram.slots)
+        raise MachineError(f"the VMM has no memory at {hva:#x} any more")
 
     def protect(self, areas: Sequence[RamArea]) -> None:
         """Give pages of *areas* their protection back that a killed debugger has left with another.

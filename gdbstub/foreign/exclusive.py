@@ -16,8 +16,16 @@ class ExclusiveThread(Protocol):
     """The thread of a vCPU, as a section needs it."""
 
     @property
-    def stopped(self) -> bool:
-        """True while it is stopped outside of the guest."""
+    def out_of_guest(self) -> bool:
+        """True if it is not in the guest, and comes there only when it is resumed."""
+        ...
+
+    def hold_signals(self) -> None:
+        """Deliver no signal until ``release_signals``."""
+        ...
+
+    def release_signals(self) -> None:
+        """Deliver those that have been held."""
         ...
 
     def kick(self) -> None:
@@ -94,11 +102,19 @@ class ForeignExclusiveSection(Generic[Vcpu]):
         self._holder = vcpu
         for other in others:
             other.thread.kick()
-        self._pump(lambda: stopping() or all(each.thread.stopped for each in others))
+        # Not until they have stopped: their VMM may pause them, and wait for this one to pause.
+        self._pump(lambda: stopping() or all(each.thread.out_of_guest for each in others))
         if stopping():
             self._holder = None
             return False
+        # Else the VMM could pause this one in the middle, and wait for those that wait for it.
+        vcpu.thread.hold_signals()
         return True
+
+    def _release(self) -> None:
+        if self._holder is not None:
+            self._holder.thread.release_signals()
+            self._holder = None
 
     def _wait_for_owed(self, stopping: Callable[[], bool]) -> None:
         """Wait until those that waited have left the guest again, or have executed for a while."""
@@ -118,13 +134,13 @@ class ForeignExclusiveSection(Generic[Vcpu]):
         """End the section, if *vcpu* is in it; return the vCPUs that waited for that."""
         if self._holder is not vcpu:
             return set()
-        self._holder = None
+        self._release()
         self._owed, self._waiting = self._waiting, set()
         return set(self._owed)
 
     def end_all(self) -> set[Vcpu]:
         """End any section, because all are being parked; return the vCPUs that waited."""
-        self._holder = None
+        self._release()
         waiting, self._waiting = self._waiting, set()
         self._owed.clear()
         return waiting
@@ -136,5 +152,5 @@ class ForeignExclusiveSection(Generic[Vcpu]):
     def parks(self, vcpu: Vcpu) -> None:
         """Note that *vcpu* parks: its section ends."""
         if self._holder is vcpu:
-            self._holder = None
+            self._release()
         self._owed.discard(vcpu)

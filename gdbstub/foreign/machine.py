@@ -19,7 +19,7 @@ from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.patches import NoLog, Patches, PatchLog
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Gone
-from gdbstub.foreign.vcpu import ForeignVcpu, Kicker
+from gdbstub.foreign.vcpu import ForeignVcpu, Kicker, LateHalt
 from gdbstub.foreign.vcpu_thread import ThreadStop
 from gdbstub.kvm import abi
 from gdbstub.kvm.one_reg import Counts
@@ -43,6 +43,8 @@ from gdbstub.swbp import BRK
 _log = logging.getLogger("gdbstub.foreign")
 
 _PAUTH: Final = "APIAKeyLo_EL1"
+#: Time after which a person is told of a guest that does not halt, in seconds.
+LATE: Final = 5.0
 
 
 class ForeignMachine:
@@ -88,6 +90,7 @@ class ForeignMachine:
             )
             for index, (fd, thread) in enumerate(attachment.threads.items())
         )
+        self._late = LateHalt(self._vcpus, self._watchdog)
         self._always_traced = always_traced
         for vcpu in self._vcpus:
             vcpu.always_traced = always_traced
@@ -226,6 +229,7 @@ class ForeignMachine:
     def _stop_world(self) -> None:
         if self._running and not self._stopping:
             self._stopping = True
+            self._watchdog.watch(self._late, monotonic() + LATE)
             for index in self._running:
                 self._vcpus[index].thread.kick()
             # Those that have stopped already, for another's section, run no more.
@@ -365,6 +369,7 @@ class ForeignMachine:
             self._all_parked()
 
     def _all_parked(self) -> None:
+        self._watchdog.watch(self._late, None)
         # The guest's time stands still from here: it must not see how long we look at it.
         if not self._vcpus[0].thread.ended:
             self._counter.stop_or_warn()

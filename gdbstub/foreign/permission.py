@@ -15,7 +15,6 @@ from gdbstub.foreign.process import VmmProcess
 _YAMA: Final = Path("/proc/sys/kernel/yama/ptrace_scope")
 _CAP_SYS_PTRACE: Final = 19
 _CAP_SYS_ADMIN: Final = 21
-_FILTER: Final = 2
 
 
 class Credentials(NamedTuple):
@@ -88,12 +87,21 @@ def check(process: VmmProcess, *, descendant: bool = False) -> int:
     """
     check_host()
     status = process.status()
+    # Any thread may have a filter or a tracer of its own.
+    for each in process.thread_statuses():
+        for field in ("TracerPid", "Seccomp"):
+            if int(status.get(field, "0")) == 0:
+                status[field] = each.get(field, "0")
+    status["TracerPid"] = _process_of(status["TracerPid"])
     name = f"process {process.pid} ({process.name})"
     if why := obstacle(name, status, own(), descendant=descendant):
         raise InputError(why)
-    filtered = any(int(VmmProcess(tid).status().get("Seccomp", "0")) for tid in process.threads())
-    if not filtered:
-        return 0
-    if why := obstacle(name, {**status, "Seccomp": str(_FILTER)}, own(), descendant=descendant):
-        raise InputError(why)
-    return ptrace.O_SUSPEND_SECCOMP
+    return ptrace.O_SUSPEND_SECCOMP if int(status.get("Seccomp", "0")) else 0
+
+
+def _process_of(tid: str) -> str:
+    """Return the process of a thread; its own number if it has ended."""
+    try:
+        return VmmProcess(int(tid)).status()["Tgid"]
+    except InputError:
+        return tid

@@ -8,6 +8,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -96,7 +97,8 @@ class VmmProcess:
 
     def file(self, name: str) -> Path:
         """Return a path of ours to what the process calls *name*, in its own root and directory."""
-        return self.path / "root" / name[1:] if name.startswith("/") else self.path / "cwd" / name
+        place = "root" if name.startswith("/") else "cwd"
+        return self.path / place / name.lstrip("/")
 
     def status(self) -> dict[str, str]:
         """Return the fields of /proc/PID/status.
@@ -104,8 +106,17 @@ class VmmProcess:
         Raises:
             InputError: there is no such process.
         """
-        lines = self._text("status").split("\n")  # a name may hold what else ends a line
-        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return self._fields("status")
+
+    def thread_statuses(self) -> Iterator[dict[str, str]]:
+        """List the same fields of each of its threads, but of those that end meanwhile."""
+        for tid in self.threads():
+            with suppress(InputError):
+                yield self._fields(f"task/{tid}/status")
+
+    def _fields(self, name: str) -> dict[str, str]:
+        lines = self._text(name).split("\n")  # a name may hold what else ends a line
+        return {field: value.strip() for field, _, value in (line.partition(":") for line in lines)}
 
     @property
     def ended(self) -> bool:
@@ -232,6 +243,21 @@ def _find(memory: ProcessMemory, texts: list[ProcessMapping], code: bytes) -> in
             if at % 4 == 0:
                 return start + at
     return None
+
+
+def check_vms(process: VmmProcess, found: Descriptors) -> None:
+    """Check that the descriptors *found* of *process* are of one VM, and its vCPUs.
+
+    Raises:
+        InputError: they are not.
+    """
+    name = f"process {process.pid} ({process.name})"
+    if not found.vms or not found.vcpus:
+        raise InputError(f"{name} has no VM with vCPUs")
+    if len(found.vms) > 1:
+        raise InputError(
+            f"{name} has {len(found.vms)} VMs; only a process with one can be attached to"
+        )
 
 
 def processes_with_vms() -> Iterator[tuple[VmmProcess, Descriptors]]:

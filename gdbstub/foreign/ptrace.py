@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import struct
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol, cast
 
 from gdbstub.errors import MachineError
@@ -29,6 +30,7 @@ _libc: Final = cast("_Libc", ffi.dlopen(None))
 IOCTL: Final = 29
 MPROTECT: Final = 226
 _PTRACE: Final = 117
+_TKILL: Final = 130
 _WAIT4: Final = 260
 _PIDFD_GETFD: Final = 438
 _PRCTL: Final = 167
@@ -69,6 +71,10 @@ SYSCALL_ENTRY: Final = 1
 _WAIT_OPTIONS: Final = 0x40000000 | 0x20000000
 _WNOHANG: Final = 1
 
+#: Signals by which a thread hears of its own instruction, before it goes on.
+SYNCHRONOUS: Final = frozenset(
+    (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS)
+)
 _GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 #: ``struct user_hwdebug_state`` with one breakpoint: address and control.
@@ -201,6 +207,11 @@ class Tracee:
     def resume(self, signum: int = 0, *, to_syscall: bool = False) -> None:
         """Resume, with *signum* delivered; stop at the next system call's entry or exit or not."""
         self._ptrace(_SYSCALL if to_syscall else _CONT, 0, signum)
+
+    def send(self, signum: int) -> None:
+        """Send it a signal, unless it has ended."""
+        with suppress(ProcessLookupError):
+            call(_TKILL, self.tid, signum)
 
     def listen(self) -> None:
         """Let a thread in a group-stop stay in it."""

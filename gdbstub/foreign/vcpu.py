@@ -4,7 +4,7 @@ It decides nothing about breakpoints. All but ``Vcpu``'s own methods are for the
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 from typing import Final
@@ -27,9 +27,11 @@ from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.tracer import Tracer
 from gdbstub.foreign.vcpu_thread import RunPage, VcpuThread
+from gdbstub.kvm import abi
 from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.vcpu_state import VcpuState
+from gdbstub.kvm.watchdog import Watchdog
 from gdbstub.machine import DebugExit, DebugRegisters, RunFailure, RunMode
 
 _log = logging.getLogger("gdbstub.foreign")
@@ -145,7 +147,7 @@ class ForeignVcpu(VcpuState):
     def exit(self) -> DebugExit:
         """Return the debug exit that its thread has stopped at."""
         self.forget()
-        self.counts.exits[self._run.exit_reason] += 1
+        self.counts.exits[abi.EXIT_DEBUG] += 1
         esr = ESR(self._run.debug.hsr)
         # KVM fills FAR in for a watchpoint only; otherwise it holds the last MMIO's bytes.
         return DebugExit(
@@ -165,6 +167,26 @@ class ForeignVcpu(VcpuState):
         """The type of the system event that its thread has stopped at."""
         kind: int = self._run.system_event.type
         return kind
+
+
+class LateHalt:
+    """A guest that is to halt, as the watchdog sees it: a person is told of one that is late."""
+
+    def __init__(self, vcpus: Sequence[ForeignVcpu], watchdog: Watchdog) -> None:
+        self._vcpus = vcpus
+        self._watchdog = watchdog
+
+    def kick(self) -> None:
+        """Say how many vCPUs it waits for, once."""
+        self._watchdog.watch(self, None)
+        late = sum(not vcpu.thread.stopped for vcpu in self._vcpus)
+        if late:
+            _log.warning(
+                "the guest does not halt: %d of %d vCPUs did not come to KVM_RUN; is the VM "
+                "paused in its VMM? Continue it there",
+                late,
+                len(self._vcpus),
+            )
 
 
 class Kicker:

@@ -38,7 +38,7 @@ class ThreadStop(Enum):
 
 
 class RunPage:
-    """``struct kvm_run`` of a vCPU of another process, mapped read-only into this one."""
+    """``struct kvm_run`` of a vCPU of another process, mapped into this one."""
 
     def __init__(self, pid: int, fd: int) -> None:
         """Map it.
@@ -48,7 +48,7 @@ class RunPage:
         """
         own = ptrace.pidfd_getfd(pid, fd)
         try:
-            self._mapping = mmap.mmap(own, mmap.PAGESIZE, prot=mmap.PROT_READ)
+            self._mapping = mmap.mmap(own, mmap.PAGESIZE)
         finally:
             os.close(own)
         self._buffer: CData = abi.ffi.from_buffer(self._mapping)
@@ -86,6 +86,10 @@ class VcpuThread:
         self.kicked = False
         #: True to stop wherever the VMM's code is, because KVM_RUN does not come in time.
         self.anywhere = False
+        # True if it runs, but comes to the guest only by a system call that is traced.
+        self._outside = False
+        # The signals that wait for the end of a section; None: they are delivered at once.
+        self._held: list[int] | None = None
         self._memory = memory
         self._gadgets = gadgets
         #: True from the entry of KVM_RUN to its exit, both of which are traced.
@@ -104,6 +108,21 @@ class VcpuThread:
         if not self.stopped and not self.ended:
             with suppress(Gone):  # its end is a stop of its own, and the others are to be kicked
                 self.tracee.interrupt()
+
+    @property
+    def out_of_guest(self) -> bool:
+        """True if it is not in the guest, and comes there only when it is resumed."""
+        return self.stopped or self._outside
+
+    def hold_signals(self) -> None:
+        """Deliver no signal of another's: an instruction is to be executed to its end."""
+        self._held = []
+
+    def release_signals(self) -> None:
+        """Deliver the signals that have been held, and those to come."""
+        held, self._held = self._held, None
+        for signum in held or ():
+            self.tracee.send(signum)
 
     def park_at_entry(self) -> None:
         """Park a thread that is stopped at the entry of KVM_RUN, before it enters the guest."""
@@ -124,7 +143,7 @@ class VcpuThread:
             self.tracee.set_registers(context)
         if not (traced and again):
             self._injection = None
-        self.stopped = self.kicked = False
+        self.stopped = self.kicked = self._outside = False
         self.traced = traced
         self._go()
 
@@ -166,6 +185,7 @@ class VcpuThread:
             self._injection.end(self._context)
         else:
             self.tracee.set_registers(self._context)
+        self.release_signals()
         self.tracee.detach()
         self.ended = True
 
@@ -177,6 +197,12 @@ class VcpuThread:
 
     def handle(self, status: int) -> ThreadStop | None:
         """Take a stop of the thread, by its *status* of waitpid; None: it goes on already."""
+        outcome = self._handle(status)
+        # Its next KVM_RUN is traced, and interrupted before it enters the guest.
+        self._outside = outcome is None and self.kicked
+        return outcome
+
+    def _handle(self, status: int) -> ThreadStop | None:
         if os.WIFEXITED(status) or os.WIFSIGNALED(status):
             self.end()
             return ThreadStop.ENDED
@@ -261,14 +287,29 @@ class VcpuThread:
         if result == 0 and self.page is not None:
             reason = self.page.run.exit_reason
             if reason == abi.EXIT_DEBUG:
+                # A VMM may look at the reason alone, whatever KVM_RUN has returned.
+                self.page.run.exit_reason = abi.EXIT_INTR
                 self._stop(self.tracee.registers(), again=True)
                 return ThreadStop.DEBUG
             if reason == abi.EXIT_SYSTEM_EVENT:
                 self._stop(self.tracee.registers(), again=False)
                 return ThreadStop.SYSTEM_EVENT
+        if result == -errno.EINTR and self._repeats():
+            return None
         self._injection = None
         self._go()
         return None
+
+    def _repeats(self) -> bool:
+        """Make a KVM_RUN again that a signal has ended which is held; its VMM may want it ended."""
+        if self._held is None or self.page is None or self.page.run.immediate_exit:
+            return False
+        regs = self.tracee.registers()
+        regs.pc -= 4
+        regs.regs[0] = self.fd
+        self.tracee.set_registers(regs)
+        self._go()
+        return True
 
     def _stop(self, regs: CData, *, again: bool) -> None:
         """Note where the thread has stopped; the VMM's own view is an interrupted KVM_RUN."""
@@ -280,6 +321,10 @@ class VcpuThread:
 
     def _deliver(self, signum: int) -> None:
         """Deliver a signal to the VMM, which must find KVM_RUN interrupted, not about to begin."""
+        if self._held is not None and signum not in ptrace.SYNCHRONOUS:
+            self._held.append(signum)
+            self._go()
+            return
         self._interrupt_repeated_run(self.tracee.registers())
         self._injection = None
         self._go(signum)

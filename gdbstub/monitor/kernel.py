@@ -22,6 +22,9 @@ the MMU is off, by a BRK, delete that breakpoint there, and ask again:
 _EXPECTED: Final = """\
 The kernel will be {offset:#x} above where it was linked: a trial boot went there.
 """
+_FIXED: Final = """\
+The kernel will be where it was linked, at {start:#x}: its command line keeps it there.
+"""
 _UNMAPPED: Final = """\
 While a program runs, the kernel may be unmapped and its vectors put aside (KPTI): let the guest
 go on, stop it in the kernel and ask again.
@@ -49,7 +52,8 @@ def kaslr(context: CommandContext) -> str:
         if not program.kernel:
             return said
         if (expected := program.expected) is not None and not SCTLR(context.vcpu.get(SCTLR_EL1)).M:
-            return _EXPECTED.format(offset=expected.offset)
+            text = _EXPECTED if expected.offset else _FIXED
+            return text.format(start=expected.start, offset=expected.offset)
         if not SCTLR(context.vcpu.get(SCTLR_EL1)).M:
             start = program.kernel.start_kernel
             return said + _LATER + (_EARLY.format(start_kernel=start) if start else "\n")

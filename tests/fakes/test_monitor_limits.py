@@ -1,17 +1,19 @@
-"""Monitor commands that would hold the event loop for minutes."""
+"""Monitor commands: those that would hold the event loop for minutes, and what kaslr says."""
 
 import pytest
 
 from gdbstub import rsp
-from gdbstub.linux.kaslr import NO_PROGRAM
+from gdbstub.capabilities import Relocation
+from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.session import Session
 from tests.fakes.machine import fake_machine
+from tests.fakes.test_kernel_moves import KERNEL
 
 
-def monitor(line: str) -> bytes:
+def monitor(line: str, program: GuestProgram = NO_PROGRAM) -> bytes:
     """Return the output of a command, with the reply."""
-    session = Session(monitored_debugger(fake_machine(b"\x00\x00\x00\x14"), NO_PROGRAM))
+    session = Session(monitored_debugger(fake_machine(b"\x00\x00\x00\x14"), program))
     session.receive(rsp.encode(b"QStartNoAckMode"))
     packets = rsp.Connection().receive(
         session.receive(rsp.encode(b"qRcmd," + line.encode().hex().encode()))
@@ -35,6 +37,18 @@ def monitor(line: str) -> bytes:
 )
 def test_an_expression_that_takes_long_is_refused(pattern: str) -> None:
     assert b"may take long" in monitor(f"regs {pattern}")
+
+
+@pytest.mark.parametrize(
+    ("offset", "where"),
+    [
+        (0, "where it was linked, at 0x40000000: its command line keeps it there."),
+        (0x1_0000, "0x10000 above where it was linked: a trial boot went there."),
+    ],
+)
+def test_the_place_of_a_kernel_that_has_not_started(offset: int, where: str) -> None:
+    program = GuestProgram("/boot/vmlinux", KERNEL, Relocation(KERNEL.start, offset))
+    assert monitor("kaslr", program).decode() == f"The kernel will be {where}\n"
 
 
 def test_usual_expressions_are_taken() -> None:

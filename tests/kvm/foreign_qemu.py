@@ -93,11 +93,16 @@ class Qemu:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
+    def type(self, line: str) -> None:
+        """Type a line at the guest's console."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
+
     def finish(self) -> int:
         """End the guest by itself, and check all that it has done; the number of links."""
-        assert self.process.stdin is not None
-        with self.process.stdin as keyboard:
-            keyboard.write(b"\n")
+        self.type("end")
+        self._close_keyboard()
         self.process.wait(BOUND)
         copy = self.disk.with_suffix(".copy")
         copy.write_bytes(self.host.contents(self.disk))

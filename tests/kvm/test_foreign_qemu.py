@@ -6,10 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from elftools.elf.elffile import ELFFile
 
+from gdbstub.cli.settings.modules import read_modules
+from gdbstub.cli.settings.program import read_kernel_symbols
 from tests.conftest import shared_lab
-from tests.kvm.debugging import Remote, gdb
+from tests.kvm import virtio_guest
+from tests.kvm.debugging import Remote
+from tests.kvm.debugging import gdb as plain_gdb
 from tests.kvm.foreign_qemu import MEMORY, Attached, Host, Launched, Qemu, listed
 from tests.kvm.stub import BOUND
 
@@ -18,14 +23,24 @@ STEPS = Path(__file__).parent / "check_steps.py"
 #: Of a chain's digest, to its file; those to a pipe have no position.
 WRITES = "break vfs_write if $x2 == 65 && $x3 != 0"
 
-#: More of QEMU's options in long runs, by the number of vCPUs: a QMP socket, which tells where RAM
-#: is, and a seccomp filter, which is suspended meanwhile.
-MORE = {1: ("-qmp", "unix:/tmp/qmp,server=on,wait=off"), 4: ("-sandbox", "on")}
+#: More of QEMU's options by the number of vCPUs, most in long runs: a QMP socket, which tells where
+#: RAM is, a seccomp filter, which is suspended meanwhile, and a kernel with KASLR.
+MORE = {
+    1: ("-qmp", "unix:/tmp/qmp,server=on,wait=off"),
+    2: ("-append", "console=ttyAMA0 quiet rdinit=/virtio"),
+    4: ("-sandbox", "on"),
+}
 
 #: A guest with KASLR and no init: its kernel panics, and resets at once.
 PANICS = "console=ttyAMA0 quiet rdinit=/none root=/dev/none panic=-1"
 
 Session = Callable[[Host, Path, Path, int], str]
+
+
+def gdb(stub: Remote, vmlinux: Path, *commands: str) -> str:
+    """Run GDB with the stub's modules, which it reads on this machine."""
+    expected = ["warning: remote target does not support file transfer"]
+    return plain_gdb(stub, vmlinux, *commands, expected=expected)
 
 
 def debug(stub: Remote, vmlinux: Path, vcpus: int) -> str:
@@ -61,15 +76,44 @@ def debug_more(stub: Remote, vmlinux: Path, vcpus: int, end: str) -> None:
     assert "Breakpoint 1, 0x" in gdb(stub, vmlinux, WRITES, "continue", end)
 
 
+def debug_linux(stub: Remote, vmlinux: Path, modules: Path) -> None:
+    """Ask for what the stub knows of a Linux guest, and break in a module by its symbols."""
+    said = gdb(
+        stub, vmlinux, "monitor modules", "monitor ps", "monitor dmesg 1", "info os tasks",
+        "tbreak start_xmit", "continue", "monitor bt", "set print thread-events off",
+        "monitor tasks on", "info threads", "detach",
+    )  # fmt: skip
+    loaded = re.findall(r"^(\w+) +\d+ +\d+ +live +0x", said, re.M)
+    assert set(loaded) == {path.stem for path in modules.iterdir()}
+    assert re.search(r"^1 +0 +\w +\S+ +0x\w+ +virtio *$", said, re.M), said
+    assert re.search(r"^2 +0 +\w +\S+ +0x\w+ +\[kthreadd\] *$", said, re.M), said
+    assert re.search(r"^\[ +\d+\.\d{6}\] ", said, re.M), said
+    assert re.search(r"^2 +0 +\w +\d* +0x\w+ +kthreadd *$", said, re.M), said
+    place = r"Temporary breakpoint 1, 0x\w+ in start_xmit \(\) from \S+/virtio_net\.ko"
+    assert re.search(place, said), said
+    frames = re.findall(r"^#\d+ +0x\w+ (\S+)\+0x\w+(.*)$", said, re.M)
+    assert frames[:2] == [("start_xmit", " [virtio_net]"), ("dev_hard_start_xmit", "")], said
+    assert re.search(r"^Threads are the vCPUs, and \d\d tasks that no vCPU executes\.$", said, re.M)
+    assert re.search(r'Thread 1\d{7} "kthreadd" \(PID 2, state [SI]\)', said), said
+
+
 def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
     """Attach to a guest that runs; return how many links its chains have."""
-    with Qemu(host, directory, vcpus, *MORE.get(vcpus, ())) as qemu:
+    modules = virtio_guest.modules(directory)
+    index = directory / "index"  # what the lab has of the modules
+    index.write_text(
+        read_modules(modules, read_kernel_symbols(vmlinux, needed=True).kernel).to_text()
+    )
+    with Qemu(host, directory, vcpus, *MORE[vcpus]) as qemu:
         rows = listed(host)  # other tests' VMMs may be there, too
         (pid,) = (number for number, (name, *_) in rows.items() if name == "qemu-system-aarch64")
         assert rows[pid] == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
-        options = ("--symbols", vmlinux, "--stop-on", "oops") if vcpus == 1 else ()
-        with Attached(host, qemu.name, *options) as stub:
-            if options:
+        options: dict[int, tuple[str | Path, ...]] = {
+            1: ("--symbols", vmlinux, "--stop-on", "oops"),
+            2: ("--symbols", vmlinux, "--modules", index),
+        }
+        with Attached(host, qemu.name, *options.get(vcpus, ())) as stub:
+            if vcpus == 1:
                 kernel = gdb(stub, vmlinux, "monitor kaslr", "detach")
                 assert "The kernel is where it was linked, at 0x" in kernel
             said = debug(stub, vmlinux, vcpus)
@@ -77,26 +121,38 @@ def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
             tables = f"; the tables of {vcpus} vCPU{'s' * (vcpus > 1)} lead to the guest's code)"
             found = r"\(as given" if vcpus == 1 else r"\(found at 0x\w+"
             assert re.search(found + re.escape(tables), " ".join(said.split())), said
-            if vcpus in MORE:
+            if vcpus == 2:
+                debug_linux(stub, vmlinux, modules)
+                assert stub.stop() == 128 + signal.SIGTERM
+            else:
                 debug_more(stub, vmlinux, vcpus, "kill")
                 assert stub.wait() == 0
-            else:
-                assert stub.stop() == 128 + signal.SIGTERM
         return f"{qemu.finish()} links"
 
 
 def launch(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
     """Start a guest halted; return how many links its chains have."""
-    with Launched(host, directory, vcpus) as qemu:
+    modules = virtio_guest.modules(directory)
+    options = ["--symbols", str(vmlinux)]
+    in_module = list[str]()
+    if vcpus == 1:
+        options += ["--modules", str(modules)]
+        in_module = ["set breakpoint pending on", "tbreak virtblk_probe", "continue"]
+    with Launched(host, directory, vcpus, options=options) as qemu:
         said = gdb(
-            qemu, vmlinux, "x/i $pc", "stepi", "hbreak start_kernel", "continue", "bt 1",
-            "delete", "break vfs_write", "continue", "delete", "detach",
+            qemu, vmlinux, "x/i $pc", "monitor kaslr", "stepi", "hbreak start_kernel", "continue",
+            "bt 1", "delete", *in_module, "break vfs_write", "continue", "delete", "detach",
         )  # fmt: skip
         assert re.search(r"=> 0x40000000:", said), said
+        assert "The kernel will be where it was linked, at 0xffff8" in said
         assert re.search(r"Breakpoint 1, 0x\w+ in start_kernel \(\)", said), said
-        assert re.search(r"Breakpoint 2, 0x\w+ in vfs_write \(\)", said), said
+        assert re.search(r"Breakpoint \d, 0x\w+ in vfs_write \(\)", said), said
+        place = r"Temporary breakpoint 2, 0x\w+ in virtblk_probe \(\) from \S+/virtio_blk\.ko"
+        assert bool(re.search(place, said)) is (vcpus == 1), said
         qemu.console.wait_for(f"chain {vcpus}: begun")
         assert "as the VMM has told KVM" in debug(qemu, vmlinux, vcpus)
+        if vcpus == 1:
+            debug_linux(qemu, vmlinux, modules)
         debug_more(qemu, vmlinux, vcpus, "disconnect")
         return f"{qemu.finish()} links"
 
@@ -109,6 +165,25 @@ def panic(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
         qemu.messages.wait_for(r"the guest panics: VFS: Unable to mount root fs on %s ")
         qemu.messages.wait_for(f"gdbstub: the core file is in {core}\n")
         assert qemu.process.wait(BOUND) == 100
+    return _check_core(core)
+
+
+def panic_later(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
+    """Attach to a guest that then panics with nobody there; return the size of its core file."""
+    place, packed, core = f"/root/{directory.name}.zst", directory / "packed", directory / "core"
+    with Qemu(host, directory, vcpus) as qemu:
+        options = ("--symbols", vmlinux, "--stop-on", "reset", "--vmcore-on", "panic", place)
+        with Attached(host, qemu.name, *options) as stub:
+            qemu.type("panic")
+            assert stub.wait() == 100
+        qemu.console.wait_for("Kernel panic - not syncing: Attempted to kill init!")
+    packed.write_bytes(host.lab.run(["cat", place]).stdout)
+    with packed.open("rb") as file, core.open("wb") as whole:
+        zstandard.ZstdDecompressor().copy_stream(file, whole)
+    return _check_core(core)
+
+
+def _check_core(core: Path) -> str:
     with core.open("rb") as file:
         loads = list(ELFFile(file).iter_segments("PT_LOAD"))
     assert loads[-1]["p_filesz"] == MEMORY << 20
@@ -119,8 +194,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "session" in metafunc.fixturenames:
         rows: list[tuple[Session, int]] = [(attach, 2)]
         if metafunc.config.getoption("--long"):
-            rows = [(session, vcpus) for session in (attach, launch) for vcpus in (1, 4)]
-            rows.append((panic, 2))
+            rows = [(attach, vcpus) for vcpus in (1, 2, 4)]
+            rows += [(launch, vcpus) for vcpus in (1, 4)]
+            rows += [(panic, 2), (panic_later, 2)]
         names = [f"{session.__name__}-{vcpus}" for session, vcpus in rows]
         metafunc.parametrize(("session", "vcpus"), rows, ids=names)
 

@@ -23,6 +23,15 @@ def build(directory: Path, initrd: Path) -> Path:
     return directory / "virtio.cpio"
 
 
+def modules(directory: Path) -> Path:
+    """Make a directory of the guest's modules below *directory*, as ``--modules`` takes it."""
+    place = directory / "modules"
+    place.mkdir()
+    for path in _modules().iterdir():
+        (place / path.name.partition("-")[2]).symlink_to(path)
+    return place
+
+
 def _modules() -> Path:
     """Return a directory of modules of the guest's kernel, whose names sort in load order."""
     parts: list[str | bytes] = [Path(__file__).read_bytes(), kernel.prepare().directory.name]

@@ -7,10 +7,17 @@ from gdbstub.foreign.exclusive import ForeignExclusiveSection
 
 class Thread:
     def __init__(self) -> None:
-        self.stopped = False
+        self.out_of_guest = False
+        self.signals = "delivered"
 
     def kick(self) -> None:
-        self.stopped = True
+        self.out_of_guest = True
+
+    def hold_signals(self) -> None:
+        self.signals = "held"
+
+    def release_signals(self) -> None:
+        self.signals = "delivered"
 
 
 class Vcpu:
@@ -51,10 +58,10 @@ def a_section_that_kept_out(other: Vcpu, pump: Pump) -> tuple[ForeignExclusiveSe
     """Sections in which *other* had to wait for the returned vCPU, and runs again."""
     exclusive, first = ForeignExclusiveSection[Vcpu](pump), Vcpu()
     assert exclusive.start(first, [other], never)
-    assert other.thread.stopped
+    assert other.thread.out_of_guest
     exclusive.waits(other)
     assert exclusive.end(first) == {other}
-    other.thread.stopped = False
+    other.thread.out_of_guest = False
     return exclusive, first
 
 
@@ -82,7 +89,7 @@ def test_nobody_overtakes_the_one_that_waits_for_them() -> None:
     def hit() -> None:
         turns.append(exclusive.is_anothers_turn(other))
         exclusive.left_guest(other)
-        other.thread.stopped = True
+        other.thread.out_of_guest = True
 
     pump.at_first_look = hit
     assert exclusive.start(first, [other], never)
@@ -97,3 +104,14 @@ def test_one_that_sleeps_is_owed_nothing() -> None:
     exclusive, first = a_section_that_kept_out(other, pump)
     assert exclusive.start(first, [other], never)
     assert pump.looks == 0
+
+
+def test_signals_are_held_in_a_section_alone() -> None:
+    exclusive, first, other = ForeignExclusiveSection[Vcpu](Pump()), Vcpu(), Vcpu()
+    for end in (exclusive.end, exclusive.parks, lambda _: exclusive.end_all()):
+        assert exclusive.start(first, [other], never)
+        assert first.thread.signals == "held"
+        end(first)
+        assert first.thread.signals == "delivered"
+        exclusive.left_guest(other)
+    assert other.thread.signals == "delivered"

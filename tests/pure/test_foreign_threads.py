@@ -13,7 +13,7 @@ from gdbstub.foreign import injection, launch, ptrace, seized
 from gdbstub.foreign.injection import Gadgets, Injection
 from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.foreign.seized import SeizedThreads
-from gdbstub.foreign.vcpu_thread import ThreadStop, VcpuThread
+from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
 from gdbstub.kvm import abi
 
 CONT, DETACH, SYSCALL, INTERRUPT, LISTEN = 7, 17, 24, 0x4207, 0x4208
@@ -39,6 +39,7 @@ class RecordedTracee(Tracee):
     def __init__(self, tid: int) -> None:
         super().__init__(tid)
         self.asked: list[tuple[int, int]] = []
+        self.sent: list[int] = []
         self.gone = False
         self._regs.regs[0] = -4 & (1 << 64) - 1
         self._regs.regs[1], self._regs.regs[8] = abi.RUN, ptrace.IOCTL
@@ -51,6 +52,9 @@ class RecordedTracee(Tracee):
         if request not in QUIET:
             self.asked.append((request, data))
         return 0
+
+    def send(self, signum: int) -> None:
+        self.sent.append(signum)
 
 
 class Text:
@@ -184,6 +188,71 @@ def test_a_kick_of_a_thread_that_is_gone() -> None:
     tracee.gone = True
     thread.kick()
     assert thread.kicked
+
+
+def test_a_kicked_thread_is_out_of_the_guest_once_it_has_stopped_anywhere() -> None:
+    thread, tracee = vcpu_thread()
+    tracee.registers().regs[8] = 0
+    thread.kick()
+    assert not thread.out_of_guest
+    assert thread.handle(INTERRUPTED) is None
+    assert (thread.stopped, thread.out_of_guest) == (False, True)
+    assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]
+    tracee.registers().regs[8] = ptrace.IOCTL
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    assert thread.out_of_guest
+    thread.resume(traced=False)
+    assert not thread.out_of_guest
+    assert thread.handle(INTERRUPTED) is None  # of which nobody waits for the end
+    assert not thread.out_of_guest
+
+
+def test_the_reason_of_a_debug_exit_is_hidden_from_a_vmm_that_looks_at_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread, tracee = vcpu_thread()
+    page = RunPage.__new__(RunPage)
+    page.run = abi.ffi.new("struct kvm_run *")
+    page.run.exit_reason, thread.page, thread.traced = abi.EXIT_DEBUG, page, True
+    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0))
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert thread.handle(AT_SYSTEM_CALL) is ThreadStop.DEBUG
+    assert page.run.exit_reason == abi.EXIT_INTR
+
+
+def test_signals_wait_for_the_end_of_an_exclusive_section() -> None:
+    thread, tracee = vcpu_thread()
+    thread.hold_signals()
+    for signum in (signal.SIGUSR1, signal.SIGALRM):
+        assert thread.handle(delivery(signum)) is None
+    # But one that is about the thread's own instruction.
+    assert thread.handle(delivery(signal.SIGBUS)) is None
+    assert tracee.asked == [(CONT, 0), (CONT, 0), (CONT, signal.SIGBUS)]
+    assert tracee.sent == []
+    thread.release_signals()
+    assert tracee.sent == [signal.SIGUSR1, signal.SIGALRM]
+    assert thread.handle(delivery(signal.SIGALRM)) is None
+    assert tracee.asked[3:] == [(CONT, signal.SIGALRM)]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_run_that_a_held_signal_has_ended_is_made_again(
+    wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not if the VMM has asked for its end: it would end at once for ever."""
+    thread, tracee = vcpu_thread()
+    page = RunPage.__new__(RunPage)
+    page.run = abi.ffi.new("struct kvm_run *")
+    page.run.immediate_exit = wanted
+    thread.page, thread.traced = page, True
+    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
+    thread.hold_signals()
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert tracee.registers().pc == (PC + 4 if wanted else PC)
+    assert tracee.asked == [(SYSCALL, 0), (SYSCALL, 0)]
 
 
 @pytest.mark.parametrize(("traced", "frames"), [(True, 1), (False, 2)])

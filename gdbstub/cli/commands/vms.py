@@ -17,7 +17,7 @@ def vms() -> int:
     from rich.table import Table
 
     from gdbstub.foreign import permission, slots
-    from gdbstub.foreign.process import processes_with_vms
+    from gdbstub.foreign.process import check_vms, processes_with_vms
 
     table = Table(box=None, pad_edge=False)
     for heading in ("pid", "VMM", "vCPUs", "RAM", "attachable"):
@@ -27,6 +27,7 @@ def vms() -> int:
         found = True
         try:
             permission.check(process)
+            check_vms(process, descriptors)
             verdict = "yes"
         except InputError as error:
             verdict = f"no: {error}"

@@ -1,0 +1,118 @@
+"""A VMM as a process of its own whose vCPUs count in x0, and that goes by ``kvm_run`` alone.
+
+Like kvmtool it looks at the reason of an exit whatever KVM_RUN has returned; at one for a debugger
+it ends. It makes threads all the while, hundreds a second, each of which ends at once. SIGUSR1 has
+its vCPUs pause outside of KVM_RUN, and SIGUSR2 go on; it says when that is so. First it says its
+process id and the address of its RAM.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import signal
+import threading
+from typing import Final
+
+from gdbstub.kvm import abi
+from gdbstub.kvm.abi import ffi
+from tests.contract.programs import BASE, COUNT
+
+SIZE: Final = 1 << 16
+VCPUS: Final = 2
+#: The exit status after an exit for a debugger.
+SAW_DEBUG_EXIT: Final = 4
+
+_PC: Final = 0x6030_0000_0010_0040
+_SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Vm:
+    """The VM."""
+
+    def __init__(self) -> None:
+        """Make it, with RAM and vCPUs."""
+        kvm = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+        self._fd = fcntl.ioctl(kvm, abi.CREATE_VM, 0)
+        self._ram = mmap.mmap(-1, SIZE)
+        self._ram[: len(COUNT.image)] = COUNT.image
+        self.hva = int(ffi.cast("uintptr_t", ffi.from_buffer(self._ram)))
+        region = ffi.new("struct kvm_userspace_memory_region *")
+        region.guest_phys_addr, region.memory_size, region.userspace_addr = BASE, SIZE, self.hva
+        _ioctl(self._fd, abi.SET_USER_MEMORY_REGION, region)
+        self._runs = threading.Event()
+        self._runs.set()
+        self._vcpus = [Vcpu(self._fd, number, self._runs) for number in range(VCPUS)]
+
+    def start(self) -> None:
+        """Run it."""
+        for vcpu in self._vcpus:
+            vcpu.start()
+
+    def take(self, signum: int) -> None:
+        """Pause, or go on."""
+        if signum == signal.SIGUSR2:
+            self._runs.set()
+            return
+        self._runs.clear()
+        for vcpu in self._vcpus:
+            vcpu.paused.clear()
+            # It may not have been in KVM_RUN when the signal came.
+            while not vcpu.paused.wait(0.01):
+                signal.pthread_kill(vcpu.ident or 0, signal.SIGALRM)
+
+
+class Vcpu(threading.Thread):
+    """A vCPU, and the thread that runs it while the event *runs* is set."""
+
+    def __init__(self, vm: int, number: int, runs: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self._fd = fcntl.ioctl(vm, abi.CREATE_VCPU, number)
+        init = ffi.new("struct kvm_vcpu_init *")
+        _ioctl(vm, abi.ARM_PREFERRED_TARGET, init)
+        _ioctl(self._fd, abi.ARM_VCPU_INIT, init)
+        pc = ffi.new("uint64_t *", BASE)
+        register = ffi.new("struct kvm_one_reg *", [_PC, int(ffi.cast("uintptr_t", pc))])
+        _ioctl(self._fd, abi.SET_ONE_REG, register)
+        self._page = mmap.mmap(self._fd, mmap.PAGESIZE)
+        self._run = ffi.cast("struct kvm_run *", ffi.from_buffer(self._page))
+        self._runs = runs
+        self.paused = threading.Event()
+
+    def run(self) -> None:
+        while True:
+            if not self._runs.is_set():
+                self.paused.set()
+                self._runs.wait()
+            with contextlib.suppress(InterruptedError):
+                fcntl.ioctl(self._fd, abi.RUN, 0)
+            if self._run.exit_reason == abi.EXIT_DEBUG:
+                os._exit(SAW_DEBUG_EXIT)
+
+
+def _ioctl(fd: int, request: int, structure: abi.CData) -> None:
+    fcntl.ioctl(fd, request, ffi.buffer(structure))
+
+
+def _make_threads() -> None:
+    rest = threading.Event()
+    while not rest.wait(0.002):  # else it takes all the time that there is
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+
+
+def main() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    vm = Vm()
+    vm.start()
+    threading.Thread(target=_make_threads, daemon=True).start()
+    print(os.getpid(), vm.hva, flush=True)
+    while True:
+        vm.take(signum := signal.sigwait(_SIGNALS))
+        print(int(signum), flush=True)
+
+
+if __name__ == "__main__":
+    main()

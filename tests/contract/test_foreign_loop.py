@@ -1,0 +1,197 @@
+"""A VMM that is not as ours: it goes by ``kvm_run`` alone, makes threads and pauses its guest."""
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import NamedTuple
+
+import pytest
+
+from gdbstub.aarch64.registers import PC, X
+from gdbstub.errors import MachineError
+from gdbstub.foreign import attachment, machine, ptrace
+from gdbstub.foreign.attach import attached
+from gdbstub.foreign.memory import MemorySlot
+from gdbstub.foreign.process import VmmProcess
+from gdbstub.machine import RunMode
+from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped
+from tests.contract.client import Client
+from tests.contract.looping_vmm import SIZE
+from tests.contract.programs import BASE, at
+from tests.contract.recorder import StopRecorder
+from tests.contract.test_false_hits import NEVER
+
+pytestmark = pytest.mark.own_kvm
+
+# System calls of arm64 by number, and flags of mmap(2).
+TGKILL, MMAP = 131, 222
+NEW_ANONYMOUS = 0x10_0022  # MAP_FIXED_NOREPLACE, too
+
+#: Seconds that the VMM has for anything.
+BOUND = 20.0
+
+
+class Looping:
+    """The VMM, and the process of it."""
+
+    def __init__(self) -> None:
+        argv = [sys.executable, "-m", "tests.contract.looping_vmm"]
+        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE)
+        pid, hva = self._hear()
+        self.process = VmmProcess(pid)
+        self.slot = MemorySlot(BASE, SIZE, hva)
+
+    def _hear(self) -> list[int]:
+        assert self._process.stdout is not None
+        assert select.select([self._process.stdout], [], [], BOUND)[0], "the VMM says nothing"
+        return [int(word) for word in self._process.stdout.readline().split()]
+
+    def pause(self) -> None:
+        """Have it take its vCPU out of KVM_RUN."""
+        self._tell(signal.SIGUSR1)
+
+    def go_on(self) -> None:
+        """End the pause."""
+        self._tell(signal.SIGUSR2)
+
+    def _tell(self, signum: int) -> None:
+        os.kill(self.process.pid, signum)
+        assert self._hear() == [signum]
+
+    def count(self) -> int:
+        """The guest's count, by a debugger that comes and goes: the VMM loops and ends not."""
+        with attached(self.process, [self.slot]) as machine:
+            assert machine.vcpus[0].get(PC) in (at(0), at(1))
+            return machine.vcpus[0].get(X[0])
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+class Trial(NamedTuple):
+    """A VMM, and what a test does to it."""
+
+    vmm: Looping
+    monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture
+
+
+@pytest.fixture(scope="module")
+def vmm() -> Iterator[Looping]:
+    """One for all tests, for each leaves it as it was."""
+    made = Looping()
+    yield made
+    made.close()
+
+
+def attaching_while_threads_come_and_go(trial: Trial) -> None:
+    counts = [trial.vmm.count() for _ in range(3)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+def the_reason_of_a_debug_exit_is_hidden_too(trial: Trial) -> None:
+    with attached(trial.vmm.process, [trial.vmm.slot]) as machine:
+        recorder = StopRecorder(machine)
+        recorder.step()
+        # Its handler runs before KVM_RUN is made again, so the VMM takes it for interrupted.
+        ptrace.call(
+            TGKILL, trial.vmm.process.pid, machine.vcpus[0].thread.tracee.tid, signal.SIGALRM
+        )
+        recorder.step()
+        recorder.step()
+        assert machine.counts["exits"] == {"DEBUG": 3}
+    trial.vmm.count()  # it has looked at the last one's, and runs on
+
+
+def a_guest_that_is_paused_cannot_be_attached_to(trial: Trial) -> None:
+    trial.monkeypatch.setattr(attachment, "PARK_TIMEOUT", 0.2)
+    trial.vmm.pause()
+    with pytest.raises(MachineError, match=r"2 of 2 vCPUs .* paused in its VMM\? Continue it"):
+        trial.vmm.count()
+    trial.monkeypatch.undo()
+    trial.vmm.go_on()
+    trial.vmm.count()
+
+
+def a_guest_that_is_paused_meanwhile(trial: Trial) -> None:
+    """The guest halts when its VMM continues it; a person is told what is waited for."""
+    trial.monkeypatch.setattr(machine, "LATE", 0.1)
+    with attached(trial.vmm.process, [trial.vmm.slot]) as attached_machine:
+        recorder = StopRecorder(attached_machine)
+        attached_machine.resume({0: RunMode(), 1: RunMode()})
+        trial.vmm.pause()
+        attached_machine.interrupt()
+        with trial.caplog.at_level(logging.WARNING, "gdbstub.foreign"):
+            until = monotonic() + BOUND
+            while "2 of 2 vCPUs did not come" not in trial.caplog.text:
+                assert monotonic() < until
+        assert recorder.nothing_more()
+        trial.vmm.go_on()
+        assert recorder.wait() == ()
+        recorder.step()
+    assert trial.caplog.text.count("paused") == 1
+    trial.vmm.count()
+
+
+def a_guest_that_is_paused_while_one_vcpu_runs_alone(trial: Trial) -> None:
+    """Hits whose conditions are false are passed over by one vCPU at a time, signals or not."""
+    with attached(trial.vmm.process, [trial.vmm.slot]) as attached_machine:
+        client = Client(attached_machine)
+        before = [client.x(thread, 0) for thread in client.threads]
+        client.target.insert(1, BreakpointKind.SOFTWARE, at(0), 4)
+        client.target.attach(BreakpointKind.SOFTWARE, at(0), NEVER)
+        client.target.resume(Resume(dict.fromkeys(client.threads, Action.CONTINUE)))
+        for _ in range(2):
+            trial.vmm.pause()
+            trial.vmm.go_on()
+        client.target.interrupt()
+        assert client.wait() == Stopped(1, Signal.INT)
+        after = [client.x(thread, 0) for thread in client.threads]
+        assert all(old < new for old, new in zip(before, after, strict=True))
+    trial.vmm.count()
+
+
+def ram_that_the_vmm_maps_after_the_attach(trial: Trial) -> None:
+    hva = 1 << 44
+    late = MemorySlot(BASE + (1 << 30), 4096, hva)
+    with attached(trial.vmm.process, [trial.vmm.slot, late]) as attached_machine:
+        call = attached_machine.port.syscall
+        tracer = attached_machine._tracer
+        arguments = hva, 4096, 3, NEW_ANONYMOUS, -1 & (1 << 64) - 1, 0
+        assert tracer.call(lambda: call(MMAP, *arguments)) == hva
+        attached_machine.write_memory(late.ipa, b"late")
+        assert attached_machine.read_memory(late.ipa, 4) == b"late"
+    trial.vmm.count()
+
+
+#: In long runs all; the first one else, which only a VMM shows.
+TESTS: tuple[Callable[[Trial], None], ...] = (
+    a_guest_that_is_paused_while_one_vcpu_runs_alone,
+    attaching_while_threads_come_and_go,
+    the_reason_of_a_debug_exit_is_hidden_too,
+    a_guest_that_is_paused_cannot_be_attached_to,
+    a_guest_that_is_paused_meanwhile,
+    ram_that_the_vmm_maps_after_the_attach,
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "test" in metafunc.fixturenames:
+        tests = TESTS if metafunc.config.getoption("--long") else TESTS[:1]
+        metafunc.parametrize("test", tests, ids=[each.__name__ for each in tests])
+
+
+def test_a_vmm_that_loops(
+    vmm: Looping,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    test: Callable[[Trial], None],
+) -> None:
+    test(Trial(vmm, monkeypatch, caplog))
