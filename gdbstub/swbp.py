@@ -3,7 +3,7 @@
 ``debug/placement.py`` decides at each resume where a BRK may be, by the translations that
 ``debug/locations.py`` finds; this module writes them, and the original words back. RAM changes in
 ``apply`` and ``withdraw``, and for one BRK in ``remove_temporarily`` and ``reinsert``. Reads and
-writes of a client pass through ``mask`` and ``write_through``, which hide the BRKs.
+writes of a client go through ``mask`` and ``write``, which hide the BRKs.
 """
 
 import logging
@@ -136,18 +136,22 @@ class SoftwareBreakpoints:
             _overlay(shown, ipa, self._patches[place], place)
         return bytes(shown)
 
-    def write_through(self, ipa: int, data: bytes) -> bytes:
-        """Return *data* as it must be written at *ipa*: BRKs stay, their original words change."""
+    def write(self, ipa: int, data: bytes) -> None:
+        """Write *data* as a client does: BRKs stay, and their original words change.
+
+        Each word is whole in RAM before its BRK is, for memory that keeps account of BRKs.
+
+        Raises:
+            MemoryFault: it cannot be written.
+        """
         patched = self._within(ipa, len(data))
-        if not patched:
-            return data
-        stored = bytearray(data)
+        self._ram.write_memory(ipa, data)
         for place in patched:
             word = bytearray(self._patches[place])
             _overlay(word, place, data, ipa)
             self._patches[place] = bytes(word)
-            _overlay(stored, ipa, BRK, place)
-        return bytes(stored)
+            self._ram.write_memory(place, bytes(word))
+            self._ram.write_memory(place, BRK)
 
     def remove_temporarily(self, ipa: int) -> None:
         """Write the original word over our BRK at *ipa*. ``reinsert`` undoes it."""

@@ -80,7 +80,8 @@ class RateLimit(logging.Filter):
         """Return True if *record* is to be logged; say in it how many were left out."""
         if record.levelno < logging.INFO:
             return True
-        now, key = self._clock(), str(record.msg)[:_LONGEST]
+        message = record.getMessage() if record.msg == "%s" else str(record.msg)
+        now, key = self._clock(), message[:_LONGEST]
         ends, logged, left_out = self._periods.get(key, (0.0, 0, 0))
         if now >= ends:
             ends, logged, before, left_out = now + PERIOD, 0, left_out, 0

@@ -287,6 +287,6 @@ class VirtualMemory:
     def _write(self, places: Iterable[tuple[int, bytes]]) -> None:
         try:
             for ipa, part in places:
-                self._machine.write_memory(ipa, self._breakpoints.write_through(ipa, part))
+                self._breakpoints.write(ipa, part)
         finally:
             self._caches.invalidate(Content.MEMORY_WRITTEN)

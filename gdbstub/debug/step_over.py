@@ -343,13 +343,10 @@ class StepOver:
             done = yield from self._instruction(pc, plain, None)
         finally:
             self._machine.write_memory(ipa, exclusive.to_bytes(4, "little"))
-            # An exception that came after the store returns behind it.
             at = vcpu.get(PC)
-            if (
-                status < len(X)
-                and pc + 4 != (at if at == pc else vcpu.get(ELR_EL1))
-                and at != pc + 4
-            ):
+            if at not in (pc, pc + 4):
+                at = vcpu.get(ELR_EL1)  # an exception that came after the store returns behind it
+            if status < len(X) and at != pc + 4:
                 vcpu.set(X[status], before)
         return done
 

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import starmap
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +23,12 @@ from gdbstub.foreign.patches import Patch
 from gdbstub.foreign.process import VmmProcess
 
 _SUFFIX: Final = ".journal"
+#: Size of a file that is worth rewriting, in bytes.
+_ROOM: Final = 1 << 16
+
+
+def _line(ipa: int, patch: Patch) -> str:
+    return f"+ {ipa:x} {patch.original.hex()} {patch.written.hex()}"
 
 
 def _locked(path: Path, pid: int) -> int:
@@ -74,6 +81,10 @@ class Journal:
         """
         self.path = directory() / f"{process.pid}-{process.start_time}{_SUFFIX}"
         self._pid = process.pid
+        self._first = ""
+        #: The patches in RAM; the size of the file, and the one at which it is rewritten.
+        self._patches: dict[int, Patch] = {}
+        self._size, self._most = 0, _ROOM
         self._fd = -1
         while self._fd < 0:
             self._fd = _locked(self.path, process.pid)
@@ -140,16 +151,45 @@ class Journal:
     def begin(self, slots: Sequence[MemorySlot], areas: Sequence[RamArea]) -> None:
         """Begin anew, with these *slots* and *areas*; nothing is left of a debugger before."""
         os.ftruncate(self._fd, 0)
-        self._write(json.dumps({"pid": self._pid, "slots": slots, "areas": areas}))
+        self._patches.clear()
+        self._size, self._most = 0, _ROOM
+        self._first = json.dumps({"pid": self._pid, "slots": slots, "areas": areas})
+        self._write(self._first)
         self.stale = False
 
     def patched(self, ipa: int, patch: Patch) -> None:
-        """Note a patch that is about to be written (``PatchLog``)."""
-        self._write(f"+ {ipa:x} {patch.original.hex()} {patch.written.hex()}")
+        """Note a patch that is about to be written (``PatchLog``).
+
+        Raises:
+            MachineError: there is no room.
+        """
+        self._write(_line(ipa, patch))
+        self._patches[ipa] = patch
+        if self._size > self._most:
+            self._rewrite()
 
     def restored(self, ipa: int) -> None:
-        """Note that a patch is gone (``PatchLog``)."""
-        self._write(f"- {ipa:x}")
+        """Note that a patch is gone (``PatchLog``). Without room, it will be looked for in vain."""
+        self._patches.pop(ipa, None)
+        with suppress(MachineError):
+            self._write(f"- {ipa:x}")
+
+    def _rewrite(self) -> None:
+        """Leave out the patches that are gone: in a new file, which then has the old one's name."""
+        lines = (self._first, *starmap(_line, self._patches.items()), "")
+        new, data = self.path.with_suffix(".new"), "\n".join(lines).encode()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        with suppress(OSError):
+            fd = os.open(new, flags, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.write(fd, data) == len(data):
+                    os.replace(new, self.path)
+                    fd, self._fd = self._fd, fd
+                    self._size = len(data)
+            finally:
+                os.close(fd)
+        self._most = _ROOM + 2 * self._size
 
     def _write(self, line: str) -> None:
         data = line.encode() + b"\n"
@@ -160,6 +200,7 @@ class Journal:
         if written < len(data):  # the next line must not be a part of this one
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
             raise MachineError(f"{self.path} cannot be written: {os.strerror(errno.ENOSPC)}")
+        self._size += written
 
     def end(self) -> None:
         """Remove the file: nothing is left in the guest. Idempotent."""

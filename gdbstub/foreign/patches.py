@@ -63,12 +63,13 @@ class Patches:
             MemoryFault: it cannot be written.
         """
         is_patch = temporary or data == BRK
-        if is_patch and ipa not in self._patches:
+        if is_patch:
             original = self._ram.read(ipa, len(data))
-            if original != BRK:  # else a BRK that a debugger before us has left
+            if original != BRK:  # else it is there already, maybe by a debugger before us
                 patch = Patch(original, data)
-                self._log.patched(ipa, patch)
-                self._patches[ipa] = patch
+                if self._patches.get(ipa) != patch:  # the word may be another by now
+                    self._log.patched(ipa, patch)
+                    self._patches[ipa] = patch
         self._ram.write(ipa, data)
         if len(data) == len(BRK) and not is_patch and ipa in self._patches:
             self._forget(ipa)

@@ -133,14 +133,19 @@ class VcpuThread:
     def resume(self, *, traced: bool) -> None:
         """Resume a stopped thread: in KVM_RUN, unless the VMM is to see its exit."""
         context = self._context
+        pc, x0 = context.pc, context.regs[0]
         again = self._again and not self.tracee.in_group_stop  # else when that is over
         if again:
             context.pc -= 4
             context.regs[0] = self.fd
-        if (injection := self._injection) is not None and injection.active:
-            injection.end(context)
-        else:
-            self.tracee.set_registers(context)
+        try:
+            if (injection := self._injection) is not None and injection.active:
+                injection.end(context)
+            else:
+                self.tracee.set_registers(context)
+        except BaseException:
+            context.pc, context.regs[0] = pc, x0  # it may be tried again
+            raise
         if not (traced and again):
             self._injection = None
         self.stopped = self.kicked = self._outside = False

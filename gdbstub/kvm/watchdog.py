@@ -41,8 +41,9 @@ class Watchdog:
         if not self._wake.is_set():
             self._wake.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._life, name="watchdog", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._life, name="watchdog", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def close(self) -> None:
         """Kick no vCPU any more. Called before they are closed."""

@@ -29,7 +29,7 @@ _POLL_SECONDS: Final = 0.02
 Write = Callable[[bytes], object]
 
 #: Line on standard error by which a stub in the lab hands out a file: the FIFO, and the name.
-HANDED_OUT: Final = re.compile(rb"gdbstub: core file (/\S+) ([\w.+@-]+)\n")
+HANDED_OUT: Final = re.compile(rb"gdbstub: core file (/[!-~]+) ([\w.+@-]+)\n")
 #: Name that is handed out for the file of ``--vmcore-on``; no client can give it.
 AUTOMATIC: Final = "-"
 _NAME: Final = re.compile(r"[\w+@][\w.+@-]*", re.ASCII)

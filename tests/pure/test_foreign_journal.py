@@ -11,9 +11,9 @@ from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import journal
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea
-from gdbstub.foreign.patches import NoLog, Patch, Patches
+from gdbstub.foreign.patches import NoLog, Patch, Patches, restore
 from gdbstub.foreign.process import VmmProcess
-from gdbstub.swbp import BRK
+from gdbstub.swbp import BRK, SoftwareBreakpoints
 
 
 @pytest.fixture
@@ -167,3 +167,107 @@ def test_a_journal_that_cannot_be_written_says_so_and_has_no_half_line(journals:
         made.patched(0x1000, Patch(b"abcd"))
     with Journal(VmmProcess(os.getpid())) as found:
         assert found.left == {0x1000: Patch(b"abcd")}
+
+
+def test_what_a_client_has_written_over_a_breakpoint_is_recovered() -> None:
+    memory, log = Bytes(), Log()
+    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
+    patches = Patches(ram, log)
+
+    class Machine:
+        read_memory = staticmethod(ram.read)
+        write_memory = staticmethod(patches.write)
+
+    software = SoftwareBreakpoints(Machine())
+    software.insert(0x1004, 0x1004)
+    software.apply()
+    assert memory.read(4, 4) == BRK
+    new = b"new!"
+    software.write(0x1004, new)
+    assert software.original_word(0x1004) == new
+    # The debugger is killed here; ``recover`` does this.
+    for ipa, patch in log.left.items():
+        restore(ram, ipa, patch)
+    assert memory.read(4, 4) == new
+
+
+def test_a_breakpoint_that_is_inserted_again_over_the_guests_new_word_is_recovered() -> None:
+    memory, log = Bytes(), Log()
+    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
+    patches = Patches(ram, log)
+
+    class Machine:
+        read_memory = staticmethod(ram.read)
+        write_memory = staticmethod(patches.write)
+
+    software = SoftwareBreakpoints(Machine())
+    software.insert(0x1004, 0x1004)
+    software.apply()
+    memory.write(4, b"new!")  # the guest: ftrace, a module or a program loaded there
+    software.apply()  # the next resume inserts the BRK again
+    assert memory.read(4, 4) == BRK
+    assert software.original_word(0x1004) == b"new!"
+    for ipa, patch in log.left.items():
+        restore(ram, ipa, patch)
+    assert memory.read(4, 4) == b"new!"
+
+
+def test_a_word_that_a_client_writes_a_part_of_is_recovered() -> None:
+    memory, log = Bytes(), Log()
+    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
+    patches = Patches(ram, log)
+
+    class Machine:
+        read_memory = staticmethod(ram.read)
+        write_memory = staticmethod(patches.write)
+
+    software = SoftwareBreakpoints(Machine())
+    software.insert(0x1004, 0x1004)
+    software.apply()
+    software.write(0x1006, b"part")
+    assert memory.read(4, 8) == BRK + b"rt" + bytes(range(10, 12))
+    for ipa, patch in log.left.items():
+        restore(ram, ipa, patch)
+    assert memory.read(4, 8) == bytes(range(4, 6)) + b"part" + bytes(range(10, 12))
+
+
+def test_all_patches_go_although_the_journal_has_no_room(journals: Path) -> None:
+    memory = Bytes()
+    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
+    with Journal(VmmProcess(os.getpid())) as log:
+        log.begin(ram.slots, ())
+        patches = Patches(ram, log)
+        for at in range(0x1000, 0x1020, 4):
+            patches.write(at, BRK)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (log.path.stat().st_size, before[1]))
+        try:
+            patches.withdraw()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+    assert memory.read(0, 64) == bytes(range(64))
+
+
+def test_a_journal_does_not_grow_with_the_hits(journals: Path) -> None:
+    ram = ForeignRam(Bytes(), [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
+    process = VmmProcess(os.getpid())
+    with Journal(process) as log:
+        log.begin(ram.slots, ())
+        patches = Patches(ram, log)
+        patches.write(0x1008, BRK)
+        for _ in range(5000):  # hits of one breakpoint with a false condition
+            patches.write(0x1004, BRK)
+            patches.write(0x1004, bytes(range(4, 8)))
+        assert log.path.stat().st_size < 1 << 17
+        with pytest.raises(InputError, match="is being debugged by another"):
+            Journal(process)
+        patches.write(0x100C, BRK)
+    assert [each.name for each in journals.iterdir()] == [log.path.name]
+    with Journal(process) as found:
+        assert found.slots == ram.slots
+        assert found.left == {
+            0x1008: Patch(bytes(range(8, 12))),
+            0x100C: Patch(bytes(range(12, 16))),
+        }

@@ -341,3 +341,21 @@ def test_a_launch_in_a_vmm_that_is_stopped_by_a_signal(monkeypatch: pytest.Monke
     made._tracees[8] = other = RecordedTracee(8)
     made._let_others_go()
     assert other.asked == [(INTERRUPT, 0), (DETACH, 0)]
+
+
+def test_a_resume_that_is_tried_again_makes_the_same_call() -> None:
+    thread, tracee = vcpu_thread()
+    thread.kicked = True
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    set_registers = tracee.set_registers
+
+    def fails(regs: object) -> None:
+        raise MachineError("ptrace request: I/O error")
+
+    tracee.set_registers = fails  # type: ignore[method-assign]
+    with pytest.raises(MachineError):
+        thread.resume(traced=False)
+    assert thread.stopped
+    tracee.set_registers = set_registers  # type: ignore[method-assign]
+    thread.resume(traced=False)
+    assert tracee._regs.pc == PC

@@ -171,3 +171,8 @@ def test_a_file_of_all_of_the_guests_ram_is_taken(
     files().take(str(tmp_path / "fifo"), "core")
     assert capsys.readouterr().err == ""
     assert (tmp_path / "core").read_bytes() == data
+
+
+def test_a_name_that_is_no_text_is_no_core_file() -> None:
+    assert HANDED_OUT.fullmatch(b"gdbstub: core file /tmp/x name\n")
+    assert not HANDED_OUT.fullmatch(b"gdbstub: core file /\xff name\n")

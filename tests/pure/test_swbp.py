@@ -59,7 +59,7 @@ def test_reads_never_show_a_brk(content: bytes, ipas: set[int], at: int, length:
 def test_writes_go_underneath(content: bytes, ipas: set[int], at: int, data: bytes) -> None:
     data = data[: SIZE - at]
     ram, breakpoints = armed(content, ipas)
-    ram.write_memory(at, breakpoints.write_through(at, data))
+    breakpoints.write(at, data)
     for ipa in ipas:
         assert ram.content[ipa : ipa + 4] == BRK
     breakpoints.withdraw()

@@ -90,7 +90,7 @@ def _machine(
 
 def end_of(process: VmmProcess, status: int) -> int:
     """End a VMM that we have started, if it has not ended; return its exit status, or *status*."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
         found, how = os.waitpid(process.pid, os.WNOHANG)
         if found:
             return status or os.waitstatus_to_exitcode(how) % 256
@@ -124,11 +124,14 @@ def guarded(work: Callable[[], int]) -> int:
         return work()
 
     def pass_on(signum: int, _frame: FrameType | None) -> None:
-        os.kill(child, signum)
+        os.kill(child, signum)  # its number is not another's: it is waited for below
 
     for each in STOP_SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, pass_on)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    for each in STOP_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)  # what is left is undone, whatever comes
     _, status = os.waitpid(child, 0)
     if status:
         for process in Journal.stale_processes():
