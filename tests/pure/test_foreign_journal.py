@@ -169,66 +169,53 @@ def test_a_journal_that_cannot_be_written_says_so_and_has_no_half_line(journals:
         assert found.left == {0x1000: Patch(b"abcd")}
 
 
-def test_what_a_client_has_written_over_a_breakpoint_is_recovered() -> None:
-    memory, log = Bytes(), Log()
-    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
-    patches = Patches(ram, log)
+class Debugged:
+    """RAM with a BRK at 0x1004, as a debugger writes and a journal knows it."""
 
-    class Machine:
-        read_memory = staticmethod(ram.read)
-        write_memory = staticmethod(patches.write)
+    def __init__(self) -> None:
+        self.memory, self.log = Bytes(), Log()
+        self.ram = ForeignRam(self.memory, [MemorySlot(0x1000, 64, 0)], "", lambda *_: None)
+        self.patches = Patches(self.ram, self.log)
+        self.breakpoints = SoftwareBreakpoints(self)
+        self.breakpoints.insert(0x1004, 0x1004)
+        self.breakpoints.apply()
+        assert self.memory.read(4, 4) == BRK
 
-    software = SoftwareBreakpoints(Machine())
-    software.insert(0x1004, 0x1004)
-    software.apply()
-    assert memory.read(4, 4) == BRK
-    new = b"new!"
-    software.write(0x1004, new)
-    assert software.original_word(0x1004) == new
-    # The debugger is killed here; ``recover`` does this.
-    for ipa, patch in log.left.items():
-        restore(ram, ipa, patch)
-    assert memory.read(4, 4) == new
+    def read_memory(self, ipa: int, length: int) -> bytes:
+        return self.ram.read(ipa, length)
 
+    def write_memory(self, ipa: int, data: bytes) -> None:
+        self.patches.write(ipa, data)
 
-def test_a_breakpoint_that_is_inserted_again_over_the_guests_new_word_is_recovered() -> None:
-    memory, log = Bytes(), Log()
-    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
-    patches = Patches(ram, log)
-
-    class Machine:
-        read_memory = staticmethod(ram.read)
-        write_memory = staticmethod(patches.write)
-
-    software = SoftwareBreakpoints(Machine())
-    software.insert(0x1004, 0x1004)
-    software.apply()
-    memory.write(4, b"new!")  # the guest: ftrace, a module or a program loaded there
-    software.apply()  # the next resume inserts the BRK again
-    assert memory.read(4, 4) == BRK
-    assert software.original_word(0x1004) == b"new!"
-    for ipa, patch in log.left.items():
-        restore(ram, ipa, patch)
-    assert memory.read(4, 4) == b"new!"
+    def recover(self) -> bytes:
+        """Do what is done when the debugger has been killed; return 8 bytes from the BRK on."""
+        for ipa, patch in self.log.left.items():
+            restore(self.ram, ipa, patch)
+        return self.memory.read(4, 8)
 
 
-def test_a_word_that_a_client_writes_a_part_of_is_recovered() -> None:
-    memory, log = Bytes(), Log()
-    ram = ForeignRam(memory, [MemorySlot(0x1000, 64, 0)], "", lambda hva, length: None)
-    patches = Patches(ram, log)
+@pytest.mark.parametrize(
+    ("gva", "expected"),
+    [
+        (0x1004, b"part" + bytes(range(8, 12))),
+        (0x1006, bytes(range(4, 6)) + b"part" + bytes(range(10, 12))),
+        (0x1002, b"rt" + bytes(range(6, 12))),
+    ],
+)
+def test_what_a_client_writes_over_a_breakpoint_is_recovered(gva: int, expected: bytes) -> None:
+    debugged = Debugged()
+    debugged.breakpoints.write(gva, b"part")
+    assert debugged.memory.read(4, 4) == BRK
+    assert debugged.breakpoints.original_word(0x1004) == expected[:4]
+    assert debugged.recover() == expected
 
-    class Machine:
-        read_memory = staticmethod(ram.read)
-        write_memory = staticmethod(patches.write)
 
-    software = SoftwareBreakpoints(Machine())
-    software.insert(0x1004, 0x1004)
-    software.apply()
-    software.write(0x1006, b"part")
-    assert memory.read(4, 8) == BRK + b"rt" + bytes(range(10, 12))
-    for ipa, patch in log.left.items():
-        restore(ram, ipa, patch)
-    assert memory.read(4, 8) == bytes(range(4, 6)) + b"part" + bytes(range(10, 12))
+def test_what_the_guest_writes_over_a_breakpoint_that_is_inserted_again_is_recovered() -> None:
+    debugged = Debugged()
+    debugged.memory.write(4, b"new!")  # ftrace, a module or a program loaded there
+    debugged.breakpoints.apply()  # the next resume
+    assert debugged.memory.read(4, 4) == BRK
+    assert debugged.recover() == b"new!" + bytes(range(8, 12))
 
 
 def test_all_patches_go_although_the_journal_has_no_room(journals: Path) -> None:
