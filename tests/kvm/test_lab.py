@@ -165,7 +165,10 @@ def test_lab_run_with_a_missing_file() -> None:
     done = subprocess.run(
         [*LAB, "run", "--put", "absent", "true"], capture_output=True, check=False
     )
-    assert (done.returncode, done.stderr) == (2, b"gdbstub: --put absent: no such file\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"gdbstub: --put absent: No such file or directory\n",
+    )
 
 
 @pytest.fixture
