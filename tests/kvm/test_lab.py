@@ -20,7 +20,7 @@ from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, TcpForward, UnixForward
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
 
-LAB = [sys.executable, "-c", "from gdbstub.cli.commands.lab import lab; lab()"]
+LAB = [sys.executable, "-m", "gdbstub", "lab"]
 EVERY_BYTE = bytes(range(256)) * 1024
 
 FAKE_STUB = """\
