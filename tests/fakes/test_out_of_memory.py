@@ -10,6 +10,7 @@ from typing import Final
 PROGRAM: Final = """
 import ctypes, logging, resource, sys
 
+import gdbstub.monitor.commands  # else imported for a packet: Python's errors are odd then
 from gdbstub import rsp
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.monitor import monitored_debugger
