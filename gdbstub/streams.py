@@ -44,6 +44,7 @@ class PatientWriter(io.BufferedIOBase):
         #: Reentrant: a finaliser that logs may run in the thread that has it.
         self._lock = threading.RLock()
         self._waiting = False
+        self._writing = False
 
     def fileno(self) -> int:
         """Return the descriptor, for other programs."""
@@ -95,7 +96,13 @@ class PatientWriter(io.BufferedIOBase):
             return self._drained()
 
     def _drained(self) -> bool:
-        """Write what there is room for; return True if that is all. The caller has the lock."""
+        """Write what there is room for; return True if that is all. The caller has the lock.
+
+        A finaliser that logs may be called in here: what it has is written by the call it is in.
+        """
+        if self._writing:
+            return True
+        self._writing = True
         try:
             while self._kept or self._lost:
                 if not self._kept:
@@ -109,6 +116,8 @@ class PatientWriter(io.BufferedIOBase):
             self._kept.clear()
             self._lost = 0
             raise
+        finally:
+            self._writing = False
         return True
 
     def _wait(self) -> None:

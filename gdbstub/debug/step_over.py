@@ -338,8 +338,8 @@ class StepOver:
         before = vcpu.get(X[status]) if status < len(X) else 0
         if status < len(X):
             vcpu.set(X[status], 0)  # first: a guest that outlives this process must not store again
-        self._machine.write_memory(ipa, plain.to_bytes(4, "little"), temporary=True)
         try:
+            self._machine.write_memory(ipa, plain.to_bytes(4, "little"), temporary=True)
             done = yield from self._instruction(pc, plain, None)
         finally:
             self._machine.write_memory(ipa, exclusive.to_bytes(4, "little"))

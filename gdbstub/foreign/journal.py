@@ -80,6 +80,8 @@ class Journal:
             InputError: another debugger has it, or it is damaged.
         """
         self.path = directory() / f"{process.pid}-{process.start_time}{_SUFFIX}"
+        #: The file that is to take its place.
+        self._new = self.path.with_suffix(".new")
         self._pid = process.pid
         self._first = ""
         #: The patches in RAM; the size of the file, and the one at which it is rewritten.
@@ -177,7 +179,7 @@ class Journal:
     def _rewrite(self) -> None:
         """Leave out the patches that are gone: in a new file, which then has the old one's name."""
         lines = (self._first, *starmap(_line, self._patches.items()), "")
-        new, data = self.path.with_suffix(".new"), "\n".join(lines).encode()
+        new, data = self._new, "\n".join(lines).encode()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         with suppress(OSError):
             fd = os.open(new, flags, 0o600)
@@ -206,6 +208,7 @@ class Journal:
         """Remove the file: nothing is left in the guest. Idempotent."""
         if self._fd >= 0:
             self.path.unlink(missing_ok=True)
+            self._new.unlink(missing_ok=True)
             self.close()
 
     def close(self) -> None:
