@@ -99,6 +99,7 @@ def test_a_condition_in_a_sequence_is_asked_of_the_registers_at_its_place(
         assert client.go() == Stopped(1, stop=STOPS[kind])
         if line < 5 or client.x(1, 2) == 0:
             break
+        client.machine.vcpus[0].set(PC, at(2))  # as the branch at line 5 does, which is stopped at
     # Line 3 makes it 3 of the 2 that was loaded.
     assert (client.pc(1), client.x(1, 1)) == (at(line), 3)
     assert client.x(1, 5) == (2 if line == 3 else 3)
