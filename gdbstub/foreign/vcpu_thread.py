@@ -166,6 +166,8 @@ class VcpuThread:
         if self.tracee.in_group_stop:  # it stops again at once, until the whole VMM goes on
             self.tracee.in_group_stop = False
             self.tracee.interrupt()
+        elif self.kicked and self.anywhere:  # any stop takes with it an interrupt that has come
+            self.tracee.interrupt()
         self.tracee.resume(signum, to_syscall=self.traced or self.kicked)
 
     def call(self, number: int, *arguments: int) -> int:

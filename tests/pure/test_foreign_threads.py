@@ -182,6 +182,19 @@ def test_one_that_is_stopped_in_its_own_code_is_not_run_on() -> None:
     assert thread.handle(GROUP_STOP) is ThreadStop.PARKED
 
 
+@pytest.mark.parametrize(
+    ("status", "signum"), [(delivery(signal.SIGALRM), signal.SIGALRM), (AT_SYSTEM_CALL, 0)]
+)
+def test_one_that_stops_for_something_else_is_interrupted_again(status: int, signum: int) -> None:
+    """Any stop takes with it an interrupt that has come since, and its code may wait for ever."""
+    thread, tracee = vcpu_thread()
+    tracee.registers().regs[8] = 0
+    thread.anywhere = True
+    thread.kick()
+    assert thread.handle(status) is None
+    assert tracee.asked == [(INTERRUPT, 0), (INTERRUPT, 0), (SYSCALL, signum)]
+
+
 def test_a_kick_of_a_thread_that_is_gone() -> None:
     """The others must be kicked all the same; its end is a stop of its own."""
     thread, tracee = vcpu_thread()
