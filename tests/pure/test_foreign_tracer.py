@@ -106,7 +106,7 @@ def test_a_call_that_is_made_right_before_the_thread_ends_has_its_result(
 
 
 def test_the_end_while_a_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that does not stop is let go by the end of the tracer, which must not wait for it."""
+    """The end of the tracer lets go of a thread that does not stop, without a wait for it."""
     made: list[Tracer] = []
     closing: list[bool] = []
 
