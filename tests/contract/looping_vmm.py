@@ -57,8 +57,8 @@ class Vm:
         self._runs.clear()
         for vcpu in self._vcpus:
             vcpu.paused.clear()
-            # It may not have been in KVM_RUN when the signal came.
-            while not vcpu.paused.wait(0.01):
+            # It may not have been in KVM_RUN when the signal came. A debugger stops it at each.
+            while not vcpu.paused.wait(0.05):
                 signal.pthread_kill(vcpu.ident or 0, signal.SIGALRM)
 
 
