@@ -135,7 +135,6 @@ class VcpuSteps:
     def forget(self) -> None:
         """Read system registers again: a client has written one, or the vCPU has run."""
         self._last = None
-        self.guard.forget()
 
     def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
         """Execute one instruction, *word* if that is known. The exit may come before it."""
