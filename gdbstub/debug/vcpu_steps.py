@@ -59,6 +59,7 @@ SEQUENCE_TIMEOUT: Final = 0.02
 
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
+_FOR_INTERRUPT: Final = 1 << 5  # of a word that waits: WFI or WFIT, not WFE or WFET
 _MODE: Final = 0xF  # PSTATE.M[3:0], 0 at EL0
 _AROUND: Final = 4 * SEQUENCE + 8  # bytes
 
@@ -260,9 +261,8 @@ class VcpuSteps:
         pstate = PSTATE(vcpu.get(CPSR))
         if not wait_is_nop(word, pstate):
             return False
-        if not pstate.EL and SCTLR(vcpu.get(SCTLR_EL1)).replace(nTWE=1, nTWI=1) != vcpu.get(
-            SCTLR_EL1
-        ):
+        sctlr = SCTLR(vcpu.get(SCTLR_EL1))
+        if not pstate.EL and not (sctlr.nTWI if word & _FOR_INTERRUPT else sctlr.nTWE):
             return False  # the guest's kernel may have it trapped
         return not waits_until(word) or vcpu.get(ID_AA64ISAR2_EL1) & _WFXT == _HAS_WFXT
 

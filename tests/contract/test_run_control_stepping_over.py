@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, VBAR_EL1, X
-from gdbstub.aarch64.sysreg import EC, PSTATE
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SCTLR_EL1, VBAR_EL1, X
+from gdbstub.aarch64.sysreg import EC, PSTATE, SCTLR
 from gdbstub.agent import Clauses
 from gdbstub.machine import DebugExit, RunMode
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
@@ -178,6 +178,25 @@ def test_a_wait_under_a_breakpoint_is_not_executed(
     assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
     assert client.pc(1) == at(4)
     assert [exit.esr.EC == EC.STEP_LOWER for exit in exits].count(True) == 1, "the store alone"
+
+
+@pytest.mark.parametrize(("line", "other"), [(1, "nTWE"), (2, "nTWI")], ids=["wfi", "wfe"])
+def test_a_wait_of_a_program_is_not_executed_if_its_kernel_permits_it(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, line: int, other: str
+) -> None:
+    """A kernel has WFI and WFE at EL0 trapped each by a bit of its own."""
+    client = begin(STORES_AND_WAITS)
+    vcpu = client.machine.vcpus[0]
+    both = SCTLR(vcpu.get(SCTLR_EL1)).replace(nTWI=1, nTWE=1)
+    vcpu.set(SCTLR_EL1, both.replace(**{other: 0}))
+    vcpu.set(CPSR, 0x3C0)
+    vcpu.set(PC, at(line))
+    put(client, SW, at(line), NEVER)
+    put(client, HW, at(line + 1))
+    exits = _exits(client, monkeypatch)
+    assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+    assert client.pc(1) == at(line + 1)
+    assert EC.STEP_LOWER not in [exit.esr.EC for exit in exits]
 
 
 def test_a_wait_under_a_breakpoint_is_not_executed_by_steps(
