@@ -30,6 +30,7 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE, SCTLR
+from gdbstub.aarch64.walk import attributes
 from gdbstub.debug import stepping
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
@@ -259,12 +260,22 @@ class VcpuSteps:
         """Return True if *word* is a WFI or WFE that is no exception now."""
         vcpu = self._vcpu
         pstate = PSTATE(vcpu.get(CPSR))
+        if pstate.BTYPE and not self._is_guarded(vcpu.get(PC)):
+            pstate = pstate.replace(BTYPE=0)  # of a branch, in whatever page it led to
         if not wait_is_nop(word, pstate):
             return False
         sctlr = SCTLR(vcpu.get(SCTLR_EL1))
         if not pstate.EL and not (sctlr.nTWI if word & _FOR_INTERRUPT else sctlr.nTWE):
             return False  # the guest's kernel may have it trapped
         return not waits_until(word) or vcpu.get(ID_AA64ISAR2_EL1) & _WFXT == _HAS_WFXT
+
+    def _is_guarded(self, gva: int) -> bool:
+        """Return True if *gva* may be in a guarded page: a branch must lead to a BTI there."""
+        walk = self._breakpoints.memory.live.walk(self._index, gva)
+        if walk.mapping is None:
+            return True
+        leaf = attributes(walk)
+        return leaf is not None and bool(leaf.GP)
 
     def sequence(
         self,
