@@ -8,10 +8,10 @@ from gdbstub.aarch64.accesses import accessed
 from gdbstub.aarch64.instructions import (
     daif_access,
     exclusive_sequence,
-    is_retried,
     leads_to,
     region,
     takes_exception,
+    way_back,
 )
 from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces, translate, walk
 from gdbstub.aarch64.permissions import permissions
@@ -118,7 +118,7 @@ def instructions(data: bytes) -> None:
     takes_exception(word)
     leads_to(word, pc, values[0], x)
     if (sequence := exclusive_sequence(pc, word_at)) is not None:
-        is_retried(sequence, word_at)
+        way_back(sequence, word_at)
     within = range(pc, min(pc + 4 * len(words), _TOP - 4))
     run = region(pc, within, word_at, 5)
     assert run.inside <= {*within}
