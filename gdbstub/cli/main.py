@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.cli.options import INNER, parse_written
-from gdbstub.errors import InputError, StubError, SweepError
+from gdbstub.errors import InputError, StubError, SweepError, printable
 from gdbstub.signals import STOP_SIGNALS
 
 #: Python's message where the system gives it no thread.
@@ -158,7 +158,6 @@ def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> 
 
 
 def _complain(text: str, status: int) -> int:
-    # The name of a file may hold a line feed or an escape sequence: show these escaped.
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    print(f"gdbstub: {shown}", file=sys.stderr)
+    # The name of a file may hold a line feed or an escape sequence.
+    print(f"gdbstub: {printable(text)}", file=sys.stderr)
     return status
