@@ -16,13 +16,13 @@ from gdbstub import __version__
 from gdbstub.errors import InputError, MemoryFault, NotFound, QmpError, StubError
 from gdbstub.linux.hmp import MOST, parse_format, show_memory, show_ram
 from gdbstub.linux.vmcore import vmcoreinfo_file
+from gdbstub.numbers import parse_number
 from gdbstub.slices import TooMuchWork, in_slices
 
 #: Longest command, in bytes.
 _LONGEST: Final = 64 << 10
 #: Number of files that a client may leave here at a time.
 _FILES: Final = 4
-_DIGITS: Final = 32
 _VERSION: Final = [int(part) for part in __version__.split(".")[:3] if part.isdigit()]
 _GREETING: Final = {
     "QMP": {
@@ -344,10 +344,9 @@ class QmpSession:
 
 
 def _number(text: str) -> int:
-    try:
-        return int(text[:_DIGITS], 0)
-    except ValueError:
-        raise InputError(f"{text[:80]!r} is no address: expected 0x and hex digits") from None
+    if (value := parse_number(text)) is None:
+        raise InputError(f"{text[:80]!r} is no address: expected 0x and hex digits")
+    return value
 
 
 def _line(reply: object) -> bytes:
