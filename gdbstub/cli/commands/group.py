@@ -4,10 +4,9 @@ A command's module is imported when the command is used, and imports what does t
 command is called.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,9 +15,12 @@ from gdbstub.cli.options import Option, foreign_options
 from gdbstub.errors import InputError
 from gdbstub.numbers import parse_float, parse_integer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: Types of click's own in place of a function. A file is unchecked: where it is read, the error is
 #: ours. Shells complete it.
-_TYPES: Final[dict[Callable[[str], object], click.ParamType]] = {
+_TYPES: "Final[dict[Callable[[str], object], click.ParamType[Any]]]" = {
     Path: click.Path(path_type=Path, readable=False),
     parse_integer: Integer(),
     parse_float: Float(),
