@@ -54,6 +54,11 @@ def check_output(name: str, option: str) -> None:
         else:
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if stat.S_ISSOCK(mode) or stat.S_ISBLK(mode):
+                what = "a socket" if stat.S_ISSOCK(mode) else "a block device"
+                raise InputError(
+                    f"{option} {name}: is {what}; expected a file, a FIFO or a terminal"
+                )
         if not os.access(place, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
