@@ -47,6 +47,19 @@ def test_a_script_has_a_socket_of_its_own(
     assert not directory.exists()
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707])
+def test_a_script_has_no_socket_where_others_can_replace_it(temporary: Path, mode: int) -> None:
+    temporary.chmod(mode)
+    with (
+        pytest.raises(InputError, match=r"--script needs .* other users could .* set TMPDIR"),
+        endpoint_text(None, "true"),
+    ):
+        pass
+    temporary.chmod(mode | 0o1000)
+    with endpoint_text(None, "true") as text:
+        assert str(temporary) in text
+
+
 def test_no_room_for_it_is_one_line(temporary: Path) -> None:
     os.rmdir(temporary)
     with pytest.raises(InputError, match="set TMPDIR"), endpoint_text(None, "true"):
