@@ -6,11 +6,17 @@ It looks at no content.
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from gdbstub.errors import InputError
+
+#: Time that the writer of a FIFO has to come, and the pause between two looks, in seconds.
+_WRITER_SECONDS: Final = 3.0
+_LOOK_SECONDS: Final = 0.05
 
 
 def read_input(path: Path, option: str = "") -> bytes:
@@ -20,8 +26,8 @@ def read_input(path: Path, option: str = "") -> bytes:
         InputError: no such file, no permission, a directory, a device.
     """
     with _explained(f"{option} {path}".lstrip()):
-        _check_kind(path, option)
-        return path.read_bytes()
+        mode = _check_kind(path, option)
+        return _read_fifo(path, option) if stat.S_ISFIFO(mode) else path.read_bytes()
 
 
 def check_input(path: Path, option: str) -> None:
@@ -63,7 +69,24 @@ def check_output(name: str, option: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _check_kind(path: Path, option: str) -> None:
+def _read_fifo(path: Path, option: str) -> bytes:
+    """Read all that the writer of a FIFO writes. A shell's ``<(command)`` is one."""
+    deadline = time.monotonic() + _WRITER_SECONDS
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
+        # Without a writer a read is at an end; with one that has written nothing, it is None.
+        while (data := file.read(1 << 16)) == b"":
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"{f'{option} {path}'.lstrip()}: is a FIFO that nobody has opened to write "
+                    f"in {_WRITER_SECONDS:g} s; expected a writer, or a file"
+                )
+            time.sleep(_LOOK_SECONDS)
+        os.set_blocking(file.fileno(), True)
+        return (data or b"") + file.read()
+
+
+def _check_kind(path: Path, option: str) -> int:
+    """Return the mode of *path*, of which all can be read."""
     name = f"{option} {path}".lstrip()
     # Asked first: opening a directory fails late, and reading a device may never end.
     mode = path.stat().st_mode
@@ -71,6 +94,7 @@ def _check_kind(path: Path, option: str) -> None:
         raise InputError(f"{name}: is a directory; expected a file")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise InputError(f"{name}: is not a regular file")
+    return mode
 
 
 @contextmanager
