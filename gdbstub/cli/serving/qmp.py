@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 from gdbstub.debug.debugger import Debugger
-from gdbstub.errors import MachineError
+from gdbstub.errors import MachineError, printable
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.qmp import QmpGuest, QmpSession
 from gdbstub.protocol.endpoint import Tcp, Unix, remover
@@ -83,7 +83,7 @@ class QmpServer:
                 self._remove = remover(unix.path)
             case Tcp() as tcp:
                 self._endpoint, self._sockets = tcp.bind()
-                print(f"gdbstub: QMP on {self._endpoint}", file=sys.stderr, flush=True)
+                print(printable(f"gdbstub: QMP on {self._endpoint}"), file=sys.stderr, flush=True)
         for each in self._sockets:
             each.setblocking(False)
             self._listen(each)
