@@ -168,7 +168,7 @@ class QmpSession:
     def _execute(self, line: bytes) -> Generator[None, None, bytes]:
         reply: dict[str, object] = {}
         try:
-            asked = json.loads(line)
+            asked = json.loads(line, parse_constant=_no_number)
             if not isinstance(asked, dict):
                 raise QmpError("QMP input must be a JSON object")
             if "id" in asked:
@@ -180,12 +180,14 @@ class QmpSession:
             reply["error"] = {"class": error.kind, "desc": str(error)}
         except (ValueError, RecursionError):
             reply["error"] = {"class": "GenericError", "desc": "JSON parse error"}
-        except (StubError, OSError) as error:
+        except StubError as error:
             reply["error"] = {"class": "GenericError", "desc": str(error)}
+        except OSError as error:
+            reply["error"] = {"class": "GenericError", "desc": error.strerror or str(error)}
         try:
             return _line(reply)
         except (ValueError, RecursionError):  # of an id
-            return _line({"error": {"class": "GenericError", "desc": "the id is too deep"}})
+            return _line({"error": {"class": "GenericError", "desc": "the id cannot be returned"}})
 
     def _call(self, name: object, arguments: object) -> Generator[None, None, object]:
         if not isinstance(name, str) or not isinstance(arguments, dict):
@@ -349,5 +351,14 @@ def _number(text: str) -> int:
     return value
 
 
+def _no_number(text: str) -> None:
+    """Refuse what Python's parser takes for a number, and JSON does not: NaN and infinities.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(text)
+
+
 def _line(reply: object) -> bytes:
-    return json.dumps(reply).encode() + b"\r\n"
+    return json.dumps(reply, allow_nan=False).encode() + b"\r\n"

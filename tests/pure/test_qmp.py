@@ -52,7 +52,11 @@ def tell(session: QmpSession, line: bytes, fds: Sequence[int] = ()) -> Any:  # n
     assert reply is not None
     assert reply.endswith(b"\r\n")
     assert session.advance() is None
-    return json.loads(reply)
+    return json.loads(reply, parse_constant=_no_number)
+
+
+def _no_number(text: str) -> None:
+    raise AssertionError(f"{text} is no JSON")
 
 
 def ask(session: QmpSession, name: str, **arguments: object) -> Any:  # noqa: ANN401
@@ -162,6 +166,12 @@ def test_a_file_that_could_block_is_not_written(ready: QmpSession) -> None:
         os.close(writing)
 
 
+def test_a_file_that_cannot_be_written_is_said_in_words(ready: QmpSession) -> None:
+    with tempfile.NamedTemporaryFile() as file, open(file.name, "rb") as readable:
+        desc = dump(ready, readable.fileno())["error"]["desc"]
+    assert desc == "Bad file descriptor"
+
+
 def test_whole_dumps_are_the_monitor_s(ready: QmpSession) -> None:
     with tempfile.TemporaryFile() as file:
         assert (
@@ -189,8 +199,10 @@ def test_files_of_a_client_are_few_and_are_closed(ready: QmpSession) -> None:
         b'{"execute": "x-read-memory", "arguments": {"begin": 0, "length": 1000000}}',
         b'{"execute": "getfd", "arguments": {"fdname": "1"}}',
         b'{"execute": "getfd", "arguments": {"fdname": "x"}}', b"1" * 9_999,
+        b'{"execute": "query-target", "id": NaN}', b'{"execute": "query-target", "id": 1e999}',
+        b'{"execute": "query-target", "arguments": {"x": -Infinity}}',
     ],
-    ids=range(12),
+    ids=range(15),
 )  # fmt: skip
 def test_what_is_refused(ready: QmpSession, line: bytes) -> None:
     assert tell(ready, line)["error"]["class"] == "GenericError"
