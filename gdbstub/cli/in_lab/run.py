@@ -140,13 +140,13 @@ def _until_over(
     note = who_reaches(serve.endpoint)
     announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
-    if serve.script is None:
-        work = _end(serve, ended)
-    else:
-        ended.add_done_callback(_complain)
-        work = _script(serve, serve.script, remote, inner)
-    with deferred_signals() as signals, keys:
-        return asyncio.run(_limited(work, serve, _core_copied(serve, ended, inner), signals, qmp))
+    with deferred_signals() as signals, keys, asyncio.Runner() as runner:
+        if serve.script is None:
+            work = _end(serve, ended)
+        else:
+            ended.add_done_callback(_complain)
+            work = _script(serve, serve.script, remote, inner)
+        return runner.run(_limited(work, serve, _core_copied(serve, ended, inner), signals, qmp))
 
 
 async def _end(serve: ServeSettings, ended: "Future[int]") -> int:

@@ -61,8 +61,9 @@ def run_to_end(session: Callable[[DeferredSignals], Coroutine[None, None, int]])
         asyncio.get_running_loop().set_exception_handler(LoopFailures().report)
         return await session(signals)
 
-    with deferred_signals() as signals:
-        return asyncio.run(run(signals))
+    # The loop is made first: if it cannot be, no coroutine is left behind.
+    with deferred_signals() as signals, asyncio.Runner() as runner:
+        return runner.run(run(signals))
 
 
 class LoopFailures:
