@@ -51,7 +51,8 @@ def ended_by_signals() -> Iterator[None]:
         if os.getpid() != process:
             os._exit(128 + signum)  # a forked child, which must not unwind the parent's blocks
         for each in STOP_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
+            # Python complains of a signal that has arrived and is ignored by the time it looks.
+            signal.signal(each, lambda *_: None)
         raise EndedBySignal(signum)
 
     for each in STOP_SIGNALS:
