@@ -3,6 +3,7 @@
 import pytest
 
 from gdbstub.errors import InputError
+from gdbstub.foreign.process import choose
 from gdbstub.foreign.slots import parse_ram
 from gdbstub.linux.hmp import parse_format
 from gdbstub.monitor import arguments
@@ -43,6 +44,12 @@ def test_floats() -> None:
         if text not in ("-0", "0b1"):
             with pytest.raises(ValueError, match="is not a valid float"):
                 parse_float(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, str(1 << 64), "٣", "1_0", "+1", " 1"])
+def test_a_process_that_no_number_names(text: str) -> None:
+    with pytest.raises(InputError, match="no process with a VM is named"):
+        choose(text)
 
 
 class NoRegisters:

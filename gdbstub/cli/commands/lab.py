@@ -14,7 +14,7 @@ from typing import Final, Literal, NoReturn, ParamSpec
 import click
 
 from gdbstub.cli.commands.parameters import Integer
-from gdbstub.errors import InputError, LabError
+from gdbstub.errors import InputError, LabError, printable
 from gdbstub.lab import persistent, tools
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.qemu import PROGRAM, Options
@@ -191,5 +191,5 @@ def described(lab: persistent.PersistentLab) -> str:
 
 def fail(message: str, status: int) -> NoReturn:
     """Print one line and exit with *status*."""
-    print(f"gdbstub: {message}", file=sys.stderr)
+    print(f"gdbstub: {printable(message)}", file=sys.stderr)
     sys.exit(status)
