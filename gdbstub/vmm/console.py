@@ -4,7 +4,6 @@ It interprets nothing; bytes go through as they are.
 """
 
 import contextlib
-import errno
 import logging
 import os
 import queue
@@ -18,7 +17,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
-from gdbstub.errors import InputError
+from gdbstub.vmm.files import open_written
 
 _log = logging.getLogger("gdbstub.console")
 
@@ -29,10 +28,6 @@ BACKLOG: Final = 1 << 20
 #: Seconds that output waits for more of it: a UART gives one character at a time, and a write
 #: of each, through the lab's ssh above all, would slow the guest a hundredfold.
 _BATCH: Final = 0.01
-
-#: Time that the reader of a FIFO has to come, and the pause between two looks, in seconds.
-_READER_SECONDS: Final = 3.0
-_LOOK_SECONDS: Final = 0.05
 
 
 class ConsoleOutput:
@@ -110,25 +105,7 @@ def open_output(where: str) -> int:
     """
     if where == "-":
         return os.dup(sys.stdout.fileno())
-    deadline = time.monotonic() + _READER_SECONDS
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    while True:
-        try:
-            fd = os.open(where, flags, 0o644)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise InputError(f"--console {where}: {error.strerror}") from None
-            if time.monotonic() > deadline:
-                import shlex  # not at the top: a start is faster without
-
-                raise InputError(
-                    f"--console {where}: is a FIFO that nobody has opened to read in "
-                    f"{_READER_SECONDS:g} s; expected a reader, such as: cat {shlex.quote(where)}"
-                ) from None
-            time.sleep(_LOOK_SECONDS)
-        else:
-            os.set_blocking(fd, True)
-            return fd
+    return open_written(where, "--console")
 
 
 def is_keyboard(fd: int) -> bool:

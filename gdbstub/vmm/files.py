@@ -14,8 +14,8 @@ from typing import Final
 
 from gdbstub.errors import InputError
 
-#: Time that the writer of a FIFO has to come, and the pause between two looks, in seconds.
-_WRITER_SECONDS: Final = 3.0
+#: Time that the other end of a FIFO has to come, and the pause between two looks, in seconds.
+_FIFO_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.05
 
 
@@ -31,13 +31,14 @@ def read_input(path: Path, option: str = "") -> bytes:
 
 
 def check_input(path: Path, option: str) -> None:
-    """Check that *path* can be read, for a file that is read elsewhere.
+    """Check that *path* can be read, for a file that is read elsewhere, or again.
 
     Raises:
         InputError: as ``read_input``.
     """
     with _explained(f"{option} {path}"):
-        _check_kind(path, option)
+        if stat.S_ISFIFO(_check_kind(path, option)):
+            raise InputError(f"{option} {path}: is a FIFO, which is read once; expected a file")
         if not os.access(path, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -69,16 +70,44 @@ def check_output(name: str, option: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
+def open_written(name: str, option: str) -> int:
+    """Open the file, FIFO or terminal *name* to write, made or emptied; the caller closes it.
+
+    Raises:
+        InputError: it cannot be written, or nobody reads the FIFO.
+    """
+    deadline = time.monotonic() + _FIFO_SECONDS
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    shown = f"{option} {name}".lstrip()
+    while True:
+        try:
+            fd = os.open(name, flags, 0o644)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise InputError(f"{shown}: {error.strerror}") from None
+            if time.monotonic() > deadline:
+                import shlex  # not at the top: a start is faster without
+
+                raise InputError(
+                    f"{shown}: is a FIFO that nobody has opened to read in {_FIFO_SECONDS:g} s; "
+                    f"expected a reader, such as: cat {shlex.quote(name)}"
+                ) from None
+            time.sleep(_LOOK_SECONDS)
+        else:
+            os.set_blocking(fd, True)
+            return fd
+
+
 def _read_fifo(path: Path, option: str) -> bytes:
     """Read all that the writer of a FIFO writes. A shell's ``<(command)`` is one."""
-    deadline = time.monotonic() + _WRITER_SECONDS
+    deadline = time.monotonic() + _FIFO_SECONDS
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
         # Without a writer a read is at an end; with one that has written nothing, it is None.
         while (data := file.read(1 << 16)) == b"":
             if time.monotonic() > deadline:
                 raise InputError(
                     f"{f'{option} {path}'.lstrip()}: is a FIFO that nobody has opened to write "
-                    f"in {_WRITER_SECONDS:g} s; expected a writer, or a file"
+                    f"in {_FIFO_SECONDS:g} s; expected a writer, or a file"
                 )
             time.sleep(_LOOK_SECONDS)
         os.set_blocking(file.fileno(), True)

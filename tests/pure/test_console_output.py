@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.errors import InputError
-from gdbstub.vmm import console
+from gdbstub.vmm import files
 from gdbstub.vmm.console import ConsoleOutput, open_output
 from gdbstub.vmm.files import check_output
 
@@ -78,7 +78,7 @@ def fifo(tmp_path: Path) -> str:
 
 @pytest.mark.timeout(20)
 def test_a_fifo_that_nobody_reads_is_one_line(fifo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "_READER_SECONDS", 0.0)
+    monkeypatch.setattr(files, "_FIFO_SECONDS", 0.0)
     with pytest.raises(InputError, match="is a FIFO that nobody has opened to read in 0 s; ex"):
         open_output(fifo)
 

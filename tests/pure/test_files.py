@@ -9,7 +9,7 @@ import pytest
 
 from gdbstub.errors import InputError
 from gdbstub.vmm import files
-from gdbstub.vmm.files import read_input
+from gdbstub.vmm.files import check_input, read_input
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def fifo(tmp_path: Path) -> Path:
 def test_a_fifo_that_nobody_writes_is_one_line(
     option: str, fifo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_WRITER_SECONDS", 0.0)
+    monkeypatch.setattr(files, "_FIFO_SECONDS", 0.0)
     with pytest.raises(InputError, match="fifo: is a FIFO that nobody has opened to write in 0 s"):
         read_input(fifo, option)
 
@@ -31,7 +31,7 @@ def test_a_fifo_that_nobody_writes_is_one_line(
 @pytest.mark.timeout(20)
 def test_a_writer_of_a_fifo_may_take_its_time(fifo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is there, and has nothing yet; or it comes after a look."""
-    monkeypatch.setattr(files, "_WRITER_SECONDS", 60.0)
+    monkeypatch.setattr(files, "_FIFO_SECONDS", 60.0)
     writers: list[int] = []
 
     def come(_seconds: float) -> None:
@@ -52,3 +52,9 @@ def test_all_that_a_writer_of_a_fifo_writes_is_read(fifo: Path) -> None:
     writer.start()
     assert read_input(fifo) == b"x" * 200_000
     writer.join()
+
+
+def test_a_fifo_is_no_file_to_read_again(fifo: Path) -> None:
+    """GDB reads --symbols, too, and a kernel's symbols are made by another program."""
+    with pytest.raises(InputError, match=r"--symbols .*fifo: is a FIFO, which is read once; ex"):
+        check_input(fifo, "--symbols")
