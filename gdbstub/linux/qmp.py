@@ -98,7 +98,8 @@ class QmpSession:
         self.guest = guest
         #: True when the client is to be disconnected: it does not speak QMP.
         self.over = False
-        self._negotiated = False
+        #: True after ``qmp_capabilities``: the client speaks QMP.
+        self.negotiated = False
         self._received = bytearray()
         self._sent: deque[int] = deque()
         self._named: dict[str, int] = {}
@@ -192,7 +193,7 @@ class QmpSession:
     def _call(self, name: object, arguments: object) -> Generator[None, None, object]:
         if not isinstance(name, str) or not isinstance(arguments, dict):
             raise QmpError("QMP input lacks a member 'execute' with a command's name")
-        if not self._negotiated and name != "qmp_capabilities":
+        if not self.negotiated and name != "qmp_capabilities":
             raise QmpError(
                 "Expecting capabilities negotiation with 'qmp_capabilities'", "CommandNotFound"
             )
@@ -208,7 +209,7 @@ class QmpSession:
 
     @_command("qmp_capabilities")
     def _negotiate(self, arguments: Arguments) -> object:
-        self._negotiated = True
+        self.negotiated = True
         return {}
 
     @_command("query-target")
