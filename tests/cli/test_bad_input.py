@@ -161,6 +161,7 @@ OPTIONS = {
     "--stop-on ": "--stop-on : '' is not one of panic, oops, warn, reset",
     "--qmp unix:none/q": "unix:none/q cannot be listened on: No such file or directory",
     "--timeout inf": "--timeout inf: expected a number of seconds above 0",
+    "--timeout 1e10": "--timeout 1e+10: the most is 1e+09 seconds",
     "--vmcore-on fire core": "--vmcore-on fire: 'fire' is not one of panic, oops, warn, reset, "
     "timeout",
     "--vmcore-on timeout core": "--vmcore-on timeout: there is no end of the time without "
