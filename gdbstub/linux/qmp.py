@@ -132,7 +132,7 @@ class QmpSession:
 
     def advance(self) -> bytes | None:
         """Execute the next command, or a slice of it; return the reply when it is done."""
-        if self._work is None and (line := self._next()):
+        if self._work is None and not self.over and (line := self._next()):
             self._work = self._execute(line)
         if self._work is None:
             return None
@@ -171,6 +171,7 @@ class QmpSession:
         try:
             asked = json.loads(line, parse_constant=_no_number)
             if not isinstance(asked, dict):
+                self.over = not self.negotiated
                 raise QmpError("QMP input must be a JSON object")
             if "id" in asked:
                 reply["id"] = asked["id"]
@@ -180,6 +181,8 @@ class QmpSession:
         except QmpError as error:
             reply["error"] = {"class": error.kind, "desc": str(error)}
         except (ValueError, RecursionError):
+            # A request of HTTP may have commands in its body.
+            self.over = not self.negotiated
             reply["error"] = {"class": "GenericError", "desc": "JSON parse error"}
         except StubError as error:
             reply["error"] = {"class": "GenericError", "desc": str(error)}

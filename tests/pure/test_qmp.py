@@ -220,6 +220,28 @@ def test_a_deep_id_is_returned_or_refused(ready: QmpSession) -> None:
     assert ask(ready, "query-target") == {"arch": "aarch64"}
 
 
+@pytest.mark.parametrize("cut", [1, 1000])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /?{ HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\n",
+        b"{ / HTTP/1.1\r\n", b"[] / HTTP/1.1\r\n", b"1\n", b"$qSupported#37\n", b'"x"\n',
+    ],
+)  # fmt: skip
+def test_another_protocol_ends_the_session_before_a_command(
+    session: QmpSession, said: bytes, cut: int
+) -> None:
+    """A request's body may have commands in it."""
+    said += b'{"execute": "qmp_capabilities"}\n{"execute": "query-status"}\n'
+    out = b""
+    for at in range(0, len(said), cut):
+        session.receive(said[at : at + cut])
+        while (reply := session.advance()) is not None:
+            out += reply
+    assert session.over
+    assert b'"return"' not in out
+
+
 def test_a_line_that_fills_the_buffer_ends_the_session(ready: QmpSession) -> None:
     ready.receive(b"x" * (1 << 16))
     assert ready.full
