@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import InputError
+from gdbstub.streams import open_emptied
 
 #: Time that the other end of a FIFO has to come, and the pause between two looks, in seconds.
 _FIFO_SECONDS: Final = 3.0
@@ -77,11 +78,10 @@ def open_written(name: str, option: str) -> int:
         InputError: it cannot be written, or nobody reads the FIFO.
     """
     deadline = time.monotonic() + _FIFO_SECONDS
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     shown = f"{option} {name}".lstrip()
     while True:
         try:
-            fd = os.open(name, flags, 0o644)
+            fd = open_emptied(name, os.O_WRONLY)
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise InputError(f"{shown}: {error.strerror}") from None
