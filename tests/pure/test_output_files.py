@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gdbstub import streams
 from gdbstub.errors import InputError
 from gdbstub.streams import open_log
 from gdbstub.vmm.files import open_written
@@ -50,9 +49,9 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     def owned(status: os.stat_result, name: str) -> os.stat_result:
         return os.stat_result((*status[:4], OTHER, *status[5:])) if name in names else status
 
-    monkeypatch.setattr(streams.os, "lstat", lambda path: owned(lstat(path), str(path)))
+    monkeypatch.setattr(os, "lstat", lambda path: owned(lstat(path), str(path)))
     monkeypatch.setattr(
-        streams.os, "fstat", lambda fd: owned(fstat(fd), os.readlink(f"/proc/self/fd/{fd}"))
+        os, "fstat", lambda fd: owned(fstat(fd), os.readlink(f"/proc/self/fd/{fd}"))
     )
     return names
 
@@ -90,7 +89,7 @@ def test_a_link_that_comes_meanwhile_is_not_followed(
             if str(path) == str(link) and not link.is_symlink():
                 link.symlink_to(file)
 
-    monkeypatch.setattr(streams.os, "lstat", race)
+    monkeypatch.setattr(os, "lstat", race)
     assert refused(opener, link)
     assert file.read_bytes() == KEPT
 
