@@ -110,7 +110,7 @@ def test_what_nobody_has_foreseen_is_one_line(
 
 
 def test_an_event_loop_that_cannot_be_made_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left that Python would warn of."""
+    """Python has no coroutine to warn of."""
 
     async def session(_: object) -> int:
         return 0

@@ -30,7 +30,7 @@ def test_a_fifo_that_nobody_writes_is_one_line(
 
 @pytest.mark.timeout(20)
 def test_a_writer_of_a_fifo_may_take_its_time(fifo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is there, and has nothing yet; or it comes after a look."""
+    """The writer is there, and has nothing yet; or comes after a look."""
     monkeypatch.setattr(files, "_FIFO_SECONDS", 60.0)
     writers: list[int] = []
 

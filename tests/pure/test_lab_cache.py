@@ -161,7 +161,7 @@ def test_a_directory_above_that_everybody_writes_to_is_refused(
 def test_a_directory_above_that_is_another_users_is_refused(
     cache_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its owner could move ours away, whatever its mode is."""
+    """The owner could move our directory away, whatever the mode is."""
     theirs = cache_home / "theirs"
     (theirs / "mine").mkdir(parents=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(theirs / "mine"))
