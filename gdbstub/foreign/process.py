@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from gdbstub.errors import InputError, printable
 from gdbstub.foreign import sigframe
 from gdbstub.foreign.injection import Gadgets, ProcessMemory
+from gdbstub.numbers import parse_number
 
 _VCPU: Final = re.compile(r"anon_inode:kvm-vcpu:(\d+)$")
 _VM: Final = "anon_inode:kvm-vm"
@@ -278,8 +279,8 @@ def choose(text: str) -> VmmProcess:
     Raises:
         InputError: there is none, or several.
     """
-    if text.isascii() and text.isdecimal():
-        process = VmmProcess(int(text))
+    if text.isdecimal() and (pid := parse_number(text)) is not None:
+        process = VmmProcess(pid)
         process.status()
         return process
     found = [process for process, _ in processes_with_vms() if text in _names(process)]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from gdbstub.errors import InputError, LabError
+from gdbstub.errors import InputError, LabError, printable
 from gdbstub.linux.core_file import AUTOMATIC, announce, check_name, new_file, reading
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class CoreFiles:
             if unasked:
                 announce(unasked)
         except (InputError, OSError) as error:
-            print(f"gdbstub: {error}", file=sys.stderr, flush=True)
+            print(printable(f"gdbstub: {error}"), file=sys.stderr, flush=True)
         finally:
             # The command that has written it waits for that.
             with suppress(LabError, subprocess.SubprocessError):

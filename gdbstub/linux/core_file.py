@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from gdbstub.errors import InputError, MachineError
+from gdbstub.errors import InputError, MachineError, printable
 from gdbstub.slices import spend
 
 #: Size of a hole, in bytes: file systems have blocks of 4 KiB, most of them.
@@ -53,7 +53,7 @@ def check_name(name: str) -> str:
 
 def announce(path: Path) -> None:
     """Print on standard error that the file of ``--vmcore-on`` is written."""
-    print(f"gdbstub: the core file is in {path}", file=sys.stderr, flush=True)
+    print(printable(f"gdbstub: the core file is in {path}"), file=sys.stderr, flush=True)
 
 
 @contextmanager
