@@ -76,10 +76,14 @@ def outcomes(target: str, lines: Iterable[bytes]) -> Iterator[Outcome]:
 def campaign(target: str, seconds: float, runs: int) -> Outcome:
     """Fuzz *target*, and show progress."""
     outcome, said = Outcome(target), time.monotonic()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other:
         for number, data in enumerate(corpus.inputs(target)):
             (Path(directory) / str(number)).write_bytes(data)
-        options = (f"-max_total_time={max(1, round(seconds))}", f"-runs={runs}", "-keep_seed=1")
+        options = [f"-max_total_time={max(1, round(seconds))}", f"-runs={runs}", "-keep_seed=1"]
+        if words := [*TARGETS[target].words()]:
+            dictionary = Path(other) / "words"
+            dictionary.write_text("".join(map(_entry, words)))
+            options.append(f"-dict={dictionary}")
         with _child(target, Path(directory), *options) as process:
             assert process.stdout is not None
             try:
@@ -94,6 +98,12 @@ def campaign(target: str, seconds: float, runs: int) -> Outcome:
         outcome = outcome._replace(findings=(f"ended with status {process.returncode}",))
     print(f"{_line(outcome)}: done", flush=True)
     return outcome
+
+
+def _entry(word: bytes) -> str:
+    """Write *word* as a line of libFuzzer's dictionary."""
+    escaped = "".join(f"\\x{byte:02x}" for byte in word)
+    return f'"{escaped}"\n'
 
 
 def _line(outcome: Outcome) -> str:

@@ -1,8 +1,8 @@
 """Targets for a hostile guest: its tables, registers, code and exits under the whole debugger."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
-from unittest import mock
 
 from gdbstub.aarch64.accesses import accessed
 from gdbstub.aarch64.instructions import (
@@ -18,7 +18,6 @@ from gdbstub.aarch64.permissions import permissions
 from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import ESR, PSTATE, SCTLR, TCR
 from gdbstub.aarch64.walk import render
-from gdbstub.agent import operations
 from gdbstub.capabilities import Command, Timing
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.placement import Preference
@@ -30,7 +29,7 @@ from gdbstub.protocol.session import Session
 from tests.fuzz.source import Source
 from tests.fuzz.still_machine import BASE, SIZE, TABLES, TEXT, StillMachine
 from tests.fuzz.target import fuzz_target, no_logged_failure, only
-from tests.fuzz.wire import Script, check_replies
+from tests.fuzz.wire import Script, check_replies, packets, standing_clocks
 
 _TOP: Final = 1 << 64
 KERNEL: Final = LinkedKernel(
@@ -125,14 +124,22 @@ def instructions(data: bytes) -> None:
     assert len(run.exits) <= 6
 
 
-@fuzz_target("monitor", 512)
+def _commands() -> Iterator[bytes]:
+    """Yield the names of commands and of registers."""
+    from gdbstub.monitor import commands
+
+    yield from (f"\n{row.name} ".encode() for row in commands.COMMANDS.rows)
+    yield from (f" {row.name}".encode() for row in StillMachine().system_registers)
+
+
+@fuzz_target("monitor", 512, _commands)
 def monitor(data: bytes) -> None:
     """Any line gives text or an error of one kind; none but ``reset`` changes the guest's RAM."""
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
     before = bytes(machine.ram)
     thread = 1
-    for line in data.decode("utf-8", "surrogateescape").split("\n")[:16]:
+    for line in data.decode("utf-8", "surrogateescape").split("\n")[:8]:
         with suppress(StubError):
             shown = debugger.monitor(Command(thread, line, frozenset(), {}, Timing()))
             assert isinstance(shown, str)
@@ -174,11 +181,11 @@ def _play(script: Script) -> None:
         assert machine.ram == before, "the guest's memory is not as it was"
 
 
-@fuzz_target("stub", 1024)
+@fuzz_target("stub", 1024, packets)
 def stub(data: bytes) -> None:
     """The whole stub, any packets and exits: no exception, and no BRK is left behind."""
     script = Script(data)
-    with mock.patch.object(operations, "_SECONDS", 60.0), no_logged_failure():
+    with standing_clocks(), no_logged_failure():
         _play(script)
 
 

@@ -1,33 +1,40 @@
 """Target for a hostile Linux kernel: its tasks, modules, log, names and types, patched at will."""
 
 import struct
+from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from gdbstub.aarch64.registers import CPSR, PC, SP_EL0, SP_EL1, X
 from gdbstub.capabilities import Command, Timing, os_tables
-from gdbstub.errors import StubError
+from gdbstub.errors import MemoryFault, StubError
+from gdbstub.machine import Capabilities
 from gdbstub.monitor import monitored_debugger
 from gdbstub.slices import bounded
 from tests.fuzz.source import Source
+from tests.fuzz.still_machine import StillMachine
 from tests.fuzz.target import fuzz_target, only
-from tests.pure.hostile_guests import CODE, DATA, IMAGE, STRUCTURES, HostileMachine, at
+from tests.pure.hostile_guests import CODE, IMAGE, START, STRUCTURES, at, vmcoreinfo
 from tests.pure.linux_images import btf_of
 from tests.pure.test_linux_log import LAYOUT
 
 _TASK, _MODULE = STRUCTURES["task_struct"][1], STRUCTURES["module"][1]
-#: Offsets in RAM, and what is there.
-_FIRST: Final = IMAGE + 0x2_0000
+#: Offsets in RAM, and what is there: little, since each input has all of it searched.
+_TYPES: Final = IMAGE + 0x4000
+_IMAGE_SIZE: Final = 0x8000
+_DATA: Final = IMAGE + 0x1_0000
+_FIRST: Final = IMAGE + 0x1000
 _HEAD: Final = _FIRST + 0x1000
-_TASKS: Final = (_FIRST, DATA, DATA + 0x1000)
-_MODULES: Final = (DATA + 0x2000, DATA + 0x3000)
-_SECTIONS: Final = DATA + 0x4000
-_SYMBOLS: Final = DATA + 0x5000
-_RING: Final = DATA + 0x6000
-_RECORDS: Final = DATA + 0x7000
-_TEXT: Final = DATA + 0x8000
-_NAMES: Final = DATA + 0x9000
-_STACK: Final = DATA + 0xA000
-_SIZE: Final = DATA + (64 << 10)
+_TASKS: Final = (_FIRST, _DATA, _DATA + 0x1000)
+_MODULES: Final = (_DATA + 0x2000, _DATA + 0x3000)
+_SECTIONS: Final = _DATA + 0x4000
+_SYMBOLS: Final = _DATA + 0x5000
+_RING: Final = _DATA + 0x6000
+_RECORDS: Final = _DATA + 0x7000
+_TEXT: Final = _DATA + 0x8000
+_NAMES: Final = _DATA + 0x9000
+_STACK: Final = _DATA + 0xA000
+_SIZE: Final = _DATA + (64 << 10)
 _STEPS: Final = 20_000
 _LINES: Final = ("ps", "bt", "bt 1", "bt 2", "modules", "modules m0", "dmesg", "dmesg 3", "why")
 
@@ -112,8 +119,9 @@ _INFO: Final = f"SYMBOL(prb)={at(_RING + 0x100):x}\n" + "".join(
 )
 #: Contents of a sound kernel, by offsets in RAM.
 _SOUND: Final[dict[int, bytes]] = {
-    IMAGE: struct.pack("<16xQ32x4s4x", 0x4_0000, b"ARM\x64"),
-    IMAGE + 0x1_0000: btf_of(STRUCTURES),
+    0: vmcoreinfo(_INFO),
+    IMAGE: struct.pack("<16xQ32x4s4x", _IMAGE_SIZE, b"ARM\x64"),
+    _TYPES: btf_of(STRUCTURES),
     **{place: _task(number) for number, place in enumerate(_TASKS)},
     _HEAD: struct.pack("<QQ", at(_MODULES[0] + _MODULE["list"]), at(_MODULES[1] + _MODULE["list"])),
     **{place: _module(number) for number, place in enumerate(_MODULES)},
@@ -132,28 +140,76 @@ _NUMBERED: Final = tuple(
 )
 
 
-def _patched(source: Source) -> HostileMachine:
-    machine = HostileMachine(size=_SIZE)
-    machine.write_info(_INFO)
-    machine.written |= _SOUND
-    places = sorted(machine.written)
+_PLACES: Final = sorted(_SOUND)
+
+
+class _Guest(StillMachine):
+    """One vCPU in the kernel; *memory* is its RAM, and only read."""
+
+    def __init__(self, memory: bytearray) -> None:
+        super().__init__(vcpus=1)
+        self._view = memoryview(memory)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(layout=self)
+
+    @property
+    def ram_ranges(self) -> Sequence[range]:
+        return (range(START, START + _SIZE),)
+
+    def read_memory(self, ipa: int, length: int) -> bytes:
+        if not START <= ipa < START + _SIZE:
+            raise MemoryFault(f"no RAM at {ipa:#x}")
+        return bytes(self._view[ipa - START : ipa - START + length])
+
+    def write_memory(self, ipa: int, data: bytes, *, temporary: bool = False) -> None:
+        raise AssertionError("a reader writes")
+
+
+@cache
+def _memory() -> bytearray:
+    """Make the RAM of a sound kernel, once: each input patches it and puts it back."""
+    memory = bytearray(_SIZE)
+    for place, data in _SOUND.items():
+        memory[place : place + len(data)] = data
+    return memory
+
+
+class _Patches:
+    """Changes of *memory* that are undone."""
+
+    def __init__(self, memory: bytearray) -> None:
+        self.memory = memory
+        self._before: list[tuple[int, bytes]] = []
+
+    def write(self, place: int, data: bytes) -> None:
+        self._before.append((place, bytes(self.memory[place : place + len(data)])))
+        self.memory[place : place + len(data)] = data
+
+    def undo(self) -> None:
+        while self._before:
+            place, data = self._before.pop()
+            self.memory[place : place + len(data)] = data
+
+
+def _patch(source: Source, patches: _Patches) -> None:
     for _ in range(source.below(6)):
-        place = source.choice(places)
-        data = bytearray(machine.written[place])
-        offset = source.number(2) % len(data)
+        place = source.choice(_PLACES)
+        offset = source.number(2) % len(_SOUND[place])
         width = source.below(9)
         if width == 8:
             value = source.choice(_VALUES).to_bytes(8, "little")
             offset &= -8
         else:
             value = source.take(width)
-        data[offset : offset + len(value)] = value
-        machine.written[place] = bytes(data)
-    for _ in range(source.below(3)):
-        number = source.choice(_NUMBERS) - source.below(2)
-        line = f"{source.choice(_NUMBERED)}={number}\n".encode()
-        machine.written[0] = machine.written[0].rstrip(b"\0") + line + b"\0"
-    return machine
+        patches.write(place + offset, value)
+    lines = "".join(
+        f"{source.choice(_NUMBERED)}={source.choice(_NUMBERS) - source.below(2)}\n"
+        for _ in range(source.below(3))
+    )
+    if lines:
+        patches.write(patches.memory.index(b"\0"), lines.encode() + b"\0")
 
 
 @fuzz_target("linux", 64)
@@ -162,7 +218,15 @@ def linux(data: bytes) -> None:
     source = Source(data)
     lines = [source.choice(_LINES) for _ in range(1 + source.below(3))]
     state, table = source.number(), source.below(4)
-    machine = _patched(source)
+    patches = _Patches(_memory())
+    try:
+        _patch(source, patches)
+        _look(_Guest(patches.memory), lines, state, table)
+    finally:
+        patches.undo()
+
+
+def _look(machine: _Guest, lines: Sequence[str], state: int, tables: int) -> None:
     vcpu = machine.vcpus[0]
     vcpu.set(SP_EL0, at(_FIRST))
     vcpu.set(SP_EL1, at(_STACK + 0x200))
@@ -172,7 +236,6 @@ def linux(data: bytes) -> None:
     if state & 1:
         vcpu.set(CPSR, 0)
     debugger = monitored_debugger(machine)
-    before = {**machine.written}
     for line in lines:
         with only(StubError), bounded(_STEPS):
             shown = debugger.monitor(Command(1, line, frozenset(), {}, Timing()))
@@ -180,8 +243,7 @@ def linux(data: bytes) -> None:
             assert len(shown) <= 9 << 20
     capability = os_tables(debugger)
     assert capability is not None
-    for each in capability.os_tables[:table]:
+    for each in capability.os_tables[:tables]:
         with only(StubError), bounded(_STEPS):
             for row in each.rows():
                 assert all(text.isprintable() for text in row.values())
-    assert machine.written == before

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import atheris
 
+from tests.fuzz import corpus
+
 #: Packages whose code counts as covered.
 INSTRUMENTED = ["gdbstub", "elftools"]
 
@@ -55,6 +57,8 @@ def main(argv: list[str]) -> None:
     options, rest = parser.parse_known_args(argv)  # the rest is libFuzzer's
     with atheris.instrument_imports(include=INSTRUMENTED):
         finder = Finder(options.target, options.findings)
+        for data in corpus.inputs(options.target):  # so that what is imported on use is, too
+            finder(data)
     longest = f"-max_len={finder.target.longest}"
     atheris.Setup([sys.argv[0], longest, *rest], finder)
     atheris.Fuzz()

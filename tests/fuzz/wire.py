@@ -1,18 +1,22 @@
 """Targets for what a client sends: frames, and a session over the fake target."""
 
 import re
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 from unittest import mock
 
 from gdbstub import rsp
 from gdbstub.agent import operations
-from gdbstub.protocol.packets import PacketCache
+from gdbstub.protocol import incoming
+from gdbstub.protocol.packets import PACKETS, PacketCache
 from gdbstub.protocol.session import Session
 from gdbstub.target import Exited, Signal, Stopped, StopReason
 from tests.fuzz.source import Source
 from tests.fuzz.target import fuzz_target, no_logged_failure
 from tests.pure.able_target import AbleTarget
+from tests.pure.fake_target import HERE
 
 #: Sizes of the largest packet: the real one, and two that short inputs exceed.
 _SIZES: Final = (rsp.PACKET_SIZE, 16, 64)
@@ -53,6 +57,16 @@ def framing(data: bytes) -> None:
             frame = rsp.encode(event.data)
             assert not set(frame[1:-3]) & set(b"$#*")
             assert _events([frame]) == [event]
+
+
+@contextmanager
+def standing_clocks() -> Iterator[None]:
+    """Have nothing depend on how long it takes: a machine that fuzzes is busy."""
+    with (
+        mock.patch.object(incoming, "perf_counter", float),
+        mock.patch.object(operations, "monotonic", float),
+    ):
+        yield
 
 
 class Script:
@@ -111,6 +125,8 @@ def check_replies(sent: Iterable[bytes]) -> None:
         assert left == 0 or b"$" in data
 
 
+#: Offset of the instruction at which a continued thread stays.
+_LOOP: Final = 0x40
 _REASONS: Final = tuple(StopReason)
 #: A frame that is sent again. Several ``-`` that come at once are answered once, so the number
 #: depends on how bytes are cut.
@@ -119,6 +135,7 @@ _AGAIN: Final = re.compile(rb"(\$[^#]*#..)\1+", re.DOTALL)
 
 def _run(script: Script, cache: int, pieces: Callable[[bytes], Iterable[bytes]]) -> object:
     target = AbleTarget(lively=script.lines[0][:1] != b"#", file="/boot/vmlinux")
+    target.memory[_LOOP : _LOOP + 4] = HERE.to_bytes(4, "little")  # few NOPs: they take time
     session = Session(target, cache=PacketCache(cache))
 
     def stop(line: bytes) -> None:
@@ -136,10 +153,22 @@ def _run(script: Script, cache: int, pieces: Callable[[bytes], Iterable[bytes]])
     return sent, target.calls, target.inserted
 
 
-@fuzz_target("session", 1024)
+def _pieces(wire: bytes) -> Iterable[bytes]:
+    """Cut *wire* at two places that depend on its bytes: all of them, in many inputs."""
+    places = zlib.crc32(wire)
+    first, second = sorted((places % (len(wire) + 1), (places >> 16) % (len(wire) + 1)))
+    return cut(wire, (first, second - first))
+
+
+def packets() -> Iterable[bytes]:
+    """Yield lines of a script that begin with the name of a packet."""
+    return (b"\n$" + name for name in PACKETS)
+
+
+@fuzz_target("session", 1024, packets)
 def session(data: bytes) -> None:
     """No exception that is not foreseen; whole frames; all the same, cut or not, cached or not."""
     script = Script(data)
-    with mock.patch.object(operations, "_SECONDS", 60.0), no_logged_failure():
+    with standing_clocks(), no_logged_failure():
         whole = _run(script, 256, lambda wire: [wire])
-        assert whole == _run(script, 0, lambda wire: (wire[n : n + 1] for n in range(len(wire))))
+        assert whole == _run(script, 0, _pieces)
