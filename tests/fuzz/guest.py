@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from gdbstub.aarch64.accesses import accessed
@@ -26,8 +27,9 @@ from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from gdbstub.machine import DebugExit, Exit, RunFailure, SystemEvent, SystemEventKind
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.session import Session
+from tests.fuzz.scripted_guest import act
 from tests.fuzz.source import Source
-from tests.fuzz.still_machine import BASE, SIZE, TABLES, TEXT, StillMachine
+from tests.fuzz.still_machine import BANNER, BANNER_AT, BASE, SIZE, TABLES, TEXT, StillMachine
 from tests.fuzz.target import fuzz_target, no_logged_failure, only
 from tests.fuzz.wire import Script, check_replies, packets, standing_clocks
 
@@ -35,8 +37,8 @@ _TOP: Final = 1 << 64
 KERNEL: Final = LinkedKernel(
     start=TEXT,
     vectors=(TEXT + 0x800,),
-    banner_at=TEXT + 0x40,
-    banner="Linux version 6.1\n",
+    banner_at=BANNER_AT,
+    banner=BANNER,
     start_kernel=BASE + 0x1000,
 )
 
@@ -162,6 +164,14 @@ def _exit(line: bytes) -> Exit:
     return RunFailure(vcpu, "no reason") if kind == 3 else SystemEvent(vcpu, _EXITS[kind])
 
 
+def _stop(machine: StillMachine, line: bytes) -> None:
+    if line[:1] == b"!":
+        for what in line[1:]:
+            act(machine, what)
+    else:
+        machine.exit(_exit(line))
+
+
 def _play(script: Script) -> None:
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
@@ -169,7 +179,7 @@ def _play(script: Script) -> None:
         debugger.breakpoints.preference = Preference.SOFTWARE
     before = bytes(machine.ram)
     session = Session(debugger)
-    sent = script.play(session, lambda line: machine.exit(_exit(line)), lambda wire: [wire])
+    sent = script.play(session, partial(_stop, machine), lambda wire: [wire])
     assert session.over
     check_replies(sent)
     for _ in range(4):  # the session has left a guest that runs: it is parked, and goes on
