@@ -27,6 +27,7 @@ from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from gdbstub.machine import DebugExit, Exit, RunFailure, SystemEvent, SystemEventKind
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.session import Session
+from gdbstub.target import Action, BreakpointKind, Resume
 from tests.fuzz.scripted_guest import act
 from tests.fuzz.source import Source
 from tests.fuzz.still_machine import BANNER, BANNER_AT, BASE, SIZE, TABLES, TEXT, StillMachine
@@ -136,20 +137,39 @@ def _commands() -> Iterator[bytes]:
 
 @fuzz_target("monitor", 512, _commands)
 def monitor(data: bytes) -> None:
-    """Any line gives text or an error of one kind; none but ``reset`` changes the guest's RAM."""
+    """Any line gives text or an error of one kind; none but ``reset`` changes the guest's RAM.
+
+    A line that begins with ``!`` has vCPUs run, and do a thing for each byte.
+    """
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
     before = bytes(machine.ram)
-    thread = 1
-    for line in data.decode("utf-8", "surrogateescape").split("\n")[:8]:
+    for number, kind in enumerate(BreakpointKind):
+        debugger.insert(1, kind, TEXT + 4 * number, 4)
+    for number, line in enumerate(data.split(b"\n")[:8]):
+        if line[:1] == b"!":
+            _run(debugger, machine, line[1:])
+            continue
+        text = line.decode("utf-8", "surrogateescape")
         with suppress(StubError):
-            shown = debugger.monitor(Command(thread, line, frozenset(), {}, Timing()))
+            shown = debugger.monitor(Command(1 + number % 2, text, frozenset(), {}, Timing()))
             assert isinstance(shown, str)
             assert len(shown) <= 1 << 20
-        thread = 3 - thread
         if debugger.running:  # quit
             return
+    debugger.release()
     assert machine.ram == before
+
+
+def _run(debugger: Debugger, machine: StillMachine, acts: bytes) -> None:
+    with suppress(StubError):
+        debugger.resume(Resume({1: Action.CONTINUE, 2: Action.CONTINUE}))
+    for what in acts:
+        act(machine, what)
+    if machine.modes:
+        debugger.interrupt()
+        machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
+    debugger.take_report()
 
 
 _EXITS: Final = (SystemEventKind.SHUTDOWN, SystemEventKind.RESET, SystemEventKind.CRASH)
