@@ -22,7 +22,7 @@ from gdbstub.aarch64.walk import render
 from gdbstub.capabilities import Command, Timing
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.placement import Preference
-from gdbstub.errors import MemoryFault, NotFound, StubError
+from gdbstub.errors import MemoryFault, StubError
 from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from gdbstub.machine import DebugExit, Exit, RunFailure, SystemEvent, SystemEventKind
 from gdbstub.monitor import monitored_debugger
@@ -224,7 +224,7 @@ _FIELDS: Final = (SCTLR, TCR)
 
 @fuzz_target("guest-memory", 512)
 def guest_memory(data: bytes) -> None:
-    """Reads, writes, breakpoints and the kernel locator with any tables; the rest of RAM stays."""
+    """Reads, breakpoints and the kernel locator with any tables; unless written, RAM is as before."""
     source = Source(data)
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
@@ -235,26 +235,32 @@ def guest_memory(data: bytes) -> None:
     for _ in range(source.below(16)):
         at = source.number(2) % (SIZE - 8)
         machine.ram[at : at + 8] = source.number(8).to_bytes(8, "little")
+    before, written = bytes(machine.ram), False
     while source:
-        _touch(debugger, machine, source)
+        written |= _touch(debugger, machine, source)
     debugger.release()
+    assert written or machine.ram == before
 
 
-def _touch(debugger: Debugger, machine: StillMachine, source: Source) -> None:
-    kind, thread = source.below(5), 1 + source.below(2)
+def _touch(debugger: Debugger, machine: StillMachine, source: Source) -> bool:
+    """Do something; return True if it may write to RAM."""
+    kind, thread = source.below(8), 1 + source.below(2)
     gva = source.choice((TEXT, TABLES, BASE, 0x40_0000, 0)) + source.number(2)
     length = 1 + source.number(2) % 0x2400
-    with only(MemoryFault, NotFound):
+    with only(StubError):
         if kind == 0:
             assert 0 < len(debugger.read_memory(thread, gva, length)) <= length
         elif kind == 1:
-            debugger.write_memory(thread, gva, data := source.take(16) or b"\0")
-            assert len(data) <= 16
+            debugger.write_memory(thread, gva, source.take(16) or b"\0")
         elif kind == 2:
-            assert debugger.relocation() is None or True
+            place = debugger.relocation()
+            assert place is None or 0 <= place.start < _TOP
         elif kind == 3:
             render(debugger.memory.walk(thread - 1, gva))
+        elif kind == 4:
+            _run(debugger, machine, source.take(source.below(16)))
+        elif kind == 5:
+            debugger.remove(thread, source.choice(tuple(BreakpointKind)), gva, 1 << length % 4)
         else:
-            before = bytes(machine.ram)
-            assert debugger.read_memory(thread, gva, 8)
-            assert machine.ram == before
+            debugger.insert(thread, source.choice(tuple(BreakpointKind)), gva, 1 << length % 4)
+    return kind == 1

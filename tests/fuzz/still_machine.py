@@ -19,7 +19,7 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.architecture import Register
-from gdbstub.errors import MachineError, MemoryFault, RegisterRefused
+from gdbstub.errors import MemoryFault, RegisterRefused
 from gdbstub.machine import (
     Capabilities,
     DebugExit,
@@ -143,8 +143,8 @@ class StillMachine:
 
     def arm(self, debug: DebugRegisters) -> None:
         assert not self.modes, "arm while a vCPU runs"
-        if len(debug.breakpoints) > 6 or len(debug.watchpoints) > 4:
-            raise MachineError("more comparators than slots")
+        assert len(debug.breakpoints) <= 6, debug
+        assert len(debug.watchpoints) <= 4, debug
         self.armed = debug
 
     def resume(self, modes: Mapping[int, RunMode]) -> None:
