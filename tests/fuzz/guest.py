@@ -224,7 +224,7 @@ _FIELDS: Final = (SCTLR, TCR)
 
 @fuzz_target("guest-memory", 512)
 def guest_memory(data: bytes) -> None:
-    """Reads, breakpoints and the kernel locator with any tables; unless written, RAM is as before."""
+    """Reads, breakpoints and the locator with any tables; unless written, RAM is as it was."""
     source = Source(data)
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
