@@ -1,19 +1,12 @@
 """Targets for a hostile guest: its tables, registers, code and exits under the whole debugger."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from gdbstub.aarch64 import instructions as code
 from gdbstub.aarch64.accesses import accessed
-from gdbstub.aarch64.instructions import (
-    daif_access,
-    exclusive_sequence,
-    is_retried,
-    leads_to,
-    region,
-    takes_exception,
-)
 from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces, translate, walk
 from gdbstub.aarch64.permissions import permissions
 from gdbstub.aarch64.simulation import effect
@@ -94,6 +87,13 @@ def page_tables(data: bytes) -> None:
                 break
 
 
+#: Questions about a single instruction.
+_QUESTIONS: Final[tuple[Callable[[int], object], ...]] = (
+    *(code.daif_access, code.takes_exception, code.returns_from_exception, code.calls_hypervisor),
+    *(code.waits, code.waits_until, code.plain, code.keeps_code, code.is_repeatable),
+)
+
+
 @fuzz_target("instructions", 256)
 def instructions(data: bytes) -> None:
     """Any words are decoded without an exception; what is found is within its bounds."""
@@ -116,13 +116,19 @@ def instructions(data: bytes) -> None:
     assert found is None or len(found) <= 256
     done = effect(word, pc, pstate, x)
     assert done is None or (0 <= done.pc < _TOP and 0 <= done.value < _TOP)
-    daif_access(word)
-    takes_exception(word)
-    leads_to(word, pc, values[0], x)
-    if (sequence := exclusive_sequence(pc, word_at)) is not None:
-        is_retried(sequence, word_at)
+    for ask in _QUESTIONS:
+        ask(word)
+    code.wait_is_nop(word, pstate)
+    code.does_nothing(word, pstate)
+    code.leads_to(word, pc, values[0], x)
+    end = code.step_end(word, pc)
+    assert end is None or end % 4 == 0
+    if (sequence := code.exclusive_sequence(pc, word_at)) is not None:
+        code.is_retried(sequence, word_at)
+    store = code.plain_store([word_at(at) for at in range(pc, pc + len(words) & -4, 4)] or [0])
+    assert store is None or not code.stores_exclusive(store)
     within = range(pc, min(pc + 4 * len(words), _TOP - 4))
-    run = region(pc, within, word_at, 5)
+    run = code.region(pc, within, word_at, 5)
     assert run.inside <= {*within}
     assert len(run.exits) <= 6
 
