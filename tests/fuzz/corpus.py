@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
@@ -67,10 +68,12 @@ def _jumps(function: Callable[[bytes], None], data: bytes) -> frozenset[_Jump]:
 
         return each_line
 
+    threading.settrace(trace)  # of work in slices
     sys.settrace(trace)
     try:
         with contextlib.suppress(Exception):  # an input of a finding, perhaps
             function(data)
     finally:
         sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
     return frozenset(jumps)
