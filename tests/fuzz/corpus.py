@@ -75,5 +75,5 @@ def _jumps(function: Callable[[bytes], None], data: bytes) -> frozenset[_Jump]:
             function(data)
     finally:
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
     return frozenset(jumps)
