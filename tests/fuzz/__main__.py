@@ -29,8 +29,9 @@ WORK: Final = ROOT / ".fuzz"
 _PROGRESS: Final = 15
 _STATUS: Final = re.compile(rb"#(\d+)\s.*?cov: (\d+) ")
 _FINDING: Final = re.compile(rb"^(?:FINDING (?P<kind>.*?): |==\d+== ?ERROR: (?P<error>.*))")
-#: An input may take this long, in seconds and on a busy machine, and a campaign this much memory.
-_LIMITS: Final = ("-timeout=25", "-rss_limit_mb=600")
+#: An input that hangs ends a campaign after so many seconds, in which a busy machine may leave it
+#: nothing to run on; ``run`` bounds what it takes. A campaign takes so much memory at most.
+_LIMITS: Final = ("-timeout=600", "-rss_limit_mb=600")
 _NICE: Final = 19
 
 

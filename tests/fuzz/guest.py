@@ -20,7 +20,7 @@ from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from gdbstub.machine import DebugExit, Exit, RunFailure, SystemEvent, SystemEventKind
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.session import Session
-from gdbstub.target import Action, BreakpointKind, Resume
+from gdbstub.target import Action, BreakpointKind, Exited, Resume
 from tests.fuzz.scripted_guest import act
 from tests.fuzz.source import Source
 from tests.fuzz.still_machine import BANNER, BANNER_AT, BASE, SIZE, TABLES, TEXT, StillMachine
@@ -161,7 +161,7 @@ def monitor(data: bytes) -> None:
             shown = debugger.monitor(Command(1 + number % 2, text, frozenset(), {}, Timing()))
             assert isinstance(shown, str)
             assert len(shown) <= 1 << 20
-        if debugger.running:  # quit
+        if isinstance(debugger.report(), Exited):  # quit
             return
     debugger.release()
     assert machine.ram == before

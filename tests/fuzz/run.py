@@ -6,8 +6,10 @@ A finding does not end it: each new kind is written to a file and printed, and t
 import argparse
 import hashlib
 import sys
+import time
 import traceback
 from pathlib import Path
+from typing import Final
 
 import atheris
 
@@ -15,6 +17,10 @@ from tests.fuzz import corpus
 
 #: Packages whose code counts as covered: ours, and those that read bytes of others for us.
 INSTRUMENTED = ["gdbstub", "elftools", "qemu"]
+
+
+#: Seconds of the processor that an input may take.
+_MOST_SECONDS: Final = 5
 
 
 def signature(error: BaseException) -> str:
@@ -35,8 +41,11 @@ class Finder:
         self.known: set[str] = set()
 
     def __call__(self, data: bytes) -> None:
+        start = time.process_time()
         try:
             self.target.function(data)
+            if (seconds := time.process_time() - start) > _MOST_SECONDS:
+                raise TimeoutError(f"{seconds:.1f} s")
         except Exception as error:
             kind = signature(error)
             if kind in self.known:
