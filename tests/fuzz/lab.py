@@ -18,7 +18,7 @@ _GREETING: Final = (
     b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, '
     b'"capabilities": []}}'
 )
-#: What replies are made of; requests are numbered.
+#: Parts of replies; requests are numbered.
 _WORDS: Final = (
     *(_GREETING, b'{"return": {}, "id": "__qmp#00000"}', b'{"return": "", "id": "__qmp#00001"}'),
     *(b'"id": "__qmp#00000"', b'"id": "__qmp#00001"', b'{"error": {"class": "E", "desc": ""}'),

@@ -196,7 +196,7 @@ def test_without_a_guest_there_are_no_threads() -> None:
 
 @pytest.mark.parametrize("left", [b"D", b"vKill;1"])
 def test_without_a_guest_there_is_no_table_of_its_own(left: bytes) -> None:
-    """Such a table takes long to make, for which there was no state (found by fuzzing)."""
+    """Found by fuzzing: there was no state for what takes long to make."""
     stage = Stage(WithTables())
     for packet in (b"!", left):
         stage.send(packet)
