@@ -194,6 +194,11 @@ def _stop(machine: StillMachine, line: bytes) -> None:
     if line[:1] == b"!":
         for what in line[1:]:
             act(machine, what)
+    elif line[:1] == b"=":
+        source = Source(line[1:])
+        if (index := source.below(2)) in machine.modes:
+            row = source.choice(machine.system_registers)
+            machine.vcpus[index].values[row.id] = source.number(8)
     else:
         machine.exit(_exit(line))
 

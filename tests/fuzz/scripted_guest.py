@@ -41,7 +41,7 @@ def act(machine: StillMachine, what: int) -> None:
     elif kind == 6 and debug.watchpoints:
         exit, far = ESR.of(EC=EC.WATCHPOINT_LOWER, IL=1), debug.watchpoints[-1][1] + (much & 7)
     elif kind == 5:
-        _enter(vcpu, vcpu.get(PC), _IRQ)
+        _enter(vcpu, vcpu.get(PC), _IRQ, pending=mode.step and bool(much & 1))
     elif mode.step:
         exit = _execute(machine, vcpu, debug, much) or _STEPPED
     else:
@@ -50,13 +50,17 @@ def act(machine: StillMachine, what: int) -> None:
                 break
     if exit is not None:
         machine.exit(DebugExit(index, exit, far))
+    machine.halt()
 
 
-def _enter(vcpu: StillVcpu, back: int, more: int = 0) -> None:
-    """Take an exception to EL1, by the vector *more* behind that of a synchronous one."""
+def _enter(vcpu: StillVcpu, back: int, more: int = 0, *, pending: bool = False) -> None:
+    """Take an exception to EL1, by the vector *more* behind that of a synchronous one.
+
+    With *pending*, a step has not executed its instruction yet.
+    """
     pstate = PSTATE(vcpu.get(CPSR))
     vcpu.set(ELR_EL1, back)
-    vcpu.set(SPSR_EL1, pstate)
+    vcpu.set(SPSR_EL1, pstate.replace(SS=int(pending)))
     vcpu.set(PC, (vcpu.get(VBAR_EL1) + vector(pstate) + more) % (1 << 64))
     vcpu.set(CPSR, 0x3C5)
 

@@ -38,6 +38,9 @@ SIZE: Final = 0x8000
 TEXT: Final = 0xFFFF_8000_0800_0000
 TABLES: Final = BASE + 0x4000
 _TEXT_SIZE: Final = 0x4000
+#: Addresses of a program, and its offset in RAM.
+_PROGRAM: Final = range(0x40_0000, 0x40_1000)
+_PROGRAM_AT: Final = 0x3000
 _MODES: Final = (0b0000, 0b0100, 0b0101, 0x10)
 
 
@@ -45,7 +48,7 @@ def _tables() -> Tables:
     tables = Tables(base=TABLES)
     for page in range(4):
         tables.map(TEXT + 0x1000 * page, BASE + 0x1000 * page)
-    tables.map(0x40_0000, BASE + 0x3000)
+    tables.map(_PROGRAM.start, BASE + _PROGRAM_AT)
     return tables
 
 
@@ -180,11 +183,12 @@ class StillMachine:
     # What a script does to the guest.
 
     def fetch(self, pc: int) -> int | None:
-        """Return the instruction at *pc* in the text, None if it is elsewhere."""
-        offset = pc - TEXT
-        if not 0 <= offset < _TEXT_SIZE or offset % 4:
-            return None
-        return int.from_bytes(self.ram[offset : offset + 4], "little")
+        """Return the instruction at *pc* in the text or the program, None if it is elsewhere."""
+        for mapped, offset in ((range(TEXT, TEXT + _TEXT_SIZE), 0), (_PROGRAM, _PROGRAM_AT)):
+            if pc in mapped and not pc % 4:
+                at = pc - mapped.start + offset
+                return int.from_bytes(self.ram[at : at + 4], "little")
+        return None
 
     def exit(self, exit: Exit) -> None:
         """Have a vCPU exit, if one runs; park all if that, or an interrupt, is a stop."""
@@ -200,6 +204,10 @@ class StillMachine:
                 exits.append(exit)
             if mode is None:
                 self._interrupted = True
-        if self._interrupted:
+        self.halt(exits)
+
+    def halt(self, exits: Sequence[Exit] = ()) -> None:
+        """Park all vCPUs if an interrupt, or a stop, is asked for."""
+        if self.modes and self._interrupted:
             self.modes = {}
             self.listener.parked(exits)

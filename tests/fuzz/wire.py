@@ -73,8 +73,8 @@ class Script:
     """Script of a session, a line for each event; see ``tests/fuzz/corpus/session``.
 
     ``$`` and a payload is a packet, ``~`` raw bytes, ``^`` is 0x03, ``>`` work on a long packet,
-    ``.`` and two bytes a stop, ``x`` the guest's end, ``!`` what vCPUs do, a byte for each, and
-    anything else the client's end.
+    ``.`` and two bytes a stop, ``x`` the guest's end, ``!`` what vCPUs do, a byte for each,
+    ``=`` a system register that the guest sets, and anything else the client's end.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -101,7 +101,7 @@ class Script:
                 for _ in range(64):
                     if session.busy:
                         out += (session.keep_alive(), session.advance())
-            elif kind in (b".", b"x", b"!"):
+            elif kind in (b".", b"x", b"!", b"="):
                 stop(line)
                 out.append(session.target_stopped())
             elif kind:
