@@ -5,6 +5,7 @@ A finding does not end it: each new kind is written to a file and printed, and t
 
 import argparse
 import hashlib
+import logging
 import sys
 import time
 import traceback
@@ -68,6 +69,7 @@ def main(argv: list[str]) -> None:
         finder = Finder(options.target, options.findings)
         for data in corpus.inputs(options.target):  # so that what is imported on use is, too
             finder(data)
+    logging.getLogger("gdbstub").addHandler(logging.NullHandler())  # warnings would be most output
     longest = f"-max_len={finder.target.longest}"
     atheris.Setup([sys.argv[0], longest, *rest], finder)
     atheris.Fuzz()
