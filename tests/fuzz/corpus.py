@@ -13,6 +13,9 @@ from typing import Final
 _Jump = tuple[str, int, int]
 _Trace = Callable[[FrameType, str, object], "_Trace | None"]  # as ``sys.settrace`` takes it
 
+#: Parts of the paths of code under test.
+_UNDER_TEST: Final = ("/gdbstub/", "/qemu/qmp/")
+
 PLACE: Final = Path(__file__).parent / "corpus"
 
 
@@ -56,7 +59,7 @@ def _jumps(function: Callable[[bytes], None], data: bytes) -> frozenset[_Jump]:
 
     def trace(frame: FrameType, event: str, _: object) -> _Trace | None:
         code, last = frame.f_code, 0
-        if "/gdbstub/" not in code.co_filename:
+        if not any(package in code.co_filename for package in _UNDER_TEST):
             return None
 
         def each_line(frame: FrameType, event: str, _: object) -> _Trace | None:
