@@ -250,6 +250,11 @@ def test_commands(place: Place) -> None:
     assert place.refusal("symbols", "", program=GDBSTUB) == "symbols: a file's name is missing"
 
 
+def test_a_list_of_no_labs_says_so(place: Place) -> None:
+    done = place.call("lab", "list", program=GDBSTUB)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "gdbstub: no lab is up\n")
+
+
 @pytest.mark.parametrize(
     ("words", "command"),
     [
