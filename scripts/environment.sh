@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
+[ -n "${PYTHON:-}" ] || scripts/ensure.sh python3:python3-venv
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
     echo "gdbstub: needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2
     exit 1

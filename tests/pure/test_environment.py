@@ -45,3 +45,20 @@ def test_an_environment_is_made_if_none_can_be_used(
     assert len([call for call in calls if call.startswith("-m venv")]) == makes
     assert calls[-1].startswith("-m pip install")
     assert calls[-1].endswith("--editable .[lab]")
+
+
+def test_a_machine_without_python_gets_one(tmp_path: Path) -> None:
+    shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "bin").mkdir()
+    for program in ("sh", "dirname", "mkdir", "cp", "chmod"):
+        (tmp_path / "bin" / program).symlink_to(str(shutil.which(program)))
+    installs = '#!/bin/sh\necho ensure "$@" >>calls\ncp python bin/python3; chmod +x bin/python3\n'
+    (tmp_path / "scripts" / "ensure.sh").write_text(installs)
+    subprocess.run(
+        [tmp_path / "scripts" / "environment.sh", "lab"],
+        env={"PATH": str(tmp_path / "bin")},
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    assert (tmp_path / "calls").read_text().startswith("ensure python3:python3-venv\n-c import sys")
