@@ -47,7 +47,7 @@ def test_an_environment_is_made_if_none_can_be_used(
     assert calls[-1].endswith("--editable .[lab]")
 
 
-def test_a_machine_without_python_gets_one(tmp_path: Path) -> None:
+def test_all_that_a_bare_machine_lacks_is_asked_for_at_once(tmp_path: Path) -> None:
     shutil.copytree(SCRIPTS, tmp_path / "scripts")
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "bin").mkdir()
@@ -56,9 +56,15 @@ def test_a_machine_without_python_gets_one(tmp_path: Path) -> None:
     installs = '#!/bin/sh\necho ensure "$@" >>calls\ncp python bin/python3; chmod +x bin/python3\n'
     (tmp_path / "scripts" / "ensure.sh").write_text(installs)
     subprocess.run(
-        [tmp_path / "scripts" / "environment.sh", "lab"],
+        [tmp_path / "scripts" / "environment.sh", "lab", "ssh:openssh-client"],
         env={"PATH": str(tmp_path / "bin")},
         stderr=subprocess.PIPE,
         check=False,
     )
-    assert (tmp_path / "calls").read_text().startswith("ensure python3:python3-venv\n-c import sys")
+    first, *others = (tmp_path / "calls").read_text().splitlines()
+    assert first == (
+        "ensure python3:python3-venv cc:gcc no program but headers:python3-dev ssh:openssh-client"
+    )
+    assert others[0].startswith("-c import sys")
+    # Where there is one: what it lacks, and the rest.
+    assert others[-2:] == ["ensure cc:gcc ssh:openssh-client", "-m venv .venv"]
