@@ -13,6 +13,8 @@
 # Each verb installs what it needs: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin
+# mke2fs is there, and on no path of a user's.
+export PATH := $(PATH):/usr/sbin:/sbin
 # Programs that a user needs, and those that the tests need besides: program:package.
 # The compiler and the C library's headers are for the native core. Debian 12 has no cross compiler
 # for a machine's own architecture.

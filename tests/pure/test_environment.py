@@ -68,3 +68,16 @@ def test_all_that_a_bare_machine_lacks_is_asked_for_at_once(tmp_path: Path) -> N
     assert others[0].startswith("-c import sys")
     # Where there is one: what it lacks, and the rest.
     assert others[-2:] == ["ensure cc:gcc ssh:openssh-client", "-m venv .venv"]
+
+
+def test_verbs_find_the_programs_of_administrators() -> None:
+    """A user's PATH has no sbin on Debian, where mke2fs is."""
+    shown = subprocess.run(
+        ["make", "-s", "--eval", 'shown: ; @echo "$$PATH"', "shown"],
+        cwd=SCRIPTS.parent,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert "/usr/sbin" in shown.strip().split(":")
