@@ -169,7 +169,7 @@ OPTIONS = {
     "--vmcore-on panic none/core": "--vmcore-on panic none/core: No such file or directory",
     "--vmcore-on panic guest.elf": "--vmcore-on panic guest.elf: is there already; expected a "
     "new file",
-    "--vmcore-on panic": "Option '--vmcore-on' requires 2 arguments.",
+    "--vmcore-on panic": "Option '--vmcore-on' requires 2 arguments; see gdbstub run --help",
     "--script true --timeout 0": "--timeout 0: expected a number of seconds above 0",
     "--script true --timeout x": "Invalid value for '--timeout': 'x' is not a valid float.",
     "--script true --timeout nan": "--timeout nan: expected a number of seconds above 0",
@@ -177,7 +177,7 @@ OPTIONS = {
     "--initrd .": "--initrd .: is a directory; expected a file",
     "--dtb absent": "--dtb absent: No such file or directory",
     "--dtb .": "--dtb .: is a directory; expected a file",
-    "--dtb guest.elf": "--dtb: is no device tree blob; compile a .dts by dtc first",
+    "--dtb guest.elf": "--dtb guest.elf: is no device tree blob; compile a .dts by dtc first",
     "--symbols absent": "--symbols absent: No such file or directory",
     "--symbols .": "--symbols .: is a directory; expected a file",
     "--record none/file": "--record none/file: No such file or directory",
@@ -188,8 +188,12 @@ OPTIONS = {
     "--console .": "--console .: Is a directory",
     "--console ": "--console: a file's name is missing",
     "--bogus": "No such option '--bogus'",
-    "--smp": "Option '--smp' requires an argument.",
-    "another": "Got unexpected extra argument (another)",
+    "--zzzzzz": "No such option '--zzzzzz'; see gdbstub run --help",
+    "--no-rebot": "No such option '--no-rebot'. Did you mean '--no-reboot'?",
+    # No hidden option is proposed.
+    "--progra": "No such option '--progra'; see gdbstub run --help",
+    "--smp": "Option '--smp' requires an argument; see gdbstub run --help",
+    "another": "Got unexpected extra argument (another); see gdbstub run --help",
 }
 
 
@@ -218,7 +222,7 @@ def test_a_guest_that_is_no_linux_has_no_panic(place: Place, words: list[str]) -
 
 def test_a_device_tree_that_is_damaged(place: Place) -> None:
     (place.files / "dtb").write_bytes(b"\xd0\x0d\xfe\xed" + bytes(range(200)))
-    assert place.refusal("guest.elf", "--dtb", "dtb").startswith("--dtb: ")
+    assert place.refusal("guest.elf", "--dtb", "dtb").startswith("--dtb dtb: ")
 
 
 def test_a_command_line_longer_than_the_kernel_takes(place: Place) -> None:
@@ -236,15 +240,43 @@ def test_nul_in_a_command_line(place: Place, capfd: pytest.CaptureFixture[str]) 
 
 
 def test_commands(place: Place) -> None:
-    assert place.refusal("bogus", program=GDBSTUB) == "No such command 'bogus'."
-    assert place.refusal("--bogus", program=GDBSTUB) == "No such option '--bogus'."
-    assert place.refusal("lab", "bogus", program=GDBSTUB) == "No such command 'bogus'."
+    line = place.refusal("bogus", program=GDBSTUB)
+    assert line.startswith("No such command 'bogus'; expected one of run, attach, launch, ")
+    line = place.refusal("--bogus", program=GDBSTUB)
+    assert line == "No such option '--bogus'; see gdbstub --help"
+    line = place.refusal("lab", "bogus", program=GDBSTUB)
+    assert line == "No such command 'bogus'; expected one of down, list, run, shell, up"
+    line = place.refusal("attach", program=GDBSTUB)
+    assert line == "Missing argument 'PID|NAME'; see gdbstub attach --help"
     assert place.refusal("doctor", "x", program=GDBSTUB).startswith("Got unexpected extra")
     line = place.refusal("lab", "run", "--put", "absent", "true", program=GDBSTUB)
     assert line == "--put absent: No such file or directory"
     line = place.refusal("lab", "run", "--put", ".", "true", program=GDBSTUB)
     assert line == "--put .: is a directory; expected a file"
     assert place.refusal("symbols", "", program=GDBSTUB) == "symbols: a file's name is missing"
+
+
+def test_a_list_of_no_labs_says_so(place: Place) -> None:
+    done = place.call("lab", "list", program=GDBSTUB)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "gdbstub: no lab is up\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["guest.elf"], "to run that guest: gdbstub run guest.elf"),
+        (["."], "to run that guest: gdbstub run ."),
+        (["guest.elf", "--smp", "2"], "to run that guest: gdbstub run guest.elf --smp 2"),
+        (
+            ["qemu-system-aarch64", "-m", "1G"],
+            "to debug its guest: gdbstub launch -- qemu-system-aarch64 -m 1G",
+        ),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_a_guest_without_a_command(place: Place, words: list[str], command: str) -> None:
+    line = place.refusal(*words, program=GDBSTUB)
+    assert line == f"No such command '{words[0]}'; {command}"
 
 
 @pytest.mark.parametrize(
