@@ -132,10 +132,22 @@ _NUMBERED: Final = tuple(
 )
 
 
-def _patched(source: Source) -> HostileMachine:
-    machine = HostileMachine(size=_SIZE)
+def make_sound(machine: HostileMachine) -> None:
+    """Have a sound kernel in *machine*, and its vCPU in a function of a module."""
+    machine.size = _SIZE
     machine.write_info(_INFO)
     machine.written |= _SOUND
+    vcpu = machine.vcpus[0]
+    vcpu.set(SP_EL0, at(_FIRST))
+    vcpu.set(SP_EL1, at(_STACK + 0x200))
+    vcpu.set(PC, CODE + 0x44)
+    vcpu.set(X[29], at(_STACK + 0x100))
+    vcpu.set(X[30], CODE + 0x84)
+
+
+def _patched(source: Source) -> HostileMachine:
+    machine = HostileMachine()
+    make_sound(machine)
     places = sorted(machine.written)
     for _ in range(source.below(6)):
         place = source.choice(places)
@@ -163,14 +175,8 @@ def linux(data: bytes) -> None:
     lines = [source.choice(_LINES) for _ in range(1 + source.below(3))]
     state, table = source.number(), source.below(4)
     machine = _patched(source)
-    vcpu = machine.vcpus[0]
-    vcpu.set(SP_EL0, at(_FIRST))
-    vcpu.set(SP_EL1, at(_STACK + 0x200))
-    vcpu.set(PC, CODE + 0x44)
-    vcpu.set(X[29], at(_STACK + 0x100))
-    vcpu.set(X[30], CODE + 0x84)
     if state & 1:
-        vcpu.set(CPSR, 0)
+        machine.vcpus[0].set(CPSR, 0)
     debugger = monitored_debugger(machine)
     before = {**machine.written}
     for line in lines:
