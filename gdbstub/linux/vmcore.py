@@ -6,11 +6,12 @@ include/uapi/linux/elfcore.h (struct elf_prstatus).
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
 from gdbstub.errors import MemoryFault, NotFound
+from gdbstub.linux.core_file import CoreOutput
 from gdbstub.linux.memory import LinuxKernel
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
 from gdbstub.machine import Power, Vcpu
@@ -34,7 +35,12 @@ _ALIGNMENT: Final = 64 << 10
 _IMAGE: Final = 256 << 20
 _TOP: Final = 1 << 64
 
-Write = Callable[[bytes], object]
+
+class Written(NamedTuple):
+    """A core file that was written: its size, and a line on what is missing in it, if anything."""
+
+    size: int
+    missing: str
 
 
 class _Load(NamedTuple):
@@ -45,8 +51,8 @@ class _Load(NamedTuple):
     size: int
 
 
-def write(kernel: LinuxKernel, output: Write) -> str:
-    """Write the core file by *output*, front to back; return what is missing in it, if anything.
+def write(kernel: LinuxKernel, output: CoreOutput) -> Written:
+    """Write the core file by *output*.
 
     Raises:
         MachineError: the machine does not say where its RAM is.
@@ -63,13 +69,12 @@ def write(kernel: LinuxKernel, output: Write) -> str:
         notes += _note(b"VMCOREINFO", 0, info.text)
     loads = [*_image(kernel, info, ram), *(_linear(kernel, info, each) for each in ram)]
     start = _EHDR.size + _PHDR.size * (1 + len(loads))
-    output(_headers(loads, start, len(notes), ram))
-    output(notes)
-    output(bytes(-(start + len(notes)) % _ALIGNMENT))
+    head = _headers(loads, start, len(notes), ram) + notes
+    head += bytes(-len(head) % _ALIGNMENT)
+    output.write(head)
     for each in ram:
-        for data in _content(kernel, each):
-            output(data)
-    return missing
+        _write_ram(kernel, each, output)
+    return Written(len(head) + sum(map(len, ram)), missing)
 
 
 def vmcoreinfo_file(text: bytes) -> bytes:
@@ -139,15 +144,32 @@ def _image(kernel: LinuxKernel, info: VmcoreInfo | None, ram: Sequence[range]) -
         first = last = gva + _ALIGNMENT
 
 
-def _content(kernel: LinuxKernel, ram: range) -> Iterator[bytes]:
-    """Yield all bytes of *ram*; what the host cannot read is zeroes."""
+def _write_ram(kernel: LinuxKernel, ram: range, output: CoreOutput) -> None:
+    """Write all bytes of *ram*; what has a breakpoint in it is read here, which hides that."""
+    first = ram.start
+    for ipa in range(ram.start, ram.stop, _CHUNK):
+        size = min(_CHUNK, ram.stop - ipa)
+        if kernel.has_breakpoints(ipa, size):
+            _write_piece(kernel, range(first, ipa), output)
+            _write_bytes(kernel, range(ipa, ipa + size), output)
+            first = ipa + size
+    _write_piece(kernel, range(first, ram.stop), output)
+
+
+def _write_piece(kernel: LinuxKernel, ram: range, output: CoreOutput) -> None:
+    if ram and not output.take_ram(ram.start, len(ram)):
+        _write_bytes(kernel, ram, output)
+
+
+def _write_bytes(kernel: LinuxKernel, ram: range, output: CoreOutput) -> None:
+    """Read and write *ram*; what the host cannot read is zeroes."""
     for ipa in range(ram.start, ram.stop, _CHUNK):
         size = min(_CHUNK, ram.stop - ipa)
         try:
             data = kernel.read_physical(ipa, size)
         except MemoryFault:
             data = b""
-        yield data.ljust(size, b"\0")
+        output.write(data.ljust(size, b"\0"))
 
 
 def _note(name: bytes, kind: int, content: bytes) -> bytes:
