@@ -117,7 +117,10 @@ class Launch:
         self._let_others_go()
 
     def _all_held(self) -> bool:
-        return bool(self.held) and set(self.process.descriptors().vcpus.values()) <= set(self.held)
+        if not self.held:
+            return False
+        found = self.process.descriptors()
+        return set(found.vcpus.values()) <= {found.copies.get(fd, fd) for fd in self.held}
 
     def _let_others_go(self) -> None:
         """End tracing of all threads that run no vCPU."""

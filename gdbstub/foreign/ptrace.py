@@ -6,6 +6,7 @@ Source: ptrace(2), linux/include/uapi/linux/ptrace.h, linux/arch/arm64/kernel/pt
 
 import errno
 import os
+import platform
 import signal
 import struct
 from contextlib import suppress
@@ -34,7 +35,9 @@ _TKILL: Final = 130
 _WAIT4: Final = 260
 _PIDFD_GETFD: Final = 438
 _PRCTL: Final = 167
+_KCMP: Final = 272
 _PR_SET_PDEATHSIG: Final = 1
+_KCMP_FILE: Final = 0
 
 # Requests of ptrace.
 _CONT: Final = 7
@@ -82,6 +85,8 @@ _BREAKPOINT: Final = struct.Struct("<8xQI4x")
 #: DBGBCR_EL1: enabled, at EL0, all of an instruction's bytes.
 _ENABLED: Final = 1 | 2 << 1 | 0xF << 5
 
+#: The part of a register that an int is passed in; what is above it is the compiler's.
+INT: Final = (1 << 32) - 1
 #: A mask of all signals: arm64 has 64.
 ALL_SIGNALS: Final = (1 << 64) - 1
 
@@ -129,6 +134,16 @@ def pidfd_getfd(pid: int, fd: int) -> int:
         return call(_PIDFD_GETFD, pidfd, fd)
     finally:
         os.close(pidfd)
+
+
+def same_file(pid: int, fd: int, other: int) -> bool:
+    """Return True if two descriptors of process *pid* are copies; False if that is not known."""
+    if platform.machine() != "aarch64":  # the number is another call's
+        return False
+    try:
+        return call(_KCMP, pid, pid, _KCMP_FILE, fd, other) == 0
+    except OSError:
+        return False
 
 
 def end_with_parent(parent: int) -> None:
@@ -268,8 +283,10 @@ class Tracee:
             _GET_SYSCALL_INFO, ffi.sizeof("struct ptrace_syscall_info"), self._info_address
         )
         if info.op == SYSCALL_ENTRY:
-            args = info.entry.args
-            return SyscallStop(True, info.entry.nr, (args[0], args[1], args[2]))
+            number, args = info.entry.nr, info.entry.args
+            if number == IOCTL:  # two ints: the kernel takes no more of these registers
+                return SyscallStop(True, number, (args[0] & INT, args[1] & INT, args[2]))
+            return SyscallStop(True, number, (args[0], args[1], args[2]))
         return SyscallStop(False, result=info.exit.rval)
 
 

@@ -254,9 +254,7 @@ class VcpuThread:
 
     def _left_run(self, regs: CData) -> bool:
         """Return True if the last instruction was the system call KVM_RUN."""
-        if regs.regs[8] != ptrace.IOCTL or regs.regs[1] != abi.RUN:
-            return False
-        return self._is_svc(regs.pc - 4)
+        return _is_run(regs) and self._is_svc(regs.pc - 4)
 
     def _is_svc(self, address: int) -> bool:
         return self._memory.read(address, 4) == sigframe.SVC
@@ -343,6 +341,9 @@ class VcpuThread:
 
     def _about_to_run(self, regs: CData) -> bool:
         """Return True if the next instruction is the KVM_RUN that the thread repeats for us."""
-        if regs.regs[8] != ptrace.IOCTL or regs.regs[1] != abi.RUN or regs.regs[0] != self.fd:
-            return False
-        return self._is_svc(regs.pc)
+        return _is_run(regs) and regs.regs[0] == self.fd and self._is_svc(regs.pc)
+
+
+def _is_run(regs: CData) -> bool:
+    """Return True if the registers are those of a call of KVM_RUN, but for its first argument."""
+    return bool(regs.regs[8] == ptrace.IOCTL and regs.regs[1] & ptrace.INT == abi.RUN)

@@ -359,3 +359,18 @@ def test_a_resume_that_is_tried_again_makes_the_same_call() -> None:
     tracee.set_registers = set_registers  # type: ignore[method-assign]
     thread.resume(traced=False)
     assert tracee._regs.pc == PC
+
+
+def test_a_call_is_known_by_the_halves_of_its_registers_that_the_kernel_takes() -> None:
+    """A descriptor is an int: what its register holds above that is the compiler's."""
+    rubbish = 0x1234_5678 << 32
+    thread, tracee = vcpu_thread()
+    info = tracee._info
+    info.op, info.entry.nr = ptrace.SYSCALL_ENTRY, ptrace.IOCTL
+    info.entry.args[0], info.entry.args[1] = FD | rubbish, abi.RUN | rubbish
+    assert tracee.syscall_stop() == (True, ptrace.IOCTL, (FD, abi.RUN, 0), 0)
+    tracee.registers().regs[1] = abi.RUN | rubbish
+    thread.kick()
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    thread.resume(traced=False)
+    assert thread._about_to_run(tracee.registers())
