@@ -12,7 +12,7 @@ import struct
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol, cast
 
-from gdbstub.errors import MachineError
+from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import cdef
 from gdbstub.kvm.abi import CData
 
@@ -32,6 +32,7 @@ IOCTL: Final = 29
 MPROTECT: Final = 226
 _PTRACE: Final = 117
 _TKILL: Final = 130
+_RT_TGSIGQUEUEINFO: Final = 240
 _WAIT4: Final = 260
 _PIDFD_GETFD: Final = 438
 _PRCTL: Final = 167
@@ -46,6 +47,7 @@ _SYSCALL: Final = 24
 _GETREGSET: Final = 0x4204
 _SETREGSET: Final = 0x4205
 _SETOPTIONS: Final = 0x4200
+_GETSIGINFO: Final = 0x4202
 _SEIZE: Final = 0x4206
 _INTERRUPT: Final = 0x4207
 _LISTEN: Final = 0x4208
@@ -79,6 +81,12 @@ SYNCHRONOUS: Final = frozenset(
     (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS)
 )
 _GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
+
+#: ``siginfo_t``: its size, and its fields si_signo, si_errno and si_code.
+_SIGINFO_SIZE: Final = 128
+_SIGINFO: Final = struct.Struct("<iii")
+#: si_code of tkill(2). No process but the sender may send a signal with it, or with one from 0 on.
+_SI_TKILL: Final = -6
 
 #: ``struct user_hwdebug_state`` with one breakpoint: address and control.
 _BREAKPOINT: Final = struct.Struct("<8xQI4x")
@@ -208,8 +216,20 @@ class Tracee:
             raise MachineError(what, error.errno or errno.EIO) from None
 
     def seize(self, options: int) -> None:
-        """Begin to trace; the thread goes on."""
-        self._ptrace(_SEIZE, 0, options)
+        """Begin to trace; the thread goes on.
+
+        Raises:
+            InputError: the kernel forbids it.
+        """
+        try:
+            self._ptrace(_SEIZE, 0, options)
+        except MachineError as error:
+            if error.errno != errno.EPERM:
+                raise
+            raise InputError(
+                f"thread {self.tid} may not be traced: another tracer has it, gdbstub is in "
+                "a container, or a security module (SELinux, AppArmor) forbids it"
+            ) from None
 
     def set_options(self, options: int) -> None:
         """Change the options that it was seized with."""
@@ -223,9 +243,25 @@ class Tracee:
         """Resume, with *signum* delivered; stop at the next system call's entry or exit or not."""
         self._ptrace(_SYSCALL if to_syscall else _CONT, 0, signum)
 
-    def send(self, signum: int) -> None:
-        """Send it a signal, unless it has ended."""
+    def siginfo(self) -> bytes:
+        """Read the ``siginfo_t`` of the signal that it is about to get."""
+        info = ffi.new("char[]", _SIGINFO_SIZE)
+        self._ptrace(_GETSIGINFO, 0, int(ffi.cast("uintptr_t", info)))
+        return bytes(ffi.buffer(info))
+
+    def send(self, info: bytes, process: int) -> None:
+        """Send it the signal of *info* (``siginfo_t``), unless it has ended; *process* has it.
+
+        It says the same again where the kernel lets us say that: a timer's value, and a queued one.
+        """
+        signum, _, code = _SIGINFO.unpack_from(info)
         with suppress(ProcessLookupError):
+            if code < 0 and code != _SI_TKILL:
+                data = ffi.from_buffer(info)
+                with suppress(PermissionError, BlockingIOError):
+                    address = int(ffi.cast("uintptr_t", data))
+                    call(_RT_TGSIGQUEUEINFO, process, self.tid, signum, address)
+                    return
             call(_TKILL, self.tid, signum)
 
     def listen(self) -> None:

@@ -13,9 +13,11 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Final
 
+from gdbstub.errors import InputError
 from gdbstub.foreign import ptrace, sigframe
 from gdbstub.foreign.injection import Gadgets, Injection
 from gdbstub.foreign.memory import VmmMemory
+from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData
@@ -89,7 +91,7 @@ class VcpuThread:
         # True if it runs, but comes to the guest only by a system call that is traced.
         self._outside = False
         # The signals that wait for the end of a section; None: they are delivered at once.
-        self._held: list[int] | None = None
+        self._held: list[bytes] | None = None
         self._memory = memory
         self._gadgets = gadgets
         #: True from the entry of KVM_RUN to its exit, both of which are traced.
@@ -121,8 +123,11 @@ class VcpuThread:
     def release_signals(self) -> None:
         """Deliver the signals that have been held, and those to come."""
         held, self._held = self._held, None
-        for signum in held or ():
-            self.tracee.send(signum)
+        if held:
+            with suppress(InputError):  # it has ended
+                process = int(VmmProcess(self.tracee.tid).status()["Tgid"])
+                for info in held:
+                    self.tracee.send(info, process)
 
     def park_at_entry(self) -> None:
         """Park a thread that is stopped at the entry of KVM_RUN, before it enters the guest."""
@@ -325,7 +330,7 @@ class VcpuThread:
     def _deliver(self, signum: int) -> None:
         """Deliver a signal to the VMM, which must find KVM_RUN interrupted, not about to begin."""
         if self._held is not None and signum not in ptrace.SYNCHRONOUS:
-            self._held.append(signum)
+            self._held.append(self.tracee.siginfo())
             self._go()
             return
         self._interrupt_repeated_run(self.tracee.registers())

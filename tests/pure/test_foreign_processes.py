@@ -57,6 +57,18 @@ def test_the_filter_of_one_thread_is_suspended(proc: Proc) -> None:
     assert permission.check(proc.process) == ptrace.O_SUSPEND_SECCOMP
 
 
+def test_the_filter_of_a_vmm_that_we_trace_already(
+    proc: Proc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VMM that was launched confines its own threads, before they run a vCPU."""
+    assert permission.suspension(proc.process) == 0
+    proc.add(OTHER, Seccomp="2", TracerPid=str(os.getpid()))
+    assert permission.suspension(proc.process) == ptrace.O_SUSPEND_SECCOMP
+    monkeypatch.setattr(permission, "own", lambda: Credentials(1000, 0, 0))
+    with pytest.raises(InputError, match=r"\(vmm\) has a seccomp filter.*CAP_SYS_ADMIN"):
+        permission.suspension(proc.process)
+
+
 def test_the_tracer_of_one_thread_is_in_the_way(proc: Proc) -> None:
     """A gdbstub traces the threads of vCPUs alone, by a thread that is not its first."""
     over = threading.Event()

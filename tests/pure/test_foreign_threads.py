@@ -3,19 +3,24 @@
 The requests are recorded; no thread is traced. ``tests/contract/test_foreign_vmm.py`` traces some.
 """
 
+import errno
+import os
 import signal
+import struct
 from collections.abc import Callable
 
 import pytest
 
-from gdbstub.errors import MachineError
-from gdbstub.foreign import injection, launch, ptrace, seized
+from gdbstub.errors import InputError, MachineError
+from gdbstub.foreign import injection, ptrace, seized
 from gdbstub.foreign.injection import Gadgets, Injection
 from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.foreign.seized import SeizedThreads
 from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
 from gdbstub.kvm import abi
 
+SI_TKILL, SI_TIMER = -6, -2  # signal.h
+TKILL, RT_TGSIGQUEUEINFO = 130, 240
 CONT, DETACH, SYSCALL, INTERRUPT, LISTEN = 7, 17, 24, 0x4207, 0x4208
 #: Requests that read or write something of a stopped thread.
 QUIET = frozenset((0x4204, 0x4205, 0x420A, 0x420B, 0x420E))
@@ -33,13 +38,19 @@ def delivery(signum: int) -> int:
     return signum << 8 | 0x7F
 
 
+def siginfo(signum: int, code: int = SI_TKILL, value: int = 0) -> bytes:
+    """``siginfo_t`` of a signal."""
+    return struct.pack("<iii4xiiQ", signum, 0, code, 0, 0, value).ljust(128, b"\0")
+
+
 class RecordedTracee(Tracee):
     """A thread that has just left KVM_RUN; the requests are recorded."""
 
     def __init__(self, tid: int) -> None:
         super().__init__(tid)
         self.asked: list[tuple[int, int]] = []
-        self.sent: list[int] = []
+        self.info = siginfo(signal.SIGUSR1)
+        self.sent: list[tuple[bytes, int]] = []
         self.gone = False
         self._regs.regs[0] = -4 & (1 << 64) - 1
         self._regs.regs[1], self._regs.regs[8] = abi.RUN, ptrace.IOCTL
@@ -53,8 +64,11 @@ class RecordedTracee(Tracee):
             self.asked.append((request, data))
         return 0
 
-    def send(self, signum: int) -> None:
-        self.sent.append(signum)
+    def siginfo(self) -> bytes:
+        return self.info
+
+    def send(self, info: bytes, process: int) -> None:
+        self.sent.append((info, process))
 
 
 class Text:
@@ -222,16 +236,17 @@ def test_the_reason_of_a_debug_exit_is_hidden_from_a_vmm_that_looks_at_nothing_e
 
 
 def test_signals_wait_for_the_end_of_an_exclusive_section() -> None:
-    thread, tracee = vcpu_thread()
+    thread, tracee = vcpu_thread(os.getpid())
     thread.hold_signals()
-    for signum in (signal.SIGUSR1, signal.SIGALRM):
-        assert thread.handle(delivery(signum)) is None
+    infos = [siginfo(signal.SIGUSR1), siginfo(signal.SIGALRM, SI_TIMER, 0x1234)]
+    for tracee.info in infos:
+        assert thread.handle(delivery(tracee.info[0])) is None
     # But one that is about the thread's own instruction.
     assert thread.handle(delivery(signal.SIGBUS)) is None
     assert tracee.asked == [(CONT, 0), (CONT, 0), (CONT, signal.SIGBUS)]
     assert tracee.sent == []
     thread.release_signals()
-    assert tracee.sent == [signal.SIGUSR1, signal.SIGALRM]
+    assert tracee.sent == [(info, os.getpid()) for info in infos]
     assert thread.handle(delivery(signal.SIGALRM)) is None
     assert tracee.asked[3:] == [(CONT, signal.SIGALRM)]
 
@@ -333,16 +348,6 @@ class Stops:
         self._stopped(8, GROUP_STOP)
 
 
-def test_a_launch_in_a_vmm_that_is_stopped_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "Tracer", Stops)
-    monkeypatch.setattr(launch, "_child", lambda _argv: (8, -1))
-    made = launch.Launch(["vmm"])
-    made.held[FD] = made._tracees[7] = RecordedTracee(7)
-    made._tracees[8] = other = RecordedTracee(8)
-    made._let_others_go()
-    assert other.asked == [(INTERRUPT, 0), (DETACH, 0)]
-
-
 def test_a_resume_that_is_tried_again_makes_the_same_call() -> None:
     thread, tracee = vcpu_thread()
     thread.kicked = True
@@ -374,3 +379,58 @@ def test_a_call_is_known_by_the_halves_of_its_registers_that_the_kernel_takes() 
     assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
     thread.resume(traced=False)
     assert thread._about_to_run(tracee.registers())
+
+
+class SystemCalls:
+    """System calls of this process, recorded; one fails by the error ``fails``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[tuple[int, ...]] = []
+        self.fails = 0
+        monkeypatch.setattr(ptrace, "call", self._call)
+
+    def _call(self, *numbers: int) -> int:
+        self.made.append(numbers)
+        if code := self.fails:
+            self.fails = 0
+            raise OSError(code, os.strerror(code))
+        return 0
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> SystemCalls:
+    return SystemCalls(monkeypatch)
+
+
+def test_a_signal_is_sent_again_with_what_it_says(calls: SystemCalls) -> None:
+    """The handler of a timer's signal may go by the value that it has been given."""
+    Tracee(7).send(siginfo(signal.SIGALRM, SI_TIMER, 0x1234), 6)
+    ((number, *arguments, address),) = calls.made
+    assert (number, arguments) == (RT_TGSIGQUEUEINFO, [6, 7, signal.SIGALRM])
+    assert address
+
+
+@pytest.mark.parametrize("code", [0, 0x80, SI_TKILL])
+def test_a_signal_that_only_the_kernel_or_its_sender_may_send_so(
+    code: int, calls: SystemCalls
+) -> None:
+    """SI_USER, SI_KERNEL and SI_TKILL tell a handler no more than the number."""
+    Tracee(7).send(siginfo(signal.SIGUSR1, code), 6)
+    assert calls.made == [(TKILL, 7, signal.SIGUSR1)]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EAGAIN])
+def test_a_signal_that_cannot_be_sent_so_is_sent_all_the_same(
+    code: int, calls: SystemCalls
+) -> None:
+    calls.fails = code
+    Tracee(7).send(siginfo(signal.SIGALRM, SI_TIMER), 6)
+    assert calls.made[1:] == [(TKILL, 7, signal.SIGALRM)]
+    calls.fails = errno.ESRCH
+    Tracee(7).send(siginfo(signal.SIGUSR1), 6)  # it has ended
+
+
+def test_a_thread_that_the_kernel_lets_nobody_trace(calls: SystemCalls) -> None:
+    calls.fails = errno.EPERM
+    with pytest.raises(InputError, match=r"^thread 7 may not be traced: .* container.*SELinux"):
+        Tracee(7).seize(0)
