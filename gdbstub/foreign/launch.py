@@ -252,8 +252,10 @@ def _child(argv: Sequence[str]) -> tuple[int, int]:
 
 def end_child(process: VmmProcess) -> None:
     """Ask a child of ours to end by SIGTERM; kill it if it does not, or is stopped, for long."""
-    name = process.name
     with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has ended
+        # Once its end was waited for, which the tracer may do, its number may be another's.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        name = process.name
         os.kill(process.pid, signal.SIGTERM)
         if not _has_ended(process.pid, _ENDING_SECONDS):
             os.kill(process.pid, signal.SIGKILL)

@@ -96,3 +96,22 @@ def test_the_status_of_a_vmm_that_has_ended_is_ours() -> None:
     with vmm("import os; os.write(1, b'.'); os._exit(7)") as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert attach.end_of(process, 0) == 7
+
+
+def test_nothing_is_sent_to_the_number_of_a_vmm_whose_end_was_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The tracer waits for a VMM that runs a vCPU by its first thread."""
+    sent: list[int] = []
+    with vmm("import os; os.write(1, b'.'); os._exit(7)") as process:
+        os.waitpid(process.pid, 0)
+        monkeypatch.setattr(os, "kill", lambda _, signum: sent.append(signum))
+        try:
+            assert attach.end_of(process, 0) == 0
+        finally:
+            monkeypatch.undo()
+    other = VmmProcess(os.getpid())  # by now its number may be another's
+    monkeypatch.setattr(os, "kill", lambda _, signum: sent.append(signum))
+    assert attach.end_of(other, 3) == 3
+    monkeypatch.undo()
+    assert sent == []
