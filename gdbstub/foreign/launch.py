@@ -84,8 +84,8 @@ class Launch:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """End the VMM after an error: nobody else would."""
         if kind is not None:
+            self.tracer.close()  # first: a thread that it holds would not take the signal
             self._end()
-            self.tracer.close()
 
     def _end(self) -> None:
         if self._ended is None:  # else its number may be another's by now

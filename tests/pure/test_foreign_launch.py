@@ -4,6 +4,7 @@ No process is traced. ``tests/contract/test_foreign_vmm.py`` launches some.
 """
 
 import struct
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -96,3 +97,15 @@ def test_a_vmm_that_goes_on_as_another_process() -> None:
     assert launch._fate(0).startswith("exit status 0; one that goes on as another process")
     assert launch._fate(3 << 8) == "exit status 3"
     assert launch._fate(9) == "killed by signal 9"
+
+
+def test_an_error_lets_the_threads_go_before_the_vmm_is_ended(
+    launched: launch.Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is held at KVM_RUN takes no signal, and the VMM would be killed."""
+    done: list[str] = []
+    monkeypatch.setattr(launched, "tracer", SimpleNamespace(close=lambda: done.append("let go")))
+    monkeypatch.setattr(launch, "end_child", lambda _process: done.append("ended"))
+    with pytest.raises(KeyError), launched:
+        raise KeyError
+    assert done == ["let go", "ended"]
