@@ -114,6 +114,10 @@ class CoreFiles:
             if len(header) < HEADER:
                 raise _cut_short(path)
             part = Part.decode(header)
+            if not part.size:  # of these there could be any number
+                raise InputError(
+                    f"{path}: what the lab sends has an empty part: nothing is written"
+                )
             if total + part.size > self._most:
                 raise InputError(
                     f"{path}: the lab sends more than {self._most >> 20} MiB, the guest's RAM and "

@@ -124,6 +124,7 @@ def sending(data: bytes) -> str:
 NO_CORE = "what the lab sends is no ELF core file: nothing is written"
 CUT = "the command that writes it, or the connection to the lab, ended before the file did"
 SILENT = "the lab has sent nothing for 0.2 s: nothing is written"
+EMPTY = "what the lab sends has an empty part: nothing is written"
 LARGE = "the lab sends more than 17 MiB, the guest's RAM and 16 MiB: nothing is written"
 
 
@@ -134,6 +135,7 @@ LARGE = "the lab sends more than 17 MiB, the guest's RAM and 16 MiB: nothing is 
         (sending(literal(b"import os")), NO_CORE),
         (sending(literal(CORE[:16] + b"\x03" + CORE[17:])), NO_CORE),  # a library
         (sending(literal(b"\x7f")), NO_CORE),
+        (sending(literal(b"") + literal(CORE)), EMPTY),
         (sending(literal(CORE) + literal(bytes((1 << 20) + BESIDE))), LARGE),
         (sending(literal(CORE) + Part(1, 4096, 4096, 1 << 40).encode()), LARGE),
         ("exec cat /dev/zero", "what the lab sends is damaged: nothing is written"),
@@ -145,8 +147,8 @@ LARGE = "the lab sends more than 17 MiB, the guest's RAM and 16 MiB: nothing is 
         ("false", CUT),
     ],
     ids=[
-        "text", "library", "short", "large", "larger", "no zstd", "no header", "cut", "silent",
-        "silent at the end", "endless", "absent",
+        "text", "library", "short", "nothing", "large", "larger", "no zstd", "no header", "cut",
+        "silent", "silent at the end", "endless", "absent",
     ],
 )  # fmt: skip
 def test_what_a_lab_may_send_is_bounded(
