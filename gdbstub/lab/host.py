@@ -89,8 +89,11 @@ class Lab:
     def running(self) -> bool:
         """True while its QEMU runs."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
             try:
                 probe.connect(str(self.directory / "qmp"))
+            except BlockingIOError:
+                return True  # it takes no connection, as one that is stopped
             except OSError:
                 return False
         return True

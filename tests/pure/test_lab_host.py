@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -294,3 +295,16 @@ def test_every_user_of_the_lab_reads_the_files(tmp_path: Path) -> None:
     assert modes["package"] == "drwxr-xr-x"
     assert modes["package/module.py"] == "-rw-r--r--"
     assert modes["package/script"] == "-rwxr-xr-x"
+
+
+@pytest.mark.timeout(20)
+def test_a_lab_that_accepts_no_connection_is_not_waited_for(tmp_path: Path) -> None:
+    """The lab's QEMU may be stopped: connections wait there, until there is no room for more."""
+    (tmp_path / "ssh_config").touch()
+    lab = host.Lab.attach(tmp_path)
+    assert not lab.running
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "qmp"))
+        listener.listen(1)
+        assert [lab.running for _ in range(5)] == [True] * 5
+    assert not lab.running
