@@ -219,3 +219,15 @@ def test_a_lab_is_not_used_in_a_directory_that_is_not_ours_alone(place: Path, mo
     Lab.attach(directory)
     (place / "link").symlink_to(directory)
     Lab.attach(place / "link")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a,b", "a%d", 'a"b', "a$b", "a\nb", "é", "a\\b", "a'b", "a#b"]
+)
+def test_a_lab_is_not_made_where_ssh_or_qemu_read_its_name_otherwise(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Path("/tmp") / f"{tmp_path.name}-{name}"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    assert directories.parents() == [Path("/tmp")]
