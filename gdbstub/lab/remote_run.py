@@ -271,8 +271,11 @@ class RemoteRun:
         if self._process.poll() is None:
             try:
                 self._lab.run(["sh", "-c", f"kill $(cat {self._name}.pid)"], timeout=STOP_SECONDS)
-            except (subprocess.TimeoutExpired, LabError):
-                self._process.kill()  # the lab hangs, and this is no end of it
+            except subprocess.TimeoutExpired:
+                note(f"the lab does not answer in {STOP_SECONDS:g} s: what runs there is given up")
+                self._process.kill()
+            except LabError:
+                self._process.kill()  # its caller knows more
             except subprocess.SubprocessError:
                 pass
 

@@ -226,8 +226,19 @@ def test_a_lab_that_hangs_keeps_nobody_who_gives_a_time(
         host.Lab(tmp_path).run(["true"], timeout=0.1)
 
 
-@pytest.mark.parametrize("error", [LabError("x"), subprocess.TimeoutExpired("ssh", 1)])
-def test_a_run_whose_lab_hangs_is_ended(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (LabError("x"), ""),
+        (
+            subprocess.TimeoutExpired("ssh", 1),
+            "gdbstub: the lab does not answer in 10 s: what runs there is given up\n",
+        ),
+    ],
+)
+def test_a_run_whose_lab_hangs_is_ended(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Hung:
         killed = False
 
@@ -247,6 +258,7 @@ def test_a_run_whose_lab_hangs_is_ended(error: Exception) -> None:
     run._process = cast("subprocess.Popen[bytes]", hung)
     run.stop()
     assert hung.killed
+    assert capsys.readouterr().err == said
     assert "ConnectTimeout" in ssh.CONFIG
 
 
