@@ -227,17 +227,20 @@ def test_a_lab_that_hangs_keeps_nobody_who_gives_a_time(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "killed", "said"),
     [
-        (LabError("x"), ""),
+        (LabError("x"), True, ""),
         (
             subprocess.TimeoutExpired("ssh", 1),
+            True,
             "gdbstub: the lab does not answer in 10 s: what runs there is given up\n",
         ),
+        (subprocess.CalledProcessError(remote_run.NOT_BEGUN, "ssh"), True, ""),
+        (subprocess.CalledProcessError(1, "ssh"), False, ""),  # it has ended by itself
     ],
 )
-def test_a_run_whose_lab_hangs_is_ended(
-    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+def test_a_run_that_cannot_be_told_to_end_is_ended(
+    error: Exception, killed: bool, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Hung:
         killed = False
@@ -257,7 +260,7 @@ def test_a_run_whose_lab_hangs_is_ended(
     run._lab = cast("host.Lab", hung)
     run._process = cast("subprocess.Popen[bytes]", hung)
     run.stop()
-    assert hung.killed
+    assert hung.killed == killed
     assert capsys.readouterr().err == said
     assert "ConnectTimeout" in ssh.CONFIG
 
