@@ -257,5 +257,5 @@ def test_a_size_that_is_too_large_is_not_read() -> None:
     damaged = info(LAYOUT.replace("SIZE(prb_desc)=24", f"SIZE(prb_desc)={1 << 60}"))
     guest = Guest()
     guest.print("text")
-    with pytest.raises(NotFound, match="cannot be read"):
+    with pytest.raises(NotFound, match=f"damaged: records of {1 << 60} bytes"):
         list(log.records(damaged, guest.read))

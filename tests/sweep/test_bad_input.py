@@ -85,7 +85,7 @@ def test_a_place_that_is_a_file(sweeps: Sweeps) -> None:
 
 def test_no_script(sweeps: Sweeps) -> None:
     _, err = sweeps.call("guest", status=2)
-    assert err == "gdbstub: Missing option '--script'.\n"
+    assert err == "gdbstub: Missing option '--script'; see gdbstub sweep start --help\n"
 
 
 def test_a_directory_with_a_sweep(sweeps: Sweeps) -> None:

@@ -88,16 +88,6 @@ def session_options() -> list[click.Parameter]:
     return list(map(click_option, foreign_options()))
 
 
-def _by_habit(arguments: list[str]) -> str:
-    """Explain options of QEMU among the *arguments* of ``run``, or of no command."""
-    from gdbstub.cli.commands.qemu_options import explain
-
-    command, *words = arguments
-    if command.startswith("-"):
-        return explain(arguments)
-    return explain(words) if command == "run" else ""
-
-
 def call_command(arguments: list[str]) -> int:
     """Run the command line *arguments*; return the exit status. Raises what the command raises.
 
@@ -109,10 +99,9 @@ def call_command(arguments: list[str]) -> int:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return 2
     except click.ClickException as error:
-        said = " ".join(error.format_message().split())
-        if isinstance(error, click.NoSuchOption):
-            said = _by_habit(arguments) or said
-        raise InputError(said) from None
+        from gdbstub.cli.commands.usage_errors import refusal
+
+        raise InputError(refusal(error, arguments, commands)) from None
     except click.Abort:
         return 130
     return status if isinstance(status, int) else 0

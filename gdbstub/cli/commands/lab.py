@@ -160,8 +160,11 @@ def up(options: Options) -> int:
 @reported
 def list_labs() -> int:
     """List the labs that are up."""
-    for each in persistent.running():
+    found = list(persistent.running())
+    for each in found:
         print(f"{each.directory.name}  {each.seconds:.0f} s  {described(each)}")
+    if not found:
+        print("gdbstub: no lab is up", file=sys.stderr)
     return 0
 
 

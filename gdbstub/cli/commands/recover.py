@@ -12,9 +12,9 @@ def recover(pid: int) -> int:
 
     That is breakpoints in its memory, and debug registers.  Attaching does the same.
     """
-    from gdbstub.foreign.process import VmmProcess
+    from gdbstub.foreign.process import choose
 
-    VmmProcess(pid).status()  # there is one
+    process = choose(str(pid))  # there is one
     from gdbstub.cli.serving.attach import recovered
 
-    return recovered(pid)
+    return recovered(process.pid)

@@ -28,7 +28,7 @@ from gdbstub.errors import LabError
 from gdbstub.lab import private
 from gdbstub.lab.qemu import ADDRESS, Options
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
-from gdbstub.linux.core_file import AUTOMATIC
+from gdbstub.linux.handed_out import AUTOMATIC
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.linux.reasons import STATUSES
 from gdbstub.protocol.endpoint import Stdio

@@ -11,7 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Final, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gdbstub.cli.serving import script
 from gdbstub.cli.serving.ending import Ending
@@ -30,6 +32,9 @@ from gdbstub.protocol.server import Server
 from gdbstub.signals import DeferredSignals, deferred_signals
 from gdbstub.streams import PatientWriter, open_log
 from gdbstub.vmm.console import keys_at_once, read_keys
+
+if TYPE_CHECKING:
+    from gdbstub.linux.core_file import CoreOutput
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -111,7 +116,8 @@ async def serve(
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
-    debugger = monitored_debugger(machine, program, stops=settings.stops, inner=settings.inner)
+    new_file = partial(_new_file, settings, hva)
+    debugger = monitored_debugger(machine, program, stops=settings.stops, new_file=new_file)
     debugger.reboots = not settings.no_reboot
     begin(debugger)
     if console is not None:
@@ -125,7 +131,7 @@ async def serve(
         encode=host_frame.encoder(),
         stop_wait_timeout=STOP_WAIT_SECONDS,
     )
-    ending = Ending(debugger, settings, server)
+    ending = Ending(debugger, settings, server, new_file)
     await server.start()
     try:
         async with (
@@ -146,6 +152,17 @@ async def serve(
         await ending.cancel()
         await server.close()
         end(debugger)
+
+
+def _new_file(
+    settings: ServeSettings, hva: Callable[[int], int | None], name: str
+) -> "contextlib.AbstractContextManager[CoreOutput]":
+    """Open the core file *name*; in a lab it is handed out."""
+    # Imported here: few sessions write core files.
+    from gdbstub.linux.core_file import new_file
+    from gdbstub.linux.handed_out import handed_out
+
+    return handed_out(name, hva) if settings.inner else new_file(Path(name))
 
 
 async def _work(

@@ -127,7 +127,7 @@ def read_settings(
             check_output(name, option)
     tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
     if tree_bytes is not None:
-        device_tree.amend(tree_bytes, "--dtb", device_tree.Chosen())
+        device_tree.amend(tree_bytes, f"--dtb {dtb}", device_tree.Chosen())
     disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
     files = _guest_files(guest, symbols, append, host)
     if disk is None and files.initrd is not None:
