@@ -60,6 +60,8 @@ class BreakpointRequest:
         self.vector = vector
         #: True if another level can execute at ``gva``, so that it is to be served there, too.
         self.executable = False
+        #: True if a return must be met at ``vector``; else the guest may go on to ``gva``.
+        self.returns = False
         #: The registers that the abort at ``vector`` overwrites, as they were at the last resume.
         self.before: SavedState | None = None
         #: The physical addresses that were found last.
@@ -79,15 +81,14 @@ class BreakpointRequest:
     @property
     def comparator(self) -> int:
         """Canonical address of the comparator that serves it where no BRK can."""
-        returned = self.vector is not None and not self.executable
-        return canonical(self.vector if self.vector is not None and returned else self.gva)
+        return canonical(self.gva if self.vector is None or not self.returns else self.vector)
 
     def forget(self) -> None:
         """Forget all but the address, and that it was a physical one: the guest starts over."""
         self.started_over = True
         self.spaces = set()
         self.aarch32 = False
-        self.vector = None
+        self.vector, self.returns = None, False
         self.ipas = frozenset()
 
 
