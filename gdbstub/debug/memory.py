@@ -256,6 +256,10 @@ class VirtualMemory:
         """
         return self._breakpoints.mask(ipa, self._machine.read_memory(ipa, length))
 
+    def has_breakpoints(self, ipa: int, length: int) -> bool:
+        """Return True if RAM from *ipa* on has BRKs of ours, which reading hides."""
+        return self._breakpoints.within(ipa, length)
+
     def write_physical(self, ipa: int, data: bytes) -> None:
         """Write RAM by its physical address, all of it or nothing.
 
