@@ -20,7 +20,7 @@ from gdbstub.slices import spend
 _POINTER = struct.Struct("<Q")
 _VA_BITS = range(36, 53)
 #: Largest read: one page can be mapped everywhere, so a length of the guest's must end.
-_MOST = 256 << 20
+_MOST = 64 << 20
 #: Bytes that are read at once, before the event loop may have its turn.
 _PIECE = 1 << 20
 _PAGE = 4096
@@ -58,6 +58,10 @@ class LinuxKernel:
     def _read_piece(self, ipa: int, length: int) -> bytes:
         spend(0)
         return self._memory.read_physical(ipa, min(length, _PIECE))
+
+    def has_breakpoints(self, ipa: int, length: int) -> bool:
+        """Return True if RAM from *ipa* on has BRKs of ours, which reading hides."""
+        return self._memory.has_breakpoints(ipa, length)
 
     @property
     def ram(self) -> Sequence[range]:

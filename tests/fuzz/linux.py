@@ -10,6 +10,7 @@ from gdbstub.capabilities import Command, Timing, os_tables
 from gdbstub.debug.debugger import Debugger
 from gdbstub.errors import MemoryFault, StubError
 from gdbstub.linux import vmcore
+from gdbstub.linux.core_file import CoreOutput
 from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.libraries import ModuleLibraries
 from gdbstub.linux.module_files import FileSection, ModuleFile, ModuleFiles
@@ -33,7 +34,7 @@ _NUMBERED: Final = tuple(
 )
 
 
-class _Guest(StillMachine):
+class KernelGuest(StillMachine):
     """One vCPU in the kernel; *memory* is its RAM, and only read."""
 
     def __init__(self, memory: bytearray) -> None:
@@ -133,7 +134,7 @@ def _core(debugger: Debugger) -> None:
         nonlocal size
         size += len(data)
 
-    vmcore.write(LinuxGuest(debugger.machine, debugger.memory), output)
+    vmcore.write(LinuxGuest(debugger.machine, debugger.memory), CoreOutput(output))
     assert SIZE <= size <= SIZE + (1 << 20)
 
 
@@ -173,14 +174,13 @@ def linux(data: bytes) -> None:
     patches = _Patches(sound_memory())
     try:
         _patch(source, patches)
-        _look(debugger_of(patches.memory, state), looks, table)
+        _look(debugger_of(KernelGuest(patches.memory), state), looks, table)
     finally:
         patches.undo()
 
 
-def debugger_of(memory: bytearray, state: int = 0) -> Debugger:
-    """Make a debugger of the kernel in *memory*; *state* says where its vCPU is."""
-    machine = _Guest(memory)
+def debugger_of(machine: KernelGuest, state: int = 0) -> Debugger:
+    """Make a debugger of *machine*; *state* says where its vCPU is."""
     vcpu = machine.vcpus[0]
     vcpu.set(TTBR0_EL1, START + TABLES)
     vcpu.set(SP_EL0, at(FIRST))

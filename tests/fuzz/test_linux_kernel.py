@@ -5,7 +5,7 @@ import pytest
 from gdbstub.aarch64.registers import TTBR0_EL1
 from gdbstub.capabilities import Command, Timing
 from gdbstub.linux.process import Process
-from tests.fuzz.linux import debugger_of, sound_memory
+from tests.fuzz.linux import KernelGuest, debugger_of, sound_memory
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,11 @@ from tests.fuzz.linux import debugger_of, sound_memory
 )
 def test_a_command(line: str, shown: str) -> None:
     command = Command(1, line, frozenset(), {}, Timing())
-    assert shown in debugger_of(sound_memory()).monitor(command)
+    assert shown in debugger_of(KernelGuest(sound_memory())).monitor(command)
 
 
 def test_a_process() -> None:
-    debugger = debugger_of(sound_memory())
+    debugger = debugger_of(KernelGuest(sound_memory()))
     (vcpu,) = debugger.machine.vcpus
     process = Process(debugger.machine, debugger.memory, "1")
     assert process.matches(vcpu)
