@@ -14,8 +14,10 @@ import pytest
 from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import injection, ptrace, seized
 from gdbstub.foreign.injection import Gadgets, Injection
+from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.foreign.seized import SeizedThreads
+from gdbstub.foreign.tracer import Tracer
 from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
 from gdbstub.kvm import abi
 
@@ -194,6 +196,38 @@ def test_one_that_is_stopped_in_its_own_code_is_not_run_on() -> None:
     assert tracee.asked == [(INTERRUPT, 0), (LISTEN, 0)]
     thread.anywhere = True
     assert thread.handle(GROUP_STOP) is ThreadStop.PARKED
+
+
+@pytest.mark.parametrize("status", [AT_SYSTEM_CALL, delivery(signal.SIGUSR1)])
+@pytest.mark.parametrize("entry", [False, True])
+def test_one_that_is_to_stop_anywhere_stops_though_it_has_another_stop_first(
+    status: int, entry: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any stop takes a pending interrupt with it, and then it may wait for ever in its call."""
+    thread, tracee = vcpu_thread()
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: ptrace.SyscallStop(entry, 98))
+    tracee.registers().regs[8] = 98  # futex(2)
+    thread.anywhere = True
+    thread.kick()
+    assert thread.handle(status) is None
+    assert tracee.asked == [(INTERRUPT, 0), (INTERRUPT, 0), (SYSCALL, ptrace.signal_of(status))]
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+
+
+def test_what_the_guest_is_waited_for() -> None:
+    """A thread that its VMM keeps is none: others may have signals meanwhile."""
+    threads = SeizedThreads(raising(AssertionError()))
+    (kept, _), (parked, _) = vcpu_thread(7), vcpu_thread(9)
+    threads.by_tid = {7: kept, 9: parked}
+    assert threads.any_in_guest()
+    for thread in kept, parked:
+        thread.kick()
+        assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    kept.give_way()
+    assert threads.any_runs()
+    assert not threads.any_in_guest()
+    parked.resume(traced=False)
+    assert threads.any_in_guest()
 
 
 def test_a_kick_of_a_thread_that_is_gone() -> None:
@@ -434,3 +468,65 @@ def test_a_thread_that_the_kernel_lets_nobody_trace(calls: SystemCalls) -> None:
     calls.fails = errno.EPERM
     with pytest.raises(InputError, match=r"^thread 7 may not be traced: .* container.*SELinux"):
         Tracee(7).seize(0)
+
+
+def in_the_vmm(monkeypatch: pytest.MonkeyPatch) -> tuple[VcpuThread, RecordedTracee]:
+    """A thread that was parked, and has gone to its VMM's code for a signal."""
+    thread, tracee = vcpu_thread()
+    thread.kick()
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    threads = SeizedThreads(raising(AssertionError()))
+    threads.by_tid[7] = thread
+    threads.give_way(lambda _tid: False)
+    assert thread.stopped
+    threads.give_way(lambda _tid: True)
+    assert (thread.stopped, thread.out_of_guest) == (False, True)
+    assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]  # the VMM sees an interrupted KVM_RUN
+    assert tracee.registers().pc == PC + 4
+    assert thread.handle(delivery(signal.SIGUSR1)) is None
+    assert tracee.asked[2:] == [(SYSCALL, signal.SIGUSR1)]
+    del tracee.asked[:]
+    tracee.registers().regs[8] = 0  # whatever it does there
+    return thread, tracee
+
+
+def test_a_parked_thread_takes_its_signals_and_parks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A VMM that pauses its guest waits for its vCPUs, and is halted itself without that."""
+    thread, tracee = in_the_vmm(monkeypatch)
+    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]  # KVM_RUN, which enters no guest
+    assert thread.handle(AT_SYSTEM_CALL) is ThreadStop.PARKED
+
+
+def test_a_thread_that_its_vmm_keeps_goes_on_when_it_is_let(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread, tracee = in_the_vmm(monkeypatch)
+    thread.resume(traced=False)
+    assert tracee.asked == []  # it runs already
+    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert not thread.out_of_guest
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert tracee.asked == [(SYSCALL, 0), (CONT, 0)]
+
+
+def test_a_thread_that_its_vmm_keeps_makes_calls_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread, tracee = in_the_vmm(monkeypatch)
+    memory = injection.ProcessMemory(os.getpid())
+    port = RemotePort(Tracer.__new__(Tracer), memory, {FD: thread})
+    stops = [INTERRUPTED, AT_SYSTEM_CALL, AT_SYSTEM_CALL]
+    monkeypatch.setattr(injection, "wait_for", lambda _tid: stops.pop(0))
+    entries = [ptrace.SyscallStop(True), ptrace.SyscallStop(False, result=5)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: entries.pop(0))
+    assert port.syscall(ptrace.MPROTECT) == 5
+    assert tracee.asked == [(INTERRUPT, 0), *[(SYSCALL, 0)] * 3]
+    assert (thread.stopped, thread.out_of_guest, thread.anywhere) == (False, True, False)
+    memory.close()
