@@ -30,9 +30,6 @@ def confine(action):
     assert not libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     assert not libc.prctl(22, 2, program, 0, 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
 """
-#: SECCOMP_RET_KILL_PROCESS, and in long runs SECCOMP_RET_TRAP and SECCOMP_RET_ERRNO.
-ACTIONS = {"kill": 0x8000_0000, "trap": 0x0003_0000, "errno": 0x0005_0001}
-
 #: A thread of a program that has others executes the VMM, as those of Go do.
 THREADS = """\
 import os, sys, threading
@@ -40,6 +37,15 @@ for _ in range(3):
     threading.Thread(target=threading.Event().wait).start()
 threading.Thread(target=os.execv, args=(sys.executable, [sys.executable, *sys.argv[1:]])).start()
 """
+
+#: A filter's action (SECCOMP_RET_KILL_PROCESS, TRAP and ERRNO), and what executes the VMM. In long
+#: runs all, the first one else.
+ROWS = {
+    "kill": (0x8000_0000, []),
+    "trap": (0x0003_0000, []),
+    "errno": (0x0005_0001, []),
+    "thread": (0x8000_0000, ["-Sc", THREADS]),
+}
 
 
 def debug(machine: ForeignMachine) -> None:
@@ -53,25 +59,16 @@ def debug(machine: ForeignMachine) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "action" in metafunc.fixturenames:
-        names = list(ACTIONS) if metafunc.config.getoption("--long") else ["kill"]
-        metafunc.parametrize("action", [ACTIONS[name] for name in names], ids=names)
+    names = list(ROWS) if metafunc.config.getoption("--long") else ["kill"]
+    metafunc.parametrize(("action", "before"), [ROWS[name] for name in names], ids=names)
 
 
-def test_the_filter_of_a_vmm_is_suspended(action: int) -> None:
+def test_the_filter_of_a_vmm_is_suspended(action: int, before: list[str]) -> None:
     vmm = EXECUTES.replace("def run():\n", f"def run():\n    confine({action:#x})\n")
-    with launched([sys.executable, "-Sc", CONFINE + vmm]) as machine:
+    with launched([sys.executable, *before, "-Sc", CONFINE + vmm]) as machine:
         debug(machine)
     with attached(machine.process) as again:
         debug(again)
     os.kill(machine.process.pid, signal.SIGKILL)
     _, status = os.waitpid(machine.process.pid, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
-
-
-def test_a_vmm_that_a_thread_executes(long: bool) -> None:
-    before = [sys.executable, "-Sc", THREADS] if long else [sys.executable]
-    with launched([*before, "-Sc", EXECUTES]) as machine:
-        debug(machine)
-    os.kill(machine.process.pid, signal.SIGKILL)
-    os.waitpid(machine.process.pid, 0)
