@@ -3,89 +3,35 @@
 The requests are recorded; no thread is traced. ``tests/contract/test_foreign_vmm.py`` traces some.
 """
 
-import errno
-import os
 import signal
-import struct
-from collections.abc import Callable
 
 import pytest
 
-from gdbstub.errors import InputError, MachineError
+from gdbstub.errors import MachineError
 from gdbstub.foreign import injection, ptrace, seized
-from gdbstub.foreign.injection import Gadgets, Injection
-from gdbstub.foreign.port import RemotePort
-from gdbstub.foreign.ptrace import Gone, Tracee, ffi
+from gdbstub.foreign.injection import Injection
 from gdbstub.foreign.seized import SeizedThreads
-from gdbstub.foreign.tracer import Tracer
-from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
+from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop
 from gdbstub.kvm import abi
-
-SI_TKILL, SI_TIMER = -6, -2  # signal.h
-TKILL, RT_TGSIGQUEUEINFO = 130, 240
-CONT, DETACH, SYSCALL, INTERRUPT, LISTEN = 7, 17, 24, 0x4207, 0x4208
-#: Requests that read or write something of a stopped thread.
-QUIET = frozenset((0x4204, 0x4205, 0x420A, 0x420B, 0x420E))
-PC, FD = 0x1000, 9
-GADGETS = Gadgets(0x2000, 0x3000)
-
-INTERRUPTED = ptrace.EVENT_STOP << 16 | signal.SIGTRAP << 8 | 0x7F
-GROUP_STOP = ptrace.EVENT_STOP << 16 | signal.SIGSTOP << 8 | 0x7F
-EXECUTED = ptrace.EVENT_EXEC << 16 | signal.SIGTRAP << 8 | 0x7F
-AT_SYSTEM_CALL = ptrace.SYSCALL_STOP << 8 | 0x7F
-
-
-def delivery(signum: int) -> int:
-    """The status of a stop before a signal is delivered."""
-    return signum << 8 | 0x7F
-
-
-def siginfo(signum: int, code: int = SI_TKILL, value: int = 0) -> bytes:
-    """``siginfo_t`` of a signal."""
-    return struct.pack("<iii4xiiQ", signum, 0, code, 0, 0, value).ljust(128, b"\0")
-
-
-class RecordedTracee(Tracee):
-    """A thread that has just left KVM_RUN; the requests are recorded."""
-
-    def __init__(self, tid: int) -> None:
-        super().__init__(tid)
-        self.asked: list[tuple[int, int]] = []
-        self.info = siginfo(signal.SIGUSR1)
-        self.sent: list[tuple[bytes, int]] = []
-        self.gone = False
-        self._regs.regs[0] = -4 & (1 << 64) - 1
-        self._regs.regs[1], self._regs.regs[8] = abi.RUN, ptrace.IOCTL
-        self._regs.pc = PC + 4
-        self._regs.sp = 1 << 20
-
-    def _ptrace(self, request: int, address: int = 0, data: int = 0) -> int:
-        if self.gone:
-            raise Gone(f"thread {self.tid} has ended, or runs")
-        if request not in QUIET:
-            self.asked.append((request, data))
-        return 0
-
-    def siginfo(self) -> bytes:
-        return self.info
-
-    def send(self, info: bytes, process: int) -> None:
-        self.sent.append((info, process))
-
-
-class Text:
-    """The VMM's memory: an svc everywhere."""
-
-    def read(self, address: int, length: int) -> bytes:
-        return (bytes.fromhex("010000d4") * length)[:length]
-
-    def write(self, address: int, data: bytes) -> int:
-        return len(data)
-
-
-def vcpu_thread(tid: int = 7) -> tuple[VcpuThread, RecordedTracee]:
-    tracee = RecordedTracee(tid)
-    return VcpuThread(tracee, Text(), GADGETS, FD), tracee
+from tests.pure.recorded_threads import (
+    AT_SYSTEM_CALL,
+    CONT,
+    DETACH,
+    EXECUTED,
+    FD,
+    GADGETS,
+    GROUP_STOP,
+    INTERRUPT,
+    INTERRUPTED,
+    LISTEN,
+    PC,
+    SYSCALL,
+    RecordedTracee,
+    Text,
+    delivery,
+    raising,
+    vcpu_thread,
+)
 
 
 @pytest.fixture
@@ -98,13 +44,6 @@ def released(monkeypatch: pytest.MonkeyPatch) -> dict[int, RecordedTracee]:
 
     monkeypatch.setattr(seized, "Tracee", make)
     return made
-
-
-def raising(error: Exception) -> Callable[[int, int], None]:
-    def handler(_tid: int, _status: int) -> None:
-        raise error
-
-    return handler
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), MachineError("x"), OSError("x")])
@@ -269,41 +208,6 @@ def test_the_reason_of_a_debug_exit_is_hidden_from_a_vmm_that_looks_at_nothing_e
     assert page.run.exit_reason == abi.EXIT_INTR
 
 
-def test_signals_wait_for_the_end_of_an_exclusive_section() -> None:
-    thread, tracee = vcpu_thread(os.getpid())
-    thread.hold_signals()
-    infos = [siginfo(signal.SIGUSR1), siginfo(signal.SIGALRM, SI_TIMER, 0x1234)]
-    for tracee.info in infos:
-        assert thread.handle(delivery(tracee.info[0])) is None
-    # But one that is about the thread's own instruction.
-    assert thread.handle(delivery(signal.SIGBUS)) is None
-    assert tracee.asked == [(CONT, 0), (CONT, 0), (CONT, signal.SIGBUS)]
-    assert tracee.sent == []
-    thread.release_signals()
-    assert tracee.sent == [(info, os.getpid()) for info in infos]
-    assert thread.handle(delivery(signal.SIGALRM)) is None
-    assert tracee.asked[3:] == [(CONT, signal.SIGALRM)]
-
-
-@pytest.mark.parametrize("wanted", [False, True])
-def test_a_run_that_a_held_signal_has_ended_is_made_again(
-    wanted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But not if the VMM has asked for its end: it would end at once for ever."""
-    thread, tracee = vcpu_thread()
-    page = RunPage.__new__(RunPage)
-    page.run = abi.ffi.new("struct kvm_run *")
-    page.run.immediate_exit = wanted
-    thread.page, thread.traced = page, True
-    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
-    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
-    thread.hold_signals()
-    assert thread.handle(AT_SYSTEM_CALL) is None
-    assert thread.handle(AT_SYSTEM_CALL) is None
-    assert tracee.registers().pc == (PC + 4 if wanted else PC)
-    assert tracee.asked == [(SYSCALL, 0), (SYSCALL, 0)]
-
-
 @pytest.mark.parametrize(("traced", "frames"), [(True, 1), (False, 2)])
 def test_the_frame_for_calls_lasts_until_the_vmms_code_runs(
     traced: bool, frames: int, monkeypatch: pytest.MonkeyPatch
@@ -328,22 +232,6 @@ def test_the_frame_for_calls_lasts_until_the_vmms_code_runs(
     assert len(written) == frames
 
 
-def test_a_signal_that_no_mask_blocks_in_the_middle_of_a_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    _, tracee = vcpu_thread()
-    stops = [delivery(signal.SIGSTOP), GROUP_STOP, INTERRUPTED, AT_SYSTEM_CALL, AT_SYSTEM_CALL]
-    monkeypatch.setattr(injection, "wait_for", lambda _tid: stops.pop(0))
-    entries = [ptrace.SyscallStop(True), ptrace.SyscallStop(False, result=5)]
-    monkeypatch.setattr(tracee, "syscall_stop", lambda: entries.pop(0))
-    call = Injection(
-        tracee, Text(), GADGETS, ffi.new("struct user_pt_regs *", tracee.registers()[0])
-    )
-    assert call.call(ptrace.IOCTL) == 5
-    assert tracee.asked == [(SYSCALL, n) for n in (0, signal.SIGSTOP, 0, 0, 0)]
-    assert tracee.in_group_stop
-
-
 def test_a_stack_without_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     _, tracee = vcpu_thread()
 
@@ -364,22 +252,6 @@ def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
     threads.stop_all(lambda: None)
     assert not thread.stopped
     assert tracee.asked == [(INTERRUPT, 0)] * 2
-
-
-class Stops:
-    """A tracer of a launch, of whose other thread each look finds a group-stop."""
-
-    def __init__(self, stopped: Callable[[int, int], None], _anything_runs: object) -> None:
-        self._stopped = stopped
-        self._looks = 0
-
-    def call(self, _function: object) -> None:
-        pass
-
-    def pump(self, *, block: bool) -> None:
-        self._looks += 1
-        assert self._looks < 5
-        self._stopped(8, GROUP_STOP)
 
 
 def test_a_resume_that_is_tried_again_makes_the_same_call() -> None:
@@ -413,120 +285,3 @@ def test_a_call_is_known_by_the_halves_of_its_registers_that_the_kernel_takes() 
     assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
     thread.resume(traced=False)
     assert thread._about_to_run(tracee.registers())
-
-
-class SystemCalls:
-    """System calls of this process, recorded; one fails by the error ``fails``."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.made: list[tuple[int, ...]] = []
-        self.fails = 0
-        monkeypatch.setattr(ptrace, "call", self._call)
-
-    def _call(self, *numbers: int) -> int:
-        self.made.append(numbers)
-        if code := self.fails:
-            self.fails = 0
-            raise OSError(code, os.strerror(code))
-        return 0
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> SystemCalls:
-    return SystemCalls(monkeypatch)
-
-
-def test_a_signal_is_sent_again_with_what_it_says(calls: SystemCalls) -> None:
-    """The handler of a timer's signal may go by the value that it has been given."""
-    Tracee(7).send(siginfo(signal.SIGALRM, SI_TIMER, 0x1234), 6)
-    ((number, *arguments, address),) = calls.made
-    assert (number, arguments) == (RT_TGSIGQUEUEINFO, [6, 7, signal.SIGALRM])
-    assert address
-
-
-@pytest.mark.parametrize("code", [0, 0x80, SI_TKILL])
-def test_a_signal_that_only_the_kernel_or_its_sender_may_send_so(
-    code: int, calls: SystemCalls
-) -> None:
-    """SI_USER, SI_KERNEL and SI_TKILL tell a handler no more than the number."""
-    Tracee(7).send(siginfo(signal.SIGUSR1, code), 6)
-    assert calls.made == [(TKILL, 7, signal.SIGUSR1)]
-
-
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EAGAIN])
-def test_a_signal_that_cannot_be_sent_so_is_sent_all_the_same(
-    code: int, calls: SystemCalls
-) -> None:
-    calls.fails = code
-    Tracee(7).send(siginfo(signal.SIGALRM, SI_TIMER), 6)
-    assert calls.made[1:] == [(TKILL, 7, signal.SIGALRM)]
-    calls.fails = errno.ESRCH
-    Tracee(7).send(siginfo(signal.SIGUSR1), 6)  # it has ended
-
-
-def test_a_thread_that_the_kernel_lets_nobody_trace(calls: SystemCalls) -> None:
-    calls.fails = errno.EPERM
-    with pytest.raises(InputError, match=r"^thread 7 may not be traced: .* container.*SELinux"):
-        Tracee(7).seize(0)
-
-
-def in_the_vmm(monkeypatch: pytest.MonkeyPatch) -> tuple[VcpuThread, RecordedTracee]:
-    """A thread that was parked, and has gone to its VMM's code for a signal."""
-    thread, tracee = vcpu_thread()
-    thread.kick()
-    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
-    threads = SeizedThreads(raising(AssertionError()))
-    threads.by_tid[7] = thread
-    threads.give_way(lambda _tid: False)
-    assert thread.stopped
-    threads.give_way(lambda _tid: True)
-    assert (thread.stopped, thread.out_of_guest) == (False, True)
-    assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]  # the VMM sees an interrupted KVM_RUN
-    assert tracee.registers().pc == PC + 4
-    assert thread.handle(delivery(signal.SIGUSR1)) is None
-    assert tracee.asked[2:] == [(SYSCALL, signal.SIGUSR1)]
-    del tracee.asked[:]
-    tracee.registers().regs[8] = 0  # whatever it does there
-    return thread, tracee
-
-
-def test_a_parked_thread_takes_its_signals_and_parks_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A VMM that pauses its guest waits for its vCPUs, and is halted itself without that."""
-    thread, tracee = in_the_vmm(monkeypatch)
-    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
-    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
-    assert thread.handle(AT_SYSTEM_CALL) is None
-    assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]  # KVM_RUN, which enters no guest
-    assert thread.handle(AT_SYSTEM_CALL) is ThreadStop.PARKED
-
-
-def test_a_thread_that_its_vmm_keeps_goes_on_when_it_is_let(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    thread, tracee = in_the_vmm(monkeypatch)
-    thread.resume(traced=False)
-    assert tracee.asked == []  # it runs already
-    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
-    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
-    assert thread.handle(AT_SYSTEM_CALL) is None
-    assert not thread.out_of_guest
-    assert thread.handle(AT_SYSTEM_CALL) is None
-    assert tracee.asked == [(SYSCALL, 0), (CONT, 0)]
-
-
-def test_a_thread_that_its_vmm_keeps_makes_calls_where_it_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    thread, tracee = in_the_vmm(monkeypatch)
-    memory = injection.ProcessMemory(os.getpid())
-    port = RemotePort(Tracer.__new__(Tracer), memory, {FD: thread})
-    stops = [INTERRUPTED, AT_SYSTEM_CALL, AT_SYSTEM_CALL]
-    monkeypatch.setattr(injection, "wait_for", lambda _tid: stops.pop(0))
-    entries = [ptrace.SyscallStop(True), ptrace.SyscallStop(False, result=5)]
-    monkeypatch.setattr(tracee, "syscall_stop", lambda: entries.pop(0))
-    assert port.syscall(ptrace.MPROTECT) == 5
-    assert tracee.asked == [(INTERRUPT, 0), *[(SYSCALL, 0)] * 3]
-    assert (thread.stopped, thread.out_of_guest, thread.anywhere) == (False, True, False)
-    memory.close()
