@@ -129,13 +129,15 @@ class Attachment:
         if self._launch:
             self._take_launched(self._launch)
         while len(self.threads) < len(self._fds) or self.seized.any_runs():
+            began = monotonic()
             for tid in () if self._launch else self.process.threads():
                 if tid not in self.seized.by_tid:
                     self._consider(tid)
             self.tracer.pump(block=False)
             if monotonic() > until:
                 raise MachineError(self._missing())
-            time.sleep(POLL_INTERVAL)
+            # This thread is the first to get time, and the VMM needs some to come there.
+            time.sleep(max(POLL_INTERVAL, monotonic() - began))
         in_order = {fd: self.threads[fd] for fd in self._fds}
         self.threads.clear()
         self.threads.update(in_order)

@@ -8,6 +8,7 @@ Source: ptrace(2), "PTRACE_O_TRACECLONE"; linux/Documentation/virt/kvm/api.rst, 
 import contextlib
 import logging
 import os
+import select
 import signal
 import struct
 import time
@@ -25,7 +26,7 @@ from gdbstub.foreign.ptrace import SyscallStop, Tracee
 from gdbstub.foreign.tracer import Tracer
 from gdbstub.kvm import abi
 
-_log = logging.getLogger("gdbstub.foreign")
+_log: Final = logging.getLogger("gdbstub.foreign")
 
 #: KVM_SET_USER_MEMORY_REGION2 (linux/include/uapi/linux/kvm.h), whose structure begins alike.
 _SET_REGION2: Final = 0x40A0_AE49
@@ -38,6 +39,8 @@ _POLL_INTERVAL: Final = 0.002
 #: Time after which a person is told what is waited for, in seconds.
 LATE: Final = 10.0
 _READONLY: Final = 2
+#: Time that a VMM has to end after SIGTERM, in seconds: it may have disks to write.
+_ENDING_SECONDS: Final = 10.0
 
 
 class Launch:
@@ -85,8 +88,8 @@ class Launch:
             self.tracer.close()
 
     def _end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended
-            os.kill(self.process.pid, signal.SIGTERM)
+        if self._ended is None:  # else its number may be another's by now
+            end_child(self.process)
 
     @property
     def memory(self) -> ProcessMemory:
@@ -245,6 +248,31 @@ def _child(argv: Sequence[str]) -> tuple[int, int]:
             os._exit(127)
     os.close(wait)
     return pid, start
+
+
+def end_child(process: VmmProcess) -> None:
+    """Ask a child of ours to end by SIGTERM; kill it if it does not, or is stopped, for long."""
+    name = process.name
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has ended
+        os.kill(process.pid, signal.SIGTERM)
+        if not _has_ended(process.pid, _ENDING_SECONDS):
+            os.kill(process.pid, signal.SIGKILL)
+            _log.warning(
+                "the VMM, process %d (%s), did not end in %g s after SIGTERM: killed",
+                process.pid, name, _ENDING_SECONDS,
+            )  # fmt: skip
+        os.waitpid(process.pid, 0)
+
+
+def _has_ended(pid: int, seconds: float) -> bool:
+    """Wait for the end of a child, *seconds* at most; return True if it has ended."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
 
 
 def _fate(status: int) -> str:

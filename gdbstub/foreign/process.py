@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from gdbstub.errors import InputError, printable
 from gdbstub.foreign import ptrace, sigframe
 from gdbstub.foreign.injection import Gadgets, ProcessMemory
+from gdbstub.numbers import parse_number
 
 _VCPU: Final = re.compile(r"anon_inode:kvm-vcpu:(\d+)$")
 _VM: Final = "anon_inode:kvm-vm"
@@ -294,8 +295,8 @@ def choose(text: str) -> VmmProcess:
     Raises:
         InputError: there is none, or several.
     """
-    if text.isascii() and text.isdecimal():
-        return VmmProcess(int(VmmProcess(int(text)).status()["Tgid"]))
+    if text.isdecimal() and (pid := parse_number(text)) is not None:
+        return VmmProcess(int(VmmProcess(pid).status()["Tgid"]))
     named = [each for each in processes_with_vms() if text in _names(each[0])]
     # What a VMM has forked has its VM, too, and runs no vCPU.
     found = [process for process, its in named if its.vcpus] or [process for process, _ in named]

@@ -65,8 +65,8 @@ class Vm:
         for vcpu in self._vcpus:
             done = vcpu.paused if signum == signal.SIGUSR1 else vcpu.forked
             done.clear()
-            # It may not have been in KVM_RUN when the signal came.
-            while not done.wait(0.01):
+            # It may not have been in KVM_RUN when the signal came. A debugger stops it at each.
+            while not done.wait(0.05):
                 signal.pthread_kill(vcpu.ident or 0, signal.SIGALRM)
 
 

@@ -167,7 +167,7 @@ def test_the_name_of_another_user_s_process_is_text_alone(
     found = (process, Descriptors((3,), {0: 4}))
     monkeypatch.setattr("gdbstub.foreign.process.processes_with_vms", lambda: iter((found,)))
     assert vms.main([], standalone_mode=False) == 0
-    shown = "".join(c if c.isprintable() else "?" for c in name)
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2
     assert said[1].split()[:2] == ["4194303", shown]

@@ -2,9 +2,11 @@
 
 import click
 
+from gdbstub.cli.commands.parameters import Integer
+
 
 @click.command()
-@click.argument("pid", type=int, metavar="PID")
+@click.argument("pid", type=Integer(), metavar="PID")
 def recover(pid: int) -> int:
     """Undo what a killed debugger has left in the guest of process PID.
 
