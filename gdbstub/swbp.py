@@ -126,6 +126,10 @@ class SoftwareBreakpoints:
         """Return the word that our BRK at *ipa* replaces."""
         return self._patches[ipa]
 
+    def within(self, ipa: int, length: int) -> bool:
+        """Return True if any BRK is in RAM from *ipa* on."""
+        return bool(self._patches and self._within(ipa, length))
+
     def mask(self, ipa: int, data: bytes) -> bytes:
         """Return *data*, read from *ipa*, with the original words in place of BRKs."""
         patched = self._patches and self._within(ipa, len(data))

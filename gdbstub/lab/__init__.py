@@ -7,8 +7,8 @@
   ``qemu``; ``snapshot`` saves that by ``migration``. ``processes``, ``guard`` and ``directories``
   end it with its owner.
 - Its use: ``host``, over ``ssh``, ``transfer``, ``port_forwards`` and ``monitor``. ``remote_run``
-  runs the program in it, which ``prepared`` forks there; ``core_files`` come back. ``vmm`` puts a
-  QEMU into it.
+  runs the program in it, which ``prepared`` forks there; ``core_files`` come back, with
+  ``process_memory``. ``vmm`` puts a QEMU into it.
 - Guests for it: ``demo``, with ``debug_symbols``.
 - Below: ``debian`` (packages), ``cache``, ``checksums``, ``cpio``, ``tools``, ``private``,
   ``progress``.

@@ -1,6 +1,6 @@
 """Core files out of the lab: each becomes a new file of this machine, within bounds.
 
-The lab may be a guest's by now, so what it sends is looked at. ``linux.core_file`` has its side.
+The lab may be a guest's by now, so what it sends is looked at. ``linux.handed_out`` has its side.
 """
 
 import io
@@ -9,15 +9,19 @@ import select
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from gdbstub.errors import InputError, LabError
-from gdbstub.linux.core_file import AUTOMATIC, announce, check_name, new_file, reading
+from gdbstub.errors import InputError, LabError, printable
+from gdbstub.lab import process_memory
+from gdbstub.linux.core_file import announce, check_name, new_file
+from gdbstub.linux.handed_out import AUTOMATIC, HEADER, Part, giving_up, reading, taking
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
+    from zstandard import ZstdDecompressionReader
 
     from gdbstub.lab.host import Lab
 
@@ -52,12 +56,11 @@ class CoreFiles:
             self._copy(fifo, path)
             if unasked:
                 announce(unasked)
-        except (InputError, OSError) as error:
-            print(f"gdbstub: {error}", file=sys.stderr, flush=True)
-        finally:
+        except (InputError, LabError, OSError) as error:
+            print(printable(f"gdbstub: {error}"), file=sys.stderr, flush=True)
             # The command that has written it waits for that.
             with suppress(LabError, subprocess.SubprocessError):
-                self._lab.run(["rm", "-f", fifo], timeout=_END_SECONDS)
+                self._lab.run(giving_up(fifo), timeout=_END_SECONDS)
 
     def cut_short(self) -> None:
         """End the copy of a file that is under way, if there is one."""
@@ -67,7 +70,7 @@ class CoreFiles:
     def _copy(self, fifo: str, path: Path) -> None:
         import zstandard  # imported here, since few sessions write core files
 
-        with new_file(path) as write:
+        with new_file(path) as file:
             # Apart from this terminal: its Ctrl-C is for the command that writes.
             self._reader = self._lab.popen(
                 reading(fifo), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, new_session=True
@@ -77,11 +80,8 @@ class CoreFiles:
                 try:
                     arriving = cast("IO[bytes]", _Arriving(reader.stdout.fileno(), path))
                     with zstandard.ZstdDecompressor().stream_reader(arriving) as stream:
-                        size = 0
-                        while data := stream.read(_PIECE):
-                            self._check(path, data, size)
-                            write(data)
-                            size += len(data)
+                        for data in self._content(stream, path):
+                            file.write(data)
                     status = reader.wait(_END_SECONDS)
                 except subprocess.TimeoutExpired:
                     status = -1
@@ -91,25 +91,59 @@ class CoreFiles:
                     ) from None
                 finally:
                     reader.kill()  # else it is waited for
-            if status:
-                raise InputError(
-                    f"{path}: the command that writes it, or the connection to the lab, ended "
-                    "before the file did"
-                )
+            if status or not self._taken(fifo):
+                raise _cut_short(path)
 
-    def _check(self, path: Path, data: bytes, size: int) -> None:
-        """Check *data*, which comes after *size* bytes.
+    def _taken(self, fifo: str) -> bool:
+        """Tell the command that the file is whole; return False if it has given up meanwhile."""
+        try:
+            self._lab.run(taking(fifo), timeout=_END_SECONDS)
+        except (LabError, subprocess.SubprocessError):
+            return False
+        return True
+
+    def _content(self, stream: "ZstdDecompressionReader", path: Path) -> Iterator[bytes]:
+        """Yield the bytes of the file whose parts come from *stream*.
 
         Raises:
             InputError: this is no core file, or none of this guest.
+            LabError: RAM cannot be read.
         """
-        if not size and _HEADER.unpack(data[: _HEADER.size].ljust(_HEADER.size)) != _CORE:
-            raise InputError(f"{path}: what the lab sends is no ELF core file: nothing is written")
-        if size + len(data) > self._most:
-            raise InputError(
-                f"{path}: the lab sends more than {self._most >> 20} MiB, the guest's RAM and "
-                f"{BESIDE >> 20} MiB: nothing is written"
-            )
+        total = 0
+        while header := stream.read(HEADER):
+            if len(header) < HEADER:
+                raise _cut_short(path)
+            part = Part.decode(header)
+            if total + part.size > self._most:
+                raise InputError(
+                    f"{path}: the lab sends more than {self._most >> 20} MiB, the guest's RAM and "
+                    f"{BESIDE >> 20} MiB: nothing is written"
+                )
+            for data in self._part(stream, part, path):
+                if not total and _HEADER.unpack(data[: _HEADER.size].ljust(_HEADER.size)) != _CORE:
+                    raise InputError(
+                        f"{path}: what the lab sends is no ELF core file: nothing is written"
+                    )
+                total += len(data)
+                yield data
+
+    def _part(self, stream: "ZstdDecompressionReader", part: Part, path: Path) -> Iterator[bytes]:
+        if part.pid:
+            yield from process_memory.read(self._lab, *part)
+            return
+        left = part.size
+        while left:
+            if not (data := stream.read(min(left, _PIECE))):
+                raise _cut_short(path)
+            yield data
+            left -= len(data)
+
+
+def _cut_short(path: Path) -> InputError:
+    return InputError(
+        f"{path}: the command that writes it, or the connection to the lab, ended before the file "
+        "did"
+    )
 
 
 class _Arriving(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""QEMU's monitor: its commands, the lab's port forwards, and saving and loading of its state.
+"""QEMU's monitor: its commands, the lab's port forwards, and reading of the lab's RAM.
 
 Each request has a short QMP connection of its own, by QEMU's own Python package: QEMU serves one
 client at a time, and several processes may share a lab.
@@ -7,11 +7,12 @@ client at a time, and several processes may share a lab.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, cast
 
 from gdbstub.errors import LabError, excerpt
 
@@ -24,6 +25,9 @@ REMOVE_TIMEOUT: Final = 5.0
 Result = TypeVar("Result")
 
 TABLE: Final = "info usernet"
+
+#: Beginning of the RAM of QEMU's machine virt.
+RAM: Final = 1 << 30
 
 
 class Client(Protocol):
@@ -136,6 +140,36 @@ def remove(socket: Path, address: str, local_port: int) -> None:
     """
     line = f"hostfwd_remove net tcp:{address}:{local_port}"
     converse(socket, lambda client: human(client, line), REMOVE_TIMEOUT)
+
+
+def read_memory(socket: Path, areas: Sequence[range], directory: Path) -> list[bytes]:
+    """Return what the lab's RAM has in *areas*, by way of a file in *directory*.
+
+    Raises:
+        LabError: QEMU does not answer, or an area is not all RAM: a device is not read.
+    """
+    file = directory / f"ram.{secrets.token_hex(8)}"
+
+    async def work(client: Client) -> list[bytes]:
+        told = cast("Mapping[str, int]", await client.execute("query-memory-size-summary"))
+        ram, contents = range(RAM, RAM + told["base-memory"]), list[bytes]()
+        for area in areas:
+            if area.start not in ram or area.stop > ram.stop:
+                raise LabError(f"the lab has no RAM at {area.start:#x}, of {len(area):#x} bytes")
+            where = {"val": area.start, "size": len(area), "filename": str(file)}
+            await client.execute("pmemsave", where)
+            contents.append(file.read_bytes())
+            if len(contents[-1]) != len(area):
+                raise LabError(
+                    f"QEMU saves {len(contents[-1])} bytes of {len(area)}: is {directory} full?"
+                )
+        return contents
+
+    file.touch(0o600)
+    try:
+        return converse(socket, work) if areas else []
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def quit_qemu(socket: Path) -> None:

@@ -29,7 +29,7 @@ from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
-from gdbstub.linux.core_file import HANDED_OUT
+from gdbstub.linux.handed_out import HANDED_OUT
 from gdbstub.streams import open_log
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d{1,5})\s*")

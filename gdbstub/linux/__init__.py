@@ -7,5 +7,5 @@
   ``names``. ``guest`` keeps what is read once.
 - For clients: ``task_threads`` with ``cpu_context``, ``libraries`` with ``module_events`` and
   ``module_files``, ``stop_on`` with ``reasons``.
-- For other programs: ``vmcore`` by ``core_file``, ``qmp`` with ``hmp``.
+- For other programs: ``vmcore`` by ``core_file`` or ``handed_out``, ``qmp`` with ``hmp``.
 """

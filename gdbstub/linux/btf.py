@@ -16,7 +16,9 @@ _HEADER: Final = struct.Struct("<HBBIIIII")
 #: Bytes of the header.
 HEADER: Final = _HEADER.size
 #: Beginning of BTF.
-BEGIN: Final = struct.pack("<HBBI", 0xEB9F, 1, 0, _HEADER.size)
+BEGIN: Final = struct.pack("<HBB", 0xEB9F, 1, 0)
+#: Longest header that is believed: later versions may have more in it.
+_LONGEST_HEADER: Final = 256
 #: struct btf_type, and struct btf_member.
 _TYPE: Final = struct.Struct("<III")
 _MEMBER: Final = struct.Struct("<III")
@@ -143,18 +145,18 @@ def size_of(header: bytes) -> int:
     """Return the bytes of the BTF that begins with *header*, ``HEADER`` bytes; 0 if none does."""
     if len(header) < HEADER or not header.startswith(BEGIN):
         return 0
-    *_, types, types_size, strings, strings_size = _HEADER.unpack(header)
-    size = HEADER + max(types + types_size, strings + strings_size)
+    *_, length, types, types_size, strings, strings_size = _HEADER.unpack(header)
+    if length % 4 or not HEADER <= length <= _LONGEST_HEADER:
+        return 0
+    size: int = length + max(types + types_size, strings + strings_size)
     return size if types_size and strings_size and size <= MOST else 0
 
 
 def parse(data: bytes) -> Btf:
     """Return the BTF *data*, as many bytes as ``size_of`` says."""
-    *_, types, types_size, strings, strings_size = _HEADER.unpack_from(data)
-    return Btf(
-        data[HEADER + types : HEADER + types + types_size],
-        data[HEADER + strings : HEADER + strings + strings_size],
-    )
+    *_, length, types, types_size, strings, strings_size = _HEADER.unpack_from(data)
+    types, strings = length + types, length + strings
+    return Btf(data[types : types + types_size], data[strings : strings + strings_size])
 
 
 def find(image: bytes) -> Btf:

@@ -74,8 +74,8 @@ class Kallsyms:
         # Of several symbols at one address the first one counts, as in the kernel.
         if number > 0:
             number = bisect_left(self._offsets, self._offsets[number])
-        if number < 0 or offset - self._offsets[number] > _FAR:
-            return ""
+        if number < 0 or not 0 <= offset - self._offsets[number] <= _FAR:
+            return ""  # also where the offsets are damaged: not in order
         try:
             text = self._name(number)
         except (MemoryFault, IndexError):

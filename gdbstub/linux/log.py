@@ -20,8 +20,9 @@ _ID: Final = (1 << 62) - 1
 #: Bounds of what a kernel can be built with: LOG_BUF_SHIFT is 25 at most.
 _MOST_RECORDS: Final = 1 << 20
 _MOST_TEXT: Final = 1 << 26
-#: Rows of a table that are read at once.
+#: Rows of a table that are read at once, and the most bytes of one that are believed.
 _ROWS: Final = 1 << 10
+_MOST_OF_ROW: Final = 4096
 #: Length of the id in front of each text.
 _WORD: Final = 8
 
@@ -86,6 +87,8 @@ class _Ring:
 
     def records(self) -> Iterator[Record]:
         size, info_size = (self._info.number("SIZE", name) for name in ("prb_desc", "printk_info"))
+        if (largest := max(size, info_size)) > _MOST_OF_ROW:
+            raise NotFound(f"the kernel's log is damaged: records of {largest} bytes")
         descriptors = _Rows(self._read, self._descriptors, size, self._count)
         infos = _Rows(self._read, self._infos, info_size, self._count)
         state_at = self._at("prb_desc.state_var") + self._at("atomic_long_t.counter")

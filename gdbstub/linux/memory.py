@@ -20,7 +20,7 @@ from gdbstub.slices import spend
 _POINTER = struct.Struct("<Q")
 _VA_BITS = range(36, 53)
 #: Largest read: one page can be mapped everywhere, so a length of the guest's must end.
-_MOST = 256 << 20
+_MOST = 64 << 20
 #: Bytes that are read at once, before the event loop may have its turn.
 _PIECE = 1 << 20
 _PAGE = 4096
@@ -59,6 +59,10 @@ class LinuxKernel:
         spend(0)
         return self._memory.read_physical(ipa, min(length, _PIECE))
 
+    def has_breakpoints(self, ipa: int, length: int) -> bool:
+        """Return True if RAM from *ipa* on has BRKs of ours, which reading hides."""
+        return self._memory.has_breakpoints(ipa, length)
+
     @property
     def ram(self) -> Sequence[range]:
         """The physical addresses of RAM.
@@ -78,8 +82,12 @@ class LinuxKernel:
             NotFound: it is not in RAM, or the kernel has not started yet.
         """
         self.vcpu()  # before the kernel has its MMU on there is nothing to search for
-        if self._info is not None:
-            self._info = vmcoreinfo.read_at(self._info.ipa, self.read_physical)
+        if (known := self._info) is not None:
+            text = known.text + b"\0"
+            with suppress(MemoryFault):
+                if self.read_physical(known.ipa, len(text)) == text:  # it hardly ever changes
+                    return known
+            self._info = vmcoreinfo.read_at(known.ipa, self.read_physical)
         if self._info is None:
             self._info = vmcoreinfo.find(self.ram, self.read_physical)
         return self._info

@@ -38,6 +38,7 @@ _BEHIND: Final = 32 << 20
 #: Alignment of the kernel's segments, at least (SEGMENT_ALIGN).
 _SEGMENT: Final = 64 << 10
 _UPPER: Final = 0xFFFF << 48
+_TOP: Final = 1 << 64
 
 
 class ModuleState(IntEnum):
@@ -141,6 +142,7 @@ class Modules:
         Raises:
             MemoryFault: it cannot be read.
         """
+        gva %= _TOP
         name = read(gva + self._at["name"], _NAME).split(b"\0")[0]
         state = self._number(gva + self._at["state"], read)
         if state >= ModuleState.UNFORMED or not _NAMED.fullmatch(name):

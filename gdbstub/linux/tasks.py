@@ -34,6 +34,7 @@ _STATES: Final = "RSDTtXZPI"
 _REPORTED: Final = 0x7F
 #: The bit that addresses of the kernel's half have.
 _UPPER: Final = 1 << 55
+_TOP: Final = 1 << 64
 _IDLE: Final = 0x402
 
 
@@ -223,7 +224,7 @@ class Tasks:
             link = pointer(read, head)
             while link != head and link not in seen and len(seen) < _MOST:
                 seen.add(link)
-                if (gva := link - self._at["thread_node"]) != leader:
+                if (gva := (link - self._at["thread_node"]) % _TOP) != leader:
                     yield gva
                 link = pointer(read, link)
 
@@ -235,7 +236,7 @@ class Tasks:
             seen.add(gva)
             yield gva
             try:
-                gva = pointer(read, gva + self._at["tasks"]) - self._at["tasks"]
+                gva = (pointer(read, gva + self._at["tasks"]) - self._at["tasks"]) % _TOP
             except MemoryFault as fault:
                 raise _damaged(gva, fault) from None
         if gva != self.first:

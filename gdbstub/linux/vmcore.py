@@ -7,13 +7,17 @@ include/uapi/linux/elfcore.h (struct elf_prstatus).
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
+from gdbstub.aarch64.mmu import Mapping, Regime, pieces, walk
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
 from gdbstub.errors import MemoryFault, NotFound
+from gdbstub.linux.core_file import CoreOutput
 from gdbstub.linux.memory import LinuxKernel
 from gdbstub.linux.vmcoreinfo import VmcoreInfo
 from gdbstub.machine import Power, Vcpu
+from gdbstub.slices import spend
 
 #: Elf64_Ehdr of a core file for AArch64, after e_ident.
 _EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -32,9 +36,18 @@ _CHUNK: Final = 1 << 20
 _ALIGNMENT: Final = 64 << 10
 #: Longest kernel image that is looked for behind its first byte.
 _IMAGE: Final = 256 << 20
+#: Pieces that such an image is mapped in: a kernel has it in one, or two.
+_MOST_LOADS: Final = 1 << 10
 _TOP: Final = 1 << 64
+#: Level of the tables of pages.
+_LAST_LEVEL: Final = 3
 
-Write = Callable[[bytes], object]
+
+class Written(NamedTuple):
+    """A core file that was written: its size, and a line on what is missing in it, if anything."""
+
+    size: int
+    missing: str
 
 
 class _Load(NamedTuple):
@@ -45,8 +58,8 @@ class _Load(NamedTuple):
     size: int
 
 
-def write(kernel: LinuxKernel, output: Write) -> str:
-    """Write the core file by *output*, front to back; return what is missing in it, if anything.
+def write(kernel: LinuxKernel, output: CoreOutput) -> Written:
+    """Write the core file by *output*.
 
     Raises:
         MachineError: the machine does not say where its RAM is.
@@ -61,15 +74,17 @@ def write(kernel: LinuxKernel, output: Write) -> str:
     )
     if info is not None:
         notes += _note(b"VMCOREINFO", 0, info.text)
-    loads = [*_image(kernel, info, ram), *(_linear(kernel, info, each) for each in ram)]
+    loads = [
+        *islice(_image(kernel, info, ram), _MOST_LOADS),
+        *(_linear(kernel, info, each) for each in ram),
+    ]
     start = _EHDR.size + _PHDR.size * (1 + len(loads))
-    output(_headers(loads, start, len(notes), ram))
-    output(notes)
-    output(bytes(-(start + len(notes)) % _ALIGNMENT))
+    head = _headers(loads, start, len(notes), ram) + notes
+    head += bytes(-len(head) % _ALIGNMENT)
+    output.write(head)
     for each in ram:
-        for data in _content(kernel, each):
-            output(data)
-    return missing
+        _write_ram(kernel, each, output)
+    return Written(len(head) + sum(map(len, ram)), missing)
 
 
 def vmcoreinfo_file(text: bytes) -> bytes:
@@ -122,32 +137,71 @@ def _image(kernel: LinuxKernel, info: VmcoreInfo | None, ram: Sequence[range]) -
         start = (info.number("SYMBOL", "_stext") % _TOP - _ALIGNMENT) & -_ALIGNMENT
         if not 0 <= start <= _TOP - _IMAGE - _ALIGNMENT:
             return
-        read = kernel.reader()
+        regime = kernel.regime()
     except NotFound:
         return
+    whole = range(start, start + _IMAGE)
     first = last = start
-    for gva in range(start, start + _IMAGE + _ALIGNMENT, _ALIGNMENT):
-        try:
-            mapped = any((gva - offset) % _TOP in each for each in ram) and bool(read(gva, 1))
-        except MemoryFault:
-            mapped = False
-        if mapped and gva < start + _IMAGE:
-            last = gva + _ALIGNMENT
+    for gva, mapping in _mapped(regime, whole, kernel.machine.read_memory):
+        ipa = (gva - offset) % _TOP
+        area = next((each for each in ram if ipa in each), None)
+        if area is None or mapping.ipa != ipa:  # of something else, as a module
             continue
-        if last > first:
-            yield _Load(first, (first - offset) % _TOP, last - first)
-        first = last = gva + _ALIGNMENT
+        if gva != last:
+            if last > first:
+                yield _Load(first, (first - offset) % _TOP, last - first)
+            first = gva
+        last = gva + min(mapping.size, area.stop - ipa, whole.stop - gva)
+    if last > first:
+        yield _Load(first, (first - offset) % _TOP, last - first)
 
 
-def _content(kernel: LinuxKernel, ram: range) -> Iterator[bytes]:
-    """Yield all bytes of *ram*; what the host cannot read is zeroes."""
+def _mapped(
+    regime: Regime, addresses: range, read: Callable[[int, int], bytes]
+) -> Iterator[tuple[int, Mapping]]:
+    """Yield what is mapped of *addresses*: each address with its place."""
+    gva = addresses.start
+    while gva < addresses.stop:
+        spend()
+        try:
+            for mapping in pieces(regime, gva, addresses.stop - gva, read):
+                spend()
+                yield gva, mapping
+                gva += mapping.size
+        except MemoryFault:
+            hole = walk(regime, gva, read)
+            if not hole.steps:  # there are no tables
+                return
+            bits = hole.granule + (_LAST_LEVEL - hole.steps[-1].level) * (hole.granule - 3)
+            gva = (gva >> bits) + 1 << bits
+
+
+def _write_ram(kernel: LinuxKernel, ram: range, output: CoreOutput) -> None:
+    """Write all bytes of *ram*; what has a breakpoint in it is read here, which hides that."""
+    first = ram.start
+    for ipa in range(ram.start, ram.stop, _CHUNK):
+        size = min(_CHUNK, ram.stop - ipa)
+        if kernel.has_breakpoints(ipa, size):
+            _write_piece(kernel, range(first, ipa), output)
+            _write_bytes(kernel, range(ipa, ipa + size), output)
+            first = ipa + size
+    _write_piece(kernel, range(first, ram.stop), output)
+
+
+def _write_piece(kernel: LinuxKernel, ram: range, output: CoreOutput) -> None:
+    if ram and not output.take_ram(ram.start, len(ram)):
+        _write_bytes(kernel, ram, output)
+
+
+def _write_bytes(kernel: LinuxKernel, ram: range, output: CoreOutput) -> None:
+    """Read and write *ram*; what the host cannot read is zeroes."""
     for ipa in range(ram.start, ram.stop, _CHUNK):
         size = min(_CHUNK, ram.stop - ipa)
         try:
             data = kernel.read_physical(ipa, size)
         except MemoryFault:
             data = b""
-        yield data.ljust(size, b"\0")
+        output.write(data.ljust(size, b"\0"))
 
 
 def _note(name: bytes, kind: int, content: bytes) -> bytes:

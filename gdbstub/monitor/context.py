@@ -3,8 +3,7 @@
 The commands are in this package's other files.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +13,12 @@ from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.extensions import GUEST_THREADS, without_vcpu
 from gdbstub.errors import InputError
+from gdbstub.linux.core_file import NewFile
 from gdbstub.linux.guest import LinuxGuest
 from gdbstub.linux.locator import KernelLocator
 from gdbstub.machine import Machine, Vcpu
 from gdbstub.monitor.breakpoint_history import BreakpointHistory
 from gdbstub.monitor.table import Table
-
-#: Opens a new file by its plain name; what is entered writes to it.
-NewFile = Callable[[str], AbstractContextManager[Callable[[bytes], object]]]
 
 #: Register names of people and clients that the rows do not have.
 _ALIASES: Final = {"lr": "x30", "fp": "x29"}

@@ -157,15 +157,8 @@ def vmcore_(context: CommandContext, name: str) -> str:
     it is compressed (zstd).
     """
     check_name(name)
-    size = 0
-
-    def output(data: bytes) -> None:
-        nonlocal size
-        size += len(data)
-        write(data)
-
-    with context.new_file(name) as write:
-        missing = vmcore.write(context.kernel, output)
+    with context.new_file(name) as output:
+        size, missing = vmcore.write(context.kernel, output)
     said = f"Wrote {name}, {size >> 20} MiB.\n"
     return said + (f"It has no VMCOREINFO: {missing}\n" if missing else "")
 

@@ -19,7 +19,9 @@ from gdbstub.target import BreakpointKind, Stopped, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
+    from gdbstub.linux.core_file import CoreOutput, NewFile
     from gdbstub.linux.guest import LinuxGuest
     from gdbstub.linux.module_files import ModuleFiles
 
@@ -32,15 +34,15 @@ def monitored_debugger(
     program: GuestProgram = NO_PROGRAM,
     *,
     stops: "Sequence[str]" = (),
-    inner: bool = False,
+    new_file: "NewFile | None" = None,
 ) -> Debugger:
     """Return a debugger of *machine* that has ``monitor`` commands and knows its *program*.
 
-    It stops a Linux guest for the reasons *stops*. *inner* is True in a lab: files that commands
-    write are handed out.
+    It stops a Linux guest for the reasons *stops*. Core files are opened by *new_file*, or in the
+    working directory.
     """
     debugger = Debugger(machine)
-    monitor = CommandMonitor(debugger, program, inner=inner)
+    monitor = CommandMonitor(debugger, program, new_file or _in_working_directory)
     debugger.commands = monitor.execute
     debugger.long_commands = monitor.takes_long
     debugger.os_tables = tables(debugger.machine, monitor.linux)
@@ -58,6 +60,14 @@ def monitored_debugger(
         )
     debugger.observers.append(monitor)
     return debugger
+
+
+def _in_working_directory(name: str) -> "AbstractContextManager[CoreOutput]":
+    from pathlib import Path  # not at the top: few sessions write core files
+
+    from gdbstub.linux.core_file import new_file
+
+    return new_file(Path(name))
 
 
 def _follow_modules(debugger: Debugger, monitor: "CommandMonitor", files: "ModuleFiles") -> None:
@@ -85,10 +95,10 @@ class CommandMonitor(Observer):
     It observes the debugger for the history of breakpoints that ``break list`` shows.
     """
 
-    def __init__(self, debugger: Debugger, program: GuestProgram, *, inner: bool = False) -> None:
-        """Begin with an empty history; *inner* is True in a lab, whose files are handed out."""
+    def __init__(self, debugger: Debugger, program: GuestProgram, new_file: "NewFile") -> None:
+        """Begin with an empty history; *new_file* opens core files."""
         self._debugger = debugger
-        self._inner = inner
+        self._new_file = new_file
         self._history = BreakpointHistory()
         self._kernel: LinuxGuest | None = None
         self.locator = KernelLocator(program, debugger.machine, debugger.memory)
@@ -100,9 +110,6 @@ class CommandMonitor(Observer):
             StubError: it cannot be done.
         """
         # Not at the top: every start would wait for what few sessions use.
-        from pathlib import Path
-
-        from gdbstub.linux.core_file import handed_out, new_file
         from gdbstub.monitor.commands import COMMANDS, CommandContext
 
         self._debugger.index(command.thread)  # it must exist
@@ -112,7 +119,7 @@ class CommandMonitor(Observer):
             self._history,
             self.locator,
             self.linux(),
-            handed_out if self._inner else lambda name: new_file(Path(name)),
+            self._new_file,
         )
         return COMMANDS.execute(context, command.line)
 

@@ -30,6 +30,13 @@ SAME = {
         "gdbstub run Image --no-reboot --gdb=stdio --smp=8"
     ),
     "-M virt,accel=kvm -cpu host x": "-M is an option of QEMU; the same here: gdbstub run x",
+    f"x -smp cores={'9' * 5000}": (
+        "-smp is an option of QEMU; the same here: gdbstub run x; not carried over: "
+        f"-smp cores={'9' * 5000}"
+    ),
+    "x -smp 2 -m ٣": (
+        "-smp is an option of QEMU; the same here: gdbstub run x --smp=2 '--memory=٣'"
+    ),
     "x -smp 2,maxcpus=4 -m 1G": (
         "-smp is an option of QEMU; the same here: gdbstub run x --smp=2 --memory=1G"
     ),

@@ -19,7 +19,7 @@ from gdbstub.capabilities import Relocation
 from gdbstub.cli.serving.serve import serve
 from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
-from gdbstub.linux.core_file import HANDED_OUT
+from gdbstub.linux.handed_out import HANDED_OUT, HEADER
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.linux.stop_on import StopOn
 from gdbstub.protocol.endpoint import Unix
@@ -151,7 +151,7 @@ async def test_others_are_served_and_the_client_hears_when_it_is_written(start: 
         core = await taken(fifo)
         assert (await reply(reader)).startswith(_STOPPED)
         assert len((await reply(reader)).strip(b"$#")) > 31 * 16
-        assert core.startswith(b"\x7fELF")
+        assert core[HEADER:].startswith(b"\x7fELF")
         assert _NOP * 2 + _LOOP in core
         await closed(writer)
         here.stopped.set_result(128 + signal.SIGTERM)
@@ -192,7 +192,7 @@ async def test_a_client_that_vanishes_costs_no_file(start: Start) -> None:
         fifo = await here.fifo()
         writer.transport.abort()
         await asyncio.sleep(0)
-        assert (await taken(fifo)).startswith(b"\x7fELF")
+        assert (await taken(fifo))[HEADER:].startswith(b"\x7fELF")
         here.stopped.set_result(128 + signal.SIGTERM)
         assert await asyncio.wait_for(here.session, _BOUND) == 100
 
@@ -208,7 +208,7 @@ async def test_a_guest_stays_as_it_is_at_the_end_of_the_time(start: Start) -> No
         for refused in (b"vCont;c", b"s", b"D"):
             writer.write(b"+" + rsp.encode(refused))
             assert (await reply(reader)).startswith(b"+$E")
-        assert (await taken(fifo)).startswith(b"\x7fELF")
+        assert (await taken(fifo))[HEADER:].startswith(b"\x7fELF")
         assert await asyncio.wait_for(here.session, _BOUND) == 124
         await closed(writer)
 
@@ -223,5 +223,5 @@ async def test_the_end_of_a_script_waits_for_the_file(start: Start, tmp_path: Pa
         await asyncio.to_thread(go.write_bytes, b"")
         await asyncio.wait_for(asyncio.to_thread(ended.read_bytes), _BOUND)  # to the shell's end
         assert await of_qmp(here)
-        assert (await taken(fifo)).startswith(b"\x7fELF")
+        assert (await taken(fifo))[HEADER:].startswith(b"\x7fELF")
         assert await asyncio.wait_for(here.session, _BOUND) == 100

@@ -9,6 +9,7 @@ import pytest
 from gdbstub.cli.serving.ending import Ending
 from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
+from gdbstub.linux.core_file import new_file
 from gdbstub.linux.stop_on import StopOn
 from gdbstub.protocol.endpoint import Tcp
 from gdbstub.target import Stopped
@@ -41,7 +42,7 @@ class Session:
         self.met = points.met
         self.server = Server(client)
         given = ServeSettings(Tcp("127.0.0.1", 0), vmcore=str(self.core), **settings)
-        self.ending = Ending(self.debugger, given, self.server)
+        self.ending = Ending(self.debugger, given, self.server, lambda name: new_file(Path(name)))
 
     async def stop(self, *reasons: str) -> None:
         self.met.extend(reasons)

@@ -20,25 +20,25 @@ def test_a_file_holds_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, blocks: list[tuple[bytes, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("core") / "core"
-    with new_file(path) as write:
+    with new_file(path) as file:
         for byte, count in blocks:
-            write(byte * count)
+            file.write(byte * count)
     assert path.read_bytes() == b"".join(byte * count for byte, count in blocks)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_zeroes_take_no_space(tmp_path: Path) -> None:
-    with new_file(tmp_path / "core") as write:
-        write(bytes(64 << 20))
-        write(b"end")
+    with new_file(tmp_path / "core") as file:
+        file.write(bytes(64 << 20))
+        file.write(b"end")
     about = os.stat(tmp_path / "core")
     assert about.st_size == (64 << 20) + 3
     assert about.st_blocks * 512 < 1 << 20
 
 
 def test_a_name_in_zst_is_compressed(tmp_path: Path) -> None:
-    with new_file(tmp_path / "core.zst") as write:
-        write(b"abc" * 100_000)
+    with new_file(tmp_path / "core.zst") as file:
+        file.write(b"abc" * 100_000)
     with zstandard.open(tmp_path / "core.zst", "rb") as file:
         assert file.read() == b"abc" * 100_000
 
@@ -51,8 +51,8 @@ def test_no_file_is_overwritten_and_half_a_file_is_removed(tmp_path: Path) -> No
     assert path.read_bytes() == b"mine"
 
     def fail() -> None:
-        with new_file(tmp_path / "half") as write:
-            write(b"half")
+        with new_file(tmp_path / "half") as file:
+            file.write(b"half")
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -68,8 +68,8 @@ def test_half_a_file_that_may_not_be_removed_is_empty(
     monkeypatch.setattr(Path, "unlink", lambda _: os.rmdir(tmp_path))
 
     def fail() -> None:
-        with new_file(tmp_path / name) as write:
-            write(b"half")
+        with new_file(tmp_path / name) as file:
+            file.write(b"half")
             raise KeyError
 
     with pytest.raises(KeyError):

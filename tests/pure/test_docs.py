@@ -65,8 +65,8 @@ def test_a_list_of_contents_has_every_section(document: Path) -> None:
 def test_each_table_has_a_head(document: Path) -> None:
     """Rows behind an empty line are no table: they are shown as they are written."""
     for table in re.findall(r"(?:^\|.*\n)+", prose(document), re.MULTILINE):
-        first, below, *_ = [*table.splitlines(), ""]
-        assert re.fullmatch(r"\|(?: *:?-+:? *\|)+", below), f"{document.name}: {first}"
+        rows = [*str(table).splitlines(), ""]
+        assert re.fullmatch(r"\|(?: *:?-+:? *\|)+", rows[1]), f"{document.name}: {rows[0]}"
 
 
 @documents

@@ -14,7 +14,8 @@ import zstandard
 from gdbstub.lab import core_files
 from gdbstub.lab.core_files import BESIDE, CoreFiles
 from gdbstub.linux import vmcore
-from gdbstub.linux.core_file import HANDED_OUT, Write, handed_out
+from gdbstub.linux.core_file import CoreOutput
+from gdbstub.linux.handed_out import HANDED_OUT, Part, handed_out, literal
 from gdbstub.slices import in_slices
 
 if TYPE_CHECKING:
@@ -70,34 +71,34 @@ def _taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Taken:
 
 def test_a_file_that_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = _taken(tmp_path, monkeypatch)
-    with handed_out("core") as write:
-        write(CORE)
-        write(b"RAM" * 100_000)
+    with handed_out("core") as file:
+        file.write(CORE)
+        file.write(b"RAM" * 100_000)
     assert taken.said() == ""
     assert (tmp_path / "core").read_bytes() == CORE + b"RAM" * 100_000
 
 
-def _fail(write: Write) -> None:
-    write(CORE)
+def _fail(file: CoreOutput) -> None:
+    file.write(CORE)
     raise KeyError
 
 
-def _cancel(write: Write) -> None:
-    write(CORE)
+def _cancel(file: CoreOutput) -> None:
+    file.write(CORE)
     while True:
-        write(os.urandom(1 << 16))
+        file.write(os.urandom(1 << 16))
 
 
 @pytest.mark.parametrize("end", [_fail, _cancel])
 def test_a_file_that_is_cut_short_is_removed(
-    end: Callable[[Write], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    end: Callable[[CoreOutput], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command fails, or is cancelled, as when a client interrupts it or leaves."""
     taken = _taken(tmp_path, monkeypatch)
 
     def work() -> None:
-        with handed_out("core") as write:
-            end(write)
+        with handed_out("core") as file:
+            end(file)
 
     slices = in_slices(work)
     try:
@@ -130,20 +131,22 @@ LARGE = "the lab sends more than 17 MiB, the guest's RAM and 16 MiB: nothing is 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (sending(b"import os"), NO_CORE),
-        (sending(CORE[:16] + b"\x03" + CORE[17:]), NO_CORE),  # a library
-        (sending(b"\x7f"), NO_CORE),
-        (sending(CORE + bytes((1 << 20) + BESIDE)), LARGE),
-        (sending(CORE + bytes(1 << 28)), LARGE),
+        (sending(literal(b"import os")), NO_CORE),
+        (sending(literal(CORE[:16] + b"\x03" + CORE[17:])), NO_CORE),  # a library
+        (sending(literal(b"\x7f")), NO_CORE),
+        (sending(literal(CORE) + literal(bytes((1 << 20) + BESIDE))), LARGE),
+        (sending(literal(CORE) + Part(1, 4096, 4096, 1 << 40).encode()), LARGE),
         ("exec cat /dev/zero", "what the lab sends is damaged: nothing is written"),
+        (sending(b"\x7fELF"), CUT),
+        (sending(Part(0, 0, 0, 64).encode() + CORE[:32]), CUT),
         ("exec sleep 1000", SILENT),
-        (f"{sending(CORE)}; exec sleep 1000", SILENT),
+        (f"{sending(literal(CORE))}; exec sleep 1000", SILENT),
         ("exec >&-; exec sleep 1000", CUT),
         ("false", CUT),
     ],
     ids=[
-        "text", "library", "short", "large", "larger", "no zstd", "silent", "silent at the end",
-        "endless", "absent",
+        "text", "library", "short", "large", "larger", "no zstd", "no header", "cut", "silent",
+        "silent at the end", "endless", "absent",
     ],
 )  # fmt: skip
 def test_what_a_lab_may_send_is_bounded(
@@ -166,10 +169,12 @@ def test_a_file_of_all_of_the_guests_ram_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = CORE + bytes(1 << 20)
+    (tmp_path / "fifo").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(core_files, "reading", lambda _: ["sh", "-c", sending(data)])
+    monkeypatch.setattr(core_files, "reading", lambda _: ["sh", "-c", sending(literal(data))])
     files().take(str(tmp_path / "fifo"), "core")
     assert capsys.readouterr().err == ""
+    assert not (tmp_path / "fifo").exists()
     assert (tmp_path / "core").read_bytes() == data
 
 

@@ -258,6 +258,14 @@ def test_a_log_that_has_more_text_than_room() -> None:
     assert "it has more text than room" in monitor(machine, "dmesg")
 
 
+@pytest.mark.parametrize("size", [1 << 17, 1 << 18, 1 << 40, (1 << 64) - 1])
+def test_a_log_whose_records_are_said_to_be_large(size: int) -> None:
+    machine = kernel(Area(DATA, SIZE, again(b"\xff" * 8)))
+    log_ring(machine, 12)
+    machine.write_info(f"SYMBOL(prb)={at(41 << 20):x}\nSIZE(prb_desc)={size}\n")
+    assert f"the kernel's log is damaged: records of {size} bytes" in monitor(machine, "dmesg")
+
+
 def test_names_of_types_that_are_all_the_same() -> None:
     assert NOT_FINISHED in monitor(kernel(WITHOUT_END, types=same_names()), "ps")
 

@@ -106,6 +106,11 @@ def test_a_name_longer_than_any_of_the_kernels_is_none(more: bytes, shown: str) 
     assert Kallsyms(told(), guest.reader()).name(LINK) == shown
 
 
+def test_offsets_that_are_not_in_order() -> None:
+    found = Kallsyms(told(), kernel(((0x64, "tone"), (5, "ttwo"), (3, "tthree"))).reader())
+    assert [found.name(LINK + at) for at in (2, 10, 0x70)] == ["", "", "one+0xc"]
+
+
 def test_a_kernel_that_does_not_tell() -> None:
     with pytest.raises(NotFound, match="has no SYMBOL"):
         Kallsyms(info(LAYOUT), kernel().reader())

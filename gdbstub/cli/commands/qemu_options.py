@@ -33,7 +33,7 @@ def _memory(text: str) -> Sequence[str] | None:
     size = text.split(",")[0].removeprefix("size=")
     if "=" in size:
         return None
-    return [f"--memory={size}{'M' if size.isdigit() else ''}"]
+    return [f"--memory={size}{'M' if size.isascii() and size.isdigit() else ''}"]
 
 
 def _smp(text: str) -> Sequence[str] | None:
@@ -41,7 +41,7 @@ def _smp(text: str) -> Sequence[str] | None:
     first, *others = text.split(",")
     items = [first if "=" in first else f"cpus={first}", *others]
     named = {name: number for name, _, number in (item.partition("=") for item in items)}
-    if not all(re.fullmatch("[0-9]+", number) for number in named.values()):
+    if not all(re.fullmatch("[0-9]{1,9}", number) for number in named.values()):
         return None
     levels = (int(number) for name, number in named.items() if name not in ("cpus", "maxcpus"))
     return [f"--smp={named.get('cpus') or named.get('maxcpus') or prod(levels)}"]

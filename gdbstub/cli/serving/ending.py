@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -17,7 +17,7 @@ from gdbstub.target import Stopped
 
 if TYPE_CHECKING:
     from gdbstub.cli.settings.serve import ServeSettings
-    from gdbstub.linux.core_file import Write
+    from gdbstub.linux.core_file import NewFile
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -45,11 +45,18 @@ class Ending(Observer):
     reason for it when it is written; 0x03 ends the writing. It implements ``Examiner``.
     """
 
-    def __init__(self, debugger: Debugger, settings: "ServeSettings", server: Clients) -> None:
-        """Follow *debugger*, if a stop may be a reason for a core file."""
+    def __init__(
+        self,
+        debugger: Debugger,
+        settings: "ServeSettings",
+        server: Clients,
+        new_file: "NewFile",
+    ) -> None:
+        """Follow *debugger*, if a stop may be a reason for a core file; *new_file* opens that."""
         self._debugger = debugger
         self._settings = settings
         self._server = server
+        self._new_file = new_file
         self._noticed = 0
         self._late = False  # the next stop is for the end of the time
         self._writing: asyncio.Task[None] | None = None
@@ -144,13 +151,13 @@ class Ending(Observer):
         # Imported here, since few sessions write core files.
         from gdbstub.linux import core_file, vmcore
         from gdbstub.linux.guest import LinuxGuest
+        from gdbstub.linux.handed_out import AUTOMATIC
 
-        inner, path = self._settings.inner, Path(self._settings.vmcore)
-        file: AbstractContextManager[Write]
-        file = core_file.handed_out(core_file.AUTOMATIC) if inner else core_file.new_file(path)
-        with file as write:
-            missing = vmcore.write(LinuxGuest(self._debugger.machine, self._debugger.memory), write)
+        inner, name = self._settings.inner, self._settings.vmcore
+        with self._new_file(AUTOMATIC if inner else name) as output:
+            guest = LinuxGuest(self._debugger.machine, self._debugger.memory)
+            _, missing = vmcore.write(guest, output)
         if missing:
             _log.warning("the core file has no VMCOREINFO: %s", missing)
         if not inner:
-            core_file.announce(path)
+            core_file.announce(Path(name))

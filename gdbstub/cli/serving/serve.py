@@ -11,7 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Final, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gdbstub.cli.serving import script
 from gdbstub.cli.serving.ending import Ending
@@ -19,7 +21,7 @@ from gdbstub.cli.serving.script import limited
 from gdbstub.cli.settings.endpoints import who_reaches
 from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, printable
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.machine import Machine
@@ -30,6 +32,9 @@ from gdbstub.protocol.server import Server
 from gdbstub.signals import DeferredSignals, deferred_signals
 from gdbstub.streams import PatientWriter, open_log
 from gdbstub.vmm.console import keys_at_once, read_keys
+
+if TYPE_CHECKING:
+    from gdbstub.linux.core_file import CoreOutput
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -61,8 +66,9 @@ def run_to_end(session: Callable[[DeferredSignals], Coroutine[None, None, int]])
         asyncio.get_running_loop().set_exception_handler(LoopFailures().report)
         return await session(signals)
 
-    with deferred_signals() as signals:
-        return asyncio.run(run(signals))
+    # The loop is made first: if it cannot be, no coroutine is left behind.
+    with deferred_signals() as signals, asyncio.Runner() as runner:
+        return runner.run(run(signals))
 
 
 class LoopFailures:
@@ -110,7 +116,8 @@ async def serve(
         InputError: the endpoint cannot be had.
         MachineError: the machine failed.
     """
-    debugger = monitored_debugger(machine, program, stops=settings.stops, inner=settings.inner)
+    new_file = partial(_new_file, settings, hva)
+    debugger = monitored_debugger(machine, program, stops=settings.stops, new_file=new_file)
     debugger.reboots = not settings.no_reboot
     begin(debugger)
     if console is not None:
@@ -124,7 +131,7 @@ async def serve(
         encode=host_frame.encoder(),
         stop_wait_timeout=STOP_WAIT_SECONDS,
     )
-    ending = Ending(debugger, settings, server)
+    ending = Ending(debugger, settings, server, new_file)
     await server.start()
     try:
         async with (
@@ -145,6 +152,17 @@ async def serve(
         await ending.cancel()
         await server.close()
         end(debugger)
+
+
+def _new_file(
+    settings: ServeSettings, hva: Callable[[int], int | None], name: str
+) -> "contextlib.AbstractContextManager[CoreOutput]":
+    """Open the core file *name*; in a lab it is handed out."""
+    # Imported here: few sessions write core files.
+    from gdbstub.linux.core_file import new_file
+    from gdbstub.linux.handed_out import handed_out
+
+    return handed_out(name, hva) if settings.inner else new_file(Path(name))
 
 
 async def _work(
@@ -198,14 +216,14 @@ def wants_keys(settings: ServeSettings) -> bool:
 
 def announce(endpoint: str, remote: str, symbols: str, *, hint: bool, note: str) -> None:
     """Print on standard error the endpoint, with *hint* the command that attaches, and *note*."""
-    print(f"gdbstub: listening on {endpoint}", file=sys.stderr, flush=True)
+    print(printable(f"gdbstub: listening on {endpoint}"), file=sys.stderr, flush=True)
     if hint:
         import shlex  # not at the top: by now we listen
 
         words = ["gdb-multiarch", *([symbols] if symbols else []), "-ex", f"target remote {remote}"]
-        print(f"  {shlex.join(words)}", file=sys.stderr, flush=True)
+        print(printable(f"  {shlex.join(words)}"), file=sys.stderr, flush=True)
     if note:
-        print(f"  {note}", file=sys.stderr, flush=True)
+        print(printable(f"  {note}"), file=sys.stderr, flush=True)
 
 
 async def first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]) -> int:

@@ -29,6 +29,9 @@ _DEVICE: Final = "/dev/kvm"
 _DEBUG: Final = Path("debug")
 _log: Final = logging.getLogger("gdbstub.run")
 
+#: Longest time for a session: 31 years, and less than the system's calls take.
+_MOST_SECONDS: Final = 1e9
+
 
 class Source(NamedTuple):
     """A file that was read; ``data`` is kept of one that cannot be read again, a pipe."""
@@ -268,6 +271,8 @@ def check_script(script: str | None, timeout: float | None, endpoint: str) -> No
     """
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
+    if timeout is not None and timeout > _MOST_SECONDS:
+        raise InputError(f"--timeout {timeout:g}: the most is {_MOST_SECONDS:g} seconds")
     if script is not None and not script.strip():
         raise InputError(f"--script {script!r}: expected a command")
     if script is not None and endpoint == "stdio":

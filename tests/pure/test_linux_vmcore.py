@@ -1,0 +1,79 @@
+"""Program headers of a core file of a kernel whose tables are forged."""
+
+import struct
+from collections.abc import Mapping
+
+import pytest
+
+from gdbstub.aarch64.registers import TCR_EL1
+from gdbstub.aarch64.sysreg import TCR
+from gdbstub.linux import vmcore
+from gdbstub.linux.core_file import CoreOutput
+from gdbstub.linux.guest import LinuxGuest
+from gdbstub.monitor import monitored_debugger
+from tests.pure.hostile_guests import START, HostileMachine, at
+from tests.tables import Tables
+
+LINK = 0xFFFF_8000_0800_0000
+#: Places in RAM: of the tables, and of the image.
+TABLES, IMAGE, SIZE = 2 << 20, 8 << 20, 26 << 20
+VOFFSET = LINK - START - IMAGE
+
+
+def loads(pages: Mapping[int, int], granule: int = 12) -> list[tuple[int, int, int]]:
+    """Return the PT_LOADs but those of all RAM: address, place in the image, and size.
+
+    The kernel's tables map *pages*, by their offsets from its start, to offsets in RAM.
+    """
+    machine = HostileMachine(size=SIZE)
+    tables = Tables(granule=granule, base=START + TABLES)
+    for offset, ipa in pages.items():
+        tables.map(LINK + offset, START + ipa)
+    machine.write_info(
+        f"NUMBER(kimage_voffset)={VOFFSET}\nSYMBOL(_stext)={LINK + 0x1_0000:x}\n"
+        f"SYMBOL(swapper_pg_dir)={START + TABLES + VOFFSET:x}\n"
+    )
+    machine.written[TABLES] = tables.read(tables.base, tables.next - tables.base)
+    machine.vcpus[0].set(TCR_EL1, TCR.of(**tables.tcr()))
+    written = list[bytes]()
+    guest = LinuxGuest(machine, monitored_debugger(machine).memory)
+    size, missing = vmcore.write(guest, CoreOutput(written.append))
+    core = b"".join(written)
+    assert (len(core), missing) == (size, "")
+    count = struct.unpack_from("<H", core, 56)[0]
+    rows = [struct.unpack_from("<IIQQQQQQ", core, 64 + 56 * n) for n in range(1, count)]
+    for _, _, offset, _, ipa, length, _, _ in rows:
+        assert core[offset : offset + 64] == machine.read_memory(ipa, 64)
+        assert offset + length <= size
+    assert rows[-1][3:6] == (at(0), START, SIZE)
+    return [
+        (gva - LINK, ipa - START - IMAGE, length) for _, _, _, gva, ipa, length, _, _ in rows[:-1]
+    ]
+
+
+def image(*offsets: int) -> dict[int, int]:
+    """Pages of the kernel's own."""
+    return {offset: IMAGE + offset for offset in offsets}
+
+
+@pytest.mark.parametrize("granule", [12, 14, 16])
+def test_an_image_with_a_hole_where_its_init_was(granule: int) -> None:
+    page = 1 << granule
+    first = [n * page for n in range(5)]
+    second = [8 * page, 9 * page, 4097 * page]
+    assert loads(image(*first, *second), granule) == [
+        (0, 0, 5 * page), (8 * page, 8 * page, 2 * page)
+    ] + [(4097 * page, 4097 * page, page)] * (granule == 12)  # fmt: skip
+
+
+def test_what_is_mapped_elsewhere_is_none_of_the_image() -> None:
+    pages = image(0, 4096) | {8192: IMAGE + (1 << 20), 12288: SIZE, 20480: IMAGE + 20480}
+    assert loads(pages) == [(0, 0, 8192), (20480, 20480, 4096)]
+
+
+def test_a_kernel_without_tables() -> None:
+    assert loads({}) == []
+
+
+def test_an_image_in_more_pieces_than_any_is_bounded() -> None:
+    assert len(loads(image(*range(0, 1100 * 8192, 8192)))) == 1 << 10
