@@ -13,43 +13,53 @@
 # Each verb installs what it needs: .venv, Python packages, Debian packages.
 
 BIN := .venv/bin
+# mke2fs is there, and on no path of a user's.
+export PATH := $(PATH):/usr/sbin:/sbin
 # Programs that a user needs, and those that the tests need besides: program:package.
-# The compiler and the C library's headers are for the native core.
-HEADERS := $(wildcard /usr/aarch64-linux-gnu/include/stdio.h /usr/include/aarch64-linux-gnu/sys/ioctl.h)
-RUN_NEEDS := qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
-             ssh:openssh-client cpio:cpio aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu \
-             $(if $(HEADERS),,headers:libc6-dev-arm64-cross)
-TEST_NEEDS := $(RUN_NEEDS) lldb:lldb chromium:chromium x86_64-linux-gnu-gcc:gcc-x86-64-linux-gnu \
-              mke2fs:e2fsprogs
+# The compiler and the C library's headers are for the native core. Debian 12 has no cross compiler
+# for a machine's own architecture.
+NATIVE := $(shell uname -m)
+compiler = $1-linux-gnu-gcc:$(if $(filter $1,$(NATIVE)),gcc,gcc-$(subst _,-,$1)-linux-gnu)
+HEADERS = $(shell test -e /usr/aarch64-linux-gnu/include/stdio.h \
+    -o -e /usr/include/aarch64-linux-gnu/sys/ioctl.h || \
+    echo headers:$(if $(filter aarch64,$(NATIVE)),libc6-dev,libc6-dev-arm64-cross))
+RUN_NEEDS = qemu-system-aarch64:qemu-system-arm gdb-multiarch:gdb-multiarch \
+            ssh:openssh-client cpio:cpio $(call compiler,aarch64) $(HEADERS)
+TEST_NEEDS = $(RUN_NEEDS) lldb:lldb chromium:chromium $(call compiler,x86_64) mke2fs:e2fsprogs
+
+# What a verb needs is installed together with Python, where both are missing.
+run: NEEDS = $(RUN_NEEDS)
+test matrix soak load: NEEDS = $(TEST_NEEDS)
+bench: NEEDS = $(TEST_NEEDS) gdbserver:gdbserver
 
 .PHONY: run test matrix soak load fuzz bench check docs changelog generate format clean
 .DELETE_ON_ERROR:
 
 run: .venv/ready-to-run
-	@scripts/ensure.sh $(RUN_NEEDS)
+	@scripts/ensure.sh $(NEEDS)
 	@exec $(BIN)/gdbstub run $(ARGS)
 
 test: .venv/ready-to-develop
-	@scripts/ensure.sh $(TEST_NEEDS)
+	@scripts/ensure.sh $(NEEDS)
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 matrix: .venv/ready-to-develop
-	@scripts/ensure.sh $(TEST_NEEDS)
+	@scripts/ensure.sh $(NEEDS)
 	@exec $(BIN)/python -m tests.matrix $(ARGS)
 
 soak: .venv/ready-to-develop
-	@scripts/ensure.sh $(TEST_NEEDS)
+	@scripts/ensure.sh $(NEEDS)
 	@exec $(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(ARGS)
 
 load: .venv/ready-to-develop
-	@scripts/ensure.sh $(TEST_NEEDS)
+	@scripts/ensure.sh $(NEEDS)
 	@exec $(BIN)/python -m tests.load --share $(or $(SHARE),1) --minutes $(or $(MINUTES),120) $(ARGS)
 
 fuzz: .venv/ready-to-fuzz
 	@exec $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60) $(ARGS)
 
 bench: .venv/ready-to-develop
-	@scripts/ensure.sh $(TEST_NEEDS) gdbserver:gdbserver
+	@scripts/ensure.sh $(NEEDS)
 	@exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 check: .venv/ready-to-develop
@@ -85,11 +95,11 @@ clean:
 
 # On arm64 an installation compiles the native core.
 .venv/ready-to-run: pyproject.toml $(wildcard gdbstub/kvm/core/*)
-	@scripts/environment.sh lab
+	@scripts/environment.sh lab $(NEEDS)
 	@touch $@
 
 .venv/ready-to-develop: pyproject.toml $(wildcard gdbstub/kvm/core/*)
-	@scripts/environment.sh lab,sweep,dev
+	@scripts/environment.sh lab,sweep,dev $(NEEDS)
 	@touch $@ .venv/ready-to-run
 
 .venv/ready-to-fuzz: .venv/ready-to-develop

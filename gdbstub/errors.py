@@ -106,11 +106,14 @@ class SweepError(StubError):
     """Sweep that was cut short; ``gdbstub sweep resume`` goes on with it. The exit status is 2."""
 
 
-def printable(text: str) -> str:
-    """Return *text*, which a guest or a file may have made, without what controls a terminal."""
+def printable(text: str, keep: str = "") -> str:
+    """Escape what controls a terminal in *text*, which others may have made, but for *keep*.
+
+    A line feed becomes a backslash and an n: the text is one line.
+    """
     if text.isprintable():
         return text
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
 def excerpt(text: str) -> str:

@@ -2,13 +2,13 @@
 
 Tests that need KVM in their own process run here where there is an arm64 /dev/kvm, else in the
 lab: one pytest there runs them all, beside the tests that need no lab, and their reports appear
-here under their own names.
+here under their own names. Tests of whole stubs are shared out with a second pytest (``beside``).
 """
 
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
@@ -21,14 +21,17 @@ from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.opening import open_lab, start_lab
 from gdbstub.lab.qemu import Options
 from gdbstub.states import IllegalTransition
-from tests import hardware, programs
+from tests import hardware, programs, reports
+from tests.beside import Beside
+from tests.contract.backends import NATIVE_KVM
 from tests.hardware import chosen, elsewhere
 from tests.inlab.runner import run_in_lab
 
 _STACK: Final = pytest.StashKey[ExitStack]()
 _LABS: Final = pytest.StashKey[dict[Options, Lab]]()
-_FIGURES: Final = pytest.StashKey[list[str]]()
-_REMOTE: Final = pytest.StashKey[dict[Options, Future[dict[str, list[pytest.TestReport]]]]]()
+_REMOTE: Final = pytest.StashKey[dict[Options, Future[reports.Reports]]]()
+_BESIDE: Final = pytest.StashKey[Beside]()
+_WHOLE_STUBS: Final = Path(__file__).parent / "kvm"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -118,17 +121,16 @@ def illegal_transitions() -> Iterator[list[BaseException]]:
     assert not met
 
 
-def figures(config: pytest.Config) -> list[str]:
-    """Measured figures, printed at the end of the run."""
-    return config.stash.setdefault(_FIGURES, [])
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if lines := figures(config):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    figures = [
+        f"{name}: {line}"
+        for report in terminalreporter.getreports("") + terminalreporter.getreports("passed")
+        if isinstance(report, pytest.TestReport) and report.when == "teardown"
+        for name, line in report.user_properties
+    ]
+    if figures:
         terminalreporter.section("figures")
-        for line in lines:
+        for line in figures:
             terminalreporter.line(line)
 
 
@@ -138,12 +140,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     No module's fixtures may wait for those here. Whole stubs come after the reports from their own
     lab: it has one core.
     """
-    whole_stubs = Path(__file__).parent / "kvm"
 
     def turn(item: pytest.Item) -> int:
         place = elsewhere(item)
         if place is None:
-            return 2 if whole_stubs in item.path.parents else 0
+            return 2 if _WHOLE_STUBS in item.path.parents else 0
         return 1 if place == chosen(item.config) else 3
 
     items.sort(key=turn)
@@ -173,18 +174,36 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         task = beside.submit(run_in_lab, labs[options], config, nodeids)
         config.stash[_REMOTE][options] = task
 
+    alone = NATIVE_KVM or config.stash[hardware.GIVEN] or config.getoption("--stubs-at-once") == 1
+    if whole_stubs := {} if alone else _shared_out(session.items):
+        other = Beside(config, whole_stubs, partial(start_lab, chosen(config)))
+        config.stash[_BESIDE] = other
+        config.stash[_STACK].callback(other.end)
+        beside.submit(other.run, list(config.stash[_REMOTE].values()))
+
+
+def _shared_out(items: Sequence[pytest.Item]) -> dict[Path, list[pytest.Item]]:
+    """Tests of whole stubs by module, but for modules that use the lab of other hardware."""
+    stubs = [item for item in items if _WHOLE_STUBS in item.path.parents]
+    other = {item.path for item in stubs if item.get_closest_marker("other_hardware")}
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in stubs:
+        if item.path not in other:
+            modules.setdefault(item.path, []).append(item)
+    return modules
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Report a test that ran in a lab."""
-    options = elsewhere(item)
-    if options is None:
+    """Report a test that ran elsewhere."""
+    config = item.config
+    if (options := elsewhere(item)) is not None:
+        found: reports.Reports | None = config.stash[_REMOTE][options].result()
+    elif (other := config.stash.get(_BESIDE, None)) is not None:
+        found = other.reports_on(item)
+    else:
+        found = None
+    if found is None:
         return None
-    reports = item.config.stash[_REMOTE][options].result()
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in reports[item.nodeid]:
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    # What the tests before have set up here, for those beside them, is not for the next one.
-    item.session._setupstate.teardown_exact(nextitem)
+    reports.show(item, nextitem, found)
     return True

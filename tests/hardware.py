@@ -3,6 +3,7 @@
 It boots none; ``tests/conftest.py`` does.
 """
 
+import os
 from dataclasses import replace
 from typing import Final
 
@@ -38,6 +39,13 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="SUITE",
         help="have Linux guests run the kernel of this suite",
     )
+    group.addoption(
+        "--stubs-at-once",
+        default=min(2, os.cpu_count() or 1),
+        type=int,
+        choices=(1, 2),
+        help="labs for tests of whole stubs, if there are tests in other labs too",
+    )
     group.addoption("--long", action="store_true", help="make the tests that can take longer do so")
 
 
@@ -50,6 +58,16 @@ def chosen(config: pytest.Config) -> Options:
         suite=option("--lab-kernel"),
         vhe=option("--lab-vhe"),
     )
+
+
+def arguments(config: pytest.Config) -> list[str]:
+    """Return the options for another pytest with the same hardware."""
+    option = config.getoption
+    valued = ("--lab-cpu", "--lab-gic", "--lab-kernel", "--guest-kernel")
+    return [
+        *(f"{name}={option(name)}" for name in valued),
+        *(name for name in ("--lab-vhe", "--long") if option(name)),
+    ]
 
 
 def elsewhere(item: pytest.Item) -> Options | None:

@@ -83,7 +83,7 @@ def run(arguments: Sequence[str], place: int, hardware: Hardware) -> Result:
         report = Path(directory) / "report.xml"
         argv = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *TESTS]
         marks = " and ".join(f"not {mark}" for mark in ("other_hardware", *hardware.lacks))
-        argv += ["-m", marks, "-k", "not fake", *hardware.options, *arguments]
+        argv += ["-m", marks, "-k", "not fake", "--stubs-at-once=1", *hardware.options, *arguments]
         start = time.monotonic()
         pipe, both = subprocess.PIPE, subprocess.STDOUT
         with subprocess.Popen(argv, cwd=ROOT, stdout=pipe, stderr=both, text=True) as process:

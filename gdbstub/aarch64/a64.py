@@ -209,6 +209,12 @@ class BranchTarget(Idle):
 _COMPATIBLE: Final = ((0,), (0, 1, 2), (0, 1, 3), (0, 1, 2, 3))
 
 
+class ErrorSynchronization(Hint):
+    """ESB (FEAT_RAS): an SError that pends is taken, or put off for good where it is masked."""
+
+    linear = in_sequence = False
+
+
 class Wait(Hint):
     """WFE, WFI."""
 

@@ -4,7 +4,7 @@
 executed, and ``simulation.py`` and ``accesses.py`` have what depends on register values.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -274,16 +274,19 @@ def takes_exception(word: int) -> bool:
 _BACK: Final = 8
 
 
-def is_retried(sequence: ExclusiveSequence, word_at: WordAt) -> bool:
-    """Return True if the code behind a store-exclusive that has failed goes straight to its load.
+def way_back(sequence: ExclusiveSequence, word_at: WordAt) -> Collection[int]:
+    """Return the addresses from a store-exclusive that has failed straight to its load.
 
-    A branch there may depend on the store's status, which is 1, and on nothing else.
+    A branch there may depend on the store's status, which is 1, and on nothing else. Empty if
+    there is no such way.
     """
     status = StoreExclusive(word_at(sequence.store)).Rs
     at = sequence.exits[0]
+    way: list[int] = []
     for _ in range(_BACK):
         if at == sequence.load:
-            return True
+            return way
+        way.append(at)
         match decode(word_at(at)):
             case Branch() as branch:
                 at = branch.target(at)
@@ -295,8 +298,8 @@ def is_retried(sequence: ExclusiveSequence, word_at: WordAt) -> bool:
             case instruction if instruction.linear:
                 at += 4
             case _:
-                return False
-    return False
+                break
+    return ()
 
 
 #: The most instructions in a region.

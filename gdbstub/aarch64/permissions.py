@@ -46,7 +46,9 @@ def permissions(walk: Walk) -> Permissions:
     if not sctlr.M:
         return ALL
     leaf = LeafDescriptor(walk.steps[-1].descriptor)
-    el0, writable = bool(leaf.AP & _EL0), not leaf.AP & _READ_ONLY
+    # A page that is clean yet is writable where hardware marks it dirty (D8.5.2, DBM).
+    writable = not leaf.AP & _READ_ONLY or bool(leaf.DBM and tcr.HA and tcr.HD)
+    el0 = bool(leaf.AP & _EL0)
     uxn, pxn = bool(leaf.UXN), bool(leaf.PXN)
     if not (tcr.HPD1 if walk.gva >> 55 & 1 else tcr.HPD0):
         for step in walk.steps:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from gdbstub.errors import AgentError, MemoryFault
+from gdbstub.errors import AgentError, MemoryFault, printable
 
 #: Reads memory as ``EvaluationContext.memory`` does.
 Memory = Callable[[int, int], bytes]
@@ -163,5 +163,4 @@ def _conversion(match: re.Match[bytes]) -> Conversion:
 
 
 def _shown(match: re.Match[bytes]) -> str:
-    text = match[0].decode("ascii", "backslashreplace")
-    return text.translate({code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)})
+    return printable(match[0].decode("ascii", "backslashreplace"))

@@ -4,6 +4,7 @@
 from here: see ``options``.
 """
 
+import errno
 import gc
 import logging
 import os
@@ -16,11 +17,18 @@ from typing import Any, Final, NoReturn
 
 from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.cli.options import INNER, parse_written
-from gdbstub.errors import InputError, StubError, SweepError
+from gdbstub.errors import InputError, StubError, SweepError, printable
 from gdbstub.signals import STOP_SIGNALS
 
 #: Python's message where the system gives it no thread.
 _NO_THREAD: Final = "can't start new thread"
+#: The dynamic loader's messages where a library finds no memory.
+_NO_ROOM: Final = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+_NO_MEMORY: Final = "out of memory: give the guest less by --memory, or free some; see ulimit -v"
+_REMEDIES: Final[dict[int | None, str]] = {
+    errno.EMFILE: ": close some, or allow more by ulimit -n",
+    errno.ENFILE: ": this machine has no more; end other programs",
+}
 
 
 class EndedBySignal(BaseException):
@@ -43,7 +51,8 @@ def ended_by_signals() -> Iterator[None]:
         if os.getpid() != process:
             os._exit(128 + signum)  # a forked child, which must not unwind the parent's blocks
         for each in STOP_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
+            # Python complains of a signal that has arrived and is ignored by the time it looks.
+            signal.signal(each, lambda *_: None)
         raise EndedBySignal(signum)
 
     for each in STOP_SIGNALS:
@@ -110,15 +119,21 @@ def call(arguments: list[str]) -> int:
     except StubError as error:
         return _complain(str(error), 1)
     except MemoryError:
-        return _complain("out of memory: give the guest less by --memory, or free some", 1)
+        return _complain(_NO_MEMORY, 1)
+    except ImportError as error:
+        if not any(words in str(error) for words in _NO_ROOM):
+            raise
+        return _complain(_NO_MEMORY, 1)
     except RuntimeError as error:
         if str(error) != _NO_THREAD:
             raise
         return _complain(f"{error}: free some memory, or see ulimit -u and ulimit -v", 1)
     except OSError as error:
         logging.getLogger("gdbstub").debug("a system call failed", exc_info=True)
+        if error.errno == errno.ENOMEM:
+            return _complain(_NO_MEMORY, 1)
         where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}", 1)
+        return _complain(f"{where}{error.strerror or error}{_REMEDIES.get(error.errno, '')}", 1)
     except KeyboardInterrupt:
         return 130
 
@@ -158,7 +173,6 @@ def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> 
 
 
 def _complain(text: str, status: int) -> int:
-    # The name of a file may hold a line feed or an escape sequence: show these escaped.
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    print(f"gdbstub: {shown}", file=sys.stderr)
+    # The name of a file may hold a line feed or an escape sequence.
+    print(f"gdbstub: {printable(text)}", file=sys.stderr)
     return status

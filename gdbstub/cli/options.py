@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from gdbstub.errors import InputError
+from gdbstub.numbers import parse_float, parse_integer
 
 #: Option of a command line that another ``gdbstub`` has written: the stub is in a lab.
 INNER: Final = "--inner"
@@ -45,7 +46,7 @@ RUN: Final = (
         "with --script: a socket that only this user reaches]",
     ),
     Option(
-        "--smp", "smp", convert=int, default=1, show_default=True, metavar="N",
+        "--smp", "smp", convert=parse_integer, default=1, show_default=True, metavar="N",
         help="Number of vCPUs.",
     ),
     Option(
@@ -121,7 +122,7 @@ RUN: Final = (
         "environment; when it ends, stop the guest and exit with its status.",
     ),
     Option(
-        "--timeout", "timeout", convert=float, metavar="SECONDS",
+        "--timeout", "timeout", convert=parse_float, metavar="SECONDS",
         help="Time after which the session ends, and CMD with it; the exit status is then 124.",
     ),
     Option(

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from gdbstub.aarch64.mmu import Regime
 
-_TABLE: Final = (1 << 48) - 2
+#: The base of a table in a TTBR, without ASID and CnP.
+TABLE: Final = (1 << 48) - 2
 _ASID_SHIFT: Final = 48
 _UPPER: Final = 1 << 55
 #: The first page, which every kernel keeps unmapped so that a null pointer faults.
@@ -35,12 +36,12 @@ def space_of(regime: Regime, gva: int) -> AddressSpace | None:
     if not regime.sctlr.M:
         return None
     if is_upper(gva):
-        return None if regime.tcr.EPD1 else AddressSpace(regime.ttbr1 & _TABLE, 0)
+        return None if regime.tcr.EPD1 else AddressSpace(regime.ttbr1 & TABLE, 0)
     if regime.tcr.EPD0:
         return None
     asid = (regime.ttbr1 if regime.tcr.A1 else regime.ttbr0) >> _ASID_SHIFT
     asid &= 0xFFFE if regime.tcr.AS else 0xFE
-    return AddressSpace(regime.ttbr0 & _TABLE, asid)
+    return AddressSpace(regime.ttbr0 & TABLE, asid)
 
 
 def unreachable(regime: Regime, gva: int) -> str:

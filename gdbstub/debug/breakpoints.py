@@ -293,9 +293,9 @@ class Breakpoints:
         return self._software.owns(ipa)
 
     def comparator_at(self, pc: int) -> bool:
-        """Return True if a breakpoint comparator of ours is armed at *pc*."""
-        at = canonical(pc)
-        return bool(self._hardware.kinds_at(pc)) or at in self._compared or pc in self._returns
+        """Return True if a breakpoint comparator of ours is armed at *pc*, or at *pc* - 2 (T32)."""
+        at = canonical(pc) & -4
+        return bool(self._hardware.kinds_at(at)) or at in self._compared or at in self._returns
 
     def kinds_at(self, vcpu: int, pc: int) -> tuple[BreakpointKind, ...]:
         """Return the kinds of breakpoint that a vCPU at *pc* is at, whatever serves them.

@@ -4,10 +4,12 @@ It reads registers. Source: Arm ARM D2.8 "Breakpoint exceptions", D2.9 "Watchpoi
 """
 
 import re
+from functools import cache
 from typing import Final
 
 from gdbstub.aarch64.registers import MDSCR_EL1, SYSTEM_REGISTERS
 from gdbstub.aarch64.sysreg import DBGBCR, DBGWCR, MDSCR
+from gdbstub.architecture import Register
 from gdbstub.machine import DebugRegisters, Machine
 
 _SLOTS: Final = 16
@@ -20,20 +22,22 @@ def sets_mdscr(text: bytes) -> bool:
     return any(match.start() % 4 == 0 for match in _MSR_MDSCR.finditer(text))
 
 
+@cache
+def _pairs(kind: str) -> tuple[tuple[Register, Register], ...]:
+    """Return control and value registers of all breakpoints (``B``) or watchpoints (``W``)."""
+    names = [(f"DBG{kind}CR{n}_EL1", f"DBG{kind}VR{n}_EL1") for n in range(_SLOTS)]
+    return tuple((SYSTEM_REGISTERS[control], SYSTEM_REGISTERS[value]) for control, value in names)
+
+
 class GuestComparators:
     """Comparators that the guest of one vCPU has set up for itself."""
 
     def __init__(self, machine: Machine, index: int) -> None:
         """Serve the vCPU with this *index* until the machine is reset."""
         self._vcpu = machine.vcpus[index]
-        had = machine.system_registers
-        rows = SYSTEM_REGISTERS
-        pairs = [
-            [(rows[f"DBG{kind}CR{n}_EL1"], rows[f"DBG{kind}VR{n}_EL1"]) for n in range(_SLOTS)]
-            for kind in "BW"
-        ]
+        had = {row.id for row in machine.system_registers}
         self._breakpoints, self._watchpoints = (
-            [(control, value) for control, value in kind if control in had] for kind in pairs
+            [pair for pair in _pairs(kind) if pair[0].id in had] for kind in "BW"
         )
 
     def enabled(self) -> bool:

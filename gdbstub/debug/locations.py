@@ -18,7 +18,7 @@ from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.guest_text import GuestText
 from gdbstub.debug.patch_sites import is_patch_site
 from gdbstub.debug.ram_comparison import unchanged
-from gdbstub.machine import Machine
+from gdbstub.machine import Machine, Power
 
 if TYPE_CHECKING:
     from gdbstub.debug.guest_exception import SavedState
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _TOP: Final = 1 << 64
 #: In place of registers: what was found by them holds no more.
 _STALE: Final = ("stale",)
+_OFF: Final = Power.OFF
 _NO_SPACE: Final = "asked for in no address space"
 _NOT_RUNNING: Final = "its process does not run"
 _OTHER_TEXT: Final = "other text is there since the guest started over"
@@ -157,6 +158,7 @@ class Locator:
         # The registers that all locations were found by, and a comparison of the descriptors.
         self._found_by: tuple[object, ...] | None = None
         self._maybe_a32 = False  # True if one of the addresses may be that of A32 code
+        self._on: Sequence[int] = ()  # the vCPUs that are not powered off
         self._text = GuestText(translations)
         self._comparison: Cache[int, Callable[[], bool]] = caches.add(
             "placement", Content.CHECKED, Cache(1)
@@ -217,7 +219,11 @@ class Locator:
 
     def _look(self) -> tuple[object, ...]:
         """Read all registers that choose tables, and the state that code is executed in."""
-        vcpus = range(len(self._machine.vcpus))
+        every = self._machine.vcpus
+        vcpus: Sequence[int] = range(len(every))
+        if len(vcpus) > 1:  # what the registers of one that is off lead to may be others' by now
+            vcpus = [each for each in vcpus if every[each].power is not _OFF] or vcpus
+        self._on = vcpus
         regimes = tuple(self._translations.regime(vcpu) for vcpu in vcpus)
         states = tuple(self._executes_aarch32(vcpu) for vcpu in vcpus) if self._maybe_a32 else ()
         return regimes, tuple(self._translations.kernels()), states
@@ -283,8 +289,8 @@ class Locator:
 
     def _kernel_regimes(self, vcpu: int) -> Iterator[Regime]:
         """List the regimes that the kernel may be in, that of *vcpu* first."""
-        vcpus = [vcpu, *(each for each in range(len(self._machine.vcpus)) if each != vcpu)]
-        regimes = [self._translations.regime(each) for each in vcpus if each < len(vcpus)]
+        vcpus = sorted(self._on, key=lambda each: each != vcpu)
+        regimes = [self._translations.regime(each) for each in vcpus]
         mapped = [regime for regime in regimes if regime.sctlr.M and not regime.tcr.EPD1]
         yield from mapped
         for regime in mapped[:1]:
@@ -292,8 +298,8 @@ class Locator:
                 yield regime._replace(ttbr1=ttbr1)
 
     def _find_lower(self, request: BreakpointRequest) -> Iterator[Location]:
-        vcpus = range(len(self._machine.vcpus))
-        regimes = [self._translations.regime(each) for each in vcpus]
+        vcpus = self._on
+        regimes = {each: self._translations.regime(each) for each in vcpus}
         now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
         tables = {space.table for space in now}
         if request.gva < _AARCH32_END and not self._maybe_a32:
@@ -316,8 +322,7 @@ class Locator:
                 yield self._lower(request, regime)._replace(obstacle=_NOT_RUNNING)
         if spaces:
             return
-        regime = regimes[request.vcpu]
-        location = self._walk(request, regime)
+        location = self._walk(request, regimes.get(request.vcpu) or regimes[vcpus[0]])
         # The same if it is mapped one to one: it is the place that was meant.
         if location.ipa is not None and request.flat and location.ipa == request.gva:
             other = request.started_over and self._text.around(location.ipa) != request.text

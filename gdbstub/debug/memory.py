@@ -19,11 +19,11 @@ from gdbstub.aarch64.registers import (
     stack_pointer,
 )
 from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
-from gdbstub.debug.address_spaces import is_upper
+from gdbstub.debug.address_spaces import TABLE, is_upper
 from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine, Vcpu
+from gdbstub.machine import Machine, Power, Vcpu
 from gdbstub.swbp import SoftwareBreakpoints
 
 _TOP: Final = 1 << 64
@@ -32,8 +32,6 @@ _PATHS: Final = 256
 _BELOW_STACK: Final = 16
 _VCPUS: Final = 4096
 _REGIME: Final = (SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1)
-#: TTBR1_EL1 without ASID and CnP.
-_BADDR: Final = (1 << 48) - 2
 
 
 def regime_of(vcpu: Vcpu, bits: int = 0) -> Regime:
@@ -157,11 +155,11 @@ class VirtualMemory:
         return list(reversed(self._kernels))
 
     def _note_kernel(self, vcpu: Vcpu, regime: Regime) -> None:
-        ttbr1 = regime.ttbr1 & _BADDR
+        ttbr1 = regime.ttbr1 & TABLE
         if len(self._kernels) == 1 and self._kernels[0] == ttbr1:
             return
         pstate = PSTATE(vcpu.get(CPSR))
-        if pstate.EL != 1:
+        if pstate.EL != 1 or vcpu.power is Power.OFF:
             return
         if ttbr1 in self._kernels:
             self._kernels.remove(ttbr1)

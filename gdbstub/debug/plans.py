@@ -4,18 +4,18 @@
 told of.
 """
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.instructions import (
     ExclusiveSequence,
     exclusive_sequence,
-    is_retried,
     keeps_code,
     loads_exclusive,
     plain,
     stores_exclusive,
+    way_back,
 )
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, X, stack_pointer
 from gdbstub.aarch64.sysreg import EC, PSTATE
@@ -106,6 +106,7 @@ class VcpuPlans:
 
     def continue_(self) -> ThreadPlan:
         """Run until there is a stop to report."""
+        self._classifier.take_watched(self._index)
         stop = None
         while stop is None:
             stop = yield from self._run(None)
@@ -273,21 +274,24 @@ class VcpuPlans:
         """Return the rest of a step of the store-exclusive at *pc*, if it failed and is retried.
 
         It goes on to where the guest tries again, and runs that sequence. None if there is
-        nothing to go on with.
+        nothing to go on with: it has succeeded, or an exception has come before it.
         """
         word = self._steps.word_at(pc)
         status = word >> 16 & 0x1F
         if not stores_exclusive(word) or status >= len(X) or self._vcpu.get(X[status]) != 1:
             return None
         sequence = exclusive_sequence(pc, self._steps.word_at)
-        retried = sequence is not None and is_retried(sequence, self._steps.word_at)
-        return self._retry(sequence) if sequence and retried else None
+        way = way_back(sequence, self._steps.word_at) if sequence else ()
+        return self._retry(sequence, way) if sequence and self._vcpu.get(PC) in way else None
 
-    def _retry(self, sequence: ExclusiveSequence) -> SubPlan:
-        while self._vcpu.get(PC) != sequence.load:
+    def _retry(self, sequence: ExclusiveSequence, way: Collection[int]) -> SubPlan:
+        done = self._steps.done
+        while (pc := self._vcpu.get(PC)) != sequence.load:
+            if pc not in way or done.esr.EC != EC.STEP_LOWER:
+                return done  # an exception that came in between, or a debug exit
             done = yield from self._steps.instruction(STEP)
-            if done.esr.EC != EC.STEP_LOWER:
-                return done
+        if done.esr.EC != EC.STEP_LOWER:
+            return done
         return (yield from self._step_over.sequence(sequence))
 
     def step_range(self, range_: Range) -> ThreadPlan:
@@ -295,6 +299,7 @@ class VcpuPlans:
         vcpu, steps = self._vcpu, self._steps
         if (stop := steps.guard.stop()) is not None:
             return stop
+        self._classifier.take_watched(self._index)
         steps.masked, inside = 0, range(range_.start, range_.end)
         most = _MASKED_PIECES if self._has_room() else _MASKED_PIECES_WITHOUT_ROOM
         while True:

@@ -116,7 +116,7 @@ def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | N
     saves where it came from and what PSTATE said there of the exception level and of the masks.
     """
     kind = _kind(vcpu.get(PC), lambda: vcpu.get(VBAR_EL1))
-    if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
+    if kind is None or not is_entered(PSTATE(vcpu.get(CPSR))):
         return None
     elr, spsr = _saved(vcpu)
     same = _ORIGIN | PSTATE.of(I=1, F=1)
@@ -131,7 +131,7 @@ def _kind(pc: int, vbar: Callable[[], int]) -> int | None:
     return offset % _KINDS if 0 <= offset < _TABLE_SIZE else None
 
 
-def _is_entered(pstate: PSTATE) -> bool:
+def is_entered(pstate: PSTATE) -> bool:
     """Return True if *pstate* may be that of an exception taken to AArch64 at EL1."""
     return pstate & _ORIGIN == PSTATE.of(EL=1, SP=1) and pstate.DAIF == _ALL_MASKED
 
@@ -151,7 +151,7 @@ def _entered(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> int | None:
         return step.vbar
 
     kind = _kind(pc := vcpu.get(PC), vbar)
-    if kind is None or not _is_entered(PSTATE(vcpu.get(CPSR))):
+    if kind is None or not is_entered(PSTATE(vcpu.get(CPSR))):
         return None
     elr, spsr = _saved(vcpu)
     if PSTATE(spsr).nRW:
@@ -160,7 +160,7 @@ def _entered(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> int | None:
     if elr != step.pc and not _leads_to(vcpu, step, word, elr):
         return None
     # An ERET to where interrupts are unmasked does not lead to a vector's PSTATE.
-    leads = not returns_from_exception(word) or _is_entered(PSTATE(spsr))
+    leads = not returns_from_exception(word) or is_entered(PSTATE(spsr))
     if (elr, spsr) == (step.elr, step.spsr) and leads and _leads_to(vcpu, step, word, pc):
         return None
     return kind

@@ -15,7 +15,7 @@ from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, X, 
 from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
 from gdbstub.agent.conditions import GO_ON
 from gdbstub.architecture import Register
-from gdbstub.debug.address_spaces import is_upper
+from gdbstub.debug.address_spaces import is_upper, space_of
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.registers import ClientRegisters
 from gdbstub.errors import MemoryFault, NoSuchRegister
@@ -175,6 +175,7 @@ class StopClassifier:
     def reset(self) -> None:
         """Forget everything about the guest, because it starts over."""
         self.breakpoints_removed()
+        self._copied.clear()
         self.breakpoints.conditions.reset_variables()
 
     def step_is_done(self, vcpu: int) -> Stopped:
@@ -231,7 +232,7 @@ class StopClassifier:
             return Disposition.STEP_OVER
         if kinds := self.breakpoints.kinds_at(index, pc):
             return self._asked_for(index, pc, kinds)
-        if not brk:
+        if not brk or self._is_of_others(index, pc):
             return Disposition.STEP_OVER  # of another process
         # Another mapping of the page. GDB ignores a ``swbreak`` where it has inserted none and
         # continues, to the same BRK, for ever. So a plain trap is reported, once.
@@ -241,6 +242,17 @@ class StopClassifier:
             f"at {pc:#x}"
         )
         return Stopped(index + 1, text=text)
+
+    def _is_of_others(self, index: int, pc: int) -> bool:
+        """Return True if our BRK at *pc* was asked for in other processes than a vCPU's only."""
+        memory, locator = self.breakpoints.memory.live, self.breakpoints.locator
+        if is_upper(pc) or locator.any_space:
+            return False
+        ipa, space = self.patch(index, pc), space_of(memory.regime(index), pc)
+        asked = [each for each in self.breakpoints.requests() if ipa in each.ipas]
+        return bool(asked) and not any(
+            is_upper(each.gva) or not each.spaces or space in each.spaces for each in asked
+        )
 
     def patch(self, index: int, pc: int) -> int | None:
         """Return the physical address of our BRK at *pc* by a vCPU's tables, None without one."""

@@ -30,6 +30,7 @@ from gdbstub.aarch64.registers import (
     VBAR_EL1,
 )
 from gdbstub.aarch64.sysreg import EC, ESR, PSTATE, SCTLR
+from gdbstub.aarch64.walk import attributes
 from gdbstub.debug import stepping
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
@@ -59,6 +60,7 @@ SEQUENCE_TIMEOUT: Final = 0.02
 
 # ID_AA64ISAR2_EL1.WFxT.
 _WFXT, _HAS_WFXT = 0xF, 2
+_FOR_INTERRUPT: Final = 1 << 5  # of a word that waits: WFI or WFIT, not WFE or WFET
 _MODE: Final = 0xF  # PSTATE.M[3:0], 0 at EL0
 _AROUND: Final = 4 * SEQUENCE + 8  # bytes
 
@@ -135,7 +137,6 @@ class VcpuSteps:
     def forget(self) -> None:
         """Read system registers again: a client has written one, or the vCPU has run."""
         self._last = None
-        self.guard.forget()
 
     def instruction(self, mode: RunMode, word: int | None = None) -> SubPlan:
         """Execute one instruction, *word* if that is known. The exit may come before it."""
@@ -259,13 +260,22 @@ class VcpuSteps:
         """Return True if *word* is a WFI or WFE that is no exception now."""
         vcpu = self._vcpu
         pstate = PSTATE(vcpu.get(CPSR))
+        if pstate.BTYPE and not self._is_guarded(vcpu.get(PC)):
+            pstate = pstate.replace(BTYPE=0)  # of a branch, in whatever page it led to
         if not wait_is_nop(word, pstate):
             return False
-        if not pstate.EL and SCTLR(vcpu.get(SCTLR_EL1)).replace(nTWE=1, nTWI=1) != vcpu.get(
-            SCTLR_EL1
-        ):
+        sctlr = SCTLR(vcpu.get(SCTLR_EL1))
+        if not pstate.EL and not (sctlr.nTWI if word & _FOR_INTERRUPT else sctlr.nTWE):
             return False  # the guest's kernel may have it trapped
         return not waits_until(word) or vcpu.get(ID_AA64ISAR2_EL1) & _WFXT == _HAS_WFXT
+
+    def _is_guarded(self, gva: int) -> bool:
+        """Return True if *gva* may be in a guarded page: a branch must lead to a BTI there."""
+        walk = self._breakpoints.memory.live.walk(self._index, gva)
+        if walk.mapping is None:
+            return True
+        leaf = attributes(walk)
+        return leaf is not None and bool(leaf.GP)
 
     def sequence(
         self,

@@ -10,6 +10,7 @@ time that it takes, by its last fault. A single step that may be an exception ha
 where there is code, for as long as it takes.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from gdbstub.aarch64.exceptions import CLASSES, CLASSES_WITH_FAR, vector
@@ -20,13 +21,20 @@ from gdbstub.aarch64.registers import (
     ESR_EL1,
     FAR_EL1,
     PC,
+    SCTLR_EL1,
     SP_EL1,
+    TCR_EL1,
+    TTBR0_EL1,
+    TTBR1_EL1,
     VBAR_EL1,
     X,
 )
-from gdbstub.aarch64.sysreg import ESR, PSTATE
+from gdbstub.aarch64.sysreg import ESR, PSTATE, SCTLR
+from gdbstub.debug.address_spaces import TABLE, is_upper
 from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Cache, Caches, Content
+from gdbstub.debug.ram_comparison import unchanged
+from gdbstub.debug.stepping import is_entered
 from gdbstub.errors import MemoryFault
 from gdbstub.machine import Machine
 from gdbstub.target import Stopped
@@ -34,6 +42,7 @@ from gdbstub.target import Stopped
 _WORD: Final = 4
 _TABLE: Final = 0x800  # size and alignment of all vectors
 _SIZE: Final = 0x80  # of one
+_DESCRIPTOR: Final = 8  # its size
 _ADDRESSES: Final = 16
 _EL1H: Final = 0x200
 #: Offsets of the synchronous vectors for EL1h and for 64-bit EL0.
@@ -44,6 +53,8 @@ _OTHERS: Final = {_IRQ: "an IRQ", 0x180: "an SError", 0x100: "an FIQ"}
 _KINDS: Final = 0x200
 #: The most values of VBAR_EL1 that are known to be good. Linux has a few.
 _GOOD: Final = 8
+#: Bits of SCTLR_EL1 that a translation depends on, and its permissions.
+_TRANSLATION: Final = int(SCTLR.of(M=1, WXN=1, EE=1))
 
 
 class VectorGuard:
@@ -63,13 +74,12 @@ class VectorGuard:
         self._vcpu = machine.vcpus[index]
         self._memory = breakpoints.memory.live
         self._aarch32_el1 = aarch32_el1
-        # Values of VBAR_EL1 with vectors. They are looked at once: a guest keeps them.
-        self._good: set[int] = set()
+        # Values of VBAR_EL1 with vectors, and of what translates them; each with a function that is
+        # True while the tables lead there. A guest keeps them.
+        self._good: dict[tuple[int, ...], Callable[[], bool]] = {}
         #: Address of the last instruction that was stepped and takes no exception.
         self.near = 0
-        # True while VBAR_EL1 is known to be one of them.
-        self._is_good = False
-        # Under its only key.
+        # Under its only key; none if there are vectors.
         self._missing: Cache[None, tuple[int, ...]] = caches.add(
             "missing vectors", Content.CODE, Cache(1), vcpu=index
         )
@@ -78,20 +88,12 @@ class VectorGuard:
             "executable addresses", Content.CODE, Cache(_ADDRESSES), vcpu=index
         )
 
-    def forget(self) -> None:
-        """Look again, where VBAR_EL1 may have changed: the vCPU has run, or written it."""
-        self._is_good = False
-
     def places(self) -> tuple[int, ...]:
         """Return the vectors that cannot be fetched, the likeliest first; none if all can."""
-        if self._is_good:
-            return ()
-        places = self._missing.get(None)
+        places = self._missing.entries.get(None)
         if places is None:
             places = self._find()
-            self._is_good = not places
-            if places:
-                self._missing.put(None, places)
+            self._missing.put(None, places)
         return places
 
     def _find(self) -> tuple[int, ...]:
@@ -100,16 +102,37 @@ class VectorGuard:
         if self._aarch32_el1 or (layout is not None and not layout.ram_ranges):
             return ()
         vbar = self._vcpu.get(VBAR_EL1)
-        if vbar in self._good:
+        known = self._translated_by(vbar)
+        if (is_good := self._good.get(known)) is not None and is_good():
             return ()
         if self._executes(vbar + _EL1H):
             if len(self._good) >= _GOOD:
                 self._good.clear()
-            self._good.add(vbar)
+            self._good[known] = self._tables(vbar + _EL1H)
             return ()
         here = vector(PSTATE(self._vcpu.get(CPSR)))
         offsets = (here, *_SYNCHRONOUS, here + _IRQ)
         return tuple(dict.fromkeys(vbar + offset for offset in offsets))
+
+    def _translated_by(self, vbar: int) -> tuple[int, ...]:
+        """Return *vbar* and the registers that say where it leads to and who may execute there."""
+        get = self._vcpu.get
+        sctlr = SCTLR(get(SCTLR_EL1) & _TRANSLATION)
+        if not sctlr.M:
+            return (vbar,)
+        table = get(TTBR1_EL1 if is_upper(vbar) else TTBR0_EL1) & TABLE
+        return vbar, sctlr, get(TCR_EL1), table
+
+    def _tables(self, gva: int) -> Callable[[], bool]:
+        """Return a function that is True while the tables have the descriptors of *gva*."""
+        read, steps = self._machine.read_memory, self._memory.walk(self._index, gva).steps
+        if not steps:  # the MMU is off
+            return lambda: True
+        places = [step.table + _DESCRIPTOR * step.entry for step in steps]
+        try:
+            return unchanged(self._machine, [(place, read(place, _DESCRIPTOR)) for place in places])
+        except MemoryFault:  # a memory error of the host, just now
+            return lambda: False
 
     def table(self, pc: int) -> int | None:
         """Return a value for VBAR_EL1 during a step at *pc*; None if none is found.
@@ -149,10 +172,9 @@ class VectorGuard:
 
         Nothing is executed there, so what the exception has saved is still there to be read.
         """
-        pc = self._vcpu.get(PC)
-        if pc % _SIZE or pc not in self.places():
+        pc, get = self._vcpu.get(PC), self._vcpu.get
+        if pc % _SIZE or pc not in self.places() or not is_entered(PSTATE(get(CPSR))):
             return None
-        get = self._vcpu.get
         offset = (pc - get(VBAR_EL1)) % _KINDS
         text = f"vCPU {self._index} took an exception that has no vector: "
         if offset in _OTHERS:

@@ -68,7 +68,8 @@ def launched(
         MachineError: KVM cannot debug its guest.
     """
     with Launch(argv, wanted) as launch, Journal(launch.process) as journal:
-        attachment = Attachment(launch.process, launch=launch)
+        options = permission.suspension(launch.process)
+        attachment = Attachment(launch.process, options, launch)
         try:
             machine = ForeignMachine(attachment, journal)
         except BaseException:

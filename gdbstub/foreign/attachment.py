@@ -77,7 +77,7 @@ class Attachment:
         self.threads: dict[int, VcpuThread] = {}
         self.pages: dict[int, RunPage] = {}
         self._options = ptrace.O_TRACESYSGOOD | ptrace.O_TRACEEXEC | options
-        self._fds = tuple(found.vcpus.values())
+        self._fds, self._copies = tuple(found.vcpus.values()), found.copies
         self.seized = SeizedThreads(self._first_stops)
         self._synchronisable = True
         #: The VMM's mappings that have RAM.
@@ -127,13 +127,15 @@ class Attachment:
         if self._launch:
             self._take_launched(self._launch)
         while len(self.threads) < len(self._fds) or self.seized.any_runs():
+            began = monotonic()
             for tid in () if self._launch else self.process.threads():
                 if tid not in self.seized.by_tid:
                     self._consider(tid)
             self.tracer.pump(block=False)
             if monotonic() > until:
                 raise MachineError(self._missing())
-            time.sleep(POLL_INTERVAL)
+            # This thread is the first to get time, and the VMM needs some to come there.
+            time.sleep(max(POLL_INTERVAL, monotonic() - began))
         in_order = {fd: self.threads[fd] for fd in self._fds}
         self.threads.clear()
         self.threads.update(in_order)
@@ -157,9 +159,10 @@ class Attachment:
         call = self.process.system_call(tid)
         fd = None
         if call is not None:
-            if call[0] != ptrace.IOCTL or call[2] != abi.RUN or call[1] not in self._fds:
+            fd = call[1] & ptrace.INT
+            is_run = call[0] == ptrace.IOCTL and call[2] & ptrace.INT == abi.RUN
+            if not (is_run and self._vcpu(fd) in self._fds):
                 return
-            fd = call[1]
         elif tid not in self.process.threads():
             return
         thread = VcpuThread(Tracee(tid), self.memory, self._gadgets, fd)
@@ -170,6 +173,10 @@ class Attachment:
         self.seized.by_tid[tid] = thread
         thread.kick()
 
+    def _vcpu(self, fd: int | None) -> int:
+        """Return the descriptor in ``_fds`` of the vCPU that *fd* is of; -1 without one."""
+        return -1 if fd is None else self._copies.get(fd, fd)
+
     def _first_stops(self, tid: int, status: int) -> None:
         """Take a stop of a thread that is not known to run a vCPU, or is on its way to rest."""
         thread = self.seized.by_tid[tid]
@@ -178,14 +185,13 @@ class Attachment:
             thread.tracee.detach()
             del self.seized.by_tid[tid]
             return
-        outcome = thread.handle(status)
+        outcome, fd = thread.handle(status), self._vcpu(thread.fd)
         if outcome is ThreadStop.ENDED:
             del self.seized.by_tid[tid]
-            if thread.fd is not None:
-                self.threads.pop(thread.fd, None)
-        elif outcome is not None and thread.fd in self.pages:
-            thread.page = self.pages[thread.fd]
-            self.threads[thread.fd] = thread
+            self.threads.pop(fd, None)
+        elif outcome is not None and fd in self.pages:
+            thread.page = self.pages[fd]
+            self.threads[fd] = thread
         elif outcome is not None:
             thread.detach()  # its vCPU was made only now
             del self.seized.by_tid[tid]

@@ -63,8 +63,14 @@ def directory() -> Path:
     if not (parent.is_absolute() and os.access(parent, os.W_OK)):
         parent = Path(tempfile.gettempdir())
     path = parent / f"gdbstub-{os.geteuid()}"
-    path.mkdir(mode=0o700, exist_ok=True)
-    status = path.lstat()
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat()
+    except OSError as error:
+        raise InputError(
+            f"{path} ({error.strerror}) must be a directory of this user alone; remove it, or set "
+            "XDG_RUNTIME_DIR"
+        ) from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise InputError(f"{path} must be a directory of this user alone; remove it")
     return path

@@ -6,11 +6,14 @@ Source: ptrace(2), "PTRACE_O_TRACECLONE"; linux/Documentation/virt/kvm/api.rst, 
 """
 
 import contextlib
+import logging
 import os
+import select
 import signal
 import struct
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from time import monotonic
 from typing import Final, Self
 
@@ -23,6 +26,8 @@ from gdbstub.foreign.ptrace import SyscallStop, Tracee
 from gdbstub.foreign.tracer import Tracer
 from gdbstub.kvm import abi
 
+_log: Final = logging.getLogger("gdbstub.foreign")
+
 #: KVM_SET_USER_MEMORY_REGION2 (linux/include/uapi/linux/kvm.h), whose structure begins alike.
 _SET_REGION2: Final = 0x40A0_AE49
 _REGIONS: Final = frozenset((abi.SET_USER_MEMORY_REGION, _SET_REGION2))
@@ -31,7 +36,11 @@ _OPTIONS: Final = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEEX
 #: Time in which all vCPUs must be about to run, after the first is, in seconds.
 _TIMEOUT: Final = 30.0
 _POLL_INTERVAL: Final = 0.002
+#: Time after which a person is told what is waited for, in seconds.
+LATE: Final = 10.0
 _READONLY: Final = 2
+#: Time that a VMM has to end after SIGTERM, in seconds: it may have disks to write.
+_ENDING_SECONDS: Final = 10.0
 
 
 class Launch:
@@ -76,10 +85,11 @@ class Launch:
         """End the VMM after an error: nobody else would."""
         if kind is not None:
             self._end()
+            self.tracer.close()
 
     def _end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended
-            os.kill(self.process.pid, signal.SIGTERM)
+        if self._ended is None:  # else its number may be another's by now
+            end_child(self.process)
 
     @property
     def memory(self) -> ProcessMemory:
@@ -99,6 +109,7 @@ class Launch:
         self._tracees[pid].interrupt()
         os.close(start)
         until: float | None = None
+        late = monotonic() + LATE
         while not self._all_held():
             # The first thread to run a vCPU is waited for, however long that takes. Whoever waits
             # for this call wakes us now and then.
@@ -107,6 +118,11 @@ class Launch:
                 raise MachineError("the VMM was given up before it ran a vCPU")
             if self._ended is not None:
                 raise InputError(f"the VMM has ended before it ran a vCPU: {_fate(self._ended)}")
+            if not self.held and monotonic() > late:
+                late = inf
+                _log.warning(
+                    "the VMM has run no vCPU yet; if it has forked one that does, attach to that"
+                )
             if self.held and until is None:
                 until = monotonic() + _TIMEOUT
             if until is not None and monotonic() > until:
@@ -117,7 +133,10 @@ class Launch:
         self._let_others_go()
 
     def _all_held(self) -> bool:
-        return bool(self.held) and set(self.process.descriptors().vcpus.values()) <= set(self.held)
+        if not self.held:
+            return False
+        found = self.process.descriptors()
+        return set(found.vcpus.values()) <= {found.copies.get(fd, fd) for fd in self.held}
 
     def _let_others_go(self) -> None:
         """End tracing of all threads that run no vCPU."""
@@ -177,15 +196,23 @@ class Launch:
             tracee.resume(to_syscall=True)
 
     def _executed(self, tracee: Tracee) -> None:
-        """Let a program's loader run untraced, where a comparator can stop it at the entry."""
+        """Let a program's loader run untraced, where a comparator can stop it at the entry.
+
+        Any thread may have executed it: that has the process's number now, and is its only one.
+        """
+        self._tracees = {tracee.tid: tracee}
+        for before in self._stopped, self._inside, self._pending, self._regions, self.held:
+            before.clear()
+        if self._memory:
+            self._memory.close()
+            self._memory = None
         try:
             tracee.break_at(self.process.entry)
         except StubError:
             tracee.resume(to_syscall=True)
         else:
             self._loading = True
-            self._inside.discard(tracee.tid)  # the exit of its execve is not seen
-            tracee.resume()
+            tracee.resume()  # the exit of its execve is not seen
 
     def _enters_guest(self, tid: int, stop: SyscallStop) -> bool:
         """Return True at the entry of KVM_RUN; learn a slot of RAM from the call that makes it."""
@@ -200,7 +227,7 @@ class Launch:
             number, flags, ipa, size, hva = _REGION.unpack(
                 self.memory.read(stop.arguments[2], _REGION.size)
             )
-            if not flags & _READONLY:
+            if not flags & _READONLY or not size:
                 self._pending[tid] = number, MemorySlot(ipa, size, hva)
         return stop.arguments[1] == abi.RUN
 
@@ -223,7 +250,33 @@ def _child(argv: Sequence[str]) -> tuple[int, int]:
     return pid, start
 
 
+def end_child(process: VmmProcess) -> None:
+    """Ask a child of ours to end by SIGTERM; kill it if it does not, or is stopped, for long."""
+    name = process.name
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has ended
+        os.kill(process.pid, signal.SIGTERM)
+        if not _has_ended(process.pid, _ENDING_SECONDS):
+            os.kill(process.pid, signal.SIGKILL)
+            _log.warning(
+                "the VMM, process %d (%s), did not end in %g s after SIGTERM: killed",
+                process.pid, name, _ENDING_SECONDS,
+            )  # fmt: skip
+        os.waitpid(process.pid, 0)
+
+
+def _has_ended(pid: int, seconds: float) -> bool:
+    """Wait for the end of a child, *seconds* at most; return True if it has ended."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
+
+
 def _fate(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"killed by signal {os.WTERMSIG(status)}"
-    return f"exit status {os.WEXITSTATUS(status)}"
+    forked = "; one that goes on as another process (-daemonize) is to be attached to"
+    return f"exit status {(code := os.WEXITSTATUS(status))}{forked * (not code)}"

@@ -25,6 +25,8 @@ class Credentials(NamedTuple):
     capabilities: int
     #: Yama's ptrace_scope, 0 without Yama.
     yama: int
+    #: True if it has a seccomp filter.
+    filtered: bool = False
 
     def has(self, capability: int) -> bool:
         """Return True if this process has a capability."""
@@ -35,7 +37,8 @@ def own() -> Credentials:
     """Return the credentials of this process."""
     status = VmmProcess(os.getpid()).status()
     scope = int(_YAMA.read_text()) if _YAMA.exists() else 0
-    return Credentials(os.geteuid(), int(status["CapEff"], 16), scope)
+    filtered = int(status.get("Seccomp", "0")) > 0
+    return Credentials(os.geteuid(), int(status["CapEff"], 16), scope, filtered)
 
 
 def obstacle(
@@ -61,10 +64,22 @@ def obstacle(
             "Yama's ptrace_scope is 1: only descendants may be traced; use root, or "
             "gdbstub launch, or as root: sysctl kernel.yama.ptrace_scope=0"
         )
-    if int(status.get("Seccomp", "0")) and not mine.has(_CAP_SYS_ADMIN):
+    return _filter_obstacle(name, status, mine)
+
+
+def _filter_obstacle(name: str, status: dict[str, str], mine: Credentials) -> str:
+    if not int(status.get("Seccomp", "0")):
+        return ""
+    what = f"{name} has a seccomp filter, which may not let our ioctls pass"
+    if not mine.has(_CAP_SYS_ADMIN):
         return (
-            f"{name} has a seccomp filter, which may not let our ioctls pass; suspending it needs "
-            "CAP_SYS_ADMIN: use root, or start the VMM without the filter"
+            f"{what}; suspending it needs CAP_SYS_ADMIN: "
+            "use root, or start the VMM without the filter"
+        )
+    if mine.filtered:
+        return (
+            f"{what}; this process has one of its own, and may not suspend another: "
+            "use gdbstub outside of its container, or start the VMM without the filter"
         )
     return ""
 
@@ -86,17 +101,41 @@ def check(process: VmmProcess, *, descendant: bool = False) -> int:
         InputError: it cannot be traced.
     """
     check_host()
+    status = _status(process)
+    status["TracerPid"] = _process_of(status["TracerPid"])
+    if why := obstacle(_name(process), status, own(), descendant=descendant):
+        raise InputError(why)
+    return _suspension(status)
+
+
+def suspension(process: VmmProcess) -> int:
+    """Return the ptrace options that a process needs which is traced already.
+
+    Raises:
+        InputError: a thread of it has a seccomp filter that may not be suspended.
+    """
+    status = _status(process)
+    if why := _filter_obstacle(_name(process), status, own()):
+        raise InputError(why)
+    return _suspension(status)
+
+
+def _suspension(status: dict[str, str]) -> int:
+    return ptrace.O_SUSPEND_SECCOMP if int(status.get("Seccomp", "0")) else 0
+
+
+def _name(process: VmmProcess) -> str:
+    return f"process {process.pid} ({process.name})"
+
+
+def _status(process: VmmProcess) -> dict[str, str]:
+    """Return the status of a process; any thread may have a filter or a tracer of its own."""
     status = process.status()
-    # Any thread may have a filter or a tracer of its own.
     for each in process.thread_statuses():
         for field in ("TracerPid", "Seccomp"):
             if int(status.get(field, "0")) == 0:
                 status[field] = each.get(field, "0")
-    status["TracerPid"] = _process_of(status["TracerPid"])
-    name = f"process {process.pid} ({process.name})"
-    if why := obstacle(name, status, own(), descendant=descendant):
-        raise InputError(why)
-    return ptrace.O_SUSPEND_SECCOMP if int(status.get("Seccomp", "0")) else 0
+    return status
 
 
 def _process_of(tid: str) -> str:

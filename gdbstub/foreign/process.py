@@ -7,14 +7,16 @@ import itertools
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError, printable
-from gdbstub.foreign import sigframe
+from gdbstub.foreign import ptrace, sigframe
 from gdbstub.foreign.injection import Gadgets, ProcessMemory
+from gdbstub.numbers import parse_number
 
 _VCPU: Final = re.compile(r"anon_inode:kvm-vcpu:(\d+)$")
 _VM: Final = "anon_inode:kvm-vm"
@@ -42,11 +44,13 @@ class ProcessMapping(NamedTuple):
 
 
 class Descriptors(NamedTuple):
-    """The KVM descriptors of a process."""
+    """The KVM descriptors of a process: one of each VM and vCPU, the lowest."""
 
     vms: tuple[int, ...]
     #: By vCPU id.
     vcpus: dict[int, int]
+    #: Other descriptors of vCPUs, to those above: a VMM may copy them.
+    copies: Mapping[int, int] = MappingProxyType({})
 
 
 class VmmProcess:
@@ -143,6 +147,7 @@ class VmmProcess:
         """
         vms: list[int] = []
         vcpus: dict[int, int] = {}
+        copies: dict[int, int] = {}
         try:
             names = sorted(map(int, os.listdir(self.path / "fd")))
         except FileNotFoundError:
@@ -158,10 +163,12 @@ class VmmProcess:
             except OSError:
                 continue  # closed meanwhile
             if link == _VM:
-                vms.append(fd)
+                if not any(ptrace.same_file(self.pid, fd, other) for other in vms):
+                    vms.append(fd)
             elif match := _VCPU.match(link):
-                vcpus.setdefault(int(match[1]), fd)
-        return Descriptors(tuple(vms), dict(sorted(vcpus.items())))
+                copies[fd] = vcpus.setdefault(int(match[1]), fd)
+        copies = {fd: first for fd, first in copies.items() if fd != first}
+        return Descriptors(tuple(vms), dict(sorted(vcpus.items())), copies)
 
     def threads(self) -> list[int]:
         """Return the ids of its threads; none when it has ended."""
@@ -197,8 +204,9 @@ class VmmProcess:
     def sleeps(self, tid: int) -> bool:
         """Return True if a thread waits, and not for its tracer (proc(5), the state ``S``)."""
         try:
-            with open(f"/proc/{self.pid}/task/{tid}/stat") as file:
-                return file.readline().rpartition(")")[2].split()[0] == "S"
+            # A name is there as it is, with whatever ends a line, or is no text.
+            with open(f"{self.path}/task/{tid}/stat", "rb") as file:
+                return file.read().rpartition(b")")[2].split()[0] == b"S"
         except OSError:
             return True  # it has ended, which is found out elsewhere
 
@@ -275,14 +283,16 @@ def processes_with_vms() -> Iterator[tuple[VmmProcess, Descriptors]]:
 def choose(text: str) -> VmmProcess:
     """Return the process that *text* names: a number, a VMM's name, or a guest's ``-name``.
 
+    The number of a thread is that of its process.
+
     Raises:
         InputError: there is none, or several.
     """
-    if text.isascii() and text.isdecimal():
-        process = VmmProcess(int(text))
-        process.status()
-        return process
-    found = [process for process, _ in processes_with_vms() if text in _names(process)]
+    if text.isdecimal() and (pid := parse_number(text)) is not None:
+        return VmmProcess(int(VmmProcess(pid).status()["Tgid"]))
+    named = [each for each in processes_with_vms() if text in _names(each[0])]
+    # What a VMM has forked has its VM, too, and runs no vCPU.
+    found = [process for process, its in named if its.vcpus] or [process for process, _ in named]
     if len(found) == 1:
         return found[0]
     if found:
@@ -292,9 +302,10 @@ def choose(text: str) -> VmmProcess:
 
 
 def _names(process: VmmProcess) -> set[str]:
-    names = {process.name}
-    arguments = process.command_line
-    for option, value in itertools.pairwise(arguments):
-        if option in ("-name", "--name"):
-            names.add(value.split(",")[0].removeprefix("guest="))
+    names = set[str]()
+    with suppress(InputError):  # it has ended meanwhile
+        names.add(process.name)
+        for option, value in itertools.pairwise(process.command_line):
+            if option in ("-name", "--name"):
+                names.add(value.split(",")[0].removeprefix("guest="))
     return names

@@ -6,12 +6,13 @@ Source: ptrace(2), linux/include/uapi/linux/ptrace.h, linux/arch/arm64/kernel/pt
 
 import errno
 import os
+import platform
 import signal
 import struct
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol, cast
 
-from gdbstub.errors import MachineError
+from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import cdef
 from gdbstub.kvm.abi import CData
 
@@ -31,10 +32,13 @@ IOCTL: Final = 29
 MPROTECT: Final = 226
 _PTRACE: Final = 117
 _TKILL: Final = 130
+_RT_TGSIGQUEUEINFO: Final = 240
 _WAIT4: Final = 260
 _PIDFD_GETFD: Final = 438
 _PRCTL: Final = 167
+_KCMP: Final = 272
 _PR_SET_PDEATHSIG: Final = 1
+_KCMP_FILE: Final = 0
 
 # Requests of ptrace.
 _CONT: Final = 7
@@ -43,6 +47,7 @@ _SYSCALL: Final = 24
 _GETREGSET: Final = 0x4204
 _SETREGSET: Final = 0x4205
 _SETOPTIONS: Final = 0x4200
+_GETSIGINFO: Final = 0x4202
 _SEIZE: Final = 0x4206
 _INTERRUPT: Final = 0x4207
 _LISTEN: Final = 0x4208
@@ -77,11 +82,19 @@ SYNCHRONOUS: Final = frozenset(
 )
 _GROUP_STOPS: Final = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
+#: ``siginfo_t``: its size, and its fields si_signo, si_errno and si_code.
+_SIGINFO_SIZE: Final = 128
+_SIGINFO: Final = struct.Struct("<iii")
+#: si_code of tkill(2). No process but the sender may send a signal with it, or with one from 0 on.
+_SI_TKILL: Final = -6
+
 #: ``struct user_hwdebug_state`` with one breakpoint: address and control.
 _BREAKPOINT: Final = struct.Struct("<8xQI4x")
 #: DBGBCR_EL1: enabled, at EL0, all of an instruction's bytes.
 _ENABLED: Final = 1 | 2 << 1 | 0xF << 5
 
+#: The part of a register that an int is passed in; what is above it is the compiler's.
+INT: Final = (1 << 32) - 1
 #: A mask of all signals: arm64 has 64.
 ALL_SIGNALS: Final = (1 << 64) - 1
 
@@ -129,6 +142,16 @@ def pidfd_getfd(pid: int, fd: int) -> int:
         return call(_PIDFD_GETFD, pidfd, fd)
     finally:
         os.close(pidfd)
+
+
+def same_file(pid: int, fd: int, other: int) -> bool:
+    """Return True if two descriptors of process *pid* are copies; False if that is not known."""
+    if platform.machine() != "aarch64":  # the number is another call's
+        return False
+    try:
+        return call(_KCMP, pid, pid, _KCMP_FILE, fd, other) == 0
+    except OSError:
+        return False
 
 
 def end_with_parent(parent: int) -> None:
@@ -193,8 +216,20 @@ class Tracee:
             raise MachineError(what, error.errno or errno.EIO) from None
 
     def seize(self, options: int) -> None:
-        """Begin to trace; the thread goes on."""
-        self._ptrace(_SEIZE, 0, options)
+        """Begin to trace; the thread goes on.
+
+        Raises:
+            InputError: the kernel forbids it.
+        """
+        try:
+            self._ptrace(_SEIZE, 0, options)
+        except MachineError as error:
+            if error.errno != errno.EPERM:
+                raise
+            raise InputError(
+                f"thread {self.tid} may not be traced: another tracer has it, gdbstub is in "
+                "a container, or a security module (SELinux, AppArmor) forbids it"
+            ) from None
 
     def set_options(self, options: int) -> None:
         """Change the options that it was seized with."""
@@ -208,9 +243,25 @@ class Tracee:
         """Resume, with *signum* delivered; stop at the next system call's entry or exit or not."""
         self._ptrace(_SYSCALL if to_syscall else _CONT, 0, signum)
 
-    def send(self, signum: int) -> None:
-        """Send it a signal, unless it has ended."""
+    def siginfo(self) -> bytes:
+        """Read the ``siginfo_t`` of the signal that it is about to get."""
+        info = ffi.new("char[]", _SIGINFO_SIZE)
+        self._ptrace(_GETSIGINFO, 0, int(ffi.cast("uintptr_t", info)))
+        return bytes(ffi.buffer(info))
+
+    def send(self, info: bytes, process: int) -> None:
+        """Send it the signal of *info* (``siginfo_t``), unless it has ended; *process* has it.
+
+        It says the same again where the kernel lets us say that: a timer's value, and a queued one.
+        """
+        signum, _, code = _SIGINFO.unpack_from(info)
         with suppress(ProcessLookupError):
+            if code < 0 and code != _SI_TKILL:
+                data = ffi.from_buffer(info)
+                with suppress(PermissionError, BlockingIOError):
+                    address = int(ffi.cast("uintptr_t", data))
+                    call(_RT_TGSIGQUEUEINFO, process, self.tid, signum, address)
+                    return
             call(_TKILL, self.tid, signum)
 
     def listen(self) -> None:
@@ -268,8 +319,10 @@ class Tracee:
             _GET_SYSCALL_INFO, ffi.sizeof("struct ptrace_syscall_info"), self._info_address
         )
         if info.op == SYSCALL_ENTRY:
-            args = info.entry.args
-            return SyscallStop(True, info.entry.nr, (args[0], args[1], args[2]))
+            number, args = info.entry.nr, info.entry.args
+            if number == IOCTL:  # two ints: the kernel takes no more of these registers
+                return SyscallStop(True, number, (args[0] & INT, args[1] & INT, args[2]))
+            return SyscallStop(True, number, (args[0], args[1], args[2]))
         return SyscallStop(False, result=info.exit.rval)
 
 

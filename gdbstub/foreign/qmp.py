@@ -21,7 +21,7 @@ _SECONDS: Final = 5.0
 _LONGEST: Final = 4 << 20
 _PIECE: Final = 1 << 16
 _RANGE: Final = re.compile(
-    r"^\s*([0-9a-f]{16})-([0-9a-f]{16}) \(prio \d+, ram\): (?P<name>\S+)(?P<rest>.*)$",
+    r"^\s*([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, ram\): (?P<name>\S+)(?P<rest>.*)$",
     re.MULTILINE,
 )
 _HVA: Final = re.compile(r" is (0x[0-9a-f]+)")

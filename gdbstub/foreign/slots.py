@@ -25,6 +25,7 @@ from gdbstub.errors import InputError, MemoryFault, StubError
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import ProcessMapping, VmmProcess
 from gdbstub.machine import Power, Vcpu
+from gdbstub.numbers import parse_number
 
 _FORM: Final = re.compile(r"(?P<ipa>\w+)=(?P<size>\w+)@(?P<hva>\w+)")
 _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -75,19 +76,27 @@ def parse_ram(text: str) -> MemorySlot:
     try:
         if match is None:
             raise ValueError
-        slot = MemorySlot(int(match["ipa"], 0), _size(match["size"]), int(match["hva"], 0))
+        slot = MemorySlot(_number(match["ipa"]), _size(match["size"]), _number(match["hva"]))
     except ValueError:
         raise InputError(
             f"--ram {text!r}: expected IPA=SIZE@HVA, such as 0x40000000=512M@0x7f2e80000000"
         ) from None
     if not slot.size or any(number % 4096 for number in slot):
         raise InputError(f"--ram {text}: expected multiples of 4K, and a size above 0")
+    if max(slot.ipa, slot.hva) + slot.size > 1 << 64:
+        raise InputError(f"--ram {text}: ends above 64 bits of address")
     return slot
 
 
 def _size(text: str) -> int:
     unit = text[-1:].upper() if text[-1:].upper() in _UNITS and text[:2] != "0x" else ""
-    return int(text[: len(text) - len(unit)], 0) << _UNITS[unit]
+    return _number(text[: len(text) - len(unit)]) << _UNITS[unit]
+
+
+def _number(text: str) -> int:
+    if (value := parse_number(text)) is None:
+        raise ValueError
+    return value
 
 
 def candidates(process: VmmProcess) -> Iterator[MemorySlot]:

@@ -138,8 +138,10 @@ class Tracer:
         """Make the calls that wait, and wait for one stop; for the tracer's own thread."""
         while not self._calls.empty():
             self._calls.get()()
+        if self._closing:  # a thread that does not stop is let go by the end of this one
+            return
         if not self.anything_runs():
-            if block and not self._closing:
+            if block:
                 with contextlib.suppress(queue.Empty):
                     self._calls.get(timeout=_IDLE)()
                     return

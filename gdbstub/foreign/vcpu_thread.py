@@ -13,9 +13,11 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Final
 
+from gdbstub.errors import InputError
 from gdbstub.foreign import ptrace, sigframe
 from gdbstub.foreign.injection import Gadgets, Injection
 from gdbstub.foreign.memory import VmmMemory
+from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData
@@ -89,7 +91,7 @@ class VcpuThread:
         # True if it runs, but comes to the guest only by a system call that is traced.
         self._outside = False
         # The signals that wait for the end of a section; None: they are delivered at once.
-        self._held: list[int] | None = None
+        self._held: list[bytes] | None = None
         self._memory = memory
         self._gadgets = gadgets
         #: True from the entry of KVM_RUN to its exit, both of which are traced.
@@ -121,8 +123,11 @@ class VcpuThread:
     def release_signals(self) -> None:
         """Deliver the signals that have been held, and those to come."""
         held, self._held = self._held, None
-        for signum in held or ():
-            self.tracee.send(signum)
+        if held:
+            with suppress(InputError):  # it has ended
+                process = int(VmmProcess(self.tracee.tid).status()["Tgid"])
+                for info in held:
+                    self.tracee.send(info, process)
 
     def park_at_entry(self) -> None:
         """Park a thread that is stopped at the entry of KVM_RUN, before it enters the guest."""
@@ -165,6 +170,8 @@ class VcpuThread:
     def _go(self, signum: int = 0) -> None:
         if self.tracee.in_group_stop:  # it stops again at once, until the whole VMM goes on
             self.tracee.in_group_stop = False
+            self.tracee.interrupt()
+        elif self.kicked and self.anywhere:  # any stop takes with it an interrupt that has come
             self.tracee.interrupt()
         self.tracee.resume(signum, to_syscall=self.traced or self.kicked)
 
@@ -254,9 +261,7 @@ class VcpuThread:
 
     def _left_run(self, regs: CData) -> bool:
         """Return True if the last instruction was the system call KVM_RUN."""
-        if regs.regs[8] != ptrace.IOCTL or regs.regs[1] != abi.RUN:
-            return False
-        return self._is_svc(regs.pc - 4)
+        return _is_run(regs) and self._is_svc(regs.pc - 4)
 
     def _is_svc(self, address: int) -> bool:
         return self._memory.read(address, 4) == sigframe.SVC
@@ -327,7 +332,7 @@ class VcpuThread:
     def _deliver(self, signum: int) -> None:
         """Deliver a signal to the VMM, which must find KVM_RUN interrupted, not about to begin."""
         if self._held is not None and signum not in ptrace.SYNCHRONOUS:
-            self._held.append(signum)
+            self._held.append(self.tracee.siginfo())
             self._go()
             return
         self._interrupt_repeated_run(self.tracee.registers())
@@ -343,6 +348,9 @@ class VcpuThread:
 
     def _about_to_run(self, regs: CData) -> bool:
         """Return True if the next instruction is the KVM_RUN that the thread repeats for us."""
-        if regs.regs[8] != ptrace.IOCTL or regs.regs[1] != abi.RUN or regs.regs[0] != self.fd:
-            return False
-        return self._is_svc(regs.pc)
+        return _is_run(regs) and regs.regs[0] == self.fd and self._is_svc(regs.pc)
+
+
+def _is_run(regs: CData) -> bool:
+    """Return True if the registers are those of a call of KVM_RUN, but for its first argument."""
+    return bool(regs.regs[8] == ptrace.IOCTL and regs.regs[1] & ptrace.INT == abi.RUN)

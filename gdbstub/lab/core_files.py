@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from gdbstub.errors import InputError, LabError
+from gdbstub.errors import InputError, LabError, printable
 from gdbstub.lab import process_memory
 from gdbstub.linux.core_file import announce, check_name, new_file
 from gdbstub.linux.handed_out import AUTOMATIC, HEADER, Part, giving_up, reading, taking
@@ -57,7 +57,7 @@ class CoreFiles:
             if unasked:
                 announce(unasked)
         except (InputError, LabError, OSError) as error:
-            print(f"gdbstub: {error}", file=sys.stderr, flush=True)
+            print(printable(f"gdbstub: {error}"), file=sys.stderr, flush=True)
             # The command that has written it waits for that.
             with suppress(LabError, subprocess.SubprocessError):
                 self._lab.run(giving_up(fifo), timeout=_END_SECONDS)

@@ -28,8 +28,9 @@ MIRROR: Final = "GDBSTUB_DEBIAN"
 """Variable with a mirror of Debian and a suite, for machines whose apt sources have neither."""
 
 OTHER_SYSTEM: Final = (
-    "the lab is made of Debian's packages, and this is {}: name a mirror of Debian in "
-    f"{MIRROR}, or use a container of Debian, as in docs/install.md"
+    "the lab is made of Debian's packages, and this is {}: name a mirror of Debian and a release, "
+    f"as {MIRROR}='https://MIRROR/debian trixie' does, or use a container of Debian, as in "
+    "docs/install.md"
 )
 """Message for a machine of another distribution."""
 

@@ -21,6 +21,9 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a FIFO would be waited for; O_TRUNC has no place here.
 _LOCK: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+#: Owner of what is root's outside, in a user namespace (linux/Documentation/admin-guide/sysctl).
+_UNMAPPED: Final = 65534
+
 
 def is_safe_parent(path: Path) -> bool:
     """Return True if what we make in *path* stays ours: only we can rename or remove it."""
@@ -50,12 +53,35 @@ def check_own(path: Path, remedy: str) -> None:
             f"chmod go-w {path}, or {remedy}"
         )
     for each in {*path.parents, *path.resolve().parents}:
-        mode = each.stat().st_mode
+        above = each.stat()
+        mode, owner = above.st_mode, above.st_uid
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise LabError(
                 f"every user can replace what is in {each} (mode {stat.S_IMODE(mode):o}), and so "
                 f"{path}: chmod o-w {each}, or {remedy}"
             )
+        if owner not in (os.geteuid(), 0, _UNMAPPED):
+            raise LabError(
+                f"user {owner} can replace what is in {each}, and so {path}, as its owner: {remedy}"
+            )
+
+
+def place() -> Path:
+    """Return a directory for temporary files, in which no other user can replace what is ours.
+
+    Raises:
+        LabError: there is none.
+    """
+    import tempfile  # few sessions need it
+
+    names = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir())
+    for path in (Path(name) for name in names if name.startswith("/")):
+        if is_safe_parent(path):
+            return path
+    raise LabError(
+        f"other users could replace what is made in {names[1]}, or it cannot be written: set "
+        "TMPDIR to a directory of yours"
+    )
 
 
 def open_lock(path: Path) -> int:

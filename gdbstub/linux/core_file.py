@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, printable
 
 #: Size of a hole, in bytes: file systems have blocks of 4 KiB, most of them.
 _BLOCK: Final = 4096
@@ -60,7 +60,7 @@ def check_name(name: str) -> str:
 
 def announce(path: Path) -> None:
     """Print on standard error that the file of ``--vmcore-on`` is written."""
-    print(f"gdbstub: the core file is in {path}", file=sys.stderr, flush=True)
+    print(printable(f"gdbstub: the core file is in {path}"), file=sys.stderr, flush=True)
 
 
 @contextmanager

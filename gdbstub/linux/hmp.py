@@ -12,7 +12,7 @@ from gdbstub.errors import InputError
 #: Most bytes that are shown at once.
 MOST: Final = 64 << 10
 
-_FORMAT: Final = re.compile(r"/(\d{0,9})([xduocbhwg]*)")
+_FORMAT: Final = re.compile(r"/([0-9]{0,9})([xduocbhwg]*)")
 _SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 _LINE: Final = 16
 

@@ -82,8 +82,12 @@ class LinuxKernel:
             NotFound: it is not in RAM, or the kernel has not started yet.
         """
         self.vcpu()  # before the kernel has its MMU on there is nothing to search for
-        if self._info is not None:
-            self._info = vmcoreinfo.read_at(self._info.ipa, self.read_physical)
+        if (known := self._info) is not None:
+            text = known.text + b"\0"
+            with suppress(MemoryFault):
+                if self.read_physical(known.ipa, len(text)) == text:  # it hardly ever changes
+                    return known
+            self._info = vmcoreinfo.read_at(known.ipa, self.read_physical)
         if self._info is None:
             self._info = vmcoreinfo.find(self.ram, self.read_physical)
         return self._info

@@ -16,13 +16,13 @@ from gdbstub import __version__
 from gdbstub.errors import InputError, MemoryFault, NotFound, QmpError, StubError
 from gdbstub.linux.hmp import MOST, parse_format, show_memory, show_ram
 from gdbstub.linux.vmcore import vmcoreinfo_file
+from gdbstub.numbers import parse_number
 from gdbstub.slices import TooMuchWork, in_slices
 
 #: Longest command, in bytes.
 _LONGEST: Final = 64 << 10
 #: Number of files that a client may leave here at a time.
 _FILES: Final = 4
-_DIGITS: Final = 32
 _VERSION: Final = [int(part) for part in __version__.split(".")[:3] if part.isdigit()]
 _GREETING: Final = {
     "QMP": {
@@ -98,7 +98,8 @@ class QmpSession:
         self.guest = guest
         #: True when the client is to be disconnected: it does not speak QMP.
         self.over = False
-        self._negotiated = False
+        #: True after ``qmp_capabilities``: the client speaks QMP.
+        self.negotiated = False
         self._received = bytearray()
         self._sent: deque[int] = deque()
         self._named: dict[str, int] = {}
@@ -131,7 +132,7 @@ class QmpSession:
 
     def advance(self) -> bytes | None:
         """Execute the next command, or a slice of it; return the reply when it is done."""
-        if self._work is None and (line := self._next()):
+        if self._work is None and not self.over and (line := self._next()):
             self._work = self._execute(line)
         if self._work is None:
             return None
@@ -168,8 +169,9 @@ class QmpSession:
     def _execute(self, line: bytes) -> Generator[None, None, bytes]:
         reply: dict[str, object] = {}
         try:
-            asked = json.loads(line)
+            asked = json.loads(line, parse_constant=_no_number)
             if not isinstance(asked, dict):
+                self.over = not self.negotiated
                 raise QmpError("QMP input must be a JSON object")
             if "id" in asked:
                 reply["id"] = asked["id"]
@@ -179,18 +181,22 @@ class QmpSession:
         except QmpError as error:
             reply["error"] = {"class": error.kind, "desc": str(error)}
         except (ValueError, RecursionError):
+            # A request of HTTP may have commands in its body.
+            self.over = not self.negotiated
             reply["error"] = {"class": "GenericError", "desc": "JSON parse error"}
-        except (StubError, OSError) as error:
+        except StubError as error:
             reply["error"] = {"class": "GenericError", "desc": str(error)}
+        except OSError as error:
+            reply["error"] = {"class": "GenericError", "desc": error.strerror or str(error)}
         try:
             return _line(reply)
         except (ValueError, RecursionError):  # of an id
-            return _line({"error": {"class": "GenericError", "desc": "the id is too deep"}})
+            return _line({"error": {"class": "GenericError", "desc": "the id cannot be returned"}})
 
     def _call(self, name: object, arguments: object) -> Generator[None, None, object]:
         if not isinstance(name, str) or not isinstance(arguments, dict):
             raise QmpError("QMP input lacks a member 'execute' with a command's name")
-        if not self._negotiated and name != "qmp_capabilities":
+        if not self.negotiated and name != "qmp_capabilities":
             raise QmpError(
                 "Expecting capabilities negotiation with 'qmp_capabilities'", "CommandNotFound"
             )
@@ -206,7 +212,7 @@ class QmpSession:
 
     @_command("qmp_capabilities")
     def _negotiate(self, arguments: Arguments) -> object:
-        self._negotiated = True
+        self.negotiated = True
         return {}
 
     @_command("query-target")
@@ -344,11 +350,19 @@ class QmpSession:
 
 
 def _number(text: str) -> int:
-    try:
-        return int(text[:_DIGITS], 0)
-    except ValueError:
-        raise InputError(f"{text[:80]!r} is no address: expected 0x and hex digits") from None
+    if (value := parse_number(text)) is None:
+        raise InputError(f"{text[:80]!r} is no address: expected 0x and hex digits")
+    return value
+
+
+def _no_number(text: str) -> None:
+    """Refuse what Python's parser takes for a number, and JSON does not: NaN and infinities.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(text)
 
 
 def _line(reply: object) -> bytes:
-    return json.dumps(reply).encode() + b"\r\n"
+    return json.dumps(reply, allow_nan=False).encode() + b"\r\n"

@@ -29,7 +29,7 @@ from gdbstub.machine import (
 )
 from gdbstub.swbp import BRK, BRK_COMMENT
 
-_RELEASE: Final = re.compile(r"Linux version (\d+)\.(\d+)")
+_RELEASE: Final = re.compile(r"Linux version ([0-9]{1,9})\.([0-9]{1,9})(?![0-9])")
 #: Releases that add a random number of the CPU to the seed, from the first to before the second.
 #: Source: linux/arch/arm64/kernel/kaslr.c.
 _ADDING_RANDOM_NUMBERS: Final = ((5, 6), (6, 0))

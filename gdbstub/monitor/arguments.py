@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gdbstub.errors import InputError
+from gdbstub.numbers import parse_number
 
 _TOP: Final = 1 << 64
 
@@ -32,7 +33,7 @@ def address(text: str, registers: Registers) -> int:
     """
     if text.startswith("$"):
         return registers.register(text[1:]) % _TOP
-    value = _number(text)
+    value = parse_number(text)
     if value is None:
         raise InputError(
             f"{text!r} is no address: expected 0x and hex digits, decimal digits, "
@@ -47,7 +48,7 @@ def length(text: str, registers: Registers) -> int:
     Raises:
         InputError: it is no number, or 0.
     """
-    if not (value := _number(text)):
+    if not (value := parse_number(text)):
         raise InputError(f"{text!r} is no length: expected a number of bytes, 1 or more")
     return value
 
@@ -58,17 +59,9 @@ def pid(text: str, registers: Registers) -> int:
     Raises:
         InputError: it is none.
     """
-    if not text.isdecimal():
+    if (value := parse_number(text)) is None:
         raise InputError(f"{text!r} is no PID: expected a number, as monitor ps shows it")
-    return int(text[:20])
-
-
-def _number(text: str) -> int | None:
-    try:
-        value = int(text, 0)
-    except ValueError:
-        return None
-    return value if 0 <= value < _TOP else None
+    return value
 
 
 def _word(text: str, registers: Registers) -> str:

@@ -25,9 +25,11 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
 def _row(cells: Sequence[str], widths: Sequence[int], indent: int) -> str:
     spend(0)
     front = "".join(f"{cell:<{width}}{_GAP}" for cell, width in zip(cells, widths, strict=False))
-    folded = textwrap.wrap(
-        cells[-1], max(20, _WIDTH - indent), break_long_words=False, break_on_hyphens=False
-    )
+    text, width = cells[-1], max(20, _WIDTH - indent)
+    if len(text) <= width and text.isprintable():  # most are, and wrap takes much longer
+        folded = [text]
+    else:
+        folded = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     return (front + ("\n" + " " * indent).join(folded)).rstrip() + "\n"
 
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 import pytest
 
 from gdbstub.errors import InputError
+from gdbstub.numbers import parse_float
 
 T = TypeVar("T")
 
@@ -188,7 +189,7 @@ def _seconds(text: str) -> float:
         InputError: it is no number above 0.
     """
     try:
-        seconds = float(text)
+        seconds = parse_float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):

@@ -23,9 +23,9 @@ _SIGNALS: Final = (
 _RESUME: Final = re.compile(r"<- \$(?:[cCsS](?:[0-9a-f]|;|$)|vCont;|b[cs]$)")
 _STOP: Final = re.compile(r"-> \$([TSWX])([0-9a-f]{2})(.*)")
 
-_GDB_FRAME: Final = re.compile(r"#(\d+)\s+(?:0x[0-9a-f]+ in )?(\S.*?) \(")
+_GDB_FRAME: Final = re.compile(r"#([0-9]{1,9})\s+(?:0x[0-9a-f]+ in )?(\S.*?) \(")
 _LLDB_FRAME: Final = re.compile(
-    r"\s*(?:\* )?frame #(\d+): 0x[0-9a-f]+ (?:\S+`)?(.+?)(?:\(| \+ | at |$)"
+    r"\s*(?:\* )?frame #([0-9]{1,9}): 0x[0-9a-f]+ (?:\S+`)?(.+?)(?:\(| \+ | at |$)"
 )
 _GDB_STOP: Final = re.compile(
     r"(?:Thread \S+ (?:hit|received) )?(?:Temporary breakpoint|Breakpoint|Catchpoint) \d+, "

@@ -16,12 +16,12 @@ _ELEMENTS: Final = {Status.FAILED: "failure", Status.TIMEOUT: "failure", Status.
 
 def write(path: Path, name: str, rows: Iterable[Row]) -> None:
     """Write *rows* to *path* as the test suite *name*; a run without an outcome is skipped."""
-    name = _text(name)
+    name = printable(name)
     suite = ET.Element("testsuite", name=name)
     counts = dict.fromkeys(("tests", "failure", "error", "skipped"), 0)
     seconds, began = 0.0, 0.0
     for run, outcome in rows:
-        label = _text(f"run {run.number} {run.label}".strip())
+        label = printable(f"run {run.number} {run.label}".strip())
         case = ET.SubElement(suite, "testcase", classname=name, name=label)
         counts["tests"] += 1
         if outcome is None:
@@ -49,10 +49,6 @@ def _explain(case: ET.Element, outcome: RunOutcome) -> None:
     message = printable(outcome.message or outcome.signature)
     kind = _ELEMENTS[outcome.status]
     ET.SubElement(case, kind, type=outcome.status.value, message=message).text = outcome.files
-    ET.SubElement(case, "system-out").text = _text(outcome.output)
-    ET.SubElement(case, "system-err").text = _text(outcome.console)
-
-
-def _text(data: str) -> str:
-    """Return *data* without the characters that XML has no way to write."""
-    return "".join(c if c in "\n\t" or c.isprintable() else "?" for c in data)
+    # XML has no way to write control characters but these.
+    ET.SubElement(case, "system-out").text = printable(outcome.output, "\n\t")
+    ET.SubElement(case, "system-err").text = printable(outcome.console, "\n\t")

@@ -6,6 +6,7 @@ from typing import Final
 from gdbstub.errors import InputError
 from gdbstub.sweep.outcome import RunOutcome
 from gdbstub.sweep.store import Store
+from gdbstub.vmm.files import open_written
 
 _SIGNATURE: Final = "signature"
 #: Names of the columns that are no parameters.
@@ -47,7 +48,7 @@ def export(store: Store, path: Path) -> int:
     schema = pyarrow.schema([(name, numbers.get(name, pyarrow.string())) for name in texts])
     table = pyarrow.Table.from_pylist(rows, schema)
     try:
-        with path.open("wb") as file:
+        with open(open_written(str(path), ""), "wb") as file:
             parquet.write_table(table, file, compression="zstd")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None

@@ -15,6 +15,7 @@ from gdbstub.sweep.evidence import tail
 from gdbstub.sweep.execute import CONSOLE, OUTPUT, RECORD
 from gdbstub.sweep.outcome import RunOutcome
 from gdbstub.sweep.store import Store
+from gdbstub.vmm.files import open_written
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html")
 #: Bytes of a record that are in the report itself.
@@ -64,7 +65,10 @@ def write(store: Store, path: Path) -> None:
         record=lambda row: _record(store.directory / row.outcome.files / RECORD),
     )
     try:
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with open(
+            open_written(str(path), ""), "w", encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(text)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
 

@@ -78,6 +78,11 @@ def _parameters(number: int, text: object) -> dict[str, str]:
 
 
 def _seed(number: int, text: object) -> int:
-    if isinstance(text, str) and text.isdecimal() and (seed := int(text)) >> SEED_BITS == 0:
+    if (
+        isinstance(text, str)
+        and text.isascii()
+        and text.isdecimal()
+        and (seed := int(text)) >> SEED_BITS == 0
+    ):
         return seed
     raise ValueError(f"run {number} has no seed")

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
-from gdbstub.errors import InputError
+from gdbstub.vmm.files import open_written
 
 _log = logging.getLogger("gdbstub.console")
 
@@ -105,10 +105,7 @@ def open_output(where: str) -> int:
     """
     if where == "-":
         return os.dup(sys.stdout.fileno())
-    try:
-        return os.open(where, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise InputError(f"--console {where}: {error.strerror}") from None
+    return open_written(where, "--console")
 
 
 def is_keyboard(fd: int) -> bool:

@@ -6,11 +6,18 @@ It looks at no content.
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from gdbstub.errors import InputError
+from gdbstub.streams import open_emptied
+
+#: Time that the other end of a FIFO has to come, and the pause between two looks, in seconds.
+_FIFO_SECONDS: Final = 3.0
+_LOOK_SECONDS: Final = 0.05
 
 
 def read_input(path: Path, option: str = "") -> bytes:
@@ -20,18 +27,19 @@ def read_input(path: Path, option: str = "") -> bytes:
         InputError: no such file, no permission, a directory, a device.
     """
     with _explained(f"{option} {path}".lstrip()):
-        _check_kind(path, option)
-        return path.read_bytes()
+        mode = _check_kind(path, option)
+        return _read_fifo(path, option) if stat.S_ISFIFO(mode) else path.read_bytes()
 
 
 def check_input(path: Path, option: str) -> None:
-    """Check that *path* can be read, for a file that is read elsewhere.
+    """Check that *path* can be read, for a file that is read elsewhere, or again.
 
     Raises:
         InputError: as ``read_input``.
     """
     with _explained(f"{option} {path}"):
-        _check_kind(path, option)
+        if stat.S_ISFIFO(_check_kind(path, option)):
+            raise InputError(f"{option} {path}: is a FIFO, which is read once; expected a file")
         if not os.access(path, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -54,11 +62,60 @@ def check_output(name: str, option: str) -> None:
         else:
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if stat.S_ISSOCK(mode) or stat.S_ISBLK(mode):
+                what = "a socket" if stat.S_ISSOCK(mode) else "a block device"
+                raise InputError(
+                    f"{option} {name}: is {what}; expected a file, a FIFO or a terminal"
+                )
         if not os.access(place, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _check_kind(path: Path, option: str) -> None:
+def open_written(name: str, option: str) -> int:
+    """Open the file, FIFO or terminal *name* to write, made or emptied; the caller closes it.
+
+    Raises:
+        InputError: it cannot be written, or nobody reads the FIFO.
+    """
+    deadline = time.monotonic() + _FIFO_SECONDS
+    shown = f"{option} {name}".lstrip()
+    while True:
+        try:
+            fd = open_emptied(name, os.O_WRONLY)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise InputError(f"{shown}: {error.strerror}") from None
+            if time.monotonic() > deadline:
+                import shlex  # not at the top: a start is faster without
+
+                raise InputError(
+                    f"{shown}: is a FIFO that nobody has opened to read in {_FIFO_SECONDS:g} s; "
+                    f"expected a reader, such as: cat {shlex.quote(name)}"
+                ) from None
+            time.sleep(_LOOK_SECONDS)
+        else:
+            os.set_blocking(fd, True)
+            return fd
+
+
+def _read_fifo(path: Path, option: str) -> bytes:
+    """Read all that the writer of a FIFO writes. A shell's ``<(command)`` is one."""
+    deadline = time.monotonic() + _FIFO_SECONDS
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
+        # Without a writer a read is at an end; with one that has written nothing, it is None.
+        while (data := file.read(1 << 16)) == b"":
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"{f'{option} {path}'.lstrip()}: is a FIFO that nobody has opened to write "
+                    f"in {_FIFO_SECONDS:g} s; expected a writer, or a file"
+                )
+            time.sleep(_LOOK_SECONDS)
+        os.set_blocking(file.fileno(), True)
+        return (data or b"") + file.read()
+
+
+def _check_kind(path: Path, option: str) -> int:
+    """Return the mode of *path*, of which all can be read."""
     name = f"{option} {path}".lstrip()
     # Asked first: opening a directory fails late, and reading a device may never end.
     mode = path.stat().st_mode
@@ -66,6 +123,7 @@ def _check_kind(path: Path, option: str) -> None:
         raise InputError(f"{name}: is a directory; expected a file")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise InputError(f"{name}: is not a regular file")
+    return mode
 
 
 @contextmanager

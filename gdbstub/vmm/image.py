@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError
 from gdbstub.linux import elf
+from gdbstub.numbers import parse_number
 from gdbstub.vmm import unpack
 from gdbstub.vmm.files import read_input
 from gdbstub.vmm.layout import RAM_BASE
@@ -136,11 +137,8 @@ def parse_load(text: str) -> int:
     Raises:
         InputError: it is none, or there is no RAM or no instruction at it.
     """
-    try:
-        address = int(text, 0)
-    except ValueError:
-        address = -1
-    if address < RAM_BASE or address % 4:
+    address = parse_number(text)
+    if address is None or address < RAM_BASE or address % 4:
         raise InputError(
             f"--load {text!r}: expected an address from {RAM_BASE:#x}, where RAM begins, on; "
             f"a multiple of 4 such as {DEFAULT_LOAD:#x}"

@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from gdbstub.errors import InputError
+from gdbstub.numbers import parse_number
 
 _BITS: Final = 64
 RANDOM: Final = "random"
@@ -20,11 +21,7 @@ def parse_seed(text: str) -> int:
     """
     if text == RANDOM:
         return int.from_bytes(os.urandom(_BITS // 8), "little")
-    try:
-        seed = int(text, 0)
-    except ValueError:
-        seed = -1
-    if not 0 <= seed < 1 << _BITS:
+    if (seed := parse_number(text)) is None:
         raise InputError(
             f"--kaslr-seed {text!r}: expected random, or a number of 64 bits such as 0x1234"
         )

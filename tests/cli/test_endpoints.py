@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.cli.main import call
+from gdbstub.cli.serving.serve import announce
 from gdbstub.cli.settings.endpoints import endpoint_text, who_reaches
 from gdbstub.errors import InputError
 from gdbstub.protocol.endpoint import Unix, parse_endpoint
@@ -47,6 +48,19 @@ def test_a_script_has_a_socket_of_its_own(
     assert not directory.exists()
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707])
+def test_a_script_has_no_socket_where_others_can_replace_it(temporary: Path, mode: int) -> None:
+    temporary.chmod(mode)
+    with (
+        pytest.raises(InputError, match=r"--script needs .* other users could .* set TMPDIR"),
+        endpoint_text(None, "true"),
+    ):
+        pass
+    temporary.chmod(mode | 0o1000)
+    with endpoint_text(None, "true") as text:
+        assert str(temporary) in text
+
+
 def test_no_room_for_it_is_one_line(temporary: Path) -> None:
     os.rmdir(temporary)
     with pytest.raises(InputError, match="set TMPDIR"), endpoint_text(None, "true"):
@@ -68,3 +82,16 @@ def test_help_says_both_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     call(["run", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "[default: localhost:1234; with --script: a socket that only this user reaches]" in said
+
+
+def test_what_is_said_of_an_endpoint_is_lines_whatever_its_name_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = "a\nb\x1b[2J"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", odd)
+    note = who_reaches(parse_endpoint("localhost:1"))
+    announce(f"unix:{odd}", odd, odd, hint=True, note=note)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 3
+    assert "\x1b" not in said
+    assert said.startswith("gdbstub: listening on unix:a\\nb\\x1b[2J\n")

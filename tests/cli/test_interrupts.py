@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gdbstub.cli.serving.serve import pass_keys
+from gdbstub.signals import STOP_SIGNALS
 from gdbstub.vmm.console import keys_at_once, read_keys
 from gdbstub.vmm.pl011 import BACKLOG, DR, PL011
 from tests.cli.program import GDBSTUB, ROOT, Place
@@ -59,6 +60,30 @@ def test_a_signal_while_python_ends_is_too_late(how: signal.Signals) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_signals_that_arrive_together_are_no_traceback(deferred: bool) -> None:
+    """A session's end sends SIGHUP and SIGTERM at once."""
+    together = "{signal.SIGHUP, signal.SIGTERM, signal.SIGINT}"
+    code = (
+        "import os, signal, sys\n"
+        "from gdbstub.cli import main\n"
+        "from gdbstub.signals import deferred_signals\n"
+        "def call(arguments):\n"
+        f"    signal.pthread_sigmask(signal.SIG_BLOCK, {together})\n"
+        f"    [os.kill(os.getpid(), each) for each in {together}]\n"
+        f"    signal.pthread_sigmask(signal.SIG_UNBLOCK, {together})\n"
+        "    return 0\n"
+        "def deferring(arguments):\n"
+        "    with deferred_signals():\n"
+        "        return call(arguments)\n"
+        f"main.call = {'deferring' if deferred else 'call'}\n"
+        "main.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.returncode in {128 + each for each in STOP_SIGNALS}
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

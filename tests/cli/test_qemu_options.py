@@ -30,6 +30,13 @@ SAME = {
         "gdbstub run Image --no-reboot --gdb=stdio --smp=8"
     ),
     "-M virt,accel=kvm -cpu host x": "-M is an option of QEMU; the same here: gdbstub run x",
+    f"x -smp cores={'9' * 5000}": (
+        "-smp is an option of QEMU; the same here: gdbstub run x; not carried over: "
+        f"-smp cores={'9' * 5000}"
+    ),
+    "x -smp 2 -m ٣": (
+        "-smp is an option of QEMU; the same here: gdbstub run x --smp=2 '--memory=٣'"
+    ),
     "x -smp 2,maxcpus=4 -m 1G": (
         "-smp is an option of QEMU; the same here: gdbstub run x --smp=2 --memory=1G"
     ),
@@ -50,7 +57,17 @@ SAME = {
         "-kernel is an option of QEMU, and its argument is missing; what gdbstub run takes: "
         "gdbstub run --help"
     ),
-    "-x": "No such option '-x'.",
+    # QEMU takes two hyphens as well as one; some of these are ours, too.
+    "--kernel Image --append quiet --m 1G --nographic --S --smp 2": (
+        "--kernel is an option of QEMU; the same here: "
+        "gdbstub run Image --append quiet --memory=1G --smp 2"
+    ),
+    "--drive file=d.img Image": (
+        "--drive is an option of QEMU, and gdbstub run has no such device; a guest of QEMU is "
+        "debugged by gdbstub launch -- qemu-system-aarch64 --drive file=d.img …"
+    ),
+    "--bogus -s": "-s is an option of QEMU; the same here: gdbstub run --bogus --free-run",
+    "-x": "No such option '-x'; see gdbstub run --help",
 }
 
 
@@ -62,4 +79,5 @@ def test_the_same_here(place: Place, words: str) -> None:
 def test_without_a_command(place: Place) -> None:
     line = "-kernel is an option of QEMU; the same here: gdbstub run 'my Image'"
     assert place.refusal("-kernel", "my Image", "-S", program=GDBSTUB) == line
-    assert place.refusal("doctor", "-m", "5", program=GDBSTUB) == "No such option '-m'."
+    line = "No such option '-m'; see gdbstub doctor --help"
+    assert place.refusal("doctor", "-m", "5", program=GDBSTUB) == line

@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from gdbstub.cli import main
 from gdbstub.cli.commands import group as commands
+from gdbstub.cli.serving import serve
 from gdbstub.errors import LabError
 from gdbstub.lab import cache
 
@@ -71,12 +73,21 @@ def test_any_failure_of_the_file_system_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+_NO_MEMORY = "out of memory: give the guest less by --memory, or free some; see ulimit -v"
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(errno.EMFILE, "Too many open files", "/x"), "/x: Too many open files"),
+        (
+            OSError(errno.EMFILE, "Too many open files", "/x"),
+            "/x: Too many open files: close some, or allow more by ulimit -n",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), _NO_MEMORY),
+        (ImportError("/x.so: failed to map segment from shared object"), _NO_MEMORY),
+        (ImportError("/x.so: cannot allocate memory in static TLS block"), _NO_MEMORY),
         (OSError(errno.EIO, "Input/output error"), "Input/output error"),
-        (MemoryError(), "out of memory: give the guest less by --memory, or free some"),
+        (MemoryError(), _NO_MEMORY),
         (
             RuntimeError("can't start new thread"),
             "can't start new thread: free some memory, or see ulimit -u and ulimit -v",
@@ -96,6 +107,20 @@ def test_what_nobody_has_foreseen_is_one_line(
     monkeypatch.setattr(commands.commands, "main", fail)
     assert main.call(["doctor"]) == 1
     assert capsys.readouterr().err == f"gdbstub: {line}\n"
+
+
+def test_an_event_loop_that_cannot_be_made_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python has no coroutine to warn of."""
+
+    async def session(_: object) -> int:
+        return 0
+
+    def fail() -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("asyncio.events.new_event_loop", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        serve.run_to_end(session)
 
 
 @pytest.mark.parametrize(

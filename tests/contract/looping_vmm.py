@@ -3,7 +3,8 @@
 Like kvmtool it looks at the reason of an exit whatever KVM_RUN has returned; at one for a debugger
 it ends. It makes threads all the while, hundreds a second, each of which ends at once. SIGUSR1 has
 its vCPUs pause outside of KVM_RUN, and SIGUSR2 go on; it says when that is so. First it says its
-process id and the address of its RAM.
+process id and the address of its RAM. As VMMs in Rust do, it copies the descriptors of its VM and
+vCPUs, and runs these by the copies.
 """
 
 import contextlib
@@ -34,6 +35,7 @@ class Vm:
         """Make it, with RAM and vCPUs."""
         kvm = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
         self._fd = fcntl.ioctl(kvm, abi.CREATE_VM, 0)
+        self._copy = os.dup(self._fd)
         self._ram = mmap.mmap(-1, SIZE)
         self._ram[: len(COUNT.image)] = COUNT.image
         self.hva = int(ffi.cast("uintptr_t", ffi.from_buffer(self._ram)))
@@ -57,8 +59,8 @@ class Vm:
         self._runs.clear()
         for vcpu in self._vcpus:
             vcpu.paused.clear()
-            # It may not have been in KVM_RUN when the signal came.
-            while not vcpu.paused.wait(0.01):
+            # It may not have been in KVM_RUN when the signal came. A debugger stops it at each.
+            while not vcpu.paused.wait(0.05):
                 signal.pthread_kill(vcpu.ident or 0, signal.SIGALRM)
 
 
@@ -75,6 +77,7 @@ class Vcpu(threading.Thread):
         register = ffi.new("struct kvm_one_reg *", [_PC, int(ffi.cast("uintptr_t", pc))])
         _ioctl(self._fd, abi.SET_ONE_REG, register)
         self._page = mmap.mmap(self._fd, mmap.PAGESIZE)
+        self._copy = os.dup(self._fd)
         self._run = ffi.cast("struct kvm_run *", ffi.from_buffer(self._page))
         self._runs = runs
         self.paused = threading.Event()
@@ -85,7 +88,7 @@ class Vcpu(threading.Thread):
                 self.paused.set()
                 self._runs.wait()
             with contextlib.suppress(InterruptedError):
-                fcntl.ioctl(self._fd, abi.RUN, 0)
+                fcntl.ioctl(self._copy, abi.RUN, 0)
             if self._run.exit_reason == abi.EXIT_DEBUG:
                 os._exit(SAW_DEBUG_EXIT)
 

@@ -20,9 +20,11 @@ from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.debug.caches import Content
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.placement import Preference
-from gdbstub.machine import Machine
+from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.target import Action, BreakpointKind, Report, Resume, Stopped, StopReason
-from tests.contract.programs import BASE, HANDLER, Program, program
+from tests.contract.backends import Factory
+from tests.contract.programs import BASE, HANDLER, SECONDARY, Program, program
+from tests.contract.recorder import StopRecorder
 from tests.tables import AF, Tables
 
 PAGE: Final = 4096
@@ -51,6 +53,16 @@ ROUND: Final = program(
     (0x17FFFFFD, "b . - 12"),
 )
 NOP: Final = 0xD503201F.to_bytes(4, "little")
+
+
+def both_on(factory: Factory) -> Machine:
+    """Make a machine of which the second vCPU has been turned on, too."""
+    machine = factory(SECONDARY.image, vcpus=2)
+    recorder = StopRecorder(machine)
+    machine.arm(DebugRegisters(enabled=True))
+    assert recorder.debug().vcpu == 1
+    machine.arm(DebugRegisters())
+    return machine
 
 
 class Spaces:

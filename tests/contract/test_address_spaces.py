@@ -29,6 +29,7 @@ from tests.contract.spaces import (
     TRAMPOLINE_GVA,
     USER_GVA,
     Spaces,
+    both_on,
 )
 
 Begin = Callable[..., Spaces]
@@ -39,7 +40,8 @@ def begin(machine_factory: Factory) -> Begin:
     """A guest in process *a*, at EL0."""
 
     def make(*, vcpus: int = 1) -> Spaces:
-        spaces = Spaces(machine_factory(ROUND.image, vcpus=vcpus))
+        one = vcpus == 1
+        spaces = Spaces(machine_factory(ROUND.image) if one else both_on(machine_factory))
         for vcpu in range(vcpus):
             spaces.enter(USER_GVA, spaces.a, vcpu=vcpu)
         return spaces

@@ -33,7 +33,7 @@ TGKILL, MMAP = 131, 222
 NEW_ANONYMOUS = 0x10_0022  # MAP_FIXED_NOREPLACE, too
 
 #: Seconds that the VMM has for anything.
-BOUND = 20.0
+BOUND = 60.0
 
 
 class Looping:
@@ -147,14 +147,17 @@ def a_guest_that_is_paused_while_one_vcpu_runs_alone(trial: Trial) -> None:
         before = [client.x(thread, 0) for thread in client.threads]
         client.target.insert(1, BreakpointKind.SOFTWARE, at(0), 4)
         client.target.attach(BreakpointKind.SOFTWARE, at(0), NEVER)
-        client.target.resume(Resume(dict.fromkeys(client.threads, Action.CONTINUE)))
-        for _ in range(2):
-            trial.vmm.pause()
-            trial.vmm.go_on()
-        client.target.interrupt()
-        assert client.wait() == Stopped(1, Signal.INT)
-        after = [client.x(thread, 0) for thread in client.threads]
-        assert all(old < new for old, new in zip(before, after, strict=True))
+        behind, until = set(client.threads), monotonic() + BOUND
+        while behind:  # one may have had no time of the host's
+            assert monotonic() < until
+            client.target.resume(Resume(dict.fromkeys(client.threads, Action.CONTINUE)))
+            for _ in range(2):
+                trial.vmm.pause()
+                trial.vmm.go_on()
+            client.target.interrupt()
+            assert client.wait() == Stopped(1, Signal.INT)
+            after = zip(client.threads, before, strict=True)
+            behind = {thread for thread, count in after if client.x(thread, 0) <= count}
     trial.vmm.count()
 
 

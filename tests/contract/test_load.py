@@ -1,5 +1,6 @@
 """Short forms of the runs of ``make load``: nothing is lost, and nothing grows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,17 +20,34 @@ def make(machine_factory: Factory) -> runs.Make:
     return machine
 
 
+def check(run: Callable[[], runs.Figures]) -> None:
+    """Check that *run* leaves nothing, in one of three tries.
+
+    What a run leaves, it leaves each time. A lab that starts meanwhile opens descriptors in this
+    process, too.
+    """
+    for more in (True, True, False):
+        figures = run()  # what it finds itself is told at once
+        try:
+            figures.check(memory=False)
+        except AssertionError:
+            if not more:
+                raise
+        else:
+            return
+
+
 def test_rounds_of_attach_and_detach(make: runs.Make, tmp_path: Path) -> None:
-    runs.rounds(make, 12, tmp_path).check(memory=False)
+    check(lambda: runs.rounds(make, 12, tmp_path))
 
 
 def test_many_steps(make: runs.Make) -> None:
-    runs.steps(make, 200).check(memory=False)
+    check(lambda: runs.steps(make, 200))
 
 
 def test_many_hits_over_four_vcpus(make: runs.Make) -> None:
-    runs.hits(make, 60).check(memory=False)
+    check(lambda: runs.hits(make, 60))
 
 
 def test_many_breakpoints_at_once(make: runs.Make) -> None:
-    runs.breakpoints(make, 40).check(memory=False)
+    check(lambda: runs.breakpoints(make, 40))

@@ -27,7 +27,7 @@ from gdbstub.target import Action, Range, Stopped
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine, pend_irq
-from tests.contract.programs import BASE, SPIN, VECTORS, at
+from tests.contract.programs import BASE, SPIN, STRAIGHT, VECTORS, at
 from tests.contract.run_control import HW, put
 
 #: AArch32's modes in PSTATE, with everything unmasked.
@@ -227,3 +227,17 @@ def test_g_to_aarch32_writes_what_it_has(start_kvm: Start) -> None:
     assert packets.write_all(state, bytes(data)) == b"OK"
     assert vcpu.get(PC) == 0x8000
     assert (vcpu.get(X[13]), vcpu.get(SP_EL1)) == (0x7000, 0xFFFF_8000_0000_1000)
+
+
+# T32.
+
+
+def test_the_second_half_of_a_comparators_word_is_nobodys_breakpoint(start: Start) -> None:
+    """A comparator for four bytes is hit by an instruction of T32 in the last two, too."""
+    client = Client(start(STRAIGHT).machine)
+    put(client, HW, at(2))
+    breakpoints = client.target.breakpoints
+    breakpoints.arm()
+    for gva, kinds in (at(2), (HW,)), (at(2) + 2, ()):
+        assert breakpoints.comparator_at(gva)
+        assert breakpoints.kinds_at(0, gva) == kinds

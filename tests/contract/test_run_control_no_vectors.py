@@ -11,17 +11,22 @@ from gdbstub.aarch64.registers import (
     FAR_EL1,
     PC,
     SCTLR_EL1,
+    SYSTEM_REGISTERS,
+    TCR_EL1,
+    TTBR0_EL1,
     VBAR_EL1,
     X,
 )
-from gdbstub.aarch64.sysreg import ESR, SCTLR
+from gdbstub.aarch64.sysreg import ESR, SCTLR, TCR
+from gdbstub.debug.caches import Content
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import COUNT, DATA, STRAIGHT, VECTORS, Program, at
+from tests.contract.programs import BASE, COUNT, DATA, STRAIGHT, VECTORS, Program, at
 from tests.contract.run_control import FAULTS, HW, SW, put
+from tests.tables import AF, Tables
 
 Begin = Callable[[Program], Client]
 
@@ -148,6 +153,59 @@ def test_vectors_that_the_guest_sets_up_later_are_its_own_affair(begin: Begin) -
     put(client, SW, (DATA & -0x800) + 0x200)
     assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
     assert vcpu.get(ELR_EL1) == at(2)
+
+
+@pytest.mark.parametrize("how", ["the MMU is on", "unmapped"])
+@ACTIONS
+def test_vectors_that_were_there_once_are_looked_for_again(
+    begin: Begin, action: Action | Range, how: str
+) -> None:
+    """The guest has switched its MMU on without a mapping for them, or has unmapped them."""
+    client = begin(FAULTS)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(VBAR_EL1, VECTORS)
+    tables = Tables(base=BASE + 0x10_0000)
+    tables.map(BASE, BASE, 3, AF)
+    if how == "unmapped":
+        tables.map(VECTORS, VECTORS, 3, AF)
+    for ipa, data in tables.content().items():
+        client.machine.write_memory(ipa, data)
+    vcpu.set(SYSTEM_REGISTERS["MAIR_EL1"], 0xFF)
+    vcpu.set(TCR_EL1, TCR.of(**tables.tcr()))
+    vcpu.set(TTBR0_EL1, tables.ttbr)
+    on = SCTLR(vcpu.get(SCTLR_EL1)).replace(M=1)
+    if how == "unmapped":
+        vcpu.set(SCTLR_EL1, on)
+    vcpu.set(PC, at(4))
+    put(client, SW, at(5))
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
+    vcpu.set(SCTLR_EL1, on)
+    if how == "unmapped":
+        client.machine.write_memory(tables.place(VECTORS, 3), bytes(8))
+        vcpu.set(TTBR0_EL1, tables.ttbr | 7 << 48)  # with an ASID that no TLB knows
+    client.target.caches.invalidate(Content.REGISTER_WRITTEN)
+    vcpu.set(PC, at(SVC))
+    told(client, client.resume({1: action}), SVC)
+
+
+def test_code_of_a_process_at_a_vectors_address_is_no_exception(begin: Begin) -> None:
+    """VBAR_EL1 is 0 yet, and so is the address of a program that only EL0 may execute."""
+    client = begin(STRAIGHT)
+    vcpu = client.machine.vcpus[0]
+    tables = Tables(base=BASE + 0x10_0000)
+    tables.map(0, BASE, 3, AF | 0b01 << 6)
+    for ipa, data in tables.content().items():
+        client.machine.write_memory(ipa, data)
+    client.machine.write_memory(BASE + 0x200, STRAIGHT.image)
+    vcpu.set(SYSTEM_REGISTERS["MAIR_EL1"], 0xFF)
+    vcpu.set(TCR_EL1, TCR.of(**tables.tcr()))
+    vcpu.set(TTBR0_EL1, tables.ttbr)
+    vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(M=1))
+    client.target.caches.invalidate(Content.REGISTER_WRITTEN)
+    vcpu.set(CPSR, 0x3C0)
+    vcpu.set(PC, 0x200)
+    assert client.resume({1: Action.STEP}) == Stopped(1)
+    assert client.pc(1) == 0x204
 
 
 def test_a_fault_at_el0_is_told(begin: Begin) -> None:

@@ -4,14 +4,26 @@ from collections.abc import Callable
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, VBAR_EL1, X
-from gdbstub.aarch64.sysreg import EC, PSTATE
+from gdbstub.aarch64.registers import (
+    CPSR,
+    ELR_EL1,
+    ID_AA64PFR1_EL1,
+    PC,
+    SCTLR_EL1,
+    SYSTEM_REGISTERS,
+    TCR_EL1,
+    TTBR0_EL1,
+    VBAR_EL1,
+    X,
+)
+from gdbstub.aarch64.sysreg import EC, ID_AA64PFR1, PSTATE, SCTLR, TCR
 from gdbstub.agent import Clauses
-from gdbstub.machine import DebugExit, RunMode
+from gdbstub.debug.caches import Content
+from gdbstub.machine import DebugExit, RunMode, Vcpu
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import DATA, STORES, STRAIGHT, SYNC_EL1H, VECTORS, Program, at
+from tests.contract.programs import BASE, DATA, STORES, STRAIGHT, SYNC_EL1H, VECTORS, Program, at
 from tests.contract.run_control import (
     ALWAYS,
     HW,
@@ -23,8 +35,11 @@ from tests.contract.run_control import (
     X1_IS_3,
     put,
 )
+from tests.tables import AF, Tables
 
 Begin = Callable[[Program], Client]
+
+READ_ONLY = 0b10 << 6
 
 KINDS = pytest.mark.parametrize("kind", [SW, HW])
 ACTIONS = pytest.mark.parametrize(
@@ -178,6 +193,77 @@ def test_a_wait_under_a_breakpoint_is_not_executed(
     assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
     assert client.pc(1) == at(4)
     assert [exit.esr.EC == EC.STEP_LOWER for exit in exits].count(True) == 1, "the store alone"
+
+
+@pytest.mark.parametrize(("line", "other"), [(1, "nTWE"), (2, "nTWI")], ids=["wfi", "wfe"])
+def test_a_wait_of_a_program_is_not_executed_if_its_kernel_permits_it(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, line: int, other: str
+) -> None:
+    """A kernel has WFI and WFE at EL0 trapped each by a bit of its own."""
+    client = begin(STORES_AND_WAITS)
+    vcpu = client.machine.vcpus[0]
+    both = SCTLR(vcpu.get(SCTLR_EL1)).replace(nTWI=1, nTWE=1)
+    vcpu.set(SCTLR_EL1, both.replace(**{other: 0}))
+    vcpu.set(CPSR, 0x3C0)
+    vcpu.set(PC, at(line))
+    put(client, SW, at(line), NEVER)
+    put(client, HW, at(line + 1))
+    exits = _exits(client, monkeypatch)
+    assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+    assert client.pc(1) == at(line + 1)
+    assert EC.STEP_LOWER not in [exit.esr.EC for exit in exits]
+
+
+def branched_to(client: Client, attributes: int) -> Vcpu:
+    """Have the guest be at its WFI by a BLR, with its MMU on and these *attributes* of its text."""
+    vcpu = client.machine.vcpus[0]
+    tables = Tables(base=BASE + 0x10_0000)
+    for gva in BASE, VECTORS:
+        tables.map(gva, gva, 3, AF | READ_ONLY | attributes)
+    for ipa, data in tables.content().items():
+        client.machine.write_memory(ipa, data)
+    vcpu.set(SYSTEM_REGISTERS["MAIR_EL1"], 0xFF)
+    vcpu.set(TCR_EL1, TCR.of(**tables.tcr()))
+    vcpu.set(TTBR0_EL1, tables.ttbr)
+    vcpu.set(VBAR_EL1, VECTORS)
+    vcpu.set(SCTLR_EL1, SCTLR(vcpu.get(SCTLR_EL1)).replace(M=1))
+    vcpu.set(CPSR, PSTATE(0x3C5).replace(BTYPE=0b10))
+    vcpu.set(PC, at(1))
+    client.target.caches.invalidate(Content.REGISTER_WRITTEN)
+    return vcpu
+
+
+@pytest.mark.parametrize("action", [Action.CONTINUE, Action.STEP], ids=["continue", "step"])
+def test_a_wait_that_was_branched_to_is_not_executed(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, action: Action
+) -> None:
+    """Each BLR sets PSTATE.BTYPE, whatever page it leads to."""
+    client = begin(STORES_AND_WAITS)
+    vcpu = branched_to(client, 0)
+    if action is Action.CONTINUE:
+        put(client, SW, at(1), NEVER)
+        put(client, SW, at(2))
+    exits = _exits(client, monkeypatch)
+    client.resume({1: action})
+    assert client.pc(1) == at(2)
+    assert PSTATE(vcpu.get(CPSR)).BTYPE == 0
+    assert EC.STEP_LOWER not in [exit.esr.EC for exit in exits]
+
+
+@pytest.mark.own_kvm
+@pytest.mark.parametrize("action", [Action.CONTINUE, Action.STEP], ids=["continue", "step"])
+def test_in_a_guarded_page_a_wait_that_was_branched_to_is_an_exception(
+    start_kvm: Start, action: Action
+) -> None:
+    client = Client(start_kvm(STORES_AND_WAITS).machine)
+    vcpu = branched_to(client, 1 << 50)
+    has_bti = ID_AA64PFR1(vcpu.get(ID_AA64PFR1_EL1)).BT
+    if action is Action.CONTINUE:
+        put(client, SW, at(1), NEVER)
+        put(client, SW, at(2))
+        put(client, HW, SYNC_EL1H)
+    client.resume({1: action})
+    assert client.pc(1) == (SYNC_EL1H if has_bti else at(2))
 
 
 def test_a_wait_under_a_breakpoint_is_not_executed_by_steps(

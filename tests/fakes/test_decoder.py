@@ -28,7 +28,8 @@ NAMES = {
     "Wait": "wf[ei]",
     "WaitUntil": "wf[ei]t",
     "BranchTarget": "bti",
-    "Hint": "hint|csdb|cle?a?rbhb|sevl?|esb|psb|tsb|dgh|chkfeat|gcsb|stshh|shuh|stcph"
+    "ErrorSynchronization": "esb",
+    "Hint": "hint|csdb|cle?a?rbhb|sevl?|psb|tsb|dgh|chkfeat|gcsb|stshh|shuh|stcph"
     "|(pac|aut|xpac)\\w+",
     "Barrier": "dsb|dmb|p?ssbb",
     "ClearExclusive": "clrex",

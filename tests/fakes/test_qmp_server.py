@@ -184,12 +184,30 @@ async def test_more_clients_than_are_served(path: Path) -> None:
         clients = [Client(path) for _ in range(4)]
         for client in clients:
             client.__enter__()
+            client.ask("qmp_capabilities")
         with socket.socket(socket.AF_UNIX) as fifth:
             fifth.settimeout(20)
             fifth.connect(str(path))
             assert fifth.recv(1) == b""
         for client in clients:
             client.__exit__()
+
+    await asyncio.to_thread(crowd)
+
+
+async def test_clients_that_say_nothing_keep_no_other_out(path: Path) -> None:
+    def crowd() -> None:
+        with Client(path) as served:
+            served.ask("qmp_capabilities")
+            silent = [Client(path).__enter__() for _ in range(9)]
+            silent[-1].socket.sendall(b'{"execute"')
+            with Client(path) as other:
+                other.ask("qmp_capabilities")
+                assert other.ask("query-target") == {"arch": "aarch64"}
+            assert [client.stream.readline() for client in silent[:7]] == [b""] * 7
+            assert served.ask("query-target") == {"arch": "aarch64"}
+            for client in silent:
+                client.__exit__()
 
     await asyncio.to_thread(crowd)
 

@@ -37,6 +37,8 @@ def test_random_numbers_of_the_cpu_are_added_to_the_seed(
     begin(monkeypatch, release, 0)
 
 
-@pytest.mark.parametrize("release", ["4.19.0", "5.5.1", "6.0.0", "6.1.0-57", "7.3.0", "of mine"])
+@pytest.mark.parametrize(
+    "release", ["4.19.0", "5.5.1", "6.0.0", "6.1.0-57", "7.3.0", "of mine", "5." + "9" * 5000]
+)
 def test_the_seed_alone_decides(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
     begin(monkeypatch, release, RNDR)

@@ -29,8 +29,9 @@ WORK: Final = ROOT / ".fuzz"
 _PROGRESS: Final = 15
 _STATUS: Final = re.compile(rb"#(\d+)\s.*?cov: (\d+) ")
 _FINDING: Final = re.compile(rb"^(?:FINDING (?P<kind>.*?): |==\d+== ?ERROR: (?P<error>.*))")
-#: An input may take this long, in seconds and on a busy machine, and a campaign this much memory.
-_LIMITS: Final = ("-timeout=25", "-rss_limit_mb=600")
+#: An input that hangs ends a campaign after so many seconds, in which a busy machine may leave it
+#: nothing to run on; ``run`` bounds what it takes. A campaign takes so much memory at most.
+_LIMITS: Final = ("-timeout=600", "-rss_limit_mb=600")
 _NICE: Final = 19
 
 
@@ -76,10 +77,14 @@ def outcomes(target: str, lines: Iterable[bytes]) -> Iterator[Outcome]:
 def campaign(target: str, seconds: float, runs: int) -> Outcome:
     """Fuzz *target*, and show progress."""
     outcome, said = Outcome(target), time.monotonic()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other:
         for number, data in enumerate(corpus.inputs(target)):
             (Path(directory) / str(number)).write_bytes(data)
-        options = (f"-max_total_time={max(1, round(seconds))}", f"-runs={runs}", "-keep_seed=1")
+        options = [f"-max_total_time={max(1, round(seconds))}", f"-runs={runs}", "-keep_seed=1"]
+        if words := [*TARGETS[target].words()]:
+            dictionary = Path(other) / "words"
+            dictionary.write_text("".join(map(_entry, words)))
+            options.append(f"-dict={dictionary}")
         with _child(target, Path(directory), *options) as process:
             assert process.stdout is not None
             try:
@@ -94,6 +99,12 @@ def campaign(target: str, seconds: float, runs: int) -> Outcome:
         outcome = outcome._replace(findings=(f"ended with status {process.returncode}",))
     print(f"{_line(outcome)}: done", flush=True)
     return outcome
+
+
+def _entry(word: bytes) -> str:
+    """Write *word* as a line of libFuzzer's dictionary."""
+    escaped = "".join(f"\\x{byte:02x}" for byte in word)
+    return f'"{escaped}"\n'
 
 
 def _line(outcome: Outcome) -> str:

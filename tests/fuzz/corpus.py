@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
@@ -11,6 +12,9 @@ from typing import Final
 #: A file, and two of its lines that were executed one after the other; 0 is the function's start.
 _Jump = tuple[str, int, int]
 _Trace = Callable[[FrameType, str, object], "_Trace | None"]  # as ``sys.settrace`` takes it
+
+#: Parts of the paths of code under test.
+_UNDER_TEST: Final = ("/gdbstub/", "/qemu/qmp/")
 
 PLACE: Final = Path(__file__).parent / "corpus"
 
@@ -55,7 +59,7 @@ def _jumps(function: Callable[[bytes], None], data: bytes) -> frozenset[_Jump]:
 
     def trace(frame: FrameType, event: str, _: object) -> _Trace | None:
         code, last = frame.f_code, 0
-        if "/gdbstub/" not in code.co_filename:
+        if not any(package in code.co_filename for package in _UNDER_TEST):
             return None
 
         def each_line(frame: FrameType, event: str, _: object) -> _Trace | None:
@@ -67,10 +71,12 @@ def _jumps(function: Callable[[bytes], None], data: bytes) -> frozenset[_Jump]:
 
         return each_line
 
+    threading.settrace(trace)  # of work in slices
     sys.settrace(trace)
     try:
         with contextlib.suppress(Exception):  # an input of a finding, perhaps
             function(data)
     finally:
         sys.settrace(None)
+        threading.settrace(None)
     return frozenset(jumps)

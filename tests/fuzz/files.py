@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gdbstub.errors import InputError
-from gdbstub.linux import elf
+from gdbstub.linux import elf, relocate
 from gdbstub.linux.kaslr import GuestProgram, read_kernel
 from gdbstub.protocol.endpoint import parse_endpoint
 from gdbstub.vmm import boot, device_tree, fdt, image, unpack
@@ -17,10 +17,12 @@ from gdbstub.vmm.size import parse_memory
 from tests.fuzz.source import Source
 from tests.fuzz.target import fuzz_target, only
 from tests.pure.elves import Elf, zboot
+from tests.pure.test_relocate import DATA, forged, rela
 
 _MEMORY: Final = 2 << 20
 _HEADER: Final = Elf(symbols=[("vectors", 0x4000_0800, 1), ("start_kernel", 0x4000_0000, 1)])
 _WHOLE: Final = _HEADER.build()
+_MOVABLE: Final = forged(rela(DATA, 0x1234) + rela(DATA + 8, -8) + rela(0, 0, kind=0))
 
 
 @fuzz_target("elf", 2048)
@@ -39,6 +41,35 @@ def elf_(data: bytes) -> None:
         assert len(symbols) <= len(data) // 24
         names = list(symbols)[:3]
         assert found.find(*names) == {name: symbols[name] for name in names}
+
+
+@fuzz_target("position-independent", 512)
+def position_independent(data: bytes) -> None:
+    """Move and relocate a file: one line for a bad one; a good one moves whole, to its place."""
+    source = Source(data)
+    address = source.choice((None, RAM_BASE, RAM_BASE + 0x1000, 0))
+    file = bytearray(_MOVABLE)
+    while source:
+        at, value = source.number(2) % len(file), source.take(1 + source.below(8))
+        file[at : at + len(value)] = value
+    with only(InputError):
+        found = relocate.parse(
+            bytes(file), "guest", address=address, default=RAM_BASE, memory=_MEMORY
+        )
+        for segment in found.segments:
+            assert segment.paddr == segment.vaddr + found.offset
+            assert len(segment.data) <= min(segment.memsz, len(file))
+        assert found.physical_entry == found.entry + found.offset
+        if address is not None:
+            assert min(segment.paddr for segment in found.segments) == address
+
+
+@fuzz_target("notes", 1024)
+def notes(data: bytes) -> None:
+    """Find the notes of a file of symbols: one line for a bad one; pieces are parts of it."""
+    with only(InputError):
+        for piece in elf.notes(data, "debug"):
+            assert piece in data
 
 
 @fuzz_target("vmlinux", 2048)

@@ -1,43 +1,38 @@
 """Targets for a hostile guest: its tables, registers, code and exits under the whole debugger."""
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final
-from unittest import mock
 
+from gdbstub.aarch64 import instructions as code
 from gdbstub.aarch64.accesses import accessed
-from gdbstub.aarch64.instructions import (
-    daif_access,
-    exclusive_sequence,
-    is_retried,
-    leads_to,
-    region,
-    takes_exception,
-)
 from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces, translate, walk
 from gdbstub.aarch64.permissions import permissions
 from gdbstub.aarch64.simulation import effect
 from gdbstub.aarch64.sysreg import ESR, PSTATE, SCTLR, TCR
 from gdbstub.aarch64.walk import render
-from gdbstub.agent import operations
 from gdbstub.capabilities import Command, Timing
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.placement import Preference
-from gdbstub.errors import MemoryFault, NotFound, StubError
+from gdbstub.errors import MemoryFault, StubError
 from gdbstub.linux.kaslr import GuestProgram, LinkedKernel
 from gdbstub.machine import DebugExit, Exit, RunFailure, SystemEvent, SystemEventKind
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.session import Session
+from gdbstub.target import Action, BreakpointKind, Exited, Resume
+from tests.fuzz.scripted_guest import act
 from tests.fuzz.source import Source
-from tests.fuzz.still_machine import BASE, SIZE, TABLES, TEXT, StillMachine
+from tests.fuzz.still_machine import BANNER, BANNER_AT, BASE, SIZE, TABLES, TEXT, StillMachine
 from tests.fuzz.target import fuzz_target, no_logged_failure, only
-from tests.fuzz.wire import Script, check_replies
+from tests.fuzz.wire import Script, check_replies, packets, standing_clocks
 
 _TOP: Final = 1 << 64
 KERNEL: Final = LinkedKernel(
     start=TEXT,
     vectors=(TEXT + 0x800,),
-    banner_at=TEXT + 0x40,
-    banner="Linux version 6.1\n",
+    banner_at=BANNER_AT,
+    banner=BANNER,
     start_kernel=BASE + 0x1000,
 )
 
@@ -92,6 +87,13 @@ def page_tables(data: bytes) -> None:
                 break
 
 
+#: Questions about a single instruction.
+_QUESTIONS: Final[tuple[Callable[[int], object], ...]] = (
+    *(code.daif_access, code.takes_exception, code.returns_from_exception, code.calls_hypervisor),
+    *(code.waits, code.waits_until, code.plain, code.keeps_code, code.is_repeatable),
+)
+
+
 @fuzz_target("instructions", 256)
 def instructions(data: bytes) -> None:
     """Any words are decoded without an exception; what is found is within its bounds."""
@@ -114,33 +116,66 @@ def instructions(data: bytes) -> None:
     assert found is None or len(found) <= 256
     done = effect(word, pc, pstate, x)
     assert done is None or (0 <= done.pc < _TOP and 0 <= done.value < _TOP)
-    daif_access(word)
-    takes_exception(word)
-    leads_to(word, pc, values[0], x)
-    if (sequence := exclusive_sequence(pc, word_at)) is not None:
-        is_retried(sequence, word_at)
+    for ask in _QUESTIONS:
+        ask(word)
+    code.wait_is_nop(word, pstate)
+    code.does_nothing(word, pstate)
+    code.leads_to(word, pc, values[0], x)
+    end = code.step_end(word, pc)
+    assert end is None or end % 4 == 0
+    if (sequence := code.exclusive_sequence(pc, word_at)) is not None:
+        code.way_back(sequence, word_at)
+    store = code.plain_store([word_at(at) for at in range(pc, pc + len(words) & -4, 4)] or [0])
+    assert store is None or not code.stores_exclusive(store)
     within = range(pc, min(pc + 4 * len(words), _TOP - 4))
-    run = region(pc, within, word_at, 5)
+    run = code.region(pc, within, word_at, 5)
     assert run.inside <= {*within}
     assert len(run.exits) <= 6
 
 
-@fuzz_target("monitor", 512)
+def _commands() -> Iterator[bytes]:
+    """Yield the names of commands and of registers."""
+    from gdbstub.monitor import commands
+
+    yield from (f"\n{row.name} ".encode() for row in commands.COMMANDS.rows)
+    yield from (f" {row.name}".encode() for row in StillMachine().system_registers)
+
+
+@fuzz_target("monitor", 512, _commands)
 def monitor(data: bytes) -> None:
-    """Any line gives text or an error of one kind; none but ``reset`` changes the guest's RAM."""
+    """Any line gives text or an error of one kind; none but ``reset`` changes the guest's RAM.
+
+    A line that begins with ``!`` has vCPUs run, and do a thing for each byte.
+    """
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
     before = bytes(machine.ram)
-    thread = 1
-    for line in data.decode("utf-8", "surrogateescape").split("\n")[:16]:
+    for number, kind in enumerate(BreakpointKind):
+        debugger.insert(1, kind, TEXT + 4 * number, 4)
+    for number, line in enumerate(data.split(b"\n")[:8]):
+        if line[:1] == b"!":
+            _run(debugger, machine, line[1:])
+            continue
+        text = line.decode("utf-8", "surrogateescape")
         with suppress(StubError):
-            shown = debugger.monitor(Command(thread, line, frozenset(), {}, Timing()))
+            shown = debugger.monitor(Command(1 + number % 2, text, frozenset(), {}, Timing()))
             assert isinstance(shown, str)
             assert len(shown) <= 1 << 20
-        thread = 3 - thread
-        if debugger.running:  # quit
+        if isinstance(debugger.report(), Exited):  # quit
             return
+    debugger.release()
     assert machine.ram == before
+
+
+def _run(debugger: Debugger, machine: StillMachine, acts: bytes) -> None:
+    with suppress(StubError):
+        debugger.resume(Resume({1: Action.CONTINUE, 2: Action.CONTINUE}))
+    for what in acts:
+        act(machine, what)
+    if machine.modes:
+        debugger.interrupt()
+        machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
+    debugger.take_report()
 
 
 _EXITS: Final = (SystemEventKind.SHUTDOWN, SystemEventKind.RESET, SystemEventKind.CRASH)
@@ -155,6 +190,19 @@ def _exit(line: bytes) -> Exit:
     return RunFailure(vcpu, "no reason") if kind == 3 else SystemEvent(vcpu, _EXITS[kind])
 
 
+def _stop(machine: StillMachine, line: bytes) -> None:
+    if line[:1] == b"!":
+        for what in line[1:]:
+            act(machine, what)
+    elif line[:1] == b"=":
+        source = Source(line[1:])
+        if (index := source.below(2)) in machine.modes:
+            row = source.choice(machine.system_registers)
+            machine.vcpus[index].values[row.id] = source.number(8)
+    else:
+        machine.exit(_exit(line))
+
+
 def _play(script: Script) -> None:
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
@@ -162,7 +210,7 @@ def _play(script: Script) -> None:
         debugger.breakpoints.preference = Preference.SOFTWARE
     before = bytes(machine.ram)
     session = Session(debugger)
-    sent = script.play(session, lambda line: machine.exit(_exit(line)), lambda wire: [wire])
+    sent = script.play(session, partial(_stop, machine), lambda wire: [wire])
     assert session.over
     check_replies(sent)
     for _ in range(4):  # the session has left a guest that runs: it is parked, and goes on
@@ -174,11 +222,11 @@ def _play(script: Script) -> None:
         assert machine.ram == before, "the guest's memory is not as it was"
 
 
-@fuzz_target("stub", 1024)
+@fuzz_target("stub", 1024, packets)
 def stub(data: bytes) -> None:
     """The whole stub, any packets and exits: no exception, and no BRK is left behind."""
     script = Script(data)
-    with mock.patch.object(operations, "_SECONDS", 60.0), no_logged_failure():
+    with standing_clocks(), no_logged_failure():
         _play(script)
 
 
@@ -187,7 +235,7 @@ _FIELDS: Final = (SCTLR, TCR)
 
 @fuzz_target("guest-memory", 512)
 def guest_memory(data: bytes) -> None:
-    """Reads, writes, breakpoints and the kernel locator with any tables; the rest of RAM stays."""
+    """Reads, breakpoints and the locator with any tables; unless written, RAM is as it was."""
     source = Source(data)
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
@@ -198,26 +246,32 @@ def guest_memory(data: bytes) -> None:
     for _ in range(source.below(16)):
         at = source.number(2) % (SIZE - 8)
         machine.ram[at : at + 8] = source.number(8).to_bytes(8, "little")
+    before, written = bytes(machine.ram), False
     while source:
-        _touch(debugger, machine, source)
+        written |= _touch(debugger, machine, source)
     debugger.release()
+    assert written or machine.ram == before
 
 
-def _touch(debugger: Debugger, machine: StillMachine, source: Source) -> None:
-    kind, thread = source.below(5), 1 + source.below(2)
+def _touch(debugger: Debugger, machine: StillMachine, source: Source) -> bool:
+    """Do something; return True if it may write to RAM."""
+    kind, thread = source.below(8), 1 + source.below(2)
     gva = source.choice((TEXT, TABLES, BASE, 0x40_0000, 0)) + source.number(2)
     length = 1 + source.number(2) % 0x2400
-    with only(MemoryFault, NotFound):
+    with only(StubError):
         if kind == 0:
             assert 0 < len(debugger.read_memory(thread, gva, length)) <= length
         elif kind == 1:
-            debugger.write_memory(thread, gva, data := source.take(16) or b"\0")
-            assert len(data) <= 16
+            debugger.write_memory(thread, gva, source.take(16) or b"\0")
         elif kind == 2:
-            assert debugger.relocation() is None or True
+            place = debugger.relocation()
+            assert place is None or 0 <= place.start < _TOP
         elif kind == 3:
             render(debugger.memory.walk(thread - 1, gva))
+        elif kind == 4:
+            _run(debugger, machine, source.take(source.below(16)))
+        elif kind == 5:
+            debugger.remove(thread, source.choice(tuple(BreakpointKind)), gva, 1 << length % 4)
         else:
-            before = bytes(machine.ram)
-            assert debugger.read_memory(thread, gva, 8)
-            assert machine.ram == before
+            debugger.insert(thread, source.choice(tuple(BreakpointKind)), gva, 1 << length % 4)
+    return kind == 1

@@ -1,21 +1,29 @@
 """Targets for what the lab's QEMU says: the replies of its monitor, and a table among them."""
 
 import asyncio
-import atexit
-import contextlib
-import shutil
-import tempfile
-import threading
+from collections.abc import Coroutine
 from functools import cache
 from pathlib import Path
 from typing import Final
+from unittest import mock
 
 from gdbstub.errors import LabError
 from gdbstub.lab import monitor
 from tests.fuzz.target import fuzz_target, only
 
-#: Seconds to wait for a request before the next reply.
-_TIMEOUT: Final = 0.05
+#: Turns of the event loop to wait for a request before the next reply, and seconds for them all.
+_TURNS: Final = 40
+_TIMEOUT: Final = 20.0
+_GREETING: Final = (
+    b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, '
+    b'"capabilities": []}}'
+)
+#: Parts of replies; requests are numbered.
+_WORDS: Final = (
+    *(_GREETING, b'{"return": {}, "id": "__qmp#00000"}', b'{"return": "", "id": "__qmp#00001"}'),
+    *(b'"id": "__qmp#00000"', b'"id": "__qmp#00001"', b'{"error": {"class": "E", "desc": ""}'),
+    *(b'{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}', b"\n", b"null"),
+)
 
 
 @fuzz_target("usernet", 512)
@@ -27,46 +35,76 @@ def usernet(data: bytes) -> None:
         assert forward.address
 
 
-class _Qemu:
-    """A server of QMP that replies as a script says: a line to each request, then no more."""
+class _Qemu(asyncio.Transport):
+    """QEMU's end of a connection: it replies with a line to each request, then no more.
 
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="fuzz-"))
-        atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
-        self.socket = self.directory / "qmp"
-        self.lines: list[bytes] = []
-        ready = threading.Event()
-        threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True).start()
-        ready.wait()
+    A line comes without a request where none has come for some turns of the event loop.
+    """
 
-    async def _serve(self, ready: threading.Event) -> None:
-        server = await asyncio.start_unix_server(self._answer, self.socket)
-        ready.set()
-        await server.serve_forever()
+    def __init__(self, loop: asyncio.AbstractEventLoop, lines: list[bytes]) -> None:
+        super().__init__()
+        self._loop, self._lines = loop, iter(lines)
+        self._reader = asyncio.StreamReader(loop=loop)
+        self._protocol = asyncio.StreamReaderProtocol(self._reader, loop=loop)
+        self._protocol.connection_made(self)
+        self._turns, self._ended, self._closing = _TURNS, False, False
+        self.streams = self._reader, asyncio.StreamWriter(self, self._protocol, self._reader, loop)
+        self._say()
+        loop.call_soon(self._turn)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = iter(self.lines)
-        try:
-            writer.write(next(lines, b"") + b"\r\n")
-            for line in lines:
-                with contextlib.suppress(TimeoutError):  # it may be waiting, too
-                    await asyncio.wait_for(reader.readline(), _TIMEOUT)
-                writer.write(line + b"\r\n")
-        except OSError:
-            pass
-        finally:
-            writer.close()
+    def _say(self) -> None:
+        self._turns = _TURNS
+        if self._ended:
+            return
+        if (line := next(self._lines, None)) is not None:
+            self._reader.feed_data(line + b"\r\n")
+        else:
+            self._reader.feed_eof()
+            self._ended = True
+
+    def _turn(self) -> None:
+        self._turns -= 1
+        if not self._turns:
+            self._say()
+        if not self._ended:
+            self._loop.call_soon(self._turn)
+
+    # What the client calls.
+
+    def write(self, data: object) -> None:
+        self._say()
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return 0, 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def close(self) -> None:
+        self._ended = self._closing = True
+        self._loop.call_soon(self._protocol.connection_lost, None)
 
 
 @cache
-def _qemu() -> _Qemu:
-    return _Qemu()
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()
 
 
-@fuzz_target("qmp", 256)
+@fuzz_target("qmp", 256, lambda: _WORDS)
 def qmp(data: bytes) -> None:
-    """Whatever the monitor's other end says gives text or LabError, and soon."""
-    qemu = _qemu()
-    qemu.lines = data.split(b"\n")[:8]
-    with only(LabError):
-        assert isinstance(monitor.command(qemu.socket, "info usernet"), str)
+    """Whatever the monitor's other end says gives text or LabError, and no task is left."""
+    loop, lines = _loop(), data.split(b"\n")[:8]
+
+    async def connect(**_: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return _Qemu(loop, lines).streams
+
+    def work(client: monitor.Client) -> Coroutine[object, object, str]:
+        return monitor.human(client, "info usernet")
+
+    with mock.patch.object(asyncio, "open_unix_connection", connect), only(LabError):
+        said = loop.run_until_complete(monitor._converse(Path("qmp"), work, _TIMEOUT))
+        assert isinstance(said, str)
+    assert not asyncio.all_tasks(loop)

@@ -5,14 +5,23 @@ A finding does not end it: each new kind is written to a file and printed, and t
 
 import argparse
 import hashlib
+import logging
 import sys
+import time
 import traceback
 from pathlib import Path
+from typing import Final
 
 import atheris
 
-#: Packages whose code counts as covered.
-INSTRUMENTED = ["gdbstub", "elftools"]
+from tests.fuzz import corpus
+
+#: Packages whose code counts as covered: ours, and those that read bytes of others for us.
+INSTRUMENTED = ["gdbstub", "elftools", "qemu"]
+
+
+#: Seconds of the processor that an input may take.
+_MOST_SECONDS: Final = 5
 
 
 def signature(error: BaseException) -> str:
@@ -33,8 +42,11 @@ class Finder:
         self.known: set[str] = set()
 
     def __call__(self, data: bytes) -> None:
+        start = time.process_time()
         try:
             self.target.function(data)
+            if (seconds := time.process_time() - start) > _MOST_SECONDS:
+                raise TimeoutError(f"{seconds:.1f} s")
         except Exception as error:
             kind = signature(error)
             if kind in self.known:
@@ -55,6 +67,9 @@ def main(argv: list[str]) -> None:
     options, rest = parser.parse_known_args(argv)  # the rest is libFuzzer's
     with atheris.instrument_imports(include=INSTRUMENTED):
         finder = Finder(options.target, options.findings)
+        for data in corpus.inputs(options.target):  # so that what is imported on use is, too
+            finder(data)
+    logging.getLogger("gdbstub").addHandler(logging.NullHandler())  # warnings would be most output
     longest = f"-max_len={finder.target.longest}"
     atheris.Setup([sys.argv[0], longest, *rest], finder)
     atheris.Fuzz()

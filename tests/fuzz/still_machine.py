@@ -19,7 +19,7 @@ from gdbstub.aarch64.registers import (
 )
 from gdbstub.aarch64.sysreg import SCTLR, TCR
 from gdbstub.architecture import Register
-from gdbstub.errors import MachineError, MemoryFault, RegisterRefused
+from gdbstub.errors import MemoryFault, RegisterRefused
 from gdbstub.machine import (
     Capabilities,
     DebugExit,
@@ -37,6 +37,10 @@ SIZE: Final = 0x8000
 #: The kernel's addresses: its text, at the beginning of RAM, and its tables at ``TABLES``.
 TEXT: Final = 0xFFFF_8000_0800_0000
 TABLES: Final = BASE + 0x4000
+_TEXT_SIZE: Final = 0x4000
+#: Addresses of a program, and its offset in RAM.
+_PROGRAM: Final = range(0x40_0000, 0x40_1000)
+_PROGRAM_AT: Final = 0x3000
 _MODES: Final = (0b0000, 0b0100, 0b0101, 0x10)
 
 
@@ -44,12 +48,30 @@ def _tables() -> Tables:
     tables = Tables(base=TABLES)
     for page in range(4):
         tables.map(TEXT + 0x1000 * page, BASE + 0x1000 * page)
-    tables.map(0x40_0000, BASE + 0x3000)
+    tables.map(_PROGRAM.start, BASE + _PROGRAM_AT)
     return tables
 
 
 _TABLES: Final = _tables()
+#: Code at the beginning of the text, with whatever a plan treats in a way of its own. Behind it
+#: are NOPs.
+_CODE: Final = (
+    *(0xD503201F, 0x91000400, 0xC85F7C20, 0x91000400),  # NOP, ADD, LDXR X0, [X1], ADD
+    *(0xC8027C20, 0x35FFFFA2, 0xF9400020, 0xF9000020),  # STXR W2, X0; CBNZ W2, LDXR; LDR; STR
+    *(0x94000004, 0x54000040, 0x17FFFFF6, 0xD65F03C0),  # BL; B.EQ; B back; RET
+    *(0xD53B4220, 0xD50342DF, 0xD50342FF, 0xD51B4220),  # MRS DAIF; DAIFSET; DAIFCLR; MSR DAIF
+    *(0xD503207F, 0xD503205F, 0xD4000001, 0xD4000002),  # WFI, WFE, SVC, HVC
+    *(0x36000040, 0xB4000041, 0xD61F0060, 0xD63F0060),  # TBZ, CBZ, BR X3, BLR X3
+    *(0xD5033FDF, 0xD5100240, 0xD69F03E0, 0xD503245F),  # ISB, MSR MDSCR_EL1, ERET, BTI
+    *(0x885FFC20, 0x6B02001F, 0x54000061, 0x88037C24),  # LDAXR; CMP; B.NE; STXR W3, W4, [X1]
+    *(0x35FFFF83, 0xD4200000, 0x00000000, 0x14000000),  # CBNZ W3; BRK; UDF; B .
+)
+#: Address of the kernel's banner, and that.
+BANNER_AT: Final = TEXT + 0xF00
+BANNER: Final = "Linux version 6.1\n"
 _RAM: Final = bytearray(b"\x1f\x20\x03\xd5" * (SIZE // 4))
+_RAM[: 4 * len(_CODE)] = b"".join(word.to_bytes(4, "little") for word in _CODE)
+_RAM[BANNER_AT - TEXT : BANNER_AT - TEXT + len(BANNER)] = BANNER.encode()
 for _ipa, _data in _TABLES.content().items():
     _RAM[_ipa - BASE : _ipa - BASE + 8] = _data
 _RESET: Final = {
@@ -124,8 +146,8 @@ class StillMachine:
 
     def arm(self, debug: DebugRegisters) -> None:
         assert not self.modes, "arm while a vCPU runs"
-        if len(debug.breakpoints) > 6 or len(debug.watchpoints) > 4:
-            raise MachineError("more comparators than slots")
+        assert len(debug.breakpoints) <= 6, debug
+        assert len(debug.watchpoints) <= 4, debug
         self.armed = debug
 
     def resume(self, modes: Mapping[int, RunMode]) -> None:
@@ -160,6 +182,14 @@ class StillMachine:
 
     # What a script does to the guest.
 
+    def fetch(self, pc: int) -> int | None:
+        """Return the instruction at *pc* in the text or the program, None if it is elsewhere."""
+        for mapped, offset in ((range(TEXT, TEXT + _TEXT_SIZE), 0), (_PROGRAM, _PROGRAM_AT)):
+            if pc in mapped and not pc % 4:
+                at = pc - mapped.start + offset
+                return int.from_bytes(self.ram[at : at + 4], "little")
+        return None
+
     def exit(self, exit: Exit) -> None:
         """Have a vCPU exit, if one runs; park all if that, or an interrupt, is a stop."""
         if not self.modes:
@@ -174,6 +204,10 @@ class StillMachine:
                 exits.append(exit)
             if mode is None:
                 self._interrupted = True
-        if self._interrupted:
+        self.halt(exits)
+
+    def halt(self, exits: Sequence[Exit] = ()) -> None:
+        """Park all vCPUs if an interrupt, or a stop, is asked for."""
+        if self.modes and self._interrupted:
             self.modes = {}
             self.listener.parked(exits)

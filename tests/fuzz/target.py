@@ -4,34 +4,41 @@ A target knows no fuzzer. It is deterministic: the same bytes give the same resu
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from gdbstub.errors import StubError
 
 Function = Callable[[bytes], None]
+Words = Callable[[], Iterable[bytes]]
 
 
 class FuzzTarget(NamedTuple):
-    """A name, the function, and the longest input in bytes that a fuzzer should make."""
+    """A name, the function, and the longest input in bytes that a fuzzer should make.
+
+    *words* are what the code under test knows by name: no fuzzer guesses them.
+    """
 
     name: str
     function: Function
     longest: int
+    words: Words = tuple
 
 
 #: All targets, in order of registration.
 TARGETS: Final[dict[str, FuzzTarget]] = {}
 
 
-def fuzz_target(name: str, longest: int = 1024) -> Callable[[Function], Function]:
+def fuzz_target(
+    name: str, longest: int = 1024, words: Words = tuple
+) -> Callable[[Function], Function]:
     """Register a function as the target *name*. Its docstring says what its oracle is."""
 
     def register(function: Function) -> Function:
         assert function.__doc__, name
         assert name not in TARGETS, name
-        TARGETS[name] = FuzzTarget(name, function, longest)
+        TARGETS[name] = FuzzTarget(name, function, longest, words)
         return function
 
     return register

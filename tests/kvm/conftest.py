@@ -13,7 +13,7 @@ from gdbstub.lab import demo
 from gdbstub.lab import kernel as kernel_of
 from gdbstub.linux.elf import Executable
 from gdbstub.linux.elf import parse as parse_elf
-from tests.conftest import figures, lab_for_stubs, shared_lab
+from tests.conftest import lab_for_stubs, shared_lab
 from tests.contract.backends import NATIVE_KVM
 from tests.gdb.build import build
 from tests.kvm import user_space
@@ -176,8 +176,8 @@ def host_kernel(pytestconfig: pytest.Config) -> tuple[int, ...]:
 
 
 @pytest.fixture
-def figure(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[list[str]]:
+def figure(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """List of measured values of a test, printed at the end of the run and never asserted."""
     lines: list[str] = []
     yield lines
-    figures(pytestconfig).extend(f"{request.node.name}: {line}" for line in lines)
+    request.node.user_properties.extend((request.node.name, line) for line in lines)

@@ -233,7 +233,7 @@ def test_a_lab_that_stays_up(place: Path, made: Path, environment: dict[str, str
     assert (status, out.split()[0]) == (0, name)
     assert call("down", "another") == (1, "", "gdbstub: no lab another is up\n")
     assert call("down", name) == (0, "", "")
-    assert call("list") == (0, "", "")
+    assert call("list") == (0, "", "gdbstub: no lab is up\n")
 
 
 def test_a_lab_that_was_up_and_is_killed(
@@ -256,5 +256,6 @@ def test_a_lab_that_was_up_and_is_killed(
     ended.poll()
     with run_lab(environment, "list") as process:
         out, err = process.communicate(timeout=BOUND)
-    line = f"gdbstub: the lab {name} has ended without lab down: its files are removed\n"
-    assert (process.returncode, out, err.decode()) == (0, b"", line)
+    lines = f"gdbstub: the lab {name} has ended without lab down: its files are removed\n"
+    lines += "gdbstub: no lab is up\n"
+    assert (process.returncode, out, err.decode()) == (0, b"", lines)

@@ -4,8 +4,9 @@ It keeps no clock and starts no thread: a guest that runs on goes on until a tes
 interrupt, says that it has stopped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from gdbstub.aarch64.architecture import AARCH64
 from gdbstub.aarch64.registers import FPSIMD, GENERAL, PC
@@ -37,6 +38,12 @@ PHYSICAL = 0x9000_0000
 HERE = 0x1400_0000
 
 
+@cache
+def _zeroes(cpus: int) -> Mapping[tuple[int, Register], bytes]:
+    """Return the value of each register of each thread."""
+    return {(cpu, row): bytes(row.size) for cpu in range(1, cpus + 1) for row in CLIENT}
+
+
 @dataclass
 class FakeTarget(PhysicalMemory, Restartable):
     """A ``Target`` of NOPs, in which a continued thread runs to a breakpoint or to ``b .``."""
@@ -59,9 +66,7 @@ class FakeTarget(PhysicalMemory, Restartable):
 
     def __post_init__(self) -> None:
         self.notify: Callable[[], None] = lambda: None
-        self.values = {
-            (cpu, row): bytes(row.size) for cpu in range(1, self.cpus + 1) for row in CLIENT
-        }
+        self.values = {**_zeroes(self.cpus)}
         for cpu in range(1, self.cpus + 1):
             self.values[cpu, PC] = BASE.to_bytes(8, "little")
         self.inserted: set[tuple[BreakpointKind, int, int]] = set()

@@ -65,6 +65,16 @@ def again(text: bytes) -> Fill:
     return fill
 
 
+def vmcoreinfo(more: str = "") -> bytes:
+    """VMCOREINFO of a kernel at ``IMAGE``, with the lines *more*."""
+    stext = VOFFSET + START + IMAGE + 0x1_0000
+    text = LAYOUT.replace("NUMBER(kimage_voffset)=0xffff7fffc8000000\n", "")
+    text += f"SYMBOL(_stext)={stext:x}\nNUMBER(kimage_voffset)={VOFFSET}\n"
+    text += f"NUMBER(VA_BITS)={VA_BITS}\nNUMBER(PHYS_OFFSET)={START:#x}\n"
+    text += f"SYMBOL(swapper_pg_dir)={at(0):x}\n{more}"
+    return text.encode() + b"\0"
+
+
 class Area(NamedTuple):
     """Part of RAM that is filled alike."""
 
@@ -90,12 +100,7 @@ class HostileMachine(StillMachine):
 
     def write_info(self, more: str = "") -> None:
         """Have VMCOREINFO in the first page."""
-        stext = VOFFSET + START + IMAGE + 0x1_0000
-        text = LAYOUT.replace("NUMBER(kimage_voffset)=0xffff7fffc8000000\n", "")
-        text += f"SYMBOL(_stext)={stext:x}\nNUMBER(kimage_voffset)={VOFFSET}\n"
-        text += f"NUMBER(VA_BITS)={VA_BITS}\nNUMBER(PHYS_OFFSET)={START:#x}\n"
-        text += f"SYMBOL(swapper_pg_dir)={at(0):x}\n{more}"
-        self.written[0] = text.encode() + b"\0"
+        self.written[0] = vmcoreinfo(more)
 
     @property
     def capabilities(self) -> Capabilities:

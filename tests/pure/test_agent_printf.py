@@ -126,7 +126,7 @@ def test_no_byte_is_read_that_a_string_may_not_have() -> None:
     [
         (rb"\q", r"unknown escape \\q"),
         (b"tail \\", r"unknown escape"),
-        (b"\\\n", r"unknown escape \\\\x0a$"),
+        (b"\\\n", r"unknown escape \\\\n$"),
         (rb"\x", r"unknown escape \\x"),
         (b"50%", "begins no conversion; write %% to print one"),
         (b"%5%", "begins no conversion"),

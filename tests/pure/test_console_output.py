@@ -1,11 +1,17 @@
 """The guest's output reaches its reader completely before its end, unless nothing reads."""
 
 import os
+import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from gdbstub.vmm.console import ConsoleOutput
+from gdbstub.errors import InputError
+from gdbstub.vmm import files
+from gdbstub.vmm.console import ConsoleOutput, open_output
+from gdbstub.vmm.files import check_output
 
 
 @pytest.fixture
@@ -62,3 +68,42 @@ def test_a_reader_who_is_gone_keeps_nobody_waiting() -> None:
     output.flush(20)
     output.close()
     os.close(writer)
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> str:
+    os.mkfifo(tmp_path / "fifo")
+    return str(tmp_path / "fifo")
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_that_nobody_reads_is_one_line(fifo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_FIFO_SECONDS", 0.0)
+    with pytest.raises(InputError, match="is a FIFO that nobody has opened to read in 0 s; ex"):
+        open_output(fifo)
+
+
+@pytest.mark.timeout(20)
+def test_the_reader_of_a_fifo_may_come_a_little_later(
+    fifo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[int] = []
+
+    def come(_seconds: float) -> None:
+        readers.append(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
+
+    monkeypatch.setattr(time, "sleep", come)
+    fd = open_output(fifo)
+    assert os.get_blocking(fd)
+    os.write(fd, b"said")
+    assert os.read(readers[0], 9) == b"said"
+    for each in (fd, *readers):
+        os.close(each)
+
+
+@pytest.mark.parametrize("option", ["--console", "--record"])
+def test_a_socket_is_no_file_for_output(option: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "s"))
+        with pytest.raises(InputError, match=f"{option} .*s: is a socket; expected a file, a"):
+            check_output(str(tmp_path / "s"), option)

@@ -25,6 +25,7 @@ from gdbstub.aarch64.instructions import (
     loads_exclusive,
     plain,
     plain_store,
+    step_end,
     stores_exclusive,
     wait_is_nop,
 )
@@ -189,3 +190,11 @@ def test_a_wait_is_a_nop_unless_it_may_be_an_exception() -> None:
         assert wait_is_nop(word, PSTATE(0x3C5))
         assert not wait_is_nop(word, PSTATE(0x3C5).replace(BTYPE=1))
     assert not wait_is_nop(NOP, PSTATE(0x3C5))
+
+
+def test_an_error_synchronization_is_not_run_under_a_mask() -> None:
+    """ESB puts an SError that is masked off for good, and a region masks it."""
+    esb, psb = 0xD503221F, 0xD503223F
+    assert [decode(word).linear for word in (esb, psb)] == [False, True]
+    assert [decode(word).in_sequence for word in (esb, psb)] == [False, True]
+    assert step_end(esb, 0x1000) == 0x1004

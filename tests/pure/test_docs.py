@@ -35,8 +35,12 @@ def prose(document: Path) -> str:
 
 def anchors(document: Path) -> set[str]:
     """Return the anchors of a document's headings, as GitHub spells them."""
-    titles = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return set(map(anchor, re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)))
+
+
+def anchor(title: str) -> str:
+    """Return the anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 @documents
@@ -48,6 +52,21 @@ def test_links_lead_somewhere(document: Path) -> None:
         file = document.parent / name if name else document
         assert file.exists(), f"{document.name} links to {target}"
         assert not anchor or anchor in anchors(file), f"{document.name} links to {target}"
+
+
+@documents
+def test_a_list_of_contents_has_every_section(document: Path) -> None:
+    listed = re.findall(r"^- \[.*\]\(#(.*)\)$", document.read_text(), re.MULTILINE)
+    titles = re.findall(r"^## (.*)$", document.read_text(), re.MULTILINE)
+    assert not listed or listed == [anchor(title) for title in titles]
+
+
+@documents
+def test_each_table_has_a_head(document: Path) -> None:
+    """Rows behind an empty line are no table: they are shown as they are written."""
+    for table in re.findall(r"(?:^\|.*\n)+", prose(document), re.MULTILINE):
+        rows = [*str(table).splitlines(), ""]
+        assert re.fullmatch(r"\|(?: *:?-+:? *\|)+", rows[1]), f"{document.name}: {rows[0]}"
 
 
 @documents

@@ -45,3 +45,39 @@ def test_an_environment_is_made_if_none_can_be_used(
     assert len([call for call in calls if call.startswith("-m venv")]) == makes
     assert calls[-1].startswith("-m pip install")
     assert calls[-1].endswith("--editable .[lab]")
+
+
+def test_all_that_a_bare_machine_lacks_is_asked_for_at_once(tmp_path: Path) -> None:
+    shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "bin").mkdir()
+    for program in ("sh", "dirname", "mkdir", "cp", "chmod"):
+        (tmp_path / "bin" / program).symlink_to(str(shutil.which(program)))
+    installs = '#!/bin/sh\necho ensure "$@" >>calls\ncp python bin/python3; chmod +x bin/python3\n'
+    (tmp_path / "scripts" / "ensure.sh").write_text(installs)
+    subprocess.run(
+        [tmp_path / "scripts" / "environment.sh", "lab", "ssh:openssh-client"],
+        env={"PATH": str(tmp_path / "bin")},
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    first, *others = (tmp_path / "calls").read_text().splitlines()
+    assert first == (
+        "ensure python3:python3-venv cc:gcc no program but headers:python3-dev ssh:openssh-client"
+    )
+    assert others[0].startswith("-c import sys")
+    # Where there is one: what it lacks, and the rest.
+    assert others[-2:] == ["ensure cc:gcc ssh:openssh-client", "-m venv .venv"]
+
+
+def test_verbs_find_the_programs_of_administrators() -> None:
+    """A user's PATH has no sbin on Debian, where mke2fs is."""
+    shown = subprocess.run(
+        ["make", "-s", "--eval", 'shown: ; @echo "$$PATH"', "shown"],
+        cwd=SCRIPTS.parent,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert "/usr/sbin" in shown.strip().split(":")

@@ -36,7 +36,7 @@ FlatView #1
  Root memory region: system
   0000000000000000-0000000003ffffff (prio 0, romd): virt.flash0
   0000000009000000-0000000009000fff (prio 0, i/o): pl011
-  0000000040000000-000000004fffffff (prio 0, ram): mach-virt.ram KVM
+  0000000040000000-000000004fffffff (prio -1, ram): mach-virt.ram KVM
   0000000100000000-000000013fffffff (prio 0, ram): dimm0 @0000000000000000 KVM
 
 FlatView #2
@@ -98,6 +98,7 @@ STATUS = {
 }
 USER = Credentials(1000, 0, 0)
 ROOT = Credentials(0, -1, 0)
+FILTERED = ROOT._replace(filtered=True)
 
 
 def test_nothing_in_the_way() -> None:
@@ -105,6 +106,7 @@ def test_nothing_in_the_way() -> None:
     assert not permission.obstacle("VMM", STATUS, ROOT._replace(yama=2))
     assert not permission.obstacle("VMM", STATUS, USER._replace(yama=1), descendant=True)
     assert not permission.obstacle("VMM", {**STATUS, "Seccomp": "2"}, ROOT)
+    assert not permission.obstacle("VMM", STATUS, FILTERED)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,7 @@ def test_nothing_in_the_way() -> None:
         ({}, USER._replace(yama=2), "ptrace_scope is 2: .*CAP_SYS_PTRACE"),
         ({}, ROOT._replace(yama=3), "ptrace_scope is 3"),
         ({"Seccomp": "2"}, USER, "VMM has a seccomp filter.*CAP_SYS_ADMIN"),
+        ({"Seccomp": "2"}, FILTERED, "this process has one of its own.*outside of its container"),
     ],
 )
 def test_what_is_in_the_way(change: dict[str, str], mine: Credentials, expected: str) -> None:
@@ -164,7 +167,7 @@ def test_the_name_of_another_user_s_process_is_text_alone(
     found = (process, Descriptors((3,), {0: 4}))
     monkeypatch.setattr("gdbstub.foreign.process.processes_with_vms", lambda: iter((found,)))
     assert vms.main([], standalone_mode=False) == 0
-    shown = "".join(c if c.isprintable() else "?" for c in name)
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2
     assert said[1].split()[:2] == ["4194303", shown]

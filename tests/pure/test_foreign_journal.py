@@ -258,3 +258,20 @@ def test_a_journal_does_not_grow_with_the_hits(journals: Path) -> None:
             0x1008: Patch(bytes(range(8, 12))),
             0x100C: Patch(bytes(range(12, 16))),
         }
+
+
+@pytest.mark.parametrize("made", ["file", "link", "shared"])
+def test_a_directory_for_journals_that_cannot_be_had_is_one_line(
+    made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)  # not root's place
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    path = tmp_path / f"gdbstub-{os.geteuid()}"
+    if made == "file":
+        path.touch()
+    elif made == "link":
+        path.symlink_to(tmp_path / "nowhere")
+    else:
+        path.mkdir()
+    with pytest.raises(InputError, match=f"{path}.* must be a directory of this user alone"):
+        journal.directory()

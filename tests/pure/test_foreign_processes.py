@@ -2,15 +2,17 @@
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gdbstub.cli.commands.vms import vms
 from gdbstub.errors import InputError
-from gdbstub.foreign import permission, ptrace, slots
+from gdbstub.foreign import permission, process, ptrace, slots
+from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.permission import Credentials
-from gdbstub.foreign.process import Descriptors, VmmProcess
+from gdbstub.foreign.process import Descriptors, VmmProcess, check_vms, choose
 from tests.pure.test_foreign import STATUS
 
 #: The greatest number that a process may have, and two that none has.
@@ -55,6 +57,18 @@ def test_the_filter_of_one_thread_is_suspended(proc: Proc) -> None:
     assert permission.check(proc.process) == ptrace.O_SUSPEND_SECCOMP
 
 
+def test_the_filter_of_a_vmm_that_we_trace_already(
+    proc: Proc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VMM that was launched confines its own threads, before they run a vCPU."""
+    assert permission.suspension(proc.process) == 0
+    proc.add(OTHER, Seccomp="2", TracerPid=str(os.getpid()))
+    assert permission.suspension(proc.process) == ptrace.O_SUSPEND_SECCOMP
+    monkeypatch.setattr(permission, "own", lambda: Credentials(1000, 0, 0))
+    with pytest.raises(InputError, match=r"\(vmm\) has a seccomp filter.*CAP_SYS_ADMIN"):
+        permission.suspension(proc.process)
+
+
 def test_the_tracer_of_one_thread_is_in_the_way(proc: Proc) -> None:
     """A gdbstub traces the threads of vCPUs alone, by a thread that is not its first."""
     over = threading.Event()
@@ -68,11 +82,21 @@ def test_the_tracer_of_one_thread_is_in_the_way(proc: Proc) -> None:
     thread.join()
 
 
+@pytest.mark.parametrize("name", [b"CPU 0/KVM", b"a) S (b", b"a\nb", b"a\r) R", b"\xff"])
+def test_the_state_of_a_thread_whatever_its_name_is(proc: Proc, name: bytes) -> None:
+    """The kernel escapes nothing of it in this file."""
+    stat = proc.process.path / "task" / str(TID) / "stat"
+    for state, sleeps in (b"S", True), (b"R", False):
+        stat.write_bytes(b"%d (%s) %s 1 2 3\n" % (TID, name, state))
+        assert proc.process.sleeps(TID) is sleeps
+    assert proc.process.sleeps(OTHER)  # it has ended
+
+
 @pytest.mark.parametrize("name", ["/run/qmp", "//run/qmp"])
 def test_a_file_is_in_the_process_s_own_root(name: str) -> None:
-    process = VmmProcess(PID)
-    assert process.file(name) == process.path / "root/run/qmp"
-    assert process.file("qmp") == process.path / "cwd/qmp"
+    vmm = VmmProcess(PID)
+    assert vmm.file(name) == vmm.path / "root/run/qmp"
+    assert vmm.file("qmp") == vmm.path / "cwd/qmp"
 
 
 @pytest.mark.parametrize(
@@ -88,11 +112,80 @@ def test_a_process_whose_vms_cannot_be_attached_to_is_listed_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    process = VmmProcess(os.getpid())
+    vmm = VmmProcess(os.getpid())
     monkeypatch.setattr(permission, "check", lambda _: 0)
     monkeypatch.setattr(slots, "candidates", lambda _: iter(()))
-    monkeypatch.setattr(
-        "gdbstub.foreign.process.processes_with_vms", lambda: iter(((process, found),))
-    )
+    monkeypatch.setattr("gdbstub.foreign.process.processes_with_vms", lambda: iter(((vmm, found),)))
     assert vms.main([], standalone_mode=False) == 0
-    assert f"no: process {process.pid} ({process.name}) {why}" in capsys.readouterr().out
+    assert f"no: process {vmm.pid} ({vmm.name}) {why}" in capsys.readouterr().out
+
+
+class Copies:
+    """Descriptors of a process, those of ``files`` that are copies of each other."""
+
+    def __init__(self, proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._path = proc.process.path / "fd"
+        self._path.mkdir()
+        self._files: dict[int, object] = {}
+        monkeypatch.setattr(ptrace, "same_file", self._same_file)
+
+    def add(self, fd: int, name: str, file: object) -> None:
+        (self._path / str(fd)).symlink_to(f"anon_inode:{name}")
+        self._files[fd] = file
+
+    def _same_file(self, pid: int, fd: int, other: int) -> bool:
+        assert pid == PID
+        return self._files[fd] == self._files[other]
+
+
+def test_copies_of_descriptors_are_of_one_vm(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A VMM in Rust copies the descriptor of its VM for each of its parts."""
+    copies = Copies(proc, monkeypatch)
+    for fd in 3, 7, 12:
+        copies.add(fd, "kvm-vm", "VM")
+    for fd, number in (4, 0), (5, 1), (9, 0), (10, 1):
+        copies.add(fd, f"kvm-vcpu:{number}", number)
+    found = proc.process.descriptors()
+    assert found == Descriptors((3,), {0: 4, 1: 5}, {9: 4, 10: 5})
+    check_vms(proc.process, found)
+    copies.add(13, "kvm-vm", "another VM")
+    with pytest.raises(InputError, match="has 2 VMs; only a process with one"):
+        check_vms(proc.process, proc.process.descriptors())
+
+
+def test_a_name_is_that_of_the_process_with_vcpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper that the VMM has forked has its VM, but runs no vCPU; one ends meanwhile."""
+    with_vcpus = Descriptors((3,), {0: 4})
+    vmms = [VmmProcess(os.getpid()), VmmProcess(PID)]
+    monkeypatch.setattr(VmmProcess, "command_line", ["vmm", "-name", "guest"])
+    found = [(VmmProcess(1), Descriptors((3,), {})), *((each, with_vcpus) for each in vmms)]
+    monkeypatch.setattr(process, "processes_with_vms", lambda: iter(found))
+    assert choose("guest") is vmms[0]
+
+
+def test_the_number_of_a_thread_is_that_of_its_process() -> None:
+    """``ps -L`` and QEMU's ``info cpus`` show such."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    assert choose(str(thread.native_id)).pid == os.getpid()
+    over.set()
+    thread.join()
+
+
+def test_a_vmm_that_ends_meanwhile_is_not_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def candidates(vmm: VmmProcess) -> Iterator[MemorySlot]:
+        if vmm.pid == PID:
+            raise InputError(f"there is no process {PID}")
+        yield MemorySlot(0, 5 << 20, 0)
+
+    found = [(VmmProcess(pid), Descriptors((3,), {0: 4})) for pid in (PID, os.getpid())]
+    monkeypatch.setattr(permission, "check", lambda _: 0)
+    monkeypatch.setattr(slots, "candidates", candidates)
+    monkeypatch.setattr(process, "processes_with_vms", lambda: iter(found))
+    assert vms.main([], standalone_mode=False) == 0
+    said = capsys.readouterr().out
+    assert str(PID) not in said
+    assert f"{os.getpid()} " in said

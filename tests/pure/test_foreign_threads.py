@@ -3,19 +3,22 @@
 The requests are recorded; no thread is traced. ``tests/contract/test_foreign_vmm.py`` traces some.
 """
 
+import os
 import signal
+import struct
 from collections.abc import Callable
 
 import pytest
 
 from gdbstub.errors import MachineError
-from gdbstub.foreign import injection, launch, ptrace, seized
+from gdbstub.foreign import injection, ptrace, seized
 from gdbstub.foreign.injection import Gadgets, Injection
 from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.foreign.seized import SeizedThreads
 from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
 from gdbstub.kvm import abi
 
+SI_TKILL, SI_TIMER = -6, -2  # signal.h
 CONT, DETACH, SYSCALL, INTERRUPT, LISTEN = 7, 17, 24, 0x4207, 0x4208
 #: Requests that read or write something of a stopped thread.
 QUIET = frozenset((0x4204, 0x4205, 0x420A, 0x420B, 0x420E))
@@ -33,13 +36,19 @@ def delivery(signum: int) -> int:
     return signum << 8 | 0x7F
 
 
+def siginfo(signum: int, code: int = SI_TKILL, value: int = 0) -> bytes:
+    """``siginfo_t`` of a signal."""
+    return struct.pack("<iii4xiiQ", signum, 0, code, 0, 0, value).ljust(128, b"\0")
+
+
 class RecordedTracee(Tracee):
     """A thread that has just left KVM_RUN; the requests are recorded."""
 
     def __init__(self, tid: int) -> None:
         super().__init__(tid)
         self.asked: list[tuple[int, int]] = []
-        self.sent: list[int] = []
+        self.info = siginfo(signal.SIGUSR1)
+        self.sent: list[tuple[bytes, int]] = []
         self.gone = False
         self._regs.regs[0] = -4 & (1 << 64) - 1
         self._regs.regs[1], self._regs.regs[8] = abi.RUN, ptrace.IOCTL
@@ -53,8 +62,11 @@ class RecordedTracee(Tracee):
             self.asked.append((request, data))
         return 0
 
-    def send(self, signum: int) -> None:
-        self.sent.append(signum)
+    def siginfo(self) -> bytes:
+        return self.info
+
+    def send(self, info: bytes, process: int) -> None:
+        self.sent.append((info, process))
 
 
 class Text:
@@ -182,6 +194,19 @@ def test_one_that_is_stopped_in_its_own_code_is_not_run_on() -> None:
     assert thread.handle(GROUP_STOP) is ThreadStop.PARKED
 
 
+@pytest.mark.parametrize(
+    ("status", "signum"), [(delivery(signal.SIGALRM), signal.SIGALRM), (AT_SYSTEM_CALL, 0)]
+)
+def test_one_that_stops_for_something_else_is_interrupted_again(status: int, signum: int) -> None:
+    """Any stop takes with it an interrupt that has come since, and its code may wait for ever."""
+    thread, tracee = vcpu_thread()
+    tracee.registers().regs[8] = 0
+    thread.anywhere = True
+    thread.kick()
+    assert thread.handle(status) is None
+    assert tracee.asked == [(INTERRUPT, 0), (INTERRUPT, 0), (SYSCALL, signum)]
+
+
 def test_a_kick_of_a_thread_that_is_gone() -> None:
     """The others must be kicked all the same; its end is a stop of its own."""
     thread, tracee = vcpu_thread()
@@ -222,16 +247,17 @@ def test_the_reason_of_a_debug_exit_is_hidden_from_a_vmm_that_looks_at_nothing_e
 
 
 def test_signals_wait_for_the_end_of_an_exclusive_section() -> None:
-    thread, tracee = vcpu_thread()
+    thread, tracee = vcpu_thread(os.getpid())
     thread.hold_signals()
-    for signum in (signal.SIGUSR1, signal.SIGALRM):
-        assert thread.handle(delivery(signum)) is None
+    infos = [siginfo(signal.SIGUSR1), siginfo(signal.SIGALRM, SI_TIMER, 0x1234)]
+    for tracee.info in infos:
+        assert thread.handle(delivery(tracee.info[0])) is None
     # But one that is about the thread's own instruction.
     assert thread.handle(delivery(signal.SIGBUS)) is None
     assert tracee.asked == [(CONT, 0), (CONT, 0), (CONT, signal.SIGBUS)]
     assert tracee.sent == []
     thread.release_signals()
-    assert tracee.sent == [signal.SIGUSR1, signal.SIGALRM]
+    assert tracee.sent == [(info, os.getpid()) for info in infos]
     assert thread.handle(delivery(signal.SIGALRM)) is None
     assert tracee.asked[3:] == [(CONT, signal.SIGALRM)]
 
@@ -333,16 +359,6 @@ class Stops:
         self._stopped(8, GROUP_STOP)
 
 
-def test_a_launch_in_a_vmm_that_is_stopped_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "Tracer", Stops)
-    monkeypatch.setattr(launch, "_child", lambda _argv: (8, -1))
-    made = launch.Launch(["vmm"])
-    made.held[FD] = made._tracees[7] = RecordedTracee(7)
-    made._tracees[8] = other = RecordedTracee(8)
-    made._let_others_go()
-    assert other.asked == [(INTERRUPT, 0), (DETACH, 0)]
-
-
 def test_a_resume_that_is_tried_again_makes_the_same_call() -> None:
     thread, tracee = vcpu_thread()
     thread.kicked = True
@@ -359,3 +375,18 @@ def test_a_resume_that_is_tried_again_makes_the_same_call() -> None:
     tracee.set_registers = set_registers  # type: ignore[method-assign]
     thread.resume(traced=False)
     assert tracee._regs.pc == PC
+
+
+def test_a_call_is_known_by_the_halves_of_its_registers_that_the_kernel_takes() -> None:
+    """A descriptor is an int: what its register holds above that is the compiler's."""
+    rubbish = 0x1234_5678 << 32
+    thread, tracee = vcpu_thread()
+    info = tracee._info
+    info.op, info.entry.nr = ptrace.SYSCALL_ENTRY, ptrace.IOCTL
+    info.entry.args[0], info.entry.args[1] = FD | rubbish, abi.RUN | rubbish
+    assert tracee.syscall_stop() == (True, ptrace.IOCTL, (FD, abi.RUN, 0), 0)
+    tracee.registers().regs[1] = abi.RUN | rubbish
+    thread.kick()
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    thread.resume(traced=False)
+    assert thread._about_to_run(tracee.registers())

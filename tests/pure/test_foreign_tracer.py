@@ -103,3 +103,19 @@ def test_a_call_that_is_made_right_before_the_thread_ends_has_its_result(
     monkeypatch.setattr(tracer, "_calls", Last())
     monkeypatch.setattr(_Call, "wait", wait_in_vain_first)
     assert tracer.call(lambda: 42) == 42
+
+
+def test_the_end_while_a_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the tracer lets go of a thread that does not stop, without a wait for it."""
+    made: list[Tracer] = []
+    closing: list[bool] = []
+
+    def wait(tid: int = -1, *, block: bool = True) -> tuple[int, int] | None:
+        closing.extend(each._closing for each in made)
+        return None
+
+    monkeypatch.setattr(ptrace, "wait", wait)
+    made.append(Tracer(lambda tid, status: None, lambda: True))
+    assert answer(made[0]) == [42]
+    made[0].close()
+    assert not any(closing)

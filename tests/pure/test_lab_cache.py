@@ -158,6 +158,24 @@ def test_a_directory_above_that_everybody_writes_to_is_refused(
     assert cache.root().is_dir()
 
 
+def test_a_directory_above_that_is_another_users_is_refused(
+    cache_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner could move our directory away, whatever the mode is."""
+    theirs = cache_home / "theirs"
+    (theirs / "mine").mkdir(parents=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(theirs / "mine"))
+    status = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        found = status(path, **options)
+        return os.stat_result((*found[:4], 4711, *found[5:])) if path == theirs else found
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(LabError, match=r"user 4711 can replace what is in \S+/theirs, and so"):
+        cache.root()
+
+
 @pytest.mark.parametrize("umask", [0, 0o002, 0o077])
 def test_nobody_else_can_replace_what_is_made_whatever_the_umask(
     umask: int, cache_home: Path, monkeypatch: pytest.MonkeyPatch

@@ -267,7 +267,7 @@ def test_lines_from_the_lab_are_bounded_and_control_no_terminal(
     run._process = cast("subprocess.Popen[bytes]", SimpleNamespace(stderr=Stream(said)))
     run._pass_messages()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:3] == ["one", "        two é", r"?]0;x?\x9b\xff"]
+    assert lines[:3] == ["one", "        two é", r"\x1b]0;x\x07\x9b\xff"]
     assert lines[3].startswith("gdbstub: listening on x:999")
     assert "".join(lines[4:]) == "x" * 200_000
     assert max(pieces) < 100_000

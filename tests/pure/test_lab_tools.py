@@ -113,7 +113,7 @@ def test_a_run_misses_the_lab_s_packages_before_it_makes_anything(
         (
             "ubuntu noble",
             "the lab is made of Debian's packages, and this is ubuntu noble: name a mirror of "
-            "Debian in GDBSTUB_DEBIAN, or use a",
+            "Debian and a release, as GDBSTUB_DEBIAN='https://MIRROR/debian trixie' does, or use a",
         ),
     ],
 )

@@ -129,7 +129,7 @@ def test_another_kernels_banner_is_told_as_part_of_one_line() -> None:
     with pytest.raises(NotFound) as raised:
         KERNEL.find(vbar, Memory(gva, other))
     check_message(str(raised.value))
-    assert "of: Linux version ?]0;title??6 " in str(raised.value)
+    assert r"of: Linux version \x1b]0;title\x07\r6 " in str(raised.value)
 
 
 def test_a_program_goes_through_a_line_of_text() -> None:

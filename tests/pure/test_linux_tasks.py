@@ -119,7 +119,7 @@ def test_processes() -> None:
     assert guest(*THREE).tasks() == [
         (0, 0, "R", "swapper/0", True),
         (1, 0, "S", "init", False),
-        (2, 0, "I", "kworker?", True),
+        (2, 0, "I", r"kworker\n", True),
     ]
 
 

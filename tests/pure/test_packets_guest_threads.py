@@ -74,6 +74,15 @@ def test_it_is_in_every_list(stage: Stage) -> None:
     )
 
 
+@pytest.mark.parametrize("left", [b"D", b"vKill;1"])
+def test_without_a_guest_it_is_in_no_list(stage: Stage, left: bytes) -> None:
+    for packet in (b"!", left):
+        stage.send(packet)
+    stage.forget()
+    assert ID.encode() not in stage.send(b"qXfer:threads:read::0,1000")
+    assert not stage.session.over
+
+
 def test_its_registers_are_read_as_far_as_they_are_known(stage: Stage) -> None:
     none = "xx" * 8
     known = "".join(PLACE if n in (19, 29) else none for n in range(31))

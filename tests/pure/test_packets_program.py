@@ -194,6 +194,16 @@ def test_without_a_guest_there_are_no_threads() -> None:
     assert b"<item>" not in stage.send(b"qXfer:osdata:read:threads:0,1000")
 
 
+@pytest.mark.parametrize("left", [b"D", b"vKill;1"])
+def test_without_a_guest_there_is_no_table_of_its_own(left: bytes) -> None:
+    """Found by fuzzing: there was no state for what takes long to make."""
+    stage = Stage(WithTables())
+    for packet in (b"!", left):
+        stage.send(packet)
+    assert stage.send(b"qXfer:osdata:read:tasks:0,1000") == rsp.encode(b"E16")
+    assert not stage.session.over
+
+
 GDB_12 = "multiprocess+;memory-tagging+"
 
 

@@ -66,6 +66,15 @@ def test_what_may_be_written_may_not_be_executed_where_wxn_says_so() -> None:
     assert at(0b10 << AP, sctlr=wxn) == Permissions(True, True, False, False)
 
 
+def test_a_page_that_hardware_marks_dirty_is_writable() -> None:
+    clean = 0b10 << AP | 1 << 51
+    assert at(clean, HA=1, HD=1) == at(0b00 << AP)
+    assert at(clean, HA=1) == at(clean, HD=1) == at(clean) == at(0b10 << AP)
+    assert at(0b11 << AP | 1 << 51, HA=1, HD=1) == at(0b01 << AP)
+    assert at(clean, table=0b10 << AP_TABLE, HA=1, HD=1) == at(0b10 << AP)
+    assert not at(clean, HA=1, HD=1, sctlr=SCTLR.of(M=1, WXN=1)).el1_executes
+
+
 def test_without_a_translation_and_without_an_mmu() -> None:
     tables = Tables()
     on = Regime(SCTLR.of(M=1), TCR.of(**tables.tcr()), 0, tables.ttbr)

@@ -52,7 +52,11 @@ def tell(session: QmpSession, line: bytes, fds: Sequence[int] = ()) -> Any:  # n
     assert reply is not None
     assert reply.endswith(b"\r\n")
     assert session.advance() is None
-    return json.loads(reply)
+    return json.loads(reply, parse_constant=_no_number)
+
+
+def _no_number(text: str) -> None:
+    raise AssertionError(f"{text} is no JSON")
 
 
 def ask(session: QmpSession, name: str, **arguments: object) -> Any:  # noqa: ANN401
@@ -162,6 +166,12 @@ def test_a_file_that_could_block_is_not_written(ready: QmpSession) -> None:
         os.close(writing)
 
 
+def test_a_file_that_cannot_be_written_is_said_in_words(ready: QmpSession) -> None:
+    with tempfile.NamedTemporaryFile() as file, open(file.name, "rb") as readable:
+        desc = dump(ready, readable.fileno())["error"]["desc"]
+    assert desc == "Bad file descriptor"
+
+
 def test_whole_dumps_are_the_monitor_s(ready: QmpSession) -> None:
     with tempfile.TemporaryFile() as file:
         assert (
@@ -189,8 +199,10 @@ def test_files_of_a_client_are_few_and_are_closed(ready: QmpSession) -> None:
         b'{"execute": "x-read-memory", "arguments": {"begin": 0, "length": 1000000}}',
         b'{"execute": "getfd", "arguments": {"fdname": "1"}}',
         b'{"execute": "getfd", "arguments": {"fdname": "x"}}', b"1" * 9_999,
+        b'{"execute": "query-target", "id": NaN}', b'{"execute": "query-target", "id": 1e999}',
+        b'{"execute": "query-target", "arguments": {"x": -Infinity}}',
     ],
-    ids=range(12),
+    ids=range(15),
 )  # fmt: skip
 def test_what_is_refused(ready: QmpSession, line: bytes) -> None:
     assert tell(ready, line)["error"]["class"] == "GenericError"
@@ -206,6 +218,28 @@ def test_a_deep_id_is_returned_or_refused(ready: QmpSession) -> None:
     assert deep in out or b"GenericError" in out
     assert not ready.over
     assert ask(ready, "query-target") == {"arch": "aarch64"}
+
+
+@pytest.mark.parametrize("cut", [1, 1000])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /?{ HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\n",
+        b"{ / HTTP/1.1\r\n", b"[] / HTTP/1.1\r\n", b"1\n", b"$qSupported#37\n", b'"x"\n',
+    ],
+)  # fmt: skip
+def test_another_protocol_ends_the_session_before_a_command(
+    session: QmpSession, said: bytes, cut: int
+) -> None:
+    """A request's body may have commands in it."""
+    said += b'{"execute": "qmp_capabilities"}\n{"execute": "query-status"}\n'
+    out = b""
+    for at in range(0, len(said), cut):
+        session.receive(said[at : at + cut])
+        while (reply := session.advance()) is not None:
+            out += reply
+    assert session.over
+    assert b'"return"' not in out
 
 
 def test_a_line_that_fills_the_buffer_ends_the_session(ready: QmpSession) -> None:

@@ -95,6 +95,25 @@ async def test_a_request_whose_method_is_a_packet_reaches_nothing(method: bytes)
         assert target.running
 
 
+@pytest.mark.parametrize("method", [b"$k#6b", b"$k#6b$", b"+$c#63$", b"$D#44+$"])
+@pytest.mark.parametrize(
+    "target_of_request",
+    [b"/$", b"/" + b"a" * 300_000, b"/$" + b"a" * 300_000, b"/?" + b"+" * 300_000],
+    ids=["dollar", "long", "dollar-long", "plus-long"],
+)
+async def test_a_request_whose_path_hides_the_rest_reaches_nothing(
+    method: bytes, target_of_request: bytes
+) -> None:
+    """The rest is within an unfinished frame, or arrives later than the packet."""
+    target = FakeTarget(lively=False, running=True)
+    async with serving(target) as server:
+        peer = await connect(server)
+        peer.writer.write(method + b" " + target_of_request + b" HTTP/1.1\r\n" + HEADERS)
+        assert await peer.ended() == b""
+        assert target.calls == []
+        assert target.running
+
+
 async def test_a_request_after_packets_reaches_nothing_more() -> None:
     target = FakeTarget()
     async with serving(target) as server:

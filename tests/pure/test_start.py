@@ -39,13 +39,13 @@ def standard_library() -> set[str]:
 
 #: A wrong command line, and the modules of the project that it takes to refuse it.
 REFUSED = {
-    "--bogus": 11,
-    "bogus": 11,
-    "run --bogus": 12,
-    "run -kernel Image -m 512": 12,
+    "--bogus": 13,
+    "bogus": 13,
+    "run --bogus": 14,
+    "run -kernel Image -m 512": 14,
     "run absent --host lab": 70,
     "run absent --gdb 1234": 70,
-    "doctor --bogus": 12,
+    "doctor --bogus": 14,
     "attach 0": 70,
     "recover 0": 70,
     "launch --host lab --stop-on x -- qemu-system-aarch64": 70,

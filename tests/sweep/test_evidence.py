@@ -88,3 +88,9 @@ def test_tail(tmp_path: Path) -> None:
 )
 def test_signature(outcome: RunOutcome, signature: str) -> None:
     assert outcome.signature == signature
+
+
+@pytest.mark.parametrize("form", ["#{}  0x0 in x ()", "    frame #{}: 0x0 vmlinux`x + 4"])
+def test_a_frame_of_more_digits_than_python_reads_is_none(form: str) -> None:
+    lines = [form.format(number) for number in ("0", "9" * 5000, "1")]
+    assert backtrace("\n".join(lines)) == "x < x"

@@ -26,7 +26,7 @@ def test_lines_for_a_log() -> None:
         lines.tick(1)
     assert stream.getvalue().splitlines() == [
         "gdbstub: run 7 is executed again: its worker was lost (KilledWorker)",
-        "gdbstub: run 7  failed  2.5 s  smp=2  status 1 · watch · f?[31m",
+        r"gdbstub: run 7  failed  2.5 s  smp=2  status 1 · watch · f\x1b[31m",
         "gdbstub: 2 of 4 runs: 1 passed, 1 failed",
     ]
 

@@ -1,6 +1,7 @@
 """The report of a sweep, and what is exported of it."""
 
 import html.parser
+import os
 import shutil
 import subprocess
 import urllib.parse
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
+from gdbstub.errors import InputError
 from gdbstub.sweep import junit, report
 from gdbstub.sweep.outcome import RunOutcome, Status
+from gdbstub.sweep.parquet import export
 from gdbstub.sweep.plan import SweepPlan, SweepRun
 from gdbstub.sweep.store import Store
+from gdbstub.vmm import files
 from tests.sweep.conftest import HANGS, Sweeps
 from tests.sweep.in_process import sweep
 
@@ -175,5 +179,18 @@ def test_a_name_that_a_browser_would_not_find(sweeps: Sweeps) -> None:
 def test_junit_of_parameters_that_xml_cannot_write(sweeps: Sweeps) -> None:
     sweeps.call("guest", "--append=a\x1bb", "--script=true")
     suite = ET.parse(sweeps.out / "junit.xml").getroot()
-    assert "append=a?b" in str(suite[0].get("name"))
+    assert r"append=a\x1bb" in str(suite[0].get("name"))
     sweeps.call("report")
+
+
+@pytest.mark.timeout(60)
+def test_a_fifo_that_nobody_reads_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_FIFO_SECONDS", 0.0)
+    os.mkfifo(tmp_path / "fifo")
+    plan = SweepPlan((), "", 60, 60, (), "/", (), False, 1, {})
+    with Store.create(tmp_path / "out", plan, []) as store:
+        for write in (report.write, export):
+            with pytest.raises(InputError, match="is a FIFO that nobody has opened to read"):
+                write(store, tmp_path / "fifo")

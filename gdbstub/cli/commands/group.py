@@ -6,15 +6,25 @@ command is called.
 
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gdbstub.cli.commands.parameters import Float, Integer
 from gdbstub.cli.options import Option, foreign_options
 from gdbstub.errors import InputError
+from gdbstub.numbers import parse_float, parse_integer
 
-#: Unchecked: where it is read, the error is ours. Shells complete it.
-_FILE: Final = click.Path(path_type=Path, readable=False)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Types of click's own in place of a function. A file is unchecked: where it is read, the error is
+#: ours. Shells complete it.
+_TYPES: "Final[dict[Callable[[str], object], click.ParamType[Any]]]" = {
+    Path: click.Path(path_type=Path, readable=False),
+    parse_integer: Integer(),
+    parse_float: Float(),
+}
 #: Commands in the order of the help; each is in the module of its name.
 _COMMANDS: Final = (
     *("run", "attach", "launch", "vms", "recover"),
@@ -55,14 +65,15 @@ def commands() -> None:
 def click_option(option: Option) -> click.Option:
     """Return *option* as click's own."""
     names = [option.flag, option.name]
-    kind = _FILE if option.convert is Path else option.convert
     if option.convert is len:
         return click.Option(names, count=True, help=option.help)
     if option.convert is bool:
         return click.Option(names, is_flag=True, help=option.help, hidden=not option.help)
     return click.Option(
         names,
-        type=click.Choice(option.choices) if option.choices else kind,
+        type=click.Choice(option.choices)
+        if option.choices
+        else _TYPES.get(option.convert, option.convert),
         default=option.default,
         nargs=option.texts,
         show_default=option.show_default,
@@ -77,16 +88,6 @@ def session_options() -> list[click.Parameter]:
     return list(map(click_option, foreign_options()))
 
 
-def _by_habit(arguments: list[str]) -> str:
-    """Explain options of QEMU among the *arguments* of ``run``, or of no command."""
-    from gdbstub.cli.commands.qemu_options import explain
-
-    command, *words = arguments
-    if command.startswith("-"):
-        return explain(arguments)
-    return explain(words) if command == "run" else ""
-
-
 def call_command(arguments: list[str]) -> int:
     """Run the command line *arguments*; return the exit status. Raises what the command raises.
 
@@ -98,10 +99,9 @@ def call_command(arguments: list[str]) -> int:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return 2
     except click.ClickException as error:
-        said = " ".join(error.format_message().split())
-        if isinstance(error, click.NoSuchOption):
-            said = _by_habit(arguments) or said
-        raise InputError(said) from None
+        from gdbstub.cli.commands.usage_errors import refusal
+
+        raise InputError(refusal(error, arguments, commands)) from None
     except click.Abort:
         return 130
     return status if isinstance(status, int) else 0

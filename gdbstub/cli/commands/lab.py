@@ -13,7 +13,8 @@ from typing import Final, Literal, NoReturn, ParamSpec
 
 import click
 
-from gdbstub.errors import InputError, LabError
+from gdbstub.cli.commands.parameters import Integer
+from gdbstub.errors import InputError, LabError, printable
 from gdbstub.lab import persistent, tools
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.qemu import PROGRAM, Options
@@ -79,7 +80,7 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
         click.option(
             "--cpus",
-            type=click.IntRange(1, 8),
+            type=Integer(1, 8),
             metavar="N",
             help="Emulated CPUs, 1 to 8 (default: 1).",
         ),
@@ -159,8 +160,11 @@ def up(options: Options) -> int:
 @reported
 def list_labs() -> int:
     """List the labs that are up."""
-    for each in persistent.running():
+    found = list(persistent.running())
+    for each in found:
         print(f"{each.directory.name}  {each.seconds:.0f} s  {described(each)}")
+    if not found:
+        print("gdbstub: no lab is up", file=sys.stderr)
     return 0
 
 
@@ -190,5 +194,5 @@ def described(lab: persistent.PersistentLab) -> str:
 
 def fail(message: str, status: int) -> NoReturn:
     """Print one line and exit with *status*."""
-    print(f"gdbstub: {message}", file=sys.stderr)
+    print(f"gdbstub: {printable(message)}", file=sys.stderr)
     sys.exit(status)

@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Final, NamedTuple
 
+from gdbstub.cli.options import RUN
+
 _QEMU: Final = "qemu-system-aarch64"
+_OURS: Final = frozenset(option.flag for option in RUN)
 #: Properties of QEMU's machine that the guest has here in any case.
 _MACHINE: Final = frozenset(
     ("virt", "accel=kvm", "gic-version=3", "gic-version=max", "gic-version=host")
@@ -30,7 +33,7 @@ def _memory(text: str) -> Sequence[str] | None:
     size = text.split(",")[0].removeprefix("size=")
     if "=" in size:
         return None
-    return [f"--memory={size}{'M' if size.isdigit() else ''}"]
+    return [f"--memory={size}{'M' if size.isascii() and size.isdigit() else ''}"]
 
 
 def _smp(text: str) -> Sequence[str] | None:
@@ -38,7 +41,7 @@ def _smp(text: str) -> Sequence[str] | None:
     first, *others = text.split(",")
     items = [first if "=" in first else f"cpus={first}", *others]
     named = {name: number for name, _, number in (item.partition("=") for item in items)}
-    if not all(re.fullmatch("[0-9]+", number) for number in named.values()):
+    if not all(re.fullmatch("[0-9]{1,9}", number) for number in named.values()):
         return None
     levels = (int(number) for name, number in named.items() if name not in ("cpus", "maxcpus"))
     return [f"--smp={named.get('cpus') or named.get('maxcpus') or prod(levels)}"]
@@ -121,10 +124,13 @@ def explain(words: Sequence[str]) -> str:
     dropped: list[str] = []
     rest = iter(words)
     for word in rest:
-        if not re.match("-[a-zA-Z]", word) or re.fullmatch("-v+|-h", word):
+        # QEMU takes two hyphens for one.
+        long = word[2:] in _OPTIONS and word[:2] == "--" and word not in _OURS
+        name = word[2:] if long else word[1:]
+        if not (long or re.match("-[a-zA-Z]", word)) or re.fullmatch("-v+|-h", word):
             ours.append(word)
             continue
-        known = _OPTIONS.get(word[1:])
+        known = _OPTIONS.get(name)
         if known:
             found.append(word)
         option = known or _DROPPED
@@ -146,7 +152,8 @@ def explain(words: Sequence[str]) -> str:
             ours += same
     if not found:
         return ""
-    if {"-s", "-gdb"} & set(found) and "-S" not in found:
+    names = {word.lstrip("-") for word in found}
+    if {"s", "gdb"} & names and "S" not in names:
         ours.append("--free-run")
     command = shlex.join(["gdbstub", "run", *ours])
     without = f"; not carried over: {', '.join(dropped)}" if dropped else ""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from gdbstub.cli.commands.parameters import Float, Integer
 from gdbstub.cli.options import RUN, Option
 from gdbstub.cli.sweep.arguments import between, carried, check_syntax, command_words, directory
 from gdbstub.errors import InputError, StubError, SweepError
@@ -80,7 +81,7 @@ def _engine_options(command: Callable[..., int]) -> Callable[..., int]:
             "cluster.",
         ),
         click.option(
-            "--jobs", type=click.IntRange(1, _JOBS), metavar="J",
+            "--jobs", type=Integer(1, _JOBS), metavar="J",
             help="Runs at once on this machine.  [default: one for each CPU]",
         ),
     ):  # fmt: skip
@@ -106,7 +107,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
             help="Command to use in place of gdbstub run: of another version, or with taskset.",
         ),
         click.option(
-            "--seed", type=int, metavar="NUMBER",
+            "--seed", type=Integer(), metavar="NUMBER",
             help="Number from which the runs' seeds are drawn.  [default: random]",
         ),
         click.option(
@@ -124,7 +125,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
             "script finds it at the same path from its own.  Guests are carried without that.",
         ),
         click.option(
-            "--timeout", type=float, default=300, show_default=True, metavar="SECONDS",
+            "--timeout", type=Float(), default=300, show_default=True, metavar="SECONDS",
             help="Time for the script of one run; one that takes longer has failed.",
         ),
         click.option(
@@ -148,7 +149,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
     "kaslr-seed=random: another one for each run.",
 )  # fmt: skip
 @click.option(
-    "--runs", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+    "--runs", type=Integer(1), default=1, show_default=True, metavar="N",
     help="Runs of each combination.",
 )  # fmt: skip
 @_run_options
@@ -201,12 +202,12 @@ class _Bisect(click.Command):
 @click.option("--good", required=True, metavar="A", help="Image for which the script exits with 0.")
 @click.option("--bad", required=True, metavar="B", help="Image for which it does not.")
 @click.option(
-    "--confidence", type=float, metavar="P",
+    "--confidence", type=Float(), metavar="P",
     help="Probability with which the first bad image is to be found, if bad images pass at times.  "
     "[default: the script is never wrong]",
 )  # fmt: skip
 @click.option(
-    "--limit", type=click.IntRange(3), default=1000, show_default=True, metavar="N",
+    "--limit", type=Integer(3), default=1000, show_default=True, metavar="N",
     help="Largest number of runs.",
 )  # fmt: skip
 @_run_options
@@ -236,7 +237,7 @@ def bisect(
 @sweep.command()
 @_engine_options
 @click.option(
-    "--limit", type=click.IntRange(3), metavar="N",
+    "--limit", type=Integer(3), metavar="N",
     help="Largest number of runs of a bisection, from now on.",
 )  # fmt: skip
 @click.argument("directory", type=Path, metavar="DIR")
@@ -249,7 +250,7 @@ def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int
 
 @sweep.command()
 @click.argument("directory", type=Path, metavar="DIR")
-@click.argument("number", type=int, required=False, metavar="[RUN]")
+@click.argument("number", type=Integer(), required=False, metavar="[RUN]")
 def show(directory: Path, number: int | None) -> int:
     """Show the results so far, or those of one RUN."""
     from gdbstub.cli.sweep import results
@@ -260,7 +261,7 @@ def show(directory: Path, number: int | None) -> int:
 @sweep.command()
 @click.option("--attach", is_flag=True, help="Without the script: attach a debugger yourself.")
 @click.argument("directory", type=Path, metavar="DIR")
-@click.argument("number", type=int, metavar="RUN")
+@click.argument("number", type=Integer(), metavar="RUN")
 def replay(directory: Path, number: int, attach: bool) -> int:
     """Execute RUN once more, with its seed, on this terminal."""
     from gdbstub.cli.sweep import results

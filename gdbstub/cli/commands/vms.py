@@ -1,6 +1,7 @@
 """``gdbstub vms``: the KVM guests of this host, as a table."""
 
 import sys
+from contextlib import suppress
 
 import click
 
@@ -24,17 +25,18 @@ def vms() -> int:
         table.add_column(heading)
     found = False
     for process, descriptors in processes_with_vms():
-        found = True
         try:
             permission.check(process)
             check_vms(process, descriptors)
             verdict = "yes"
         except InputError as error:
             verdict = f"no: {error}"
-        largest = next(slots.candidates(process), None)
-        ram = f"{largest.size >> 20} MiB" if largest else "?"
-        row = (str(process.pid), process.name, str(len(descriptors.vcpus)), ram, verdict)
-        table.add_row(*row)
+        with suppress(InputError):  # it has ended meanwhile
+            largest = next(slots.candidates(process), None)
+            ram = f"{largest.size >> 20} MiB" if largest else "?"
+            row = (str(process.pid), process.name, str(len(descriptors.vcpus)), ram, verdict)
+            table.add_row(*row)
+            found = True
     if not found:
         print("gdbstub: this user can see no process with a VM", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from gdbstub.cli.in_lab.run import serve_request, session_arguments
 from gdbstub.cli.settings.attach import AttachSettings
 from gdbstub.cli.settings.forwards import checked_forward
-from gdbstub.lab import vmm
+from gdbstub.lab import private, vmm
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.remote_run import RunRequest
 
@@ -28,7 +28,7 @@ def launch_in_lab(argv: Sequence[str], settings: AttachSettings, verbose: int) -
     serve, record = settings.serve, settings.record
     forward = checked_forward(serve.endpoint)
     archive = vmm.prepare()
-    with tempfile.TemporaryDirectory(prefix="gdbstub-") as spool:
+    with tempfile.TemporaryDirectory(prefix="gdbstub-", dir=private.place()) as spool:
         options: list[str | Path] = ["--inner", "--host=kvm", *["-v"] * verbose]
         request = RunRequest(
             argv=options + session_arguments(serve, settings.program, Path(spool)),

@@ -25,6 +25,7 @@ from gdbstub.cli.settings.program import start_of
 from gdbstub.cli.settings.run import Settings, Source
 from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.errors import LabError
+from gdbstub.lab import private
 from gdbstub.lab.qemu import ADDRESS, Options
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.linux.handed_out import AUTOMATIC
@@ -57,7 +58,9 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
     )
     with contextlib.ExitStack() as stack:
         console = stack.enter_context(open(console_fd(settings), "wb"))
-        spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-")))
+        spool = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-", dir=private.place()))
+        )
         request = RunRequest(
             argv=_arguments(settings, verbose, spool),
             forward=forward,
@@ -118,7 +121,7 @@ def _qmp(remote: RemoteRun, serve: ServeSettings) -> Iterator[Qmp]:
     from gdbstub.cli.serving.qmp import QmpServer  # imported here: few sessions have one
 
     endpoint = serve.qmp
-    with tempfile.TemporaryDirectory(prefix="gdbstub-") as directory:
+    with tempfile.TemporaryDirectory(prefix="gdbstub-", dir=private.place()) as directory:
         path = Path(directory) / "qmp"
         with remote.qmp_forward(path), contextlib.closing(LabGuest(path)) as guest:
             yield lambda: QmpServer(endpoint, guest)
@@ -137,13 +140,13 @@ def _until_over(
     note = who_reaches(serve.endpoint)
     announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
-    if serve.script is None:
-        work = _end(serve, ended)
-    else:
-        ended.add_done_callback(_complain)
-        work = _script(serve, serve.script, remote, inner)
-    with deferred_signals() as signals, keys:
-        return asyncio.run(_limited(work, serve, _core_copied(serve, ended, inner), signals, qmp))
+    with deferred_signals() as signals, keys, asyncio.Runner() as runner:
+        if serve.script is None:
+            work = _end(serve, ended)
+        else:
+            ended.add_done_callback(_complain)
+            work = _script(serve, serve.script, remote, inner)
+        return runner.run(_limited(work, serve, _core_copied(serve, ended, inner), signals, qmp))
 
 
 async def _end(serve: ServeSettings, ended: "Future[int]") -> int:

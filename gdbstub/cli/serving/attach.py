@@ -23,6 +23,7 @@ from gdbstub.errors import StubError, printable
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.attach import attached, launched, recover
 from gdbstub.foreign.journal import Journal
+from gdbstub.foreign.launch import end_child
 from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.signals import STOP_SIGNALS, DeferredSignals
@@ -90,12 +91,11 @@ def _machine(
 
 def end_of(process: VmmProcess, status: int) -> int:
     """End a VMM that we have started, if it has not ended; return its exit status, or *status*."""
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+    with contextlib.suppress(ChildProcessError):
         found, how = os.waitpid(process.pid, os.WNOHANG)
         if found:
             return status or os.waitstatus_to_exitcode(how) % 256
-        os.kill(process.pid, signal.SIGTERM)
-        os.waitpid(process.pid, 0)
+    end_child(process)
     return status
 
 

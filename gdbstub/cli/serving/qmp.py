@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 from gdbstub.debug.debugger import Debugger
-from gdbstub.errors import MachineError
+from gdbstub.errors import MachineError, printable
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.qmp import QmpGuest, QmpSession
 from gdbstub.protocol.endpoint import Tcp, Unix, remover
@@ -68,7 +68,7 @@ class QmpServer:
         self._endpoint = endpoint
         self._guest = guest
         self._sockets: list[socket.socket] = []
-        self._clients: set[_Client] = set()
+        self._clients: list[_Client] = []  # the oldest first
         self._remove: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
@@ -83,7 +83,7 @@ class QmpServer:
                 self._remove = remover(unix.path)
             case Tcp() as tcp:
                 self._endpoint, self._sockets = tcp.bind()
-                print(f"gdbstub: QMP on {self._endpoint}", file=sys.stderr, flush=True)
+                print(printable(f"gdbstub: QMP on {self._endpoint}"), file=sys.stderr, flush=True)
         for each in self._sockets:
             each.setblocking(False)
             self._listen(each)
@@ -113,18 +113,24 @@ class QmpServer:
             loop.remove_reader(listener)
             loop.call_later(_PAUSE_SECONDS, self._listen, listener)
             return
+        if len(self._clients) >= _CLIENTS and (silent := self._silent()):
+            silent.close()
         if len(self._clients) >= _CLIENTS:
             _log.warning("--qmp: turned a client away: %d are served at once", _CLIENTS)
             connection.close()
             return
-        self._clients.add(_Client(connection, QmpSession(self._guest), self._clients))
+        self._clients.append(_Client(connection, QmpSession(self._guest), self._clients))
+
+    def _silent(self) -> "_Client | None":
+        """Return the oldest client that has not negotiated, and so has no place of its own."""
+        return next((each for each in self._clients if not each.negotiated), None)
 
 
 class _Client:
     """One connection: one command at a time, and nothing is read while a reply is not taken."""
 
     def __init__(
-        self, connection: socket.socket, session: QmpSession, clients: "set[_Client]"
+        self, connection: socket.socket, session: QmpSession, clients: "list[_Client]"
     ) -> None:
         connection.setblocking(False)
         self._connection = connection
@@ -134,6 +140,11 @@ class _Client:
         self._unsent = session.greeting
         self._ended = self._reading = self._writing = self._due = False
         self._soon()
+
+    @property
+    def negotiated(self) -> bool:
+        """True if the client has shown that it speaks QMP."""
+        return self._session.negotiated
 
     def _soon(self) -> None:
         if not self._due:
@@ -198,4 +209,4 @@ class _Client:
             self._await(reading=False, writing=False)
             self._connection.close()
             self._session.close()
-            self._clients.discard(self)
+            self._clients.remove(self)

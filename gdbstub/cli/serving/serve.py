@@ -21,7 +21,7 @@ from gdbstub.cli.serving.script import limited
 from gdbstub.cli.settings.endpoints import who_reaches
 from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.debug.debugger import Debugger
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, printable
 from gdbstub.kvm import host_frame
 from gdbstub.linux.kaslr import GuestProgram
 from gdbstub.machine import Machine
@@ -66,8 +66,9 @@ def run_to_end(session: Callable[[DeferredSignals], Coroutine[None, None, int]])
         asyncio.get_running_loop().set_exception_handler(LoopFailures().report)
         return await session(signals)
 
-    with deferred_signals() as signals:
-        return asyncio.run(run(signals))
+    # The loop is made first: if it cannot be, no coroutine is left behind.
+    with deferred_signals() as signals, asyncio.Runner() as runner:
+        return runner.run(run(signals))
 
 
 class LoopFailures:
@@ -215,14 +216,14 @@ def wants_keys(settings: ServeSettings) -> bool:
 
 def announce(endpoint: str, remote: str, symbols: str, *, hint: bool, note: str) -> None:
     """Print on standard error the endpoint, with *hint* the command that attaches, and *note*."""
-    print(f"gdbstub: listening on {endpoint}", file=sys.stderr, flush=True)
+    print(printable(f"gdbstub: listening on {endpoint}"), file=sys.stderr, flush=True)
     if hint:
         import shlex  # not at the top: by now we listen
 
         words = ["gdb-multiarch", *([symbols] if symbols else []), "-ex", f"target remote {remote}"]
-        print(f"  {shlex.join(words)}", file=sys.stderr, flush=True)
+        print(printable(f"  {shlex.join(words)}"), file=sys.stderr, flush=True)
     if note:
-        print(f"  {note}", file=sys.stderr, flush=True)
+        print(printable(f"  {note}"), file=sys.stderr, flush=True)
 
 
 async def first(stopped: "asyncio.Future[int]", work: Coroutine[None, None, int]) -> int:

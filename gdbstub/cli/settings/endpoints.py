@@ -6,10 +6,9 @@ It listens on nothing.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, LabError
 from gdbstub.protocol.endpoint import Endpoint, Tcp, parse_endpoint
 
 #: Endpoint of a session that a person attaches to.
@@ -32,8 +31,14 @@ def endpoint_text(given: str | None, script: str | None) -> Iterator[str]:
     import tempfile
     from shutil import rmtree
 
+    from gdbstub.lab import private
+
     try:
-        directory = tempfile.mkdtemp(prefix="gdbstub-", dir=_runtime_directory())
+        directory = tempfile.mkdtemp(prefix="gdbstub-", dir=private.place())
+    except LabError as error:
+        raise InputError(
+            f"--script needs a directory for its socket: {error}, or give --gdb localhost:0"
+        ) from None
     except OSError as error:
         raise InputError(
             f"--script needs a directory for its socket ({error.strerror}): set TMPDIR, or give "
@@ -43,14 +48,6 @@ def endpoint_text(given: str | None, script: str | None) -> Iterator[str]:
         yield f"unix:{directory}/gdb"
     finally:
         rmtree(directory, ignore_errors=True)
-
-
-def _runtime_directory() -> str | None:
-    """Return XDG_RUNTIME_DIR if it can be used; None: the directory of temporary files."""
-    from gdbstub.lab.private import is_safe_parent
-
-    path = os.environ.get("XDG_RUNTIME_DIR", "")
-    return path if path.startswith("/") and is_safe_parent(Path(path)) else None
 
 
 def check_endpoint(text: str, host: str, *, inner: bool) -> Endpoint:

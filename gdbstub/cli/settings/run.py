@@ -29,6 +29,9 @@ _DEVICE: Final = "/dev/kvm"
 _DEBUG: Final = Path("debug")
 _log: Final = logging.getLogger("gdbstub.run")
 
+#: Longest time for a session: 31 years, and less than the system's calls take.
+_MOST_SECONDS: Final = 1e9
+
 
 class Source(NamedTuple):
     """A file that was read; ``data`` is kept of one that cannot be read again, a pipe."""
@@ -124,7 +127,7 @@ def read_settings(
             check_output(name, option)
     tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
     if tree_bytes is not None:
-        device_tree.amend(tree_bytes, "--dtb", device_tree.Chosen())
+        device_tree.amend(tree_bytes, f"--dtb {dtb}", device_tree.Chosen())
     disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
     files = _guest_files(guest, symbols, append, host)
     if disk is None and files.initrd is not None:
@@ -268,6 +271,8 @@ def check_script(script: str | None, timeout: float | None, endpoint: str) -> No
     """
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"--timeout {timeout:g}: expected a number of seconds above 0")
+    if timeout is not None and timeout > _MOST_SECONDS:
+        raise InputError(f"--timeout {timeout:g}: the most is {_MOST_SECONDS:g} seconds")
     if script is not None and not script.strip():
         raise InputError(f"--script {script!r}: expected a command")
     if script is not None and endpoint == "stdio":

@@ -36,7 +36,7 @@ _KEPT: Final = 2 * rsp.PACKET_SIZE
 _BAD_PACKETS: Final = (rsp.ControlByte.BAD_CHECKSUM, rsp.ControlByte.OVERSIZED)
 
 #: Bytes that may all be those of an HTTP request's method, which a page in a browser chooses;
-#: a debugger says something else before. What is behind a shorter method arrives with it.
+#: a debugger says something else before. The blank behind a shorter method arrives with it.
 _LONGEST_METHOD: Final = 1024
 #: Anything that is no character of a token (RFC 9110, 5.6.2).
 _NO_TOKEN: Final = rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]"
@@ -184,9 +184,7 @@ class ClientProtocol(asyncio.Protocol):
     def _hold(self, data: bytes) -> None:
         """Keep bytes until a packet is whole; then the client is served, if it can be."""
         self._held += data
-        foreign = self._held[0] not in rsp.LEADS or (
-            len(self._held) > _LONGEST_METHOD and not re.search(_NO_TOKEN, self._held)
-        )
+        foreign = self._held[0] not in rsp.LEADS or _is_request(self._held)
         # All of it: a page chooses its request's method, which may be a packet.
         for event in self._first.receive(data):
             foreign |= event is rsp.ControlByte.FOREIGN
@@ -348,3 +346,10 @@ class ClientProtocol(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if data and (transport := self._busy_poll or self._transport):
             transport.write(data)
+
+
+def _is_request(beginning: bytes) -> bool:
+    """Return True if a connection begins as an HTTP request does, whatever its method and path."""
+    if end := re.search(_NO_TOKEN, beginning):
+        return end[0] in b" \t\r\n"
+    return len(beginning) > _LONGEST_METHOD
