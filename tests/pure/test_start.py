@@ -40,7 +40,7 @@ def standard_library() -> set[str]:
 #: A wrong command line, and the modules of the project that it takes to refuse it.
 REFUSED = {
     "--bogus": 14,
-    "bogus": 14,
+    "bogus": 13,
     "run --bogus": 15,
     "run -kernel Image -m 512": 15,
     "run absent --host lab": 70,
