@@ -45,7 +45,7 @@ REFUSED = {
     "run -kernel Image -m 512": 15,
     "run absent --host lab": 70,
     "run absent --gdb 1234": 70,
-    "doctor --bogus": 14,
+    "doctor --bogus": 15,
     "attach 0": 70,
     "recover 0": 70,
     "launch --host lab --stop-on x -- qemu-system-aarch64": 70,
