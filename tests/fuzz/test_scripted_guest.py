@@ -10,7 +10,7 @@ from tests.fuzz.guest import let_go, stop
 from tests.fuzz.still_machine import TEXT, StillMachine
 from tests.fuzz.wire import Script
 
-#: Actions of vCPU 0: an instruction in a step, some in a run, and an interrupt.
+#: Scripted actions of vCPU 0: an instruction in a step, some in a run, and an interrupt.
 STEP, RUN, INTERRUPT = b"\x00", b"\x10", b"\x0a"
 #: A condition that is 0.
 FALSE = b";X3,220027"
