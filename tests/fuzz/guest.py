@@ -190,7 +190,7 @@ def _exit(line: bytes) -> Exit:
     return RunFailure(vcpu, "no reason") if kind == 3 else SystemEvent(vcpu, _EXITS[kind])
 
 
-def _stop(machine: StillMachine, line: bytes) -> None:
+def stop(machine: StillMachine, line: bytes) -> None:
     if line[:1] == b"!":
         for what in line[1:]:
             act(machine, what)
@@ -203,6 +203,14 @@ def _stop(machine: StillMachine, line: bytes) -> None:
         machine.exit(_exit(line))
 
 
+def let_go(debugger: Debugger, machine: StillMachine) -> None:
+    """Have the vCPUs park, and go on, for a session that has left a guest that runs."""
+    for _ in range(4):
+        if machine.modes and debugger.state.name != "ALONE":
+            machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
+            debugger.take_report()
+
+
 def _play(script: Script) -> None:
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
@@ -210,13 +218,10 @@ def _play(script: Script) -> None:
         debugger.breakpoints.preference = Preference.SOFTWARE
     before = bytes(machine.ram)
     session = Session(debugger)
-    sent = script.play(session, partial(_stop, machine), lambda wire: [wire])
+    sent = script.play(session, partial(stop, machine), lambda wire: [wire])
     assert session.over
     check_replies(sent)
-    for _ in range(4):  # the session has left a guest that runs: it is parked, and goes on
-        if machine.modes and debugger.state.name != "ALONE":
-            machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
-            debugger.take_report()
+    let_go(debugger, machine)
     written = any(word in data for data in script.lines for word in (b"M", b"X", b"G", b"P", b"~"))
     if not written and b"reset" not in b"".join(script.lines):
         assert machine.ram == before, "the guest's memory is not as it was"
