@@ -8,18 +8,20 @@ for need in "$@"; do
 done
 [ -n "$missing" ] || exit 0
 
+command -v apt-get >/dev/null || {
+    echo "gdbstub: missing programs; install what your system calls$missing" >&2
+    exit 1
+}
 if [ "$(id -u)" = 0 ]; then
     as_root=
 elif sudo -n true 2>/dev/null; then
     as_root="sudo -n"
 else
-    echo "gdbstub: missing programs; as root: apt-get install$missing" >&2
+    how="as root: apt-get"
+    ! command -v sudo >/dev/null || how="sudo apt-get"
+    echo "gdbstub: missing programs; $how install$missing" >&2
     exit 1
 fi
-command -v apt-get >/dev/null || {
-    echo "gdbstub: missing programs; install what your system calls$missing" >&2
-    exit 1
-}
 echo "gdbstub: installing Debian packages (up to two minutes):$missing" >&2
 # A package list that is old may name versions that are gone, so a failure is tried again.
 log=$(mktemp)

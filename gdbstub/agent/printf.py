@@ -155,11 +155,16 @@ def _conversion(match: re.Match[bytes]) -> Conversion:
             f"a format has the unknown conversion {_shown(match)}; known are %d %i %u %x %X %o "
             "%c %p %s, the integers with hh, h, l, ll, j, z or t"
         )
-    width, precision = int(match["width"] or 0), match["precision"]
-    limit = int(precision or 0) if precision is not None else None
+    width, precision = _number(match["width"]), match["precision"]
+    limit = _number(precision) if precision is not None else None
     if max(width, limit or 0) > _WIDEST:
         raise AgentError(f"{_shown(match)} asks for more than {_WIDEST} characters")
     return Conversion(letter, match["flags"].decode(), width, limit, bits)
+
+
+def _number(digits: bytes) -> int:
+    """Read *digits*, of which Python reads no thousands; none are 0."""
+    return int(digits.lstrip(b"0")[:9] or b"0")
 
 
 def _shown(match: re.Match[bytes]) -> str:

@@ -24,14 +24,14 @@ from gdbstub.debug.placement import (
     Preference,
     Served,
     Service,
-    obstacle,
+    needs_comparator,
     place,
 )
 from gdbstub.debug.requested import check_room, no_slot
 from gdbstub.debug.return_vectors import ReturnVectors
 from gdbstub.errors import MemoryFault, PacketError
 from gdbstub.hwbp import HardwareBreakpoints, NoWatchpoint, Watchpoint
-from gdbstub.machine import DebugRegisters, Machine
+from gdbstub.machine import DebugRegisters, Machine, Power
 from gdbstub.swbp import SoftwareBreakpoints
 from gdbstub.target import BreakpointKind
 
@@ -123,7 +123,7 @@ class Breakpoints:
         Raises:
             NoSlot: none is free.
         """
-        request.needs_comparator = bool(obstacle(request, self._find(request)))
+        request.needs_comparator = needs_comparator(request, self._find(request))
         if request.needs_comparator and self._too_many(request):
             self._locations.pop(request.gva, None)
             raise no_slot(self._machine.breakpoint_slots)
@@ -204,7 +204,7 @@ class Breakpoints:
         requests = list(self._requests.values())
         locations = {request.gva: self._find(request) for request in requests}
         for request in requests:
-            request.needs_comparator = bool(obstacle(request, locations[request.gva]))
+            request.needs_comparator = needs_comparator(request, locations[request.gva])
         # While the guest uses comparators of its own, ours would take their place.
         preference = self._preference
         if preference is Preference.AUTO and requests and self._guest_uses_comparators():
@@ -242,7 +242,8 @@ class Breakpoints:
             _log.warning("the breakpoint at %#x does not stop now: %s", gva, served.why)
 
     def _guest_uses_comparators(self) -> bool:
-        return any(MDSCR(vcpu.get(MDSCR_EL1)).MDE for vcpu in self._machine.vcpus)
+        vcpus = [vcpu for vcpu in self._machine.vcpus if MDSCR(vcpu.get(MDSCR_EL1)).MDE]
+        return any(vcpu.power is Power.ON for vcpu in vcpus)
 
     def _arm(self, debug: DebugRegisters) -> None:
         self._machine.arm(debug)
@@ -255,6 +256,7 @@ class Breakpoints:
         self._requests = {gva: each for gva, each in self._requests.items() if gva in stay}
         self._removed &= stay
         self._hardware.clear()
+        self._returns.forget()
         for kind, gva in kept:
             if kind is HARDWARE:
                 self._hardware.insert(kind, gva, 4)
@@ -272,6 +274,7 @@ class Breakpoints:
     def forget(self) -> None:
         """Note that RAM is new, and nothing of ours in it; a request is only an address now."""
         self._software.forget()
+        self._returns.forget()
         self.memory.forget_kernels()
         self.locator.reset()
         self._locations.clear()
@@ -317,12 +320,13 @@ class Breakpoints:
     def _is_at(self, vcpu: int, pc: int) -> bool:
         """Return True if a comparator at *pc* serves a request of the space that a vCPU is in.
 
-        A request of one process is met in another that has the same page there.
+        A request of one process or kernel is met in another that has the same page there.
         """
         request = self._compared.get(canonical(pc))
         if request is None or request.removed:
             return False
-        if is_upper(pc) or not (spaces := self.locator.spaces(request)):
+        spaces, found = self.locator.spaces(request), self._locations.get(request.gva)
+        if not spaces or (is_upper(pc) and not found):  # mapped nowhere yet
             return True
         if space_of(self.memory.live.regime(vcpu), pc) in spaces:
             return True

@@ -60,6 +60,8 @@ class BreakpointRequest:
         self.vector = vector
         #: True if another level can execute at ``gva``, so that it is to be served there, too.
         self.executable = False
+        #: True if a return must be met at ``vector``; else the guest may go on to ``gva``.
+        self.returns = False
         #: The registers that the abort at ``vector`` overwrites, as they were at the last resume.
         self.before: SavedState | None = None
         #: The physical addresses that were found last.
@@ -79,15 +81,14 @@ class BreakpointRequest:
     @property
     def comparator(self) -> int:
         """Canonical address of the comparator that serves it where no BRK can."""
-        returned = self.vector is not None and not self.executable
-        return canonical(self.vector if self.vector is not None and returned else self.gva)
+        return canonical(self.gva if self.vector is None or not self.returns else self.vector)
 
     def forget(self) -> None:
         """Forget all but the address, and that it was a physical one: the guest starts over."""
         self.started_over = True
         self.spaces = set()
-        self.aarch32 = False
-        self.vector = None
+        self.aarch32 = self.aarch32 and self.flat
+        self.vector, self.returns = None, False
         self.ipas = frozenset()
 
 
@@ -231,18 +232,18 @@ class Locator:
     def bind(self, request: BreakpointRequest, vcpu: int) -> None:
         """Note the address space that *request* is asked for in, by a vCPU's registers now."""
         regime = self._translations.regime(vcpu)
-        request.vcpu = vcpu
+        pstate = PSTATE(self._machine.vcpus[vcpu].get(CPSR))
+        request.vcpu, request.el = vcpu, pstate.EL
         space = space_of(regime, request.gva)
         if space is not None and is_upper(request.gva):
             request.spaces.add(space)
         elif (ipa := self._walk(request, regime).ipa) is not None:
             if space is None:
                 request.flat, request.text = True, self._text.around(ipa)
-                request.started_over = False
+                request.started_over, request.aarch32 = False, bool(pstate.nRW)
             else:
                 request.spaces.add(space)
                 self._regimes[space] = regime
-        request.el = PSTATE(self._machine.vcpus[vcpu].get(CPSR)).EL
 
     def _executes_aarch32(self, vcpu: int) -> bool | None:
         """Return True if the process that a vCPU is in executes A32 code; None if unknown."""
@@ -322,7 +323,7 @@ class Locator:
                 yield self._lower(request, regime)._replace(obstacle=_NOT_RUNNING)
         if spaces:
             return
-        location = self._walk(request, regimes.get(request.vcpu) or regimes[vcpus[0]])
+        location = self._lower(request, regimes.get(request.vcpu) or regimes[vcpus[0]])
         # The same if it is mapped one to one: it is the place that was meant.
         if location.ipa is not None and request.flat and location.ipa == request.gva:
             other = request.started_over and self._text.around(location.ipa) != request.text

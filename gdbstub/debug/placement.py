@@ -85,21 +85,24 @@ def place(
 
     The canonical addresses in *taken* have a comparator already, which serves a request, too.
 
-    Requests that a BRK cannot serve come first, in the order in which they were made; then those
-    that a comparator serves better; the rest get BRKs.
+    Requests that a BRK cannot serve come first, in the order in which they were made, and returns
+    that must be met; then those that a comparator serves better; the rest get BRKs.
     """
     served: dict[int, Served] = {}
     comparators = _Comparators(slots, taken)
     rest: list[tuple[int, BreakpointRequest]] = []
     for number, request in enumerate(requests):
+        if request.returns and request.vector is not None:
+            comparators.get(request.vector)
         if why := obstacle(request, locations[request.gva]):
             served[request.gva] = _without_brk(request, why, comparators)
         else:
             rest.append((number, request))
     preferred = False
-    for _, request in sorted(rest, key=lambda each: (_rank(locations[each[1].gva]), each[0])):
+    for _, request in sorted(rest, key=lambda each: (_urgency(each[1], locations), each[0])):
         found = locations[request.gva]
-        why = _better(found, preference)
+        # Who returns there cannot execute there: the place may be data.
+        why = "returned to" if request.returns else _better(found, preference)
         if why and comparators.get(request.gva):
             served[request.gva] = Served(Service.COMPARATOR, why)
             preferred = True
@@ -109,19 +112,24 @@ def place(
     vectors = [
         (request.vector, request.gva)
         for request in requests
-        if request.vector is not None
-        and (not request.executable or comparators.get(request.vector))
-        if served[request.gva].service is not Service.NONE
+        if request.vector is not None and served[request.gva].service is not Service.NONE
+        if comparators.get(request.vector)
     ]
     return Placement(served, tuple(comparators.addresses), tuple(vectors), preferred)
 
 
 def _without_brk(request: BreakpointRequest, why: str, comparators: _Comparators) -> Served:
     """Serve a request that a BRK cannot serve, for the reason *why*."""
-    if not comparators.get(request.comparator):
-        return Served(Service.NONE, f"{why}, {NOT_SERVED}")
     at_vector = request.vector is not None and not request.executable
+    at = request.vector if at_vector and request.vector is not None else request.gva
+    if not comparators.get(at):
+        return Served(Service.NONE, f"{why}, {NOT_SERVED}")
     return Served(Service.VECTOR if at_vector else Service.COMPARATOR, why)
+
+
+def needs_comparator(request: BreakpointRequest, found: Sequence[Location]) -> bool:
+    """Return True if BRKs alone cannot serve *request*."""
+    return request.returns or bool(obstacle(request, found))
 
 
 def obstacle(request: BreakpointRequest, found: Sequence[Location]) -> str:
@@ -147,6 +155,10 @@ def _reasons(found: Iterable[Location]) -> Iterator[str]:
         if location.permissions.writes:
             yield "writable page"
     yield ""
+
+
+def _urgency(request: BreakpointRequest, locations: Mapping[int, Sequence[Location]]) -> int:
+    return -1 if request.returns else _rank(locations[request.gva])
 
 
 def _rank(found: Sequence[Location]) -> int:

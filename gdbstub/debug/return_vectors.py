@@ -28,26 +28,41 @@ class ReturnVectors:
         self._machine = machine
         self._locator = locator
         self._requests: dict[int, list[BreakpointRequest]] = {}
+        # By the addresses of requests: the exception level and the vector of a return that was
+        # expected. A client takes the breakpoint back at stops on the way, and asks again.
+        self._expected: dict[int, tuple[int, int]] = {}
+
+    def forget(self) -> None:
+        """Expect no return: the guest starts over, or its client leaves."""
+        self._expected.clear()
 
     def find(self, request: BreakpointRequest, vcpu: int) -> int | None:
         """Find the vector that a return to *request* leads to; None if none is expected.
 
         A return is expected where x30 holds the address, and the exception level that the vCPU is
-        at cannot execute there. Another level may: then ``executable`` is set.
+        at cannot execute there; and from then on. Another level may: then ``executable`` is set.
 
         Raises:
             MemoryFault: nothing can execute at the vector, either.
         """
         own = self._machine.vcpus[vcpu]
         pstate = PSTATE(own.get(CPSR))
-        if pstate.nRW or own.get(_LINK) != request.gva:
+        known, request.returns = self._expected.pop(request.gva, None), False
+        returns = not pstate.nRW and own.get(_LINK) == request.gva
+        if known is None and not returns:
             return None
+        level, at = known or (pstate.EL, 0)
+        if returns:
+            level, at = pstate.EL, own.get(VBAR_EL1) + vector(pstate)
         may = self._locator.permissions(request, vcpu)
-        if may.el1_executes if pstate.EL else may.el0_executes:
+        if may.el1_executes if level else may.el0_executes:
             return None
         request.executable = may.executes
-        at = own.get(VBAR_EL1) + vector(pstate)
-        if self._locator.permissions(BreakpointRequest(at, vcpu), vcpu).el1_executes:
+        if not returns or self._locator.permissions(BreakpointRequest(at, vcpu), vcpu).el1_executes:
+            # At a system call x30 may hold the address of a breakpoint of the process.
+            request.returns = known is not None or not (request.executable and request.spaces)
+            if request.returns:
+                self._expected[request.gva] = level, at
             return at
         if request.executable:
             return None

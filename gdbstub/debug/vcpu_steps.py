@@ -37,7 +37,7 @@ from gdbstub.debug.caches import Caches, Content
 from gdbstub.debug.instruction_cache import InstructionCache
 from gdbstub.debug.vectors import VectorGuard
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import TIMED_OUT, DebugExit, DebugRegisters, Machine, RunMode
+from gdbstub.machine import TIMED_OUT, DebugExit, DebugRegisters, Machine, Power, RunMode
 from gdbstub.target import Stopped
 
 #: Controls and values of comparators.
@@ -79,6 +79,7 @@ class VcpuSteps:
         self.breakpoint_slots: Final = machine.breakpoint_slots
         self.watchpoint_slots: Final = machine.watchpoint_slots
         self._index = index
+        self._alone = len(machine.vcpus) == 1
         self._vcpu = vcpu = machine.vcpus[index]
         self._breakpoints = breakpoints
         self._caches = caches
@@ -306,7 +307,8 @@ class VcpuSteps:
             ends[breakpoint_at(fault)] = None
         requested = [pair for pair in armed if pair in places]
         spare = self.breakpoint_slots - len(ends) - len(requested)
-        if spare < 0:
+        # One that is off begins anew when it is turned on, with masks of its own.
+        if spare < 0 or (not self._alone and vcpu.power is Power.OFF):
             return (yield from self.instruction(STEP))
         masked = pstate.replace(I=1, F=1)
         if not pstate.A:

@@ -93,15 +93,17 @@ class Attachment:
         self.ram = ForeignRam(self.memory, (), "its place is not known yet", self._synchronise)
         if launch:
             self.tracer = launch.tracer
-            self.tracer.stopped, self.tracer.anything_runs = self.seized.stop, self.seized.any_runs
+            self.tracer.stopped = self.seized.stop
+            self.tracer.anything_runs = self.seized.any_in_guest
         else:
-            self.tracer = Tracer(self.seized.stop, self.seized.any_runs)
+            self.tracer = Tracer(self.seized.stop, self.seized.any_in_guest)
         self.port = RemotePort(self.tracer, self.memory, self.threads)
         try:
             self._gadgets = process.gadgets(self.memory)
             for fd in self._fds:
                 self.pages[fd] = RunPage(process.pid, fd)
             self.tracer.call(self._take_over)
+            self.tracer.idle = lambda: self.seized.give_way(process.has_signals)
         except BaseException:
             self.close()
             raise
@@ -276,5 +278,6 @@ class Attachment:
 
     def stop_all(self) -> None:
         """Stop every thread; on the tracer's thread (``SeizedThreads.stop_all``)."""
+        self.tracer.idle = lambda: None
         self.seized.handler = self._last_stops
         self.seized.stop_all(lambda: self.tracer.pump(block=False))

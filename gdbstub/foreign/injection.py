@@ -64,9 +64,21 @@ class ProcessMemory:
 class Injection:
     """One stopped thread, from the first system call to ``end``."""
 
-    def __init__(self, tracee: Tracee, memory: VmmMemory, gadgets: Gadgets, context: CData) -> None:
-        """Put the thread's *context* (``struct user_pt_regs``) into a frame, and block signals."""
+    def __init__(
+        self,
+        tracee: Tracee,
+        memory: VmmMemory,
+        gadgets: Gadgets,
+        context: CData,
+        *,
+        anywhere: bool = False,
+    ) -> None:
+        """Put the thread's *context* (``struct user_pt_regs``) into a frame, and block signals.
+
+        One that is stopped *anywhere*, not at a system call, may have vectors of SVE.
+        """
         self._tracee = tracee
+        self._scalable = tracee.scalable_vectors() if anywhere else b""
         self._gadgets = gadgets
         #: True from ``begin`` to ``end``: the thread's context is the frame's, not its own.
         self.active = False
@@ -97,6 +109,8 @@ class Injection:
         """Give the thread its mask and *context* back. ``begin`` may follow, if it has not run."""
         self._tracee.set_signal_mask(self._mask)
         self._tracee.set_registers(context)
+        if self._scalable:
+            self._tracee.set_scalable_vectors(self._scalable)
         self.active = False
 
     def call(self, number: int, *arguments: int) -> int:

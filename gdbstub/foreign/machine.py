@@ -173,8 +173,7 @@ class ForeignMachine:
         if data == BRK and not self._patches:
             # Before it is there: this process may be killed between the two.
             for vcpu in self._vcpus:
-                if vcpu.thread.stopped and not vcpu.thread.ended:
-                    vcpu.expect_brk()
+                vcpu.expect_brk()
         self._patches.write(ipa, data, temporary=temporary)
 
     # Stop and go.
@@ -311,6 +310,8 @@ class ForeignMachine:
 
     def _kicked(self, vcpu: ForeignVcpu) -> None:
         """Go on after a kick, by the reason that there may have been for it."""
+        if vcpu.index not in self._running:
+            return  # back from its VMM, which has had a signal for it
         vcpu.forget()
         if self._stopping:
             vcpu.cut_short = True

@@ -35,6 +35,8 @@ class RemotePort:
         self._threads = threads
         self.calls: dict[int, int] = {}
         self.errno = 0
+        # Thread that its VMM has kept, while it makes a call.
+        self._borrowed: VcpuThread | None = None
         #: Number of system calls made in the VMM.
         self.injected = 0
 
@@ -52,7 +54,10 @@ class RemotePort:
         Raises:
             MachineError: no thread is stopped.
         """
-        return self._call(self._stopped(), number, *arguments)
+        try:
+            return self._call(self._stopped(), number, *arguments)
+        finally:
+            self._give_back()
 
     def _call(self, thread: VcpuThread, number: int, *arguments: int) -> int:
         self.injected += 1
@@ -62,9 +67,26 @@ class RemotePort:
         for thread in self._threads.values():
             if thread.stopped and not thread.ended:
                 return thread
+        for thread in self._threads.values():
+            if thread.out_of_guest and not thread.ended:
+                thread.stop_anywhere()
+                self._borrowed = thread
+                return thread
         raise MachineError("no vCPU of the VMM is stopped, or the VMM has ended")
 
+    def _give_back(self) -> None:
+        """Let a thread go on that its VMM has kept, and that was stopped for a call."""
+        thread, self._borrowed = self._borrowed, None
+        if thread is not None and not thread.ended:
+            thread.go_back()
+
     def _ioctl(self, fd: int, request: int, argument: CData) -> int:
+        try:
+            return self._ioctl_of(fd, request, argument)
+        finally:
+            self._give_back()
+
+    def _ioctl_of(self, fd: int, request: int, argument: CData) -> int:
         thread = self._threads.get(fd)
         if thread is None or not thread.stopped or thread.ended:
             thread = self._stopped()

@@ -210,6 +210,13 @@ class VmmProcess:
         except OSError:
             return True  # it has ended, which is found out elsewhere
 
+    def has_signals(self, tid: int) -> bool:
+        """Return True if signals are pending that were sent to the thread, not to the process."""
+        try:
+            return int(self._fields(f"task/{tid}/status")["SigPnd"], 16) != 0
+        except InputError:
+            return False  # it has ended, which is found out elsewhere
+
     def mappings(self) -> list[ProcessMapping]:
         """Return its mappings, by address."""
         found = (_MAPPING.match(line) for line in self._text("maps").split("\n"))

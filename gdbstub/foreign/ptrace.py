@@ -58,6 +58,7 @@ _GET_SYSCALL_INFO: Final = 0x420E
 _NT_PRSTATUS: Final = 1
 _NT_PRFPREG: Final = 2
 _NT_ARM_HW_BREAK: Final = 0x402
+_NT_ARM_SVE: Final = 0x405
 
 O_TRACESYSGOOD: Final = 1
 O_TRACECLONE: Final = 1 << 3
@@ -95,6 +96,10 @@ _ENABLED: Final = 1 | 2 << 1 | 0xF << 5
 
 #: The part of a register that an int is passed in; what is above it is the compiler's.
 INT: Final = (1 << 32) - 1
+#: ``struct user_sve_header``: the size with what follows it, and flags.
+_SVE_HEADER: Final = struct.Struct("<I8xH2x")
+_SVE_PT_REGS_SVE: Final = 1
+
 #: A mask of all signals: arm64 has 64.
 ALL_SIGNALS: Final = (1 << 64) - 1
 
@@ -300,6 +305,27 @@ class Tracee:
         iovec = _iovec(state, ffi.sizeof("struct user_fpsimd_state"))
         self._ptrace(_GETREGSET, _NT_PRFPREG, iovec[1])
         return state
+
+    def scalable_vectors(self) -> bytes:
+        """Read the vectors of SVE, which a system call discards; empty if they are not in use."""
+        try:
+            size, flags = _SVE_HEADER.unpack(self._regset(_NT_ARM_SVE, _SVE_HEADER.size))
+        except MachineError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return b""  # the host has none
+        return self._regset(_NT_ARM_SVE, size) if flags & _SVE_PT_REGS_SVE else b""
+
+    def set_scalable_vectors(self, vectors: bytes) -> None:
+        """Write the vectors of SVE, as ``scalable_vectors`` has read them."""
+        iovec = _iovec(ffi.from_buffer(vectors), len(vectors))
+        self._ptrace(_SETREGSET, _NT_ARM_SVE, iovec[1])
+
+    def _regset(self, kind: int, size: int) -> bytes:
+        state = ffi.new("char[]", size)
+        iovec = _iovec(state, size)
+        self._ptrace(_GETREGSET, kind, iovec[1])
+        return bytes(ffi.buffer(state))
 
     def signal_mask(self) -> int:
         """Read the mask of blocked signals."""

@@ -41,6 +41,10 @@ class SeizedThreads:
         """Return True while a stop may come."""
         return any(not (each.stopped or each.ended) for each in self.by_tid.values())
 
+    def any_in_guest(self) -> bool:
+        """Return True while a thread may run the guest; one that its VMM keeps does not."""
+        return any(not (each.out_of_guest or each.ended) for each in self.by_tid.values())
+
     def stop(self, tid: int, status: int) -> None:
         """Take a stop of a thread.
 
@@ -67,6 +71,17 @@ class SeizedThreads:
         """
         for each in tuple(self.by_tid):
             self.handler(each, 0)
+
+    def give_way(self, has_signals: Callable[[int], bool]) -> None:
+        """Let the parked threads take their signals; *has_signals* looks at a thread, by its id.
+
+        A VMM that is told to pause its guest, or asked for registers, signals the threads of its
+        vCPUs, and waits for them.
+        """
+        for tid, thread in self.by_tid.items():
+            if thread.may_give_way and has_signals(tid):
+                with contextlib.suppress(StubError):  # it may be killed at any time
+                    thread.give_way()
 
     def stop_all(self, pump: Callable[[], None]) -> None:
         """Stop every thread: at KVM_RUN if it comes there in time, else where it is.

@@ -10,6 +10,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
 from gdbstub.errors import MachineError
@@ -28,7 +29,8 @@ _REPEAT: Final = 0.001
 _LONGEST: Final = 0.1
 #: Priority of the tracer, where this user may raise it.
 _NICE: Final = -15
-#: The longest wait for a call while nothing runs, in seconds: then ends of threads are looked for.
+#: The longest wait for a call while nothing runs, in seconds. Then stops, and signals for what has
+#: stopped, are looked for.
 _IDLE: Final = 0.25
 _ENDED: Final = "the VMM is not traced any more"
 
@@ -70,14 +72,17 @@ class Tracer:
     ) -> None:
         """*stopped* is called with each stop: a thread id and a status of waitpid.
 
-        *anything_runs* returns True while a stop may come.
+        *anything_runs* returns True while a stop is worth to be waited for; others may come, too.
         """
         abi.take_signal(_WAKE)
         signal.siginterrupt(_WAKE, True)
         self.stopped = stopped
         self.anything_runs = anything_runs
+        #: Called now and then while nothing runs.
+        self.idle: Callable[[], None] = lambda: None
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting = False
+        self._pause = _REPEAT  # between two looks for stops while nothing is waited for
         self._closing = False
         self._thread = threading.Thread(target=self._life, name="tracer", daemon=True)
         self._thread.start()
@@ -128,9 +133,14 @@ class Tracer:
         # vCPUs that run take all the time that they get: those that wait for us would wait long.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        looked = monotonic()
         while not self._closing:
             try:
                 self.pump()
+                # Not in ``pump``: it is also called in the middle of a stop's handling.
+                if monotonic() - looked > _IDLE and not self.anything_runs():
+                    looked = monotonic()
+                    self.idle()
             except Exception:  # whatever it is, those that wait for a call must get their answer
                 _log.exception("a stop of a thread could not be handled")
 
@@ -143,7 +153,7 @@ class Tracer:
         if not self.anything_runs():
             if block:
                 with contextlib.suppress(queue.Empty):
-                    self._calls.get(timeout=_IDLE)()
+                    self._calls.get(timeout=self._pause)()
                     return
             block = False
         self._waiting = block
@@ -154,6 +164,7 @@ class Tracer:
             found = None
         finally:
             self._waiting = False
+        self._pause = min(2 * self._pause, _IDLE) if found is None else _REPEAT
         if found is not None:
             with contextlib.suppress(ptrace.Gone):  # killed since: its end is a stop of its own
                 self.stopped(*found)

@@ -127,10 +127,12 @@ class ForeignVcpu(VcpuState):
     def expect_brk(self) -> None:
         """Have a BRK exit to the debugger, or to the VMM if that is killed, but never to the guest.
 
+        Nothing is done of one that is in the guest, or has ended.
+
         Raises:
             MachineError: KVM_SET_GUEST_DEBUG failed.
         """
-        if not self._traced:
+        if not self._traced and self.thread.out_of_guest and not self.thread.ended:
             self._guest_debug.set(False, DebugRegisters(enabled=True))
             self._traced = True
 

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Final
 
 from gdbstub.errors import InputError
-from gdbstub.foreign import ptrace, sigframe
+from gdbstub.foreign import injection, ptrace, sigframe
 from gdbstub.foreign.injection import Gadgets, Injection
 from gdbstub.foreign.memory import VmmMemory
 from gdbstub.foreign.process import VmmProcess
@@ -137,6 +137,47 @@ class VcpuThread:
 
     def resume(self, *, traced: bool) -> None:
         """Resume a stopped thread: in KVM_RUN, unless the VMM is to see its exit."""
+        if self.stopped:
+            self._resume(traced=traced, outside=False)
+        else:  # the VMM has kept it since ``give_way``
+            self.traced, self.kicked = traced, False
+
+    @property
+    def may_give_way(self) -> bool:
+        """True if it is parked at a KVM_RUN that the VMM may as well find interrupted."""
+        return self.stopped and not self.ended and self._again and not self.tracee.in_group_stop
+
+    def give_way(self) -> None:
+        """Let a parked thread run the VMM's code; it parks at its next KVM_RUN, out of the guest.
+
+        The VMM may keep it, and wait for others that do the same, as one that pauses its guest.
+        """
+        self._again = False
+        self._resume(traced=False, outside=True)
+
+    def stop_anywhere(self) -> None:
+        """Stop a thread that its VMM has kept, for calls; ``go_back`` follows.
+
+        Raises:
+            Gone: it has ended.
+        """
+        self.anywhere = True
+        self.kick()
+        try:
+            while not self.stopped:
+                self.handle(injection.wait_for(self.tracee.tid))
+        except Gone:
+            self.end()
+            raise
+        finally:
+            self.anywhere = False
+
+    def go_back(self) -> None:
+        """Let it go on in the VMM's code, unless it has come to its KVM_RUN by now."""
+        if not self._again:
+            self._resume(traced=False, outside=True)
+
+    def _resume(self, *, traced: bool, outside: bool) -> None:
         context = self._context
         pc, x0 = context.pc, context.regs[0]
         again = self._again and not self.tracee.in_group_stop  # else when that is over
@@ -144,8 +185,8 @@ class VcpuThread:
             context.pc -= 4
             context.regs[0] = self.fd
         try:
-            if (injection := self._injection) is not None and injection.active:
-                injection.end(context)
+            if self._injection is not None and self._injection.active:
+                self._injection.end(context)
             else:
                 self.tracee.set_registers(context)
         except BaseException:
@@ -153,7 +194,8 @@ class VcpuThread:
             raise
         if not (traced and again):
             self._injection = None
-        self.stopped = self.kicked = self._outside = False
+        self.stopped = False
+        self.kicked = self._outside = outside
         self.traced = traced
         self._go()
 
@@ -168,10 +210,10 @@ class VcpuThread:
             self._go(ptrace.signal_of(status))
 
     def _go(self, signum: int = 0) -> None:
-        if self.tracee.in_group_stop:  # it stops again at once, until the whole VMM goes on
+        # In a group-stop it stops again at once, until the whole VMM goes on. And any stop takes a
+        # pending interrupt with it.
+        if self.tracee.in_group_stop or self.anywhere:
             self.tracee.in_group_stop = False
-            self.tracee.interrupt()
-        elif self.kicked and self.anywhere:  # any stop takes with it an interrupt that has come
             self.tracee.interrupt()
         self.tracee.resume(signum, to_syscall=self.traced or self.kicked)
 
@@ -186,7 +228,8 @@ class VcpuThread:
 
     def _inject(self) -> Injection:
         if self._injection is None:
-            self._injection = Injection(self.tracee, self._memory, self._gadgets, self._context)
+            thread = self.tracee, self._memory, self._gadgets, self._context
+            self._injection = Injection(*thread, anywhere=not self._again)
         elif not self._injection.active:
             self._injection.begin()
         return self._injection

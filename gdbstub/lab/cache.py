@@ -42,11 +42,11 @@ def root() -> Path:
 
 def _parent() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if not base.startswith("/"):
+    if not base.startswith("/") and os.environ.get("HOME") != "":  # which would be the root
         base = os.path.expanduser("~/.cache")
     if not base.startswith("/"):
         raise LabError(
-            f"{base} would be the directory for caches: set HOME, or XDG_CACHE_HOME, to an "
+            f"{base!r} would be the directory for caches: set HOME, or XDG_CACHE_HOME, to an "
             "absolute path"
         )
     return Path(base)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import stat
 import tempfile
 import time
@@ -14,6 +15,7 @@ from gdbstub.errors import LabError
 from gdbstub.lab import private
 
 PREFIX: Final = "kvm-gdbstub-lab-"
+_PLAIN: Final = re.compile(r"/[\w/.@+-]{0,49}", re.ASCII)
 UNCLAIMED_SECONDS: Final = 600.0
 """Age from which a directory without a running guard is removed."""
 
@@ -46,9 +48,12 @@ def _parent() -> Path | None:
 
 
 def parents() -> list[Path]:
-    """List possible parents of a lab's directory; short paths, as a socket's has 107 bytes."""
+    """List possible parents of a lab's directory: short, as a socket's path has 107 bytes.
+
+    Their names are plain: ssh's configuration, QEMU's options and a shell read others otherwise.
+    """
     names = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
-    return [Path(name) for name in names if name.startswith("/") and len(os.fsencode(name)) <= 50]
+    return [Path(name) for name in names if _PLAIN.fullmatch(name)]
 
 
 def own() -> Iterator[Path]:

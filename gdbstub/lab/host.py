@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, monitor, private, ssh, tools
+from gdbstub.lab import boot, directories, monitor, private, ssh, tools
 from gdbstub.lab.processes import LabProcesses, ProcessFiles
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
@@ -62,10 +62,16 @@ class Lab:
         """Use a lab that another process booted; ``close`` leaves it running.
 
         Raises:
-            LabError: no lab is running in *directory*.
+            LabError: no lab is running in *directory*, or it is not this user's alone.
         """
         if not (directory / "ssh_config").exists():
             raise LabError(f"no lab is running in {directory}: unset {VARIABLE} to start one")
+        # Whoever can write there chooses the commands that ssh runs here.
+        if not directories.is_private(directory.resolve()):
+            raise LabError(
+                f"{directory} must be a directory of this user alone (mode 700): unset {VARIABLE} "
+                "to start a lab"
+            )
         return cls(directory)
 
     def __enter__(self) -> Self:
@@ -89,8 +95,11 @@ class Lab:
     def running(self) -> bool:
         """True while its QEMU runs."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
             try:
                 probe.connect(str(self.directory / "qmp"))
+            except BlockingIOError:
+                return True  # it takes no connection, as one that is stopped
             except OSError:
                 return False
         return True

@@ -49,6 +49,9 @@ KILLED: Final = "the stub in the lab was killed by"
 LOST: Final = (CUT, ENDED, KILLED)
 """Parts of the messages by which a run says that it has lost its lab, or its stub there."""
 
+NOT_BEGUN: Final = 97
+"""Exit status of the order to end the command, where that has not begun."""
+
 STOP_SECONDS: Final = 10.0
 """Time that the inner command has to end after SIGTERM; then it is killed."""
 
@@ -270,9 +273,17 @@ class RemoteRun:
         self._stopping = True
         if self._process.poll() is None:
             try:
-                self._lab.run(["sh", "-c", f"kill $(cat {self._name}.pid)"], timeout=STOP_SECONDS)
-            except (subprocess.TimeoutExpired, LabError):
-                self._process.kill()  # the lab hangs, and this is no end of it
+                file = f"{self._name}.pid"
+                line = f"test -e {file} || exit {NOT_BEGUN}; kill $(cat {file})"
+                self._lab.run(["sh", "-c", line], timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                note(f"the lab does not answer in {STOP_SECONDS:g} s: what runs there is given up")
+                self._process.kill()
+            except LabError:
+                self._process.kill()  # its caller knows more
+            except subprocess.CalledProcessError as error:
+                if error.returncode == NOT_BEGUN:  # else it has ended by itself
+                    self._process.kill()
             except subprocess.SubprocessError:
                 pass
 

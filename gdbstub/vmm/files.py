@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -69,6 +69,20 @@ def check_output(name: str, option: str) -> None:
                 )
         if not os.access(place, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def check_apart(inputs: Mapping[str, Path | str | None], outputs: Mapping[str, str | None]) -> None:
+    """Check that no file of *outputs*, by option, is one of *inputs* or another output.
+
+    Raises:
+        InputError: one is, and would be lost. Devices and FIFOs may be shared.
+    """
+    taken = {os.path.realpath(name): option for option, name in inputs.items() if name}
+    for option, name in outputs.items():
+        if name and (os.path.isfile(name) or not os.path.exists(name)):
+            other = taken.setdefault(os.path.realpath(name), option)
+            if other != option:
+                raise InputError(f"{option} {name}: is the file of {other}; expected another")
 
 
 def open_written(name: str, option: str) -> int:

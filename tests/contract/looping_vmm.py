@@ -1,10 +1,11 @@
 """A VMM as a process of its own whose vCPUs count in x0, and that goes by ``kvm_run`` alone.
 
 Like kvmtool it looks at the reason of an exit whatever KVM_RUN has returned; at one for a debugger
-it ends. It makes threads all the while, hundreds a second, each of which ends at once. SIGUSR1 has
-its vCPUs pause outside of KVM_RUN, and SIGUSR2 go on; it says when that is so. First it says its
-process id and the address of its RAM. As VMMs in Rust do, it copies the descriptors of its VM and
-vCPUs, and runs these by the copies.
+it ends. It makes threads all the while, hundreds a second, each of which ends at once. As VMMs in
+Rust do, it copies the descriptors of its VM and vCPUs, and runs these by the copies.
+
+SIGUSR1 has its vCPUs pause outside of KVM_RUN, SIGUSR2 go on, and SIGHUP has each of them fork a
+process; it says when that is so. First it says its process id and the address of its RAM.
 """
 
 import contextlib
@@ -23,9 +24,12 @@ SIZE: Final = 1 << 16
 VCPUS: Final = 2
 #: The exit status after an exit for a debugger.
 SAW_DEBUG_EXIT: Final = 4
+#: The exit status of a process that it forks, and of the VMM if that had another.
+FORKED: Final = 6
+LOST_A_CHILD: Final = 5
 
 _PC: Final = 0x6030_0000_0010_0040
-_SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2)
+_SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 class Vm:
@@ -52,15 +56,17 @@ class Vm:
             vcpu.start()
 
     def take(self, signum: int) -> None:
-        """Pause, or go on."""
+        """Pause, go on, or fork."""
         if signum == signal.SIGUSR2:
             self._runs.set()
             return
-        self._runs.clear()
+        if signum == signal.SIGUSR1:
+            self._runs.clear()
         for vcpu in self._vcpus:
-            vcpu.paused.clear()
+            done = vcpu.paused if signum == signal.SIGUSR1 else vcpu.forked
+            done.clear()
             # It may not have been in KVM_RUN when the signal came. A debugger stops it at each.
-            while not vcpu.paused.wait(0.05):
+            while not done.wait(0.05):
                 signal.pthread_kill(vcpu.ident or 0, signal.SIGALRM)
 
 
@@ -81,9 +87,14 @@ class Vcpu(threading.Thread):
         self._run = ffi.cast("struct kvm_run *", ffi.from_buffer(self._page))
         self._runs = runs
         self.paused = threading.Event()
+        self.forked = threading.Event()
+        self.forked.set()
 
     def run(self) -> None:
         while True:
+            if not self.forked.is_set():
+                _fork()
+                self.forked.set()
             if not self._runs.is_set():
                 self.paused.set()
                 self._runs.wait()
@@ -95,6 +106,13 @@ class Vcpu(threading.Thread):
 
 def _ioctl(fd: int, request: int, structure: abi.CData) -> None:
     fcntl.ioctl(fd, request, ffi.buffer(structure))
+
+
+def _fork() -> None:
+    if (child := os.fork()) == 0:
+        os._exit(FORKED)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != FORKED:
+        os._exit(LOST_A_CHILD)
 
 
 def _make_threads() -> None:

@@ -18,7 +18,7 @@ from gdbstub.foreign import attachment, machine, ptrace
 from gdbstub.foreign.attach import attached
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
-from gdbstub.machine import RunMode
+from gdbstub.machine import DebugExit, RunMode
 from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped
 from tests.contract.client import Client
 from tests.contract.looping_vmm import SIZE
@@ -58,6 +58,10 @@ class Looping:
     def go_on(self) -> None:
         """End the pause."""
         self._tell(signal.SIGUSR2)
+
+    def fork(self) -> None:
+        """Have the thread of each vCPU fork a process, and wait for its end."""
+        self._tell(signal.SIGHUP)
 
     def _tell(self, signum: int) -> None:
         os.kill(self.process.pid, signum)
@@ -140,6 +144,29 @@ def a_guest_that_is_paused_meanwhile(trial: Trial) -> None:
     trial.vmm.count()
 
 
+def a_guest_that_is_paused_while_it_is_halted(trial: Trial) -> None:
+    """The VMM has its pause at once, and the guest does not run, but when both let it."""
+    with attached(trial.vmm.process, [trial.vmm.slot]) as attached_machine:
+        recorder, vcpus = StopRecorder(attached_machine), attached_machine.vcpus
+        before = [(vcpu.get(PC), vcpu.get(X[0])) for vcpu in vcpus]
+        trial.vmm.pause()
+        for vcpu in vcpus:  # calls are made where the VMM keeps its threads
+            vcpu.set(X[1], 5)
+            vcpu.forget()
+            assert vcpu.get(X[1]) == 5
+        trial.vmm.go_on()
+        assert [(vcpu.get(PC), vcpu.get(X[0])) for vcpu in vcpus] == before
+        trial.vmm.pause()  # and when they are back
+        attached_machine.resume({0: RunMode(step=True)})
+        assert recorder.nothing_more()
+        trial.vmm.go_on()
+        (exit,) = recorder.wait()
+        assert isinstance(exit, DebugExit)
+        assert [(vcpus[1].get(PC), vcpus[1].get(X[0]))] == before[1:]
+        assert vcpus[0].get(PC) != before[0][0]
+    trial.vmm.count()
+
+
 def a_guest_that_is_paused_while_one_vcpu_runs_alone(trial: Trial) -> None:
     """Hits whose conditions are false are passed over by one vCPU at a time, signals or not."""
     with attached(trial.vmm.process, [trial.vmm.slot]) as attached_machine:
@@ -158,6 +185,21 @@ def a_guest_that_is_paused_while_one_vcpu_runs_alone(trial: Trial) -> None:
             assert client.wait() == Stopped(1, Signal.INT)
             after = zip(client.threads, before, strict=True)
             behind = {thread for thread, count in after if client.x(thread, 0) <= count}
+    trial.vmm.count()
+
+
+def a_vmm_that_forks(trial: Trial) -> None:
+    """No child is traced, though its maker is, system call by system call."""
+    with attached(trial.vmm.process, [trial.vmm.slot]) as attached_machine:
+        client = Client(attached_machine)
+        for kind in None, BreakpointKind.SOFTWARE:
+            if kind:
+                client.target.insert(1, kind, at(0), 4)
+                client.target.attach(kind, at(0), NEVER)
+            client.target.resume(Resume(dict.fromkeys(client.threads, Action.CONTINUE)))
+            trial.vmm.fork()
+            client.target.interrupt()
+            assert client.wait() == Stopped(1, Signal.INT)
     trial.vmm.count()
 
 
@@ -181,7 +223,9 @@ TESTS: tuple[Callable[[Trial], None], ...] = (
     the_reason_of_a_debug_exit_is_hidden_too,
     a_guest_that_is_paused_cannot_be_attached_to,
     a_guest_that_is_paused_meanwhile,
+    a_guest_that_is_paused_while_it_is_halted,
     ram_that_the_vmm_maps_after_the_attach,
+    a_vmm_that_forks,
 )
 
 

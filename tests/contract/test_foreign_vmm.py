@@ -14,7 +14,7 @@ import pytest
 from gdbstub.aarch64.registers import PC, VBAR_EL1, X
 from gdbstub.debug.placement import Preference
 from gdbstub.errors import InputError, MachineError, MemoryFault
-from gdbstub.foreign import ptrace
+from gdbstub.foreign import launch, ptrace
 from gdbstub.foreign.attach import attached, launched, recover
 from gdbstub.foreign.journal import Journal
 from gdbstub.foreign.machine import ForeignMachine
@@ -25,7 +25,7 @@ from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped, Stop
 from tests.contract.client import Client
 from tests.contract.foreign_machine import foreign_machine, server_of
 from tests.contract.foreign_vmm import Vmm, attach_and_detach, kill_a_debugger
-from tests.contract.programs import BASE, COUNT, SYNC_EL1H, at
+from tests.contract.programs import BASE, COUNT, SYNC_EL1H, SYSTEM_OFF, at
 from tests.contract.recorder import StopRecorder
 from tests.contract.run_control import ADDS_AND_STORES
 
@@ -206,6 +206,15 @@ def test_a_vmm_that_ends_while_its_guest_runs(vmm: Vmm, signum: signal.Signals) 
         assert recorder.wait() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
 
 
+def test_a_vmm_that_exits(vmm: Vmm) -> None:
+    """The guest powers off, which is the VMM's own business while nothing is armed."""
+    with attached(vmm.process, [vmm.slot]) as machine:
+        recorder = StopRecorder(machine)
+        machine.write_memory(at(100), SYSTEM_OFF.image)
+        machine.vcpus[0].set(PC, at(100))
+        assert recorder.run() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
+
+
 def test_a_vmm_that_is_killed_while_its_guest_is_halted(vmm: Vmm) -> None:
     with attached(vmm.process, [vmm.slot]) as machine:
         recorder = StopRecorder(machine)
@@ -306,8 +315,11 @@ def test_a_launched_vmm_ends_with_a_session_that_fails() -> None:
     assert os.WTERMSIG(status) == signal.SIGTERM
 
 
-def test_a_launch_that_is_given_up() -> None:
+def test_a_launch_that_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A VMM that runs no vCPU, as QEMU does with -S, is waited for as long as it is wanted."""
+    monkeypatch.setattr(launch, "LATE", 0.0)
     looks = iter([True] * 10)
     argv = [sys.executable, "-Sc", "import signal; signal.pause()"]
     with (
@@ -317,6 +329,7 @@ def test_a_launch_that_is_given_up() -> None:
         pass
     _, status = os.wait()
     assert os.WTERMSIG(status) == signal.SIGTERM
+    assert caplog.text.count("the VMM has run no vCPU yet; if it has forked one that does") == 1
 
 
 def test_processes_are_found_by_number_and_name(vmm: Vmm) -> None:

@@ -5,7 +5,7 @@ import pytest
 from gdbstub.aarch64.registers import CPSR, PC, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import DBGWCR, EC
 from gdbstub.machine import DebugRegisters, Power, RunMode, SystemEvent, SystemEventKind, resettable
-from gdbstub.target import Action, BreakpointKind, Exited, Stopped, StopReason
+from gdbstub.target import Action, BreakpointKind, Exited, Range, Stopped, StopReason
 from tests.contract.backends import Backend
 from tests.contract.client import Client
 from tests.contract.conftest import Start, offered
@@ -196,6 +196,24 @@ def test_a_vcpu_that_was_off_during_a_step_comes_back_with_its_interrupts_masked
     vcpu.set(CPSR, 0x305)
     backend.pend_irq(client.machine, True, 1)
     assert client.resume({1: Action.CONTINUE, 2: Action.STEP}) == Stopped(2)
+    assert client.pc(2) in (at(BACK), at(BACK + 1))
+    assert vcpu.get(CPSR) == 0x3C5
+
+
+@pytest.mark.parametrize("action", [Action.STEP, Range(at(15), at(16))], ids=["step", "range"])
+def test_a_vcpu_that_is_off_comes_back_with_its_interrupts_masked(
+    start: Start, action: Action | Range
+) -> None:
+    """Interrupts are masked while a range is run, and are then as they were before."""
+    client = Client(start(LEAVES_AND_COMES_BACK, vcpus=2).machine)
+    put(client, HW, at(ON_AGAIN))
+    put(client, SW, at(BACK + 1))
+    assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+    vcpu = client.machine.vcpus[1]
+    assert (vcpu.power, client.pc(2)) == (Power.OFF, at(OFF + 1))
+    client.target.remove(1, HW, at(ON_AGAIN), 4)
+    vcpu.set(CPSR, 0x305)
+    assert client.resume({1: Action.CONTINUE, 2: action}).thread == 2
     assert client.pc(2) in (at(BACK), at(BACK + 1))
     assert vcpu.get(CPSR) == 0x3C5
 

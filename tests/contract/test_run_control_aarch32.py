@@ -17,18 +17,18 @@ from gdbstub.aarch64.registers import (
     X,
 )
 from gdbstub.aarch64.sysreg import PSTATE
-from gdbstub.errors import RegisterRefused
+from gdbstub.errors import NoSlot, RegisterRefused
 from gdbstub.kvm import abi as kvm_abi
 from gdbstub.kvm.features import CpuOptions
 from gdbstub.kvm_backend import KvmMachine
 from gdbstub.protocol.packets import registers as packets
 from gdbstub.protocol.packets.client_state import ClientState
-from gdbstub.target import Action, Range, Stopped
+from gdbstub.target import Action, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
 from tests.contract.kvm_machine import kvm_machine, pend_irq
 from tests.contract.programs import BASE, SPIN, STRAIGHT, VECTORS, at
-from tests.contract.run_control import HW, put
+from tests.contract.run_control import HW, SW, put
 
 #: AArch32's modes in PSTATE, with everything unmasked.
 USR, SVC = 0x10, 0x13
@@ -127,6 +127,26 @@ def test_a_bkpt_of_its_own_is_refused_before_anything_is_written(
     vcpu.set(PC, BASE + 4)
     assert not at_el1.go().text
     assert at_el1.pc(1) == BASE + 8
+
+
+@pytest.mark.own_kvm
+def test_code_of_a_kernel_of_aarch32_gets_no_brk(at_el1: Client | None) -> None:
+    """An A64 BRK is another instruction there: a comparator serves, or the request is an error."""
+    if at_el1 is None:
+        return
+    vcpu = at_el1.machine.vcpus[0]
+    image = code(A32_NOP, A32_NOP, A32_NOP, A32_SPIN)
+    at_el1.machine.write_memory(BASE, image)
+    vcpu.set(PC, BASE)
+    vcpu.set(CPSR, SVC | 0x1C0)
+    put(at_el1, SW, BASE + 8)
+    assert at_el1.go() == Stopped(1, stop=StopReason.SWBREAK)
+    assert at_el1.pc(1) == BASE + 8
+    assert at_el1.machine.read_memory(BASE, len(image)) == image
+    for number in range(1, at_el1.machine.breakpoint_slots):
+        put(at_el1, SW, BASE + 0x100 + 4 * number)
+    with pytest.raises(NoSlot):
+        put(at_el1, SW, BASE)
 
 
 # The packet G.

@@ -1,5 +1,6 @@
 """Targets for a hostile guest: its tables, registers, code and exits under the whole debugger."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -149,6 +150,7 @@ def monitor(data: bytes) -> None:
     """
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
+    debugger.breakpoints.preference = Preference.SOFTWARE
     before = bytes(machine.ram)
     for number, kind in enumerate(BreakpointKind):
         debugger.insert(1, kind, TEXT + 4 * number, 4)
@@ -190,7 +192,7 @@ def _exit(line: bytes) -> Exit:
     return RunFailure(vcpu, "no reason") if kind == 3 else SystemEvent(vcpu, _EXITS[kind])
 
 
-def _stop(machine: StillMachine, line: bytes) -> None:
+def stop(machine: StillMachine, line: bytes) -> None:
     if line[:1] == b"!":
         for what in line[1:]:
             act(machine, what)
@@ -203,6 +205,19 @@ def _stop(machine: StillMachine, line: bytes) -> None:
         machine.exit(_exit(line))
 
 
+#: Lines after which RAM may differ: packets that write, raw bytes that may have such, a new begin,
+#: and commands of breakpoints that stay when their client has gone.
+_WRITES: Final = re.compile(rb"\$[MX]|~.*[MX]|.*(reset|72657365|cmds:)", re.DOTALL)
+
+
+def let_go(debugger: Debugger, machine: StillMachine) -> None:
+    """Have the vCPUs park, and go on, for a session that has left a guest that runs."""
+    for _ in range(4):
+        if machine.modes and debugger.state.name != "ALONE":
+            machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
+            debugger.take_report()
+
+
 def _play(script: Script) -> None:
     machine = StillMachine()
     debugger = monitored_debugger(machine, GuestProgram("/boot/vmlinux", KERNEL))
@@ -210,15 +225,11 @@ def _play(script: Script) -> None:
         debugger.breakpoints.preference = Preference.SOFTWARE
     before = bytes(machine.ram)
     session = Session(debugger)
-    sent = script.play(session, partial(_stop, machine), lambda wire: [wire])
+    sent = script.play(session, partial(stop, machine), lambda wire: [wire])
     assert session.over
     check_replies(sent)
-    for _ in range(4):  # the session has left a guest that runs: it is parked, and goes on
-        if machine.modes and debugger.state.name != "ALONE":
-            machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
-            debugger.take_report()
-    written = any(word in data for data in script.lines for word in (b"M", b"X", b"G", b"P", b"~"))
-    if not written and b"reset" not in b"".join(script.lines):
+    let_go(debugger, machine)
+    if not any(_WRITES.match(line) for line in script.lines):
         assert machine.ram == before, "the guest's memory is not as it was"
 
 
@@ -246,6 +257,8 @@ def guest_memory(data: bytes) -> None:
     for _ in range(source.below(16)):
         at = source.number(2) % (SIZE - 8)
         machine.ram[at : at + 8] = source.number(8).to_bytes(8, "little")
+    if len(data) % 2:
+        debugger.breakpoints.preference = Preference.SOFTWARE
     before, written = bytes(machine.ram), False
     while source:
         written |= _touch(debugger, machine, source)

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from typing import Final
 from unittest import mock
 
-from gdbstub import rsp
+from gdbstub import rsp, slices
 from gdbstub.agent import operations
+from gdbstub.errors import MachineError, MemoryFault, NoSlot, NoSuchRegister, RegisterRefused
 from gdbstub.protocol import incoming
 from gdbstub.protocol.packets import PACKETS, PacketCache
 from gdbstub.protocol.session import Session
 from gdbstub.target import Exited, Signal, Stopped, StopReason
 from tests.fuzz.source import Source
-from tests.fuzz.target import fuzz_target, no_logged_failure
+from tests.fuzz.target import INJECTED, fuzz_target, no_logged_failure
+from tests.fuzz.whole_target import WholeTarget
 from tests.pure.able_target import AbleTarget
 from tests.pure.fake_target import HERE
 
@@ -65,6 +67,7 @@ def standing_clocks() -> Iterator[None]:
     with (
         mock.patch.object(incoming, "perf_counter", float),
         mock.patch.object(operations, "monotonic", float),
+        mock.patch.object(slices, "perf_counter", float),
     ):
         yield
 
@@ -74,7 +77,8 @@ class Script:
 
     ``$`` and a payload is a packet, ``~`` raw bytes, ``^`` is 0x03, ``>`` work on a long packet,
     ``.`` and two bytes a stop, ``x`` the guest's end, ``!`` what vCPUs do, a byte for each,
-    ``=`` a system register that the guest sets, and anything else the client's end.
+    ``=`` a system register that the guest sets, or a call of the target that fails, and anything
+    else the client's end.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -101,7 +105,9 @@ class Script:
                 for _ in range(64):
                     if session.busy:
                         out += (session.keep_alive(), session.advance())
-            elif kind in (b".", b"x", b"!", b"="):
+            elif kind == b"=":
+                stop(line)
+            elif kind in (b".", b"x", b"!"):
                 stop(line)
                 out.append(session.target_stopped())
             elif kind:
@@ -130,19 +136,25 @@ def _checked(frame: "re.Match[bytes]") -> bytes:
 #: Offset of the instruction at which a continued thread stays.
 _LOOP: Final = 0x40
 _REASONS: Final = tuple(StopReason)
+_TROUBLES: Final[tuple[Callable[[str], Exception], ...]] = (
+    *(MachineError, MemoryFault, NoSuchRegister, RegisterRefused, NoSlot, MemoryError, OSError),
+)
 #: A frame that is sent again. Several ``-`` that come at once are answered once, so the number
 #: depends on how bytes are cut.
 _AGAIN: Final = re.compile(rb"(\$[^#]*#..)\1+", re.DOTALL)
 
 
 def _run(script: Script, cache: int, pieces: Callable[[bytes], Iterable[bytes]]) -> object:
-    target = AbleTarget(lively=script.lines[0][:1] != b"#", file="/boot/vmlinux")
+    able = AbleTarget if script.lines[0][:1] == b"%" else WholeTarget
+    target = able(lively=script.lines[0][:1] != b"#", file="/boot/vmlinux")
     target.memory[_LOOP : _LOOP + 4] = HERE.to_bytes(4, "little")  # few NOPs: they take time
     session = Session(target, cache=PacketCache(cache))
 
     def stop(line: bytes) -> None:
         source = Source(line[1:])
-        if target.running:
+        if line[:1] == b"=":
+            target.trouble = source.choice(_TROUBLES)(INJECTED)
+        elif target.running:
             if line[:1] == b"x":
                 target.stop(Exited(source.number()))
             else:

@@ -18,6 +18,18 @@ from tests.kvm.stub import BOUND, Lines
 
 MEMORY: Final = 192
 
+#: The place of a QMP socket in the lab, and the options that put it there.
+_QMP: Final = "/tmp/qmp"
+QMP_OPTIONS: Final = ("-qmp", f"unix:{_QMP},server=on,wait=off")
+_ASK: Final = """\
+import pathlib, socket, sys
+from gdbstub.foreign.qmp import QmpClient
+with socket.socket(socket.AF_UNIX) as connection:
+    monitor = QmpClient(connection, pathlib.Path(sys.argv[1]), float(sys.argv[2]))
+    for command in sys.argv[3:]:
+        print(command, monitor.execute(command, {}))
+"""
+
 #: QEMU forks it for each connection of the guest, and it returns what it gets.
 _ECHO: Final = "/usr/bin/busybox"
 
@@ -98,6 +110,11 @@ class Qemu:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
+
+    def ask(self, *commands: str) -> str:
+        """Have QEMU's monitor, of ``QMP_OPTIONS``, execute *commands*; what it has answered."""
+        argv = ["python3", "-c", _ASK, _QMP, str(BOUND), *commands]
+        return self.host.lab.run(argv).stdout.decode()
 
     def finish(self) -> int:
         """End the guest by itself, and check all that it has done; the number of links."""

@@ -15,7 +15,7 @@ from tests.conftest import shared_lab
 from tests.kvm import virtio_guest
 from tests.kvm.debugging import Remote
 from tests.kvm.debugging import gdb as plain_gdb
-from tests.kvm.foreign_qemu import MEMORY, Attached, Host, Launched, Qemu, listed
+from tests.kvm.foreign_qemu import MEMORY, QMP_OPTIONS, Attached, Host, Launched, Qemu, listed
 from tests.kvm.stub import BOUND
 
 STEPS = Path(__file__).parent / "check_steps.py"
@@ -26,7 +26,7 @@ WRITES = "break vfs_write if $x2 == 65 && $x3 != 0"
 #: More of QEMU's options by the number of vCPUs, most in long runs: a QMP socket, which tells where
 #: RAM is, a seccomp filter, which is suspended meanwhile, and a kernel with KASLR.
 MORE = {
-    1: ("-qmp", "unix:/tmp/qmp,server=on,wait=off"),
+    1: QMP_OPTIONS,
     2: ("-append", "console=ttyAMA0 quiet rdinit=/virtio"),
     4: ("-sandbox", "on"),
 }
@@ -97,6 +97,16 @@ def debug_linux(stub: Remote, vmlinux: Path, modules: Path) -> None:
     assert re.search(r'Thread 1\d{7} "kthreadd" \(PID 2, state [SI]\)', said), said
 
 
+def pause(qemu: Qemu, vmlinux: Path) -> None:
+    """Have QEMU pause its guest, and run it on, while that is halted; step it then."""
+    with Attached(qemu.host, qemu.name, "--halt") as stub:
+        said = qemu.ask("stop", "query-status", "cont", "query-status")
+        assert re.findall(r"'status': '(\w+)'", said) == ["paused", "running"]
+        said = gdb(stub, vmlinux, "stepi", 'printf "stepped\\n"', "detach")
+        assert "\nstepped\n" in said
+        assert stub.stop() == 128 + signal.SIGTERM
+
+
 def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
     """Attach to a guest that runs; return how many links its chains have."""
     modules = virtio_guest.modules(directory)
@@ -127,6 +137,8 @@ def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
             else:
                 debug_more(stub, vmlinux, vcpus, "kill")
                 assert stub.wait() == 0
+        if vcpus == 1:
+            pause(qemu, vmlinux)
         return f"{qemu.finish()} links"
 
 

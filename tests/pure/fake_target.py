@@ -184,6 +184,7 @@ class FakeTarget(PhysicalMemory, Restartable):
 
     def _run(self, thread: int, action: Action | Range) -> Report | None:
         stops = {gva: kind for kind, gva, _ in self.inserted if kind <= BreakpointKind.HARDWARE}
+        inside = range(action.start, action.end) if isinstance(action, Range) else range(0)
         while True:
             gva = self.pc(thread)
             if gva in stops and self._counts(thread, stops[gva], gva):
@@ -191,10 +192,10 @@ class FakeTarget(PhysicalMemory, Restartable):
                 return Stopped(thread, stop=StopReason.HWBREAK if hard else StopReason.SWBREAK)
             if int.from_bytes(self.read_memory(thread, gva, 4), "little") != HERE:
                 gva += 4
-            elif action is Action.CONTINUE:
+            elif action is Action.CONTINUE or gva in inside:
                 return None
             self.values[thread, PC] = gva.to_bytes(8, "little")
-            if isinstance(action, Range) and action.start <= gva < action.end:
+            if gva in inside:
                 continue
             if action is not Action.CONTINUE:
                 return Stopped(thread)

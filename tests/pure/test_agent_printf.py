@@ -141,6 +141,8 @@ def test_no_byte_is_read_that_a_string_may_not_have() -> None:
         (b"%1025d", "%1025d asks for more than 1024 characters"),
         (b"%.1025s", "asks for more than 1024 characters"),
         (b"%" + b"9" * 100 + b"d", "asks for more than 1024 characters"),
+        (b"%" + b"9" * 5000 + b"d", "asks for more than 1024 characters"),
+        (b"%." + b"0" * 5000 + b"9999s", "asks for more than 1024 characters"),
     ],
 )
 def test_formats_that_are_refused(source: bytes, complaint: str) -> None:

@@ -81,3 +81,29 @@ def test_verbs_find_the_programs_of_administrators() -> None:
         check=True,
     ).stdout
     assert "/usr/sbin" in shown.strip().split(":")
+
+
+@pytest.mark.parametrize(
+    ("programs", "remedy"),
+    [
+        (("apt-get", "sudo"), "sudo apt-get install some-package"),
+        (("apt-get",), "as root: apt-get install some-package"),
+        (("sudo",), "install what your system calls some-package"),
+    ],
+    ids=["sudo with a password", "no sudo", "no apt-get"],
+)
+def test_a_user_is_told_how_to_install(
+    tmp_path: Path, programs: tuple[str, ...], remedy: str
+) -> None:
+    for name, content in dict.fromkeys(programs, "exit 1").items() | {("id", "echo 1000")}:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "sh").symlink_to(str(shutil.which("sh")))
+    done = subprocess.run(
+        ["/bin/sh", SCRIPTS / "ensure.sh", "no program:some-package"],
+        env={"PATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, f"gdbstub: missing programs; {remedy}\n")

@@ -12,7 +12,7 @@ import pytest
 from gdbstub.foreign import launch, ptrace
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.kvm import abi
-from tests.pure.test_foreign_threads import DETACH, INTERRUPT, RecordedTracee, Stops
+from tests.pure.recorded_threads import DETACH, INTERRUPT, RecordedTracee, Stops
 
 VM, VCPU, TID, OTHER = 5, 9, 7, 8
 READONLY = 2

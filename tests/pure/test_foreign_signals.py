@@ -1,4 +1,7 @@
-"""Signals that were held while a thread was traced: each is sent again, and says what it said."""
+"""Signals of a VMM's threads under ptrace: none is lost, and none keeps a halted VMM waiting.
+
+The requests are recorded; ``tests/contract/test_foreign_signals.py`` makes some.
+"""
 
 import errno
 import os
@@ -7,11 +10,86 @@ import signal
 import pytest
 
 from gdbstub.errors import InputError
-from gdbstub.foreign import ptrace
-from gdbstub.foreign.ptrace import Tracee
-from tests.pure.test_foreign_threads import SI_TIMER, SI_TKILL, siginfo
+from gdbstub.foreign import injection, ptrace
+from gdbstub.foreign.injection import Injection
+from gdbstub.foreign.port import RemotePort
+from gdbstub.foreign.ptrace import Tracee, ffi
+from gdbstub.foreign.seized import SeizedThreads
+from gdbstub.foreign.tracer import Tracer
+from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
+from gdbstub.kvm import abi
+from tests.pure.recorded_threads import (
+    AT_SYSTEM_CALL,
+    CONT,
+    FD,
+    GADGETS,
+    GROUP_STOP,
+    INTERRUPT,
+    INTERRUPTED,
+    PC,
+    RT_TGSIGQUEUEINFO,
+    SI_TIMER,
+    SI_TKILL,
+    SYSCALL,
+    TKILL,
+    RecordedTracee,
+    Text,
+    delivery,
+    raising,
+    siginfo,
+    vcpu_thread,
+)
 
-TKILL, RT_TGSIGQUEUEINFO = 130, 240
+
+def test_signals_wait_for_the_end_of_an_exclusive_section() -> None:
+    thread, tracee = vcpu_thread(os.getpid())
+    thread.hold_signals()
+    infos = [siginfo(signal.SIGUSR1), siginfo(signal.SIGALRM, SI_TIMER, 0x1234)]
+    for tracee.info in infos:
+        assert thread.handle(delivery(tracee.info[0])) is None
+    # But one that is about the thread's own instruction.
+    assert thread.handle(delivery(signal.SIGBUS)) is None
+    assert tracee.asked == [(CONT, 0), (CONT, 0), (CONT, signal.SIGBUS)]
+    assert tracee.sent == []
+    thread.release_signals()
+    assert tracee.sent == [(info, os.getpid()) for info in infos]
+    assert thread.handle(delivery(signal.SIGALRM)) is None
+    assert tracee.asked[3:] == [(CONT, signal.SIGALRM)]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_run_that_a_held_signal_has_ended_is_made_again(
+    wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not if the VMM has asked for its end: it would end at once for ever."""
+    thread, tracee = vcpu_thread()
+    page = RunPage.__new__(RunPage)
+    page.run = abi.ffi.new("struct kvm_run *")
+    page.run.immediate_exit = wanted
+    thread.page, thread.traced = page, True
+    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
+    thread.hold_signals()
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert tracee.registers().pc == (PC + 4 if wanted else PC)
+    assert tracee.asked == [(SYSCALL, 0), (SYSCALL, 0)]
+
+
+def test_a_signal_that_no_mask_blocks_in_the_middle_of_a_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, tracee = vcpu_thread()
+    stops = [delivery(signal.SIGSTOP), GROUP_STOP, INTERRUPTED, AT_SYSTEM_CALL, AT_SYSTEM_CALL]
+    monkeypatch.setattr(injection, "wait_for", lambda _tid: stops.pop(0))
+    entries = [ptrace.SyscallStop(True), ptrace.SyscallStop(False, result=5)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: entries.pop(0))
+    call = Injection(
+        tracee, Text(), GADGETS, ffi.new("struct user_pt_regs *", tracee.registers()[0])
+    )
+    assert call.call(ptrace.IOCTL) == 5
+    assert tracee.asked == [(SYSCALL, n) for n in (0, signal.SIGSTOP, 0, 0, 0)]
+    assert tracee.in_group_stop
 
 
 class SystemCalls:
@@ -67,3 +145,65 @@ def test_a_thread_that_the_kernel_lets_nobody_trace(calls: SystemCalls) -> None:
     calls.fails = errno.EPERM
     with pytest.raises(InputError, match=r"^thread 7 may not be traced: .* container.*SELinux"):
         Tracee(7).seize(0)
+
+
+def in_the_vmm(monkeypatch: pytest.MonkeyPatch) -> tuple[VcpuThread, RecordedTracee]:
+    """A thread that was parked, and has gone to its VMM's code for a signal."""
+    thread, tracee = vcpu_thread()
+    thread.kick()
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    threads = SeizedThreads(raising(AssertionError()))
+    threads.by_tid[7] = thread
+    threads.give_way(lambda _tid: False)
+    assert thread.stopped
+    threads.give_way(lambda _tid: True)
+    assert (thread.stopped, thread.out_of_guest) == (False, True)
+    assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]  # the VMM sees an interrupted KVM_RUN
+    assert tracee.registers().pc == PC + 4
+    assert thread.handle(delivery(signal.SIGUSR1)) is None
+    assert tracee.asked[2:] == [(SYSCALL, signal.SIGUSR1)]
+    del tracee.asked[:]
+    tracee.registers().regs[8] = 0  # whatever it does there
+    return thread, tracee
+
+
+def test_a_parked_thread_takes_its_signals_and_parks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A VMM that pauses its guest waits for its vCPUs, and is halted itself without that."""
+    thread, tracee = in_the_vmm(monkeypatch)
+    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]  # KVM_RUN, which enters no guest
+    assert thread.handle(AT_SYSTEM_CALL) is ThreadStop.PARKED
+
+
+def test_a_thread_that_its_vmm_keeps_goes_on_when_it_is_let(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread, tracee = in_the_vmm(monkeypatch)
+    thread.resume(traced=False)
+    assert tracee.asked == []  # it runs already
+    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert not thread.out_of_guest
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert tracee.asked == [(SYSCALL, 0), (CONT, 0)]
+
+
+def test_a_thread_that_its_vmm_keeps_makes_calls_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread, tracee = in_the_vmm(monkeypatch)
+    memory = injection.ProcessMemory(os.getpid())
+    port = RemotePort(Tracer.__new__(Tracer), memory, {FD: thread})
+    stops = [INTERRUPTED, AT_SYSTEM_CALL, AT_SYSTEM_CALL]
+    monkeypatch.setattr(injection, "wait_for", lambda _tid: stops.pop(0))
+    entries = [ptrace.SyscallStop(True), ptrace.SyscallStop(False, result=5)]
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: entries.pop(0))
+    assert port.syscall(ptrace.MPROTECT) == 5
+    assert tracee.asked == [(INTERRUPT, 0), *[(SYSCALL, 0)] * 3]
+    assert (thread.stopped, thread.out_of_guest, thread.anywhere) == (False, True, False)
+    memory.close()

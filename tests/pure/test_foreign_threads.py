@@ -3,85 +3,35 @@
 The requests are recorded; no thread is traced. ``tests/contract/test_foreign_vmm.py`` traces some.
 """
 
-import os
 import signal
-import struct
-from collections.abc import Callable
 
 import pytest
 
 from gdbstub.errors import MachineError
 from gdbstub.foreign import injection, ptrace, seized
-from gdbstub.foreign.injection import Gadgets, Injection
-from gdbstub.foreign.ptrace import Gone, Tracee, ffi
+from gdbstub.foreign.injection import Injection
 from gdbstub.foreign.seized import SeizedThreads
-from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
+from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop
 from gdbstub.kvm import abi
-
-SI_TKILL, SI_TIMER = -6, -2  # signal.h
-CONT, DETACH, SYSCALL, INTERRUPT, LISTEN = 7, 17, 24, 0x4207, 0x4208
-#: Requests that read or write something of a stopped thread.
-QUIET = frozenset((0x4204, 0x4205, 0x420A, 0x420B, 0x420E))
-PC, FD = 0x1000, 9
-GADGETS = Gadgets(0x2000, 0x3000)
-
-INTERRUPTED = ptrace.EVENT_STOP << 16 | signal.SIGTRAP << 8 | 0x7F
-GROUP_STOP = ptrace.EVENT_STOP << 16 | signal.SIGSTOP << 8 | 0x7F
-EXECUTED = ptrace.EVENT_EXEC << 16 | signal.SIGTRAP << 8 | 0x7F
-AT_SYSTEM_CALL = ptrace.SYSCALL_STOP << 8 | 0x7F
-
-
-def delivery(signum: int) -> int:
-    """The status of a stop before a signal is delivered."""
-    return signum << 8 | 0x7F
-
-
-def siginfo(signum: int, code: int = SI_TKILL, value: int = 0) -> bytes:
-    """``siginfo_t`` of a signal."""
-    return struct.pack("<iii4xiiQ", signum, 0, code, 0, 0, value).ljust(128, b"\0")
-
-
-class RecordedTracee(Tracee):
-    """A thread that has just left KVM_RUN; the requests are recorded."""
-
-    def __init__(self, tid: int) -> None:
-        super().__init__(tid)
-        self.asked: list[tuple[int, int]] = []
-        self.info = siginfo(signal.SIGUSR1)
-        self.sent: list[tuple[bytes, int]] = []
-        self.gone = False
-        self._regs.regs[0] = -4 & (1 << 64) - 1
-        self._regs.regs[1], self._regs.regs[8] = abi.RUN, ptrace.IOCTL
-        self._regs.pc = PC + 4
-        self._regs.sp = 1 << 20
-
-    def _ptrace(self, request: int, address: int = 0, data: int = 0) -> int:
-        if self.gone:
-            raise Gone(f"thread {self.tid} has ended, or runs")
-        if request not in QUIET:
-            self.asked.append((request, data))
-        return 0
-
-    def siginfo(self) -> bytes:
-        return self.info
-
-    def send(self, info: bytes, process: int) -> None:
-        self.sent.append((info, process))
-
-
-class Text:
-    """The VMM's memory: an svc everywhere."""
-
-    def read(self, address: int, length: int) -> bytes:
-        return (bytes.fromhex("010000d4") * length)[:length]
-
-    def write(self, address: int, data: bytes) -> int:
-        return len(data)
-
-
-def vcpu_thread(tid: int = 7) -> tuple[VcpuThread, RecordedTracee]:
-    tracee = RecordedTracee(tid)
-    return VcpuThread(tracee, Text(), GADGETS, FD), tracee
+from tests.pure.recorded_threads import (
+    AT_SYSTEM_CALL,
+    CONT,
+    DETACH,
+    EXECUTED,
+    FD,
+    GADGETS,
+    GROUP_STOP,
+    INTERRUPT,
+    INTERRUPTED,
+    LISTEN,
+    PC,
+    SYSCALL,
+    RecordedTracee,
+    Text,
+    delivery,
+    raising,
+    vcpu_thread,
+)
 
 
 @pytest.fixture
@@ -94,13 +44,6 @@ def released(monkeypatch: pytest.MonkeyPatch) -> dict[int, RecordedTracee]:
 
     monkeypatch.setattr(seized, "Tracee", make)
     return made
-
-
-def raising(error: Exception) -> Callable[[int, int], None]:
-    def handler(_tid: int, _status: int) -> None:
-        raise error
-
-    return handler
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), MachineError("x"), OSError("x")])
@@ -194,17 +137,36 @@ def test_one_that_is_stopped_in_its_own_code_is_not_run_on() -> None:
     assert thread.handle(GROUP_STOP) is ThreadStop.PARKED
 
 
-@pytest.mark.parametrize(
-    ("status", "signum"), [(delivery(signal.SIGALRM), signal.SIGALRM), (AT_SYSTEM_CALL, 0)]
-)
-def test_one_that_stops_for_something_else_is_interrupted_again(status: int, signum: int) -> None:
-    """Any stop takes with it an interrupt that has come since, and its code may wait for ever."""
+@pytest.mark.parametrize("status", [AT_SYSTEM_CALL, delivery(signal.SIGUSR1)])
+@pytest.mark.parametrize("entry", [False, True])
+def test_one_that_is_to_stop_anywhere_stops_though_it_has_another_stop_first(
+    status: int, entry: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any stop takes a pending interrupt with it, and then it may wait for ever in its call."""
     thread, tracee = vcpu_thread()
-    tracee.registers().regs[8] = 0
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: ptrace.SyscallStop(entry, 98))
+    tracee.registers().regs[8] = 98  # futex(2)
     thread.anywhere = True
     thread.kick()
     assert thread.handle(status) is None
-    assert tracee.asked == [(INTERRUPT, 0), (INTERRUPT, 0), (SYSCALL, signum)]
+    assert tracee.asked == [(INTERRUPT, 0), (INTERRUPT, 0), (SYSCALL, ptrace.signal_of(status))]
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+
+
+def test_what_the_guest_is_waited_for() -> None:
+    """A thread that its VMM keeps is none: others may have signals meanwhile."""
+    threads = SeizedThreads(raising(AssertionError()))
+    (kept, _), (parked, _) = vcpu_thread(7), vcpu_thread(9)
+    threads.by_tid = {7: kept, 9: parked}
+    assert threads.any_in_guest()
+    for thread in kept, parked:
+        thread.kick()
+        assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    kept.give_way()
+    assert threads.any_runs()
+    assert not threads.any_in_guest()
+    parked.resume(traced=False)
+    assert threads.any_in_guest()
 
 
 def test_a_kick_of_a_thread_that_is_gone() -> None:
@@ -246,41 +208,6 @@ def test_the_reason_of_a_debug_exit_is_hidden_from_a_vmm_that_looks_at_nothing_e
     assert page.run.exit_reason == abi.EXIT_INTR
 
 
-def test_signals_wait_for_the_end_of_an_exclusive_section() -> None:
-    thread, tracee = vcpu_thread(os.getpid())
-    thread.hold_signals()
-    infos = [siginfo(signal.SIGUSR1), siginfo(signal.SIGALRM, SI_TIMER, 0x1234)]
-    for tracee.info in infos:
-        assert thread.handle(delivery(tracee.info[0])) is None
-    # But one that is about the thread's own instruction.
-    assert thread.handle(delivery(signal.SIGBUS)) is None
-    assert tracee.asked == [(CONT, 0), (CONT, 0), (CONT, signal.SIGBUS)]
-    assert tracee.sent == []
-    thread.release_signals()
-    assert tracee.sent == [(info, os.getpid()) for info in infos]
-    assert thread.handle(delivery(signal.SIGALRM)) is None
-    assert tracee.asked[3:] == [(CONT, signal.SIGALRM)]
-
-
-@pytest.mark.parametrize("wanted", [False, True])
-def test_a_run_that_a_held_signal_has_ended_is_made_again(
-    wanted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But not if the VMM has asked for its end: it would end at once for ever."""
-    thread, tracee = vcpu_thread()
-    page = RunPage.__new__(RunPage)
-    page.run = abi.ffi.new("struct kvm_run *")
-    page.run.immediate_exit = wanted
-    thread.page, thread.traced = page, True
-    stops = [ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0)), ptrace.SyscallStop(False)]
-    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0)._replace(result=-4))
-    thread.hold_signals()
-    assert thread.handle(AT_SYSTEM_CALL) is None
-    assert thread.handle(AT_SYSTEM_CALL) is None
-    assert tracee.registers().pc == (PC + 4 if wanted else PC)
-    assert tracee.asked == [(SYSCALL, 0), (SYSCALL, 0)]
-
-
 @pytest.mark.parametrize(("traced", "frames"), [(True, 1), (False, 2)])
 def test_the_frame_for_calls_lasts_until_the_vmms_code_runs(
     traced: bool, frames: int, monkeypatch: pytest.MonkeyPatch
@@ -305,22 +232,6 @@ def test_the_frame_for_calls_lasts_until_the_vmms_code_runs(
     assert len(written) == frames
 
 
-def test_a_signal_that_no_mask_blocks_in_the_middle_of_a_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    _, tracee = vcpu_thread()
-    stops = [delivery(signal.SIGSTOP), GROUP_STOP, INTERRUPTED, AT_SYSTEM_CALL, AT_SYSTEM_CALL]
-    monkeypatch.setattr(injection, "wait_for", lambda _tid: stops.pop(0))
-    entries = [ptrace.SyscallStop(True), ptrace.SyscallStop(False, result=5)]
-    monkeypatch.setattr(tracee, "syscall_stop", lambda: entries.pop(0))
-    call = Injection(
-        tracee, Text(), GADGETS, ffi.new("struct user_pt_regs *", tracee.registers()[0])
-    )
-    assert call.call(ptrace.IOCTL) == 5
-    assert tracee.asked == [(SYSCALL, n) for n in (0, signal.SIGSTOP, 0, 0, 0)]
-    assert tracee.in_group_stop
-
-
 def test_a_stack_without_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     _, tracee = vcpu_thread()
 
@@ -341,22 +252,6 @@ def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
     threads.stop_all(lambda: None)
     assert not thread.stopped
     assert tracee.asked == [(INTERRUPT, 0)] * 2
-
-
-class Stops:
-    """A tracer of a launch, of whose other thread each look finds a group-stop."""
-
-    def __init__(self, stopped: Callable[[int, int], None], _anything_runs: object) -> None:
-        self._stopped = stopped
-        self._looks = 0
-
-    def call(self, _function: object) -> None:
-        pass
-
-    def pump(self, *, block: bool) -> None:
-        self._looks += 1
-        assert self._looks < 5
-        self._stopped(8, GROUP_STOP)
 
 
 def test_a_resume_that_is_tried_again_makes_the_same_call() -> None:

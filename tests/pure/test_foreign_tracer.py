@@ -8,6 +8,7 @@ import pytest
 
 from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace
+from gdbstub.foreign import tracer as tracer_module
 from gdbstub.foreign.tracer import Tracer, _Call
 
 
@@ -54,6 +55,16 @@ def test_a_stop_that_cannot_be_handled(
 ) -> None:
     """The thread may be killed between its stop and the look at it."""
     assert answer(begin(error)) == [42]
+
+
+def test_a_thread_with_nothing_to_wait_for_looks_around(
+    begin: Callable[[Exception], Tracer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracer_module, "_IDLE", 0.001)
+    tracer, looked = begin(KeyError()), threading.Event()
+    tracer.idle = looked.set
+    assert looked.wait(10)
+    assert answer(tracer) == [42]
 
 
 def test_no_call_after_the_end(begin: Callable[[Exception], Tracer]) -> None:
@@ -105,17 +116,22 @@ def test_a_call_that_is_made_right_before_the_thread_ends_has_its_result(
     assert tracer.call(lambda: 42) == 42
 
 
-def test_the_end_while_a_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of the tracer lets go of a thread that does not stop, without a wait for it."""
-    made: list[Tracer] = []
-    closing: list[bool] = []
+def test_the_end_while_a_thread_runs_that_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel lets go of it when the tracer's thread ends."""
+    woken, again = threading.Event(), threading.Event()
+    waits = [woken, again]
 
-    def wait(tid: int = -1, *, block: bool = True) -> tuple[int, int] | None:
-        closing.extend(each._closing for each in made)
-        return None
+    def wait(tid: int = -1, *, block: bool = True) -> None:
+        if block:
+            waits.pop(0).wait()
 
     monkeypatch.setattr(ptrace, "wait", wait)
-    made.append(Tracer(lambda tid, status: None, lambda: True))
-    assert answer(made[0]) == [42]
-    made[0].close()
-    assert not any(closing)
+    tracer = Tracer(lambda _tid, _status: None, lambda: True)
+    end = threading.Thread(target=tracer.close, daemon=True)
+    end.start()
+    while tracer._calls.empty() and tracer._thread.is_alive():
+        pass
+    woken.set()
+    end.join(10)
+    assert not end.is_alive()
+    again.set()

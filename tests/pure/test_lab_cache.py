@@ -132,7 +132,7 @@ def test_a_cache_that_is_no_directory(cache_home: Path, monkeypatch: pytest.Monk
         cache.root()
 
 
-@pytest.mark.parametrize("home", ["rel", "~nobody-at-all", "."])
+@pytest.mark.parametrize("home", ["rel", "~nobody-at-all", ".", ""])
 def test_a_home_that_is_no_absolute_path(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "also relative")
     monkeypatch.setenv("HOME", home)

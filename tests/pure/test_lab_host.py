@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -225,8 +226,22 @@ def test_a_lab_that_hangs_keeps_nobody_who_gives_a_time(
         host.Lab(tmp_path).run(["true"], timeout=0.1)
 
 
-@pytest.mark.parametrize("error", [LabError("x"), subprocess.TimeoutExpired("ssh", 1)])
-def test_a_run_whose_lab_hangs_is_ended(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "killed", "said"),
+    [
+        (LabError("x"), True, ""),
+        (
+            subprocess.TimeoutExpired("ssh", 1),
+            True,
+            "gdbstub: the lab does not answer in 10 s: what runs there is given up\n",
+        ),
+        (subprocess.CalledProcessError(remote_run.NOT_BEGUN, "ssh"), True, ""),
+        (subprocess.CalledProcessError(1, "ssh"), False, ""),  # it has ended by itself
+    ],
+)
+def test_a_run_that_cannot_be_told_to_end_is_ended(
+    error: Exception, killed: bool, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Hung:
         killed = False
 
@@ -245,7 +260,8 @@ def test_a_run_whose_lab_hangs_is_ended(error: Exception) -> None:
     run._lab = cast("host.Lab", hung)
     run._process = cast("subprocess.Popen[bytes]", hung)
     run.stop()
-    assert hung.killed
+    assert hung.killed == killed
+    assert capsys.readouterr().err == said
     assert "ConnectTimeout" in ssh.CONFIG
 
 
@@ -294,3 +310,16 @@ def test_every_user_of_the_lab_reads_the_files(tmp_path: Path) -> None:
     assert modes["package"] == "drwxr-xr-x"
     assert modes["package/module.py"] == "-rw-r--r--"
     assert modes["package/script"] == "-rwxr-xr-x"
+
+
+@pytest.mark.timeout(20)
+def test_a_lab_that_accepts_no_connection_is_not_waited_for(tmp_path: Path) -> None:
+    """The lab's QEMU may be stopped: connections wait there, until there is no room for more."""
+    (tmp_path / "ssh_config").touch()
+    lab = host.Lab.attach(tmp_path)
+    assert not lab.running
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "qmp"))
+        listener.listen(1)
+        assert [lab.running for _ in range(5)] == [True] * 5
+    assert not lab.running

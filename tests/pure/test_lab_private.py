@@ -10,6 +10,7 @@ import pytest
 
 from gdbstub.errors import LabError
 from gdbstub.lab import cache, directories, private
+from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import UnixForward
 
 OTHER = 12345
@@ -203,3 +204,30 @@ def test_a_socket_behind_a_link_is_not_deleted(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="is no socket"):
         UnixForward(tmp_path / "link").check()
     assert path.is_socket()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o777, 0o1777])
+def test_a_lab_is_not_used_in_a_directory_that_is_not_ours_alone(place: Path, mode: int) -> None:
+    """A configuration of ssh may name any command."""
+    directory = place / "lab"
+    directory.mkdir()
+    (directory / "ssh_config").touch()
+    directory.chmod(mode)
+    with pytest.raises(LabError, match=r"lab must be a directory of this user alone"):
+        Lab.attach(directory)
+    directory.chmod(0o700)
+    Lab.attach(directory)
+    (place / "link").symlink_to(directory)
+    Lab.attach(place / "link")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a,b", "a%d", 'a"b', "a$b", "a\nb", "é", "a\\b", "a'b", "a#b"]
+)
+def test_a_lab_is_not_made_where_ssh_or_qemu_read_its_name_otherwise(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Path("/tmp") / f"{tmp_path.name}-{name}"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    assert directories.parents() == [Path("/tmp")]

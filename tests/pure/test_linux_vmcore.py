@@ -77,3 +77,29 @@ def test_a_kernel_without_tables() -> None:
 
 def test_an_image_in_more_pieces_than_any_is_bounded() -> None:
     assert len(loads(image(*range(0, 1100 * 8192, 8192)))) == 1 << 10
+
+
+def test_ram_with_a_breakpoint_is_written_and_all_else_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each MiB of it comes by the reader that hides breakpoints, in its place."""
+    machine = HostileMachine(size=(8 << 20) + 4096)
+    parts: list[tuple[int, int]] = []
+
+    def has_breakpoints(self: LinuxGuest, ipa: int, length: int) -> bool:
+        return any(ipa <= START + place < ipa + length for place in (0, 5 << 20, (6 << 20) - 4))
+
+    def take_ram(ipa: int, size: int) -> bool:
+        parts.append((ipa - START, size))
+        return True
+
+    monkeypatch.setattr(LinuxGuest, "has_breakpoints", has_breakpoints)
+    guest = LinuxGuest(machine, monitored_debugger(machine).memory)
+    output = CoreOutput(lambda data: parts.append((-1, len(data))), take_ram)
+    size, _ = vmcore.write(guest, output)
+    head, *rest = parts
+    mib = 1 << 20
+    assert rest == [
+        (-1, mib), (mib, 4 * mib), (-1, mib), (6 * mib, 2 * mib + 4096)
+    ]  # fmt: skip
+    assert size == head[1] + (8 << 20) + 4096

@@ -321,7 +321,13 @@ def test_several_reads_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "ranges", ["", "10", "10,", "10,2", "10,2,3;", "10,2;blah:;", "z,2;", "-1,2;", ",;"]
+    "ranges",
+    [
+        *("", "10", "10,", "10,2", "10,2,3;", "10,2;blah:;", "z,2;", "-1,2;", ",;", "-0,2;"),
+        *("+10,2;", " 10,2;", "1_0,2;", "0x10,2;", "10,2_0;", "10,+2;", "1\\xd9\\xa30,2;"),
+        *("10000000000000000,2;", "10," + "f" * 17 + ";", "f" * 5000 + ",2;"),
+    ],
+    ids=lambda ranges: ranges[:12],
 )
 def test_malformed_ranges(ranges: str) -> None:
     conversation(f"<- $MultiMemRead:ranges:{ranges}\n-> $E16")

@@ -102,3 +102,31 @@ def test_an_address_that_has_a_comparator_takes_no_other() -> None:
     placement = place(requests, {0x1000: [PATCH], 0x2000: [PATCH]}, 1, AUTO, {0x2000})
     assert placement.comparators == ()
     assert [placement.served[gva].service for gva in (0x1000, 0x2000)] == [BRK, COMPARATOR]
+
+
+def test_a_return_to_where_only_another_level_executes_puts_no_brk_there_unless_it_must() -> None:
+    """A client's preference for BRKs does not count: the place may be data of that level."""
+    call = BreakpointRequest(0x8000, 0, vector=0x200)
+    call.executable = call.returns = True
+    found = {0x8000: [PLAIN], 0x9000: [PATCH]}
+    requests = [BreakpointRequest(0x9000, 0), call]
+    for preference in Preference:
+        placement = place(requests, found, 2, preference)
+        assert placement.served[0x8000].service is COMPARATOR
+        assert placement.comparators == (0x200, 0x8000)
+        assert placement.vectors == ((0x200, 0x8000),)
+    placement = place(requests, found, 1, AUTO)
+    assert placement.served[0x8000].service is BRK
+    assert placement.vectors == ((0x200, 0x8000),)
+
+
+def test_a_return_that_need_not_be_met_takes_no_comparator_from_others() -> None:
+    """A process has a breakpoint where its system call returns to."""
+    request = BreakpointRequest(0x8000, 0, vector=0x200)
+    request.executable = True
+    requests = [request, BreakpointRequest(0x9000, 0)]
+    found = {0x8000: [PLAIN], 0x9000: [PATCH]}
+    placement = place(requests, found, 1, AUTO)
+    assert [placement.served[gva].service for gva in found] == [BRK, COMPARATOR]
+    assert placement.vectors == ()
+    assert place(requests, found, 2, AUTO).vectors == ((0x200, 0x8000),)

@@ -114,6 +114,15 @@ async def test_a_request_whose_path_hides_the_rest_reaches_nothing(
         assert target.running
 
 
+async def test_a_method_that_fills_the_least_segment_reaches_nothing() -> None:
+    target = FakeTarget(lively=False, running=True)
+    async with serving(target) as server:
+        peer = await connect(server)
+        peer.writer.write((b"$k#6b" + b"+" * 600)[:536])
+        assert await peer.ended() == b""
+        assert target.calls == []
+
+
 async def test_a_request_after_packets_reaches_nothing_more() -> None:
     target = FakeTarget()
     async with serving(target) as server:

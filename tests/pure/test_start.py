@@ -39,13 +39,13 @@ def standard_library() -> set[str]:
 
 #: A wrong command line, and the modules of the project that it takes to refuse it.
 REFUSED = {
-    "--bogus": 13,
+    "--bogus": 14,
     "bogus": 13,
-    "run --bogus": 14,
-    "run -kernel Image -m 512": 14,
+    "run --bogus": 15,
+    "run -kernel Image -m 512": 15,
     "run absent --host lab": 70,
     "run absent --gdb 1234": 70,
-    "doctor --bogus": 14,
+    "doctor --bogus": 15,
     "attach 0": 70,
     "recover 0": 70,
     "launch --host lab --stop-on x -- qemu-system-aarch64": 70,

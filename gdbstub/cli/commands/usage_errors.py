@@ -8,8 +8,6 @@ from pathlib import Path
 
 import click
 
-from gdbstub.cli.commands.qemu_options import explain
-
 _QEMU = "qemu-system-"
 
 
@@ -50,9 +48,11 @@ def _head(text: str) -> str:
 def _by_habit(arguments: list[str]) -> str:
     """Explain options of QEMU among the *arguments* of ``run``, or of no command."""
     command, *words = arguments
-    if command.startswith("-"):
-        return explain(arguments)
-    return explain(words) if command == "run" else ""
+    if command != "run" and not command.startswith("-"):
+        return ""
+    from gdbstub.cli.commands.qemu_options import explain  # needed for few errors
+
+    return explain(words if command == "run" else arguments)
 
 
 def _shown(names: tuple[str, ...] | list[str], context: click.Context) -> bool:

@@ -20,7 +20,7 @@ from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.protocol.endpoint import Stdio
-from gdbstub.vmm.files import check_input, check_output
+from gdbstub.vmm.files import check_apart, check_input, check_output
 
 #: Options of QEMU, cloud-hypervisor, kvmtool and crosvm for the guest's kernel command line.
 _APPEND = ("-append", "--append", "--cmdline", "--params", "-p")
@@ -66,6 +66,7 @@ def read_attach_settings(
     qmp_endpoint = None if qmp is None else check_qmp(qmp, where, inner=inner)
     if record is not None:
         check_output(record, "--record")
+        check_apart({"--symbols": symbols}, {"--vmcore-on": reasons.vmcore, "--record": record})
     slots = _parse_rams(rams)
     needed = reasons.need_kernel or modules is not None
     known = GuestProgram.from_text(program) if program else _program(symbols, vmm, needed=needed)

@@ -20,7 +20,7 @@ from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
-from gdbstub.vmm.files import check_input, check_output, read_input
+from gdbstub.vmm.files import check_apart, check_input, check_output, read_input
 from gdbstub.vmm.seed import RANDOM, parse_seed
 from gdbstub.vmm.size import format_figure, format_size, parse_memory
 
@@ -125,6 +125,14 @@ def read_settings(
     for name, option in ((record, "--record"), (console, "--console")):
         if name is not None and (name, option) != ("-", "--console"):
             check_output(name, option)
+    check_apart(
+        {"GUEST": guest, "--initrd": initrd, "--dtb": dtb, "--symbols": symbols},
+        {
+            "--vmcore-on": reasons.vmcore,
+            "--record": record,
+            "--console": None if console == "-" else console,
+        },
+    )
     tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
     if tree_bytes is not None:
         device_tree.amend(tree_bytes, f"--dtb {dtb}", device_tree.Chosen())

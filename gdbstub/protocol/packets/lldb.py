@@ -4,6 +4,7 @@ Packets that GDB sends too are in the other files.
 """
 
 import errno
+import re
 from typing import Final
 
 from gdbstub import __version__
@@ -17,6 +18,8 @@ from gdbstub.target import Thread
 
 #: Ranges that are read in a slice of the event loop's time.
 _RANGES: Final = 256
+#: Numbers of 64 bits with commas between, and perhaps one behind. Compiled at the first use.
+_NUMBERS: Final = rb"(?:(?!,|\Z)0*+[0-9a-fA-F]{0,16}+(?:,|\Z))++"
 #: Length of the breakpoints that are requested in a slice, where each costs as so many characters.
 _SLICE, _REQUEST = 8192, 64
 
@@ -142,11 +145,10 @@ def read_ranges(client: ClientState, words: bytes) -> Work:
     The reply has the number of bytes of each that could be read, and behind ``;`` the bytes.
     """
     listed, end, more = words.partition(b";")
-    try:
-        numbers = [int(word, 16) for word in listed.removesuffix(b",").split(b",")]
-    except ValueError:
-        raise PacketError("a range is an address and a length, in hex") from None
-    if not end or more not in (b"", b"options:;") or len(numbers) % 2 or min(numbers) < 0:
+    if not re.fullmatch(_NUMBERS, listed):  # ``int`` takes signs, blanks, underscores and 0x, too
+        raise PacketError("a range is an address and a length, in hex")
+    numbers = [int(word, 16) for word in listed.removesuffix(b",").split(b",")]
+    if not end or more not in (b"", b"options:;") or len(numbers) % 2:
         raise PacketError("expected pairs of addresses and lengths up to a ;")
     # What does not fit is not read: LLDB asks again for what is short.
     left = (client.packet_size - len(words)) // 2

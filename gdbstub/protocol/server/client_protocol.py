@@ -36,8 +36,9 @@ _KEPT: Final = 2 * rsp.PACKET_SIZE
 _BAD_PACKETS: Final = (rsp.ControlByte.BAD_CHECKSUM, rsp.ControlByte.OVERSIZED)
 
 #: Bytes that may all be those of an HTTP request's method, which a page in a browser chooses;
-#: a debugger says something else before. The blank behind a shorter method arrives with it.
-_LONGEST_METHOD: Final = 1024
+#: a debugger says something else before. The blank behind a shorter method arrives with it: the
+#: least segment of TCP has 536 bytes (RFC 9293, 3.7.1).
+_LONGEST_METHOD: Final = 512
 #: Anything that is no character of a token (RFC 9110, 5.6.2).
 _NO_TOKEN: Final = rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]"
 
