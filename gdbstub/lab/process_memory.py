@@ -61,12 +61,15 @@ def read(lab: "Lab", pid: int, page: int, address: int, size: int) -> Iterator[b
     while left:
         following = min(left - count, _PIECE // page)
         for _ in range(_TRIES):
-            data = _contents(lab, runs(entries, page))
+            # One on its way to another place looks as if it were swapped out.
+            placed = not any(entry & _SWAPPED for entry in entries)
+            data = _contents(lab, runs(entries, page)) if placed else b""
             now = _entries(lab, pid, first, count + following)
             moved, entries = now[:count] != entries, now[:count]
-            if not moved:
+            if placed and not moved:
                 break
         else:
+            runs(entries, page)  # raises if they are swapped out
             raise LabError(f"the lab moves the memory of process {pid} all the time")
         yield data
         first, left, count, entries = first + count, left - count, following, now[count:]

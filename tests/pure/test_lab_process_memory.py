@@ -34,7 +34,12 @@ LAB = b"".join(bytes([number]) * PAGE for number in range(1, 65))
 
 
 def entry(number: int) -> int:
-    """Entry of a pagemap for a page of the lab's RAM; -1 is one that was never touched."""
+    """Entry of a pagemap for a page of the lab's RAM; -1 is one that was never touched.
+
+    -2 is one on its way: the kernel shows it as swapped out.
+    """
+    if number == -2:
+        return 1 << 62
     return PRESENT | 1 << 55 | RAM // PAGE + number if number >= 0 else 0
 
 
@@ -137,6 +142,22 @@ def test_pages_that_the_lab_moves_meanwhile_are_read_again(
     pages = iter(([5, 6, 7], [5, 9, 7], [5, 9, 7], [5, 9, 8], [5, 9, 8]))
     monkeypatch.setattr(lab, "next_pages", lambda: next(pages))
     assert [(part[0], part[-1]) for part in read(lab, PAGE, 0, 3 * PAGE)] == [(6, 10), (9, 9)]
+
+
+@pytest.mark.usefixtures("qemu")
+def test_pages_that_are_on_their_way_are_read_when_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = _Lab(tmp_path, [])
+    pages = iter(([5, -2], [5, -2], [5, 9], [5, 9]))
+    monkeypatch.setattr(lab, "next_pages", lambda: next(pages))
+    assert [(part[0], part[-1]) for part in read(lab, PAGE, 0, 2 * PAGE)] == [(6, 10)]
+
+
+@pytest.mark.usefixtures("qemu")
+def test_pages_that_are_swapped_out(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"the lab does not say where .* is that swapped"):
+        list(read(_Lab(tmp_path, [5, -2]), PAGE, 0, 2 * PAGE))
 
 
 @pytest.mark.usefixtures("qemu")
