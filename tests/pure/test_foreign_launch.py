@@ -102,7 +102,7 @@ def test_a_vmm_that_goes_on_as_another_process() -> None:
 def test_an_error_lets_the_threads_go_before_the_vmm_is_ended(
     launched: launch.Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is held at KVM_RUN takes no signal, and the VMM would be killed."""
+    """A thread that is held at KVM_RUN takes no signal: the VMM would be killed later."""
     done: list[str] = []
     monkeypatch.setattr(launched, "tracer", SimpleNamespace(close=lambda: done.append("let go")))
     monkeypatch.setattr(launch, "end_child", lambda _process: done.append("ended"))
