@@ -97,7 +97,7 @@ def open_written(name: str, option: str) -> int:
         try:
             fd = open_emptied(name, os.O_WRONLY)
         except OSError as error:
-            if error.errno != errno.ENXIO:
+            if error.errno != errno.ENXIO or not Path(name).is_fifo():
                 raise InputError(f"{shown}: {error.strerror}") from None
             if time.monotonic() > deadline:
                 import shlex  # not at the top: a start is faster without

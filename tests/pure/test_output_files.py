@@ -4,6 +4,7 @@ As the kernel's protected_symlinks, protected_fifos and protected_regular, whate
 """
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +126,11 @@ def test_what_is_ours_is_opened(opener: Callable[[str], int], file: Path, shared
         assert path.read_bytes() == b""
     for path in (Path("/dev/null"), Path("/dev/full")):
         assert not refused(opener, path)
+
+
+def test_a_socket_is_not_taken_for_a_fifo(tmp_path: Path) -> None:
+    """A sweep's report is opened with no look at its name before."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        with pytest.raises(InputError, match="socket: No such device or address"):
+            open_written(str(tmp_path / "socket"), "")
