@@ -6,7 +6,7 @@
 import functools
 import os
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, MachineError
 from gdbstub.kvm.abi import CData, ffi
 
 
@@ -15,11 +15,18 @@ def core() -> CData:
     """Return the library of this installation.
 
     Raises:
-        InputError: it is not there, or cannot be opened.
+        InputError: it is not there.
+        MachineError: it cannot be opened.
     """
+    path = os.path.join(os.path.dirname(__file__), "core.so")
     try:
-        return ffi.dlopen(os.path.join(os.path.dirname(__file__), "core.so"))
+        return ffi.dlopen(path)
     except OSError as error:
+        if os.path.exists(path):  # and there is no descriptor or no memory for it
+            raise MachineError(
+                f"gdbstub's native core cannot be opened ({error}): see ulimit -n and ulimit -v, "
+                "or install gdbstub again (pip install --force-reinstall)"
+            ) from error
         raise InputError(
             f"gdbstub's native core cannot be opened ({error}): install a C compiler "
             "(apt-get install gcc libc6-dev), then gdbstub again (pip install --force-reinstall)"

@@ -13,7 +13,8 @@ import pytest
 from gdbstub.cli import main
 from gdbstub.cli.commands import group as commands
 from gdbstub.cli.serving import serve
-from gdbstub.errors import LabError
+from gdbstub.errors import LabError, StubError
+from gdbstub.kvm import native
 from gdbstub.lab import cache
 
 DOCTOR = [sys.executable, "-m", "gdbstub", "doctor", "--json"]
@@ -121,6 +122,19 @@ def test_an_event_loop_that_cannot_be_made_is_one_error(monkeypatch: pytest.Monk
     monkeypatch.setattr("asyncio.events.new_event_loop", fail)
     with pytest.raises(OSError, match="Too many open files"):
         serve.run_to_end(session)
+
+
+@pytest.mark.parametrize(
+    ("there", "remedy"), [(True, "see ulimit -n and ulimit -v"), (False, "install a C compiler")]
+)
+def test_a_native_core_that_cannot_be_opened_names_the_remedy(
+    there: bool, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if there:
+        (tmp_path / "core.so").write_text("no library")
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    with pytest.raises(StubError, match=remedy):
+        native.core.__wrapped__()
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ gc.disable()
 writer._raw = Raw(writer._raw)
 Task()
 writer.write(b"line\\n")
-print(os.read(reader, 100))
+print(os.read(reader, 100), flush=True)
 os._exit(0)
 """
 
