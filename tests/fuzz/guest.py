@@ -213,8 +213,9 @@ _WRITES: Final = re.compile(rb"\$[MX]|~.*[MX]|.*(reset|72657365|cmds:)", re.DOTA
 def let_go(debugger: Debugger, machine: StillMachine) -> None:
     """Have the vCPUs park, and go on, for a session that has left a guest that runs."""
     for _ in range(4):
-        if machine.modes and debugger.state.name != "ALONE":
-            machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
+        if debugger.state.name != "ALONE":
+            if machine.modes:  # else what was resumed has come to a stop without executing
+                machine.exit(SystemEvent(-1, SystemEventKind.CRASH))
             debugger.take_report()
 
 

@@ -62,11 +62,15 @@ def debug(stub: Remote, vmlinux: Path, vcpus: int) -> str:
 
 
 def debug_more(stub: Remote, vmlinux: Path, vcpus: int, end: str) -> None:
-    """Step over functions, and one vCPU alone; *end* a session that has a breakpoint."""
+    """Step over functions, and one vCPU alone; *end* a session that has a breakpoint.
+
+    The one that has come to vfs_write is stepped: GDB continues another from an LDXR, which may
+    wait for a lock of a halted one.
+    """
     said = gdb(
         stub, vmlinux, "tbreak vfs_write", "continue",
         *(["next"] if vcpus == 1 else []),  # with four it takes longer than GDB is waited for
-        "set scheduler-locking on", f"thread {vcpus}", "stepi 20", 'printf "stepped\\n"',
+        "set scheduler-locking on", "stepi 20", 'printf "stepped\\n"',
         "set scheduler-locking off", "stepi", "tbreak schedule", "continue", "detach",
     )  # fmt: skip
     assert re.search(r"Temporary breakpoint \d+, 0x\w+ in vfs_write \(\)", said), said
