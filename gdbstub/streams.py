@@ -195,8 +195,8 @@ def open_emptied(path: str, access: int) -> int:
     """Open *path* to write, made or emptied, without waiting; return the descriptor, as it is.
 
     In a directory where everybody may write, nothing of another user's is opened or followed but
-    what is the directory's owner's: as by the kernel's protected_symlinks, protected_fifos and
-    protected_regular, whatever they are set to (linux/Documentation/admin-guide/sysctl/fs.rst).
+    what is the directory's owner's. The rules are those of the kernel's protected_symlinks,
+    protected_fifos and protected_regular (linux/Documentation/admin-guide/sysctl/fs.rst).
 
     Raises:
         OSError: it cannot be written, or is another user's.
@@ -235,5 +235,5 @@ def _is_link(path: str, owners: tuple[int, int]) -> bool:
 
 
 def _another_users(path: str) -> PermissionError:
-    why = "is another user's, in a directory where everybody may write"
+    why = "is another user's, or could be, in a directory where everybody may write"
     return PermissionError(errno.EACCES, f"{why}; choose another name", path)

@@ -66,20 +66,22 @@ def check_own(path: Path, remedy: str) -> None:
             )
 
 
-def place() -> Path:
+def place(*, large: bool = False) -> Path:
     """Return a directory for temporary files, in which no other user can replace what is ours.
+
+    For *large* ones not first the runtime directory, which is small.
 
     Raises:
         LabError: there is none.
     """
     import tempfile  # few sessions need it
 
-    names = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir())
-    for path in (Path(name) for name in names if name.startswith("/")):
-        if is_safe_parent(path):
-            return path
+    usual, runtime = tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", "")
+    for name in (usual, runtime) if large else (runtime, usual):
+        if name.startswith("/") and is_safe_parent(Path(name)):
+            return Path(name)
     raise LabError(
-        f"other users could replace what is made in {names[1]}, or it cannot be written: set "
+        f"other users could replace what is made in {usual}, or it cannot be written: set "
         "TMPDIR to a directory of yours"
     )
 

@@ -27,7 +27,7 @@ _ENTRY: Final = 8
 #: Sizes of a page on arm64.
 _PAGES: Final = (4 << 10, 16 << 10, 64 << 10)
 #: Bytes that are read at once.
-_PIECE: Final = 128 << 20
+_PIECE: Final = 64 << 20
 #: Bytes between two areas that are read as one: a request for each would take longer.
 _GAP: Final = 8 << 10
 #: Readings of one piece, whose pages the kernel may move meanwhile (khugepaged, compaction).

@@ -24,7 +24,7 @@ from gdbstub.slices import spend
 
 #: Time for the other side of a FIFO to come, and to finish, in seconds.
 _COMING_SECONDS: Final = 30.0
-_FINISHING_SECONDS: Final = 120.0
+_FINISHING_SECONDS: Final = 600.0
 _POLL_SECONDS: Final = 0.02
 
 #: Line on standard error by which a stub in the lab hands out a file: the FIFO, and the name.

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -231,3 +232,17 @@ def test_a_lab_is_not_made_where_ssh_or_qemu_read_its_name_otherwise(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
     monkeypatch.setattr("tempfile.tempdir", str(odd))
     assert directories.parents() == [Path("/tmp")]
+
+
+def test_large_files_are_not_in_the_runtime_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime directory is a part of RAM, and its path is short, for sockets."""
+    for name in ("run", "tmp"):
+        (tmp_path / name).mkdir(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    assert private.place() == tmp_path / "run"
+    assert private.place(large=True) == tmp_path / "tmp"
+    (tmp_path / "tmp").rmdir()
+    assert private.place(large=True) == tmp_path / "run"

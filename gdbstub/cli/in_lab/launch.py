@@ -28,7 +28,7 @@ def launch_in_lab(argv: Sequence[str], settings: AttachSettings, verbose: int) -
     serve, record = settings.serve, settings.record
     forward = checked_forward(serve.endpoint)
     archive = vmm.prepare()
-    with tempfile.TemporaryDirectory(prefix="gdbstub-", dir=private.place()) as spool:
+    with tempfile.TemporaryDirectory(prefix="gdbstub-", dir=private.place(large=True)) as spool:
         options: list[str | Path] = ["--inner", "--host=kvm", *["-v"] * verbose]
         request = RunRequest(
             argv=options + session_arguments(serve, settings.program, Path(spool)),

@@ -59,7 +59,9 @@ def serve_in_lab(settings: Settings, verbose: int) -> int:
     with contextlib.ExitStack() as stack:
         console = stack.enter_context(open(console_fd(settings), "wb"))
         spool = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="gdbstub-", dir=private.place()))
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="gdbstub-", dir=private.place(large=True))
+            )
         )
         request = RunRequest(
             argv=_arguments(settings, verbose, spool),
