@@ -1,4 +1,4 @@
-"""Streams for logs: a write never waits for a reader, and what has no room is counted.
+"""Streams of logs and pipes: a write never waits for a reader, and a read is within bounds.
 
 They know nothing of what is written. The guest's console has a thread of its own instead.
 """
@@ -237,3 +237,20 @@ def _is_link(path: str, owners: tuple[int, int]) -> bool:
 def _another_users(path: str) -> PermissionError:
     why = "is another user's, or could be, in a directory where everybody may write"
     return PermissionError(errno.EACCES, f"{why}; choose another name", path)
+
+
+def read_within(descriptor: int, most: int, seconds: float) -> bytes:
+    """Read to the end of a pipe, or at most *most* bytes.
+
+    Raises:
+        TimeoutError: that takes longer than *seconds*.
+    """
+    poll, end, data = select.poll(), time.monotonic() + seconds, bytearray()
+    poll.register(descriptor, select.POLLIN)
+    while len(data) < most:
+        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+            raise TimeoutError(f"nothing came for {seconds:g} s")
+        if not (part := os.read(descriptor, min(most - len(data), 1 << 20))):
+            break
+        data += part
+    return bytes(data)

@@ -20,6 +20,7 @@ from gdbstub.lab.processes import LabProcesses, ProcessFiles
 from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.transfer import PROGRESS, offer
+from gdbstub.streams import read_within
 
 VARIABLE: Final = "GDBSTUB_LAB"
 """Environment variable with the directory of a running lab, which is then used."""
@@ -140,9 +141,7 @@ class Lab:
 
         The command does not outlive the call. Raises as ``subprocess.run`` does.
         """
-        name = f"run.{secrets.token_hex(8)}"
-        command = f". /lab/run {name}; {ssh.script(argv, env, cwd)}"
-        line = [*self._shared(), command]
+        name, line = self._short(argv, env, cwd)
         try:
             return subprocess.run(
                 line, input=data, capture_output=True, check=check, timeout=timeout
@@ -150,11 +149,30 @@ class Lab:
         except subprocess.CalledProcessError:
             raise
         except BaseException:
-            # Its group is absent if the command has not begun, and the lab may hang; that must
-            # not hide the reason.
-            with suppress(subprocess.SubprocessError):
-                self._script(f"echo 1 >$(echo /sys/fs/cgroup/*/{name})/cgroup.kill")
+            self._kill(name)
             raise
+
+    def read(self, argv: Sequence[str], most: int, timeout: float) -> bytes:
+        """Run a short command as ``run`` does; return its output, at most *most* bytes of it.
+
+        Neither its status nor its errors are looked at. For a lab that may be a guest's by now.
+
+        Raises:
+            TimeoutError: it takes longer than *timeout* seconds.
+        """
+        name, line = self._short(argv, None, None)
+        pipe, none = subprocess.PIPE, subprocess.DEVNULL
+        with subprocess.Popen(line, stdin=none, stdout=pipe, stderr=none) as process:
+            assert process.stdout is not None
+            whole = False
+            try:
+                data = read_within(process.stdout.fileno(), most, timeout)
+                whole = len(data) < most
+            finally:
+                if not whole:
+                    self._kill(name)
+                process.kill()
+        return data
 
     def shell(self) -> int:
         """Run a root shell of the lab on this terminal; return its exit status."""
@@ -207,6 +225,20 @@ class Lab:
             with self._connecting:
                 self._owned.connect()
         return ssh.client(self.directory, shared=True)
+
+    def _short(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None
+    ) -> tuple[str, list[str]]:
+        """Return the name of a group for a command, and the command line that runs it there."""
+        name = f"run.{secrets.token_hex(8)}"
+        return name, [*self._shared(), f". /lab/run {name}; {ssh.script(argv, env, cwd)}"]
+
+    def _kill(self, name: str) -> None:
+        """Kill a command of which nobody wants the result any more, by its group's *name*."""
+        # The group is absent if the command has not begun, or has ended, and the lab may hang; that
+        # must not hide the reason.
+        with suppress(subprocess.SubprocessError):
+            self._script(f"echo 1 >$(echo /sys/fs/cgroup/*/{name})/cgroup.kill")
 
     def _script(self, text: str) -> None:
         line = [*self._shared(), text]

@@ -323,3 +323,30 @@ def test_a_lab_that_accepts_no_connection_is_not_waited_for(tmp_path: Path) -> N
         listener.listen(1)
         assert [lab.running for _ in range(5)] == [True] * 5
     assert not lab.running
+
+
+@pytest.mark.parametrize(
+    ("command", "most", "expected"),
+    [("cat /dev/zero", 70_000, bytes(70_000)), ("printf abc", 70_000, b"abc")],
+)
+def test_a_lab_that_sends_anything_is_read_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, most: int, expected: bytes
+) -> None:
+    killed: list[str] = []
+    lab = host.Lab(tmp_path)
+    monkeypatch.setattr(lab, "_shared", lambda: ["sh", "-c", command])
+    monkeypatch.setattr(lab, "_kill", killed.append)
+    assert lab.read(["true"], most, 60.0) == expected
+    assert len(killed) == (len(expected) == most)
+
+
+def test_a_lab_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[str] = []
+    lab = host.Lab(tmp_path)
+    monkeypatch.setattr(lab, "_shared", lambda: ["sh", "-c", "exec sleep 600"])
+    monkeypatch.setattr(lab, "_kill", killed.append)
+    with pytest.raises(TimeoutError):
+        lab.read(["true"], 1, 0.05)
+    assert len(killed) == 1
