@@ -308,15 +308,29 @@ def a_session_that_fails(machine: ForeignMachine) -> None:
     raise KeyError
 
 
-def test_a_launched_vmm_ends_with_a_session_that_fails() -> None:
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The statuses of the VMMs whose end was waited for."""
+    statuses: list[int] = []
+    waitpid = os.waitpid
+
+    def wait(pid: int, options: int) -> tuple[int, int]:
+        found, status = waitpid(pid, options)
+        statuses.append(status)
+        return found, status
+
+    monkeypatch.setattr(os, "waitpid", wait)
+    return statuses
+
+
+def test_a_launched_vmm_ends_with_a_session_that_fails(ends: list[int]) -> None:
     with pytest.raises(KeyError), launched([sys.executable, "-Sc", EXECUTES]) as machine:
         a_session_that_fails(machine)
-    _, status = os.waitpid(machine.process.pid, 0)
-    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert [os.WTERMSIG(status) for status in ends] == [signal.SIGTERM]
 
 
 def test_a_launch_that_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ends: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A VMM that runs no vCPU, as QEMU does with -S, is waited for as long as it is wanted."""
     monkeypatch.setattr(launch, "LATE", 0.0)
@@ -327,8 +341,7 @@ def test_a_launch_that_is_given_up(
         launched(argv, lambda: next(looks, False)),
     ):
         pass
-    _, status = os.wait()
-    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert [os.WTERMSIG(status) for status in ends] == [signal.SIGTERM]
     assert caplog.text.count("the VMM has run no vCPU yet; if it has forked one that does") == 1
 
 
