@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -158,6 +159,9 @@ def test_gdbs_own_pipe(runs: Runs, off: Path) -> None:
     assert "exited normally" in done.stdout
     assert (runs.directory / "console").read_text() == "hello from the guest\n"
     assert "-> $W00" in (runs.directory / "record").read_text()
+    until = time.monotonic() + BOUND
+    while runs.left():  # GDB waits for its pipe's program for 5 s, and the shell for no child of it
+        assert time.monotonic() < until
 
 
 def test_a_pipe_whose_client_leaves_is_a_session_well_ended(runs: Runs, loop: Path) -> None:
