@@ -7,9 +7,8 @@ is left, the other one the last.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -29,20 +28,23 @@ class Beside:
 
     Args:
         tests: tests by module, in the order of the run.
-        start_lab: starts the other process's lab.
+        lab: the other process's.
     """
 
     def __init__(
         self,
         config: pytest.Config,
         tests: Mapping[Path, Sequence[pytest.Item]],
-        start_lab: Callable[[], AbstractContextManager[Lab]],
+        lab: Lab,
     ) -> None:
         self._config = config
         self._left = dict(tests)
         self._taken: dict[Path, Future[reports.Reports]] = {}
         self._lock = Lock()
-        self._start_lab = start_lab
+        self._lab = lab
+        # As it is now: a test may have changed it when a module is begun.
+        self._environment = {**os.environ}
+        self._environment.pop("PYTEST_ADDOPTS", None)
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
 
@@ -56,15 +58,12 @@ class Beside:
     def run(self, before: Sequence[Future[reports.Reports]]) -> None:
         """Run modules in the other process until none is left, when *before* are done."""
         wait(before)
-        if not self._left:
-            return
-        with self._start_lab() as lab:
-            while taken := self._take():
-                tests, future = taken
-                try:
-                    future.set_result(self._run(lab, [each.nodeid for each in tests]))
-                except Exception as error:  # told by each of these tests
-                    future.set_exception(error)
+        while taken := self._take():
+            tests, future = taken
+            try:
+                future.set_result(self._run([each.nodeid for each in tests]))
+            except Exception as error:  # told by each of these tests
+                future.set_exception(error)
 
     def end(self) -> None:
         """Have the other process end, whatever is left."""
@@ -85,7 +84,7 @@ class Beside:
                 item.add_marker(pytest.mark.timeout(MODULE_SECONDS))
         return tests, future
 
-    def _run(self, lab: Lab, nodeids: Sequence[str]) -> reports.Reports:
+    def _run(self, nodeids: Sequence[str]) -> reports.Reports:
         argv = [
             sys.executable,
             "-m",
@@ -97,13 +96,12 @@ class Beside:
             "-q",
         ]
         argv += [*hardware.arguments(self._config), *nodeids]
-        environment = {name: text for name, text in os.environ.items() if name != "PYTEST_ADDOPTS"}
         pipe, both = subprocess.PIPE, subprocess.STDOUT
         with self._lock:
             if self._ended:
                 raise RuntimeError("this run of tests has ended")
             self._process = subprocess.Popen(
-                argv, cwd=ROOT, env=environment | {VARIABLE: str(lab.directory)},
+                argv, cwd=ROOT, env=self._environment | {VARIABLE: str(self._lab.directory)},
                 stdin=subprocess.DEVNULL, stdout=pipe, stderr=both, text=True, errors="replace",
             )  # fmt: skip
         with self._process as process:

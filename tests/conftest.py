@@ -176,7 +176,10 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
     alone = NATIVE_KVM or config.stash[hardware.GIVEN] or config.getoption("--stubs-at-once") == 1
     if whole_stubs := {} if alone else _shared_out(session.items):
-        other = Beside(config, whole_stubs, partial(start_lab, chosen(config)))
+        # Begun now: a test may change the environment that a lab is started by.
+        with capture.global_and_fixture_disabled():
+            lab = config.stash[_STACK].enter_context(start_lab(chosen(config)))
+        other = Beside(config, whole_stubs, lab)
         config.stash[_BESIDE] = other
         config.stash[_STACK].callback(other.end)
         beside.submit(other.run, list(config.stash[_REMOTE].values()))

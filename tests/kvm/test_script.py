@@ -218,7 +218,7 @@ def test_kvm_of_the_lab_refuses_alike(lab: Lab, off: Path) -> None:
 @pytest.fixture
 def hint() -> str:
     """The line that the program shows last, when it waits for a client."""
-    return r"target remote localhost:\d+'\s+"
+    return r"for you alone: --gdb unix:\S+\s+"
 
 
 def test_ctrl_c_while_a_guest_waits(runs: Runs, loop: Path, hint: str) -> None:
