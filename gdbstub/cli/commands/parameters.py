@@ -1,5 +1,6 @@
 """Types of click's parameters for numbers: click's own take what Python's ``int`` takes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -17,13 +18,8 @@ class Integer(click.IntRange):
         ctx: click.Context | None,
     ) -> int:
         """Return the integer that *value* is; fail with a line for the user."""
-        if isinstance(value, str):
-            try:
-                value = parse_integer(value)
-            except ValueError as error:
-                self.fail(str(error), param, ctx)
-        number: int = super().convert(value, param, ctx)
-        return number
+        value = _parsed(self, parse_integer, value, param, ctx)
+        return int(super().convert(value, param, ctx))
 
 
 class Float(click.FloatRange):
@@ -36,10 +32,21 @@ class Float(click.FloatRange):
         ctx: click.Context | None,
     ) -> float:
         """Return the number that *value* is; fail with a line for the user."""
-        if isinstance(value, str):
-            try:
-                value = parse_float(value)
-            except ValueError as error:
-                self.fail(str(error), param, ctx)
-        number: float = super().convert(value, param, ctx)
-        return number
+        value = _parsed(self, parse_float, value, param, ctx)
+        return float(super().convert(value, param, ctx))
+
+
+def _parsed(
+    kind: click.IntRange | click.FloatRange,
+    parse: Callable[[str], float],
+    value: object,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> object:
+    """Return the number that *value* is, if it is a text; fail with a line for the user."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except ValueError as error:
+        kind.fail(str(error), param, ctx)
