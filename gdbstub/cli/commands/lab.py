@@ -13,7 +13,7 @@ from typing import Final, Literal, NoReturn, ParamSpec
 
 import click
 
-from gdbstub.cli.commands.parameters import Integer
+from gdbstub.cli.commands.parameters import IntegerRange
 from gdbstub.errors import InputError, LabError, printable
 from gdbstub.lab import persistent, tools
 from gdbstub.lab.opening import open_lab
@@ -80,7 +80,7 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
         click.option(
             "--cpus",
-            type=Integer(1, 8),
+            type=IntegerRange(1, 8),
             metavar="N",
             help="Emulated CPUs, 1 to 8 (default: 1).",
         ),
