@@ -149,7 +149,11 @@ def read_settings(
         symbols = default_symbols(source.path, loaded)
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
-    known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
+    if program:
+        known = GuestProgram.from_text(program)
+    else:
+        needed = reasons.need_kernel or modules is not None
+        known = read_program(symbols, loaded, needed=needed)
     reasons.check(known)
     if modules is not None:
         from gdbstub.cli.settings.modules import read_modules
