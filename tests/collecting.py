@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gdbstub.lab.progress import note
+from gdbstub.streams import note
 
 
 class Collecting:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 
 from gdbstub.errors import LabError
 from gdbstub.lab import checksums, private, tools
-from gdbstub.lab.progress import note
+from gdbstub.streams import note
 
 FRESH_SECONDS: Final = 600.0
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"

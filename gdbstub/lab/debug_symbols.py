@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from gdbstub.errors import InputError, LabError, excerpt
 from gdbstub.lab import cache, debian, tools
-from gdbstub.lab.progress import Steps, note
+from gdbstub.lab.progress import Steps
 from gdbstub.linux import elf
+from gdbstub.streams import note
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

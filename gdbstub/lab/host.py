@@ -17,10 +17,9 @@ from typing import IO, Final, Self
 from gdbstub.errors import LabError
 from gdbstub.lab import boot, directories, monitor, private, ssh, tools
 from gdbstub.lab.processes import LabProcesses, ProcessFiles
-from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.transfer import PROGRESS, offer
-from gdbstub.streams import read_within
+from gdbstub.streams import note, read_within
 
 VARIABLE: Final = "GDBSTUB_LAB"
 """Environment variable with the directory of a running lab, which is then used."""

@@ -7,8 +7,6 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from gdbstub.errors import printable
-
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -58,8 +56,3 @@ class Steps:
         else:
             print(f"gdbstub: {self.title}: {text}", file=self.stream, flush=True)
         self.done += 1
-
-
-def note(text: str) -> None:
-    """Print one line on stderr; a part of it may be a server's or another program's."""
-    print(f"gdbstub: {printable(text)}", file=sys.stderr, flush=True)

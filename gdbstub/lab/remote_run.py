@@ -26,11 +26,10 @@ from gdbstub.lab.core_files import CoreFiles
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
-from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
 from gdbstub.linux.handed_out import HANDED_OUT
-from gdbstub.streams import open_log
+from gdbstub.streams import note, open_log
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d{1,5})\s*")
 QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d{1,5})\s*")

@@ -5,7 +5,6 @@ Options are parsed here; ``lab/`` does the work.
 
 import functools
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from gdbstub.errors import InputError, LabError
 from gdbstub.lab import persistent, tools
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.qemu import PROGRAM, Options
+from gdbstub.streams import note
 from gdbstub.vmm.files import check_input
 
 HOME: Final = "/root"
@@ -141,7 +141,7 @@ def list_labs() -> int:
     for each in found:
         print(f"{each.directory.name}  {each.seconds:.0f} s  {described(each)}")
     if not found:
-        print("gdbstub: no lab is up", file=sys.stderr)
+        note("no lab is up")
     return 0
 
 
