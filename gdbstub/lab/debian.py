@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from gdbstub.errors import LabError
@@ -128,12 +127,7 @@ class Arm64:
             self._sources.write_text(self._source)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._held.close()
 
     def _mirror(self, suite: str) -> Mirror:
