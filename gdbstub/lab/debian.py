@@ -9,13 +9,13 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import checksums, private, tools
+from gdbstub.lab import cache, checksums, private, tools
 from gdbstub.streams import note
 
 FRESH_SECONDS: Final = 600.0
@@ -81,6 +81,14 @@ def release() -> str:
         return "unknown"
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     return f"{fields.get('ID', '?')} {fields.get('VERSION_CODENAME', '?')}".replace('"', "")
+
+
+@contextmanager
+def packages(scratch: Path, suite: str = "") -> "Iterator[Arm64]":
+    """Give the packages as ``Arm64`` does, with lists in the cache that are up to date."""
+    with Arm64(cache.root() / (f"apt-{suite}" if suite else "apt"), scratch, suite) as found:
+        found.update()
+        yield found
 
 
 class Arm64:
