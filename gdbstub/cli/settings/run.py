@@ -16,7 +16,7 @@ from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.errors import InputError
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
+from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix
 from gdbstub.streams import note
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
@@ -182,7 +182,6 @@ def read_settings(
             kill_on_disconnect=kill_on_disconnect,
             script=script,
             timeout=timeout,
-            hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
             qmp=qmp_endpoint,
             no_reboot=no_reboot,
