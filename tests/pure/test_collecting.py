@@ -5,7 +5,7 @@ import pytest
 from tests.collecting import Collecting
 
 
-def report(items: list[pytest.Item]) -> pytest.CollectReport:
+def report(items: list[pytest.Item | pytest.Collector]) -> pytest.CollectReport:
     return pytest.CollectReport("module", "passed", None, items)
 
 
