@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -208,12 +208,9 @@ class RemoteRun:
         Raises:
             LabError: the forward cannot be opened.
         """
-        forward = UnixForward(path)
-        forward.open(self._lab, self._qmp_port)
-        try:
+        with closing(UnixForward(path)) as forward:
+            forward.open(self._lab, self._qmp_port)
             yield
-        finally:
-            forward.close()
 
     @property
     def status(self) -> int | None:
