@@ -8,16 +8,16 @@ import os
 import select
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from gdbstub.errors import InputError, LabError, printable
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab import process_memory
 from gdbstub.linux.core_file import announce, check_name, new_file
 from gdbstub.linux.handed_out import AUTOMATIC, HEADER, Part, giving_up, reading, taking
+from gdbstub.streams import note
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
@@ -57,7 +57,7 @@ class CoreFiles:
             if unasked:
                 announce(unasked)
         except (InputError, LabError, OSError) as error:
-            print(printable(f"gdbstub: {error}"), file=sys.stderr, flush=True)
+            note(str(error))
             # The command that has written it waits for that.
             with suppress(LabError, subprocess.SubprocessError):
                 self._lab.run(giving_up(fifo), timeout=_END_SECONDS)
