@@ -22,7 +22,7 @@ QUIET: Final = "console=ttyAMA0 quiet"
 #: No init, so that the kernel panics; and it then resets at once.
 NO_INIT: Final = "rdinit=/none root=/dev/none panic=-1"
 PANICS: Final = f"{QUIET} {NO_INIT}"
-PANIC: Final = "the guest panics: VFS: Unable to mount root fs on %s"
+PANIC: Final = "the guest panics: VFS: Unable to mount root fs on unknown-block(0,0)"
 
 
 def _panics(linux: LinuxFiles) -> list[str | Path]:
