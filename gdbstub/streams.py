@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 KEPT: Final = 1 << 20
 #: Time after which a thread that waits for room looks whether the file is closed.
 _LOOK_SECONDS: Final = 1.0
+#: Time between two calls of what is to be called while a pipe is waited for.
+_MEANWHILE_SECONDS: Final = 0.05
 #: Bytes of one system call.
 _PIECE: Final = 1 << 16
 #: Bytes for which a pipe that poll(2) says is ready has room (PIPE_BUF, pipe(7)).
@@ -239,17 +241,32 @@ def _another_users(path: str) -> PermissionError:
     return PermissionError(errno.EACCES, f"{why}; choose another name", path)
 
 
-def read_within(descriptor: int, most: int, seconds: float) -> bytes:
-    """Read to the end of a pipe, or at most *most* bytes.
+def wait_readable(descriptor: int, seconds: float, meanwhile: Callable[[], None]) -> None:
+    """Wait for bytes, or the end, of a pipe; *meanwhile* is called again and again, and may raise.
 
     Raises:
         TimeoutError: that takes longer than *seconds*.
     """
-    poll, end, data = select.poll(), time.monotonic() + seconds, bytearray()
+    poll, end = select.poll(), time.monotonic() + seconds
     poll.register(descriptor, select.POLLIN)
-    while len(data) < most:
-        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+    while not poll.poll(_MEANWHILE_SECONDS * 1000):
+        meanwhile()
+        if time.monotonic() > end:
             raise TimeoutError(f"nothing came for {seconds:g} s")
+    meanwhile()
+
+
+def read_within(
+    descriptor: int, most: int, seconds: float, meanwhile: Callable[[], None] = lambda: None
+) -> bytes:
+    """Read to the end of a pipe, or at most *most* bytes; *meanwhile* as in ``wait_readable``.
+
+    Raises:
+        TimeoutError: that takes longer than *seconds*.
+    """
+    end, data = time.monotonic() + seconds, bytearray()
+    while len(data) < most:
+        wait_readable(descriptor, max(0.0, end - time.monotonic()), meanwhile)
         if not (part := os.read(descriptor, min(most - len(data), 1 << 20))):
             break
         data += part
