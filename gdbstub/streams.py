@@ -3,7 +3,6 @@
 They know nothing of what is written. The guest's console has a thread of its own instead.
 """
 
-import errno
 import io
 import os
 import select
@@ -181,6 +180,8 @@ def open_log(path: str) -> int:
     Raises:
         OSError: it cannot be written.
     """
+    from gdbstub.others import open_emptied  # not for a wrong command line
+
     descriptor = open_emptied(path, os.O_RDWR if _is_fifo(path) else os.O_WRONLY)
     os.set_blocking(descriptor, True)
     return descriptor
@@ -191,54 +192,6 @@ def _is_fifo(path: str) -> bool:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except FileNotFoundError:
         return False
-
-
-def open_emptied(path: str, access: int) -> int:
-    """Open *path* to write, made or emptied, without waiting; return the descriptor, as it is.
-
-    In a directory where everybody may write, nothing of another user's is opened or followed but
-    what is the directory's owner's. The rules are those of the kernel's protected_symlinks,
-    protected_fifos and protected_regular (linux/Documentation/admin-guide/sysctl/fs.rst).
-
-    Raises:
-        OSError: it cannot be written, or is another user's.
-    """
-    flags = access | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    above = os.stat(os.path.dirname(path) or ".")
-    shared = bool(above.st_mode & stat.S_IWOTH)
-    link = _is_link(path, (os.geteuid(), above.st_uid)) if shared else False
-    # A link of ours stays ours only where others cannot replace it.
-    follow = not shared or (link and bool(above.st_mode & stat.S_ISVTX))
-    try:
-        descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP and not follow:
-            raise _another_users(path) from None
-        raise
-    try:
-        found = os.fstat(descriptor)
-        if shared and not link and found.st_uid not in (os.geteuid(), above.st_uid):
-            raise _another_users(path)
-        if stat.S_ISREG(found.st_mode):
-            os.ftruncate(descriptor, 0)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _is_link(path: str, owners: tuple[int, int]) -> bool:
-    """Return True if *path* is a link of one of the *owners*."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISLNK(status.st_mode) and status.st_uid in owners
-
-
-def _another_users(path: str) -> PermissionError:
-    why = "is another user's, or could be, in a directory where everybody may write"
-    return PermissionError(errno.EACCES, f"{why}; choose another name", path)
 
 
 def wait_readable(descriptor: int, seconds: float, meanwhile: Callable[[], None]) -> None:
