@@ -56,9 +56,9 @@ class Descriptors(NamedTuple):
 class PendingSignals(NamedTuple):
     """The signals that are pending for a thread, as masks: bit 0 is of signal 1."""
 
-    #: Those that it takes as soon as it runs.
+    #: Signals that it takes as soon as it runs.
     deliverable: int
-    #: Those sent to it that it blocks, though perhaps not within KVM_RUN (KVM_SET_SIGNAL_MASK).
+    #: Signals sent to it that it blocks, perhaps not within KVM_RUN (KVM_SET_SIGNAL_MASK).
     blocked: int
 
 

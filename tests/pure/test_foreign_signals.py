@@ -185,7 +185,7 @@ class Parked(VcpuThread):
 
 
 def test_a_signal_that_the_thread_blocks_lets_it_run_ever_more_rarely() -> None:
-    """It is for KVM_RUN alone (KVM_SET_SIGNAL_MASK), or for nobody, as one for sigwait(3) is."""
+    """A VMM unblocks it for KVM_RUN alone (KVM_SET_SIGNAL_MASK), or calls sigwait(3) later."""
     threads, thread = SeizedThreads(raising(AssertionError())), Parked()
     threads.by_tid[7] = thread
 

@@ -287,7 +287,7 @@ def test_no_place_below_what_others_can_replace(
 def test_no_place_behind_a_link_of_another_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may lead to a directory of ours now."""
+    """A directory of ours may be behind it now."""
     (tmp_path / "mine").mkdir()
     link, lstat = tmp_path / "link", Path.lstat
     link.symlink_to("mine")
