@@ -103,7 +103,7 @@ class Attachment:
             for fd in self._fds:
                 self.pages[fd] = RunPage(process.pid, fd)
             self.tracer.call(self._take_over)
-            self.tracer.idle = lambda: self.seized.give_way(process.has_signals)
+            self.tracer.idle = lambda: self.seized.give_way(process.pending_signals)
         except BaseException:
             self.close()
             raise

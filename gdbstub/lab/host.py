@@ -18,6 +18,7 @@ from gdbstub.lab import boot, directories, monitor, private, ssh, tools
 from gdbstub.lab.processes import LabProcesses, ProcessFiles
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.transfer import PROGRESS, offer
+from gdbstub.slices import spend
 from gdbstub.streams import note, read_within
 
 VARIABLE: Final = "GDBSTUB_LAB"
@@ -149,6 +150,7 @@ class Lab:
         """Run a short command as ``run`` does; return its output, at most *most* bytes of it.
 
         Neither its status nor its errors are looked at. For a lab that may be a guest's by now.
+        Work in slices is cancelled in here, too.
 
         Raises:
             TimeoutError: it takes longer than *timeout* seconds.
@@ -159,7 +161,7 @@ class Lab:
             assert process.stdout is not None
             whole = False
             try:
-                data = read_within(process.stdout.fileno(), most, timeout)
+                data = read_within(process.stdout.fileno(), most, timeout, lambda: spend(0))
                 whole = len(data) < most
             finally:
                 if not whole:

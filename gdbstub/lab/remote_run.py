@@ -218,6 +218,11 @@ class RemoteRun:
         return self._process.returncode
 
     @property
+    def core_bytes(self) -> int:
+        """Bytes of core files that have been written so far."""
+        return self._core_files.copied
+
+    @property
     def lab_running(self) -> bool:
         """True while the emulator of the lab runs."""
         return self._lab.running
@@ -287,13 +292,13 @@ class RemoteRun:
         self._stack.close()
 
     def _end(self) -> None:
+        self._core_files.cut_short()
         try:
             self.stop()
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()  # and the lab kills the command
-                self._core_files.cut_short()
                 self._process.wait()
         finally:
             with suppress(LabError):
