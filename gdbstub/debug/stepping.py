@@ -23,8 +23,8 @@ from gdbstub.aarch64.sysreg import MDSCR, PSTATE
 from gdbstub.machine import Vcpu
 
 _VECTOR_SIZE: Final = 0x80
-_TABLE_SIZE: Final = 0x800
-_KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each of four origins
+TABLE_SIZE: Final = 0x800
+_KINDS: Final = TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each of four origins
 SYNCHRONOUS, _IRQ, _FIQ, SERROR = 0x000, 0x080, 0x100, 0x180
 _ALL_MASKED: Final = 0b1111
 #: PSTATE's fields that say where an exception came from.
@@ -128,7 +128,7 @@ def _kind(pc: int, vbar: Callable[[], int]) -> int | None:
     if pc % _VECTOR_SIZE:
         return None
     offset = pc - vbar()
-    return offset % _KINDS if 0 <= offset < _TABLE_SIZE else None
+    return offset % _KINDS if 0 <= offset < TABLE_SIZE else None
 
 
 def is_entered(pstate: PSTATE) -> bool:

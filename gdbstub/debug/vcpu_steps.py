@@ -295,8 +295,9 @@ class VcpuSteps:
         is ``TIMED_OUT`` where it takes longer than ``SEQUENCE_TIMEOUT``.
         """
         vcpu, self._last = self._vcpu, None
-        pstate = PSTATE(vcpu.get(CPSR))
-        fault = vcpu.get(VBAR_EL1) + vector(pstate)
+        pstate, vbar = PSTATE(vcpu.get(CPSR)), vcpu.get(VBAR_EL1)
+        table = self._vectors(vbar, inside)
+        fault = table + vector(pstate)
         armed = self._breakpoints.armed.breakpoints
         # The vCPU executes nothing outside, so comparators of a client are needed inside only.
         places = {breakpoint_at(at) for at in inside if at not in without} if armed else ()
@@ -321,18 +322,33 @@ class VcpuSteps:
         if not {fault, fault + stepping.SERROR}.isdisjoint(exits):
             before = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
         vcpu.set(CPSR, masked)
+        if table != vbar:
+            vcpu.set(VBAR_EL1, table)
         self.masked += 1
         debug = DebugRegisters((*ends, *requested), watchpoints, enabled=True)
         try:
             exit = yield RunMode(debug=debug, limit=SEQUENCE_TIMEOUT)
-        except CutShort:
-            self._unmask(ways, pstate, masked, before)
-            raise
-        self._unmask(ways, pstate, masked, before)
-        at = vcpu.get(PC)
+        finally:
+            at = vcpu.get(PC)
+            entered = self._unmask(ways, pstate, masked, before)
+            if table != vbar:
+                vcpu.set(PC, at - table + vbar if entered else at)
+                vcpu.set(VBAR_EL1, vbar)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and breakpoint_at(at) in ends:
             return self.done
         return exit
+
+    def _vectors(self, vbar: int, inside: Collection[int]) -> int:
+        """Return VBAR_EL1 for a run of the code *inside*: *vbar*, or code if that has no vectors.
+
+        Of the code nothing is executed. A CPU may fetch from a vector before it compares.
+        """
+        if not self.guard.places():
+            return vbar
+        table = self.guard.table(self._vcpu.get(PC))
+        if table is None or any(at & -stepping.TABLE_SIZE == table for at in inside):
+            return vbar
+        return table
 
     def _unmask(
         self,
@@ -340,14 +356,18 @@ class VcpuSteps:
         pstate: PSTATE,
         masked: PSTATE,
         before: tuple[int, int] | None,
-    ) -> None:
-        """Restore A, I and F in PSTATE, or in SPSR_EL1 where an exception has saved them."""
+    ) -> bool:
+        """Restore A, I and F in PSTATE, or in SPSR_EL1 where an exception has saved them.
+
+        Return True if it was an exception that ended the run.
+        """
         vcpu = self._vcpu
         row = CPSR
         if stepping.entered_from(vcpu, ways, masked) is not None:
             saved = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
             row = SPSR_EL1 if saved != before else CPSR
         vcpu.set(row, PSTATE(vcpu.get(row)).replace(A=pstate.A, I=pstate.I, F=pstate.F))
+        return row is SPSR_EL1
 
 
 def timed_out(exit: DebugExit) -> bool:

@@ -91,7 +91,7 @@ KPROBE = 0xD4200080.to_bytes(4, "little")
 def test_a_brk_of_the_guests_over_ours_stays_and_is_told(
     kernel: Kernel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It has read our BRK there, and may write that back one day."""
+    """The guest has read our BRK there, and may write that back one day."""
     kernel.debugger.breakpoints.preference = Preference.SOFTWARE
     kernel.spaces.insert(PLACE)
     kernel.spaces.stops_at(PLACE)

@@ -121,13 +121,21 @@ class Engine:
         """The instruction at PC; 0, which is undefined, where there is no RAM."""
         return self._word_at(self.registers.pc)
 
+    @property
+    def fetches(self) -> bool:
+        """True if there is RAM at PC."""
+        return self._fetched(self.registers.pc) is not None
+
     def _word_at(self, gva: int) -> int:
+        return self._fetched(gva) or 0
+
+    def _fetched(self, gva: int) -> int | None:
         get = self.registers.get
         regime = Regime(SCTLR(get(SCTLR_EL1)), TCR(get(TCR_EL1)), get(TTBR0_EL1), get(TTBR1_EL1))
         try:
             word = self._ram.read(translate(regime, gva, self._ram.read).ipa, 4)
         except MemoryFault:
-            return 0
+            return None
         return int.from_bytes(word, "little")
 
     # Undo: an access that a watchpoint catches must not have been done.

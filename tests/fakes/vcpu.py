@@ -42,6 +42,8 @@ class FakeVcpu:
     #: millisecond.
     turn_length = 20_000
     slow_turn_length = 100
+    #: A fetch that fails comes before a breakpoint on its address.
+    fetches_first = False
 
     def __init__(
         self, index: int, ram: Ram, clock: Clock, hvc: Hvc, device: Device | None = None
@@ -132,7 +134,8 @@ class FakeVcpu:
                 return None
             exceptions.leak_step(engine.registers)
             return self._debug_exit(stepped(trapped=False, exclusive=False))
-        if comparators.breaks_at(pc, pstate.EL):
+        fetched = not self.fetches_first or engine.fetches
+        if fetched and comparators.breaks_at(pc, pstate.EL):
             return self._debug_exit(at_breakpoint())
         if pstate.IL:
             exceptions.enter(engine.registers, back=pc, esr=exceptions.ILLEGAL)

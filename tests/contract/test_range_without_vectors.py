@@ -1,0 +1,42 @@
+"""A loop of a range that faults where the guest has no exception vectors."""
+
+import pytest
+
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, ESR_EL1, FAR_EL1, SPSR_EL1, VBAR_EL1, X
+from gdbstub.aarch64.sysreg import ESR, PSTATE
+from gdbstub.target import Range, StopReason
+from tests.contract.client import Client
+from tests.contract.conftest import Start
+from tests.contract.programs import FILLS, at
+
+#: The end of the addresses that a guest can have; in front of it there is a device, or none.
+END = 1 << 40
+LAPS = 20
+DATA_ABORT = 0x25
+
+
+def faulting(start: Start, vbar: int) -> Client:
+    client = Client(start(FILLS).machine)
+    vcpu = client.machine.vcpus[0]
+    for register, value in {VBAR_EL1: vbar, X[0]: END - 8 * LAPS, X[1]: 2 * LAPS}.items():
+        vcpu.set(register, value)
+    return client
+
+
+def is_told(client: Client, vbar: int) -> None:
+    """Go through the loop as one range, which ends in its lap number ``LAPS``."""
+    vcpu = client.machine.vcpus[0]
+    pstate = vcpu.get(CPSR)
+    report = client.resume({1: Range(at(0), at(3))})
+    assert report.stop is StopReason.PLAIN
+    assert f"data abort, ESR_EL1 {vcpu.get(ESR_EL1):#x}, FAR_EL1 {END:#x}" in report.text
+    assert (vcpu.get(ELR_EL1), vcpu.get(FAR_EL1)) == (at(0), END)
+    assert ESR(vcpu.get(ESR_EL1)).EC == DATA_ABORT
+    assert (vcpu.get(VBAR_EL1), client.pc(1)) == (vbar, vbar + 0x200)
+    assert (vcpu.get(X[0]), vcpu.get(X[1])) == (END, LAPS)
+    assert PSTATE(vcpu.get(SPSR_EL1)).DAIF == PSTATE(pstate).DAIF
+
+
+@pytest.mark.parametrize("vbar", [0, 0x1000_0000_0000], ids=hex)
+def test_the_first_fault_of_a_loop_is_told(start: Start, vbar: int) -> None:
+    is_told(faulting(start, vbar), vbar)
