@@ -183,7 +183,8 @@ class VcpuSteps:
         try:
             exit = yield from self._step(mode._replace(more=more), pc, 0)
         finally:
-            entered = stepping.entered_from(vcpu, (pc, pc + 4), pstate) is not None
+            at = pc, pc + 4
+            entered = stepping.entered_from(vcpu, at, pstate, masks_stay=False) is not None
             if entered:
                 vcpu.set(PC, vcpu.get(PC) - table + vbar)
             vcpu.set(VBAR_EL1, vbar)

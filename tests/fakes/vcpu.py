@@ -55,6 +55,8 @@ class FakeVcpu:
         #: A stepped instruction that unmasks the interrupt is followed by that, and then by the
         #: step's exception, as the architecture permits.
         self.irq_before_step = False
+        #: The same with an SError.
+        self.serror_before_step = False
         #: An SError that pends once; taken when PSTATE.A lets it.
         self.serror = False
         self._called = False
@@ -127,9 +129,7 @@ class FakeVcpu:
             exceptions.leak_step(engine.registers)
             return self._debug_exit(stepped(trapped=False, exclusive=False))
         if self.serror and not pstate.A:
-            self.serror = False
-            vector = exceptions.SERROR_VECTOR
-            exceptions.enter(engine.registers, back=pc, esr=exceptions.SERROR, vector=vector)
+            self._take_serror()
             if not step:
                 return None
             exceptions.leak_step(engine.registers)
@@ -163,8 +163,15 @@ class FakeVcpu:
             loaded = exclusive and bool(word & _LOAD)
             if self.irq_before_step and self.irq and not engine.registers.pstate.I:
                 exceptions.enter(engine.registers, back=engine.registers.pc, esr=None)
+            if self.serror_before_step and self.serror and not engine.registers.pstate.A:
+                self._take_serror()
             return self._debug_exit(stepped(trapped=trapped, exclusive=loaded))
         return exit
+
+    def _take_serror(self) -> None:
+        self.serror = False
+        registers, vector = self._engine.registers, exceptions.SERROR_VECTOR
+        exceptions.enter(registers, back=registers.pc, esr=exceptions.SERROR, vector=vector)
 
     def _illegal(self) -> bool:
         """Return True if PSTATE.IL is set, which Unicorn does not know."""
