@@ -13,6 +13,7 @@ from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
     SEQUENCE,
     WordAt,
+    accesses_vbar,
     plain,
     takes_exception,
     wait_is_nop,
@@ -349,7 +350,7 @@ class VcpuSteps:
         table = self.guard.table(self._vcpu.get(PC))
         if table is None or any(at & -stepping.TABLE_SIZE == table for at in inside):
             return vbar
-        return table
+        return vbar if any(accesses_vbar(self.icache(at)) for at in inside) else table
 
     def _unmask(
         self,

@@ -4,15 +4,23 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, ESR_EL1, FAR_EL1, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import ESR, PSTATE
-from gdbstub.target import Range, StopReason
+from gdbstub.target import Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import FILLS, at
+from tests.contract.programs import FILLS, at, program
 
 #: The end of the addresses that a guest can have; in front of it there is a device, or none.
 END = 1 << 40
 LAPS = 20
 DATA_ABORT = 0x25
+# x1: how often.
+READS_VBAR = program(
+    (0xD538C002, "mrs x2, vbar_el1"),
+    (0xAA020063, "orr x3, x3, x2"),
+    (0xF1000421, "subs x1, x1, #1"),
+    (0x54FFFFA1, "b.ne . - 12"),
+    (0x14000000, "b ."),
+)
 
 
 def faulting(start: Start, vbar: int) -> Client:
@@ -40,3 +48,12 @@ def is_told(client: Client, vbar: int) -> None:
 @pytest.mark.parametrize("vbar", [0, 0x1000_0000_0000], ids=hex)
 def test_the_first_fault_of_a_loop_is_told(start: Start, vbar: int) -> None:
     is_told(faulting(start, vbar), vbar)
+
+
+def test_a_loop_reads_the_guests_own_vbar(start: Start) -> None:
+    client = Client(start(READS_VBAR).machine)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(X[1], LAPS)
+    vcpu.set(X[3], 0)
+    assert client.resume({1: Range(at(0), at(4))}) == Stopped(1)
+    assert (client.pc(1), vcpu.get(X[3]), vcpu.get(VBAR_EL1)) == (at(4), 0, 0)
