@@ -330,12 +330,10 @@ class VcpuSteps:
         debug = DebugRegisters((*ends, *requested), watchpoints, enabled=True)
         try:
             exit = yield RunMode(debug=debug, limit=SEQUENCE_TIMEOUT)
-        finally:
-            at = vcpu.get(PC)
-            entered = self._unmask(ways, pstate, masked, before)
-            if table != vbar:
-                vcpu.set(PC, at - table + vbar if entered else at)
-                vcpu.set(VBAR_EL1, vbar)
+        except CutShort:
+            self._end_run(ways, pstate, masked, before, (vbar, table))
+            raise
+        at = self._end_run(ways, pstate, masked, before, (vbar, table))
         if exit.esr.EC == EC.BREAKPOINT_LOWER and breakpoint_at(at) in ends:
             return self.done
         return exit
@@ -352,24 +350,29 @@ class VcpuSteps:
             return vbar
         return vbar if any(accesses_vbar(self.icache(at)) for at in inside) else table
 
-    def _unmask(
+    def _end_run(
         self,
         ways: Collection[int],
         pstate: PSTATE,
         masked: PSTATE,
         before: tuple[int, int] | None,
-    ) -> bool:
+        vectors: tuple[int, int],
+    ) -> int:
         """Restore A, I and F in PSTATE, or in SPSR_EL1 where an exception has saved them.
 
-        Return True if it was an exception that ended the run.
+        *vectors* are VBAR_EL1 of the guest and of the run. Return where it ended by the latter.
         """
-        vcpu = self._vcpu
-        row = CPSR
+        vcpu, (vbar, table) = self._vcpu, vectors
+        at, row = vcpu.get(PC), CPSR
         if stepping.entered_from(vcpu, ways, masked) is not None:
             saved = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
             row = SPSR_EL1 if saved != before else CPSR
         vcpu.set(row, PSTATE(vcpu.get(row)).replace(A=pstate.A, I=pstate.I, F=pstate.F))
-        return row is SPSR_EL1
+        if table != vbar:
+            if row is SPSR_EL1:
+                vcpu.set(PC, at - table + vbar)
+            vcpu.set(VBAR_EL1, vbar)
+        return at
 
 
 def timed_out(exit: DebugExit) -> bool:

@@ -4,10 +4,10 @@ import pytest
 
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, ESR_EL1, FAR_EL1, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import ESR, PSTATE
-from gdbstub.target import Range, Stopped, StopReason
+from gdbstub.target import Action, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import FILLS, at, program
+from tests.contract.programs import FILLS, STRAIGHT, Program, at, program
 
 #: The end of the addresses that a guest can have; in front of it there is a device, or none.
 END = 1 << 40
@@ -57,3 +57,21 @@ def test_a_loop_reads_the_guests_own_vbar(start: Start) -> None:
     vcpu.set(X[3], 0)
     assert client.resume({1: Range(at(0), at(4))}) == Stopped(1)
     assert (client.pc(1), vcpu.get(X[3]), vcpu.get(VBAR_EL1)) == (at(4), 0, 0)
+
+
+# A word that is in the place of computations, and is not allocated.
+NOT_ALLOCATED = program((0x5AC0FC00, ".inst 0x5ac0fc00"), (0x14000000, "b ."))
+
+
+@pytest.mark.parametrize(("program_", "il"), [(NOT_ALLOCATED, 0), (STRAIGHT, 1)])
+@pytest.mark.parametrize("action", [Action.STEP, Range(at(0), at(1)), Action.CONTINUE], ids=str)
+def test_what_looks_harmless_and_is_an_exception_is_told(
+    start: Start, action: Action | Range, program_: Program, il: int
+) -> None:
+    client = Client(start(program_).machine)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(CPSR, PSTATE(vcpu.get(CPSR)).replace(IL=il))
+    report = client.resume({1: action})
+    assert ("Illegal" if il else "unknown reason") in report.text
+    assert (vcpu.get(ELR_EL1), vcpu.get(VBAR_EL1), client.pc(1)) == (at(0), 0, 0x200)
+    assert ESR(vcpu.get(ESR_EL1)).EC == (0x0E if il else 0)
