@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.cli.options import INNER, parse_written
-from gdbstub.errors import InputError, StubError, SweepError
+from gdbstub.errors import InputError, StubError, SweepError, one_line
 from gdbstub.signals import STOP_SIGNALS
 from gdbstub.streams import note
 
@@ -133,8 +133,7 @@ def call(arguments: list[str]) -> int:
         logging.getLogger("gdbstub").debug("a system call failed", exc_info=True)
         if error.errno == errno.ENOMEM:
             return _complain(_NO_MEMORY, 1)
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}{_REMEDIES.get(error.errno, '')}", 1)
+        return _complain(one_line(error) + _REMEDIES.get(error.errno, ""), 1)
     except KeyboardInterrupt:
         return 130
 

@@ -16,7 +16,7 @@ import click
 from gdbstub.cli.commands.parameters import Float, Integer, IntegerRange
 from gdbstub.cli.options import RUN, Option
 from gdbstub.cli.sweep.arguments import between, carried, check_syntax, command_words, directory
-from gdbstub.errors import InputError, StubError, SweepError
+from gdbstub.errors import InputError, StubError, SweepError, one_line
 from gdbstub.sweep.plan import (
     GUEST,
     KASLR_SEED,
@@ -56,12 +56,9 @@ class _Sweep(click.Group):
             return super().invoke(ctx)
         except (InputError, BrokenPipeError):
             raise
-        except StubError as error:
+        except (StubError, OSError) as error:
             # Status 1 says that runs were executed, and have failed.
-            raise SweepError(str(error)) from error
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise SweepError(f"{where}{error.strerror or error}") from error
+            raise SweepError(one_line(error)) from error
 
 
 @click.group(cls=_Sweep)
