@@ -5,7 +5,6 @@ The same three files are used in the lab and on an arm64 machine with KVM.
 
 import hashlib
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,5 +86,5 @@ def _symbolize(image: Path, directory: Path) -> None:
         steps.step("reading the kernel's symbols (about 20 s)")
         # A process of its own: the library logs a lot and keeps half a gigabyte.
         made = directory / "vmlinux"
-        tools.run([sys.executable, "-m", SYMBOLIZER, str(image), str(made)])
+        tools.run(tools.module(SYMBOLIZER, image, made))
         made.write_bytes(with_frames(made.read_bytes()))
