@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from gdbstub.cli.main import call
-from gdbstub.errors import LabError
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab import debian, demo, tools
 
 
@@ -94,7 +94,7 @@ def test_a_module_in_the_working_directory_is_not_executed(
     (tmp_path / f"{name}.py").write_text("raise SystemExit('executed')")
     (tmp_path / "Image").write_bytes(b"no kernel")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(LabError) as caught:
+    with pytest.raises(InputError) as caught:
         demo._symbolize(tmp_path / "Image", tmp_path)
     assert "executed" not in str(caught.value)
 
