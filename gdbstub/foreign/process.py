@@ -210,12 +210,17 @@ class VmmProcess:
         except OSError:
             return True  # it has ended, which is found out elsewhere
 
-    def has_signals(self, tid: int) -> bool:
-        """Return True if signals are pending that were sent to the thread, not to the process."""
+    def has_signals(self, tid: int, blocked: int) -> bool:
+        """Return True if signals are pending for a thread, which has a mask *blocked*.
+
+        One that was sent to the process is pending if no other thread takes it. KVM_RUN may have
+        a mask of its own, and let through what the thread's blocks.
+        """
         try:
-            return int(self._fields(f"task/{tid}/status")["SigPnd"], 16) != 0
+            status = self._fields(f"task/{tid}/status")
         except InputError:
             return False  # it has ended, which is found out elsewhere
+        return int(status["SigPnd"], 16) | int(status["ShdPnd"], 16) & ~blocked != 0
 
     def mappings(self) -> list[ProcessMapping]:
         """Return its mappings, by address."""

@@ -92,6 +92,19 @@ def test_the_state_of_a_thread_whatever_its_name_is(proc: Proc, name: bytes) -> 
     assert proc.process.sleeps(OTHER)  # it has ended
 
 
+@pytest.mark.parametrize(
+    ("thread", "process", "waits"),
+    [("0", "0", False), ("200", "0", True), ("0", "200", False), ("0", "400", True)],
+)
+def test_signals_that_a_thread_may_take(proc: Proc, thread: str, process: str, waits: bool) -> None:
+    """A signal that is sent to the process waits for a thread that does not block it.
+
+    Of those sent to the thread KVM_RUN may take what the thread blocks (KVM_SET_SIGNAL_MASK).
+    """
+    proc.add(OTHER, SigPnd=thread, ShdPnd=process)
+    assert proc.process.has_signals(OTHER, blocked=0x200) is waits
+
+
 @pytest.mark.parametrize("name", ["/run/qmp", "//run/qmp"])
 def test_a_file_is_in_the_process_s_own_root(name: str) -> None:
     vmm = VmmProcess(PID)
