@@ -70,8 +70,7 @@ class ForeignMachine:
         self._running: set[int] = set()
         self._deferred: list[int] = []  # vCPUs at a debug exit, during another's section
         self._asked: set[int] = set()  # vCPUs whose listener is being asked
-        self._stopping = False
-        self._closed = False
+        self._stopping = self._closed = False
         self._watchdog = Watchdog()
         self._counts = [Counts() for _ in attachment.threads]
         self._vcpus = tuple(
@@ -319,7 +318,8 @@ class ForeignMachine:
             self._set_going(vcpu)
 
     def _debug_exit(self, vcpu: ForeignVcpu) -> None:
-        self._ask(vcpu, vcpu.exit())
+        if vcpu.index in self._running:  # else it has ended meanwhile
+            self._ask(vcpu, vcpu.exit())
 
     def _ask(self, vcpu: ForeignVcpu, exit: DebugExit, *, cut_short: bool = False) -> None:
         """Ask the listener how *vcpu* goes on from *exit*."""

@@ -13,12 +13,13 @@ from typing import NamedTuple
 import pytest
 
 from gdbstub.aarch64.registers import PC, SYSTEM_REGISTERS, X
-from gdbstub.errors import MachineError
+from gdbstub.errors import MachineError, MemoryFault
 from gdbstub.foreign import attachment, machine, ptrace
 from gdbstub.foreign.attach import attached, launched
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.machine import DebugExit, RunMode, SystemEvent, SystemEventKind
+from gdbstub.swbp import BRK
 from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped
 from tests.contract.client import Client
 from tests.contract.looping_vmm import SIZE
@@ -29,7 +30,7 @@ from tests.contract.test_false_hits import NEVER
 pytestmark = pytest.mark.own_kvm
 
 # System calls of arm64 by number, and flags of mmap(2).
-TGKILL, MMAP = 131, 222
+TGKILL, MUNMAP, MMAP = 131, 215, 222
 NEW_ANONYMOUS = 0x10_0022  # MAP_FIXED_NOREPLACE, too
 
 #: A VMM whose guest has no RAM, and whose first thread is that of its vCPU.
@@ -266,6 +267,23 @@ def ram_that_the_vmm_maps_after_the_attach(trial: Trial) -> None:
     trial.vmm.count()
 
 
+def ram_that_the_vmm_unmaps_with_a_breakpoint_in_it(trial: Trial) -> None:
+    """It is said that it is left there, and the rest of the guest is as before."""
+    late = MemorySlot(BASE + (1 << 30), 4096, 1 << 44)
+    with attached(trial.vmm.process, [trial.vmm.slot, late]) as attached_machine:
+        call, tracer = attached_machine.port.syscall, attached_machine._tracer
+        arguments = late.hva, 4096, 3, NEW_ANONYMOUS, -1 & (1 << 64) - 1, 0
+        assert tracer.call(lambda: call(MMAP, *arguments)) == late.hva
+        for ipa in late.ipa, at(0):
+            attached_machine.write_memory(ipa, BRK)
+        assert tracer.call(lambda: call(MUNMAP, late.hva, 4096)) == 0
+        with pytest.raises(MemoryFault, match="cannot be read"):
+            attached_machine.read_memory(late.ipa, 4)
+    left = f"the patch at physical {late.ipa:#x} is left in the guest: the VMM's memory behind"
+    assert trial.caplog.text.count("is left in the guest") == trial.caplog.text.count(left) == 1
+    trial.vmm.count()
+
+
 def a_vmm_that_another_thread_than_the_first_executes(_trial: Trial) -> None:
     """No end of the first thread is told, which is the vCPU's."""
     with launched([sys.executable, "-Sc", FIRST + EXECUTES]) as attached_machine:
@@ -304,6 +322,27 @@ def a_vmm_that_passes_on_the_lines_of_its_vcpu(_trial: Trial) -> None:
         process.kill()
 
 
+def a_vmm_that_is_killed_while_a_vcpu_waits_for_its_turn(_trial: Trial) -> None:
+    """No exit is told after its end."""
+    vmm = Looping()
+    with attached(vmm.process, [vmm.slot]) as attached_machine:
+        recorder = StopRecorder(attached_machine)
+
+        def kill(exit: DebugExit) -> RunMode:
+            assert attached_machine.start_exclusive(exit.vcpu)
+            os.kill(vmm.process.pid, signal.SIGKILL)
+            other = attached_machine.vcpus[1 - exit.vcpu].thread
+            attached_machine._pump_until(lambda: other.ended)
+            return RunMode()
+
+        recorder.decide = kill
+        exits = recorder.run({0: True, 1: True})
+        assert {*exits} == {SystemEvent(number, SystemEventKind.SHUTDOWN) for number in range(2)}
+    assert recorder.nothing_more()
+    assert len(recorder.debug_exits) == 1
+    vmm.close()
+
+
 #: In long runs all; the first one else, which only a VMM shows.
 TESTS: tuple[Callable[[Trial], None], ...] = (
     a_guest_that_is_paused_while_one_vcpu_runs_alone,
@@ -314,9 +353,11 @@ TESTS: tuple[Callable[[Trial], None], ...] = (
     a_guest_that_is_paused_while_it_is_halted,
     a_guest_that_is_paused_while_one_vcpu_is_halted,
     ram_that_the_vmm_maps_after_the_attach,
+    ram_that_the_vmm_unmaps_with_a_breakpoint_in_it,
     a_vmm_that_forks,
     a_vmm_that_another_thread_than_the_first_executes,
     a_vmm_that_passes_on_the_lines_of_its_vcpu,
+    a_vmm_that_is_killed_while_a_vcpu_waits_for_its_turn,
 )
 
 
