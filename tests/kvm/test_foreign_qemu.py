@@ -24,11 +24,17 @@ STEPS = Path(__file__).parent / "check_steps.py"
 #: Of a chain's digest, to its file; those to a pipe have no position.
 WRITES = "break vfs_write if $x2 == 65 && $x3 != 0"
 
+#: RAM that is a file, which a vhost-user process may have, too.
+SHARED = (
+    *("-object", f"memory-backend-memfd,id=ram,size={MEMORY}M,share=on"),
+    *("-machine", "memory-backend=ram"),
+)
+
 #: More of QEMU's options by the number of vCPUs, most in long runs: a QMP socket, which tells where
 #: RAM is, a seccomp filter, which is suspended meanwhile, and a kernel with KASLR.
 MORE = {
     1: QMP_OPTIONS,
-    2: ("-append", "console=ttyAMA0 quiet rdinit=/virtio"),
+    2: ("-append", "console=ttyAMA0 quiet rdinit=/virtio", *SHARED),
     4: ("-sandbox", "on", *QMP_OPTIONS),
 }
 
