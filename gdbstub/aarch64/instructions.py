@@ -267,7 +267,12 @@ def takes_exception(word: int) -> bool:
     """
     if is_repeatable(word) or isinstance(decode(word), RelativeBranch | RegisterBranch):
         return False
-    return word & ~(_READS | _RT) != _VBAR
+    return not accesses_vbar(word)
+
+
+def accesses_vbar(word: int) -> bool:
+    """Return True if *word* reads or writes VBAR_EL1."""
+    return word & ~(_READS | _RT) == _VBAR
 
 
 #: The most instructions from a failed store-exclusive to its load.

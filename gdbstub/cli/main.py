@@ -17,8 +17,9 @@ from typing import Any, Final, NoReturn
 
 from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.cli.options import INNER, parse_written
-from gdbstub.errors import InputError, StubError, SweepError, printable
+from gdbstub.errors import InputError, StubError, SweepError
 from gdbstub.signals import STOP_SIGNALS
+from gdbstub.streams import note
 
 #: Python's message where the system gives it no thread.
 _NO_THREAD: Final = "can't start new thread"
@@ -173,6 +174,5 @@ def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> 
 
 
 def _complain(text: str, status: int) -> int:
-    # The name of a file may hold a line feed or an escape sequence.
-    print(f"gdbstub: {printable(text)}", file=sys.stderr)
+    note(text)
     return status

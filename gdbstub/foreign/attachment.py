@@ -259,7 +259,7 @@ class Attachment:
 
     def give_way(self, tids: Iterable[int] | None = None) -> None:
         """Let the parked threads of *tids*, or all, take their signals; on the tracer's thread."""
-        self.seized.give_way(self.process.has_signals, tids)
+        self.seized.give_way(self.process.pending_signals, tids)
 
     def disarm(self) -> None:
         """Leave no debug state of the vCPUs in KVM; on the tracer's thread, all parked.

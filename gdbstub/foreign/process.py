@@ -53,6 +53,15 @@ class Descriptors(NamedTuple):
     copies: Mapping[int, int] = MappingProxyType({})
 
 
+class PendingSignals(NamedTuple):
+    """The signals that are pending for a thread, as masks: bit 0 is of signal 1."""
+
+    #: Signals that it takes as soon as it runs.
+    deliverable: int
+    #: Signals sent to it that it blocks, perhaps not within KVM_RUN (KVM_SET_SIGNAL_MASK).
+    blocked: int
+
+
 class VmmProcess:
     """One process, by its pid; ``start_time`` tells it from a later one with that pid."""
 
@@ -210,17 +219,17 @@ class VmmProcess:
         except OSError:
             return True  # it has ended, which is found out elsewhere
 
-    def has_signals(self, tid: int, blocked: int) -> bool:
-        """Return True if signals are pending for a thread, which has a mask *blocked*.
+    def pending_signals(self, tid: int, blocked: int) -> PendingSignals:
+        """Return the signals that are pending for a thread, which blocks those of a mask.
 
-        One that was sent to the process is pending if no other thread takes it. KVM_RUN may have
-        a mask of its own, and let through what the thread's blocks.
+        None if it has ended. The mask is not read here: it is another one during our calls.
         """
         try:
-            status = self._fields(f"task/{tid}/status")
+            fields = self._fields(f"task/{tid}/status")
         except InputError:
-            return False  # it has ended, which is found out elsewhere
-        return int(status["SigPnd"], 16) | int(status["ShdPnd"], 16) & ~blocked != 0
+            return PendingSignals(0, 0)  # which is found out elsewhere
+        sent, shared = int(fields["SigPnd"], 16), int(fields["ShdPnd"], 16)
+        return PendingSignals((sent | shared) & ~blocked, sent & blocked)
 
     def mappings(self) -> list[ProcessMapping]:
         """Return its mappings, by address."""

@@ -19,7 +19,7 @@ from typing import Final
 
 from gdbstub.errors import LabError
 from gdbstub.lab import checksums, private
-from gdbstub.lab.progress import note
+from gdbstub.streams import note
 
 UNUSED_SECONDS: Final = 7 * 24 * 3600
 """Age since its last use from which an entry is removed when another of its kind is made."""
@@ -49,7 +49,20 @@ def _parent() -> Path:
             f"{base!r} would be the directory for caches: set HOME, or XDG_CACHE_HOME, to an "
             "absolute path"
         )
+    if _is_callers(Path(base)):
+        import pwd  # not often
+
+        base = os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".cache")
     return Path(base)
+
+
+def _is_callers(path: Path) -> bool:
+    """Return True if *path* is, or would be, the caller's of ``sudo -E``, who is another user."""
+    caller = os.environ.get("SUDO_UID")
+    if caller is None or caller == str(os.geteuid()):
+        return False
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    return str(nearest.stat().st_uid) == caller
 
 
 def key_of(parts: Iterable[str | bytes]) -> str:

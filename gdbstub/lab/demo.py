@@ -54,8 +54,7 @@ def _build_initrd(directory: Path) -> None:
     tools.require("apt-get", "dpkg-deb", "tar", "cpio")
     with Steps("preparing the demo guest", 2) as steps:
         steps.step("downloading busybox")
-        with debian.Arm64(cache.root() / "apt", directory) as packages:
-            packages.update()
+        with debian.packages(directory) as packages:
             wanted = [item for item in packages.closure([BUSYBOX]) if item[0] == BUSYBOX]
             (deb,) = packages.download(wanted)
         steps.step("packing it")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import InputError
-from gdbstub.streams import open_emptied
+from gdbstub.others import open_emptied
 
 #: Time that the other end of a FIFO has to come, and the pause between two looks, in seconds.
 _FIFO_SECONDS: Final = 3.0

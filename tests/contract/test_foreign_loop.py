@@ -268,7 +268,7 @@ def ram_that_the_vmm_maps_after_the_attach(trial: Trial) -> None:
 
 
 def ram_that_the_vmm_unmaps_with_a_breakpoint_in_it(trial: Trial) -> None:
-    """It is said that it is left there, and the rest of the guest is as before."""
+    """A line says that it is left there; the rest of the guest is as before."""
     late = MemorySlot(BASE + (1 << 30), 4096, 1 << 44)
     with attached(trial.vmm.process, [trial.vmm.slot, late]) as attached_machine:
         call, tracer = attached_machine.port.syscall, attached_machine._tracer

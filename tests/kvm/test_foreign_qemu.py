@@ -195,7 +195,8 @@ def panic(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
     core = directory / "core"
     options = ("--symbols", str(vmlinux), "--free-run", "--vmcore-on", "panic", str(core))
     with Launched(host, directory, vcpus, "-append", PANICS, options=options) as qemu:
-        qemu.messages.wait_for(r"the guest panics: VFS: Unable to mount root fs on %s ")
+        why = r"VFS: Unable to mount root fs on unknown-block\(0,0\) "
+        qemu.messages.wait_for(f"the guest panics: {why}")
         qemu.messages.wait_for(f"gdbstub: the core file is in {core}\n")
         assert qemu.process.wait(BOUND) == 100
     return _check_core(core)

@@ -1,6 +1,7 @@
 """Processes of VMMs as /proc shows them: their threads, VMs and files."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,16 +94,34 @@ def test_the_state_of_a_thread_whatever_its_name_is(proc: Proc, name: bytes) -> 
 
 
 @pytest.mark.parametrize(
-    ("thread", "process", "waits"),
-    [("0", "0", False), ("200", "0", True), ("0", "200", False), ("0", "400", True)],
+    ("sent", "shared", "blocks", "found"),
+    [
+        (0b01, 0b00, 0b00, (0b01, 0b00)),
+        (0b11, 0b00, 0b01, (0b10, 0b01)),
+        (0b00, 0b11, 0b01, (0b10, 0b00)),  # another thread may take the other
+        (0b00, 0b11, 0b11, (0b00, 0b00)),
+    ],
 )
-def test_signals_that_a_thread_may_take(proc: Proc, thread: str, process: str, waits: bool) -> None:
-    """A signal that is sent to the process waits for a thread that does not block it.
+def test_the_signals_that_are_pending_for_a_thread(
+    proc: Proc, sent: int, shared: int, blocks: int, found: tuple[int, int]
+) -> None:
+    masks = {"SigPnd": sent, "ShdPnd": shared}
+    proc.add(OTHER, **{name: f"{mask:016x}" for name, mask in masks.items()})
+    assert proc.process.pending_signals(OTHER, blocks) == found
+    assert proc.process.pending_signals(OTHER + 1, blocks) == (0, 0)  # it has ended
 
-    Of those sent to the thread KVM_RUN may take what the thread blocks (KVM_SET_SIGNAL_MASK).
-    """
-    proc.add(OTHER, SigPnd=thread, ShdPnd=process)
-    assert proc.process.has_signals(OTHER, blocked=0x200) is waits
+
+def test_a_pending_signal_of_a_thread_that_blocks_it() -> None:
+    """The kernel's own account of it, of a thread of this process."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        mask = 1 << signal.SIGUSR1 - 1
+        found = VmmProcess(os.getpid()).pending_signals(threading.get_native_id(), mask)
+        assert found == (0, mask)
+        assert signal.sigtimedwait([signal.SIGUSR1], 10)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @pytest.mark.parametrize("name", ["/run/qmp", "//run/qmp"])
