@@ -19,6 +19,8 @@ from tests.kvm.debugging import gdb as plain_gdb
 from tests.kvm.foreign_qemu import MEMORY, QMP_OPTIONS, Attached, Host, Launched, Qemu, listed
 from tests.kvm.stub import BOUND
 
+pytestmark = pytest.mark.lengthy
+
 STEPS = Path(__file__).parent / "check_steps.py"
 
 #: Of a chain's digest, to its file; those to a pipe have no position.

@@ -15,6 +15,8 @@ from tests.kvm.conftest import Built, LinuxFiles
 from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
 
+pytestmark = pytest.mark.lengthy
+
 _NAME: Final = re.compile(r"\d+-(.*)\.ko")
 _IDLE: Final = re.compile(r"^([01]) +on +EL1 +0x[0-9a-f]+ +0 +0x[0-9a-f]+ swapper/([01]) *$", re.M)
 #: Bytes of a function's first instructions, which GDB may put a breakpoint behind.
