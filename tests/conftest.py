@@ -20,16 +20,8 @@ from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.opening import open_lab, start_lab
 from gdbstub.lab.qemu import Options
 from gdbstub.states import IllegalTransition
-<<<<<<< HEAD
 from tests import collecting, hardware, programs, reports
-from tests.beside import Beside
-||||||| 0e85381
-from tests import hardware, programs, reports
-from tests.beside import Beside
-=======
-from tests import hardware, programs, reports
 from tests.beside import Beside, Worker
->>>>>>> ci
 from tests.contract.backends import NATIVE_KVM
 from tests.hardware import OTHER, chosen, elsewhere, for_own_kvm
 from tests.inlab.runner import LabTests
