@@ -57,20 +57,28 @@ def is_safe_parent(path: Path) -> bool:
 def replaceable(path: Path) -> str:
     """Return how another user could put something else in the place of *path*; empty if not.
 
+    It need not be there yet, nor the directory of it.
+
     Raises:
-        OSError: there is no such file.
+        OSError: that cannot be looked at.
     """
-    for each in {*path.parents, *path.resolve().parents}:
-        above = each.stat()
+    for each in {*path.parents, *Path(os.path.realpath(path)).parents}:
+        try:
+            above = each.stat()
+        except FileNotFoundError:
+            continue
         mode, owner = above.st_mode, above.st_uid
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             return f"every user can replace what is in {each} (mode {stat.S_IMODE(mode):o})"
         if owner not in (os.geteuid(), 0, _UNMAPPED):
             return f"user {owner} can replace what is in {each}, as its owner"
     for each in (path, *path.parents):
-        owner = each.lstat().st_uid
-        if each.is_symlink() and owner not in (os.geteuid(), 0, _UNMAPPED):
-            return f"user {owner} can change where {each} leads to"
+        try:
+            link = each.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(link.st_mode) and link.st_uid not in (os.geteuid(), 0, _UNMAPPED):
+            return f"user {link.st_uid} can change where {each} leads to"
     return ""
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
+    EXCEPTIONAL,
     SEQUENCE,
     WordAt,
     accesses_vbar,
@@ -152,7 +153,7 @@ class VcpuSteps:
         """
         if waits(cached) and self._is_nop(pc, mode, word):
             return self._do_nothing(pc)
-        if not takes_exception(cached):
+        if not (takes_exception(cached) or PSTATE(self._vcpu.get(CPSR)) & EXCEPTIONAL):
             self.guard.near = pc
         elif missing := self.guard.places():
             return self._without_vectors(mode, pc, missing[:1])

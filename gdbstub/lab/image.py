@@ -153,7 +153,7 @@ def install_wheels(target: Path, version: str, wheels: list[str]) -> None:
     Raises:
         LabError: pip failed.
     """
-    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-compile"]
+    argv = tools.module("pip", "install", "--quiet", "--no-input", "--no-compile")
     argv += ["--disable-pip-version-check", "--only-binary=:all:", "--implementation=cp"]
     argv += [f"--python-version={version}", f"--target={target}"]
     argv += [f"--platform={platform}" for platform in WHEEL_PLATFORMS]

@@ -23,6 +23,16 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+def check_place(path: Path, remedy: str) -> None:
+    """Check that no other user can put something else in the place of *path*, there or not.
+
+    Raises:
+        LabError: one can, with the *remedy*.
+    """
+    if why := replaceable(path):
+        raise LabError(f"{why}, and so {path}: {remedy}")
+
+
 def check_own(path: Path, remedy: str) -> None:
     """Check that the directory *path* is this user's, and that no other can write into or move it.
 
@@ -37,8 +47,7 @@ def check_own(path: Path, remedy: str) -> None:
             f"{path} can be written by other users (mode {stat.S_IMODE(status.st_mode):o}): "
             f"chmod go-w {path}, or {remedy}"
         )
-    if why := replaceable(path):
-        raise LabError(f"{why}, and so {path}: {remedy}")
+    check_place(path, remedy)
 
 
 def place(*, large: bool = False) -> Path:

@@ -17,6 +17,8 @@ from tests.kvm.conftest import Built, LinuxFiles
 from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
 
+pytestmark = pytest.mark.lengthy
+
 #: With KASLR.
 QUIET: Final = "console=ttyAMA0 quiet"
 #: No init, so that the kernel panics; and it then resets at once.

@@ -178,6 +178,7 @@ def test_a_directory_above_that_is_another_users_is_refused(
         LabError, match=r"user 4711 can replace what is in \S+/theirs, as its owner, and so"
     ):
         cache.root()
+    assert list((theirs / "mine").iterdir()) == []
 
 
 @pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
@@ -193,6 +194,8 @@ def test_the_cache_is_not_in_the_home_of_another_user_who_calls_sudo(
     assert cache._parent().is_relative_to(cache_home)  # sudo -u of the same user
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     assert cache._parent() == Path("/the/root/.cache")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # sudo -u '#4711'
+    assert cache._parent().is_relative_to(cache_home)
     monkeypatch.setenv("SUDO_UID", str(os.getuid() + 2))  # what another user than the caller has
     assert cache._parent().is_relative_to(cache_home)
 

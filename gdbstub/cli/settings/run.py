@@ -20,7 +20,7 @@ from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix
 from gdbstub.streams import note
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
-from gdbstub.vmm.files import check_apart, check_input, check_output, read_input
+from gdbstub.vmm.files import Bound, check_apart, check_input, check_output, read_input
 from gdbstub.vmm.seed import RANDOM, parse_seed
 from gdbstub.vmm.size import format_figure, format_size, parse_memory
 
@@ -28,6 +28,10 @@ _DEVICE: Final = "/dev/kvm"
 #: The argument of --symbols that is no file.
 _DEBUG: Final = Path("debug")
 _log: Final = logging.getLogger("gdbstub.run")
+
+_TREE: Final = Bound(device_tree.MAX_SIZE, "the most of a device tree", more=1 << 20)
+#: Bytes by which a file is larger than the guest's RAM, and read to say how much that should be.
+_MORE: Final = 256 << 20
 
 #: Longest time for a session: 31 years, and less than the system's calls take.
 _MOST_SECONDS: Final = 1e9
@@ -40,13 +44,13 @@ class Source(NamedTuple):
     data: bytes | None
 
     @classmethod
-    def read(cls, path: Path, option: str = "") -> tuple[Self, bytes]:
+    def read(cls, path: Path, option: str, bound: Bound) -> tuple[Self, bytes]:
         """Read *path*, which *option* named.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or has more than the *bound*.
         """
-        data = read_input(path, option)
+        data = read_input(path, option, bound)
         return cls(path, None if path.is_file() else data), data
 
 
@@ -133,14 +137,16 @@ def read_settings(
             "--console": None if console == "-" else console,
         },
     )
-    tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
+    tree, tree_bytes = Source.read(dtb, "--dtb", _TREE) if dtb else (None, None)
     if tree_bytes is not None:
         device_tree.amend(tree_bytes, f"--dtb {dtb}", device_tree.Chosen())
-    disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
+    # Of an ELF file, debug information is not loaded.
+    most = Bound(size, "the guest's --memory", more=_MORE, unless=b"\x7fELF")
+    disk, disk_bytes = Source.read(initrd, "--initrd", most) if initrd else (None, None)
     files = _guest_files(guest, symbols, append, host)
     if disk is None and files.initrd is not None:
-        disk, disk_bytes = Source.read(files.initrd)
-    source, data = Source.read(Path(files.image))
+        disk, disk_bytes = Source.read(files.initrd, "", most)
+    source, data = Source.read(Path(files.image), "", most)
     loaded = image.parse(data, files.image, size, address)
     if isinstance(loaded, image.RawBinary) and address is None:
         note(f"{files.image} has no header: a raw binary, loaded at {loaded.address:#x}")
@@ -220,7 +226,7 @@ def _guest_files(
         files = demo.prepare()
         line = demo.COMMAND_LINE if append is None else append
         return _GuestFiles(str(files.image), symbols or files.symbols, line, files.initrd)
-    if Path(guest).is_dir():
+    if os.path.isdir(guest):
         from gdbstub.cli.settings import kernel_tree
 
         found = kernel_tree.find(Path(guest))
