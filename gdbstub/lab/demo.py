@@ -4,7 +4,9 @@ The same three files are used in the lab and on an arm64 machine with KVM.
 """
 
 import hashlib
+import re
 import shutil
+import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,11 @@ ROOTFS: Final = Path(__file__).parent / "demofs"
 BUSYBOX: Final = "busybox-static"
 #: Version of what ``debug_frame`` makes.
 _FRAMES: Final = "frames 2"
+#: Header of an Image: its length, and the magic number at its end.
+_HEADER: Final = 64
+_MAGIC: Final = b"ARM\x64"
+#: First major release whose kallsyms has addresses relative to itself.
+_RELATIVE_SINCE: Final = 7
 SYMBOLIZER: Final = "vmlinux_to_elf.scripts.vmlinux_to_elf"
 
 
@@ -77,15 +84,31 @@ def symbols(image: Path) -> Path:
     """
     with image.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    parts: list[str | bytes] = [digest, _FRAMES]
-    return cache.entry("symbols", parts, lambda place: _symbolize(image, place)) / "vmlinux"
+    options = symbolizer_options(image.read_bytes())
+    parts: list[str | bytes] = [digest, _FRAMES, *options]
+    return (
+        cache.entry("symbols", parts, lambda place: _symbolize(image, place, options)) / "vmlinux"
+    )
 
 
-def _symbolize(image: Path, directory: Path) -> None:
+def symbolizer_options(image: bytes) -> list[str]:
+    """Return the options by which vmlinux-to-elf gives the contents of *image* its symbols' place.
+
+    Since Linux 7 it takes the size in the Image's header for the address of the first symbol. Where
+    the kernel has relocations (RELA) it has the contents elsewhere, and so no symbol in them.
+    """
+    found = re.search(rb"Linux version (\d{1,3})\.", image)
+    size, magic = struct.unpack_from("<16xQ32x4s", image[:_HEADER].ljust(_HEADER))
+    if found is None or int(found[1]) < _RELATIVE_SINCE or magic != _MAGIC:
+        return []
+    return ["--base-address", f"{size:#x}"]
+
+
+def _symbolize(image: Path, directory: Path, options: list[str]) -> None:
     tools.require_module("vmlinux_to_elf")
     with Steps(f"preparing the symbols of {image.name}", 1) as steps:
         steps.step("reading the kernel's symbols (about 20 s)")
         # A process of its own: the library logs a lot and keeps half a gigabyte.
         made = directory / "vmlinux"
-        tools.run([sys.executable, "-m", SYMBOLIZER, str(image), str(made)])
+        tools.run([sys.executable, "-m", SYMBOLIZER, *options, str(image), str(made)])
         made.write_bytes(with_frames(made.read_bytes()))
