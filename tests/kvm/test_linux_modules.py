@@ -15,6 +15,8 @@ from tests.kvm.conftest import Built, LinuxFiles
 from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
 
+pytestmark = pytest.mark.lengthy
+
 _NAME: Final = re.compile(r"\d+-(.*)\.ko")
 _IDLE: Final = re.compile(r"^([01]) +on +EL1 +0x[0-9a-f]+ +0 +0x[0-9a-f]+ swapper/([01]) *$", re.M)
 #: Bytes of a function's first instructions, which GDB may put a breakpoint behind.
@@ -274,7 +276,7 @@ def test_what_is_no_directory_of_modules(tmp_path: Path, vmlinux: Path) -> None:
         (("--modules", tmp_path / "none"), "none: is no directory; expected one with a kernel's"),
         (("--modules", tmp_path), "has no module (*.ko, .ko.xz, .ko.zst, .ko.gz) of the kernel 6"),
         (("--modules", vmlinux), "is a file; expected a directory"),
-        (("--modules", tmp_path, "--symbols", __file__), "needs a Linux guest and the symbols"),
+        (("--modules", tmp_path, "--symbols", __file__), "is not an ELF file"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "gdbstub", "run", *words],

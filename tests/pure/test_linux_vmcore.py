@@ -71,7 +71,7 @@ def test_an_image_with_a_hole_where_its_init_was(granule: int) -> None:
 
 
 def test_a_kernel_of_52_bits_on_a_cpu_of_48() -> None:
-    """Tables for 48 bits are at the end of its first one, with pages of 64 KiB."""
+    """The tables for 48 bits, with pages of 64 KiB, are at the end of the first one."""
     assert loads(image(0, 1 << 16, 1 << 18), 16, bits=52) == [
         (0, 0, 2 << 16), (1 << 18, 1 << 18, 1 << 16)
     ]  # fmt: skip
