@@ -7,6 +7,7 @@ import hashlib
 import re
 import shutil
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -107,7 +108,7 @@ def symbolizer_options(image: bytes) -> list[str]:
     return ["--base-address", f"{size:#x}"]
 
 
-def _symbolize(image: Path, directory: Path, options: list[str]) -> None:
+def _symbolize(image: Path, directory: Path, options: Sequence[str] = ()) -> None:
     tools.require_module("vmlinux_to_elf")
     with Steps(f"preparing the symbols of {image.name}", 1) as steps:
         steps.step("reading the kernel's symbols (about 6 s)")
