@@ -7,11 +7,14 @@ import io
 import os
 import select
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+from gdbstub.errors import printable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -26,6 +29,11 @@ _MEANWHILE_SECONDS: Final = 0.05
 _PIECE: Final = 1 << 16
 #: Bytes for which a pipe that poll(2) says is ready has room (PIPE_BUF, pipe(7)).
 _READY: Final = 4096
+
+
+def note(text: str) -> None:
+    """Print one line on standard error; part of it may be a server's or another program's."""
+    print(f"gdbstub: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class PatientWriter(io.BufferedIOBase):

@@ -219,13 +219,16 @@ class VmmProcess:
         except OSError:
             return True  # it has ended, which is found out elsewhere
 
-    def pending_signals(self, tid: int) -> PendingSignals:
-        """Return the signals that are pending for a thread; none if it has ended."""
+    def pending_signals(self, tid: int, blocked: int) -> PendingSignals:
+        """Return the signals that are pending for a thread, which blocks those of a mask.
+
+        None if it has ended. The mask is not read here: it is another one during our calls.
+        """
         try:
             fields = self._fields(f"task/{tid}/status")
         except InputError:
             return PendingSignals(0, 0)  # which is found out elsewhere
-        sent, shared, blocked = (int(fields[name], 16) for name in ("SigPnd", "ShdPnd", "SigBlk"))
+        sent, shared = int(fields["SigPnd"], 16), int(fields["ShdPnd"], 16)
         return PendingSignals((sent | shared) & ~blocked, sent & blocked)
 
     def mappings(self) -> list[ProcessMapping]:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -57,8 +57,9 @@ class SeizedThreads:
             Exception: the handler's; the thread goes on as without a tracer, unless it is parked.
         """
         if status >> 16 == ptrace.EVENT_EXEC:
+            # The one that has executed it has the number of the process now.
             _release(tid, status)
-            self._executed()
+            self.lost()
         elif (thread := self.by_tid.get(tid)) is None:
             _release(tid, status)
         else:
@@ -69,27 +70,33 @@ class SeizedThreads:
                     thread.carry_on(status)
                 raise
 
-    def _executed(self) -> None:
+    def lost(self) -> None:
         """Treat all threads as ended: the process has executed another program, which has no VM.
 
-        The one that has executed it has the number of the process now.
+        If a thread does so that is not traced, no end of the process's first thread is told.
         """
-        for each in tuple(self.by_tid):
-            self.handler(each, 0)
+        for tid, thread in tuple(self.by_tid.items()):
+            if not thread.ended:
+                self.handler(tid, 0)
 
-    def give_way(self, pending: Callable[[int], "PendingSignals"]) -> None:
-        """Let the parked threads take their signals; *pending* looks at a thread, by its id.
+    def give_way(
+        self, pending: Callable[[int, int], "PendingSignals"], tids: Iterable[int] | None = None
+    ) -> None:
+        """Let the parked threads of *tids*, or all, take their signals.
+
+        *pending* looks at a thread, by its id and the mask of the signals that it blocks.
 
         A VMM that is told to pause its guest, or asked for registers, signals the threads of its
         vCPUs, and waits for them.
         """
-        for tid, thread in self.by_tid.items():
+        for tid in self.by_tid if tids is None else tids:
+            thread = self.by_tid[tid]
             if not thread.may_give_way:
                 continue
-            deliverable, blocked = pending(tid)
-            left = self._left.setdefault(tid, _LeftSignals())
-            if left.may_be_for_run(blocked) or deliverable:
-                with contextlib.suppress(StubError):  # it may be killed at any time
+            with contextlib.suppress(StubError):  # it may be killed at any time
+                deliverable, blocked = pending(tid, thread.blocked)
+                left = self._left.setdefault(tid, _LeftSignals())
+                if left.may_be_for_run(blocked) or deliverable:
                     thread.give_way()
 
     def stop_all(self, pump: Callable[[], None]) -> None:

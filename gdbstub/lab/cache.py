@@ -19,7 +19,7 @@ from typing import Final
 
 from gdbstub.errors import LabError
 from gdbstub.lab import checksums, private
-from gdbstub.lab.progress import note
+from gdbstub.streams import note
 
 UNUSED_SECONDS: Final = 7 * 24 * 3600
 """Age since its last use from which an entry is removed when another of its kind is made."""

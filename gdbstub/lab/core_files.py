@@ -7,14 +7,13 @@ import io
 import os
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from gdbstub.errors import InputError, LabError, MachineError, printable
+from gdbstub.errors import InputError, LabError, MachineError
 from gdbstub.lab import process_memory
 from gdbstub.linux.core_file import CoreOutput, announce, check_name, new_file
 from gdbstub.linux.handed_out import (
@@ -28,7 +27,7 @@ from gdbstub.linux.handed_out import (
     taking,
 )
 from gdbstub.slices import in_slices, spend
-from gdbstub.streams import wait_readable
+from gdbstub.streams import note, wait_readable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
@@ -76,7 +75,7 @@ class CoreFiles:
             if unasked:
                 announce(unasked)
         except (InputError, LabError, MachineError, OSError) as error:
-            print(printable(f"gdbstub: {error}"), file=sys.stderr, flush=True)
+            note(str(error))
             # The command that has written it waits for that, unless it is about to be ended.
             with suppress(LabError, subprocess.SubprocessError):
                 if not self._over:

@@ -24,7 +24,7 @@ ROOTFS: Final = Path(__file__).parent / "demofs"
 BUSYBOX: Final = "busybox-static"
 #: Version of what ``debug_frame`` makes.
 _FRAMES: Final = "frames 2"
-SYMBOLIZER: Final = "vmlinux_to_elf.scripts.vmlinux_to_elf"
+SYMBOLIZER: Final = "gdbstub.lab.symbolizer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,7 @@ def _build_initrd(directory: Path) -> None:
     tools.require("apt-get", "dpkg-deb", "tar", "cpio")
     with Steps("preparing the demo guest", 2) as steps:
         steps.step("downloading busybox")
-        with debian.Arm64(cache.root() / "apt", directory) as packages:
-            packages.update()
+        with debian.packages(directory) as packages:
             wanted = [item for item in packages.closure([BUSYBOX]) if item[0] == BUSYBOX]
             (deb,) = packages.download(wanted)
         steps.step("packing it")
@@ -70,7 +69,7 @@ def _build_initrd(directory: Path) -> None:
 
 
 def symbols(image: Path) -> Path:
-    """Return an ELF file with the function symbols of a Linux *image*; 20 s the first time.
+    """Return an ELF file with the function symbols of a Linux *image*; 6 s the first time.
 
     The symbols come from the kernel's kallsyms: without types and source lines. The frames of the
     functions, for backtraces, come from their instructions.
@@ -88,7 +87,7 @@ def symbols(image: Path) -> Path:
 def _symbolize(image: Path, directory: Path) -> None:
     tools.require_module("vmlinux_to_elf")
     with Steps(f"preparing the symbols of {image.name}", 1) as steps:
-        steps.step("reading the kernel's symbols (about 20 s)")
+        steps.step("reading the kernel's symbols (about 6 s)")
         # A process of its own: the library logs a lot and keeps half a gigabyte.
         made = directory / "vmlinux"
         try:

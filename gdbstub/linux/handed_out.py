@@ -10,7 +10,6 @@ import os
 import re
 import select
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 from gdbstub.errors import MachineError
 from gdbstub.linux.core_file import CoreOutput
 from gdbstub.slices import spend
+from gdbstub.streams import note
 
 #: Time for the other side of a FIFO to come, and to say that more of the file is written.
 _COMING_SECONDS: Final = 30.0
@@ -100,7 +100,7 @@ def handed_out(
     with tempfile.TemporaryDirectory(prefix="gdbstub-") as directory:
         fifo = Path(directory) / "core"
         os.mkfifo(fifo, 0o600)
-        print(f"gdbstub: core file {fifo} {name}", file=sys.stderr, flush=True)
+        note(f"core file {fifo} {name}")
         descriptor = _open_fifo(fifo)
         import zstandard  # imported here, since few sessions write core files
 

@@ -15,9 +15,10 @@ from gdbstub.foreign.injection import Injection
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import PendingSignals
 from gdbstub.foreign.ptrace import Tracee, ffi
+from gdbstub.foreign.run_page import RunPage
 from gdbstub.foreign.seized import SeizedThreads
 from gdbstub.foreign.tracer import Tracer
-from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
+from gdbstub.foreign.vcpu_thread import ThreadStop, VcpuThread
 from gdbstub.kvm import abi
 from tests.pure.recorded_threads import (
     AT_SYSTEM_CALL,
@@ -75,6 +76,34 @@ def test_a_run_that_a_held_signal_has_ended_is_made_again(
     assert thread.handle(AT_SYSTEM_CALL) is None
     assert tracee.registers().pc == (PC + 4 if wanted else PC)
     assert tracee.asked == [(SYSCALL, 0), (SYSCALL, 0)]
+
+
+def test_a_signal_that_kvm_run_alone_lets_through_is_the_vmms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each KVM_RUN ends at once until the VMM has taken it (KVM_SET_SIGNAL_MASK)."""
+    thread, tracee = vcpu_thread()
+    page = RunPage.__new__(RunPage)
+    page.run = abi.ffi.new("struct kvm_run *")
+    thread.page, thread.traced = page, True
+    entry = ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0))
+    stops = [entry, ptrace.SyscallStop(False, result=-4)] * 4
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0))
+
+    def interrupted() -> int:
+        """The PC after a KVM_RUN that a signal has ended."""
+        for _ in range(2):
+            assert thread.handle(AT_SYSTEM_CALL) is None
+        pc: int = tracee.registers().pc
+        tracee.registers().pc, tracee.registers().regs[0] = PC + 4, -4 & (1 << 64) - 1
+        return pc
+
+    thread.hold_signals()
+    assert [interrupted(), interrupted()] == [PC, PC + 4]
+    thread.hold_signals()
+    assert interrupted() == PC
+    assert thread.handle(delivery(signal.SIGUSR1)) is None  # another, which is held
+    assert interrupted() == PC
 
 
 def test_a_signal_that_no_mask_blocks_in_the_middle_of_a_call(
@@ -159,9 +188,9 @@ def in_the_vmm(monkeypatch: pytest.MonkeyPatch) -> tuple[VcpuThread, RecordedTra
     assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
     threads = SeizedThreads(raising(AssertionError()))
     threads.by_tid[7] = thread
-    threads.give_way(lambda _tid: PendingSignals(0, 0))
+    threads.give_way(lambda _tid, _blocked: PendingSignals(0, 0))
     assert thread.stopped
-    threads.give_way(lambda _tid: PendingSignals(USR1, 0))
+    threads.give_way(lambda _tid, _blocked: PendingSignals(USR1, 0))
     assert (thread.stopped, thread.out_of_guest) == (False, True)
     assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]  # the VMM sees an interrupted KVM_RUN
     assert tracee.registers().pc == PC + 4
@@ -172,10 +201,23 @@ def in_the_vmm(monkeypatch: pytest.MonkeyPatch) -> tuple[VcpuThread, RecordedTra
     return thread, tracee
 
 
+def test_the_mask_of_a_thread_is_its_own_while_it_makes_calls_of_ours() -> None:
+    """All signals are blocked then, and none of them by the VMM."""
+    thread, tracee = vcpu_thread()
+    tracee.set_signal_mask(USR2)
+    thread.kick()
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    assert thread.blocked == USR2
+    assert thread.scratch
+    assert tracee.signal_mask() == ptrace.ALL_SIGNALS
+    assert thread.blocked == USR2
+
+
 class Parked(VcpuThread):
     """A thread that is parked all the time, and counts how often it has given way."""
 
     may_give_way = True
+    blocked = 0
 
     def __init__(self) -> None:
         self.turns = 0
@@ -192,7 +234,7 @@ def test_a_signal_that_the_thread_blocks_lets_it_run_ever_more_rarely() -> None:
     def turns(looks: int, deliverable: int, blocked: int) -> int:
         before = thread.turns
         for _ in range(looks):
-            threads.give_way(lambda _tid: PendingSignals(deliverable, blocked))
+            threads.give_way(lambda _tid, _blocked: PendingSignals(deliverable, blocked))
         return thread.turns - before
 
     assert turns(1, 0, USR1) == 1

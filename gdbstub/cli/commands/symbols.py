@@ -17,7 +17,7 @@ from gdbstub.vmm.files import check_input
 def symbols(name: str) -> None:
     """Print the path of a vmlinux with an IMAGE's function symbols.
 
-    They come from the kernel's kallsyms, without types and lines.  It takes 20 s, and no time if
+    They come from the kernel's kallsyms, without types and lines.  It takes 6 s, and no time if
     the same IMAGE was asked for before.
     """
     if not name:

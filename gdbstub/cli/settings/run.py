@@ -6,7 +6,6 @@ It parses no command line.
 import logging
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -14,10 +13,11 @@ from gdbstub.cli.settings.endpoints import check_endpoint
 from gdbstub.cli.settings.program import default_symbols, read_program
 from gdbstub.cli.settings.reasons import Reasons
 from gdbstub.cli.settings.serve import ServeSettings
-from gdbstub.errors import InputError, printable
+from gdbstub.errors import InputError
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
+from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix
+from gdbstub.streams import note
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
 from gdbstub.vmm.files import Bound, check_apart, check_input, check_output, read_input
@@ -149,13 +149,17 @@ def read_settings(
     source, data = Source.read(Path(files.image), "", most)
     loaded = image.parse(data, files.image, size, address)
     if isinstance(loaded, image.RawBinary) and address is None:
-        _say(f"{files.image} has no header: a raw binary, loaded at {loaded.address:#x}")
+        note(f"{files.image} has no header: a raw binary, loaded at {loaded.address:#x}")
     symbols = _debug_symbols(loaded) if debug else files.symbols
     if symbols is None:
         symbols = default_symbols(source.path, loaded)
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
-    known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
+    if program:
+        known = GuestProgram.from_text(program)
+    else:
+        needed = reasons.need_kernel or modules is not None
+        known = read_program(symbols, loaded, needed=needed)
     reasons.check(known)
     if modules is not None:
         from gdbstub.cli.settings.modules import read_modules
@@ -184,7 +188,6 @@ def read_settings(
             kill_on_disconnect=kill_on_disconnect,
             script=script,
             timeout=timeout,
-            hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
             qmp=qmp_endpoint,
             no_reboot=no_reboot,
@@ -228,7 +231,7 @@ def _guest_files(
 
         found = kernel_tree.find(Path(guest))
         symbols = symbols or found.symbols
-        _say(f"kernel: {found.image}; symbols: {symbols or found.no_symbols}")
+        note(f"kernel: {found.image}; symbols: {symbols or found.no_symbols}")
         return _GuestFiles(str(found.image), symbols, append)
     return _GuestFiles(guest, symbols, append)
 
@@ -240,11 +243,6 @@ def _qmp_endpoint(qmp: str | None, gdb: Endpoint, *, inner: bool) -> Unix | Tcp 
     from gdbstub.cli.settings.qmp import check_qmp  # imported here: few sessions have one
 
     return check_qmp(qmp, gdb, inner=inner)
-
-
-def _say(text: str) -> None:
-    """Print a line on standard error: a choice that was made for the user."""
-    print(f"gdbstub: {printable(text)}", file=sys.stderr)
 
 
 def host_memory() -> int:
