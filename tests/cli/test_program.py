@@ -102,7 +102,7 @@ def test_symbols_that_cannot_be_read_are_warned_of_by_their_option_once(
 
 
 def test_symbols_without_end_are_one_line(tmp_path: Path) -> None:
-    """Those of a kernel are read whole."""
+    """A file of symbols is read whole."""
     with open(tmp_path / "symbols", "wb") as sparse:
         sparse.truncate(1 << 40)
     with pytest.raises(InputError, match=r"symbols: has \S+ MiB or more; expected at most 8G, the"):
