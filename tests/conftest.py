@@ -1,8 +1,8 @@
-"""The rings, and the one lab of a whole run.
+"""The rings, and the labs of a whole run.
 
-Tests that need KVM in their own process run here where there is an arm64 /dev/kvm, else in the
+Tests that need KVM in their own process run here where there is an arm64 /dev/kvm, else in a
 lab: one pytest there runs them all, beside the tests that need no lab, and their reports appear
-here under their own names. Tests of whole stubs are shared out with a second pytest (``beside``).
+here under their own names. Tests of whole stubs are shared out with other pytests (``beside``).
 """
 
 import logging
@@ -11,7 +11,6 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,14 +20,15 @@ from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.opening import open_lab, start_lab
 from gdbstub.lab.qemu import Options
 from gdbstub.states import IllegalTransition
-from tests import hardware, programs, reports
-from tests.beside import Beside
+from tests import collecting, hardware, programs, reports
+from tests.beside import Beside, Worker
 from tests.contract.backends import NATIVE_KVM
-from tests.hardware import chosen, elsewhere
-from tests.inlab.runner import run_in_lab
+from tests.hardware import OTHER, chosen, elsewhere, for_own_kvm
+from tests.inlab.runner import LabTests
 
 _STACK: Final = pytest.StashKey[ExitStack]()
 _LABS: Final = pytest.StashKey[dict[Options, Lab]]()
+_BEGUN: Final = pytest.StashKey[dict[Options, LabTests]]()
 _REMOTE: Final = pytest.StashKey[dict[Options, Future[reports.Reports]]]()
 _BESIDE: Final = pytest.StashKey[Beside]()
 _WHOLE_STUBS: Final = Path(__file__).parent / "kvm"
@@ -50,13 +50,16 @@ def pytest_configure(config: pytest.Config) -> None:
         "other_hardware: runs in a second lab, of another kind",
         "needs: runs on machines with these capabilities (tests/contract)",
         "lacks: runs on machines without these capabilities (tests/contract)",
+        "lengthy: takes half a minute, and is begun before other tests of whole stubs",
         "sve: needs a host with SVE, which cortex-a57 is not",
     ):
         config.addinivalue_line("markers", marker)
+    collecting.show_progress(config)
     config.stash[_STACK] = ExitStack()
     programs.put_on_path(config, config.stash[_STACK])
     config.stash[hardware.GIVEN] = VARIABLE in os.environ
     config.stash[_LABS] = {}
+    config.stash[_BEGUN] = {}
     config.stash[_REMOTE] = {}
 
 
@@ -82,9 +85,14 @@ def shared_lab(config: pytest.Config, options: Options | None = None) -> Lab:
 
 def lab_for_stubs(config: pytest.Config) -> Lab:
     """The lab of this run, when no more than one other is busy: there may be two cores."""
-    while len(busy := [each for each in config.stash[_REMOTE].values() if not each.done()]) > 1:
-        wait(busy, return_when=FIRST_COMPLETED)
+    _wait_for_labs(config, 1)
     return shared_lab(config)
+
+
+def _wait_for_labs(config: pytest.Config, most_busy: int) -> None:
+    remote = config.stash[_REMOTE].values()
+    while len(busy := [each for each in remote if not each.done()]) > most_busy:
+        wait(busy, return_when=FIRST_COMPLETED)
 
 
 @pytest.fixture(scope="session")
@@ -138,20 +146,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the tests: those without a lab first, while one is busy; reports from a lab last.
 
     No module's fixtures may wait for those here. Whole stubs come after the reports from their own
-    lab: it has one core.
+    lab: it has one core. They are run from both ends, so that lengthy ones are outermost.
     """
+    lengthy = list(dict.fromkeys(each.path for each in items if each.get_closest_marker("lengthy")))
+    first, last = lengthy[::3], {*lengthy} - {*lengthy[::3]}
 
-    def turn(item: pytest.Item) -> int:
+    def turn(item: pytest.Item) -> tuple[int, int]:
         place = elsewhere(item)
-        if place is None:
-            return 2 if _WHOLE_STUBS in item.path.parents else 0
-        return 1 if place == chosen(item.config) else 3
+        if place is not None:
+            return (1 if place == chosen(item.config) else 3), 0
+        if _WHOLE_STUBS not in item.path.parents:
+            return 0, 0
+        return 2, (item.path in last) - (item.path in first)
 
     items.sort(key=turn)
 
 
 #: Longest wait for all reports of a lab: ten times what is usual.
 LAB_SECONDS = 3600
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Have the labs of a run of all tests started while these are collected."""
+    config = session.config
+    option, source = config.option, config.args_source
+    some = option.keyword or option.markexpr or option.collectonly
+    if source is pytest.Config.ArgsSource.TESTPATHS and not some:
+        for options in (for_own_kvm(config), OTHER):
+            if options is not None:
+                _lab_tests(config, options)
+
+
+def _lab_tests(config: pytest.Config, options: Options) -> LabTests:
+    """Return the process for tests in the lab of *options*, which is started if it is not yet."""
+    begun = config.stash[_BEGUN]
+    if options not in begun:
+        begun[options] = LabTests(config, options)
+        config.stash[_STACK].callback(begun[options].end)
+    return begun[options]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -165,24 +198,27 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             tests.setdefault(options, []).append(item.nodeid)
     if not tests or session.testsfailed or config.option.collectonly:
         return
-    # Left last, when the labs are gone and nothing there goes on.
-    beside = config.stash[_STACK].enter_context(ThreadPoolExecutor())
-    capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        labs = dict(zip(tests, beside.map(partial(shared_lab, config), tests), strict=True))
+    stack, remote = config.stash[_STACK], config.stash[_REMOTE]
+    # All of these processes are begun now: a test may change the environment.
+    labs = {options: _lab_tests(config, options) for options in tests}
+    alone = NATIVE_KVM or config.stash[hardware.GIVEN]
+    others = 0 if alone else config.getoption("--stubs-at-once") - 1
+    modules = _shared_out(session.items)
+    workers = [Worker(config, list(modules)) for _ in range(others if modules else 0)]
+    threads = stack.enter_context(ThreadPoolExecutor(len(labs) + len(workers)))
     for options, nodeids in tests.items():
-        task = beside.submit(run_in_lab, labs[options], config, nodeids)
-        config.stash[_REMOTE][options] = task
+        stack.callback(labs[options].end)
+        remote[options] = threads.submit(labs[options].run, nodeids)
+    config.stash[_BESIDE] = beside = Beside(modules if workers else {})
+    for index, worker in enumerate(workers):
+        stack.callback(worker.end)
+        threads.submit(_stubs_beside, config, worker, most_busy=1 - index)
+    stack.callback(beside.end)
 
-    alone = NATIVE_KVM or config.stash[hardware.GIVEN] or config.getoption("--stubs-at-once") == 1
-    if whole_stubs := {} if alone else _shared_out(session.items):
-        # Begun now: a test may change the environment that a lab is started by.
-        with capture.global_and_fixture_disabled():
-            lab = config.stash[_STACK].enter_context(start_lab(chosen(config)))
-        other = Beside(config, whole_stubs, lab)
-        config.stash[_BESIDE] = other
-        config.stash[_STACK].callback(other.end)
-        beside.submit(other.run, list(config.stash[_REMOTE].values()))
+
+def _stubs_beside(config: pytest.Config, worker: Worker, most_busy: int) -> None:
+    _wait_for_labs(config, most_busy)
+    config.stash[_BESIDE].run(worker)
 
 
 def _shared_out(items: Sequence[pytest.Item]) -> dict[Path, list[pytest.Item]]:

@@ -41,9 +41,10 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--stubs-at-once",
-        default=min(2, os.cpu_count() or 1),
+        # One more than there are cores, for each of them waits now and then.
+        default=min(3, (os.cpu_count() or 1) + 1),
         type=int,
-        choices=(1, 2),
+        choices=(1, 2, 3),
         help="labs for tests of whole stubs, if there are tests in other labs too",
     )
     group.addoption("--long", action="store_true", help="make the tests that can take longer do so")
@@ -75,10 +76,13 @@ def elsewhere(item: pytest.Item) -> Options | None:
     marked = item.get_closest_marker
     if not marked("own_kvm") or item.config.pluginmanager.has_plugin(_INSIDE):
         return None
-    if marked("other_hardware"):
-        return OTHER
+    return OTHER if marked("other_hardware") else for_own_kvm(item.config)
+
+
+def for_own_kvm(config: pytest.Config) -> Options | None:
+    """The lab of tests that need KVM in their own process; None: they need none here."""
     if NATIVE_KVM:
         return None
     # In a lab that was booted, since only such a one can have VHE.
-    usual = chosen(item.config)
-    return usual if item.config.stash[GIVEN] else replace(usual, vhe=True)
+    usual = chosen(config)
+    return usual if config.stash[GIVEN] else replace(usual, vhe=True)

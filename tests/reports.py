@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import pytest
 
 _MARK: Final = "@report "
+_END: Final = "@end\n"
 
 Reports: TypeAlias = dict[str, list[pytest.TestReport]]
 
@@ -31,8 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Reporter(config), "reporter")
 
 
+def say_end() -> None:
+    """Print that all reports of these tests have been printed; others may follow."""
+    print(f"\n{_END}", end="", flush=True)
+
+
 def read(config: pytest.Config, lines: Iterable[str], nodeids: Iterable[str]) -> Reports:
-    """Return every report in *lines*, by node id.
+    """Return every report in *lines*, up to the end of these tests, by node id.
 
     Raises:
         RuntimeError: there is none on one of *nodeids*.
@@ -44,6 +50,8 @@ def read(config: pytest.Config, lines: Iterable[str], nodeids: Iterable[str]) ->
             data = json.loads(line.removeprefix(_MARK))
             report = config.hook.pytest_report_from_serializable(config=config, data=data)
             reports[report.nodeid].append(report)
+        elif line == _END:
+            break
         else:
             said.append(line)
     if missing := [nodeid for nodeid in nodeids if nodeid not in reports]:

@@ -9,7 +9,7 @@
 - Its use: ``host``, over ``ssh``, ``transfer``, ``port_forwards`` and ``monitor``. ``remote_run``
   runs the program in it, which ``prepared`` forks there; ``core_files`` come back, with
   ``process_memory``. ``vmm`` puts a QEMU into it.
-- Guests for it: ``demo``, with ``debug_symbols``.
+- Guests for it: ``demo``, whose symbols ``symbolizer`` makes, with ``debug_symbols``.
 - Below: ``debian`` (packages), ``cache``, ``checksums``, ``cpio``, ``tools``, ``private``,
   ``progress``.
 """

@@ -6,10 +6,14 @@ With ``monitor time free`` the same halt brings an RCU stall, and clocks that ar
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.kvm import user_space
 from tests.kvm.client import Client, stop_fields, stop_pc
 from tests.kvm.conftest import Built
 from tests.kvm.stub import Stub
+
+pytestmark = pytest.mark.lengthy
 
 COMPLAINTS = re.compile(r"(?im)^\[.*(soft lockup|rcu.*stall|clocksource|hung|watchdog|jump)")
 MICROSECONDS = 1_000_000

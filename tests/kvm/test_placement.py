@@ -10,6 +10,8 @@ from tests.kvm.debugging import gdb
 from tests.kvm.stub import BOUND, Stub
 from tests.lldb.debugger import lldb
 
+pytestmark = pytest.mark.lengthy
+
 #: More than there are comparators, in text that the kernel frees when it has booted.
 EARLY = (
     *("start_kernel", "setup_arch", "trap_init", "sched_init"),

@@ -20,6 +20,8 @@ from tests.contract.backends import NATIVE_KVM
 from tests.kvm.caches import snapshots, without_snapshots
 from tests.kvm.runs import BOUND, Runs, assemble, in_the_lab
 
+pytestmark = pytest.mark.lengthy
+
 
 @pytest.fixture(scope="session")
 def guests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

@@ -28,6 +28,8 @@ from gdbstub.lab.qemu import Options
 from tests.kvm.caches import copy_snapshot, snapshots, without_snapshots
 from tests.kvm.stub import Lines
 
+pytestmark = pytest.mark.lengthy
+
 LAB: Final = [sys.executable, "-m", "gdbstub", "lab"]
 BOUND: Final = 240.0
 MAKING: Final = "gdbstub: saving the lab, for faster starts: "

@@ -17,10 +17,9 @@ def test_symbols_go_where_the_kernel_is(guest: BuiltGuest) -> None:
 def test_monitor_kaslr_says_what_to_paste(guest: BuiltGuest) -> None:
     paste = f"target modules load --file guest.elf --slide {OFFSET:#x}"
     with Stub(moved_machine(guest, vectors_are_set=False), program(guest)) as stub:
-        client = Client(stub, guest)
-        said = client.finish(
-            client.begin(), "register write VBAR_EL1 0x40030000",
-            "process plugin packet monitor kaslr", paste, "breakpoint set --name touch", "continue",
+        said = Client(stub, guest)(
+            "register write VBAR_EL1 0x40030000", "process plugin packet monitor kaslr", paste,
+            "breakpoint set --name touch", "continue",
         )  # fmt: skip
     assert f"\n  {paste}\n" in said
     assert "touch at guest.c:62" in said
