@@ -58,7 +58,8 @@ What each row does:
 - False hit: `break place if lap == N`. QEMU leaves the condition to GDB; here the stub evaluates
   it. From `continue` to the stop, as GDB itself sees it: the difference of 1,000 and 100 hits, by
   900.
-- Start: from `fork` to a listening socket; the guest is loaded by then.
+- Start: from `fork` to a listening socket; the guest is loaded by then. The prepared process is
+  that of every warm lab: it has imported the project, and forks for each `gdbstub`.
 - Range stepping: `vCont;r` through a loop, against 60 lines of Python that do nothing but
   KVM_RUN and KVM_GET_ONE_REG of PC (`bench/bare_loop.py`), measured right before and after.
 """

@@ -11,7 +11,8 @@ from typing import Final
 
 from bench import by_gdb, ioctls
 from bench.build import Programs
-from bench.stubs import Serving
+from bench.stubs import OURS, Serving
+from gdbstub.lab import prepared
 
 #: Address of the memory to dump, which the guest has filled (``guest.c``).
 _FILLED: Final = 0x4200_0000
@@ -152,6 +153,19 @@ def _start(run: Measurement) -> float:
     return serving.place.measure("start", *argv)[0] / 1e6
 
 
+def prepared_start(run: Measurement) -> float:
+    """Measure a start in a lab that has a prepared process, as `gdbstub run` has one outside."""
+    if run.serving.stub is not OURS:
+        return _start(run)
+    lab = run.serving.place.lab
+    lab.run([prepared.START])
+    try:
+        return _start(run)
+    finally:
+        files = f"{prepared.READY} {prepared.REQUESTS}"
+        lab.run(["sh", "-c", f"kill $(cat {prepared.READY}); rm {files}"])
+
+
 ROWS: Final = (
     Row("`vCont;s` round trips", "/s", 3, _step, instructions=Instructions(220e3)),
     Row(
@@ -175,6 +189,10 @@ ROWS: Final = (
     Row(
         "process start to listening", "ms", 1, _start, less=True, serves=False,
         instructions=Instructions(300e6),
+    ),
+    Row(
+        "process start to listening, by the prepared process", "ms", 1, prepared_start, less=True,
+        serves=False, instructions=Instructions(),
     ),
     # Last: the guest is left in an endless loop.
     Row("range stepping, instructions", "/s", 0.6, _range, floor=_bare_loop),

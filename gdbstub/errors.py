@@ -116,6 +116,14 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
+def one_line(error: Exception) -> str:
+    """Return what *error* says as one line; that of a failed system call names its file, too."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return printable(f"{where}{error.strerror or error}")
+    return printable(str(error))
+
+
 def excerpt(text: str) -> str:
     """Return the beginning of *text*, which a hostile file may have made, as part of one line."""
     return printable(" ".join(text.split())[:80])

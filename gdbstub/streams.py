@@ -3,16 +3,18 @@
 They know nothing of what is written. The guest's console has a thread of its own instead.
 """
 
-import errno
 import io
 import os
 import select
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+from gdbstub.errors import printable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -21,10 +23,17 @@ if TYPE_CHECKING:
 KEPT: Final = 1 << 20
 #: Time after which a thread that waits for room looks whether the file is closed.
 _LOOK_SECONDS: Final = 1.0
+#: Time between two calls of what is to be called while a pipe is waited for.
+_MEANWHILE_SECONDS: Final = 0.05
 #: Bytes of one system call.
 _PIECE: Final = 1 << 16
 #: Bytes for which a pipe that poll(2) says is ready has room (PIPE_BUF, pipe(7)).
 _READY: Final = 4096
+
+
+def note(text: str) -> None:
+    """Print one line on standard error; part of it may be a server's or another program's."""
+    print(f"gdbstub: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class PatientWriter(io.BufferedIOBase):
@@ -179,6 +188,8 @@ def open_log(path: str) -> int:
     Raises:
         OSError: it cannot be written.
     """
+    from gdbstub.others import open_emptied  # not for a wrong command line
+
     descriptor = open_emptied(path, os.O_RDWR if _is_fifo(path) else os.O_WRONLY)
     os.set_blocking(descriptor, True)
     return descriptor
@@ -191,65 +202,32 @@ def _is_fifo(path: str) -> bool:
         return False
 
 
-def open_emptied(path: str, access: int) -> int:
-    """Open *path* to write, made or emptied, without waiting; return the descriptor, as it is.
-
-    In a directory where everybody may write, nothing of another user's is opened or followed but
-    what is the directory's owner's. The rules are those of the kernel's protected_symlinks,
-    protected_fifos and protected_regular (linux/Documentation/admin-guide/sysctl/fs.rst).
-
-    Raises:
-        OSError: it cannot be written, or is another user's.
-    """
-    flags = access | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    above = os.stat(os.path.dirname(path) or ".")
-    shared = bool(above.st_mode & stat.S_IWOTH)
-    link = _is_link(path, (os.geteuid(), above.st_uid)) if shared else False
-    # A link of ours stays ours only where others cannot replace it.
-    follow = not shared or (link and bool(above.st_mode & stat.S_ISVTX))
-    try:
-        descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP and not follow:
-            raise _another_users(path) from None
-        raise
-    try:
-        found = os.fstat(descriptor)
-        if shared and not link and found.st_uid not in (os.geteuid(), above.st_uid):
-            raise _another_users(path)
-        if stat.S_ISREG(found.st_mode):
-            os.ftruncate(descriptor, 0)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _is_link(path: str, owners: tuple[int, int]) -> bool:
-    """Return True if *path* is a link of one of the *owners*."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISLNK(status.st_mode) and status.st_uid in owners
-
-
-def _another_users(path: str) -> PermissionError:
-    why = "is another user's, or could be, in a directory where everybody may write"
-    return PermissionError(errno.EACCES, f"{why}; choose another name", path)
-
-
-def read_within(descriptor: int, most: int, seconds: float) -> bytes:
-    """Read to the end of a pipe, or at most *most* bytes.
+def wait_readable(descriptor: int, seconds: float, meanwhile: Callable[[], None]) -> None:
+    """Wait for bytes, or the end, of a pipe; *meanwhile* is called again and again, and may raise.
 
     Raises:
         TimeoutError: that takes longer than *seconds*.
     """
-    poll, end, data = select.poll(), time.monotonic() + seconds, bytearray()
+    poll, end = select.poll(), time.monotonic() + seconds
     poll.register(descriptor, select.POLLIN)
-    while len(data) < most:
-        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+    while not poll.poll(_MEANWHILE_SECONDS * 1000):
+        meanwhile()
+        if time.monotonic() > end:
             raise TimeoutError(f"nothing came for {seconds:g} s")
+    meanwhile()
+
+
+def read_within(
+    descriptor: int, most: int, seconds: float, meanwhile: Callable[[], None] = lambda: None
+) -> bytes:
+    """Read to the end of a pipe, or at most *most* bytes; *meanwhile* as in ``wait_readable``.
+
+    Raises:
+        TimeoutError: that takes longer than *seconds*.
+    """
+    end, data = time.monotonic() + seconds, bytearray()
+    while len(data) < most:
+        wait_readable(descriptor, max(0.0, end - time.monotonic()), meanwhile)
         if not (part := os.read(descriptor, min(most - len(data), 1 << 20))):
             break
         data += part

@@ -21,6 +21,13 @@ _log = logging.getLogger(__name__)
 BRK_COMMENT: Final = 0xDB9
 BRK: Final = (0xD4200000 | BRK_COMMENT << 5).to_bytes(4, "little")
 
+#: ``BRK`` with any immediate.
+_BRK_MASK, _ANY_BRK = 0xFFE0001F, 0xD4200000
+_REPLACED: Final = (
+    "the guest has put a BRK of its own at physical %#x, where a breakpoint is, and may have saved "
+    "the breakpoint's as its text: use hbreak there, or monitor break prefer hardware"
+)
+
 #: Number of BRKs that each ``apply`` looks at besides those that were asked for or taken back.
 _LOOKED_AT: Final = 8
 
@@ -194,6 +201,8 @@ class SoftwareBreakpoints:
                 return False
             original = self._ram.read_memory(ipa, 4)
             self._ram.write_memory(ipa, BRK)
+            if ipa in self._patches and _is_brk(original):
+                _log.warning(_REPLACED, ipa)
         except MemoryFault as fault:
             _log.warning("no breakpoint can be inserted at physical %#x: %s", ipa, fault)
             return False
@@ -214,6 +223,10 @@ class SoftwareBreakpoints:
         except MemoryFault as fault:  # the other BRKs must go all the same
             _log.warning("the breakpoint at physical %#x is lost: %s", ipa, fault)
         return True
+
+
+def _is_brk(word: bytes) -> bool:
+    return int.from_bytes(word, "little") & _BRK_MASK == _ANY_BRK
 
 
 def _overlay(onto: bytearray, at: int, data: bytes, place: int) -> None:

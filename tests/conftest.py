@@ -20,7 +20,7 @@ from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.opening import open_lab, start_lab
 from gdbstub.lab.qemu import Options
 from gdbstub.states import IllegalTransition
-from tests import hardware, programs, reports
+from tests import collecting, hardware, programs, reports
 from tests.beside import Beside, Worker
 from tests.contract.backends import NATIVE_KVM
 from tests.hardware import OTHER, chosen, elsewhere, for_own_kvm
@@ -54,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "sve: needs a host with SVE, which cortex-a57 is not",
     ):
         config.addinivalue_line("markers", marker)
+    collecting.show_progress(config)
     config.stash[_STACK] = ExitStack()
     programs.put_on_path(config, config.stash[_STACK])
     config.stash[hardware.GIVEN] = VARIABLE in os.environ

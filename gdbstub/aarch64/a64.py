@@ -242,6 +242,12 @@ class ContextSynchronization(Instruction):
     in_sequence = True
 
 
+class ZeroBlock(Instruction):
+    """DC ZVA; DC GVA and DC GZVA (FEAT_MTE): a store to a block that is aligned to its size."""
+
+    Rt = Operand(4, 0)
+
+
 class ReadRegister(Instruction):
     """MRS."""
 

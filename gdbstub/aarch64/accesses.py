@@ -1,12 +1,14 @@
 """The bytes that a load or store accesses, from its word and the registers.
 
-Nothing is executed. Instructions with several places (MOPS), with tags, with authenticated
-addresses and of SVE are not among those known. Source: Arm ARM C4.1.94 "Loads and Stores".
+Nothing is executed. Instructions with several places (MOPS), with authenticated addresses, of SVE
+and those that maintain caches are not among those known. Source: Arm ARM C4.1.94 "Loads and
+Stores".
 """
 
 from collections.abc import Callable
 from typing import Final
 
+from gdbstub.aarch64.a64 import ZeroBlock
 from gdbstub.aarch64.decoder import decode
 from gdbstub.aarch64.loads_stores import (
     Atomic,
@@ -23,12 +25,18 @@ from gdbstub.aarch64.loads_stores import (
     LoadStructure,
     LoadStructures,
     LoadUnsigned,
+    StoreTags,
     Synchronizing,
     UnprivilegedAtomic,
 )
+from gdbstub.aarch64.mte import GRANULE
+from gdbstub.aarch64.sysreg import DCZID
 
 #: A general register's value by number; 31 is the stack pointer.
 Xn = Callable[[int], int]
+
+#: A source of DCZID_EL0; None where that is not known.
+ZeroId = Callable[[], int | None]
 
 _TOP: Final = (1 << 64) - 1
 _ZERO: Final = 31
@@ -37,19 +45,20 @@ _ZERO: Final = 31
 _Found = tuple[int, int | None]
 
 
-def accessed(word: int, pc: int, x: Xn) -> range | None:
+def accessed(word: int, pc: int, x: Xn, dczid: ZeroId = lambda: None) -> range | None:
     """Return the addresses that *word* at *pc* accesses; None if they are not known.
 
-    They may carry a tag. The range is empty for a prefetch.
+    They may carry a tag. The range is empty for a prefetch. *dczid* is called for what stores a
+    block of DC ZVA's size.
     """
-    found = _found(word, pc, x)
+    found = _found(word, pc, x, dczid)
     if found is None or found[1] is None:
         return None
     start, size = found[0] & _TOP, found[1]
     return range(start, start + size)
 
 
-def _found(word: int, pc: int, x: Xn) -> _Found | None:
+def _found(word: int, pc: int, x: Xn, dczid: ZeroId) -> _Found | None:
     match decode(word):
         case LoadSingle() as i:
             return _single(i, x)
@@ -77,6 +86,10 @@ def _found(word: int, pc: int, x: Xn) -> _Found | None:
             return x(i.Rn), 8
         case UnprivilegedAtomic() as i:
             return x(i.Rn), 4 << i.sz
+        case StoreTags() as i:
+            return _tags(i, x)
+        case ZeroBlock() as i:
+            return _block(i, x, dczid())
     return None
 
 
@@ -89,11 +102,27 @@ _POST_INDEX: Final = 1
 
 
 def _pair(i: LoadPair, x: Xn) -> _Found | None:
+    size = scale = _PAIRS[i.V][i.opc]
     if not i.V and i.opc == 1 and (not i.L or not i.mode):
-        return None  # STGP, which writes a tag besides; not allocated without an index
-    size = _PAIRS[i.V][i.opc]
-    offset = 0 if i.mode == _POST_INDEX else i.imm7 * size
+        if not i.mode:
+            return None  # not allocated
+        size, scale = 8, GRANULE  # STGP, which writes a tag besides
+    offset = 0 if i.mode == _POST_INDEX else i.imm7 * scale
     return x(i.Rn) + offset, 2 * size
+
+
+def _tags(i: StoreTags, x: Xn) -> _Found | None:
+    if not i.mode:
+        return None  # of as many granules as the CPU likes; LDG, which accesses no data
+    offset = 0 if i.mode == _POST_INDEX else i.imm9 * GRANULE
+    return x(i.Rn) + offset, GRANULE << (i.opc >> 1)
+
+
+def _block(i: ZeroBlock, x: Xn, dczid: int | None) -> _Found | None:
+    if dczid is None:
+        return None
+    size = 4 << DCZID(dczid).BS
+    return (0 if i.Rt == _ZERO else x(i.Rt)) & -size, size
 
 
 # LoadSigned.mode; pre-index, 3, is no special case.

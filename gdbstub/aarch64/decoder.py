@@ -41,6 +41,7 @@ from gdbstub.aarch64.a64 import (
     Wait,
     WaitUntil,
     WriteDaif,
+    ZeroBlock,
 )
 from gdbstub.aarch64.loads_stores import (
     Atomic,
@@ -60,6 +61,7 @@ from gdbstub.aarch64.loads_stores import (
     LoadStructures,
     LoadUnsigned,
     StoreExclusive,
+    StoreTags,
     UnprivilegedAtomic,
 )
 
@@ -109,6 +111,9 @@ _TABLE: Final = (
     ("1101_0101_0001_1011_0100_0010_001x_xxxx", WriteDaif),
     ("1101_0101_0011_1011_0100_0010_001x_xxxx", ReadDaif),
     ("1101_0101_0011_xxxx_xxxx_xxxx_xxxx_xxxx", ReadRegister),
+    ("1101_0101_0000_1011_0111_0100_001x_xxxx", ZeroBlock),  # DC ZVA
+    ("1101_0101_0000_1011_0111_0100_011x_xxxx", ZeroBlock),  # DC GVA
+    ("1101_0101_0000_1011_0111_0100_100x_xxxx", ZeroBlock),  # DC GZVA
     # C4.1.94 Loads and stores
     ("xx00_1000_010x_xxxx_xxxx_xxxx_xxxx_xxxx", LoadExclusive),
     ("1x00_1000_011x_xxxx_xxxx_xxxx_xxxx_xxxx", LoadExclusive),  # pairs
@@ -132,6 +137,7 @@ _TABLE: Final = (
     ("0x01_1001_xx1x_xxxx_0000_11xx_xxxx_xxxx", AtomicPair),  # RCWCASP
     ("0x01_1001_xx1x_xxxx_0000_10xx_xxxx_xxxx", CheckedCompareAndSwap),
     ("0x01_1001_xx1x_xxxx_xxxx_01xx_xxxx_xxxx", UnprivilegedAtomic),
+    ("1101_1001_xx1x_xxxx_xxxx_xxxx_xxxx_xxxx", StoreTags),
     ("xx10_1x0x_xxxx_xxxx_xxxx_xxxx_xxxx_xxxx", LoadPair),
     ("xx11_1x01_xxxx_xxxx_xxxx_xxxx_xxxx_xxxx", LoadUnsigned),
     ("xx11_1x00_xx0x_xxxx_xxxx_xxxx_xxxx_xxxx", LoadSigned),

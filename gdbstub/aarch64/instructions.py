@@ -9,10 +9,14 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from gdbstub.aarch64.a64 import (
+    AddImmediate,
+    Adr,
     AuthenticatedBranch,
+    Barrier,
     Branch,
     BranchOnBit,
     BranchOnZero,
+    BranchTarget,
     BranchWithLink,
     ClearDaif,
     ClearExclusive,
@@ -22,6 +26,8 @@ from gdbstub.aarch64.a64 import (
     Hint,
     HypervisorCall,
     Idle,
+    MoveRegister,
+    MoveWide,
     ReadDaif,
     ReadRegister,
     RegisterBranch,
@@ -260,14 +266,25 @@ _READS: Final = 1 << 21
 _RT: Final = 0x1F
 
 
+#: Instructions that are no exception, whatever CPU it is. Others may not be allocated, or may fail
+#: to authenticate a pointer. What a branch leads to may be an exception: that is another step's.
+_HARMLESS: Final = (
+    *(AddImmediate, MoveWide, MoveRegister, Adr, Idle, BranchTarget, Barrier),
+    *(Branch, BranchWithLink, ConditionalBranch, RegisterBranch),
+)
+
+
 def takes_exception(word: int) -> bool:
     """Return True if *word* may be an exception, and is no access to VBAR_EL1.
 
-    It is none if it neither accesses memory nor the system, in a PSTATE that permits it.
+    That depends on PSTATE, too: see ``EXCEPTIONAL``.
     """
-    if is_repeatable(word) or isinstance(decode(word), RelativeBranch | RegisterBranch):
-        return False
-    return word & ~(_READS | _RT) != _VBAR
+    return not (isinstance(decode(word), _HARMLESS) or accesses_vbar(word))
+
+
+def accesses_vbar(word: int) -> bool:
+    """Return True if *word* reads or writes VBAR_EL1."""
+    return word & ~(_READS | _RT) == _VBAR
 
 
 #: The most instructions from a failed store-exclusive to its load.

@@ -132,6 +132,15 @@ class LoadAcquirePair(Computation):
     Rn = Operand(9, 5)
 
 
+class StoreTags(Computation):
+    """STG, STZG, ST2G, STZ2G (FEAT_MTE); STGM, LDG and so on, without an index."""
+
+    opc = Operand(23, 22)
+    imm9 = SignedOperand(20, 12)
+    mode = Operand(11, 10)
+    Rn = Operand(9, 5)
+
+
 class Atomic(Computation):
     """LDADD, SWP and so on; LDAPR; LD64B, ST64B and so on; RCWCLR and so on (FEAT_THE)."""
 

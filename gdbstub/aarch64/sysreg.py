@@ -224,6 +224,13 @@ class MDSCR(Fields):
     SS = Bits(0)
 
 
+class DCZID(Fields):
+    """DCZID_EL0, Data Cache Zero ID Register."""
+
+    DZP = Bits(4)
+    BS = Bits(3, 0)
+
+
 class DBGBCR(Fields):
     """DBGBCR<n>_EL1, Debug Breakpoint Control Registers."""
 

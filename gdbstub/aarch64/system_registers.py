@@ -9,6 +9,7 @@ from gdbstub.aarch64.sysreg import (
     CPACR,
     DBGBCR,
     DBGWCR,
+    DCZID,
     ESR,
     ID_AA64DFR0,
     ID_AA64MMFR0,
@@ -202,4 +203,6 @@ TABLE: Final = (
     *_events("PMEVCNTR{}_EL0", 8),
     *_events("PMEVTYPER{}_EL0", 12),
     Mrs("PMCCFILTR_EL0", 3, 3, 14, 15, 7),
+    # Identification of the CPU, which KVM has no id for.
+    Mrs("DCZID_EL0", 3, 3, 0, 0, 7, DCZID),
 )

@@ -17,8 +17,9 @@ from typing import Any, Final, NoReturn
 
 from gdbstub.cli.logs import Messages, set_up_logging
 from gdbstub.cli.options import INNER, parse_written
-from gdbstub.errors import InputError, StubError, SweepError, printable
+from gdbstub.errors import InputError, StubError, SweepError, one_line
 from gdbstub.signals import STOP_SIGNALS
+from gdbstub.streams import note
 
 #: Python's message where the system gives it no thread.
 _NO_THREAD: Final = "can't start new thread"
@@ -132,8 +133,7 @@ def call(arguments: list[str]) -> int:
         logging.getLogger("gdbstub").debug("a system call failed", exc_info=True)
         if error.errno == errno.ENOMEM:
             return _complain(_NO_MEMORY, 1)
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}{_REMEDIES.get(error.errno, '')}", 1)
+        return _complain(one_line(error) + _REMEDIES.get(error.errno, ""), 1)
     except KeyboardInterrupt:
         return 130
 
@@ -173,6 +173,5 @@ def run_with(where: str, endpoint: str | None, verbose: int, **options: Any) -> 
 
 
 def _complain(text: str, status: int) -> int:
-    # The name of a file may hold a line feed or an escape sequence.
-    print(f"gdbstub: {printable(text)}", file=sys.stderr)
+    note(text)
     return status

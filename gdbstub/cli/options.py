@@ -95,7 +95,7 @@ RUN: Final = (
     Option(
         "--vmcore-on", "vmcore_on", metavar="REASONS FILE", texts=2,
         help="Write RAM and registers to FILE, a new one, when a reason of --stop-on or the end "
-        "of --timeout comes, for crash, drgn and GDB: panic,timeout for example.  The guest is "
+        "of --timeout comes, for drgn and GDB: panic,timeout for example.  The guest is "
         "halted; without a client and a script the session ends.",
     ),
     Option(
@@ -150,7 +150,7 @@ _FOREIGN: Final[dict[str, dict[str, Any]]] = {
     },
     "vmcore_on": {
         "help": "Write RAM and registers to FILE, a new one, when a reason of --stop-on or the "
-        "end of --timeout comes, for crash, drgn and GDB: panic,timeout for example.  The guest "
+        "end of --timeout comes, for drgn and GDB: panic,timeout for example.  The guest "
         "is halted; without a client and a script the session ends, and the guest goes on.",
     },
     "script": {

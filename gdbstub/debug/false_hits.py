@@ -8,7 +8,12 @@ plain is never described. Nothing is kept from one resume to the next.
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from gdbstub.aarch64.instructions import exclusive_sequence, step_end, takes_exception
+from gdbstub.aarch64.instructions import (
+    exclusive_sequence,
+    is_repeatable,
+    step_end,
+    takes_exception,
+)
 from gdbstub.aarch64.mmu import SMALLEST_PAGE
 from gdbstub.aarch64.simulation import is_simulated
 from gdbstub.debug.stop_reasons import StopClassifier
@@ -84,8 +89,12 @@ class FalseHits:
         return not (self._breakpoints.armed.watchpoints or self._steps.aarch32_el1)
 
     def _may_go_round(self, word: int) -> bool:
-        """Return True if *word* may take an exception that has no vector."""
-        return bool(self._steps.guard.places()) and takes_exception(word)
+        """Return True if *word* may take an exception that has no vector.
+
+        Computations do not count: one that the CPU does not have is rare, and Ctrl-C ends it.
+        """
+        may = takes_exception(word) and not is_repeatable(word)
+        return may and bool(self._steps.guard.places())
 
     def _ipa(self, gva: int) -> int | None:
         try:

@@ -5,6 +5,7 @@ them. ``aarch64/exceptions.py`` computes their values.
 A guest whose EL1 is AArch32 takes exceptions in another way, which is not known here.
 """
 
+import logging
 from typing import Final, NamedTuple, Self
 
 from gdbstub.aarch64.exceptions import Before, enter
@@ -23,10 +24,42 @@ from gdbstub.aarch64.registers import (
 from gdbstub.aarch64.sysreg import EC, ESR, ID_AA64PFR1, MDSCR, PSTATE, SCTLR
 from gdbstub.errors import NoSuchRegister, RegisterRefused
 from gdbstub.machine import Vcpu
+from gdbstub.swbp import BRK_COMMENT
+
+_log = logging.getLogger(__name__)
 
 _MTE2: Final = 2
+#: The most addresses of one vCPU that are warned of.
+_WARNINGS: Final = 16
 _FETCH_ABORTS: Final = {EC.INSTRUCTION_ABORT_LOWER, EC.INSTRUCTION_ABORT_SAME}
 _SAVED: Final = (ELR_EL1, SPSR_EL1, ESR_EL1, FAR_EL1)
+
+
+class CopiedBreakpoints:
+    """Addresses where a vCPU has executed a BRK with our immediate that is no breakpoint of ours.
+
+    No guest has one, unless it has copied text with a breakpoint in it.
+    """
+
+    def __init__(self, index: int) -> None:
+        """Begin without any; *index* is that of the vCPU."""
+        self._index = index
+        self._warned: set[int] = set()
+
+    def note(self, syndrome: ESR, pc: int) -> None:
+        """Warn, once for an address, if the exception at *pc* is of such a BRK."""
+        if syndrome.EC != EC.BRK64 or syndrome.comment != BRK_COMMENT or pc in self._warned:
+            return
+        if len(self._warned) < _WARNINGS:
+            self._warned.add(pc)
+            _log.warning(
+                "vCPU %d executed BRK #%#x at %#x, where no breakpoint is, and takes it as its own "
+                "exception: if the guest has copied a breakpoint, use hbreak there, or monitor "
+                "break prefer hardware",
+                self._index,
+                BRK_COMMENT,
+                pc,
+            )
 
 
 def take_exception(vcpu: Vcpu, syndrome: ESR, far: int) -> bool:

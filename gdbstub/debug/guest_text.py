@@ -2,6 +2,7 @@
 
 from typing import Final, Protocol
 
+from gdbstub.aarch64.mmu import SMALLEST_PAGE
 from gdbstub.debug.guest_comparators import sets_mdscr
 from gdbstub.debug.patch_sites import AROUND, BEFORE
 from gdbstub.errors import MemoryFault
@@ -33,15 +34,17 @@ class GuestText:
         self._sets_mdscr.clear()
 
     def around(self, ipa: int) -> bytes:
-        """Read the word at *ipa* and those beside it; nothing where *ipa* is not in RAM."""
-        read = self._memory.read_physical
+        """Read the word at *ipa* and those beside it; nothing where *ipa* is not in RAM.
+
+        The word before a page's first one is 0: it is in the page that is mapped before.
+        """
+        before = BEFORE if ipa % SMALLEST_PAGE else 0
         try:
-            around = read(ipa - BEFORE, AROUND)
+            around = bytes(BEFORE - before) + self._memory.read_physical(
+                ipa - before, AROUND - BEFORE + before
+            )
         except MemoryFault:
-            try:
-                around = bytes(BEFORE) + read(ipa, AROUND - BEFORE)
-            except MemoryFault:
-                return b""
+            return b""
         return around if len(around) >= BEFORE + 4 else b""
 
     def debugs_itself(self, ipa: int) -> bool:

@@ -20,6 +20,8 @@ _FRAME_MASK, _FRAME = 0xFFC07FFF, 0xA9807BFD
 _STACK_MASK, _STACK = 0xFF8003FF, 0xD10003FF
 #: ``B``, in place of the NOP of a static key that is switched on.
 _BRANCH_MASK, _BRANCH = 0xFC000000, 0x14000000
+#: ``BL``, the second of ftrace's words while a function is traced.
+_CALL_MASK, _CALL = 0xFC000000, 0x94000000
 #: ``BRK``: what kprobes, uprobes and kgdb put into text, and take out again.
 _BRK_MASK, _BRK = 0xFFE0001F, 0xD4200000
 _MASKED: Final = (
@@ -37,9 +39,12 @@ def is_patch_site(around: bytes) -> bool:
     """Return True if a kernel may check or rewrite the middle word of *around*, three words.
 
     A NOP within two words of a function's beginning is ftrace's; a function's first word is
-    where kprobes are set. A BRK and a branch may be there for a while only.
+    where kprobes are set. A BRK and a branch may be there for a while only. The word before is 0
+    if it is not known: behind it may be ftrace's call.
     """
     before, here, behind = struct.unpack("<3I", around.ljust(AROUND, b"\0"))  # RAM may end there
     if here in _SITE_WORDS or behind in _SITE_WORDS or before in _SITE_WORDS:
+        return True
+    if not before and here & _CALL_MASK == _CALL:
         return True
     return here in _ENTRIES or any(here & mask == word for mask, word in _MASKED)

@@ -22,7 +22,7 @@ from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.debug.caches import Caches
 from gdbstub.debug.code_regions import NOT_RUN, CodeRegions
 from gdbstub.debug.guest_comparators import GuestComparators
-from gdbstub.debug.guest_exception import take_exception
+from gdbstub.debug.guest_exception import CopiedBreakpoints, take_exception
 from gdbstub.debug.step_over import BreakpointStop, StepOver
 from gdbstub.debug.stop_reasons import Disposition, StopClassifier
 from gdbstub.debug.vcpu_steps import (
@@ -75,6 +75,7 @@ class VcpuPlans:
         self._steps = VcpuSteps(machine, index, classifier.breakpoints, caches)
         self._step_over = StepOver(machine, index, classifier, self._steps)
         self._guest_comparators = GuestComparators(machine, index)
+        self._copied = CopiedBreakpoints(index)
         self._regions = CodeRegions(machine, index, classifier.breakpoints, self._steps, caches)
 
     def plan(self, action: Action | Range, *, step_irqs: bool) -> ThreadPlan:
@@ -232,6 +233,7 @@ class VcpuPlans:
 
     def _reinject(self, exit: DebugExit) -> Stopped | None:
         """Give the guest its own exception; a stop where it cannot be given."""
+        self._copied.note(exit.esr, self._vcpu.get(PC))
         if take_exception(self._vcpu, exit.esr, exit.far):
             return None
         text = (

@@ -110,14 +110,14 @@ class StepOver:
 
     def comparator(self, pc: int) -> SubPlan:
         """Execute the instruction at *pc* in spite of a comparator there that nobody asked for."""
-        return (yield from self._steps.instruction(self._mode(pc, None, hidden=False)))
+        return (yield from self._steps.instruction(self._mode(pc, (), hidden=False)))
 
     def _execute(self, exit: DebugExit, pc: int, one_instruction: bool) -> SubPlan:
         """Execute the instruction at *pc* (``breakpoint``)."""
         steps, ipa = self._steps, self._classifier.patch(self._index, pc)
         if exit.esr.EC == EC.BREAKPOINT_LOWER and not self._breakpoints.comparator_at(pc):
             # The guest's own, masked. A BRK of ours there is still to be met.
-            return (yield from steps.instruction(self._mode(pc, exit, hidden=True)))
+            return (yield from steps.instruction(self._mode(pc, (), hidden=True)))
         word_at = steps.words_around(pc)
         sequence = exclusive_sequence(pc, word_at)
         if sequence is not None and sequence.load == pc and not one_instruction:
@@ -158,9 +158,11 @@ class StepOver:
         self, pc: int, word: int, exit: DebugExit | None, limit: float | None = None
     ) -> SubPlan:
         """Step the instruction *word* at *pc*, our BRK there being out, and no comparator set."""
-        hidden = False
+        hidden, fars = False, list[int]()
         while True:
-            mode = self._mode(pc, exit, hidden=hidden)._replace(limit=limit)
+            if exit is not None and exit.esr.EC == EC.WATCHPOINT_LOWER:
+                fars.append(exit.far)
+            mode = self._mode(pc, fars, hidden=hidden)._replace(limit=limit)
             exit = yield from self._steps.instruction(mode, word)
             if self._vcpu.get(PC) != pc or hidden:
                 return exit
@@ -172,45 +174,41 @@ class StepOver:
             ):
                 return exit
 
-    def _mode(self, pc: int, exit: DebugExit | None, *, hidden: bool) -> RunMode:
+    def _mode(self, pc: int, fars: Collection[int], *, hidden: bool) -> RunMode:
         """Return the mode of a step without a breakpoint at *pc*, and with everything else.
 
-        *exit* tells of a watchpoint exit that is no hit. *hidden*: none of the guest's own
+        *fars* are those of watchpoint exits that are no hits. *hidden*: none of the guest's own
         comparators at *pc* either.
         """
         armed = self._breakpoints.armed
-        watched = exit if exit is not None and exit.esr.EC == EC.WATCHPOINT_LOWER else None
-        if not (armed.breakpoints or armed.watchpoints or hidden or watched):
+        if not (armed.breakpoints or armed.watchpoints or hidden or fars):
             return STEP
         here = breakpoint_at(pc)
         breakpoints = tuple(pair for pair in armed.breakpoints if pair != here)
-        watchpoints = self._watchpoints(watched)
-        if hidden or (watched and watchpoints == armed.watchpoints):
+        watchpoints = self._watchpoints(fars)
+        if hidden or (fars and watchpoints == armed.watchpoints):
             more = self._guest_comparators.comparators()
             self._classifier.note_guest_comparators(self._index, more)
             room = self._machine.breakpoint_slots - len(breakpoints)
             own = [pair for pair in more.breakpoints if pair[1] != here[1]]
             # With any comparator in use KVM hides the guest's; this one is off.
             breakpoints = (*breakpoints, *own[:room]) or ((0, 0),)
-            if not watched:
+            if not fars:
                 room = self._machine.watchpoint_slots - len(watchpoints)
                 watchpoints = (*watchpoints, *more.watchpoints[:room])
         return RunMode(step=True, debug=DebugRegisters(breakpoints, watchpoints, enabled=True))
 
-    def _watchpoints(self, watched: DebugExit | None = None) -> Pairs:
+    def _watchpoints(self, fars: Iterable[int] = ()) -> Pairs:
         """Return our watchpoint comparators, less those that PC's access triggers without a hit.
 
-        *watched* is the exit to step over, if it is a watchpoint's.
+        *fars* are those of the exits to step over: one access may trigger several.
         """
         armed = self._breakpoints.armed.watchpoints
         if not armed:
             return ()
         accessed = self._classifier.accessed(self._index)
-        if accessed is None:
-            if watched is None:
-                return armed
-            accessed = range(watched.far, watched.far + 1)
-        excess = self._breakpoints.excess(accessed)
+        pieces = [range(far, far + 1) for far in fars] if accessed is None else [accessed]
+        excess = {pair for piece in pieces for pair in self._breakpoints.excess(piece)}
         return tuple(pair for pair in armed if pair not in excess)
 
     def _simulate(self, pc: int, word: int) -> bool:

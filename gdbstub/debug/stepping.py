@@ -23,8 +23,8 @@ from gdbstub.aarch64.sysreg import MDSCR, PSTATE
 from gdbstub.machine import Vcpu
 
 _VECTOR_SIZE: Final = 0x80
-_TABLE_SIZE: Final = 0x800
-_KINDS: Final = _TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each of four origins
+TABLE_SIZE: Final = 0x800
+_KINDS: Final = TABLE_SIZE // 4  # synchronous, IRQ, FIQ and SError, for each of four origins
 SYNCHRONOUS, _IRQ, _FIQ, SERROR = 0x000, 0x080, 0x100, 0x180
 _ALL_MASKED: Final = 0b1111
 #: PSTATE's fields that say where an exception came from.
@@ -109,17 +109,20 @@ def abandon(vcpu: Vcpu, step: SingleStep, word_at: WordAt) -> None:
             must_repeat(vcpu, step, word_at)
 
 
-def entered_from(vcpu: Vcpu, places: Container[int], running: PSTATE) -> int | None:
+def entered_from(
+    vcpu: Vcpu, places: Container[int], running: PSTATE, *, masks_stay: bool = True
+) -> int | None:
     """Return the kind of the exception that ended a run of *places* in PSTATE *running*.
 
     None if PC is at no vector, or is there without an exception. An entry masks everything, and
-    saves where it came from and what PSTATE said there of the exception level and of the masks.
+    saves where it came from and what PSTATE said there of the exception level and of the masks,
+    which are those of *running* if *masks_stay*.
     """
     kind = _kind(vcpu.get(PC), lambda: vcpu.get(VBAR_EL1))
     if kind is None or not is_entered(PSTATE(vcpu.get(CPSR))):
         return None
     elr, spsr = _saved(vcpu)
-    same = _ORIGIN | PSTATE.of(I=1, F=1)
+    same = _ORIGIN | PSTATE.of(I=1, F=1) if masks_stay else _ORIGIN
     return kind if elr in places and not (spsr ^ running) & same else None
 
 
@@ -128,7 +131,7 @@ def _kind(pc: int, vbar: Callable[[], int]) -> int | None:
     if pc % _VECTOR_SIZE:
         return None
     offset = pc - vbar()
-    return offset % _KINDS if 0 <= offset < _TABLE_SIZE else None
+    return offset % _KINDS if 0 <= offset < TABLE_SIZE else None
 
 
 def is_entered(pstate: PSTATE) -> bool:

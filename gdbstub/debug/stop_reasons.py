@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from gdbstub.aarch64.accesses import accessed
 from gdbstub.aarch64.comparators import breakpoint_at, canonical
-from gdbstub.aarch64.registers import CPSR, MDSCR_EL1, PC, SYSTEM_REGISTERS, X, stack_pointer
+from gdbstub.aarch64.registers import (
+    CPSR,
+    DCZID_EL0,
+    MDSCR_EL1,
+    PC,
+    SYSTEM_REGISTERS,
+    X,
+    stack_pointer,
+)
 from gdbstub.aarch64.sysreg import DBGBCR, EC, MDSCR, PSTATE
 from gdbstub.agent.conditions import GO_ON
 from gdbstub.architecture import Register
@@ -318,7 +326,10 @@ class StopClassifier:
             stack = stack_pointer(vcpu.get(CPSR))
             return vcpu.get(X[number] if number < len(X) else stack)
 
-        return accessed(self.breakpoints.words(index)(pc), pc, x)
+        def dczid() -> int | None:
+            return vcpu.get(DCZID_EL0) if DCZID_EL0 in self.machine.system_registers else None
+
+        return accessed(self.breakpoints.words(index)(pc), pc, x, dczid)
 
     def _unclaimed(self, exit: DebugExit) -> Stopped | Disposition:
         """Classify a comparator's exit that no request explains: the guest's if it uses any.

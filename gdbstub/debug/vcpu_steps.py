@@ -11,8 +11,10 @@ from typing import Final
 from gdbstub.aarch64.comparators import breakpoint_at
 from gdbstub.aarch64.exceptions import vector
 from gdbstub.aarch64.instructions import (
+    EXCEPTIONAL,
     SEQUENCE,
     WordAt,
+    accesses_vbar,
     plain,
     takes_exception,
     wait_is_nop,
@@ -151,7 +153,7 @@ class VcpuSteps:
         """
         if waits(cached) and self._is_nop(pc, mode, word):
             return self._do_nothing(pc)
-        if not takes_exception(cached):
+        if not (takes_exception(cached) or PSTATE(self._vcpu.get(CPSR)) & EXCEPTIONAL):
             self.guard.near = pc
         elif missing := self.guard.places():
             return self._without_vectors(mode, pc, missing[:1])
@@ -183,7 +185,8 @@ class VcpuSteps:
         try:
             exit = yield from self._step(mode._replace(more=more), pc, 0)
         finally:
-            entered = stepping.entered_from(vcpu, (pc, pc + 4), pstate) is not None
+            at = pc, pc + 4
+            entered = stepping.entered_from(vcpu, at, pstate, masks_stay=False) is not None
             if entered:
                 vcpu.set(PC, vcpu.get(PC) - table + vbar)
             vcpu.set(VBAR_EL1, vbar)
@@ -295,8 +298,9 @@ class VcpuSteps:
         is ``TIMED_OUT`` where it takes longer than ``SEQUENCE_TIMEOUT``.
         """
         vcpu, self._last = self._vcpu, None
-        pstate = PSTATE(vcpu.get(CPSR))
-        fault = vcpu.get(VBAR_EL1) + vector(pstate)
+        pstate, vbar = PSTATE(vcpu.get(CPSR)), vcpu.get(VBAR_EL1)
+        table = self._vectors(vbar, inside)
+        fault = table + vector(pstate)
         armed = self._breakpoints.armed.breakpoints
         # The vCPU executes nothing outside, so comparators of a client are needed inside only.
         places = {breakpoint_at(at) for at in inside if at not in without} if armed else ()
@@ -321,33 +325,55 @@ class VcpuSteps:
         if not {fault, fault + stepping.SERROR}.isdisjoint(exits):
             before = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
         vcpu.set(CPSR, masked)
+        if table != vbar:
+            vcpu.set(VBAR_EL1, table)
         self.masked += 1
         debug = DebugRegisters((*ends, *requested), watchpoints, enabled=True)
         try:
             exit = yield RunMode(debug=debug, limit=SEQUENCE_TIMEOUT)
         except CutShort:
-            self._unmask(ways, pstate, masked, before)
+            self._end_run(ways, pstate, masked, before, (vbar, table))
             raise
-        self._unmask(ways, pstate, masked, before)
-        at = vcpu.get(PC)
+        at = self._end_run(ways, pstate, masked, before, (vbar, table))
         if exit.esr.EC == EC.BREAKPOINT_LOWER and breakpoint_at(at) in ends:
             return self.done
         return exit
 
-    def _unmask(
+    def _vectors(self, vbar: int, inside: Collection[int]) -> int:
+        """Return VBAR_EL1 for a run of the code *inside*: *vbar*, or code if that has no vectors.
+
+        Of the code nothing is executed. A CPU may fetch from a vector before it compares.
+        """
+        if not self.guard.places():
+            return vbar
+        table = self.guard.table(self._vcpu.get(PC))
+        if table is None or any(at & -stepping.TABLE_SIZE == table for at in inside):
+            return vbar
+        return vbar if any(accesses_vbar(self.icache(at)) for at in inside) else table
+
+    def _end_run(
         self,
         ways: Collection[int],
         pstate: PSTATE,
         masked: PSTATE,
         before: tuple[int, int] | None,
-    ) -> None:
-        """Restore A, I and F in PSTATE, or in SPSR_EL1 where an exception has saved them."""
-        vcpu = self._vcpu
-        row = CPSR
+        vectors: tuple[int, int],
+    ) -> int:
+        """Restore A, I and F in PSTATE, or in SPSR_EL1 where an exception has saved them.
+
+        *vectors* are VBAR_EL1 of the guest and of the run. Return where it ended by the latter.
+        """
+        vcpu, (vbar, table) = self._vcpu, vectors
+        at, row = vcpu.get(PC), CPSR
         if stepping.entered_from(vcpu, ways, masked) is not None:
             saved = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
             row = SPSR_EL1 if saved != before else CPSR
         vcpu.set(row, PSTATE(vcpu.get(row)).replace(A=pstate.A, I=pstate.I, F=pstate.F))
+        if table != vbar:
+            if row is SPSR_EL1:
+                vcpu.set(PC, at - table + vbar)
+            vcpu.set(VBAR_EL1, vbar)
+        return at
 
 
 def timed_out(exit: DebugExit) -> bool:

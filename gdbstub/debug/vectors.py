@@ -47,9 +47,9 @@ _ADDRESSES: Final = 16
 _EL1H: Final = 0x200
 #: Offsets of the synchronous vectors for EL1h and for 64-bit EL0.
 _SYNCHRONOUS: Final = (_EL1H, 0x400)
-_IRQ: Final = 0x080
+_IRQ, _SERROR = 0x080, 0x180
 #: Names of an origin's other kinds, by their distance from its synchronous one.
-_OTHERS: Final = {_IRQ: "an IRQ", 0x180: "an SError", 0x100: "an FIQ"}
+_OTHERS: Final = {_IRQ: "an IRQ", _SERROR: "an SError", 0x100: "an FIQ"}
 _KINDS: Final = 0x200
 #: The most values of VBAR_EL1 that are known to be good. Linux has a few.
 _GOOD: Final = 8
@@ -111,7 +111,7 @@ class VectorGuard:
             self._good[known] = self._tables(vbar + _EL1H)
             return ()
         here = vector(PSTATE(self._vcpu.get(CPSR)))
-        offsets = (here, *_SYNCHRONOUS, here + _IRQ)
+        offsets = (here, *_SYNCHRONOUS, here + _IRQ, here + _SERROR)
         return tuple(dict.fromkeys(vbar + offset for offset in offsets))
 
     def _translated_by(self, vbar: int) -> tuple[int, ...]:

@@ -6,6 +6,6 @@
   ``attachment``, which holds the VMM's threads. ``patches`` and ``journal`` keep account of the
   BRKs.
 - Tracing, all on the thread of ``tracer``: ``seized`` and ``vcpu_thread`` take the stops of
-  threads, ``injection`` makes system calls in them by a frame of ``sigframe``, ``port`` makes
-  ioctls of these. ``ptrace`` has the calls.
+  threads, with the ``run_page`` of each; ``injection`` makes system calls in them by a frame of
+  ``sigframe``, ``port`` makes ioctls of these. ``ptrace`` has the calls.
 """

@@ -34,15 +34,8 @@ def attached(
     given = given or _ask_qemu(process)
     with Journal(process) as journal:
         attachment = Attachment(process, options)
-        try:
-            if journal.stale:
-                undo(attachment, journal)
+        with _machine(attachment, journal) as machine:
             # The RAM is found by the registers of the machine that it is for.
-            machine = ForeignMachine(attachment, journal)
-        except BaseException:
-            attachment.close()
-            raise
-        try:
             found = slots.find(process, given, machine.vcpus, attachment.memory.read)
             machine.use(found.slots, found.evidence, "" if found.valid else found.evidence)
             journal.begin(found.slots, attachment.areas)
@@ -50,9 +43,6 @@ def attached(
                 state = "read-only" if found.slots else "not known"
                 _log.warning("RAM is %s: %s", state, found.evidence)
             yield machine
-        finally:
-            machine.close()
-            journal.end()  # not if the guest could not be left as it was
 
 
 @contextlib.contextmanager
@@ -70,18 +60,27 @@ def launched(
     with Launch(argv, wanted) as launch, Journal(launch.process) as journal:
         options = permission.suspension(launch.process)
         attachment = Attachment(launch.process, options, launch)
-        try:
-            machine = ForeignMachine(attachment, journal)
-        except BaseException:
-            attachment.close()
-            raise
-        try:
+        with _machine(attachment, journal) as machine:
             machine.use(launch.slots, "as the VMM has told KVM")
             journal.begin(launch.slots, attachment.areas)
             yield machine
-        finally:
-            machine.close()
-            journal.end()  # not if the guest could not be left as it was
+
+
+@contextlib.contextmanager
+def _machine(attachment: Attachment, journal: Journal) -> Iterator[ForeignMachine]:
+    """Make the machine of *attachment*; the guest runs on afterwards, as it was before."""
+    try:
+        if journal.stale:
+            undo(attachment, journal)
+        machine = ForeignMachine(attachment, journal)
+    except BaseException:
+        attachment.close()
+        raise
+    try:
+        yield machine
+    finally:
+        machine.close()
+        journal.end()  # not if the guest could not be left as it was
 
 
 def _ask_qemu(process: VmmProcess) -> list[MemorySlot]:

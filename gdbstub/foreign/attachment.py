@@ -19,9 +19,10 @@ from gdbstub.foreign.memory import ForeignRam, MemorySlot, RamArea, pages
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess, check_vms
 from gdbstub.foreign.ptrace import Tracee
+from gdbstub.foreign.run_page import RunPage
 from gdbstub.foreign.seized import PARK_TIMEOUT, POLL_INTERVAL, SeizedThreads
 from gdbstub.foreign.tracer import Tracer
-from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
+from gdbstub.foreign.vcpu_thread import ThreadStop, VcpuThread
 from gdbstub.kvm import abi
 from gdbstub.kvm.port import ioctl
 
@@ -100,13 +101,23 @@ class Attachment:
         self.port = RemotePort(self.tracer, self.memory, self.threads)
         try:
             self._gadgets = process.gadgets(self.memory)
-            for fd in self._fds:
-                self.pages[fd] = RunPage(process.pid, fd)
+            self._map_pages()
             self.tracer.call(self._take_over)
-            self.tracer.idle = lambda: self.seized.give_way(process.has_signals)
+            self.tracer.idle = self.give_way
+            self.tracer.lost = self.seized.lost
         except BaseException:
             self.close()
             raise
+
+    def _map_pages(self) -> None:
+        for fd in self._fds:
+            try:
+                self.pages[fd] = RunPage(self.process.pid, fd)
+            except OSError as error:
+                raise InputError(
+                    f"descriptor {fd} of process {self.process.pid} cannot be copied: "
+                    f"{error.strerror}; use root, outside of a container"
+                ) from None
 
     def use(self, slots: Sequence[MemorySlot], evidence: str, read_only: str = "") -> None:
         """Take *slots* for the guest's RAM, by the *evidence* for them."""
@@ -134,6 +145,8 @@ class Attachment:
                 if tid not in self.seized.by_tid:
                     self._consider(tid)
             self.tracer.pump(block=False)
+            if self.process.ended:
+                raise InputError(f"process {self.process.pid} has ended")
             if monotonic() > until:
                 raise MachineError(self._missing())
             # This thread is the first to get time, and the VMM needs some to come there.
@@ -243,6 +256,10 @@ class Attachment:
                 start, end = max(found.start, area.start), min(found.end, area.end)
                 if start < end and _protection(found.flags) == area.protection ^ mmap.PROT_EXEC:
                     self.port.syscall(ptrace.MPROTECT, start, end - start, area.protection)
+
+    def give_way(self, tids: Iterable[int] | None = None) -> None:
+        """Let the parked threads of *tids*, or all, take their signals; on the tracer's thread."""
+        self.seized.give_way(self.process.pending_signals, tids)
 
     def disarm(self) -> None:
         """Leave no debug state of the vCPUs in KVM; on the tracer's thread, all parked.

@@ -4,7 +4,10 @@ At no moment does the thread's way depend on its tracer: if that ends, the threa
 signal frame to the context that it was stopped in. Its signals are blocked meanwhile.
 """
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from gdbstub.errors import MachineError
@@ -16,6 +19,8 @@ from gdbstub.kvm.abi import CData
 #: Bytes below the stack pointer for the frame, and below that for the arguments of calls.
 _FRAME_SPACE: Final = 8192
 SCRATCH_SIZE: Final = 16384
+#: PSTATE.BTYPE, which a thread has that was stopped between an indirect branch and its target.
+_BTYPE: Final = 3 << 10
 
 
 class Gadgets(NamedTuple):
@@ -44,7 +49,8 @@ class ProcessMemory:
         Raises:
             OSError: nothing can be read at *address*.
         """
-        return os.pread(self._fd, length, address)
+        with _any_address():
+            return os.pread(self._fd, length, address)
 
     def write(self, address: int, data: bytes) -> int:
         """Write; return how much was written.
@@ -52,13 +58,23 @@ class ProcessMemory:
         Raises:
             OSError: nothing can be written at *address*.
         """
-        return os.pwrite(self._fd, data, address)
+        with _any_address():
+            return os.pwrite(self._fd, data, address)
 
     def close(self) -> None:
         """Close it. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+@contextlib.contextmanager
+def _any_address() -> Iterator[None]:
+    """Have an address that is no offset in a file fail as one at which nothing is."""
+    try:
+        yield
+    except OverflowError:
+        raise OSError(errno.EIO, os.strerror(errno.EIO)) from None
 
 
 class Injection:
@@ -82,18 +98,20 @@ class Injection:
         self._gadgets = gadgets
         #: True from ``begin`` to ``end``: the thread's context is the frame's, not its own.
         self.active = False
-        self._mask = tracee.signal_mask()
+        #: The thread's own mask of blocked signals.
+        self.mask: int = tracee.signal_mask()
         self._regs: CData = ffi.new("struct user_pt_regs *", context[0])
         frame = (context.sp - _FRAME_SPACE) & -16
         self.scratch: int = frame - SCRATCH_SIZE
         try:
-            memory.write(frame, sigframe.encode(context, tracee.vectors(), self._mask))
+            memory.write(frame, sigframe.encode(context, tracee.vectors(), self.mask))
         except OSError as error:
             raise MachineError(
                 f"the stack of thread {tracee.tid} has no room for a signal frame at {frame:#x}, "
                 f"which calls in the VMM need: {error.strerror}"
             ) from None
         self._regs.sp = frame
+        self._regs.pstate &= ~_BTYPE  # else the calls' instruction may be no target for a branch
         self._regs.regs[30] = gadgets.sigreturn
         self.begin()
 
@@ -107,7 +125,7 @@ class Injection:
 
     def end(self, context: CData) -> None:
         """Give the thread its mask and *context* back. ``begin`` may follow, if it has not run."""
-        self._tracee.set_signal_mask(self._mask)
+        self._tracee.set_signal_mask(self.mask)
         self._tracee.set_registers(context)
         if self._scalable:
             self._tracee.set_scalable_vectors(self._scalable)

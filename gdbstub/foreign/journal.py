@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import starmap
@@ -21,6 +20,7 @@ from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign.memory import MemorySlot, RamArea
 from gdbstub.foreign.patches import Patch
 from gdbstub.foreign.process import VmmProcess
+from gdbstub.others import is_safe_parent, temporary_places
 
 _SUFFIX: Final = ".journal"
 #: Size of a file that is worth rewriting, in bytes.
@@ -57,11 +57,18 @@ def directory() -> Path:
     """Return the directory of this user's journals; make it if need be.
 
     Raises:
-        InputError: somebody else has made it.
+        InputError: somebody else has made it, or could replace it.
     """
-    parent = Path("/run") if os.geteuid() == 0 else Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if not (parent.is_absolute() and os.access(parent, os.W_OK)):
-        parent = Path(tempfile.gettempdir())
+    places = temporary_places()
+    if os.geteuid() == 0:
+        places = [Path("/run"), *places]
+    parent = next(filter(is_safe_parent, places), None)
+    if parent is None:
+        names = " or ".join(map(str, dict.fromkeys(places)))
+        raise InputError(
+            f"other users could replace a journal in {names}, or it cannot be written: set "
+            "XDG_RUNTIME_DIR to a directory of yours alone"
+        )
     path = parent / f"gdbstub-{os.geteuid()}"
     try:
         path.mkdir(mode=0o700, exist_ok=True)

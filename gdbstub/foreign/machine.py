@@ -9,21 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Final
 
-from gdbstub.aarch64.registers import SYSTEM_REGISTERS
-from gdbstub.aarch64.sve import QUADWORD, VLS
 from gdbstub.errors import MachineError
 from gdbstub.foreign.attachment import Attachment, in_any_case
 from gdbstub.foreign.exclusive import ForeignExclusiveSection
-from gdbstub.foreign.facts import description, totals
+from gdbstub.foreign.facts import description, read_facts, totals
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.patches import NoLog, Patches, PatchLog
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Gone
-from gdbstub.foreign.vcpu import ForeignVcpu, Kicker, LateHalt
+from gdbstub.foreign.vcpu import ForeignVcpu, HaltedVcpus, Kicker, LateHalt
 from gdbstub.foreign.vcpu_thread import ThreadStop
-from gdbstub.kvm import abi
 from gdbstub.kvm.one_reg import Counts
-from gdbstub.kvm.port import ioctl
 from gdbstub.kvm.vcpu_state import SYSTEM_EVENTS
 from gdbstub.kvm.virtual_counter import VirtualCounter
 from gdbstub.kvm.watchdog import Watchdog
@@ -42,9 +38,10 @@ from gdbstub.swbp import BRK
 
 _log = logging.getLogger("gdbstub.foreign")
 
-_PAUTH: Final = "APIAKeyLo_EL1"
 #: Time after which a person is told of a guest that does not halt, in seconds.
 LATE: Final = 5.0
+#: The pause between two looks at what is halted while something runs, in seconds.
+LOOK_INTERVAL: Final = 0.25
 
 
 class ForeignMachine:
@@ -72,8 +69,8 @@ class ForeignMachine:
         self._exits: list[Exit] = []
         self._running: set[int] = set()
         self._deferred: list[int] = []  # vCPUs at a debug exit, during another's section
-        self._stopping = False
-        self._closed = False
+        self._asked: set[int] = set()  # vCPUs whose listener is being asked
+        self._stopping = self._closed = False
         self._watchdog = Watchdog()
         self._counts = [Counts() for _ in attachment.threads]
         self._vcpus = tuple(
@@ -91,6 +88,7 @@ class ForeignMachine:
             for index, (fd, thread) in enumerate(attachment.threads.items())
         )
         self._late = LateHalt(self._vcpus, self._watchdog)
+        self._halted = HaltedVcpus(self._look_at_halted, self._tracer.call)
         self._always_traced = always_traced
         for vcpu in self._vcpus:
             vcpu.always_traced = always_traced
@@ -99,27 +97,14 @@ class ForeignMachine:
         self.ram = attachment.ram
         self._log = log or NoLog()
         self._patches = Patches(self.ram, self._log)
-        self._tracer.call(self._read_facts)
+        facts = self._tracer.call(lambda: read_facts(self.port, attachment.vm, self._first()))
+        self.breakpoint_slots, self.watchpoint_slots = facts[:2]
+        self.system_registers, self.pointer_authentication, self.vector_length = facts[2:]
+        self._tracer.call(self._counter.stop)
         attachment.seized.handler = self._handle
 
     def _first(self) -> ForeignVcpu:
         return self._vcpus[0]
-
-    def _read_facts(self) -> None:
-        port, vm, first = self.port, self._attachment.vm, self._vcpus[0]
-        self.breakpoint_slots = max(
-            0, ioctl(port, vm, abi.CHECK_EXTENSION, abi.CAP_GUEST_DEBUG_HW_BPS)
-        )
-        self.watchpoint_slots = max(
-            0, ioctl(port, vm, abi.CHECK_EXTENSION, abi.CAP_GUEST_DEBUG_HW_WPS)
-        )
-        listed = first.listed()
-        self.system_registers = [row for row in SYSTEM_REGISTERS.values() if row.id in listed]
-        self.pointer_authentication = any(row.name == _PAUTH for row in self.system_registers)
-        self.vector_length = 0
-        if VLS.id in listed:
-            self.vector_length = first.get(VLS).bit_length() * QUADWORD
-        self._counter.stop()
 
     @property
     def vcpus(self) -> Sequence[ForeignVcpu]:
@@ -210,6 +195,15 @@ class ForeignMachine:
             vcpu.forget()
         for index in modes:
             self._set_going(self._vcpus[index])
+        if len(modes) < len(self._vcpus):
+            self._watchdog.watch(self._halted, monotonic() + LOOK_INTERVAL)
+
+    def _look_at_halted(self) -> None:
+        """Let vCPUs that are halted while others run take their signals: the VMM may wait."""
+        halted = [each for each in self._vcpus if each.index not in self._running]
+        self._attachment.give_way([each.thread.tracee.tid for each in halted])
+        again = monotonic() + LOOK_INTERVAL if self._running and halted else None
+        self._watchdog.watch(self._halted, again)
 
     def _set_going(self, vcpu: ForeignVcpu) -> None:
         if (remaining := vcpu.remaining) is not None or vcpu.watched:
@@ -324,24 +318,30 @@ class ForeignMachine:
             self._set_going(vcpu)
 
     def _debug_exit(self, vcpu: ForeignVcpu) -> None:
-        self._ask(vcpu, vcpu.exit())
+        if vcpu.index in self._running:  # else it has ended meanwhile
+            self._ask(vcpu, vcpu.exit())
 
     def _ask(self, vcpu: ForeignVcpu, exit: DebugExit, *, cut_short: bool = False) -> None:
         """Ask the listener how *vcpu* goes on from *exit*."""
+        told: Exit = exit
+        self._asked.add(vcpu.index)
         try:
             mode = self.listener.debug_exit(exit)
             if mode is not None:
                 vcpu.go_on(mode, cut_short=cut_short)
         except Exception as error:  # whatever it is, the siblings must be parked too
-            self._park(vcpu, vcpu.failure(error))
+            mode, told = None, vcpu.failure(error)
+        finally:
+            self._asked.discard(vcpu.index)
+        if vcpu.thread.ended:
+            self._thread_ended(vcpu)
+        elif mode is None:
+            self._park(vcpu, told)
+        elif self._stopping:
+            vcpu.cut_short = True
+            self._park(vcpu, None)
         else:
-            if mode is None:
-                self._park(vcpu, exit)
-            elif self._stopping:
-                vcpu.cut_short = True
-                self._park(vcpu, None)
-            else:
-                self._set_going(vcpu)
+            self._set_going(vcpu)
 
     def _system_event(self, vcpu: ForeignVcpu) -> None:
         kind = SYSTEM_EVENTS.get(vcpu.system_event)
@@ -352,7 +352,7 @@ class ForeignMachine:
 
     def _thread_ended(self, vcpu: ForeignVcpu) -> None:
         self._counter.forget()
-        if vcpu.index in self._running:
+        if vcpu.index in self._running - self._asked:  # else it is told when that is over
             self._park(vcpu, SystemEvent(vcpu.index, SystemEventKind.SHUTDOWN))
 
     def _park(self, vcpu: ForeignVcpu, exit: Exit | None) -> None:

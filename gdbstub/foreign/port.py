@@ -4,7 +4,8 @@ Structures are copied there and back by the size in the request's number.
 Source: linux/include/uapi/asm-generic/ioctl.h.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gdbstub.errors import MachineError
@@ -61,7 +62,18 @@ class RemotePort:
 
     def _call(self, thread: VcpuThread, number: int, *arguments: int) -> int:
         self.injected += 1
-        return thread.call(number, *arguments)
+        with self._told(thread):
+            return thread.call(number, *arguments)
+
+    @contextlib.contextmanager
+    def _told(self, thread: VcpuThread) -> Iterator[None]:
+        """Tell of the end of a *thread* that a call of ours has waited for: nobody else does."""
+        try:
+            yield
+        except ptrace.Gone:
+            thread.end()
+            self._tracer.tell_of_end(thread.tracee.tid)
+            raise
 
     def _stopped(self) -> VcpuThread:
         for thread in self._threads.values():
@@ -69,7 +81,8 @@ class RemotePort:
                 return thread
         for thread in self._threads.values():
             if thread.out_of_guest and not thread.ended:
-                thread.stop_anywhere()
+                with self._told(thread):
+                    thread.stop_anywhere()
                 self._borrowed = thread
                 return thread
         raise MachineError("no vCPU of the VMM is stopped, or the VMM has ended")

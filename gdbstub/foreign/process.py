@@ -53,6 +53,15 @@ class Descriptors(NamedTuple):
     copies: Mapping[int, int] = MappingProxyType({})
 
 
+class PendingSignals(NamedTuple):
+    """The signals that are pending for a thread, as masks: bit 0 is of signal 1."""
+
+    #: Signals that it takes as soon as it runs.
+    deliverable: int
+    #: Signals sent to it that it blocks, perhaps not within KVM_RUN (KVM_SET_SIGNAL_MASK).
+    blocked: int
+
+
 class VmmProcess:
     """One process, by its pid; ``start_time`` tells it from a later one with that pid."""
 
@@ -210,12 +219,17 @@ class VmmProcess:
         except OSError:
             return True  # it has ended, which is found out elsewhere
 
-    def has_signals(self, tid: int) -> bool:
-        """Return True if signals are pending that were sent to the thread, not to the process."""
+    def pending_signals(self, tid: int, blocked: int) -> PendingSignals:
+        """Return the signals that are pending for a thread, which blocks those of a mask.
+
+        None if it has ended. The mask is not read here: it is another one during our calls.
+        """
         try:
-            return int(self._fields(f"task/{tid}/status")["SigPnd"], 16) != 0
+            fields = self._fields(f"task/{tid}/status")
         except InputError:
-            return False  # it has ended, which is found out elsewhere
+            return PendingSignals(0, 0)  # which is found out elsewhere
+        sent, shared = int(fields["SigPnd"], 16), int(fields["ShdPnd"], 16)
+        return PendingSignals((sent | shared) & ~blocked, sent & blocked)
 
     def mappings(self) -> list[ProcessMapping]:
         """Return its mappings, by address."""

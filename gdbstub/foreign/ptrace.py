@@ -30,6 +30,7 @@ _libc: Final = cast("_Libc", ffi.dlopen(None))
 # System calls of arm64 by number (linux/include/uapi/asm-generic/unistd.h).
 IOCTL: Final = 29
 MPROTECT: Final = 226
+RESTART_SYSCALL: Final = 128
 _PTRACE: Final = 117
 _TKILL: Final = 130
 _RT_TGSIGQUEUEINFO: Final = 240
@@ -72,6 +73,8 @@ EVENT_EXEC: Final = 4
 #: The signal of a system call's stop, with O_TRACESYSGOOD.
 SYSCALL_STOP: Final = 5 | 0x80
 SYSCALL_ENTRY: Final = 1
+#: Result of a system call that goes on by restart_syscall(2): -ERESTART_RESTARTBLOCK.
+RESTARTS: Final = -516
 
 #: waitpid(2): children of any kind, of the calling thread alone.
 _WAIT_OPTIONS: Final = 0x40000000 | 0x20000000

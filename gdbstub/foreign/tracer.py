@@ -80,6 +80,8 @@ class Tracer:
         self.anything_runs = anything_runs
         #: Called now and then while nothing runs.
         self.idle: Callable[[], None] = lambda: None
+        #: Called if something runs by ``anything_runs``, and the kernel knows no thread of ours.
+        self.lost: Callable[[], None] = lambda: None
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting = False
         self._pause = _REPEAT  # between two looks for stops while nothing is waited for
@@ -114,6 +116,14 @@ class Tracer:
             pause = min(2 * pause, _LONGEST)
             self._wake()
         return call.result()
+
+    def tell_of_end(self, tid: int) -> None:
+        """Take the end of a thread, of which the kernel has told already, after this stop's."""
+        self._calls.put(lambda: self._take(tid, 0))
+
+    def _take(self, tid: int, status: int) -> None:
+        with contextlib.suppress(ptrace.Gone):  # killed since: its end is a stop of its own
+            self.stopped(tid, status)
 
     def _wake(self) -> None:
         if self._waiting and self._thread.ident is not None and self._thread.is_alive():
@@ -162,9 +172,10 @@ class Tracer:
             found = None if block and not self._calls.empty() else ptrace.wait(block=block)
         except ptrace.Gone:
             found = None
+            if self.anything_runs():
+                self.lost()
         finally:
             self._waiting = False
         self._pause = min(2 * self._pause, _IDLE) if found is None else _REPEAT
         if found is not None:
-            with contextlib.suppress(ptrace.Gone):  # killed since: its end is a stop of its own
-                self.stopped(*found)
+            self._take(*found)

@@ -25,14 +25,24 @@ from gdbstub.architecture import Register
 from gdbstub.errors import StubError
 from gdbstub.foreign.port import RemotePort
 from gdbstub.foreign.process import VmmProcess
+from gdbstub.foreign.ptrace import Gone
+from gdbstub.foreign.run_page import RunPage
 from gdbstub.foreign.tracer import Tracer
-from gdbstub.foreign.vcpu_thread import RunPage, VcpuThread
+from gdbstub.foreign.vcpu_thread import VcpuThread
 from gdbstub.kvm import abi
 from gdbstub.kvm.guest_debug import GuestDebug
 from gdbstub.kvm.one_reg import Counts, VirtualClock
 from gdbstub.kvm.vcpu_state import VcpuState
 from gdbstub.kvm.watchdog import Watchdog
-from gdbstub.machine import DebugExit, DebugRegisters, RunFailure, RunMode
+from gdbstub.machine import (
+    DebugExit,
+    DebugRegisters,
+    Exit,
+    RunFailure,
+    RunMode,
+    SystemEvent,
+    SystemEventKind,
+)
 
 _log = logging.getLogger("gdbstub.foreign")
 
@@ -156,8 +166,10 @@ class ForeignVcpu(VcpuState):
             self.index, esr, self._run.debug.far if esr.EC == EC.WATCHPOINT_LOWER else 0
         )
 
-    def failure(self, error: Exception) -> RunFailure:
+    def failure(self, error: Exception) -> Exit:
         """Return an exit that says why it cannot run, and log what is no fault of the guest's."""
+        if isinstance(error, Gone):
+            return SystemEvent(self.index, SystemEventKind.SHUTDOWN)
         if isinstance(error, StubError):
             _log.debug("vCPU %d", self.index, exc_info=error)
             return RunFailure(self.index, str(error))
@@ -189,6 +201,20 @@ class LateHalt:
                 late,
                 len(self._vcpus),
             )
+
+
+class HaltedVcpus:
+    """vCPUs that are halted while others run, as the watchdog sees them: they may have signals."""
+
+    def __init__(
+        self, look: Callable[[], None], call: Callable[[Callable[[], None]], None]
+    ) -> None:
+        self._look = look
+        self._call = call
+
+    def kick(self) -> None:
+        """Have them looked at."""
+        self._call(self._look)
 
 
 class Kicker:

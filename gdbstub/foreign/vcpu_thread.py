@@ -7,11 +7,10 @@ It decides nothing about breakpoints. Source: ptrace(2); linux/virt/kvm/kvm_main
 
 import errno
 import logging
-import mmap
 import os
 from contextlib import suppress
 from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gdbstub.errors import InputError
 from gdbstub.foreign import injection, ptrace, sigframe
@@ -21,6 +20,9 @@ from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Gone, Tracee, ffi
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData
+
+if TYPE_CHECKING:
+    from gdbstub.foreign.run_page import RunPage
 
 _log = logging.getLogger("gdbstub.foreign")
 
@@ -37,31 +39,6 @@ class ThreadStop(Enum):
     #: Stopped at a system event, which the VMM sees when the thread goes on.
     SYSTEM_EVENT = auto()
     ENDED = auto()
-
-
-class RunPage:
-    """``struct kvm_run`` of a vCPU of another process, mapped into this one."""
-
-    def __init__(self, pid: int, fd: int) -> None:
-        """Map it.
-
-        Raises:
-            OSError: this process may not.
-        """
-        own = ptrace.pidfd_getfd(pid, fd)
-        try:
-            self._mapping = mmap.mmap(own, mmap.PAGESIZE)
-        finally:
-            os.close(own)
-        self._buffer: CData = abi.ffi.from_buffer(self._mapping)
-        self.run: CData = abi.ffi.cast("struct kvm_run *", self._buffer)
-
-    def close(self) -> None:
-        """Unmap it. Idempotent."""
-        if self.run:
-            self.run = abi.ffi.NULL
-            abi.ffi.release(self._buffer)
-            self._mapping.close()
 
 
 class VcpuThread:
@@ -92,6 +69,12 @@ class VcpuThread:
         self._outside = False
         # The signals that wait for the end of a section; None: they are delivered at once.
         self._held: list[bytes] | None = None
+        # True if KVM_RUN was made again for one of them that has not come yet.
+        self._repeated = False
+        # True if it stops in the middle of a call that goes on by restart_syscall(2).
+        self._restarts = False
+        # True once the VMM must see each exit, for the lines of its vCPU (``RunPage``).
+        self._has_lines = False
         self._memory = memory
         self._gadgets = gadgets
         #: True from the entry of KVM_RUN to its exit, both of which are traced.
@@ -118,7 +101,7 @@ class VcpuThread:
 
     def hold_signals(self) -> None:
         """Deliver no signal of another's: an instruction is to be executed to its end."""
-        self._held = []
+        self._held, self._repeated = [], False
 
     def release_signals(self) -> None:
         """Deliver the signals that have been held, and those to come."""
@@ -147,6 +130,11 @@ class VcpuThread:
         """True if it is parked at a KVM_RUN that the VMM may as well find interrupted."""
         return self.stopped and not self.ended and self._again and not self.tracee.in_group_stop
 
+    @property
+    def blocked(self) -> int:
+        """The stopped thread's own mask of blocked signals."""
+        return self._injection.mask if self._injection else self.tracee.signal_mask()
+
     def give_way(self) -> None:
         """Let a parked thread run the VMM's code; it parks at its next KVM_RUN, out of the guest.
 
@@ -166,9 +154,6 @@ class VcpuThread:
         try:
             while not self.stopped:
                 self.handle(injection.wait_for(self.tracee.tid))
-        except Gone:
-            self.end()
-            raise
         finally:
             self.anywhere = False
 
@@ -180,15 +165,13 @@ class VcpuThread:
     def _resume(self, *, traced: bool, outside: bool) -> None:
         context = self._context
         pc, x0 = context.pc, context.regs[0]
-        again = self._again and not self.tracee.in_group_stop  # else when that is over
+        # In a group-stop, when that is over.
+        again = self._again and not self.tracee.in_group_stop and not self._has_lines
         if again:
             context.pc -= 4
             context.regs[0] = self.fd
         try:
-            if self._injection is not None and self._injection.active:
-                self._injection.end(context)
-            else:
-                self.tracee.set_registers(context)
+            self._give_back()
         except BaseException:
             context.pc, context.regs[0] = pc, x0  # it may be tried again
             raise
@@ -198,6 +181,16 @@ class VcpuThread:
         self.kicked = self._outside = outside
         self.traced = traced
         self._go()
+
+    def _give_back(self) -> None:
+        """Give a stopped thread its own context back."""
+        if self._restarts:  # the kernel does so itself, but not after calls of ours
+            self._context.regs[8] = ptrace.RESTART_SYSCALL
+        if self._injection is not None and self._injection.active:
+            self._injection.end(self._context)
+        else:
+            self.tracee.set_registers(self._context)
+        self._restarts = False
 
     def carry_on(self, status: int) -> None:
         """Let the thread go on after a stop that could not be handled, by its *status*.
@@ -236,10 +229,7 @@ class VcpuThread:
 
     def detach(self) -> None:
         """End tracing of a stopped thread; its KVM_RUN has been interrupted, for all it sees."""
-        if self._injection is not None and self._injection.active:
-            self._injection.end(self._context)
-        else:
-            self.tracee.set_registers(self._context)
+        self._give_back()
         self.release_signals()
         self.tracee.detach()
         self.ended = True
@@ -304,10 +294,12 @@ class VcpuThread:
 
     def _left_run(self, regs: CData) -> bool:
         """Return True if the last instruction was the system call KVM_RUN."""
-        return _is_run(regs) and self._is_svc(regs.pc - 4)
+        return self._is_run(regs, regs.pc - 4)
 
-    def _is_svc(self, address: int) -> bool:
-        return self._memory.read(address, 4) == sigframe.SVC
+    def _is_run(self, regs: CData, address: int) -> bool:
+        """Return True if *regs*, but for x0, and the text at *address* are a call of KVM_RUN."""
+        is_call = regs.regs[8] == ptrace.IOCTL and regs.regs[1] & ptrace.INT == abi.RUN
+        return bool(is_call and self._memory.read(address, 4) == sigframe.SVC)
 
     @property
     def is_in_run(self) -> bool:
@@ -316,6 +308,7 @@ class VcpuThread:
 
     def _at_system_call(self) -> ThreadStop | None:
         stop = self.tracee.syscall_stop()
+        self._restarts = self.anywhere and not stop.entry and stop.result == ptrace.RESTARTS
         if stop.entry:
             if stop.number == ptrace.IOCTL and stop.arguments[1] == abi.RUN:
                 if self.fd is None:
@@ -357,6 +350,10 @@ class VcpuThread:
         """Make a KVM_RUN again that a signal has ended which is held; its VMM may want it ended."""
         if self._held is None or self.page is None or self.page.run.immediate_exit:
             return False
+        # A signal that only KVM_RUN lets through (KVM_SET_SIGNAL_MASK) would end each at once.
+        if self._repeated or self._passes_lines_on():
+            return False
+        self._repeated = True
         regs = self.tracee.registers()
         regs.pc -= 4
         regs.regs[0] = self.fd
@@ -364,9 +361,15 @@ class VcpuThread:
         self._go()
         return True
 
+    def _passes_lines_on(self) -> bool:
+        self._has_lines |= self.page is not None and self.page.has_raised_line
+        return self._has_lines
+
     def _stop(self, regs: CData, *, again: bool) -> None:
         """Note where the thread has stopped; the VMM's own view is an interrupted KVM_RUN."""
         self.stopped, self._again = True, again
+        self._restarts &= not again
+        self._passes_lines_on()
         if again and regs.regs[0] != _EINTR:
             regs.regs[0] = _EINTR
             self.tracee.set_registers(regs)
@@ -374,6 +377,7 @@ class VcpuThread:
 
     def _deliver(self, signum: int) -> None:
         """Deliver a signal to the VMM, which must find KVM_RUN interrupted, not about to begin."""
+        self._repeated = self._restarts = False
         if self._held is not None and signum not in ptrace.SYNCHRONOUS:
             self._held.append(self.tracee.siginfo())
             self._go()
@@ -391,9 +395,4 @@ class VcpuThread:
 
     def _about_to_run(self, regs: CData) -> bool:
         """Return True if the next instruction is the KVM_RUN that the thread repeats for us."""
-        return _is_run(regs) and regs.regs[0] == self.fd and self._is_svc(regs.pc)
-
-
-def _is_run(regs: CData) -> bool:
-    """Return True if the registers are those of a call of KVM_RUN, but for its first argument."""
-    return bool(regs.regs[8] == ptrace.IOCTL and regs.regs[1] & ptrace.INT == abi.RUN)
+        return bool(regs.regs[0] == self.fd and self._is_run(regs, regs.pc))

@@ -38,6 +38,8 @@ struct kvm_run {
         struct { uint64_t esr_iss, fault_ipa; } arm_nisv;
         char padding[256];
     };
+    uint64_t valid_regs, dirty_regs;
+    uint64_t device_irq_level; /* of struct kvm_sync_regs */
 };
 int ioctl(int fd, unsigned long request, void *argument);
 int prctl(int option, unsigned long argument2, unsigned long argument3, unsigned long argument4,

@@ -9,11 +9,12 @@ import os
 from collections import defaultdict
 from typing import Final
 
-from gdbstub.aarch64.registers import CNTVCT_EL0
+from gdbstub.aarch64.registers import CNTVCT_EL0, DCZID_EL0
 from gdbstub.architecture import Register
 from gdbstub.errors import MachineError, NoSuchRegister, RegisterRefused
 from gdbstub.kvm import abi
 from gdbstub.kvm.abi import CData, ffi
+from gdbstub.kvm.native import core
 from gdbstub.kvm.port import IoctlPort, ioctl
 
 # Looked up once: a module's attribute is looked up at each use.
@@ -75,6 +76,8 @@ class OneReg:
         self._one_reg.id = id_
         self.counts.gets += 1
         if self._ioctl(self.fd, _GET_ONE_REG, self._one_reg) < 0:
+            if register is DCZID_EL0:
+                return int(core().memory_dczid())  # the guest's is the host's
             raise self._refusal(register, self.port.errno)
         if (size := id_ >> 52 & 0xF) == _BYTES_8:
             value: int = self._value[0]
@@ -108,7 +111,7 @@ class OneReg:
         self._known.clear()
 
     def listed(self) -> frozenset[int]:
-        """The ids of all registers that the vCPU has (KVM_GET_REG_LIST).
+        """The ids of all registers that the vCPU has (KVM_GET_REG_LIST), and that of DCZID_EL0.
 
         Raises:
             MachineError: the call failed.
@@ -121,12 +124,14 @@ class OneReg:
                 raise
         ids = ffi.new("struct kvm_reg_list *", [count.n, count.n])
         ioctl(self.port, self.fd, abi.GET_REG_LIST, ids)
-        return frozenset(ids.reg[0 : ids.n])
+        return frozenset((*ids.reg[0 : ids.n], DCZID_EL0.id))
 
     def _refusal(
         self, register: Register, code: int, value: int | None = None
     ) -> NoSuchRegister | RegisterRefused | MachineError:
         absent = code == errno.ENOENT or (code == errno.EINVAL and value is None)
+        if register is DCZID_EL0 and value is not None:
+            return RegisterRefused(f"{register.name} is the host CPU's: it cannot be written")
         if absent or not register.id:
             return NoSuchRegister(f"this vCPU has no {register.name}")
         if value is not None and code in (errno.EINVAL, errno.EPERM, errno.EBUSY):

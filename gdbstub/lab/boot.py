@@ -11,7 +11,8 @@ from typing import Final
 from gdbstub.errors import LabError
 from gdbstub.lab import cache, cpio, image, monitor, overlay, qemu, ssh, tools
 from gdbstub.lab.processes import LabProcesses, ProcessFiles
-from gdbstub.lab.progress import Steps, note
+from gdbstub.lab.progress import Steps
+from gdbstub.streams import note
 
 READY: Final = b"lab: ready"
 BOOT_SECONDS: Final = 180.0

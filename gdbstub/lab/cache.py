@@ -19,11 +19,13 @@ from typing import Final
 
 from gdbstub.errors import LabError
 from gdbstub.lab import checksums, private
-from gdbstub.lab.progress import note
+from gdbstub.streams import note
 
 UNUSED_SECONDS: Final = 7 * 24 * 3600
 """Age since its last use from which an entry is removed when another of its kind is made."""
 
+
+_REMEDY: Final = "set XDG_CACHE_HOME to a directory of yours"
 
 CHECKSUMS: Final = "checksums.json"
 """File of each entry with the checksums of the others."""
@@ -33,10 +35,11 @@ def root() -> Path:
     """Return the cache directory; create it if absent (XDG Base Directory Specification)."""
     path = _parent() / "kvm-gdbstub"
     with explained(path):
+        private.check_place(path, _REMEDY)  # before something of ours is there
         for each in (*reversed(path.parents), path):
             # Whatever the umask is, nobody else may replace what is in it.
             each.mkdir(mode=0o755 if each == path else 0o700, exist_ok=True)
-        private.check_own(path, "set XDG_CACHE_HOME to a directory of yours")
+        private.check_own(path, _REMEDY)
     return path
 
 
@@ -49,7 +52,21 @@ def _parent() -> Path:
             f"{base!r} would be the directory for caches: set HOME, or XDG_CACHE_HOME, to an "
             "absolute path"
         )
+    if _is_callers(Path(base)):
+        import pwd  # not often
+
+        with suppress(KeyError):  # a user without a name has no home, and is refused
+            base = os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".cache")
     return Path(base)
+
+
+def _is_callers(path: Path) -> bool:
+    """Return True if *path* is, or would be, the caller's of ``sudo -E``, who is another user."""
+    caller = os.environ.get("SUDO_UID")
+    if caller is None or caller == str(os.geteuid()):
+        return False
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    return str(nearest.stat().st_uid) == caller
 
 
 def key_of(parts: Iterable[str | bytes]) -> str:
@@ -163,6 +180,5 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LabError(full) from error
         raise LabError(
-            f"cannot write to {path.parent} ({error.strerror or error}): "
-            "set XDG_CACHE_HOME to a directory of yours"
+            f"cannot write to {path.parent} ({error.strerror or error}): {_REMEDY}"
         ) from error

@@ -5,19 +5,29 @@ The lab may be a guest's by now, so what it sends is looked at. ``linux.handed_o
 
 import io
 import os
-import select
 import struct
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from gdbstub.errors import InputError, LabError, printable
+from gdbstub.errors import InputError, LabError, MachineError
 from gdbstub.lab import process_memory
-from gdbstub.linux.core_file import announce, check_name, new_file
-from gdbstub.linux.handed_out import AUTOMATIC, HEADER, Part, giving_up, reading, taking
+from gdbstub.linux.core_file import CoreOutput, announce, check_name, new_file
+from gdbstub.linux.handed_out import (
+    AUTOMATIC,
+    HEADER,
+    PROGRESS_SECONDS,
+    Part,
+    giving_up,
+    progressing,
+    reading,
+    taking,
+)
+from gdbstub.slices import in_slices, spend
+from gdbstub.streams import note, wait_readable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
@@ -46,42 +56,48 @@ class CoreFiles:
         self._lab = lab
         self._unasked = unasked
         self._most = memory + BESIDE
-        self._reader: subprocess.Popen[bytes] | None = None
+        self._over = False
+        #: Bytes of all files so far.
+        self.copied = 0
 
     def take(self, fifo: str, name: str) -> None:
         """Copy what comes from *fifo*, in the lab, to *name*; say in one line why it cannot be."""
         try:
             unasked = self._unasked if name == AUTOMATIC else None
             path = unasked or Path.cwd() / check_name(name)
-            self._copy(fifo, path)
+            # In slices, each of which ends soon whatever the lab sends.
+            with closing(in_slices(lambda: self._copy(fifo, path))) as slices:
+                for _ in slices:
+                    if self._over:
+                        raise InputError(
+                            f"{path}: the session has ended before the file did: nothing is written"
+                        )
             if unasked:
                 announce(unasked)
-        except (InputError, LabError, OSError) as error:
-            print(printable(f"gdbstub: {error}"), file=sys.stderr, flush=True)
-            # The command that has written it waits for that.
+        except (InputError, LabError, MachineError, OSError) as error:
+            note(str(error))
+            # The command that has written it waits for that, unless it is about to be ended.
             with suppress(LabError, subprocess.SubprocessError):
-                self._lab.run(giving_up(fifo), timeout=_END_SECONDS)
+                if not self._over:
+                    self._lab.run(giving_up(fifo), timeout=_END_SECONDS)
 
     def cut_short(self) -> None:
-        """End the copy of a file that is under way, if there is one."""
-        if self._reader:
-            self._reader.kill()
+        """End the copy of a file that is under way, and of those to come."""
+        self._over = True
 
     def _copy(self, fifo: str, path: Path) -> None:
         import zstandard  # imported here, since few sessions write core files
 
         with new_file(path) as file:
             # Apart from this terminal: its Ctrl-C is for the command that writes.
-            self._reader = self._lab.popen(
+            with self._lab.popen(
                 reading(fifo), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, new_session=True
-            )
-            with self._reader as reader:
+            ) as reader:
                 assert reader.stdout
                 try:
                     arriving = cast("IO[bytes]", _Arriving(reader.stdout.fileno(), path))
                     with zstandard.ZstdDecompressor().stream_reader(arriving) as stream:
-                        for data in self._content(stream, path):
-                            file.write(data)
+                        self._write(self._content(stream, path), file, fifo)
                     status = reader.wait(_END_SECONDS)
                 except subprocess.TimeoutExpired:
                     status = -1
@@ -93,6 +109,18 @@ class CoreFiles:
                     reader.kill()  # else it is waited for
             if status or not self._taken(fifo):
                 raise _cut_short(path)
+
+    def _write(self, content: Iterator[bytes], file: CoreOutput, fifo: str) -> None:
+        """Write *content* to *file*, and tell the command in the lab now and then that it comes."""
+        told = time.monotonic()
+        for data in content:
+            spend(0)
+            file.write(data)
+            self.copied += len(data)
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                with suppress(LabError, subprocess.SubprocessError):
+                    self._lab.run(progressing(fifo), timeout=_END_SECONDS)
 
     def _taken(self, fifo: str) -> bool:
         """Tell the command that the file is whole; return False if it has given up meanwhile."""
@@ -161,11 +189,11 @@ class _Arriving(io.RawIOBase):
         return True
 
     def readinto(self, place: "Buffer", /) -> int:
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        if not poll.poll(_SILENT_SECONDS * 1000):
+        try:
+            wait_readable(self._descriptor, _SILENT_SECONDS, lambda: spend(0))
+        except TimeoutError:
             raise InputError(
                 f"{self._path}: the lab has sent nothing for {_SILENT_SECONDS:g} s: "
                 "nothing is written"
-            )
+            ) from None
         return os.readv(self._descriptor, [place])

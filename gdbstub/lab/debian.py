@@ -9,15 +9,14 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from gdbstub.errors import LabError
-from gdbstub.lab import checksums, private, tools
-from gdbstub.lab.progress import note
+from gdbstub.lab import cache, checksums, private, tools
+from gdbstub.streams import note
 
 FRESH_SECONDS: Final = 600.0
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -84,6 +83,14 @@ def release() -> str:
     return f"{fields.get('ID', '?')} {fields.get('VERSION_CODENAME', '?')}".replace('"', "")
 
 
+@contextmanager
+def packages(scratch: Path, suite: str = "") -> "Iterator[Arm64]":
+    """Give the packages as ``Arm64`` does, with lists in the cache that are up to date."""
+    with Arm64(cache.root() / (f"apt-{suite}" if suite else "apt"), scratch, suite) as found:
+        found.update()
+        yield found
+
+
 class Arm64:
     """arm64 packages in this machine's apt sources; use as a context manager."""
 
@@ -128,12 +135,7 @@ class Arm64:
             self._sources.write_text(self._source)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._held.close()
 
     def _mirror(self, suite: str) -> Mirror:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from gdbstub.errors import InputError, LabError, excerpt
 from gdbstub.lab import cache, debian, tools
-from gdbstub.lab.progress import Steps, note
+from gdbstub.lab.progress import Steps
 from gdbstub.linux import elf
+from gdbstub.streams import note
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -154,8 +155,7 @@ def _from_debian(build: KernelBuild, directory: Path, steps: Steps) -> None:
         )
     tools.require("apt-get", "dpkg-deb", "tar")
     name = f"linux-image-{build.release}-dbg"
-    with debian.Arm64(cache.root() / "apt", directory) as packages:
-        packages.update()
+    with debian.packages(directory) as packages:
         fields = dict(re.findall(r"^(Version|Size): (\S+)", packages.show(name), re.MULTILINE))
         size = int(fields["Size"])
         steps.step(f"downloading {name} {build.version} ({size >> 20} MB)")

@@ -5,11 +5,11 @@ The same three files are used in the lab and on an arm64 machine with KVM.
 
 import hashlib
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab import cache, cpio, debian, kernel, tools
 from gdbstub.lab.progress import Steps
 from gdbstub.linux.debug_frame import with_frames
@@ -54,8 +54,7 @@ def _build_initrd(directory: Path) -> None:
     tools.require("apt-get", "dpkg-deb", "tar", "cpio")
     with Steps("preparing the demo guest", 2) as steps:
         steps.step("downloading busybox")
-        with debian.Arm64(cache.root() / "apt", directory) as packages:
-            packages.update()
+        with debian.packages(directory) as packages:
             wanted = [item for item in packages.closure([BUSYBOX]) if item[0] == BUSYBOX]
             (deb,) = packages.download(wanted)
         steps.step("packing it")
@@ -74,6 +73,10 @@ def symbols(image: Path) -> Path:
 
     The symbols come from the kernel's kallsyms: without types and source lines. The frames of the
     functions, for backtraces, come from their instructions.
+
+    Raises:
+        InputError: it has none that can be read.
+        LabError: nothing can be made.
     """
     with image.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -87,5 +90,11 @@ def _symbolize(image: Path, directory: Path) -> None:
         steps.step("reading the kernel's symbols (about 6 s)")
         # A process of its own: the library logs a lot and keeps half a gigabyte.
         made = directory / "vmlinux"
-        tools.run([sys.executable, "-m", SYMBOLIZER, str(image), str(made)])
+        try:
+            tools.run(tools.module(SYMBOLIZER, image, made))
+        except LabError as error:
+            raise InputError(
+                f"symbols {image}: no kernel's symbols can be read from it ({error}); expected a "
+                "Linux Image with CONFIG_KALLSYMS"
+            ) from None
         made.write_bytes(with_frames(made.read_bytes()))

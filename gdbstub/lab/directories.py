@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import stat
 import tempfile
 import time
@@ -13,9 +12,9 @@ from typing import Final
 
 from gdbstub.errors import LabError
 from gdbstub.lab import private
+from gdbstub.others import temporary_places
 
 PREFIX: Final = "kvm-gdbstub-lab-"
-_PLAIN: Final = re.compile(r"/[\w/.@+-]{0,49}", re.ASCII)
 UNCLAIMED_SECONDS: Final = 600.0
 """Age from which a directory without a running guard is removed."""
 
@@ -26,11 +25,7 @@ def claim() -> tuple[Path, int]:
     Raises:
         LabError: there is no place for one.
     """
-    if (parent := _parent()) is None:
-        raise LabError(
-            f"other users could replace what is made in {' or '.join(map(str, parents()))}: "
-            "set XDG_RUNTIME_DIR to a directory of yours alone"
-        )
+    parent = private.place()
     try:
         directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         lock = private.open_lock(directory / "lock")
@@ -43,23 +38,10 @@ def claim() -> tuple[Path, int]:
     return directory, lock
 
 
-def _parent() -> Path | None:
-    return next((path for path in parents() if private.is_safe_parent(path)), None)
-
-
-def parents() -> list[Path]:
-    """List possible parents of a lab's directory: short, as a socket's path has 107 bytes.
-
-    Their names are plain: ssh's configuration, QEMU's options and a shell read others otherwise.
-    """
-    names = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
-    return [Path(name) for name in names if _PLAIN.fullmatch(name)]
-
-
 def own() -> Iterator[Path]:
     """Yield this user's lab directories, where ``claim`` makes them now, oldest first."""
-    if parent := _parent():
-        found = [path for path in parent.glob(f"{PREFIX}*") if is_private(path)]
+    with suppress(LabError):
+        found = [path for path in private.place().glob(f"{PREFIX}*") if is_private(path)]
         yield from sorted(found, key=age, reverse=True)
 
 
@@ -88,7 +70,7 @@ def remove_unheld(directory: Path) -> bool:
 
 def remove_stale() -> None:
     """Remove the directories of labs whose guard and owner were both killed."""
-    for parent in parents():
+    for parent in temporary_places():
         for directory in parent.glob(f"{PREFIX}*"):
             with suppress(OSError):
                 private.remove_unclaimed(directory, "lock", UNCLAIMED_SECONDS)

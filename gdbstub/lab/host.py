@@ -11,16 +11,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Final, Self
 
 from gdbstub.errors import LabError
 from gdbstub.lab import boot, directories, monitor, private, ssh, tools
 from gdbstub.lab.processes import LabProcesses, ProcessFiles
-from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
 from gdbstub.lab.transfer import PROGRESS, offer
-from gdbstub.streams import read_within
+from gdbstub.slices import spend
+from gdbstub.streams import note, read_within
 
 VARIABLE: Final = "GDBSTUB_LAB"
 """Environment variable with the directory of a running lab, which is then used."""
@@ -78,12 +77,7 @@ class Lab:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -156,6 +150,7 @@ class Lab:
         """Run a short command as ``run`` does; return its output, at most *most* bytes of it.
 
         Neither its status nor its errors are looked at. For a lab that may be a guest's by now.
+        Work in slices is cancelled in here, too.
 
         Raises:
             TimeoutError: it takes longer than *timeout* seconds.
@@ -166,7 +161,7 @@ class Lab:
             assert process.stdout is not None
             whole = False
             try:
-                data = read_within(process.stdout.fileno(), most, timeout)
+                data = read_within(process.stdout.fileno(), most, timeout, lambda: spend(0))
                 whole = len(data) < most
             finally:
                 if not whole:

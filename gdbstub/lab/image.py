@@ -111,8 +111,7 @@ def _build(directory: Path, base: kernel.HostKernel, wheels: list[str]) -> None:
     tree = directory / "tree"
     with Steps("preparing the lab", 6) as steps:
         steps.step("reading the package lists")
-        with debian.Arm64(cache.root() / "apt", directory) as packages:
-            packages.update()
+        with debian.packages(directory) as packages:
             # python3-minimal brings dpkg along; the versioned package that it wraps does not.
             minimal = packages.dependency("python3-minimal", r"python3\.\d+-minimal")
             python = minimal.removesuffix("-minimal")
@@ -154,7 +153,7 @@ def install_wheels(target: Path, version: str, wheels: list[str]) -> None:
     Raises:
         LabError: pip failed.
     """
-    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-compile"]
+    argv = tools.module("pip", "install", "--quiet", "--no-input", "--no-compile")
     argv += ["--disable-pip-version-check", "--only-binary=:all:", "--implementation=cp"]
     argv += [f"--python-version={version}", f"--target={target}"]
     argv += [f"--platform={platform}" for platform in WHEEL_PLATFORMS]

@@ -53,9 +53,7 @@ def prepare(suite: str = "") -> HostKernel:
 def _build(directory: Path, suite: str) -> None:
     with Steps("preparing the kernel", 3) as steps:
         steps.step("reading the package lists")
-        lists = cache.root() / (f"apt-{suite}" if suite else "apt")
-        with debian.Arm64(lists, directory, suite) as packages:
-            packages.update()
+        with debian.packages(directory, suite) as packages:
             name = packages.dependency(META_PACKAGE, r"linux-image-\S+-cloud-arm64")
             version = re.findall(r"^Version: (\S+)", packages.show(name), re.MULTILINE)[0]
             steps.step(f"downloading {name} {version}")

@@ -13,8 +13,8 @@ from gdbstub.errors import LabError
 from gdbstub.lab import overlay, persistent, restore
 from gdbstub.lab.host import OWN, VARIABLE, Lab
 from gdbstub.lab.processes import ProcessFiles
-from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
+from gdbstub.streams import note
 
 
 def open_lab(options: Options | None = None) -> Lab:

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from gdbstub.errors import LabError
 from gdbstub.lab import directories, monitor, restore
 from gdbstub.lab.processes import ProcessFiles
-from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import Options
+from gdbstub.streams import note
 
 FILE: Final = "up.json"
 DOWN_SECONDS: Final = 10.0

@@ -16,26 +16,21 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import LabError
+from gdbstub.others import is_safe_parent, replaceable, temporary_places
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a FIFO would be waited for; O_TRUNC has no place here.
 _LOCK: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-#: Owner of what is root's outside, in a user namespace (linux/Documentation/admin-guide/sysctl).
-_UNMAPPED: Final = 65534
 
+def check_place(path: Path, remedy: str) -> None:
+    """Check that no other user can put something else in the place of *path*, there or not.
 
-def is_safe_parent(path: Path) -> bool:
-    """Return True if what we make in *path* stays ours: only we can rename or remove it."""
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    if not stat.S_ISDIR(status.st_mode) or not os.access(path, os.W_OK | os.X_OK):
-        return False
-    others_may_write = status.st_mode & 0o022
-    sticky = status.st_mode & stat.S_ISVTX
-    return status.st_uid in (os.geteuid(), 0) and bool(not others_may_write or sticky)
+    Raises:
+        LabError: one can, with the *remedy*.
+    """
+    if why := replaceable(path):
+        raise LabError(f"{why}, and so {path}: {remedy}")
 
 
 def check_own(path: Path, remedy: str) -> None:
@@ -52,37 +47,25 @@ def check_own(path: Path, remedy: str) -> None:
             f"{path} can be written by other users (mode {stat.S_IMODE(status.st_mode):o}): "
             f"chmod go-w {path}, or {remedy}"
         )
-    for each in {*path.parents, *path.resolve().parents}:
-        above = each.stat()
-        mode, owner = above.st_mode, above.st_uid
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise LabError(
-                f"every user can replace what is in {each} (mode {stat.S_IMODE(mode):o}), and so "
-                f"{path}: chmod o-w {each}, or {remedy}"
-            )
-        if owner not in (os.geteuid(), 0, _UNMAPPED):
-            raise LabError(
-                f"user {owner} can replace what is in {each}, and so {path}, as its owner: {remedy}"
-            )
+    check_place(path, remedy)
 
 
 def place(*, large: bool = False) -> Path:
     """Return a directory for temporary files, in which no other user can replace what is ours.
 
-    For *large* ones not first the runtime directory, which is small.
+    *large* ones are not in the runtime directory, which is small, if there is another place.
 
     Raises:
         LabError: there is none.
     """
-    import tempfile  # few sessions need it
-
-    usual, runtime = tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", "")
-    for name in (usual, runtime) if large else (runtime, usual):
-        if name.startswith("/") and is_safe_parent(Path(name)):
-            return Path(name)
+    places = temporary_places(large=large)
+    for path in places:
+        if is_safe_parent(path):
+            return path
+    names = " or ".join(map(str, dict.fromkeys(places)))
     raise LabError(
-        f"other users could replace what is made in {usual}, or it cannot be written: set "
-        "TMPDIR to a directory of yours"
+        f"other users could replace what is made in {names}, or it cannot be written: set "
+        f"{'TMPDIR' if large else 'XDG_RUNTIME_DIR or TMPDIR'} to a directory of yours alone"
     )
 
 

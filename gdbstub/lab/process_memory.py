@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gdbstub.errors import LabError
 from gdbstub.lab import monitor
 from gdbstub.lab.processes import ProcessFiles
+from gdbstub.slices import spend
 
 if TYPE_CHECKING:
     from gdbstub.lab.host import Lab
@@ -29,6 +30,8 @@ _PAGES: Final = (4 << 10, 16 << 10, 64 << 10)
 _PIECE: Final = 64 << 20
 #: Bytes between two areas that are read as one: a request for each would take longer.
 _GAP: Final = 8 << 10
+#: Areas that are read before it is looked whether that is wanted still: each takes QEMU 1 ms.
+_AREAS: Final = 256
 #: Readings of one piece, whose pages the kernel may move meanwhile (khugepaged, compaction).
 _TRIES: Final = 5
 _SECONDS: Final = 30.0
@@ -77,7 +80,11 @@ def read(lab: "Lab", pid: int, page: int, address: int, size: int) -> Iterator[b
 def _contents(lab: "Lab", found: Sequence[Run]) -> bytes:
     areas = windows(found)
     socket = ProcessFiles(lab.directory).monitor
-    return joined(found, areas, monitor.read_memory(socket, areas, lab.directory))
+    contents: list[bytes] = []
+    for first in range(0, len(areas), _AREAS):
+        spend(0)
+        contents += monitor.read_memory(socket, areas[first : first + _AREAS], lab.directory)
+    return joined(found, areas, contents)
 
 
 def _entries(lab: "Lab", pid: int, first: int, count: int) -> Sequence[int]:

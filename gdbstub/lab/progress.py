@@ -4,10 +4,7 @@ A step is one line of text; nothing is measured.
 """
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
-
-from gdbstub.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -42,12 +39,7 @@ class Steps:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
 
@@ -58,8 +50,3 @@ class Steps:
         else:
             print(f"gdbstub: {self.title}: {text}", file=self.stream, flush=True)
         self.done += 1
-
-
-def note(text: str) -> None:
-    """Print one line on stderr; a part of it may be a server's or another program's."""
-    print(f"gdbstub: {printable(text)}", file=sys.stderr, flush=True)

@@ -14,11 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from gdbstub.errors import InputError, LabError, printable
@@ -26,11 +25,10 @@ from gdbstub.lab.core_files import CoreFiles
 from gdbstub.lab.host import Lab, Stream
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, StdioForward, UnixForward
-from gdbstub.lab.progress import note
 from gdbstub.lab.qemu import ADDRESS, PROGRAM, Options
 from gdbstub.lab.transfer import offer
 from gdbstub.linux.handed_out import HANDED_OUT
-from gdbstub.streams import open_log
+from gdbstub.streams import note, open_log
 
 LISTENING: Final = re.compile(rb"gdbstub: listening on (\S+):(\d{1,5})\s*")
 QMP: Final = re.compile(rb"gdbstub: QMP on \S+:(\d{1,5})\s*")
@@ -210,17 +208,19 @@ class RemoteRun:
         Raises:
             LabError: the forward cannot be opened.
         """
-        forward = UnixForward(path)
-        forward.open(self._lab, self._qmp_port)
-        try:
+        with closing(UnixForward(path)) as forward:
+            forward.open(self._lab, self._qmp_port)
             yield
-        finally:
-            forward.close()
 
     @property
     def status(self) -> int | None:
         """Exit status of the command; None while it runs."""
         return self._process.returncode
+
+    @property
+    def core_bytes(self) -> int:
+        """Bytes of core files that have been written so far."""
+        return self._core_files.copied
 
     @property
     def lab_running(self) -> bool:
@@ -292,13 +292,13 @@ class RemoteRun:
         self._stack.close()
 
     def _end(self) -> None:
+        self._core_files.cut_short()
         try:
             self.stop()
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()  # and the lab kills the command
-                self._core_files.cut_short()
                 self._process.wait()
         finally:
             with suppress(LabError):
@@ -310,12 +310,7 @@ class RemoteRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from gdbstub.errors import LabError
 from gdbstub.lab import boot, cache, image, migration, prepared, qemu, snapshot, tools
 from gdbstub.lab.processes import LabProcesses, ProcessFiles
-from gdbstub.lab.progress import note
+from gdbstub.streams import note
 
 SEED_BYTES: Final = 64
 

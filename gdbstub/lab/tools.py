@@ -6,6 +6,7 @@ A program is looked up when it is needed.
 import importlib.util
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,14 @@ def require_module(name: str) -> None:
             f"the Python package {name} is not installed: install kvm-gdbstub with its extra lab, "
             "as by pip install 'kvm-gdbstub[lab]'"
         )
+
+
+def module(name: str, *arguments: str | Path) -> list[str]:
+    """Return the command line that executes the installed Python module *name*.
+
+    Python would look first in the working directory, where others may have put files.
+    """
+    return [sys.executable, "-P", "-m", name, *map(str, arguments)]
 
 
 def has_module(name: str) -> bool:

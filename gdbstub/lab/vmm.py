@@ -67,9 +67,7 @@ def build_tree(
     tree = directory / "tree"
     with Steps("preparing QEMU for the lab", 4) as steps:
         steps.step("reading the package lists")
-        place = cache.root() / (f"apt-{suite}" if suite else "apt")
-        with debian.Arm64(place, directory, suite) as packages:
-            packages.update()
+        with debian.packages(directory, suite) as packages:
             closure = packages.closure(names)
             steps.step(f"downloading {len(closure)} Debian packages")
             debs = packages.download([item for item in closure if item[0] not in NOT_UNPACKED])

@@ -6,6 +6,6 @@
 - What is read there: ``log``, ``tasks``, ``process``, ``backtrace``, ``modules``, ``kallsyms``,
   ``names``. ``guest`` keeps what is read once.
 - For clients: ``task_threads`` with ``cpu_context``, ``libraries`` with ``module_events`` and
-  ``module_files``, ``stop_on`` with ``reasons``.
+  ``module_files``, ``stop_on`` with ``reasons`` and ``panic_text``.
 - For other programs: ``vmcore`` by ``core_file`` or ``handed_out``, ``qmp`` with ``hmp``.
 """

@@ -5,14 +5,14 @@ A stub in the lab has ``handed_out`` for it.
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gdbstub.errors import InputError, printable
+from gdbstub.errors import InputError
+from gdbstub.streams import note
 
 #: Size of a hole, in bytes: file systems have blocks of 4 KiB, most of them.
 _BLOCK: Final = 4096
@@ -60,7 +60,7 @@ def check_name(name: str) -> str:
 
 def announce(path: Path) -> None:
     """Print on standard error that the file of ``--vmcore-on`` is written."""
-    print(printable(f"gdbstub: the core file is in {path}"), file=sys.stderr, flush=True)
+    note(f"the core file is in {path}")
 
 
 @contextmanager

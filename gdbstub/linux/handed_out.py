@@ -10,21 +10,23 @@ import os
 import re
 import select
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
 from gdbstub.errors import MachineError
 from gdbstub.linux.core_file import CoreOutput
 from gdbstub.slices import spend
+from gdbstub.streams import note
 
-#: Time for the other side of a FIFO to come, and to finish, in seconds.
+#: Time for the other side of a FIFO to come, and to say that more of the file is written.
 _COMING_SECONDS: Final = 30.0
 _FINISHING_SECONDS: Final = 600.0
+#: Time after which it says so again.
+PROGRESS_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.02
 
 #: Line on standard error by which a stub in the lab hands out a file: the FIFO, and the name.
@@ -69,6 +71,11 @@ def reading(fifo: str) -> list[str]:
     return ["sh", "-c", 'cat "$0" && test -e "$0.whole"', fifo]
 
 
+def progressing(fifo: str) -> list[str]:
+    """Return the command in the lab that says that more of the file is written."""
+    return ["touch", "-c", fifo]
+
+
 def taking(fifo: str) -> list[str]:
     """Return the command in the lab that says that the file is whole; it fails if nobody waits."""
     return ["rm", fifo]
@@ -93,7 +100,7 @@ def handed_out(
     with tempfile.TemporaryDirectory(prefix="gdbstub-") as directory:
         fifo = Path(directory) / "core"
         os.mkfifo(fifo, 0o600)
-        print(f"gdbstub: core file {fifo} {name}", file=sys.stderr, flush=True)
+        note(f"core file {fifo} {name}")
         descriptor = _open_fifo(fifo)
         import zstandard  # imported here, since few sessions write core files
 
@@ -110,7 +117,7 @@ def handed_out(
         except BrokenPipeError:
             raise MachineError(_FAILED) from None
         # The other side removes the FIFO when all is in the file, or both.
-        _until(lambda: not fifo.exists(), _FINISHING_SECONDS)
+        _until(lambda: not fifo.exists(), _FINISHING_SECONDS, lambda: _changed(fifo))
         if not Path(f"{fifo}.whole").exists():
             raise MachineError(_FAILED)
 
@@ -158,10 +165,21 @@ def _open_fifo(fifo: Path) -> int:
     return opened[0]
 
 
-def _until(ready: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
+def _until(
+    ready: Callable[[], bool], seconds: float, progress: Callable[[], int] = lambda: 0
+) -> None:
+    """Wait until *ready*, for *seconds* at most without *progress*, whose value changes then."""
+    end, seen = time.monotonic() + seconds, progress()
     while not ready():
         spend(0)
+        if (now := progress()) != seen:
+            end, seen = time.monotonic() + seconds, now
         if time.monotonic() > end:
             raise MachineError(f"nobody has taken the file for {seconds:g} s")
         time.sleep(_POLL_SECONDS)
+
+
+def _changed(fifo: Path) -> int:
+    with suppress(OSError):
+        return fifo.stat().st_mtime_ns
+    return 0

@@ -117,8 +117,9 @@ class _Ring:
         level = about[length_at + 3] >> 5 if len(about) > length_at + 3 else 0
         text = b""
         if not (begin | end) & 1:  # odd positions are of records without text
-            start, stop = begin % self._size, end % self._size
-            if start > stop:  # it did not fit at the end
+            # Since 6.18 a text may end where the ring does; before, the end was of the next round.
+            start, stop = begin % self._size, (end - 1) % self._size + 1
+            if start >= stop:  # it did not fit at the end
                 start = 0
             start += _WORD
             text = self._text[start : min(start + length, stop)]

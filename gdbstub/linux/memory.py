@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from gdbstub.aarch64.mmu import Regime, pieces
 from gdbstub.aarch64.registers import CPSR, SCTLR_EL1, SP_EL0
-from gdbstub.aarch64.sysreg import PSTATE, SCTLR
+from gdbstub.aarch64.sysreg import PSTATE, SCTLR, TCR
 from gdbstub.debug.memory import VirtualMemory, regime_of
 from gdbstub.errors import MachineError, MemoryFault, NotFound, printable
 from gdbstub.linux import vmcoreinfo
@@ -24,6 +24,9 @@ _MOST = 64 << 20
 #: Bytes that are read at once, before the event loop may have its turn.
 _PIECE = 1 << 20
 _PAGE = 4096
+#: TCR_EL1.TG1 of pages of 64 KiB, and bits of an address that an entry of their first table is for.
+_TG1_64K = 0b11
+_ENTRY_BITS = 42
 
 
 class LinuxKernel:
@@ -110,9 +113,9 @@ class LinuxKernel:
         Raises:
             NotFound: the kernel's tables cannot be found.
         """
-        info, vcpu = self.info, self.vcpu()
+        info, regime = self.info, regime_of(self.vcpu())
         tables = info.number("SYMBOL", "swapper_pg_dir") - info.number("NUMBER", "kimage_voffset")
-        regime = regime_of(vcpu)
+        tables += _unused(info, regime.tcr)
         return regime._replace(ttbr1=tables % (1 << 48))
 
     def reader(self) -> Callable[[int, int], bytes]:
@@ -160,6 +163,21 @@ class LinuxKernel:
             gva = ((1 << 64) - (1 << bits) + each.start - start) % (1 << 64)
             found.append((range(gva, gva + len(each)), each.start))
         return found
+
+
+def _unused(info: VmcoreInfo, tcr: TCR) -> int:
+    """Return the bytes of the kernel's first table that the CPU has no address for.
+
+    A kernel of 64 KiB pages and 52 bits has them on a CPU of 48: it gives that the end of the
+    table (linux/arch/arm64/include/asm/pgtable-hwdef.h, TTBR1_BADDR_4852_OFFSET).
+    """
+    try:
+        bits = info.number("NUMBER", "VA_BITS")
+    except NotFound:
+        return 0
+    if tcr.TG1 != _TG1_64K or bits not in _VA_BITS or not _ENTRY_BITS < 64 - tcr.T1SZ < bits:
+        return 0
+    return 8 * ((1 << bits - _ENTRY_BITS) - (1 << 64 - tcr.T1SZ - _ENTRY_BITS))
 
 
 def physical(gva: int, linear: Sequence[tuple[range, int]]) -> int | None:

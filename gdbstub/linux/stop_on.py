@@ -1,7 +1,8 @@
 """Stop points at the functions in which a Linux kernel panics, oopses, warns or resets."""
 
 from collections.abc import Callable, Collection
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 from gdbstub.aarch64.registers import X
 from gdbstub.capabilities import Relocation
@@ -20,6 +21,13 @@ _TEXTS: Final = {
     "reset": "the guest resets itself",
 }
 _LINE: Final = 200
+
+
+class _Point(NamedTuple):
+    """A function in which the guest stops, and the reason."""
+
+    reason: str
+    function: str
 
 
 class StopOn:
@@ -41,13 +49,13 @@ class StopOn:
         self._machine = machine
         self._memory = memory
         self._place = place
-        self._linked: dict[int, str] = {}
+        self._linked: dict[int, _Point] = {}
         for reason in reasons:
             found = [name for name in FUNCTIONS[reason] if name in kernel.functions]
             if not found:
                 names = " or ".join(FUNCTIONS[reason])
                 raise InputError(f"--stop-on {reason}: the kernel's symbols have no {names}")
-            self._linked[kernel.functions[found[0]]] = reason
+            self._linked[kernel.functions[found[0]]] = _Point(reason, found[0])
         self._offset = 0
         #: Reasons that came, the last one last.
         self.met: list[str] = []
@@ -66,21 +74,20 @@ class StopOn:
 
     def reason(self, vcpu: int, gva: int) -> str:
         """Return why the guest stops at *gva*, in one line, and note it in ``met``."""
-        reason = self._linked[gva - self._offset]
+        reason, function = self._linked[gva - self._offset]
         self.met.append(reason)
-        first = self._machine.vcpus[vcpu].get(X[0])
-        text = _TEXTS[reason]
         if reason == "reset":
-            return text
-        if reason == "warn":
-            line = self._machine.vcpus[vcpu].get(X[1]) & 0xFFFF_FFFF
-            return f"{text}{self._string(vcpu, first)}:{line}"
-        return text + self._string(vcpu, first)
-
-    def _string(self, vcpu: int, gva: int) -> str:
-        """Read a string, as one line; it may be a format."""
+            return _TEXTS[reason]
+        register = self._machine.vcpus[vcpu].get
+        read = partial(self._memory.read, vcpu)
         try:
-            data = self._memory.read(vcpu, gva, _LINE).split(b"\0")[0]
+            said = read(register(X[0]), _LINE).split(b"\0")[0]
         except MemoryFault:
-            return "?"
-        return printable(" ".join(data.decode("utf-8", "replace").split()))
+            said = b"?"
+        if reason == "panic":
+            from gdbstub.linux import panic_text  # imported here, since few guests panic
+
+            said = panic_text.render(said, function, register, read)
+        if reason == "warn":
+            said += b":%d" % (register(X[1]) & 0xFFFF_FFFF)
+        return _TEXTS[reason] + printable(" ".join(said.decode("utf-8", "replace").split()))

@@ -36,6 +36,8 @@ _REPORTED: Final = 0x7F
 _UPPER: Final = 1 << 55
 _TOP: Final = 1 << 64
 _IDLE: Final = 0x402
+#: TASK_FROZEN and TASK_RTLOCK_WAIT, which proc tells as D.
+_AS_D: Final = 0x9000
 
 
 class Task(NamedTuple):
@@ -176,10 +178,18 @@ class Tasks:
         for gva in self._walk(read):
             try:
                 task = self._task(gva, read, -1)
-                if wanted in (task.name, str(task.pid)) and not task.kernel_thread:
-                    yield pointer(read, gva + self._at["mm"]) + self._pgd_at()
+                if wanted in (task.name, str(task.pid)) and (mm := self._memory(gva, read)):
+                    yield mm + self._pgd_at()
             except MemoryFault as fault:
                 raise _damaged(gva, fault) from None
+
+    def _memory(self, leader: int, read: Read) -> int:
+        """Return the address of the ``mm`` of a process, 0 if it has none.
+
+        A first thread that has ended before the others has none itself.
+        """
+        found = (pointer(read, gva + self._at["mm"]) for gva in self._threads(leader, read))
+        return next(filter(None, found), 0)
 
     def _pgd_at(self) -> int:
         if self._pgd is None:
@@ -287,11 +297,18 @@ class Tasks:
             gva,
             self._number(gva, "pid", read),
             self._number(parent, "pid", read),
-            "I" if state & _IDLE == _IDLE else _STATES[(state & _REPORTED).bit_length()],
+            _letter(state),
             printable(name.decode("utf-8", "replace")),
             cpu,
             pointer(read, gva + self._at["mm"]) == 0,
         )
+
+
+def _letter(state: int) -> str:
+    """Return the letter of a state as /proc has it (__task_state_index)."""
+    if state & _AS_D:
+        return "D"
+    return "I" if state & _IDLE == _IDLE else _STATES[(state & _REPORTED).bit_length()]
 
 
 def _damaged(gva: int, fault: MemoryFault) -> NotFound:

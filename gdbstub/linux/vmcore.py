@@ -1,6 +1,6 @@
 """vmcore: RAM and registers of a halted Linux guest as an ELF core file, as kdump makes it.
 
-crash, drgn and GDB open it. RAM is written as it is, with the debugger's breakpoints hidden.
+drgn and GDB open it. RAM is written as it is, with the debugger's breakpoints hidden.
 Source: linux/Documentation/admin-guide/kdump, kernel/crash_core.c (crash_prepare_elf64_headers),
 include/uapi/linux/elfcore.h (struct elf_prstatus).
 """

@@ -151,7 +151,7 @@ def process(context: CommandContext, wanted: str | None) -> str:
 
 @command("vmcore", "NAME", long=True)
 def vmcore_(context: CommandContext, name: str) -> str:
-    """Write RAM and registers to a new file as kdump does, for crash, drgn and GDB.
+    """Write RAM and registers to a new file as kdump does, for drgn and GDB.
 
     The file is made in the directory that the stub was started in. With a NAME that ends in .zst
     it is compressed (zstd).

@@ -6,6 +6,7 @@ It has no command but ``help``. The others are in this package's other files, by
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Concatenate, Final, Generic, ParamSpec, TypeVar
@@ -84,7 +85,7 @@ class Table(Generic[Context]):
         ) -> Callable[Concatenate[Context, Arguments], str]:
             if any(row.words == words for row in self._rows):
                 raise ValueError(f"two commands {name!r}")
-            if not handler.__doc__:
+            if not handler.__doc__ and sys.flags.optimize < 2:  # then there are no docstrings
                 raise ValueError(f"the command {name!r} has no help")
             self._rows.append(MonitorCommand(words, row_template, handler, long))
             return handler

@@ -264,6 +264,10 @@ class Stdio:
 
 Endpoint = Tcp | Unix | Stdio
 
+_FORMS: Final = "expected HOST:PORT, unix:PATH or stdio"
+#: Characters of an IPv6 address, and the bracket before one.
+_IN_IPV6: Final = frozenset("0123456789abcdefABCDEF:.[")
+
 
 def parse_endpoint(text: str, name: str = "--gdb") -> Endpoint:
     """Parse the value *text* of the option *name*; ``:PORT`` is ``localhost:PORT``.
@@ -287,11 +291,13 @@ def parse_endpoint(text: str, name: str = "--gdb") -> Endpoint:
         if ":" not in host:
             raise _bad(name, text, "an IPv6 address in the brackets")
     elif ":" in host:
-        raise _bad(name, text, "brackets round an IPv6 address")
+        if set(host.partition("%")[0]) <= _IN_IPV6:
+            raise _bad(name, text, "brackets round an IPv6 address")
+        raise InputError(f"{name} {text!r} has a colon in its host; {_FORMS}")
     if any(character.isspace() or character in "[]/\0" for character in host):
         raise _bad(name, text, "a host")
     return Tcp(host or "localhost", int(port))
 
 
 def _bad(name: str, text: str, missing: str) -> InputError:
-    return InputError(f"{name} {text!r} lacks {missing}; expected HOST:PORT, unix:PATH or stdio")
+    return InputError(f"{name} {text!r} lacks {missing}; {_FORMS}")

@@ -16,7 +16,8 @@ from typing import Final
 
 import pytest
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, LabError
+from gdbstub.lab import private
 from gdbstub.pytest_plugin.console import Console
 from gdbstub.pytest_plugin.host import Host
 from gdbstub.pytest_plugin.settings import SCOPES, GuestSettings
@@ -48,7 +49,7 @@ class Guest:
             environment.pop("GDBSTUB_LAB", None)  # the session's lab has no memory tags
         with contextlib.ExitStack() as made:
             # Not in *directory*: a socket's path has 107 bytes at most.
-            self._private = Path(tempfile.mkdtemp(prefix="gdbstub-"))
+            self._private = _private_directory()
             made.callback(shutil.rmtree, self._private, ignore_errors=True)
             self.remote = str(self._private / "gdb")
             keyboard, terminal = os.openpty()
@@ -125,6 +126,21 @@ class Guest:
         self._keyboard = -1
         with contextlib.suppress(OSError):
             shutil.rmtree(self._private)
+
+
+def _private_directory() -> Path:
+    """Make a directory of this user alone, with a short path.
+
+    Raises:
+        InputError: there is no place for one.
+    """
+    try:
+        return Path(tempfile.mkdtemp(prefix="gdbstub-", dir=private.place()))
+    except LabError as error:
+        why = str(error)
+    except OSError as error:
+        why = f"no directory can be made for its socket ({error.strerror}): set TMPDIR"
+    raise InputError(f"the guest does not start: {why}")
 
 
 def _start(

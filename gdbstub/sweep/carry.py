@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gdbstub import __version__
-from gdbstub.errors import StubError, printable
+from gdbstub.errors import StubError, one_line
 from gdbstub.sweep.evidence import tail_bytes
-from gdbstub.sweep.execute import KEPT, RUNS, SweepTask, execute, one_line
+from gdbstub.sweep.execute import KEPT, RUNS, SweepTask, execute
 from gdbstub.sweep.outcome import RunOutcome, Status
 
 #: File in the directory of a sweep by which a worker knows that it is the same directory.
@@ -132,7 +132,7 @@ def execute_order(order: Order) -> Answer:
         with tempfile.TemporaryDirectory(prefix="run-", dir=place) as directory:
             return _execute_away(order, place, Path(directory))
     except (OSError, StubError) as error:
-        why = printable(one_line(error))
+        why = one_line(error)
         outcome = RunOutcome(order.task.run.number, Status.ERROR, message=why)
         return Answer(outcome._replace(host=socket.gethostname(), attempt=order.task.attempt))
 

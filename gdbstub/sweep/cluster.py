@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gdbstub import __version__
-from gdbstub.errors import InputError, StubError, SweepError, printable
+from gdbstub.errors import InputError, StubError, SweepError, one_line
 from gdbstub.sweep.carry import (
     TOKEN,
     Answer,
@@ -33,7 +33,7 @@ from gdbstub.sweep.carry import (
     store,
     unpack,
 )
-from gdbstub.sweep.execute import SweepTask, one_line
+from gdbstub.sweep.execute import SweepTask
 from gdbstub.sweep.outcome import RunOutcome, Status
 
 _CONNECT_SECONDS: Final = 5.0
@@ -252,7 +252,7 @@ def within(seconds: float, answer: "Future[Answer]", late: str) -> "Future[Answe
 
 
 def _failed(task: SweepTask, error: Exception) -> RunOutcome:
-    why = printable(one_line(error))
+    why = one_line(error)
     return RunOutcome(task.run.number, Status.ERROR, message=why, attempt=task.attempt)
 
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gdbstub.errors import StubError, printable
+from gdbstub.errors import StubError, one_line
 from gdbstub.lab.host import OWN, VARIABLE
 from gdbstub.lab.remote_run import LOST
 from gdbstub.sweep.evidence import backtrace, stop_reason, tail
@@ -112,7 +112,7 @@ def execute(task: SweepTask, processes: Processes | None = None) -> RunOutcome:
         outcome = _outcome(task, directory, code)
     except (OSError, StubError) as error:
         # Names of files need not be Unicode, which the results are.
-        outcome = RunOutcome(task.run.number, Status.ERROR, message=printable(one_line(error)))
+        outcome = RunOutcome(task.run.number, Status.ERROR, message=one_line(error))
     return outcome._replace(
         seconds=round(time.monotonic() - clock, 3),
         began=round(began, 3),
@@ -262,11 +262,3 @@ def _reason(code: int, output: str) -> str:
 def _last_line(output: str) -> str:
     lines = [line for line in output.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
-
-
-def one_line(error: Exception) -> str:
-    """Return what an error says, as a part of a line."""
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
-    return str(error)

@@ -6,29 +6,79 @@ It looks at no content.
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gdbstub.errors import InputError
-from gdbstub.streams import open_emptied
+from gdbstub.others import open_emptied
+from gdbstub.vmm.size import format_figure, format_size
 
 #: Time that the other end of a FIFO has to come, and the pause between two looks, in seconds.
 _FIFO_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.05
+#: Bytes that are read at once of what has no size.
+_PIECE: Final = 1 << 16
 
 
-def read_input(path: Path, option: str = "") -> bytes:
+class Bound(NamedTuple):
+    """Bound of the bytes that are read of a file."""
+
+    size: int
+    #: Name of what has this size, for the message.
+    of: str
+    #: Bytes more that are read all the same, for a better message than this one.
+    more: int = 0
+    #: Beginning of files that are read whole.
+    unless: bytes = b""
+
+    def check(self, name: str, size: int, beginning: bytes) -> None:
+        """Check *size* bytes of the file *name*, of which there may be more.
+
+        Raises:
+            InputError: they are too many.
+        """
+        if size > self.size + self.more and not (self.unless and beginning.startswith(self.unless)):
+            raise InputError(
+                f"{name}: has {format_figure(size)} or more; expected at most "
+                f"{format_size(self.size)}, {self.of}"
+            )
+
+
+_UNBOUNDED: Final = Bound(sys.maxsize, "")
+
+
+def read_input(path: Path, option: str = "", bound: Bound = _UNBOUNDED) -> bytes:
     """Read all of the regular file or pipe at *path*; *option* named it, for the message.
 
     Raises:
-        InputError: no such file, no permission, a directory, a device.
+        InputError: no such file, no permission, a directory, a device, more than the *bound*.
     """
-    with _explained(f"{option} {path}".lstrip()):
+    name = f"{option} {path}".lstrip()
+    with _explained(name):
         mode = _check_kind(path, option)
-        return _read_fifo(path, option) if stat.S_ISFIFO(mode) else path.read_bytes()
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
+            if stat.S_ISFIFO(mode):
+                return _read_fifo(file, name, bound)
+            if not (size := os.fstat(file.fileno()).st_size):  # as files of /proc have
+                return _read_all(file, name, bound)
+            bound.check(name, size, os.pread(file.fileno(), len(bound.unless), 0))
+            return file.read()
+
+
+def _read_all(file: FileIO, name: str, bound: Bound, beginning: bytes = b"") -> bytes:
+    """Read to the end of *file*, whose size nobody knows, and whose *beginning* was read."""
+    data = bytearray(beginning)
+    while part := file.read(_PIECE):
+        data += part
+        bound.check(name, len(data), bytes(data[:16]))
+    if part is None:
+        raise InputError(f"{name}: has nothing to read now; expected a file that is whole")
+    return bytes(data)
 
 
 def check_input(path: Path, option: str) -> None:
@@ -112,20 +162,19 @@ def open_written(name: str, option: str) -> int:
             return fd
 
 
-def _read_fifo(path: Path, option: str) -> bytes:
+def _read_fifo(file: FileIO, name: str, bound: Bound) -> bytes:
     """Read all that the writer of a FIFO writes. A shell's ``<(command)`` is one."""
     deadline = time.monotonic() + _FIFO_SECONDS
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
-        # Without a writer a read is at an end; with one that has written nothing, it is None.
-        while (data := file.read(1 << 16)) == b"":
-            if time.monotonic() > deadline:
-                raise InputError(
-                    f"{f'{option} {path}'.lstrip()}: is a FIFO that nobody has opened to write "
-                    f"in {_FIFO_SECONDS:g} s; expected a writer, or a file"
-                )
-            time.sleep(_LOOK_SECONDS)
-        os.set_blocking(file.fileno(), True)
-        return (data or b"") + file.read()
+    # Without a writer a read is at an end; with one that has written nothing, it is None.
+    while (data := file.read(_PIECE)) == b"":
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"{name}: is a FIFO that nobody has opened to write in {_FIFO_SECONDS:g} s; "
+                "expected a writer, or a file"
+            )
+        time.sleep(_LOOK_SECONDS)
+    os.set_blocking(file.fileno(), True)
+    return _read_all(file, name, bound, data or b"")
 
 
 def _check_kind(path: Path, option: str) -> int:

@@ -233,6 +233,17 @@ def test_a_guest_that_is_no_linux_has_no_panic(place: Place, words: list[str]) -
     assert place.refusal("guest.elf", *words) == line
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["--stop-on panic", "--vmcore-on oops core", "--modules ."],
+    ids=lambda words: words.split()[0],
+)
+def test_symbols_of_no_kernel_where_a_kernels_are_needed(place: Place, words: str) -> None:
+    (place.files / "Image").write_bytes(RAW)
+    line = place.refusal("Image", "--symbols", "guest.elf", *words.split())
+    assert line == "--symbols guest.elf: has no symbol vectors; expected a vmlinux"
+
+
 def test_a_device_tree_that_is_damaged(place: Place) -> None:
     (place.files / "dtb").write_bytes(b"\xd0\x0d\xfe\xed" + bytes(range(200)))
     assert place.refusal("guest.elf", "--dtb", "dtb").startswith("--dtb dtb: ")

@@ -1,8 +1,12 @@
 """The program's help and version."""
 
+from collections.abc import Iterator
+
+import click
 import pytest
 
 from gdbstub import __version__
+from gdbstub.cli.commands.group import commands
 from tests.cli.program import GDBSTUB, RUN_STUB, Place
 
 OPTIONS = (
@@ -52,6 +56,23 @@ def test_the_purpose_of_each_command_is_a_whole_sentence(place: Place, group: li
     for line in listed:
         assert line.endswith(".")
         assert "..." not in line.replace("GUEST...", "")
+
+
+def helps(command: click.Command, context: click.Context | None = None) -> Iterator[str]:
+    """Return the help of *command* and of each command in it."""
+    context = click.Context(command, context)
+    yield command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found
+            yield from helps(found, context)
+
+
+def test_help_shows_bounds_where_there_are_some() -> None:
+    texts = list(helps(commands))
+    assert any("[default: 1; x>=1]" in text for text in texts)
+    assert not [text for text in texts if "None" in text]
 
 
 def test_version(place: Place) -> None:

@@ -92,10 +92,10 @@ def test_symbols_that_cannot_be_read_are_warned_of_by_their_option_once(
     path = tmp_path / "symbols"
     path.write_bytes(FIXED)
 
-    def refuse(_path: Path) -> bytes:
+    def refuse(_path: Path, _flags: int) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with caplog.at_level(logging.WARNING):
         read_program(path, guest(RAW, RAM))
     assert caplog.messages == [f"--symbols {path}: Permission denied"]

@@ -20,3 +20,11 @@ def test_files_without_symbols(place: Place, tmp_path: Path) -> None:
         done = place.call("symbols", str(tmp_path / name))
         assert done.returncode == 2
         assert why in done.stderr.splitlines()[-1]
+
+
+def test_a_cache_that_cannot_be_made_is_not_the_images_fault(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no kernel")
+    place.environment["XDG_CACHE_HOME"] = "/proc/absent"
+    done = place.call("symbols", str(tmp_path / "text"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("gdbstub: cannot write to /proc/absent")

@@ -350,6 +350,13 @@ COUNTS_AND_MASKS: Final = program(
     (0xD69F03E0, "eret"),
 )
 
+# x0: an address in RAM, in the block that is zeroed.
+ZEROES: Final = program(
+    (0xD53B00E3, "mrs x3, dczid_el0"),
+    (0xD50B7420, "dc zva, x0"),
+    (0x14000000, "b ."),
+)
+
 
 #: The line of ``ADDS_AND_STORES`` between its load-exclusive and store-exclusive.
 BETWEEN: Final = 1

@@ -1,4 +1,4 @@
-"""A VMM that is not as ours: it goes by ``kvm_run`` alone, makes threads and pauses its guest."""
+"""VMMs that are not as ours: one goes by ``kvm_run`` alone, makes threads and pauses its guest."""
 
 import logging
 import os
@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import pytest
 
-from gdbstub.aarch64.registers import PC, X
-from gdbstub.errors import MachineError
+from gdbstub.aarch64.registers import PC, SYSTEM_REGISTERS, X
+from gdbstub.errors import MachineError, MemoryFault
 from gdbstub.foreign import attachment, machine, ptrace
-from gdbstub.foreign.attach import attached
+from gdbstub.foreign.attach import attached, launched
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
-from gdbstub.machine import DebugExit, RunMode
+from gdbstub.machine import DebugExit, RunMode, SystemEvent, SystemEventKind
+from gdbstub.swbp import BRK
 from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped
 from tests.contract.client import Client
 from tests.contract.looping_vmm import SIZE
@@ -29,8 +30,42 @@ from tests.contract.test_false_hits import NEVER
 pytestmark = pytest.mark.own_kvm
 
 # System calls of arm64 by number, and flags of mmap(2).
-TGKILL, MMAP = 131, 222
+TGKILL, MUNMAP, MMAP = 131, 215, 222
 NEW_ANONYMOUS = 0x10_0022  # MAP_FIXED_NOREPLACE, too
+
+#: A VMM whose guest has no RAM, and whose first thread is that of its vCPU.
+FIRST = """\
+import fcntl, mmap, os, signal, sys, threading
+vm = fcntl.ioctl(os.open("/dev/kvm", os.O_RDWR), 0xAE01, 0)
+vcpu = fcntl.ioctl(vm, 0xAE41, 0)
+init = bytearray(32)
+fcntl.ioctl(vm, 0x8020AEAF, init)  # KVM_ARM_PREFERRED_TARGET
+fcntl.ioctl(vcpu, 0x4020AEAE, init)  # KVM_ARM_VCPU_INIT
+def run():
+    try:
+        fcntl.ioctl(vcpu, 0xAE80, 0)
+    except InterruptedError:
+        pass
+"""
+#: Another thread executes another program at SIGUSR1.
+EXECUTES = """\
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+def execute():
+    signal.sigwait([signal.SIGUSR1])
+    os.execv(sys.executable, [sys.executable, "-Sc", "import signal; signal.pause()"])
+threading.Thread(target=execute).start()
+while True:
+    run()
+"""
+#: No interrupt controller is in KVM: it says which lines it passes on (``device_irq_level``).
+PASSES_ON = """\
+page, before = mmap.mmap(vcpu, mmap.PAGESIZE), bytes(8)
+while True:
+    run()
+    if (lines := page[304:312]) != before:
+        print(int.from_bytes(lines, "little"), flush=True)
+        before = lines
+"""
 
 #: Seconds that the VMM has for anything.
 BOUND = 60.0
@@ -167,6 +202,22 @@ def a_guest_that_is_paused_while_it_is_halted(trial: Trial) -> None:
     trial.vmm.count()
 
 
+def a_guest_that_is_paused_while_one_vcpu_is_halted(trial: Trial) -> None:
+    """The other runs, and the VMM has its pause at once all the same."""
+    with attached(trial.vmm.process, [trial.vmm.slot]) as attached_machine:
+        recorder, vcpus = StopRecorder(attached_machine), attached_machine.vcpus
+        before = vcpus[1].get(PC), vcpus[1].get(X[0])
+        attached_machine.resume({0: RunMode()})
+        for _ in range(2):
+            trial.vmm.pause()
+            trial.vmm.go_on()
+        assert recorder.nothing_more()
+        attached_machine.interrupt()
+        assert recorder.wait() == ()
+        assert (vcpus[1].get(PC), vcpus[1].get(X[0])) == before
+    trial.vmm.count()
+
+
 def a_guest_that_is_paused_while_one_vcpu_runs_alone(trial: Trial) -> None:
     """Hits whose conditions are false are passed over by one vCPU at a time, signals or not."""
     with attached(trial.vmm.process, [trial.vmm.slot]) as attached_machine:
@@ -216,6 +267,82 @@ def ram_that_the_vmm_maps_after_the_attach(trial: Trial) -> None:
     trial.vmm.count()
 
 
+def ram_that_the_vmm_unmaps_with_a_breakpoint_in_it(trial: Trial) -> None:
+    """A line says that it is left there; the rest of the guest is as before."""
+    late = MemorySlot(BASE + (1 << 30), 4096, 1 << 44)
+    with attached(trial.vmm.process, [trial.vmm.slot, late]) as attached_machine:
+        call, tracer = attached_machine.port.syscall, attached_machine._tracer
+        arguments = late.hva, 4096, 3, NEW_ANONYMOUS, -1 & (1 << 64) - 1, 0
+        assert tracer.call(lambda: call(MMAP, *arguments)) == late.hva
+        for ipa in late.ipa, at(0):
+            attached_machine.write_memory(ipa, BRK)
+        assert tracer.call(lambda: call(MUNMAP, late.hva, 4096)) == 0
+        with pytest.raises(MemoryFault, match="cannot be read"):
+            attached_machine.read_memory(late.ipa, 4)
+    left = f"the patch at physical {late.ipa:#x} is left in the guest: the VMM's memory behind"
+    assert trial.caplog.text.count("is left in the guest") == trial.caplog.text.count(left) == 1
+    trial.vmm.count()
+
+
+def a_vmm_that_another_thread_than_the_first_executes(_trial: Trial) -> None:
+    """No end of the first thread is told, which is the vCPU's."""
+    with launched([sys.executable, "-Sc", FIRST + EXECUTES]) as attached_machine:
+        recorder, process = StopRecorder(attached_machine), attached_machine.process
+        attached_machine.resume({0: RunMode()})
+        os.kill(process.pid, signal.SIGUSR1)
+        assert recorder.wait() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitpid(process.pid, 0)
+
+
+def a_vmm_that_passes_on_the_lines_of_its_vcpu(_trial: Trial) -> None:
+    """A line that is raised as the guest is halted is told the VMM when it goes on."""
+    argv = [sys.executable, "-Sc", FIRST + PASSES_ON]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        vmm = VmmProcess(process.pid)
+        while not vmm.descriptors().vcpus:
+            pass
+        assert process.stdout is not None
+        with attached(vmm) as attached_machine:
+            recorder, tracer = StopRecorder(attached_machine), attached_machine._tracer
+            attached_machine.vcpus[0].set(SYSTEM_REGISTERS["CNTV_CVAL_EL0"], 0)
+            attached_machine.vcpus[0].set(SYSTEM_REGISTERS["CNTV_CTL_EL0"], 1)
+
+            def halt_at_once() -> None:
+                attached_machine.resume({0: RunMode(step=True)})
+                attached_machine.interrupt()
+
+            tracer.call(halt_at_once)
+            assert recorder.wait() == ()
+            attached_machine.resume({0: RunMode()})
+            assert select.select([process.stdout], [], [], BOUND)[0], "the VMM says nothing"
+            assert process.stdout.readline() == b"1\n"
+            attached_machine.interrupt()
+            assert recorder.wait() == ()
+        process.kill()
+
+
+def a_vmm_that_is_killed_while_a_vcpu_waits_for_its_turn(_trial: Trial) -> None:
+    """No exit is told after its end."""
+    vmm = Looping()
+    with attached(vmm.process, [vmm.slot]) as attached_machine:
+        recorder = StopRecorder(attached_machine)
+
+        def kill(exit: DebugExit) -> RunMode:
+            assert attached_machine.start_exclusive(exit.vcpu)
+            os.kill(vmm.process.pid, signal.SIGKILL)
+            other = attached_machine.vcpus[1 - exit.vcpu].thread
+            attached_machine._pump_until(lambda: other.ended)
+            return RunMode()
+
+        recorder.decide = kill
+        exits = recorder.run({0: True, 1: True})
+        assert {*exits} == {SystemEvent(number, SystemEventKind.SHUTDOWN) for number in range(2)}
+    assert recorder.nothing_more()
+    assert len(recorder.debug_exits) == 1
+    vmm.close()
+
+
 #: In long runs all; the first one else, which only a VMM shows.
 TESTS: tuple[Callable[[Trial], None], ...] = (
     a_guest_that_is_paused_while_one_vcpu_runs_alone,
@@ -224,8 +351,13 @@ TESTS: tuple[Callable[[Trial], None], ...] = (
     a_guest_that_is_paused_cannot_be_attached_to,
     a_guest_that_is_paused_meanwhile,
     a_guest_that_is_paused_while_it_is_halted,
+    a_guest_that_is_paused_while_one_vcpu_is_halted,
     ram_that_the_vmm_maps_after_the_attach,
+    ram_that_the_vmm_unmaps_with_a_breakpoint_in_it,
     a_vmm_that_forks,
+    a_vmm_that_another_thread_than_the_first_executes,
+    a_vmm_that_passes_on_the_lines_of_its_vcpu,
+    a_vmm_that_is_killed_while_a_vcpu_waits_for_its_turn,
 )
 
 

@@ -11,13 +11,15 @@ from gdbstub.foreign import ptrace
 from gdbstub.foreign.injection import Injection, ProcessMemory
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Tracee, ffi, signal_of, wait
+from gdbstub.foreign.vcpu_thread import VcpuThread
 
 pytestmark = pytest.mark.own_kvm
 
 RT_SIGQUEUEINFO = 138
 SI_QUEUE = -1
 VALUE = 0x1234_5678_9ABC
-GETPID = 172
+GETPID, CLOCK_NANOSLEEP, RESTART_SYSCALL = 172, 115, 128
+EVENT_STOP = ptrace.EVENT_STOP << 16 | signal.SIGTRAP << 8 | 0x7F
 
 #: ``ptrue p0.b; mov z0.b, #5; b .`` in a process, or its last instruction alone.
 VECTORS = """\
@@ -57,6 +59,30 @@ def test_a_signal_that_is_sent_again_says_the_same() -> None:
         tracee.send(info, process.pid)
         assert stop(tracee) == signal.SIGRTMIN
         assert tracee.siginfo() == info
+        process.kill()
+
+
+def test_a_call_that_is_interrupted_for_one_of_ours_goes_on_where_it_was() -> None:
+    """A sleep that is made again would take its whole time again, each time."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        vmm, memory = VmmProcess(process.pid), ProcessMemory(process.pid)
+        while (called := vmm.system_call(process.pid)) is None or called[0] != CLOCK_NANOSLEEP:
+            pass  # it may still be executed
+        tracee = Tracee(process.pid)
+        tracee.seize(ptrace.O_TRACESYSGOOD)
+        tracee.interrupt()
+        assert stop(tracee) == 0
+        thread = VcpuThread(tracee, memory, vmm.gadgets(memory))
+        thread.kicked = True
+        assert thread.handle(EVENT_STOP) is None
+        for _ in range(2):
+            thread.stop_anywhere()
+            assert thread.call(GETPID) == process.pid
+            thread.go_back()
+        while (called := vmm.system_call(process.pid)) is None:
+            pass  # it is on its way there
+        assert called[0] == RESTART_SYSCALL
+        memory.close()
         process.kill()
 
 

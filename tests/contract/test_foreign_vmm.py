@@ -1,5 +1,6 @@
 """A VMM without a stub: attached to, let go, killed, and its debugger killed."""
 
+import errno
 import mmap
 import os
 import random
@@ -25,7 +26,7 @@ from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped, Stop
 from tests.contract.client import Client
 from tests.contract.foreign_machine import foreign_machine, server_of
 from tests.contract.foreign_vmm import Vmm, attach_and_detach, kill_a_debugger
-from tests.contract.programs import BASE, COUNT, SYNC_EL1H, SYSTEM_OFF, at
+from tests.contract.programs import BASE, COUNT, SYNC_EL1H, at
 from tests.contract.recorder import StopRecorder
 from tests.contract.run_control import ADDS_AND_STORES
 
@@ -196,30 +197,18 @@ def test_two_guests_at_once() -> None:
         assert (one.vcpus[0].get(X[0]), other.vcpus[0].get(X[0])) == (3, 1)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_vmm_that_ends_while_its_guest_runs(vmm: Vmm, signum: signal.Signals) -> None:
-    """A SIGSEGV goes to a vCPU's own thread, and ends the VMM from there."""
-    with attached(vmm.process, [vmm.slot]) as machine:
-        recorder = StopRecorder(machine)
-        machine.resume({0: RunMode()})
-        os.kill(machine.vcpus[0].thread.tracee.tid, signum)
-        assert recorder.wait() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
+def test_descriptors_that_cannot_be_copied(vmm: Vmm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int, _fd: int) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
 
-
-def test_a_vmm_that_exits(vmm: Vmm) -> None:
-    """The guest powers off, which is the VMM's own business while nothing is armed."""
-    with attached(vmm.process, [vmm.slot]) as machine:
-        recorder = StopRecorder(machine)
-        machine.write_memory(at(100), SYSTEM_OFF.image)
-        machine.vcpus[0].set(PC, at(100))
-        assert recorder.run() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
-
-
-def test_a_vmm_that_is_killed_while_its_guest_is_halted(vmm: Vmm) -> None:
-    with attached(vmm.process, [vmm.slot]) as machine:
-        recorder = StopRecorder(machine)
-        os.kill(vmm.pid, signal.SIGKILL)
-        assert recorder.run() == (SystemEvent(0, SystemEventKind.SHUTDOWN),)
+    monkeypatch.setattr(ptrace, "pidfd_getfd", refuse)
+    with (
+        pytest.raises(InputError, match=r"^descriptor \d+ of .* cannot be copied: Operation not"),
+        attached(vmm.process, [vmm.slot]),
+    ):
+        pass
+    monkeypatch.undo()
+    assert vmm.counts_on()
 
 
 def test_signals_reach_the_vmm(vmm: Vmm) -> None:

@@ -36,7 +36,7 @@ _LEGAL = {
     rows.TTBR1_EL1: 0x0042_0000_4020_0000,
 }
 _READ_ONLY = (
-    *(SP, rows.MPIDR_EL1, rows.CCSIDR_EL1),
+    *(SP, rows.MPIDR_EL1, rows.CCSIDR_EL1, rows.DCZID_EL0),
     *(rows.ID_AA64ISAR0_EL1, rows.ID_AA64ISAR2_EL1, rows.ID_AA64MMFR0_EL1, rows.ID_AA64PFR1_EL1),
 )
 #: Registers that count, and so do not keep a written value.

@@ -1,6 +1,7 @@
 """Stepping over a breakpoint that is not to stop leaves out that breakpoint, and nothing else."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -23,7 +24,17 @@ from gdbstub.machine import DebugExit, RunMode, Vcpu
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
-from tests.contract.programs import BASE, DATA, STORES, STRAIGHT, SYNC_EL1H, VECTORS, Program, at
+from tests.contract.programs import (
+    BASE,
+    DATA,
+    STORES,
+    STRAIGHT,
+    SYNC_EL1H,
+    VECTORS,
+    Program,
+    at,
+    program,
+)
 from tests.contract.run_control import (
     ALWAYS,
     HW,
@@ -212,6 +223,22 @@ def test_a_wait_of_a_program_is_not_executed_if_its_kernel_permits_it(
     assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
     assert client.pc(1) == at(line + 1)
     assert EC.STEP_LOWER not in [exit.esr.EC for exit in exits]
+
+
+def test_an_access_beside_two_watchpoints_is_passed_over_though_its_bytes_are_not_known(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has one comparator, which watches 8 KiB; the store is where the two meet."""
+    monkeypatch.setattr("gdbstub.debug.stop_reasons.accessed", lambda *_: None)  # as of SVE
+    client = begin(program((0xA9000801, "stp x1, x2, [x0]"), (0x14000000, "b .")))
+    watch = partial(client.target.insert, 1, BreakpointKind.WRITE)
+    for n in range(2, client.machine.watchpoint_slots):
+        watch(DATA + 0x8000 + 0x100 * n, 8)
+    watch(DATA, 0x1008)
+    watch(DATA + 0x2FF8, 0x1008)
+    client.machine.vcpus[0].set(X[0], DATA + 0x1FF8)
+    put(client, SW, at(1))
+    assert client.go() == Stopped(1, stop=StopReason.SWBREAK)
 
 
 def branched_to(client: Client, attributes: int) -> Vcpu:

@@ -28,6 +28,7 @@ _NEVER: Final = (1 << 64) - 1
 
 _EXCP_UDEF: Final = 1
 _EXCP_SWI: Final = 2
+_EXCP_PREFETCH_ABORT: Final = 3
 _EXCP_BKPT: Final = 7
 _HVC: Final = 0xD400_0002
 _IMMEDIATE: Final = 0x1F_FFE0
@@ -74,6 +75,7 @@ class Engine:
         self._mpidr = mpidr
         self._trap: Trap | EngineError | None = None
         self._invalid = 0
+        self._only: int | None = None  # the address of the only instruction to execute
         self._hook: int | None = None
         self._overwritten: list[tuple[int, bytes]] = []
         #: Accesses of the last ``execute``, while ``watch`` is on.
@@ -103,6 +105,7 @@ class Engine:
             EngineError: a thing that the fake does not model.
         """
         self._trap = None
+        self._only = self.registers.pc if count == 1 else None
         self.accesses.clear()
         self._overwritten.clear()
         try:
@@ -121,13 +124,21 @@ class Engine:
         """The instruction at PC; 0, which is undefined, where there is no RAM."""
         return self._word_at(self.registers.pc)
 
+    @property
+    def fetches(self) -> bool:
+        """True if there is RAM at PC."""
+        return self._fetched(self.registers.pc) is not None
+
     def _word_at(self, gva: int) -> int:
+        return self._fetched(gva) or 0
+
+    def _fetched(self, gva: int) -> int | None:
         get = self.registers.get
         regime = Regime(SCTLR(get(SCTLR_EL1)), TCR(get(TCR_EL1)), get(TTBR0_EL1), get(TTBR1_EL1))
         try:
             word = self._ram.read(translate(regime, gva, self._ram.read).ipa, 4)
         except MemoryFault:
-            return 0
+            return None
         return int.from_bytes(word, "little")
 
     # Undo: an access that a watchpoint catches must not have been done.
@@ -174,6 +185,10 @@ class Engine:
         elif number == _EXCP_SWI:
             svc = self._word_at(self.registers.pc - 4)
             self._trap = Trap(Cause.SVC, (svc & _IMMEDIATE) >> 5)
+        elif number == _EXCP_PREFETCH_ABORT:  # the MMU's; its syndrome is not known
+            pc = self.registers.pc
+            # Some instructions are followed by the next one's fetch, which is not executed now.
+            self._trap = None if self._only == pc - 4 else Trap(Cause.FETCH, pc)
         elif number == _EXCP_UDEF:
             # Without an EL2 of its own, HVC is undefined to Unicorn.
             is_hvc = word & ~_IMMEDIATE == _HVC

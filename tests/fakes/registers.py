@@ -44,6 +44,7 @@ SYSTEM: Final = (
             *(f"DBG{kind}{n}_EL1" for kind in ("BVR", "BCR", "WVR", "WCR") for n in range(4)),
             *("MIDR_EL1", "MPIDR_EL1", "CTR_EL0", "CLIDR_EL1"),
             *("ID_AA64PFR0_EL1", "ID_AA64DFR0_EL1", "ID_AA64ISAR0_EL1", "ID_AA64MMFR0_EL1"),
+            "DCZID_EL0",
         )
     ),
 )

@@ -67,6 +67,7 @@ def test_decoded_as_executed(text: str) -> None:
         "nop",
         "add x0, x0, #1",
         "b .",
+        "dc ivac, x0",
         "dc zva, x0",
         "ldraa x1, [x0]",
         "ldr z0, [x0]",
@@ -76,6 +77,35 @@ def test_decoded_as_executed(text: str) -> None:
 def test_what_is_not_known_is_none(text: str) -> None:
     word = int.from_bytes(assemble(f".arch armv8.5-a+sve\n{text}"), "little")
     assert accessed(word, BASE, lambda _: DATA) is None
+
+
+@pytest.mark.parametrize("text", ["dc zva, x0", "dc gva, x0", "dc gzva, x0"])
+@pytest.mark.parametrize(("dczid", "size"), [(0, 4), (4, 64), (7, 512), (9, 2048)])
+def test_a_zeroed_block_is_aligned_to_its_size(text: str, dczid: int, size: int) -> None:
+    word = int.from_bytes(assemble(f".arch armv8.5-a+memtag\n{text}"), "little")
+    for gva in DATA, DATA + size - 1, 0xF8FF_8000_0000_0000 + 3 * size // 2:
+        start = gva - gva % size
+        found = accessed(word, BASE, lambda _, gva=gva: gva, lambda: dczid)  # type: ignore[misc]
+        assert found == range(start, start + size)
+
+
+# The emulator executes them as NOPs: it has no allocation tags.
+@pytest.mark.parametrize(
+    ("text", "offset", "size"),
+    [
+        ("stg x1, [x0]", 0, 16),
+        ("stg x1, [x0, #-16]", -16, 16),
+        ("stzg x1, [x0], #32", 0, 16),
+        ("st2g sp, [x0, #4080]!", 4080, 32),
+        ("stz2g x1, [x0, #-4096]", -4096, 32),
+        ("stgp x1, x2, [x0]", 0, 16),
+        ("stgp x1, x2, [x0], #-32", 0, 16),
+        ("stgp x1, x2, [x0, #-1024]!", -1024, 16),
+    ],
+)
+def test_tags_are_stored_for_whole_granules(text: str, offset: int, size: int) -> None:
+    word = int.from_bytes(assemble(f".arch armv8.5-a+memtag\n{text}"), "little")
+    assert accessed(word, BASE, lambda _: DATA) == range(DATA + offset, DATA + offset + size)
 
 
 # Newer than the emulator and the assembler: words as LLVM makes them.

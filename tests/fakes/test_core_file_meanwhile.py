@@ -41,7 +41,7 @@ class Here:
         self.debugger: Debugger | None = None
         self.stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.gdb, self.qmp = directory / "gdb", directory / "qmp"
-        given = {"vmcore_on": ("panic",), "inner": True, "hint": False, **settings}
+        given = {"vmcore_on": ("panic",), "inner": True, **settings}
         self.settings = ServeSettings(
             Unix(str(self.gdb)), qmp=Unix(str(self.qmp)), vmcore=str(directory / "core"), **given
         )

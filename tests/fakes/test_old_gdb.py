@@ -27,7 +27,7 @@ def test_it_is_printed_once(
         assert b"PacketSize=" in session.receive(rsp.encode(packet))
         session.close()
     machine.close()
-    assert capsys.readouterr().err == f"{NOTE}\n" * times
+    assert capsys.readouterr().err == f"gdbstub: {NOTE}\n" * times
 
 
 def test_kernels_that_sign_nothing() -> None:

@@ -48,7 +48,7 @@ async def test_a_script_is_served_and_its_status_is_the_sessions(machine: Machin
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     record = io.StringIO()
     script = f"{sys.executable} -c {shlex.quote(CLIENT)}"
-    settings = ServeSettings(Tcp("127.0.0.1", 0), script=script, timeout=20.0, hint=False)
+    settings = ServeSettings(Tcp("127.0.0.1", 0), script=script, timeout=20.0)
     status = await serve(machine, NO_PROGRAM, settings, stopped, recorder=Recorder(record))
     machine.close()
     assert status == 3
@@ -59,7 +59,7 @@ async def test_the_end_of_the_time_ends_a_session_that_nobody_came_to(
     machine: Machine,
 ) -> None:
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    settings = ServeSettings(Tcp("127.0.0.1", 0), free_run=True, timeout=0.05, hint=False)
+    settings = ServeSettings(Tcp("127.0.0.1", 0), free_run=True, timeout=0.05)
     assert await serve(machine, NO_PROGRAM, settings, stopped) == 124
     machine.close()
 
@@ -72,7 +72,7 @@ async def test_a_core_file_at_the_end_of_the_time(
     core, machine = tmp_path / "core", fake_machine(SPIN)
     script = f"{sys.executable} -c {shlex.quote(WAITS)} && cp {core} {tmp_path / 'killed first'}"
     settings = ServeSettings(
-        Tcp("127.0.0.1", 0), free_run=free_run, timeout=0.5, hint=False, script=script,
+        Tcp("127.0.0.1", 0), free_run=free_run, timeout=0.5, script=script,
         vmcore_on=("timeout",), vmcore=str(core),
     )  # fmt: skip
     assert await serve(machine, NO_PROGRAM, settings, stopped) == 124
@@ -94,7 +94,7 @@ async def test_a_core_file_that_cannot_be_written_is_one_line(
     (tmp_path / "core").write_text("of somebody else")
     machine = fake_machine(SPIN)
     settings = ServeSettings(
-        Tcp("127.0.0.1", 0), timeout=0.05, hint=False,
+        Tcp("127.0.0.1", 0), timeout=0.05,
         vmcore_on=("timeout",), vmcore=str(tmp_path / "core"),
     )  # fmt: skip
     assert await serve(machine, NO_PROGRAM, settings, stopped) == 124
@@ -109,7 +109,7 @@ async def test_a_signal_ends_a_guest_that_runs(machine: Machine) -> None:
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
     loop.call_soon(stopped.set_result, 143)
-    settings = ServeSettings(Tcp("127.0.0.1", 0), free_run=True, hint=False)
+    settings = ServeSettings(Tcp("127.0.0.1", 0), free_run=True)
     console = SerialConsole(len, lambda: None, keyboard=None)
     assert await serve(machine, NO_PROGRAM, settings, stopped, console=console) == 143
     machine.close()

@@ -63,7 +63,7 @@ async def test_a_client_is_served_and_signals_are_heard(
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     ready = asyncio.Event()
     machine = fake_machine(bytes.fromhex("00000014"))
-    settings = ServeSettings(Unix(str(tmp_path / "gdb")), hint=False)
+    settings = ServeSettings(Unix(str(tmp_path / "gdb")))
     with unread(tmp_path) as recorder:
         served = asyncio.ensure_future(
             serve.serve(

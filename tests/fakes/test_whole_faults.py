@@ -94,7 +94,7 @@ async def session(
 ) -> int:
     """Serve one client, for which *begin* is called; return the exit status after a SIGTERM."""
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    settings = ServeSettings(Unix(str(place)), hint=False)
+    settings = ServeSettings(Unix(str(place)))
     ready = asyncio.Event()
     served = asyncio.ensure_future(
         serve(
@@ -153,7 +153,7 @@ _SCRIPTS: Final = {
 async def test_a_script_that_dies_has_its_status(script: str, status: int, tmp_path: Path) -> None:
     machine = fake_machine(_COUNT)
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    settings = ServeSettings(Unix(str(tmp_path / "gdb")), script=script, hint=False)
+    settings = ServeSettings(Unix(str(tmp_path / "gdb")), script=script)
     served = serve(machine, NO_PROGRAM, settings, stopped, recorder=Recorder(io.StringIO()))
     assert await asyncio.wait_for(served, _BOUND) == status
     machine.close()
@@ -163,7 +163,7 @@ async def test_a_script_that_dies_has_its_status(script: str, status: int, tmp_p
 async def test_another_socket_in_the_place_of_ours_stays(tmp_path: Path) -> None:
     machine = fake_machine(_COUNT)
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    settings = ServeSettings(Unix(str(tmp_path / "gdb")), hint=False)
+    settings = ServeSettings(Unix(str(tmp_path / "gdb")))
 
     def replace(_: int) -> None:
         (tmp_path / "gdb").unlink()
@@ -186,7 +186,7 @@ async def test_a_core_file_that_has_no_room_is_one_line_and_no_file(
     monkeypatch.setattr("gdbstub.linux.core_file._write_all", full)
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     settings = ServeSettings(
-        Unix(str(tmp_path / "gdb")), timeout=0.05, hint=False, vmcore_on=("timeout",),
+        Unix(str(tmp_path / "gdb")), timeout=0.05, vmcore_on=("timeout",),
         vmcore=str(tmp_path / "core"),
     )  # fmt: skip
     assert await asyncio.wait_for(serve(machine, NO_PROGRAM, settings, stopped), _BOUND) == 124

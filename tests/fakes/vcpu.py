@@ -42,6 +42,8 @@ class FakeVcpu:
     #: millisecond.
     turn_length = 20_000
     slow_turn_length = 100
+    #: A fetch that fails comes before a breakpoint on its address.
+    fetches_first = False
 
     def __init__(
         self, index: int, ram: Ram, clock: Clock, hvc: Hvc, device: Device | None = None
@@ -53,6 +55,8 @@ class FakeVcpu:
         #: A stepped instruction that unmasks the interrupt is followed by that, and then by the
         #: step's exception, as the architecture permits.
         self.irq_before_step = False
+        #: The same with an SError.
+        self.serror_before_step = False
         #: An SError that pends once; taken when PSTATE.A lets it.
         self.serror = False
         self._called = False
@@ -125,14 +129,13 @@ class FakeVcpu:
             exceptions.leak_step(engine.registers)
             return self._debug_exit(stepped(trapped=False, exclusive=False))
         if self.serror and not pstate.A:
-            self.serror = False
-            vector = exceptions.SERROR_VECTOR
-            exceptions.enter(engine.registers, back=pc, esr=exceptions.SERROR, vector=vector)
+            self._take_serror()
             if not step:
                 return None
             exceptions.leak_step(engine.registers)
             return self._debug_exit(stepped(trapped=False, exclusive=False))
-        if comparators.breaks_at(pc, pstate.EL):
+        fetched = not self.fetches_first or engine.fetches
+        if fetched and comparators.breaks_at(pc, pstate.EL):
             return self._debug_exit(at_breakpoint())
         if pstate.IL:
             exceptions.enter(engine.registers, back=pc, esr=exceptions.ILLEGAL)
@@ -160,8 +163,15 @@ class FakeVcpu:
             loaded = exclusive and bool(word & _LOAD)
             if self.irq_before_step and self.irq and not engine.registers.pstate.I:
                 exceptions.enter(engine.registers, back=engine.registers.pc, esr=None)
+            if self.serror_before_step and self.serror and not engine.registers.pstate.A:
+                self._take_serror()
             return self._debug_exit(stepped(trapped=trapped, exclusive=loaded))
         return exit
+
+    def _take_serror(self) -> None:
+        self.serror = False
+        registers, vector = self._engine.registers, exceptions.SERROR_VECTOR
+        exceptions.enter(registers, back=registers.pc, esr=exceptions.SERROR, vector=vector)
 
     def _illegal(self) -> bool:
         """Return True if PSTATE.IL is set, which Unicorn does not know."""

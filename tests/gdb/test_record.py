@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tests.gdb.conftest import Client
 
-#: Said by a GDB that a signal ends, as Ubuntu 24.04's 15.0 while it writes a core file.
+#: Said by a GDB that a signal ends, as Ubuntu 24.04's 15.0 while it writes a core file: where the
+#: stub cannot send /proc/PID/cmdline, linux_fill_prpsinfo takes -1 for its length, and reads it.
 CRASHED = "A fatal error internal to GDB has been detected"
 
 

@@ -1,18 +1,24 @@
 """A client of a few lines, where a test must see the packets themselves."""
 
 import socket
-from typing import Self
+from typing import Protocol, Self
 
 import pytest
 
 from gdbstub import rsp
-from tests.kvm.stub import BOUND, Stub
+from tests.kvm.stub import BOUND
+
+
+class Listening(Protocol):
+    """A stub that listens on this machine."""
+
+    port: int
 
 
 class Client:
     """Speaks without acks; ``ask`` is one packet and its reply."""
 
-    def __init__(self, stub: Stub) -> None:
+    def __init__(self, stub: Listening) -> None:
         self._socket = socket.create_connection(("127.0.0.1", stub.port), timeout=BOUND)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = rsp.Connection()

@@ -24,6 +24,8 @@ _PROLOGUE: Final = 16
 #: A thread of the kernel may run when the guest is halted.
 TRIES: Final = 5
 INIT: Final = "rdinit=/modules"
+#: Function that a timer's interrupt is handled in.
+INTERRUPT: Final = "arch_timer_handler_virt"
 
 
 def test_modules_cpus_and_stacks(linux: LinuxFiles, figure: list[str]) -> None:
@@ -51,7 +53,8 @@ def test_modules_cpus_and_stacks(linux: LinuxFiles, figure: list[str]) -> None:
         tasks = gdb(
             stub, vmlinux, "set print thread-events off", "monitor tasks on",
             *(command for pid in (1, 2, int(sleeper[1])) for command in _in_task(pid)),
-            "stepi", "kill",
+            "stepi", "monitor tasks off", "thread 1", f"tbreak {INTERRUPT}", "continue",
+            "echo interrupt\\n", "monitor bt", "kill",
         )  # fmt: skip
         figure.append(
             f"attach and ten commands: {took:.1f} s, "
@@ -73,8 +76,10 @@ def test_modules_cpus_and_stacks(linux: LinuxFiles, figure: list[str]) -> None:
     assert "no module nothing is loaded: monitor modules lists those that are" in said
     assert _IDLE.findall(said) == [("0", "0"), ("1", "1")]
     stacks = said.partition("stacks")[2]
+    tasks, _, interrupted = tasks.partition("interrupt\n")
     _check_tasks(tasks, stacks, sleeper[1])
     if linux.has_names:
+        _check_interrupt(interrupted)
         _check_stacks(console, stacks, sleeper[1])
     else:
         assert "No names: the kernel's VMCOREINFO has no SYMBOL(kallsyms_num_syms)" in stacks
@@ -122,6 +127,15 @@ def _check_stacks(console: str, said: str, sleeper: str) -> None:
     assert {"do_idle", "start_kernel"} <= set(frames)
     assert re.search(r"^#0 +0x[0-9a-f]+ in cpu_do_idle \(\)", idle, re.M)
     assert "there is no process 99999: monitor ps lists them" in idle
+
+
+def _check_interrupt(said: str) -> None:
+    """The stack goes on behind the exception, in what was interrupted, to its very beginning."""
+    frames = re.findall(r"^#\d+ +0x[0-9a-f]+ (\w+)\+0x[0-9a-f]+$", said, re.M)
+    assert frames[0] == INTERRUPT
+    before = frames[frames.index("el1h_64_irq") + 1 :]
+    assert len(before) >= 3, said
+    assert before[-1] in ("__primary_switched", "__secondary_switched", "ret_from_fork"), said
 
 
 @pytest.fixture
@@ -262,7 +276,7 @@ def test_what_is_no_directory_of_modules(tmp_path: Path, vmlinux: Path) -> None:
         (("--modules", tmp_path / "none"), "none: is no directory; expected one with a kernel's"),
         (("--modules", tmp_path), "has no module (*.ko, .ko.xz, .ko.zst, .ko.gz) of the kernel 6"),
         (("--modules", vmlinux), "is a file; expected a directory"),
-        (("--modules", tmp_path, "--symbols", __file__), "needs a Linux guest and the symbols"),
+        (("--modules", tmp_path, "--symbols", __file__), "is not an ELF file"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "gdbstub", "run", *words],

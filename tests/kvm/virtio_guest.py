@@ -39,8 +39,7 @@ def _modules() -> Path:
 
 
 def _unpack(directory: Path) -> None:
-    with debian.Arm64(cache.root() / "apt", directory) as packages:
-        packages.update()
+    with debian.packages(directory) as packages:
         name = packages.dependency(kernel.META_PACKAGE, r"linux-image-\S+-cloud-arm64")
         version = re.findall(r"^Version: (\S+)", packages.show(name), re.MULTILINE)[0]
         names = [name, *packages.dependencies(name, kernel.PARTS)]

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -73,6 +74,13 @@ class Interactive:
             self.type("process status")
             asked += r"\(lldb\) process status\n.*?"
             state = self.said.wait_for(rf"(?s){asked}Process 1 (stopped|is running)")[1]
+        self._wait_until_it_reads()
+
+    def _wait_until_it_reads(self) -> None:
+        """Wait until its main thread reads the next line: during a command, Ctrl-C ends that."""
+        call = Path(f"/proc/{self._process.pid}/syscall")
+        while call.read_text().split()[1:2] != ["0x0"]:  # the descriptor
+            time.sleep(0.01)
 
     def interrupt(self) -> None:
         """Ctrl-C."""

@@ -77,7 +77,8 @@ def image(
         half = size // 2
         for at, raw in ((0, half), (half, size - half)):
             header += struct.pack("<8sIIII16x", b".text", image_size, at, raw, at)
-    return (header + bytes(range(251)) * (size // 251 + 1))[:size]
+    length = size - len(header)
+    return header + (bytes(range(251)) * (length // 251 + 1))[:length]
 
 
 def zboot(payload: bytes, compression: bytes) -> bytes:

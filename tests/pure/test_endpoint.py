@@ -38,7 +38,7 @@ def test_forms(text: str, meant: Endpoint, spelled: str) -> None:
         ("localhost:" + "9" * 5000, "a port from 0 to 65535"),
         ("::1:1234", "brackets round an IPv6 address"),
         ("[localhost]:1234", "an IPv6 address in the brackets"),
-        ("tcp::1234", "brackets round an IPv6 address"),
+        ("fe80::1%eth0:1234", "brackets round an IPv6 address"),
         ("a b:1", "a host"),
         ("[::1:1", "brackets round an IPv6 address"),
         ("/tmp/socket:1", "a host"),
@@ -51,6 +51,14 @@ def test_nonsense(text: str, lacks: str) -> None:
     message = str(caught.value)
     assert "\n" not in message
     assert f"lacks {lacks}; expected HOST:PORT, unix:PATH or stdio" in message
+
+
+@pytest.mark.parametrize("text", ["tcp::1234", "tcp:localhost:1234", "http://localhost:1234"])
+def test_notations_of_others(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_endpoint(text)
+    line = f"--gdb {text!r} has a colon in its host; expected HOST:PORT, unix:PATH or stdio"
+    assert str(caught.value) == line
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.7", "::1"])

@@ -1,6 +1,8 @@
 """Files that options name: a FIFO is not waited for without end."""
 
 import os
+import stat
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from gdbstub.errors import InputError
 from gdbstub.vmm import files
-from gdbstub.vmm.files import check_input, read_input
+from gdbstub.vmm.files import Bound, check_input, read_input
 
 
 @pytest.fixture
@@ -52,6 +54,48 @@ def test_all_that_a_writer_of_a_fifo_writes_is_read(fifo: Path) -> None:
     writer.start()
     assert read_input(fifo) == b"x" * 200_000
     writer.join()
+
+
+MOST = Bound(1 << 20, "the guest's --memory", unless=b"\x7fELF")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["file", "fifo"])
+def test_a_file_without_end_is_one_line(kind: str, fifo: Path, tmp_path: Path) -> None:
+    """There may be no memory for all of it."""
+    path = tmp_path / kind
+    if kind == "fifo":
+        reader = subprocess.Popen(["sh", "-c", 'exec cat /dev/zero >"$0"', path])
+    else:
+        with open(path, "wb") as sparse:
+            sparse.truncate(1 << 40)
+    with pytest.raises(InputError, match=r"has \S+ MiB or more; expected at most 1M, the guest's"):
+        read_input(path, "--initrd", MOST)
+    if kind == "fifo":
+        reader.wait()
+
+
+def test_a_file_that_begins_as_one_with_more_is_read_whole(tmp_path: Path) -> None:
+    """Most of a vmlinux is debug information."""
+    path = tmp_path / "file"
+    path.write_bytes(b"\x7fELF" + bytes(2 << 20))
+    assert len(read_input(path, "", MOST)) == (2 << 20) + 4
+    path.write_bytes(bytes(1 << 20))
+    assert read_input(path, "", MOST) == bytes(1 << 20)
+    assert read_input(Path("/proc/self/comm"), "", MOST)  # its size is 0 until it is read
+
+
+@pytest.mark.timeout(20)
+def test_a_file_that_has_nothing_to_read_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc/kmsg is a regular file, and waited for more."""
+    ours, theirs = os.pipe()
+    path = Path(f"/proc/self/fd/{ours}")
+    monkeypatch.setattr(stat, "S_ISFIFO", lambda _: False)
+    monkeypatch.setattr(stat, "S_ISREG", lambda _: True)
+    with pytest.raises(InputError, match="has nothing to read now; expected a file that is whole"):
+        read_input(path)
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_a_fifo_is_no_file_to_read_again(fifo: Path) -> None:

@@ -8,21 +8,19 @@ import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
 from gdbstub.cli.commands.vms import vms
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, MemoryFault
 from gdbstub.foreign import permission, process, qmp, sigframe, slots
-from gdbstub.foreign.memory import MemorySlot, pages
+from gdbstub.foreign.injection import ProcessMemory
+from gdbstub.foreign.memory import ForeignRam, MemorySlot, pages
 from gdbstub.foreign.permission import Credentials
 from gdbstub.foreign.process import Descriptors, ProcessMapping, VmmProcess
 from gdbstub.foreign.ptrace import ffi
 from gdbstub.foreign.slots import parse_ram
-
-if TYPE_CHECKING:
-    from gdbstub.foreign.injection import ProcessMemory
 
 MTREE = """\
 FlatView #0
@@ -144,6 +142,17 @@ def test_a_frame_has_what_rt_sigreturn_restores() -> None:
     assert struct.unpack_from("<4I", frame, 592) == (0x4650_8001, 528, 3, 4)
     assert frame[608 : 608 + 512] == bytes(range(256)) * 2
     assert not any(frame[592 + 528 :])
+
+
+@pytest.mark.parametrize("address", [-4, 1 << 63, 1 << 64, 1 << 100])
+def test_an_address_that_no_process_has(address: int) -> None:
+    """``--ram``, a QMP server and a journal may have told of it."""
+    memory = ProcessMemory(os.getpid())
+    ram = ForeignRam(memory, [MemorySlot(0x4000_0000, 4096, address)], "", lambda *_: None)
+    for access in (lambda: ram.read(0x4000_0000, 4), lambda: ram.write(0x4000_0000, bytes(4))):
+        with pytest.raises(MemoryFault, match=r"^the VMM's memory behind 0x40000000 cannot be"):
+            access()
+    memory.close()
 
 
 def test_pages() -> None:

@@ -264,8 +264,8 @@ def test_a_journal_does_not_grow_with_the_hits(journals: Path) -> None:
 def test_a_directory_for_journals_that_cannot_be_had_is_one_line(
     made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)  # not root's place
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(journal, "temporary_places", lambda: [tmp_path])
+    monkeypatch.setattr(journal, "is_safe_parent", lambda path: path == tmp_path)  # not root's
     path = tmp_path / f"gdbstub-{os.geteuid()}"
     if made == "file":
         path.touch()
@@ -274,4 +274,7 @@ def test_a_directory_for_journals_that_cannot_be_had_is_one_line(
     else:
         path.mkdir()
     with pytest.raises(InputError, match=f"{path}.* must be a directory of this user alone"):
+        journal.directory()
+    monkeypatch.setattr(journal, "is_safe_parent", lambda _: False)
+    with pytest.raises(InputError, match=r"other users could replace a journal in .*set XDG_R"):
         journal.directory()

@@ -1,6 +1,7 @@
 """Processes of VMMs as /proc shows them: their threads, VMs and files."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,37 @@ def test_the_state_of_a_thread_whatever_its_name_is(proc: Proc, name: bytes) -> 
         stat.write_bytes(b"%d (%s) %s 1 2 3\n" % (TID, name, state))
         assert proc.process.sleeps(TID) is sleeps
     assert proc.process.sleeps(OTHER)  # it has ended
+
+
+@pytest.mark.parametrize(
+    ("sent", "shared", "blocks", "found"),
+    [
+        (0b01, 0b00, 0b00, (0b01, 0b00)),
+        (0b11, 0b00, 0b01, (0b10, 0b01)),
+        (0b00, 0b11, 0b01, (0b10, 0b00)),  # another thread may take the other
+        (0b00, 0b11, 0b11, (0b00, 0b00)),
+    ],
+)
+def test_the_signals_that_are_pending_for_a_thread(
+    proc: Proc, sent: int, shared: int, blocks: int, found: tuple[int, int]
+) -> None:
+    masks = {"SigPnd": sent, "ShdPnd": shared}
+    proc.add(OTHER, **{name: f"{mask:016x}" for name, mask in masks.items()})
+    assert proc.process.pending_signals(OTHER, blocks) == found
+    assert proc.process.pending_signals(OTHER + 1, blocks) == (0, 0)  # it has ended
+
+
+def test_a_pending_signal_of_a_thread_that_blocks_it() -> None:
+    """The kernel's own account of it, of a thread of this process."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        mask = 1 << signal.SIGUSR1 - 1
+        found = VmmProcess(os.getpid()).pending_signals(threading.get_native_id(), mask)
+        assert found == (0, mask)
+        assert signal.sigtimedwait([signal.SIGUSR1], 10)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @pytest.mark.parametrize("name", ["/run/qmp", "//run/qmp"])

@@ -13,10 +13,12 @@ from gdbstub.errors import InputError
 from gdbstub.foreign import injection, ptrace
 from gdbstub.foreign.injection import Injection
 from gdbstub.foreign.port import RemotePort
+from gdbstub.foreign.process import PendingSignals
 from gdbstub.foreign.ptrace import Tracee, ffi
+from gdbstub.foreign.run_page import RunPage
 from gdbstub.foreign.seized import SeizedThreads
 from gdbstub.foreign.tracer import Tracer
-from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop, VcpuThread
+from gdbstub.foreign.vcpu_thread import ThreadStop, VcpuThread
 from gdbstub.kvm import abi
 from tests.pure.recorded_threads import (
     AT_SYSTEM_CALL,
@@ -74,6 +76,34 @@ def test_a_run_that_a_held_signal_has_ended_is_made_again(
     assert thread.handle(AT_SYSTEM_CALL) is None
     assert tracee.registers().pc == (PC + 4 if wanted else PC)
     assert tracee.asked == [(SYSCALL, 0), (SYSCALL, 0)]
+
+
+def test_a_signal_that_kvm_run_alone_lets_through_is_the_vmms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each KVM_RUN ends at once until the VMM has taken it (KVM_SET_SIGNAL_MASK)."""
+    thread, tracee = vcpu_thread()
+    page = RunPage.__new__(RunPage)
+    page.run = abi.ffi.new("struct kvm_run *")
+    thread.page, thread.traced = page, True
+    entry = ptrace.SyscallStop(True, ptrace.IOCTL, (FD, abi.RUN, 0))
+    stops = [entry, ptrace.SyscallStop(False, result=-4)] * 4
+    monkeypatch.setattr(tracee, "syscall_stop", lambda: stops.pop(0))
+
+    def interrupted() -> int:
+        """The PC after a KVM_RUN that a signal has ended."""
+        for _ in range(2):
+            assert thread.handle(AT_SYSTEM_CALL) is None
+        pc: int = tracee.registers().pc
+        tracee.registers().pc, tracee.registers().regs[0] = PC + 4, -4 & (1 << 64) - 1
+        return pc
+
+    thread.hold_signals()
+    assert [interrupted(), interrupted()] == [PC, PC + 4]
+    thread.hold_signals()
+    assert interrupted() == PC
+    assert thread.handle(delivery(signal.SIGUSR1)) is None  # another, which is held
+    assert interrupted() == PC
 
 
 def test_a_signal_that_no_mask_blocks_in_the_middle_of_a_call(
@@ -147,6 +177,10 @@ def test_a_thread_that_the_kernel_lets_nobody_trace(calls: SystemCalls) -> None:
         Tracee(7).seize(0)
 
 
+#: Masks of signals.
+USR1, USR2 = 1 << signal.SIGUSR1 - 1, 1 << signal.SIGUSR2 - 1
+
+
 def in_the_vmm(monkeypatch: pytest.MonkeyPatch) -> tuple[VcpuThread, RecordedTracee]:
     """A thread that was parked, and has gone to its VMM's code for a signal."""
     thread, tracee = vcpu_thread()
@@ -154,9 +188,9 @@ def in_the_vmm(monkeypatch: pytest.MonkeyPatch) -> tuple[VcpuThread, RecordedTra
     assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
     threads = SeizedThreads(raising(AssertionError()))
     threads.by_tid[7] = thread
-    threads.give_way(lambda _tid: False)
+    threads.give_way(lambda _tid, _blocked: PendingSignals(0, 0))
     assert thread.stopped
-    threads.give_way(lambda _tid: True)
+    threads.give_way(lambda _tid, _blocked: PendingSignals(USR1, 0))
     assert (thread.stopped, thread.out_of_guest) == (False, True)
     assert tracee.asked == [(INTERRUPT, 0), (SYSCALL, 0)]  # the VMM sees an interrupted KVM_RUN
     assert tracee.registers().pc == PC + 4
@@ -165,6 +199,52 @@ def in_the_vmm(monkeypatch: pytest.MonkeyPatch) -> tuple[VcpuThread, RecordedTra
     del tracee.asked[:]
     tracee.registers().regs[8] = 0  # whatever it does there
     return thread, tracee
+
+
+def test_the_mask_of_a_thread_is_its_own_while_it_makes_calls_of_ours() -> None:
+    """All signals are blocked then, and none of them by the VMM."""
+    thread, tracee = vcpu_thread()
+    tracee.set_signal_mask(USR2)
+    thread.kick()
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    assert thread.blocked == USR2
+    assert thread.scratch
+    assert tracee.signal_mask() == ptrace.ALL_SIGNALS
+    assert thread.blocked == USR2
+
+
+class Parked(VcpuThread):
+    """A thread that is parked all the time, and counts how often it has given way."""
+
+    may_give_way = True
+    blocked = 0
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def give_way(self) -> None:
+        self.turns += 1
+
+
+def test_a_signal_that_the_thread_blocks_lets_it_run_ever_more_rarely() -> None:
+    """A VMM unblocks it for KVM_RUN alone (KVM_SET_SIGNAL_MASK), or calls sigwait(3) later."""
+    threads, thread = SeizedThreads(raising(AssertionError())), Parked()
+    threads.by_tid[7] = thread
+
+    def turns(looks: int, deliverable: int, blocked: int) -> int:
+        before = thread.turns
+        for _ in range(looks):
+            threads.give_way(lambda _tid, _blocked: PendingSignals(deliverable, blocked))
+        return thread.turns - before
+
+    assert turns(1, 0, USR1) == 1
+    assert turns(1000, 0, USR1) <= 14
+    assert turns(1, 0, USR1 | USR2) == 1  # another one
+    assert turns(1, USR2, USR1) == 1  # it is blocked no more
+    assert turns(1000, 0, USR1) <= 14
+    assert turns(1, 0, 0) == 0
+    assert turns(1, 0, USR1) == 1  # it was taken, and was sent again
+    assert turns(10, USR1, 0) == 10
 
 
 def test_a_parked_thread_takes_its_signals_and_parks_again(

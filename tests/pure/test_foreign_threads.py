@@ -10,8 +10,9 @@ import pytest
 from gdbstub.errors import MachineError
 from gdbstub.foreign import injection, ptrace, seized
 from gdbstub.foreign.injection import Injection
+from gdbstub.foreign.run_page import RunPage
 from gdbstub.foreign.seized import SeizedThreads
-from gdbstub.foreign.vcpu_thread import RunPage, ThreadStop
+from gdbstub.foreign.vcpu_thread import ThreadStop
 from gdbstub.kvm import abi
 from tests.pure.recorded_threads import (
     AT_SYSTEM_CALL,
@@ -285,3 +286,73 @@ def test_a_call_is_known_by_the_halves_of_its_registers_that_the_kernel_takes() 
     assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
     thread.resume(traced=False)
     assert thread._about_to_run(tracee.registers())
+
+
+def test_calls_are_no_target_of_a_branch_that_the_thread_was_stopped_in() -> None:
+    """PSTATE.BTYPE is of that branch; guarded text takes an exception at an svc with it."""
+    _, tracee = vcpu_thread()
+    context = tracee.registers()
+    context.pstate = 3 << 10 | 1 << 31
+    Injection(tracee, Text(), GADGETS, context)
+    assert tracee.registers().pstate == 1 << 31
+
+
+@pytest.mark.parametrize("calls", [False, True])
+def test_a_call_that_was_under_way_goes_on_where_it_was(
+    calls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made again from its start, a sleep would take its whole time again."""
+    thread, tracee = vcpu_thread()
+    nanosleep, restart_syscall, restart_block = 101, 128, -516
+    monkeypatch.setattr(
+        tracee, "syscall_stop", lambda: ptrace.SyscallStop(False, result=restart_block)
+    )
+    tracee.registers().regs[8] = nanosleep
+    thread.anywhere = True
+    thread.kick()
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    if calls:
+        assert thread.scratch
+    thread.go_back()
+    assert tracee.registers().regs[8] == restart_syscall
+
+
+@pytest.mark.parametrize("between", [delivery(signal.SIGUSR1), AT_SYSTEM_CALL])
+def test_a_call_that_was_under_way_and_is_over(
+    between: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread, tracee = vcpu_thread()
+    results = [-516, 0]
+    monkeypatch.setattr(
+        tracee, "syscall_stop", lambda: ptrace.SyscallStop(False, result=results.pop(0))
+    )
+    tracee.registers().regs[8] = 101
+    thread.anywhere = True
+    thread.kick()
+    assert thread.handle(AT_SYSTEM_CALL) is None
+    assert thread.handle(between) is None
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    thread.go_back()
+    assert tracee.registers().regs[8] == 101
+
+
+@pytest.mark.parametrize("line", [0, 1])
+def test_a_vmm_that_passes_on_the_lines_of_its_vcpus_sees_each_exit(
+    line: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KVM tells of a line's change once: made again, KVM_RUN would keep it from the VMM."""
+    thread, tracee = vcpu_thread()
+    page = RunPage.__new__(RunPage)
+    page.run = abi.ffi.new("struct kvm_run *")
+    thread.page = page
+    page.run.device_irq_level = line
+    thread.kick()
+    assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
+    page.run.device_irq_level = 0
+    for _ in range(2):
+        thread.resume(traced=True)
+        assert tracee.registers().pc == (PC + 4 if line else PC)
+        tracee.registers().pc, tracee.registers().regs[0] = PC + 4, -4 & (1 << 64) - 1
+        thread.kick()
+        assert thread.handle(INTERRUPTED) is ThreadStop.PARKED

@@ -116,6 +116,40 @@ def test_a_call_that_is_made_right_before_the_thread_ends_has_its_result(
     assert tracer.call(lambda: 42) == 42
 
 
+def test_threads_that_the_kernel_knows_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a process's first thread is not told if another executes a program."""
+    runs, lost = [True], threading.Event()
+
+    def wait(tid: int = -1, *, block: bool = True) -> None:
+        raise ptrace.Gone("no thread is traced")
+
+    def end() -> None:
+        runs[0] = False
+        lost.set()
+
+    monkeypatch.setattr(ptrace, "wait", wait)
+    with closing(Tracer(lambda _tid, _status: None, lambda: runs[0])) as tracer:
+        tracer.lost = end
+        assert lost.wait(10)
+
+
+def test_an_end_that_a_call_has_waited_for_is_told(
+    begin: Callable[[Exception], Tracer],
+) -> None:
+    tracer, told = begin(KeyError()), threading.Event()
+    ends: list[tuple[int, int]] = []
+
+    def stopped(tid: int, status: int) -> None:
+        ends.append((tid, status))
+        told.set()
+        raise ptrace.Gone("thread 8 has ended")
+
+    tracer.stopped = stopped
+    tracer.call(lambda: tracer.tell_of_end(8))
+    assert told.wait(10)
+    assert ends == [(8, 0)]
+
+
 def test_the_end_while_a_thread_runs_that_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel lets go of it when the tracer's thread ends."""
     woken, again = threading.Event(), threading.Event()

@@ -4,18 +4,25 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import pytest
 import zstandard
 
-from gdbstub.lab import core_files
+from gdbstub.cli.in_lab import run
+from gdbstub.errors import MachineError
+from gdbstub.lab import core_files, host, remote_run
 from gdbstub.lab.core_files import BESIDE, CoreFiles
+from gdbstub.lab.port_forwards import StdioForward
+from gdbstub.lab.remote_run import RunRequest
+from gdbstub.linux import handed_out as handed_out_module
 from gdbstub.linux import vmcore
 from gdbstub.linux.core_file import CoreOutput
-from gdbstub.linux.handed_out import HANDED_OUT, Part, handed_out, literal
+from gdbstub.linux.handed_out import HANDED_OUT, Part, handed_out, literal, progressing, taking
 from gdbstub.slices import in_slices
 
 if TYPE_CHECKING:
@@ -178,6 +185,162 @@ def test_a_file_of_all_of_the_guests_ram_is_taken(
     assert capsys.readouterr().err == ""
     assert not (tmp_path / "fifo").exists()
     assert (tmp_path / "core").read_bytes() == data
+
+
+class Clock:
+    """A clock that goes on as its caller sleeps, and does *each_minute* then, one after another."""
+
+    def __init__(self, each_minute: Iterator[object]) -> None:
+        self.now = 0.0
+        self._next = 60.0
+        self._each_minute = each_minute
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += 10
+        if self.now >= self._next:
+            self._next += 60
+            next(self._each_minute, None)
+
+
+def read_all(fifo: Path) -> threading.Thread:
+    """Have all read that comes from *fifo*."""
+    thread = threading.Thread(target=fifo.read_bytes)
+    thread.start()
+    return thread
+
+
+def handing_out(
+    minutes: Callable[[Path], Iterator[object]], monkeypatch: pytest.MonkeyPatch, said: Path
+) -> Clock:
+    """Hand out a file while *minutes* does things with its FIFO, after all has been read."""
+    readers: list[threading.Thread] = []
+
+    def steps() -> Iterator[object]:
+        fifo = Path(said.read_text().split()[3])
+        yield from minutes(fifo)
+
+    clock = Clock(steps())
+    opened = handed_out_module._open_fifo
+
+    def open_fifo(fifo: Path) -> int:
+        readers.append(read_all(fifo))
+        with monkeypatch.context() as patch:
+            patch.setattr(handed_out_module, "time", time)
+            return opened(fifo)
+
+    with said.open("w") as lines, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", lines)
+        patch.setattr(handed_out_module, "time", clock)
+        patch.setattr(handed_out_module, "_open_fifo", open_fifo)
+        try:
+            with handed_out("core") as file:
+                file.write(CORE)
+        finally:
+            readers[0].join()
+    return clock
+
+
+def test_a_file_is_waited_for_while_more_of_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The RAM of a large guest takes longer than any limit."""
+
+    def minutes(fifo: Path) -> Iterator[object]:
+        for minute in range(20):
+            yield subprocess.run(progressing(str(fifo)), check=True)
+            os.utime(fifo, (minute, minute))  # the clock of the file system may be coarse
+        yield subprocess.run(taking(str(fifo)), check=True)
+
+    clock = handing_out(minutes, monkeypatch, tmp_path / "said")
+    assert clock.now > 1200
+
+
+def test_a_file_of_which_nothing_more_is_written_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MachineError, match="nobody has taken the file for 600 s"):
+        handing_out(lambda _: iter(()), monkeypatch, tmp_path / "said")
+
+
+def test_the_command_in_the_lab_is_told_that_its_file_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Sequence[str]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(core_files, "PROGRESS_SECONDS", -1.0)
+    monkeypatch.setattr(_Here, "run", lambda _self, argv, timeout: ran.append(argv))
+    monkeypatch.setattr(core_files, "reading", lambda _: ["sh", "-c", sending(literal(CORE) * 2)])
+    files().take("fifo", "core")
+    assert ran == [progressing("fifo"), progressing("fifo"), taking("fifo")]
+
+
+ENDLESS = """
+import os, sys, zstandard
+with zstandard.ZstdCompressor().stream_writer(sys.stdout.buffer) as writer:
+    writer.write(bytes.fromhex(sys.argv[1]))
+    while True:
+        writer.write(bytes(1 << 20))
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", ["zeroes", "silence", "pages"])
+def test_the_end_of_a_session_ends_the_copying_of_what_has_no_end(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A lab that is not ours any more sends on, though the stub in it has ended."""
+    endless = literal(CORE) + Part(0, 0, 0, 1 << 59).encode()
+    silent = f"{sending(literal(CORE))}; exec sleep 1000"
+    pages = sending(literal(CORE) + Part(7, 4096, 0, 1 << 40).encode())
+    argv = {
+        "zeroes": [sys.executable, "-c", ENDLESS, endless.hex()],
+        "silence": ["sh", "-c", silent],
+        "pages": ["sh", "-c", f"{pages}; exec sleep 1000"],
+    }[command]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(core_files, "reading", lambda _: argv)
+    lab = host.Lab(tmp_path)
+    monkeypatch.setattr(lab, "popen", _Here().popen)
+    monkeypatch.setattr(lab, "_shared", lambda: ["sh", "-c", "exec sleep 1000"])
+    monkeypatch.setattr(lab, "_kill", lambda _: None)
+    stub = object.__new__(remote_run.RemoteRun)
+    stub._core_files = taker = CoreFiles(lab, None, 1 << 60)
+    stub._request = RunRequest([], StdioForward())
+    stub._process = subprocess.Popen(["true"], stderr=subprocess.DEVNULL)
+    stub._process.stderr = open(os.devnull, "rb")  # noqa: SIM115
+    stub._process.wait()
+    stub._messages = threading.Thread(target=taker.take, args=["fifo", "core"])
+    stub._messages.start()
+    while not (tmp_path / "core").exists() or not (tmp_path / "core").stat().st_size:
+        assert stub._messages.is_alive()
+    stub._end()
+    said = "core: the session has ended before the file did: nothing is written\n"
+    assert capsys.readouterr().err == f"gdbstub: {tmp_path}/{said}"
+    assert os.listdir(tmp_path) == []
+    taker.take("fifo", "core")  # nor is another one begun
+    assert capsys.readouterr().err == f"gdbstub: {tmp_path}/{said}"
+
+
+async def test_a_session_waits_for_its_core_file_while_that_grows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Inner:
+        sizes = iter([0, 0, 1, 1, 2, 2, 2])
+
+        @property
+        def core_bytes(self) -> int:
+            return next(self.sizes)
+
+    inner = Inner()
+    monkeypatch.setattr(run, "_CORE_SECONDS", 0.0)
+    await run._while_written(Future[None](), cast("remote_run.RemoteRun", inner))
+    assert list(inner.sizes) == []
 
 
 def test_a_name_that_is_no_text_is_no_core_file() -> None:

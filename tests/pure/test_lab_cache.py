@@ -2,9 +2,11 @@
 
 import errno
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -167,13 +169,35 @@ def test_a_directory_above_that_is_another_users_is_refused(
     monkeypatch.setenv("XDG_CACHE_HOME", str(theirs / "mine"))
     status = Path.stat
 
-    def stat(path: Path, **options: bool) -> os.stat_result:
-        found = status(path, **options)
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = status(path, follow_symlinks=follow_symlinks)
         return os.stat_result((*found[:4], 4711, *found[5:])) if path == theirs else found
 
     monkeypatch.setattr(Path, "stat", stat)
-    with pytest.raises(LabError, match=r"user 4711 can replace what is in \S+/theirs, and so"):
+    with pytest.raises(
+        LabError, match=r"user 4711 can replace what is in \S+/theirs, as its owner, and so"
+    ):
         cache.root()
+    assert list((theirs / "mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
+def test_the_cache_is_not_in_the_home_of_another_user_who_calls_sudo(
+    variable: str, cache_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``sudo -E`` keeps the caller's environment, and the caller could not use what root makes."""
+    root_home = SimpleNamespace(pw_dir="/the/root")
+    monkeypatch.setattr(pwd, "getpwuid", {os.getuid() + 1: root_home}.__getitem__)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv(variable, str(cache_home / "not" / "yet"))
+    monkeypatch.setenv("SUDO_UID", str(os.getuid()))
+    assert cache._parent().is_relative_to(cache_home)  # sudo -u of the same user
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert cache._parent() == Path("/the/root/.cache")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # sudo -u '#4711'
+    assert cache._parent().is_relative_to(cache_home)
+    monkeypatch.setenv("SUDO_UID", str(os.getuid() + 2))  # what another user than the caller has
+    assert cache._parent().is_relative_to(cache_home)
 
 
 @pytest.mark.parametrize("umask", [0, 0o002, 0o077])

@@ -18,6 +18,7 @@ from gdbstub.lab import (
     host,
     monitor,
     overlay,
+    private,
     processes,
     qemu,
     remote_run,
@@ -198,7 +199,8 @@ def test_a_silent_lab_says_what_it_said_last(
 def test_remove_stale_removes_only_what_nobody_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directories, "parents", lambda: [tmp_path])
+    for module in (directories, private):
+        monkeypatch.setattr(module, "temporary_places", lambda **_: [tmp_path])
     monkeypatch.setattr(directories, "UNCLAIMED_SECONDS", -1.0)
     others = tmp_path / f"{directories.PREFIX}others"
     for directory, mode in ((tmp_path / f"{directories.PREFIX}abandoned", 0o700), (others, 0o777)):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gdbstub import others
 from gdbstub.errors import LabError
 from gdbstub.lab import cache, directories, private
 from gdbstub.lab.host import Lab
@@ -18,11 +19,17 @@ OTHER = 12345
 """A user that is not this one."""
 
 
+def use_places(monkeypatch: pytest.MonkeyPatch, *places: Path) -> None:
+    """Have temporary files made in one of *places*."""
+    for module in (directories, private):
+        monkeypatch.setattr(module, "temporary_places", lambda **_: list(places))
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     place = tmp_path / "tmp"
     place.mkdir(0o777)
-    monkeypatch.setattr(directories, "parents", lambda: [place])
+    use_places(monkeypatch, place)
     yield place
     for each in place.iterdir():
         if each.is_dir() and not each.is_symlink():
@@ -139,7 +146,7 @@ def test_no_directory_is_made_where_others_can_replace_it(place: Path, mode: int
 
 
 def test_no_room_for_a_directory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directories, "parents", lambda: [Path("/proc")])
+    use_places(monkeypatch, Path("/proc"))
     with pytest.raises(LabError, match=r"cannot make a directory in /proc .* XDG_RUNTIME_DIR"):
         directories.claim()
 
@@ -231,18 +238,66 @@ def test_a_lab_is_not_made_where_ssh_or_qemu_read_its_name_otherwise(
     odd = Path("/tmp") / f"{tmp_path.name}-{name}"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
     monkeypatch.setattr("tempfile.tempdir", str(odd))
-    assert directories.parents() == [Path("/tmp")]
+    assert others.temporary_places() == [Path("/tmp")]
+    assert others.temporary_places(large=True) == [odd, Path("/tmp"), odd]  # the kernel reads it
 
 
 def test_large_files_are_not_in_the_runtime_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runtime directory is a part of RAM, and its path is short, for sockets."""
-    for name in ("run", "tmp"):
-        (tmp_path / name).mkdir(0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "run").mkdir(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/the/run")
+    monkeypatch.setattr(tempfile, "tempdir", "/the/tmp")
+    assert others.temporary_places() == [Path("/the/run"), Path("/the/tmp"), Path("/tmp")]
+    long = others.temporary_places(large=True)
+    assert long == [Path("/the/tmp"), Path("/tmp"), Path("/the/run")]
+    use_places(monkeypatch, tmp_path / "absent", tmp_path / "run")
     assert private.place() == tmp_path / "run"
-    assert private.place(large=True) == tmp_path / "tmp"
-    (tmp_path / "tmp").rmdir()
-    assert private.place(large=True) == tmp_path / "run"
+
+
+def test_no_place_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``tempfile`` raises if it can write nowhere."""
+
+    def absent() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", absent)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert set(others.temporary_places()) == {Path("/tmp")}
+    use_places(monkeypatch, Path("/nowhere"), Path("/nor/here"))
+    with pytest.raises(LabError, match="in /nowhere or /nor/here, or it cannot be written: set"):
+        private.place()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_no_place_below_what_others_can_replace(
+    large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory itself is this user's alone."""
+    shared, mine = tmp_path / "shared", tmp_path / "shared" / "mine"
+    mine.mkdir(parents=True)
+    use_places(monkeypatch, mine)
+    assert private.place(large=large) == mine
+    shared.chmod(0o777)
+    with pytest.raises(LabError, match="other users could replace what is made in"):
+        private.place(large=large)
+
+
+def test_no_place_behind_a_link_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory of ours may be behind it now."""
+    (tmp_path / "mine").mkdir()
+    link, lstat = tmp_path / "link", Path.lstat
+    link.symlink_to("mine")
+    use_places(monkeypatch, link)
+    assert private.place() == link
+
+    def theirs(path: Path) -> os.stat_result:
+        status = lstat(path)
+        return os.stat_result((*status[:4], OTHER, *status[5:])) if path == link else status
+
+    monkeypatch.setattr(Path, "lstat", theirs)
+    with pytest.raises(LabError, match="other users could replace what is made in"):
+        private.place()

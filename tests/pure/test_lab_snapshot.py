@@ -11,7 +11,17 @@ from typing import Final
 import pytest
 
 from gdbstub.errors import LabError
-from gdbstub.lab import boot, cache, image, persistent, restore, snapshot, tools
+from gdbstub.lab import (
+    boot,
+    cache,
+    directories,
+    image,
+    persistent,
+    private,
+    restore,
+    snapshot,
+    tools,
+)
 from gdbstub.lab.directories import PREFIX
 from gdbstub.lab.processes import LabProcesses
 from gdbstub.lab.qemu import Options
@@ -287,7 +297,8 @@ def test_labs_that_are_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The files of a lab whose guard is gone are removed."""
-    monkeypatch.setattr("gdbstub.lab.directories.parents", lambda: [tmp_path])
+    for module in (directories, private):
+        monkeypatch.setattr(module, "temporary_places", lambda **_: [tmp_path])
     processes = LabProcesses.prepare(lambda wiring: ["sleep", str(wiring.directory)])
     directory = processes.directory
     assert list(persistent.running()) == []

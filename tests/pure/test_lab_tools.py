@@ -11,8 +11,8 @@ from typing import NoReturn
 import pytest
 
 from gdbstub.cli.main import call
-from gdbstub.errors import LabError
-from gdbstub.lab import debian, tools
+from gdbstub.errors import InputError, LabError
+from gdbstub.lab import debian, demo, tools
 
 
 class Ended(Exception):
@@ -84,6 +84,19 @@ def test_a_signal_ends_the_programs_that_unpack(
 def test_what_a_program_is_given_and_says() -> None:
     done = tools.call(["sh", "-c", "cat; echo no >&2; exit 3"], stdin=b"yes")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"yes", b"no\n")
+
+
+@pytest.mark.parametrize("name", ["vmlinux_to_elf", "json"])
+def test_a_module_in_the_working_directory_is_not_executed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel may be in a directory that somebody else has filled, as one of a bug report."""
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('executed')")
+    (tmp_path / "Image").write_bytes(b"no kernel")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        demo._symbolize(tmp_path / "Image", tmp_path)
+    assert "executed" not in str(caught.value)
 
 
 def test_a_missing_python_package_is_named_with_the_extra_that_has_it() -> None:

@@ -118,6 +118,40 @@ def test_the_frames_of_what_a_vcpu_executes(pc: int, link: int, frames: list[int
     assert Kernel().running(pc, link) == frames
 
 
+def entered(kernel: Kernel, kind: int = 2) -> Kernel:
+    """Have *kernel*'s first record be that of an exception, as Linux 6.14 makes it.
+
+    ENTERED was interrupted, which CALLER has called; its record is the second.
+    """
+    forged = btf_of(
+        STRUCTURES
+        | {"pt_regs": (336, {"stackframe": 0x120}), "frame_record_meta": (24, {"type": 16})}
+    )
+    kernel.image[: len(forged)] = forged
+    at = STACK + 0x700
+    kernel.put(STACK + 0x100, "<QQ", at + 0x120, CALLED ^ 0x3_0000)
+    kernel.put(at + 29 * 8, "<QQQQ", STACK + 0x180, SIGNED ^ 0x30_0000, STACK, ENTERED)
+    kernel.put(at + 0x120, "<QQQ", 0, 0, kind)
+    kernel.put(STACK + 0x180, "<QQ", STACK + 0x200, SIGNED)
+    return kernel
+
+
+def test_an_exception_in_the_kernel_is_passed() -> None:
+    interrupted = [ENTERED, CALLER ^ 0x30_0000, CALLER]
+    assert entered(Kernel()).frames(1) == [CALLED, CALLED ^ 0x3_0000, *interrupted]
+
+
+@pytest.mark.parametrize("kind", [0, 1, 3])
+def test_other_metadata_ends_a_stack(kind: int) -> None:
+    assert entered(Kernel(), kind).frames(1) == [CALLED, CALLED ^ 0x3_0000]
+
+
+def test_exceptions_that_lead_to_each_other_end() -> None:
+    kernel = entered(Kernel())
+    kernel.put(STACK + 0x700 + 29 * 8, "<Q", STACK + 0x820)
+    assert kernel.frames(1) == [CALLED, CALLED ^ 0x3_0000, ENTERED, CALLER ^ 0x30_0000]
+
+
 def test_a_thread_that_is_not_the_first_is_found() -> None:
     task = Kernel().tasks().find(2)
     assert (task.gva, task.name, task.pid) == (THREAD, "worker", 2)

@@ -52,7 +52,9 @@ def info(text: str = LAYOUT) -> VmcoreInfo:
 class Guest:
     """Memory with a ring of eight descriptors and 256 bytes of text."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fits: bool = False) -> None:
+        """Begin empty; *fits* as of Linux 6.18: a text may end where the ring does."""
+        self.fits = fits
         self.memory = bytearray(0x6000)
         self.at = 0
         self.number = 0
@@ -72,7 +74,7 @@ class Guest:
         data = text.encode()
         size = (8 + len(data) + 7) & -8
         begin, end = self.at, self.at + size
-        if begin % 256 + size >= 256:  # as get_next_lpos does, to the end excluded
+        if begin % 256 + size >= 256 + self.fits:  # as get_next_lpos does
             end = (begin // 256 + 1) * 256 + size
             self.put(TEXT + 8, data)
         else:
@@ -127,6 +129,14 @@ def test_a_ring_that_has_gone_round_has_the_latest() -> None:
     for number in range(20):
         guest.print(f"{number:05}")
     assert [line[15:] for line in guest.said()] == [f"{number:05}" for number in range(12, 20)]
+
+
+def test_a_record_that_ends_where_the_ring_does() -> None:
+    guest = Guest(fits=True)
+    texts = [f"{number:056}" for number in range(4)]  # 64 bytes each with its id
+    for text in texts:
+        guest.print(text)
+    assert [line[15:] for line in guest.said()] == texts
 
 
 def test_a_record_that_is_being_written_is_left_out() -> None:

@@ -10,7 +10,7 @@ from gdbstub.errors import NotFound
 from gdbstub.linux import btf
 from gdbstub.linux.process import Process
 from tests.pure.linux_images import btf_of
-from tests.pure.test_linux_backtrace import IMAGE, LEADER, MEMBERS, STRUCTURES, Kernel
+from tests.pure.test_linux_backtrace import IMAGE, LEADER, MEMBERS, STRUCTURES, THREAD, Kernel
 
 MM = IMAGE + 0x7000
 PGD = 0xFFFF_0000_4000_0000
@@ -62,6 +62,15 @@ def test_it_is_known_by_its_tables(wanted: str) -> None:
 @pytest.mark.parametrize("wanted", ["other", "2", "swapper", "0"])
 def test_others_are_others(wanted: str) -> None:
     assert not Seen(kernel()).process(wanted).matches(vcpu(TABLE))
+
+
+def test_a_process_whose_first_thread_has_ended() -> None:
+    """A zombie has no memory; its threads that go on have that of the process."""
+    found = kernel()
+    found.put(LEADER + MEMBERS["mm"], "<Q", 0)
+    found.put(THREAD + MEMBERS["mm"], "<Q", MM)
+    assert Seen(found).process("prog").matches(vcpu(TABLE))
+    assert not Seen(found).process("prog").matches(vcpu(TABLE + 0x1000))
 
 
 def test_a_damaged_process_is_none() -> None:

@@ -123,6 +123,15 @@ def test_processes() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("state", "letter"),
+    [(0x8000, "D"), (0x1000, "D"), (0x2001, "S"), (0x40, "P"), (0x80, "R")],
+)
+def test_states_are_those_of_ps(state: int, letter: str) -> None:
+    """Frozen tasks and those that wait for a lock of PREEMPT_RT are told as D (sched.h)."""
+    assert guest((0, 0, 0, b"swapper/0", 0), (1, 0, state, b"t", 9)).tasks()[1][2] == letter
+
+
 def test_a_list_that_goes_round_elsewhere() -> None:
     machine = guest(*THREE)
     struct.pack_into(

@@ -20,21 +20,25 @@ TABLES, IMAGE, SIZE = 2 << 20, 8 << 20, 26 << 20
 VOFFSET = LINK - START - IMAGE
 
 
-def loads(pages: Mapping[int, int], granule: int = 12) -> list[tuple[int, int, int]]:
+def loads(
+    pages: Mapping[int, int], granule: int = 12, bits: int = 48
+) -> list[tuple[int, int, int]]:
     """Return the PT_LOADs but those of all RAM: address, place in the image, and size.
 
-    The kernel's tables map *pages*, by their offsets from its start, to offsets in RAM.
+    The kernel's tables map *pages*, by their offsets from its start, to offsets in RAM. They are
+    for addresses of so many *bits*; the CPU has 48.
     """
     machine = HostileMachine(size=SIZE)
-    tables = Tables(granule=granule, base=START + TABLES)
+    tables = Tables(granule=granule, bits=bits, base=START + TABLES)
     for offset, ipa in pages.items():
         tables.map(LINK + offset, START + ipa)
     machine.write_info(
         f"NUMBER(kimage_voffset)={VOFFSET}\nSYMBOL(_stext)={LINK + 0x1_0000:x}\n"
-        f"SYMBOL(swapper_pg_dir)={START + TABLES + VOFFSET:x}\n"
+        f"SYMBOL(swapper_pg_dir)={START + TABLES + VOFFSET:x}\nNUMBER(VA_BITS)={bits}\n"
+        f"NUMBER(PHYS_OFFSET)={(START + (1 << 48) - (1 << bits)) % (1 << 64):#x}\n"
     )
     machine.written[TABLES] = tables.read(tables.base, tables.next - tables.base)
-    machine.vcpus[0].set(TCR_EL1, TCR.of(**tables.tcr()))
+    machine.vcpus[0].set(TCR_EL1, TCR.of(**(tables.tcr() | {"T1SZ": 64 - 48})))
     written = list[bytes]()
     guest = LinuxGuest(machine, monitored_debugger(machine).memory)
     size, missing = vmcore.write(guest, CoreOutput(written.append))
@@ -64,6 +68,13 @@ def test_an_image_with_a_hole_where_its_init_was(granule: int) -> None:
     assert loads(image(*first, *second), granule) == [
         (0, 0, 5 * page), (8 * page, 8 * page, 2 * page)
     ] + [(4097 * page, 4097 * page, page)] * (granule == 12)  # fmt: skip
+
+
+def test_a_kernel_of_52_bits_on_a_cpu_of_48() -> None:
+    """The tables for 48 bits, with pages of 64 KiB, are at the end of the first one."""
+    assert loads(image(0, 1 << 16, 1 << 18), 16, bits=52) == [
+        (0, 0, 2 << 16), (1 << 18, 1 << 18, 1 << 16)
+    ]  # fmt: skip
 
 
 def test_what_is_mapped_elsewhere_is_none_of_the_image() -> None:

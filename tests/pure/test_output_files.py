@@ -45,12 +45,11 @@ def shared(tmp_path: Path) -> Path:
 def theirs(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Names of what is another user's."""
     names: set[str] = set()
-    lstat, fstat = os.lstat, os.fstat
+    fstat = os.fstat
 
     def owned(status: os.stat_result, name: str) -> os.stat_result:
         return os.stat_result((*status[:4], OTHER, *status[5:])) if name in names else status
 
-    monkeypatch.setattr(os, "lstat", lambda path: owned(lstat(path), str(path)))
     monkeypatch.setattr(
         os, "fstat", lambda fd: owned(fstat(fd), os.readlink(f"/proc/self/fd/{fd}"))
     )
@@ -81,18 +80,88 @@ def test_a_link_that_comes_meanwhile_is_not_followed(
     opener: Callable[[str], int], file: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = shared / "link"
-    lstat = os.lstat
+    os_open = os.open
 
-    def race(path: str) -> os.stat_result:
+    def race(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         try:
-            return lstat(path)
+            return os_open(path, flags, mode, dir_fd=dir_fd)
         finally:
-            if str(path) == str(link) and not link.is_symlink():
+            if path == "link" and not link.is_symlink():
                 link.symlink_to(file)
 
-    monkeypatch.setattr(os, "lstat", race)
+    monkeypatch.setattr(os, "open", race)
     assert refused(opener, link)
     assert file.read_bytes() == KEPT
+
+
+def test_a_link_of_another_user_is_not_followed_on_the_way(
+    opener: Callable[[str], int], file: Path, shared: Path, theirs: set[str]
+) -> None:
+    """Nor as a part of what a link of ours leads to."""
+    link, ours = shared / "link", file.parent / "ours"
+    link.symlink_to(file.parent)
+    ours.symlink_to(link / "file")
+    for path in (link / "file", ours):
+        assert not refused(opener, path)
+        file.write_bytes(KEPT)
+    theirs.add(str(link))
+    for path in (link / "file", ours, link / ".." / file.parent.name / "file"):
+        assert refused(opener, path)
+        assert file.read_bytes() == KEPT
+
+
+def test_a_link_in_a_directory_that_another_user_has_made_is_not_followed(
+    opener: Callable[[str], int], file: Path, shared: Path, theirs: set[str]
+) -> None:
+    """``mkdir -p /tmp/results`` succeeds if that is there already. A new file may be made there."""
+    results = shared / "results"
+    (results / "below").mkdir(parents=True)
+    (results / "below" / "link").symlink_to(file)
+    theirs.add(str(results))
+    assert refused(opener, results / "below" / "link")
+    assert file.read_bytes() == KEPT
+    assert not refused(opener, results / "new")
+
+
+def test_a_directory_that_becomes_a_link_meanwhile_is_not_followed(
+    opener: Callable[[str], int], file: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, moved = shared / "made", shared / "moved"
+    made.mkdir()
+    os_open = os.open
+
+    def race(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "file" and made.is_dir() and not made.is_symlink():
+            made.rename(moved)
+            made.symlink_to(file.parent)
+        return os_open(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", race)
+    assert not refused(opener, made / "file")
+    assert file.read_bytes() == KEPT
+    assert (moved / "file").exists()
+
+
+def test_names_that_the_kernel_alone_follows(
+    opener: Callable[[str], int], file: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/dev/stdout leads to a link in /proc, whose text is no path."""
+    reader, writer = os.pipe()
+    monkeypatch.chdir(file.parent)
+    with open(file, "r+b") as opened:
+        for path in (f"/dev/fd/{writer}", "/proc/self/cwd/file", f"/dev/fd/{opened.fileno()}"):
+            file.write_bytes(KEPT)
+            assert not refused(opener, Path(path))
+    assert file.read_bytes() == b""
+    os.close(reader)
+    os.close(writer)
+
+
+def test_links_without_end(opener: Callable[[str], int], tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises((OSError, InputError), match="Too many levels of symbolic links"):
+        opener(str(tmp_path / "one"))
 
 
 @pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
@@ -124,7 +193,7 @@ def test_what_is_ours_is_opened(opener: Callable[[str], int], file: Path, shared
         path.write_bytes(KEPT)
         assert not refused(opener, path)
         assert path.read_bytes() == b""
-    for path in (Path("/dev/null"), Path("/dev/full")):
+    for path in (Path("/dev/null"), Path("/dev/full"), Path(os.path.relpath(file))):
         assert not refused(opener, path)
 
 

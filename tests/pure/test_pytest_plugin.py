@@ -17,7 +17,7 @@ from gdbstub.lab.host import VARIABLE
 from gdbstub.pytest_plugin import console as console_module
 from gdbstub.pytest_plugin.console import Console
 from gdbstub.pytest_plugin.gdb import Gdb, attach
-from gdbstub.pytest_plugin.guest import Guest
+from gdbstub.pytest_plugin.guest import Guest, _private_directory
 from gdbstub.pytest_plugin.host import Host, open_host
 from gdbstub.pytest_plugin.settings import GuestSettings
 
@@ -363,3 +363,14 @@ def test_a_lab_that_cannot_be_started_is_one_line(
     monkeypatch.setattr("gdbstub.lab.opening.open_lab", fail)
     pytester.makepyfile("def test_it(guest): pass")
     assert one_error(pytester) == ["no lab: the disk is full"]
+
+
+def test_a_guest_has_no_socket_where_others_can_replace_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gdbstub.lab.private.temporary_places", lambda **_: [tmp_path])
+    tmp_path.chmod(0o777)
+    with pytest.raises(InputError, match=r"^the guest does not start: other users could replace"):
+        _private_directory()
+    tmp_path.chmod(0o1777)
+    assert _private_directory().parent == tmp_path

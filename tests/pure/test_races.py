@@ -221,7 +221,7 @@ def test_the_first_use_of_a_cache_by_two(tmp_path: Path, monkeypatch: pytest.Mon
 
 CLAIMS = """
 from gdbstub.lab import directories, private
-directories.parents = lambda: [Path(sys.argv[1])]
+directories.temporary_places = private.temporary_places = lambda **_: [Path(sys.argv[1])]
 held(private, "open_lock", "made")
 say(directories.claim()[0].name)
 sys.stdin.readline()
@@ -231,7 +231,7 @@ sys.stdin.readline()
 def test_a_lab_directory_without_its_lock_yet_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directories, "parents", lambda: [tmp_path])
+    monkeypatch.setattr(directories, "temporary_places", lambda: [tmp_path])
     with other(CLAIMS, str(tmp_path)) as second:
         second.hears("made")
         directories.remove_stale()

@@ -37,6 +37,15 @@ def standard_library() -> set[str]:
     return set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
 
 
+def test_python_without_docstrings() -> None:
+    """A user may have PYTHONOPTIMIZE=2 set; help is shorter then."""
+    program = "import gdbstub.protocol.packets, gdbstub.monitor.commands, gdbstub.cli.main as m"
+    argv = [sys.executable, "-OO", "-c", f"{program}; m.call(['run', '--help'])"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "--smp" in done.stdout
+
+
 #: A wrong command line, and the modules of the project that it takes to refuse it.
 REFUSED = {
     "--bogus": 14,

@@ -46,7 +46,6 @@ async def session(signals: DeferredSignals) -> int:
         symbols=guest,
         script=option("script"),
         timeout=float(timeout) if timeout else None,
-        hint=False,
     )
     try:
         async with until_signal(signals) as stopped:

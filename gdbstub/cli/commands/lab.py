@@ -5,25 +5,22 @@ Options are parsed here; ``lab/`` does the work.
 
 import functools
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Final, Literal, NoReturn, ParamSpec
+from typing import Final, Literal
 
 import click
 
-from gdbstub.cli.commands.parameters import Integer
-from gdbstub.errors import InputError, LabError, printable
+from gdbstub.cli.commands.parameters import IntegerRange
+from gdbstub.errors import InputError, LabError
 from gdbstub.lab import persistent, tools
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.qemu import PROGRAM, Options
+from gdbstub.streams import note
 from gdbstub.vmm.files import check_input
 
-CANNOT: Final = 1
 HOME: Final = "/root"
-
-Arguments = ParamSpec("Arguments")
 
 
 @click.group()
@@ -47,7 +44,7 @@ def check_cpu(_context: object, _option: object, model: str | None) -> str | Non
     return model
 
 
-def hardware(command: Callable[..., None]) -> Callable[..., None]:
+def hardware(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options for the lab's hardware and kernel; *command* gets them as ``options``."""
 
     @functools.wraps(command)
@@ -59,7 +56,7 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
         suite: str | None,
         vhe: bool,
         **others: object,
-    ) -> None:
+    ) -> int:
         usual = Options()
         options = Options(
             cpu=cpu or usual.cpu,
@@ -68,7 +65,7 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
             suite=suite or usual.suite,
             vhe=vhe,
         )
-        command(*arguments, options=options, **others)
+        return command(*arguments, options=options, **others)
 
     for option in (
         click.option(
@@ -80,7 +77,7 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--gic", type=click.Choice(["2", "3"]), help="GIC version (default: 3)."),
         click.option(
             "--cpus",
-            type=Integer(1, 8),
+            type=IntegerRange(1, 8),
             metavar="N",
             help="Emulated CPUs, 1 to 8 (default: 1).",
         ),
@@ -98,25 +95,8 @@ def hardware(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def reported(command: Callable[Arguments, int]) -> Callable[Arguments, NoReturn]:
-    """Make *command* end the program: by its result, or by one line for an error of the lab."""
-
-    @functools.wraps(command)
-    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> NoReturn:
-        try:
-            status = command(*arguments, **named)
-        except LabError as error:
-            fail(str(error), CANNOT)
-        except KeyboardInterrupt:
-            status = 130
-        sys.exit(status)
-
-    return call
-
-
 @lab.command()
 @hardware
-@reported
 def shell(options: Options) -> int:
     """Open a root shell in the lab's host."""
     with open_lab(options) as host:
@@ -134,7 +114,6 @@ def shell(options: Options) -> int:
 )
 @hardware
 @click.argument("argv", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
-@reported
 def run(files: Sequence[Path], options: Options, argv: Sequence[str]) -> int:
     """Run CMD as root in the lab's host, and exit with its status."""
     for path in files:
@@ -147,35 +126,32 @@ def run(files: Sequence[Path], options: Options, argv: Sequence[str]) -> int:
 
 @lab.command()
 @hardware
-@reported
 def up(options: Options) -> int:
     """Start a lab that stays up, for every gdbstub that wants such a lab."""
     if found := persistent.find(options):
-        fail(f"such a lab is up already: {found.name}", CANNOT)
+        raise LabError(f"such a lab is up already: {found.name}")
     print(persistent.up(options).name)
     return 0
 
 
 @lab.command(name="list")
-@reported
 def list_labs() -> int:
     """List the labs that are up."""
     found = list(persistent.running())
     for each in found:
         print(f"{each.directory.name}  {each.seconds:.0f} s  {described(each)}")
     if not found:
-        print("gdbstub: no lab is up", file=sys.stderr)
+        note("no lab is up")
     return 0
 
 
 @lab.command()
 @click.argument("name", required=False)
-@reported
 def down(name: str | None) -> int:
     """End the lab NAME, by default every lab that is up."""
     ended = [each for each in persistent.running() if name in (None, each.directory.name)]
     if not ended:
-        fail(f"no lab {name} is up" if name else "no lab is up", CANNOT)
+        raise LabError(f"no lab {name} is up" if name else "no lab is up")
     for each in ended:
         persistent.down(each)
     return 0
@@ -190,9 +166,3 @@ def described(lab: persistent.PersistentLab) -> str:
         if lab.options.get(field.name) != getattr(usual, field.name)
     ]
     return " ".join(different) or "the usual hardware"
-
-
-def fail(message: str, status: int) -> NoReturn:
-    """Print one line and exit with *status*."""
-    print(f"gdbstub: {printable(message)}", file=sys.stderr)
-    sys.exit(status)

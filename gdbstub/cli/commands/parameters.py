@@ -8,8 +8,8 @@ import click
 from gdbstub.numbers import parse_float, parse_integer
 
 
-class Integer(click.IntRange):
-    """Type of a decimal integer, perhaps within bounds."""
+class Integer(click.types.IntParamType):
+    """Type of a decimal integer."""
 
     def convert(
         self,
@@ -22,7 +22,11 @@ class Integer(click.IntRange):
         return int(super().convert(value, param, ctx))
 
 
-class Float(click.FloatRange):
+class IntegerRange(Integer, click.IntRange):
+    """Type of a decimal integer within bounds."""
+
+
+class Float(click.types.FloatParamType):
     """Type of a decimal number."""
 
     def convert(
@@ -37,7 +41,7 @@ class Float(click.FloatRange):
 
 
 def _parsed(
-    kind: click.IntRange | click.FloatRange,
+    kind: Integer | Float,
     parse: Callable[[str], float],
     value: object,
     param: click.Parameter | None,

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import click
 
-from gdbstub.cli.commands.parameters import Float, Integer
+from gdbstub.cli.commands.parameters import Float, Integer, IntegerRange
 from gdbstub.cli.options import RUN, Option
 from gdbstub.cli.sweep.arguments import between, carried, check_syntax, command_words, directory
-from gdbstub.errors import InputError, StubError, SweepError
+from gdbstub.errors import InputError, StubError, SweepError, one_line
 from gdbstub.sweep.plan import (
     GUEST,
     KASLR_SEED,
@@ -56,12 +56,9 @@ class _Sweep(click.Group):
             return super().invoke(ctx)
         except (InputError, BrokenPipeError):
             raise
-        except StubError as error:
+        except (StubError, OSError) as error:
             # Status 1 says that runs were executed, and have failed.
-            raise SweepError(str(error)) from error
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise SweepError(f"{where}{error.strerror or error}") from error
+            raise SweepError(one_line(error)) from error
 
 
 @click.group(cls=_Sweep)
@@ -81,7 +78,7 @@ def _engine_options(command: Callable[..., int]) -> Callable[..., int]:
             "cluster.",
         ),
         click.option(
-            "--jobs", type=Integer(1, _JOBS), metavar="J",
+            "--jobs", type=IntegerRange(1, _JOBS), metavar="J",
             help="Runs at once on this machine.  [default: one for each CPU]",
         ),
     ):  # fmt: skip
@@ -149,7 +146,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
     "kaslr-seed=random: another one for each run.",
 )  # fmt: skip
 @click.option(
-    "--runs", type=Integer(1), default=1, show_default=True, metavar="N",
+    "--runs", type=IntegerRange(1), default=1, show_default=True, metavar="N",
     help="Runs of each combination.",
 )  # fmt: skip
 @_run_options
@@ -207,7 +204,7 @@ class _Bisect(click.Command):
     "[default: the script is never wrong]",
 )  # fmt: skip
 @click.option(
-    "--limit", type=Integer(3), default=1000, show_default=True, metavar="N",
+    "--limit", type=IntegerRange(3), default=1000, show_default=True, metavar="N",
     help="Largest number of runs.",
 )  # fmt: skip
 @_run_options
@@ -237,7 +234,7 @@ def bisect(
 @sweep.command()
 @_engine_options
 @click.option(
-    "--limit", type=Integer(3), metavar="N",
+    "--limit", type=IntegerRange(3), metavar="N",
     help="Largest number of runs of a bisection, from now on.",
 )  # fmt: skip
 @click.argument("directory", type=Path, metavar="DIR")

@@ -3,8 +3,8 @@
 Options of QEMU are explained by ``qemu_options``.
 """
 
+import os
 import shlex
-from pathlib import Path
 
 import click
 
@@ -70,6 +70,6 @@ def _instead(words: list[str], context: click.Context, group: click.Group) -> st
     """Say what may be meant by *words*, of which the first is no command of *group*."""
     if context.parent is None and words[0].startswith(_QEMU):
         return f"to debug its guest: gdbstub launch -- {shlex.join(words)}"
-    if context.parent is None and Path(words[0]).exists():
+    if context.parent is None and os.path.exists(words[0]):
         return f"to run that guest: gdbstub run {shlex.join(words)}"
     return f"expected one of {', '.join(group.list_commands(context))}"

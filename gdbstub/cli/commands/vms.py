@@ -6,6 +6,7 @@ from contextlib import suppress
 import click
 
 from gdbstub.errors import InputError
+from gdbstub.streams import note
 
 #: More columns than any row has.
 _WIDE = 1000
@@ -38,7 +39,7 @@ def vms() -> int:
             table.add_row(*row)
             found = True
     if not found:
-        print("gdbstub: this user can see no process with a VM", file=sys.stderr)
+        note("this user can see no process with a VM")
         return 1
     # For a program that reads it, a guest is one line, however long.
     width = None if sys.stdout.isatty() else _WIDE

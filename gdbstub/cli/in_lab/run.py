@@ -37,7 +37,7 @@ from gdbstub.vmm.console import is_keyboard, keys_at_once
 
 _log = logging.getLogger("gdbstub.run")
 
-#: Longest time in which the stub in the lab writes the core file of a session that is over.
+#: Longest time in which nothing comes of the core file of a session that is over.
 _CORE_SECONDS: Final = 120.0
 #: Longest wait for the stub's end when its lab has ended.
 _LOSS_SECONDS: Final = 2.0
@@ -160,7 +160,7 @@ async def _end(serve: ServeSettings, ended: "Future[int]") -> int:
 
 async def _script(serve: ServeSettings, command: str, remote: str, inner: RemoteRun) -> int:
     status = await run_script(command, remote=remote, symbols=serve.symbols, qmp=serve.qmp_path)
-    await asyncio.wait({asyncio.wrap_future(inner.copied)}, timeout=_CORE_SECONDS)
+    await _while_written(inner.copied, inner)
     return status
 
 
@@ -182,10 +182,17 @@ def _core_copied(
     """Return a wait for the core file: one that is copied, or that the stub writes at its end."""
 
     async def wait() -> None:
-        future = ended if "timeout" in serve.vmcore_on else inner.copied
-        await asyncio.wait({asyncio.wrap_future(future)}, timeout=_CORE_SECONDS)
+        await _while_written(ended if "timeout" in serve.vmcore_on else inner.copied, inner)
 
     return wait
+
+
+async def _while_written(future: "Future[int] | Future[None]", inner: RemoteRun) -> None:
+    """Wait until *future* is done, while more and more of a core file is written."""
+    before = -1
+    while not future.done() and inner.core_bytes != before:
+        before = inner.core_bytes
+        await asyncio.wait({asyncio.wrap_future(future)}, timeout=_CORE_SECONDS)
 
 
 def _complain(ended: "Future[int]") -> None:

@@ -7,7 +7,6 @@ other sees to it that nothing is left in the guest.
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -19,7 +18,7 @@ from gdbstub.cli.settings.attach import AttachSettings
 from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.extensions import Observer
 from gdbstub.debug.run_state import RunState
-from gdbstub.errors import StubError, printable
+from gdbstub.errors import StubError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign.attach import attached, launched, recover
 from gdbstub.foreign.journal import Journal
@@ -27,6 +26,7 @@ from gdbstub.foreign.launch import end_child
 from gdbstub.foreign.machine import ForeignMachine
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.signals import STOP_SIGNALS, DeferredSignals
+from gdbstub.streams import note
 
 #: The longest wait for a guest that was told to stop, at the end, in seconds.
 _STOP_SECONDS: Final = 15.0
@@ -138,7 +138,7 @@ def guarded(work: Callable[[], int]) -> int:
             try:
                 recover(process)
             except StubError as error:  # the VMM may have ended, too
-                print(f"gdbstub: {printable(str(error))}", file=sys.stderr)
+                note(str(error))
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 

@@ -3,17 +3,17 @@
 It changes nothing. Source: gdb/NEWS, "Changes in GDB 16".
 """
 
-import sys
 from typing import Final
 
 from gdbstub.debug.extensions import Observer
+from gdbstub.streams import note
 
 #: Feature that every GDB announces, and LLDB does not.
 _GDB: Final = b"qRelocInsn"
 #: Feature that GDB announces from 16 on.
 _SINCE_16: Final = b"error-message"
 NOTE: Final = (
-    "gdbstub: GDB before 16 cannot undo pointer authentication: with a vmlinux its backtraces end "
+    "GDB before 16 cannot undo pointer authentication: with a vmlinux its backtraces end "
     "where the kernel has signed a return address; use GDB 16, the file of gdbstub symbols IMAGE, "
     "--cpu pauth=off, or --append arm64.nopauth"
 )
@@ -35,4 +35,4 @@ class OldGdb(Observer):
         """Print the note if it is due."""
         if not self._told and _GDB in features and _SINCE_16 not in features:
             self._told = True
-            print(NOTE, file=sys.stderr, flush=True)
+            note(NOTE)

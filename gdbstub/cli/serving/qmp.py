@@ -6,15 +6,15 @@
 import asyncio
 import logging
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 from gdbstub.debug.debugger import Debugger
-from gdbstub.errors import MachineError, printable
+from gdbstub.errors import MachineError
 from gdbstub.linux import vmcoreinfo
 from gdbstub.linux.qmp import QmpGuest, QmpSession
 from gdbstub.protocol.endpoint import Tcp, Unix, remover
+from gdbstub.streams import note
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -83,7 +83,7 @@ class QmpServer:
                 self._remove = remover(unix.path)
             case Tcp() as tcp:
                 self._endpoint, self._sockets = tcp.bind()
-                print(printable(f"gdbstub: QMP on {self._endpoint}"), file=sys.stderr, flush=True)
+                note(f"QMP on {self._endpoint}")
         for each in self._sockets:
             each.setblocking(False)
             self._listen(each)

@@ -27,26 +27,26 @@ _O_WRITES: Final = 0o1 | 0o2 | _O_CREAT | 0o1000 | 0o2000
 
 #: System calls that are allowed whatever their arguments are, the frequent ones first.
 ALLOWED: Final = {
-    **{"ioctl": 29, "futex": 98, "ppoll": 73, "epoll_pwait": 22, "read": 63, "write": 64},
-    **{"recvfrom": 207, "sendto": 206, "sendmsg": 211, "recvmsg": 212, "readv": 65, "writev": 66},
-    **{"clock_gettime": 113, "clock_nanosleep": 115, "nanosleep": 101, "gettimeofday": 169},
-    **{"epoll_ctl": 21, "epoll_create1": 20, "eventfd2": 19, "pipe2": 59, "pselect6": 72},
-    **{"accept": 202, "accept4": 242, "shutdown": 210, "getsockopt": 209, "setsockopt": 208},
-    **{"getsockname": 204, "getpeername": 205, "socketpair": 199},
-    **{"close": 57, "close_range": 436, "dup": 23, "dup3": 24, "fcntl": 25, "lseek": 62},
-    **{"fstat": 80, "newfstatat": 79, "statx": 291, "faccessat": 48, "faccessat2": 439},
-    **{"readlinkat": 78, "getdents64": 61, "getcwd": 17, "pread64": 67, "fadvise64": 223},
-    **{"mmap": 222, "munmap": 215, "mprotect": 226, "mremap": 216, "madvise": 233, "brk": 214},
-    **{"ftruncate": 46, "fallocate": 47, "memfd_create": 279, "membarrier": 283, "fsync": 82},
-    **{"rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "rt_sigtimedwait": 137},
-    **{"sigaltstack": 132, "rt_sigsuspend": 133, "restart_syscall": 128, "tgkill": 131},
-    **{"set_robust_list": 99, "set_tid_address": 96, "rseq": 293, "sched_yield": 124},
-    **{"sched_getaffinity": 123, "getpid": 172, "getppid": 173, "gettid": 178, "getuid": 174},
-    **{"geteuid": 175, "getgid": 176, "getegid": 177, "uname": 160, "getrandom": 278},
-    **{"getrusage": 165, "times": 153, "sysinfo": 179, "setitimer": 103, "getitimer": 102},
-    **{"timerfd_create": 85, "timerfd_settime": 86, "prctl": 167, "prlimit64": 261},
-    **{"exit": 93, "exit_group": 94},
-}
+    "ioctl": 29, "futex": 98, "ppoll": 73, "epoll_pwait": 22, "read": 63, "write": 64,
+    "recvfrom": 207, "sendto": 206, "sendmsg": 211, "recvmsg": 212, "readv": 65, "writev": 66,
+    "clock_gettime": 113, "clock_nanosleep": 115, "nanosleep": 101, "gettimeofday": 169,
+    "epoll_ctl": 21, "epoll_create1": 20, "eventfd2": 19, "pipe2": 59, "pselect6": 72,
+    "accept": 202, "accept4": 242, "shutdown": 210, "getsockopt": 209, "setsockopt": 208,
+    "getsockname": 204, "getpeername": 205, "socketpair": 199,
+    "close": 57, "close_range": 436, "dup": 23, "dup3": 24, "fcntl": 25, "lseek": 62,
+    "fstat": 80, "newfstatat": 79, "statx": 291, "faccessat": 48, "faccessat2": 439,
+    "readlinkat": 78, "getdents64": 61, "getcwd": 17, "pread64": 67, "fadvise64": 223,
+    "mmap": 222, "munmap": 215, "mprotect": 226, "mremap": 216, "madvise": 233, "brk": 214,
+    "ftruncate": 46, "fallocate": 47, "memfd_create": 279, "membarrier": 283, "fsync": 82,
+    "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "rt_sigtimedwait": 137,
+    "sigaltstack": 132, "rt_sigsuspend": 133, "restart_syscall": 128, "tgkill": 131,
+    "set_robust_list": 99, "set_tid_address": 96, "rseq": 293, "sched_yield": 124,
+    "sched_getaffinity": 123, "getpid": 172, "getppid": 173, "gettid": 178, "getuid": 174,
+    "geteuid": 175, "getgid": 176, "getegid": 177, "uname": 160, "getrandom": 278,
+    "getrusage": 165, "times": 153, "sysinfo": 179, "setitimer": 103, "getitimer": 102,
+    "timerfd_create": 85, "timerfd_settime": 86, "prctl": 167, "prlimit64": 261,
+    "exit": 93, "exit_group": 94,
+}  # fmt: skip
 
 CLONE: Final = 220
 CLONE3: Final = 435

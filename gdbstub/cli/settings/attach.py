@@ -19,7 +19,6 @@ from gdbstub.errors import InputError
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-from gdbstub.protocol.endpoint import Stdio
 from gdbstub.vmm.files import check_apart, check_input, check_output
 
 #: Options of QEMU, cloud-hypervisor, kvmtool and crosvm for the guest's kernel command line.
@@ -83,7 +82,6 @@ def read_attach_settings(
             free_run=not halt,
             script=script,
             timeout=timeout,
-            hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
             qmp=qmp_endpoint,
             **reasons._asdict(),

@@ -27,8 +27,12 @@ def default_symbols(path: Path, guest: image.Guest) -> Path | None:
     return None if isinstance(guest, image.LinuxImage) else path
 
 
-def read_program(symbols: Path | None, guest: image.Guest) -> GuestProgram:
-    """Read the program that clients have *symbols* of, and where the guest has it."""
+def read_program(symbols: Path | None, guest: image.Guest, *, needed: bool = False) -> GuestProgram:
+    """Read the program that clients have *symbols* of, and where the guest has it.
+
+    Raises:
+        InputError: the symbols are not the guest's, and a kernel's are *needed*.
+    """
     if symbols is None:
         return NO_PROGRAM
     kernel = expected = None
@@ -41,6 +45,8 @@ def read_program(symbols: Path | None, guest: image.Guest) -> GuestProgram:
             elif start_of(guest) is not None:
                 expected = _relocation(read_input(symbols), str(symbols), guest)
         except InputError as error:
+            if needed:
+                raise InputError(f"--symbols {error}") from None
             _log.warning("--symbols %s", error)
     return GuestProgram(str(symbols.absolute()), kernel, expected)
 

@@ -6,7 +6,6 @@ It parses no command line.
 import logging
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -14,13 +13,14 @@ from gdbstub.cli.settings.endpoints import check_endpoint
 from gdbstub.cli.settings.program import default_symbols, read_program
 from gdbstub.cli.settings.reasons import Reasons
 from gdbstub.cli.settings.serve import ServeSettings
-from gdbstub.errors import InputError, printable
+from gdbstub.errors import InputError
 from gdbstub.kvm.features import parse_cpu
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
-from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
+from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix
+from gdbstub.streams import note
 from gdbstub.vmm import device_tree, image
 from gdbstub.vmm.config import GuestConfig, check, check_vcpus
-from gdbstub.vmm.files import check_apart, check_input, check_output, read_input
+from gdbstub.vmm.files import Bound, check_apart, check_input, check_output, read_input
 from gdbstub.vmm.seed import RANDOM, parse_seed
 from gdbstub.vmm.size import format_figure, format_size, parse_memory
 
@@ -28,6 +28,10 @@ _DEVICE: Final = "/dev/kvm"
 #: The argument of --symbols that is no file.
 _DEBUG: Final = Path("debug")
 _log: Final = logging.getLogger("gdbstub.run")
+
+_TREE: Final = Bound(device_tree.MAX_SIZE, "the most of a device tree", more=1 << 20)
+#: Bytes by which a file is larger than the guest's RAM, and read to say how much that should be.
+_MORE: Final = 256 << 20
 
 #: Longest time for a session: 31 years, and less than the system's calls take.
 _MOST_SECONDS: Final = 1e9
@@ -40,13 +44,13 @@ class Source(NamedTuple):
     data: bytes | None
 
     @classmethod
-    def read(cls, path: Path, option: str = "") -> tuple[Self, bytes]:
+    def read(cls, path: Path, option: str, bound: Bound) -> tuple[Self, bytes]:
         """Read *path*, which *option* named.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or has more than the *bound*.
         """
-        data = read_input(path, option)
+        data = read_input(path, option, bound)
         return cls(path, None if path.is_file() else data), data
 
 
@@ -133,23 +137,29 @@ def read_settings(
             "--console": None if console == "-" else console,
         },
     )
-    tree, tree_bytes = Source.read(dtb, "--dtb") if dtb else (None, None)
+    tree, tree_bytes = Source.read(dtb, "--dtb", _TREE) if dtb else (None, None)
     if tree_bytes is not None:
         device_tree.amend(tree_bytes, f"--dtb {dtb}", device_tree.Chosen())
-    disk, disk_bytes = Source.read(initrd, "--initrd") if initrd else (None, None)
+    # Of an ELF file, debug information is not loaded.
+    most = Bound(size, "the guest's --memory", more=_MORE, unless=b"\x7fELF")
+    disk, disk_bytes = Source.read(initrd, "--initrd", most) if initrd else (None, None)
     files = _guest_files(guest, symbols, append, host)
     if disk is None and files.initrd is not None:
-        disk, disk_bytes = Source.read(files.initrd)
-    source, data = Source.read(Path(files.image))
+        disk, disk_bytes = Source.read(files.initrd, "", most)
+    source, data = Source.read(Path(files.image), "", most)
     loaded = image.parse(data, files.image, size, address)
     if isinstance(loaded, image.RawBinary) and address is None:
-        _say(f"{files.image} has no header: a raw binary, loaded at {loaded.address:#x}")
+        note(f"{files.image} has no header: a raw binary, loaded at {loaded.address:#x}")
     symbols = _debug_symbols(loaded) if debug else files.symbols
     if symbols is None:
         symbols = default_symbols(source.path, loaded)
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
-    known = GuestProgram.from_text(program) if program else read_program(symbols, loaded)
+    if program:
+        known = GuestProgram.from_text(program)
+    else:
+        needed = reasons.need_kernel or modules is not None
+        known = read_program(symbols, loaded, needed=needed)
     reasons.check(known)
     if modules is not None:
         from gdbstub.cli.settings.modules import read_modules
@@ -178,7 +188,6 @@ def read_settings(
             kill_on_disconnect=kill_on_disconnect,
             script=script,
             timeout=timeout,
-            hint=not (inner or script or isinstance(where, Stdio)),
             inner=inner,
             qmp=qmp_endpoint,
             no_reboot=no_reboot,
@@ -217,12 +226,12 @@ def _guest_files(
         files = demo.prepare()
         line = demo.COMMAND_LINE if append is None else append
         return _GuestFiles(str(files.image), symbols or files.symbols, line, files.initrd)
-    if Path(guest).is_dir():
+    if os.path.isdir(guest):
         from gdbstub.cli.settings import kernel_tree
 
         found = kernel_tree.find(Path(guest))
         symbols = symbols or found.symbols
-        _say(f"kernel: {found.image}; symbols: {symbols or found.no_symbols}")
+        note(f"kernel: {found.image}; symbols: {symbols or found.no_symbols}")
         return _GuestFiles(str(found.image), symbols, append)
     return _GuestFiles(guest, symbols, append)
 
@@ -234,11 +243,6 @@ def _qmp_endpoint(qmp: str | None, gdb: Endpoint, *, inner: bool) -> Unix | Tcp 
     from gdbstub.cli.settings.qmp import check_qmp  # imported here: few sessions have one
 
     return check_qmp(qmp, gdb, inner=inner)
-
-
-def _say(text: str) -> None:
-    """Print a line on standard error: a choice that was made for the user."""
-    print(f"gdbstub: {printable(text)}", file=sys.stderr)
 
 
 def host_memory() -> int:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from gdbstub.linux.reasons import FUNCTIONS
-from gdbstub.protocol.endpoint import Endpoint, Tcp, Unix
+from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
 
 
 class ServeSettings(NamedTuple):
@@ -15,8 +15,6 @@ class ServeSettings(NamedTuple):
     kill_on_disconnect: bool = False
     script: str | None = None
     timeout: float | None = None
-    #: True: print the command that attaches a client.
-    hint: bool = True
     #: True in a lab, for a client outside.
     inner: bool = False
     #: Reasons to stop the guest for, of ``--stop-on``.
@@ -27,6 +25,11 @@ class ServeSettings(NamedTuple):
     no_reboot: bool = False
     #: Endpoint of ``--qmp``.
     qmp: Unix | Tcp | None = None
+
+    @property
+    def hint(self) -> bool:
+        """True if the command that attaches a client is printed: a person attaches it."""
+        return not (self.inner or self.script or isinstance(self.endpoint, Stdio))
 
     @property
     def qmp_path(self) -> str:

@@ -1,10 +1,10 @@
 """Results of a sweep for people: ``gdbstub sweep show``, ``replay``, ``report`` and ``export``."""
 
 import os
-import sys
 from pathlib import Path
 
 from gdbstub.errors import InputError, printable
+from gdbstub.streams import note
 from gdbstub.sweep import summary
 from gdbstub.sweep.execute import environment, run_words
 from gdbstub.sweep.outcome import Status
@@ -57,7 +57,7 @@ def replay(directory: Path, number: int, *, attach: bool) -> int:
     argv = run_words(plan, run)
     if not attach:
         argv += [f"--script={plan.script}", f"--timeout={plan.timeout:g}"]
-    print(f"gdbstub: {shlex.join(argv)}", file=sys.stderr, flush=True)
+    note(shlex.join(argv))
     try:
         os.chdir(plan.directory)
         os.execvpe(argv[0], argv, environment(run))

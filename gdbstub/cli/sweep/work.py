@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.errors import InputError, StubError, SweepError, printable
-from gdbstub.lab.progress import note
+from gdbstub.streams import note
 from gdbstub.sweep import bisection, junit, summary
 from gdbstub.sweep.engines import LOCAL, Engine, open_engine
 from gdbstub.sweep.outcome import FAILURES, Status

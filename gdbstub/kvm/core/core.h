@@ -16,6 +16,7 @@ int memory_read(void *to, const void *from, size_t length);
 int memory_clean(const void *start, size_t length);
 int memory_same(const uint64_t *pairs, size_t count);
 void memory_fetch(void *start, size_t length);
+uint64_t memory_dczid(void); /* DCZID_EL0 */
 
 /* frame.c */
 

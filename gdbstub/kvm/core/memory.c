@@ -137,3 +137,13 @@ void memory_fetch(void *start, size_t length)
 {
     __builtin___clear_cache(start, (char *)start + length);
 }
+
+/* KVM has no id for it, and guests read it from the CPU as EL0 does. DZP on other machines. */
+uint64_t memory_dczid(void)
+{
+    uint64_t dczid = 1 << 4;
+#ifdef __aarch64__
+    __asm__("mrs %0, dczid_el0" : "=r"(dczid));
+#endif
+    return dczid;
+}

@@ -4,6 +4,7 @@ It defines no packet. Packets are in this package's other files, by subject.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar, cast
@@ -18,6 +19,9 @@ Result = TypeVar("Result", bound=Reply | CacheableResume)
 
 #: Documents that describe packets; the second is lldb/docs/resources/lldbgdbremote.md.
 MANUALS: Final = ("GDB manual", "LLDB extension")
+
+#: Level of optimisation (``-OO``, PYTHONOPTIMIZE) from which on Python keeps no docstrings.
+_NO_DOCSTRINGS: Final = 2
 
 _SUFFIX: Final = re.compile(rb";thread:([^;]*);\Z")
 
@@ -91,7 +95,8 @@ def packet(
     ) -> Callable[Concatenate[ClientState, Arguments], Result]:
         if key in PACKETS:
             raise ValueError(f"two handlers for {name!r}")
-        if not any(manual in (handler.__doc__ or "") for manual in MANUALS):
+        text = handler.__doc__ or ""
+        if not any(manual in text for manual in MANUALS) and sys.flags.optimize < _NO_DOCSTRINGS:
             raise ValueError(f"{handler.__name__} does not cite one of {MANUALS}")
         PACKETS[key] = PacketDefinition(
             name=key,
