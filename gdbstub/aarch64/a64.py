@@ -61,6 +61,10 @@ class AddImmediate(Computation):
     Rd = Operand(4, 0)
 
 
+class AddImmediateFlags(Computation):
+    """ADDS and SUBS (immediate), CMN and CMP with them."""
+
+
 class MoveWide(Computation):
     """MOVN, MOVZ, MOVK."""
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.aarch64.a64 import (
     AddImmediate,
+    AddImmediateFlags,
     Adr,
     AuthenticatedBranch,
     Barrier,
@@ -70,6 +71,7 @@ _TABLE: Final = (
     # C4.1.92 Data processing -- immediate
     ("xxx1_0000_xxxx_xxxx_xxxx_xxxx_xxxx_xxxx", Adr),
     ("xx01_0001_0xxx_xxxx_xxxx_xxxx_xxxx_xxxx", AddImmediate),
+    ("xx11_0001_0xxx_xxxx_xxxx_xxxx_xxxx_xxxx", AddImmediateFlags),
     ("x001_0010_1xxx_xxxx_xxxx_xxxx_xxxx_xxxx", MoveWide),  # MOVN
     ("x1x1_0010_1xxx_xxxx_xxxx_xxxx_xxxx_xxxx", MoveWide),  # MOVZ, MOVK
     ("xxx1_00xx_xxxx_xxxx_xxxx_xxxx_xxxx_xxxx", Computation),

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from gdbstub.aarch64.a64 import (
     AddImmediate,
+    AddImmediateFlags,
     Adr,
     AuthenticatedBranch,
     Barrier,
@@ -269,7 +270,7 @@ _RT: Final = 0x1F
 #: Instructions that are no exception, whatever CPU it is. Others may not be allocated, or may fail
 #: to authenticate a pointer. What a branch leads to may be an exception: that is another step's.
 _HARMLESS: Final = (
-    *(AddImmediate, MoveWide, MoveRegister, Adr, Idle, BranchTarget, Barrier),
+    *(AddImmediate, AddImmediateFlags, MoveWide, MoveRegister, Adr, Idle, BranchTarget, Barrier),
     *(Branch, BranchWithLink, ConditionalBranch, RegisterBranch),
 )
 
