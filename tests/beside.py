@@ -31,6 +31,8 @@ class Worker:
     def __init__(self, config: pytest.Config, modules: Sequence[Path]) -> None:
         """Start it, in the environment of now: a test may change that later."""
         self._config = config
+        #: True when it has ended by itself: it takes no more tests.
+        self.ended = False
         environment = {**os.environ, VARIABLE: OWN}
         environment.pop("PYTEST_ADDOPTS", None)
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -48,7 +50,9 @@ class Worker:
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):  # what it said at its end is read next
             print(json.dumps(nodeids), file=self._process.stdin, flush=True)
-        return reports.read(self._config, self._process.stdout, nodeids)
+        found, more = reports.read(self._config, self._process.stdout, nodeids)
+        self.ended = not more
+        return found
 
     def finish(self) -> None:
         """Wait for its end: there are no more tests."""
@@ -80,18 +84,15 @@ class Beside:
         return None if taken is None else taken.result()
 
     def run(self, worker: Worker) -> None:
-        """Have *worker* run modules until none is left, or it fails."""
-        try:
-            while taken := self._take():
-                tests, future = taken
-                try:
-                    future.set_result(worker.run([each.nodeid for each in tests]))
-                except Exception as error:  # told by each of these tests
-                    future.set_exception(error)
-                    worker.end()
-                    break
-        finally:
-            worker.finish()
+        """Have *worker* run modules until none is left, or it has ended."""
+        while not worker.ended and (taken := self._take()):
+            tests, future = taken
+            try:
+                future.set_result(worker.run([each.nodeid for each in tests]))
+            except BaseException as error:  # for who waits
+                future.set_exception(error)
+                raise
+        worker.finish()
 
     def end(self) -> None:
         """Have no more modules run."""

@@ -1,6 +1,6 @@
 """Progress of the collection of tests, where pytest shows none: without a terminal, or with -q.
 
-Ten seconds pass before the first lab, and a run in CI would be silent for as long.
+Ten seconds pass before the first test, and a run in CI would be silent for as long.
 """
 
 import sys

@@ -37,27 +37,37 @@ def say_end() -> None:
     print(f"\n{_END}", end="", flush=True)
 
 
-def read(config: pytest.Config, lines: Iterable[str], nodeids: Iterable[str]) -> Reports:
-    """Return every report in *lines*, up to the end of these tests, by node id.
+def read(
+    config: pytest.Config, lines: Iterable[str], nodeids: Iterable[str]
+) -> tuple[Reports, bool]:
+    """Return every report in *lines* by node id, and True if others may follow.
 
-    Raises:
-        RuntimeError: there is none on one of *nodeids*.
+    Where the reports end before their time, that is a failure of each of *nodeids* that is left.
     """
     reports: Reports = defaultdict(list)
     said: list[str] = []
+    more = False
     for line in lines:
         if line.startswith(_MARK):
             data = json.loads(line.removeprefix(_MARK))
             report = config.hook.pytest_report_from_serializable(config=config, data=data)
             reports[report.nodeid].append(report)
         elif line == _END:
+            more = True
             break
-        else:
+        elif line.strip(".\n"):  # of a test that passes there
             said.append(line)
-    if missing := [nodeid for nodeid in nodeids if nodeid not in reports]:
-        tail = "".join(said[-200:])
-        raise RuntimeError(f"another pytest did not report on {missing[:3]}; it said:\n{tail}")
-    return reports
+    why = f"it was being run when its pytest ended, which said:\n{''.join(said[-200:])}"
+    for nodeid in nodeids:
+        if not any(report.when == "teardown" for report in reports[nodeid]):
+            reports[nodeid].append(_failure(nodeid, why))
+            why = "it was not run: its pytest ended before"
+    return reports, more
+
+
+def _failure(nodeid: str, why: str) -> pytest.TestReport:
+    place = nodeid.partition("::")[0], None, nodeid
+    return pytest.TestReport(nodeid, place, {}, "failed", why, "call")
 
 
 def show(item: pytest.Item, nextitem: pytest.Item | None, reports: Reports) -> None:

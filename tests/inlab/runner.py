@@ -52,7 +52,7 @@ class LabTests:
             with suppress(BrokenPipeError):  # what it said at its end is read next
                 self._process.stdin.write(json.dumps(wish))
                 self._process.stdin.close()
-            return reports.read(self._config, self._process.stdout, nodeids)
+            return reports.read(self._config, self._process.stdout, nodeids)[0]
 
     def end(self) -> None:
         """Have the lab end, whatever it runs."""
