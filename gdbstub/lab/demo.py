@@ -4,7 +4,10 @@ The same three files are used in the lab and on an arm64 machine with KVM.
 """
 
 import hashlib
+import re
 import shutil
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +27,11 @@ ROOTFS: Final = Path(__file__).parent / "demofs"
 BUSYBOX: Final = "busybox-static"
 #: Version of what ``debug_frame`` makes.
 _FRAMES: Final = "frames 2"
+#: Header of an Image: its length, and the magic number at its end.
+_HEADER: Final = 64
+_MAGIC: Final = b"ARM\x64"
+#: First major release whose kallsyms has addresses relative to itself.
+_RELATIVE_SINCE: Final = 7
 SYMBOLIZER: Final = "gdbstub.lab.symbolizer"
 
 
@@ -80,18 +88,34 @@ def symbols(image: Path) -> Path:
     """
     with image.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    parts: list[str | bytes] = [digest, _FRAMES]
-    return cache.entry("symbols", parts, lambda place: _symbolize(image, place)) / "vmlinux"
+    options = symbolizer_options(image.read_bytes())
+    parts: list[str | bytes] = [digest, _FRAMES, *options]
+    return (
+        cache.entry("symbols", parts, lambda place: _symbolize(image, place, options)) / "vmlinux"
+    )
 
 
-def _symbolize(image: Path, directory: Path) -> None:
+def symbolizer_options(image: bytes) -> list[str]:
+    """Return the options by which vmlinux-to-elf gives the contents of *image* its symbols' place.
+
+    Since Linux 7 it takes the size in the Image's header for the address of the first symbol. Where
+    the kernel has relocations (RELA) it has the contents elsewhere, and so no symbol in them.
+    """
+    found = re.search(rb"Linux version (\d{1,3})\.", image)
+    size, magic = struct.unpack_from("<16xQ32x4s", image[:_HEADER].ljust(_HEADER))
+    if found is None or int(found[1]) < _RELATIVE_SINCE or magic != _MAGIC:
+        return []
+    return ["--base-address", f"{size:#x}"]
+
+
+def _symbolize(image: Path, directory: Path, options: Sequence[str] = ()) -> None:
     tools.require_module("vmlinux_to_elf")
     with Steps(f"preparing the symbols of {image.name}", 1) as steps:
         steps.step("reading the kernel's symbols (about 6 s)")
         # A process of its own: the library logs a lot and keeps half a gigabyte.
         made = directory / "vmlinux"
         try:
-            tools.run(tools.module(SYMBOLIZER, image, made))
+            tools.run(tools.module(SYMBOLIZER, *options, image, made))
         except LabError as error:
             raise InputError(
                 f"symbols {image}: no kernel's symbols can be read from it ({error}); expected a "

@@ -1,4 +1,4 @@
-"""Run of vmlinux-to-elf, as a script: ``IMAGE VMLINUX``. Its classes are made once each.
+"""Run of vmlinux-to-elf, as a script: ``[OPTION]… IMAGE VMLINUX``. Its classes are made once each.
 
 The library makes the class of a symbol and of a relocation anew for each of them, of which a
 kernel has 200,000: two thirds of the time. Nothing else of it is changed; ``demo.py`` starts it.

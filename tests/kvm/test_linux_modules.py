@@ -53,8 +53,8 @@ def test_modules_cpus_and_stacks(linux: LinuxFiles, figure: list[str]) -> None:
         tasks = gdb(
             stub, vmlinux, "set print thread-events off", "monitor tasks on",
             *(command for pid in (1, 2, int(sleeper[1])) for command in _in_task(pid)),
-            "stepi", "monitor tasks off", "thread 1", f"tbreak {INTERRUPT}", "continue",
-            "echo interrupt\\n", "monitor bt", "kill",
+            "stepi", "echo interrupt\\n", "monitor tasks off", "thread 1", f"tbreak {INTERRUPT}",
+            "continue", "monitor bt", "kill",
         )  # fmt: skip
         figure.append(
             f"attach and ten commands: {took:.1f} s, "
