@@ -34,6 +34,7 @@ from gdbstub.linux.reasons import STATUSES
 from gdbstub.protocol.endpoint import Stdio
 from gdbstub.signals import DeferredSignals, deferred_signals
 from gdbstub.vmm.console import is_keyboard, keys_at_once
+from gdbstub.vmm.size import format_figure
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -227,7 +228,7 @@ def session_arguments(serve: ServeSettings, program: GuestProgram, spool: Path) 
         arguments.append(f"--program={program.to_text()}")
     if program.modules is not None:
         index = spool / "modules"
-        index.write_text(program.modules.to_text())
+        _keep(index, program.modules.to_text().encode(), "the index of --modules")
         arguments += ["--modules", index]
     if serve.stop_on:
         arguments.append(f"--stop-on={','.join(serve.stop_on)}")
@@ -250,5 +251,20 @@ def _again(source: Source, place: Path) -> Path:
     """Return a path with the contents of *source*: its own, or *place* if it was a pipe."""
     if source.data is None:
         return source.path
-    place.write_bytes(source.data)
+    _keep(place, source.data, str(source.path))
     return place
+
+
+def _keep(place: Path, data: bytes, what: str) -> None:
+    """Write *data* to the file *place*, from which it goes into the lab.
+
+    Raises:
+        LabError: it cannot be written.
+    """
+    try:
+        place.write_bytes(data)
+    except OSError as error:
+        raise LabError(
+            f"{what} cannot be kept in {place.parent} on its way into the lab ({error.strerror}): "
+            f"free {format_figure(len(data))} there, or set TMPDIR to another directory of yours"
+        ) from None
