@@ -269,7 +269,7 @@ def ram_that_the_vmm_maps_after_the_attach(trial: Trial) -> None:
 
 def ram_that_the_vmm_unmaps_with_a_breakpoint_in_it(trial: Trial) -> None:
     """A line says that it is left there; the rest of the guest is as before."""
-    late = MemorySlot(BASE + (1 << 30), 4096, 1 << 44)
+    late = MemorySlot(BASE + (2 << 30), 4096, 2 << 44)
     with attached(trial.vmm.process, [trial.vmm.slot, late]) as attached_machine:
         call, tracer = attached_machine.port.syscall, attached_machine._tracer
         arguments = late.hva, 4096, 3, NEW_ANONYMOUS, -1 & (1 << 64) - 1, 0

@@ -187,7 +187,8 @@ def launch(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
         assert re.search(place, said), said
         qemu.console.wait_for(f"chain {vcpus}: begun")
         assert "as the VMM has told KVM" in debug(qemu, vmlinux, vcpus)
-        debug_linux(qemu, vmlinux, modules)
+        if vcpus == 1:
+            debug_linux(qemu, vmlinux, modules)
         debug_more(qemu, vmlinux, vcpus, "disconnect")
         return f"{qemu.finish()} links"
 
