@@ -66,6 +66,8 @@ class Findings:
     tools: dict[str, str | None]
     #: One line of text for each missing thing, with the remedy.
     missing: list[str] = field(default_factory=list)
+    #: Debian packages that are missing.
+    packages: list[str] = field(default_factory=list)
 
 
 def examine() -> Findings:
@@ -85,10 +87,10 @@ def examine() -> Findings:
     # An arm64 machine's own GDB debugs its guests.
     gdb = () if machine == "aarch64" and shutil.which("gdb") else (_GDB,)
     needed = (*gdb, *_needed_in_lab(machine)) if host == "lab" else gdb
+    absent = [each for each in needed if tools[each[0]] is None]
     missing += [
         f"{program}, for {purpose}: apt-get install {package}"
-        for program, package, purpose in needed
-        if tools[program] is None
+        for program, package, purpose in absent
     ]
     if host == "lab" and (modules := _missing_modules()):
         names = ", ".join(modules)
@@ -103,6 +105,7 @@ def examine() -> Findings:
         kvm=kvm,
         tools=tools,
         missing=missing,
+        packages=sorted({package for _, package, _ in absent}),
     )
 
 
@@ -193,6 +196,8 @@ def show(findings: Findings, *, as_json: bool) -> int:
         print(f"{name:<{width}}  {text}")
     for sentence in findings.missing:
         print(f"missing: {sentence}")
+    if len(findings.packages) > 1:
+        print(f"all of these packages: apt-get install {' '.join(findings.packages)}")
     if not findings.missing:
         print("nothing is missing")
     return status

@@ -62,6 +62,8 @@ class CoreFiles:
 
     def take(self, fifo: str, name: str) -> None:
         """Copy what comes from *fifo*, in the lab, to *name*; say in one line why it cannot be."""
+        if self._over:
+            return
         try:
             unasked = self._unasked if name == AUTOMATIC else None
             path = unasked or Path.cwd() / check_name(name)
@@ -82,7 +84,7 @@ class CoreFiles:
                     self._lab.run(giving_up(fifo), timeout=_END_SECONDS)
 
     def cut_short(self) -> None:
-        """End the copy of a file that is under way, and of those to come."""
+        """End the copy of a file that is under way; begin none any more."""
         self._over = True
 
     def _copy(self, fifo: str, path: Path) -> None:

@@ -205,6 +205,11 @@ def _linux(data: bytes, name: str, wrapping: tuple[str, ...]) -> LinuxImage:
         text_offset, flags = _OLD_TEXT_OFFSET, 0
     if flags & _BIG_ENDIAN:
         raise InputError(f"{name}: is a big-endian kernel; expected a little-endian one")
+    if text_offset % 4:
+        raise InputError(
+            f"{name}: has its text at offset {text_offset:#x}, of which no instruction can be "
+            "executed; expected a multiple of 4"
+        )
     # image_size tells nothing of the file's length, for it counts the BSS; an EFI stub's
     # section table does. A kernel without the stub cannot be told from a cut one.
     if data.startswith(b"MZ") and (end := _pe_end(data, pe)) > len(data):

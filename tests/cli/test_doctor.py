@@ -17,7 +17,7 @@ from tests.cli.program import GDBSTUB, Place
 
 KEYS = [
     *("version", "python", "distribution", "kernel", "machine", "host", "kvm", "tools"),
-    "missing",
+    *("missing", "packages"),
 ]
 TOOLS = [
     "gdb-multiarch",
@@ -48,6 +48,7 @@ def test_a_machine_without_tools(place: Place) -> None:
         line = "qemu-system-aarch64, for the lab: apt-get install qemu-system-arm"
         assert line in found["missing"]
         assert "apt-get, for preparing the lab: apt-get install apt" in found["missing"]
+        assert {"apt", "cpio", "qemu-system-arm"} <= set(found["packages"])
     assert not any("this machine is" in text for text in found["missing"])
     assert status == (0 if found["host"] == "kvm" else 1)
 
@@ -78,6 +79,8 @@ def test_for_people(place: Place) -> None:
     assert f"on {platform.machine()}" in done.stdout
     assert not [line for line in done.stdout.splitlines() if line.endswith(" ")]
     assert "missing: cpio, for preparing the lab: apt-get install cpio\n" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("all of these packages: apt-get install apt cpio gcc-aarch64-linux-gnu ")
     assert done.stderr == ""
 
 

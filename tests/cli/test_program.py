@@ -99,3 +99,11 @@ def test_symbols_that_cannot_be_read_are_warned_of_by_their_option_once(
     with caplog.at_level(logging.WARNING):
         read_program(path, guest(RAW, RAM))
     assert caplog.messages == [f"--symbols {path}: Permission denied"]
+
+
+def test_symbols_without_end_are_one_line(tmp_path: Path) -> None:
+    """A file of symbols is read whole."""
+    with open(tmp_path / "symbols", "wb") as sparse:
+        sparse.truncate(1 << 40)
+    with pytest.raises(InputError, match=r"symbols: has \S+ MiB or more; expected at most 8G, the"):
+        read_kernel_symbols(tmp_path / "symbols", needed=True)

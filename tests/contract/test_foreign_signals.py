@@ -4,6 +4,8 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -44,8 +46,18 @@ def stop(tracee: Tracee) -> int:
     return signal_of(found[1])
 
 
+@contextmanager
+def program(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, which is killed at the end."""
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_signal_that_is_sent_again_says_the_same() -> None:
-    with subprocess.Popen(["sleep", "infinity"]) as process:
+    with program("sleep", "infinity") as process:
         tracee = Tracee(process.pid)
         tracee.seize(0)
         queued = struct.pack("<iii4xiiQ", signal.SIGRTMIN, 0, SI_QUEUE, 0, 0, VALUE).ljust(128)
@@ -59,15 +71,15 @@ def test_a_signal_that_is_sent_again_says_the_same() -> None:
         tracee.send(info, process.pid)
         assert stop(tracee) == signal.SIGRTMIN
         assert tracee.siginfo() == info
-        process.kill()
 
 
 def test_a_call_that_is_interrupted_for_one_of_ours_goes_on_where_it_was() -> None:
     """A sleep that is made again would take its whole time again, each time."""
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        vmm, memory = VmmProcess(process.pid), ProcessMemory(process.pid)
+    with program("sleep", "1000") as process:
+        vmm = VmmProcess(process.pid)
         while (called := vmm.system_call(process.pid)) is None or called[0] != CLOCK_NANOSLEEP:
             pass  # it may still be executed
+        memory = ProcessMemory(process.pid)
         tracee = Tracee(process.pid)
         tracee.seize(ptrace.O_TRACESYSGOOD)
         tracee.interrupt()
@@ -83,13 +95,11 @@ def test_a_call_that_is_interrupted_for_one_of_ours_goes_on_where_it_was() -> No
             pass  # it is on its way there
         assert called[0] == RESTART_SYSCALL
         memory.close()
-        process.kill()
 
 
 def test_a_call_leaves_the_vectors_of_a_thread_that_is_stopped_anywhere() -> None:
     """A VMM's copy of memory may be in the middle of them."""
-    argv = [sys.executable, "-Sc", VECTORS]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+    with program(sys.executable, "-Sc", VECTORS) as process:
         assert process.stdout is not None
         has_vectors = process.stdout.readline() != b"0\n"
         vmm, memory = VmmProcess(process.pid), ProcessMemory(process.pid)
@@ -109,4 +119,3 @@ def test_a_call_leaves_the_vectors_of_a_thread_that_is_stopped_anywhere() -> Non
         call.end(context)
         assert (tracee.scalable_vectors(), bytes(ffi.buffer(tracee.vectors()))) == before
         memory.close()
-        process.kill()

@@ -64,6 +64,7 @@ def test_before_image_size_the_offset_was_fixed() -> None:
         (b"MZ" + bytes(0x300), "is an EFI or Windows program, no arm64 kernel"),
         (b"070701" + bytes(99), "is a cpio archive; an initramfs goes to --initrd"),
         (image(flags=0xB), "is a big-endian kernel; expected a little-endian one"),
+        (image(text_offset=2), r"has its text at offset 0x2, .*; expected a multiple of 4"),
         (RAW[:0x3E], "is truncated: 62 bytes hold no Image header"),
         (RAW[:0x50], "is truncated: its sections end at byte 0x58"),
         (RAW[:0x100], "is truncated: its sections end at byte 0x"),

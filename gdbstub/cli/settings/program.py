@@ -5,13 +5,17 @@ It makes no machine: a kernel with KASLR is located once there is one.
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from gdbstub.capabilities import Relocation
 from gdbstub.errors import InputError
 from gdbstub.linux import elf
 from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram, read_kernel
 from gdbstub.vmm import image, layout
-from gdbstub.vmm.files import read_input
+from gdbstub.vmm.files import Bound, read_input
+
+#: Many times what a kernel with debug information has.
+_MOST: Final = Bound(8 << 30, "the most of a file with symbols")
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -39,11 +43,11 @@ def read_program(symbols: Path | None, guest: image.Guest, *, needed: bool = Fal
     if symbols.is_file():
         try:
             if isinstance(guest, image.LinuxImage):
-                data = read_input(symbols)
+                data = read_input(symbols, bound=_MOST)
                 ipa = layout.RAM_BASE + guest.text_offset
                 kernel = read_kernel(data, str(symbols), guest.data, ipa)
             elif start_of(guest) is not None:
-                expected = _relocation(read_input(symbols), str(symbols), guest)
+                expected = _relocation(read_input(symbols, bound=_MOST), str(symbols), guest)
         except InputError as error:
             if needed:
                 raise InputError(f"--symbols {error}") from None
@@ -59,7 +63,7 @@ def read_kernel_symbols(symbols: Path, *, needed: bool) -> GuestProgram:
     """
     kernel = None
     try:
-        kernel = read_kernel(read_input(symbols), str(symbols))
+        kernel = read_kernel(read_input(symbols, bound=_MOST), str(symbols))
     except InputError as error:
         if needed:
             raise InputError(f"--symbols {error}") from None
