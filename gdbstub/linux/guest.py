@@ -16,6 +16,7 @@ class LinuxGuest(LinuxKernel):
         """Begin with nothing known."""
         super().__init__(machine, memory)
         self._tasks: tuple[bytes, Tasks] | None = None
+        self._backtraces: Backtraces | None = None
         self._modules: Modules | None = None
         self._kallsyms: tuple[bytes, Kallsyms] | None = None
 
@@ -29,17 +30,20 @@ class LinuxGuest(LinuxKernel):
         text = self.info.text
         if self._tasks is None or self._tasks[0] != text:
             self._tasks = text, Tasks(self)
-            self._modules = None
+            self._backtraces = self._modules = None
         return self._tasks[1]
 
     @property
     def backtraces(self) -> Backtraces:
-        """Backtraces of tasks.
+        """Backtraces of tasks; their layout is read once for each kernel.
 
         Raises:
             NotFound: the kernel has no BTF, or has not started yet.
         """
-        return Backtraces(self, self.tasks)
+        tasks = self.tasks
+        if self._backtraces is None:
+            self._backtraces = Backtraces(self, tasks)
+        return self._backtraces
 
     @property
     def kallsyms(self) -> Kallsyms:

@@ -195,6 +195,15 @@ def test_where_a_tasks_tables_are_is_looked_for_once(monkeypatch: pytest.MonkeyP
     assert looked == ["pgd"]
 
 
+def test_the_layout_for_backtraces_is_read_once_for_each_kernel() -> None:
+    machine = kernel(types=btf_of(STRUCTURES | {"cpu_context": (104, KEPT)}))
+    guest = LinuxGuest(machine, monitored_debugger(machine).memory)
+    first = guest.backtraces
+    assert guest.backtraces is first
+    machine.write_info("NUMBER(another)=1\n")
+    assert guest.backtraces is not first
+
+
 def test_memory_of_a_task_is_looked_for_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = kernel(WITHOUT_END, types=btf_of(STRUCTURES | {"cpu_context": (104, KEPT)}))
     guest = LinuxGuest(machine, monitored_debugger(machine).memory)
