@@ -111,7 +111,7 @@ def _faulty_core() -> Path:
 
 
 def _sources() -> Iterator[Path]:
-    """Yield sources and their bytecode, without which the lab takes half a minute to import them.
+    """Yield sources and their bytecode, which takes long to make under emulation.
 
     The bytecode of tests is pytest's, which has written it as it collected them.
     """
