@@ -6,7 +6,7 @@ Source: GDB manual, F.2 "Bytecode Descriptions".
 
 import operator
 from collections.abc import Callable, MutableMapping
-from time import monotonic
+from time import thread_time
 from typing import Final, NamedTuple, Protocol
 
 from gdbstub.errors import AgentError
@@ -55,16 +55,16 @@ class Evaluation:
         self.variables = {} if variables is None else variables
 
     def check(self) -> None:
-        """Enforce the limits on time and output; the time begins with the first call.
+        """Enforce the limits on output and on this thread's processor time, from the first call on.
 
         Raises:
             AgentError: one of the limits is exceeded.
         """
-        now = monotonic()
+        now = thread_time()
         if not self._deadline:
             self._deadline = now + _SECONDS
         elif now > self._deadline:
-            raise AgentError(f"what is evaluated takes longer than {_SECONDS:g} s")
+            raise AgentError(f"what is evaluated takes more than {_SECONDS:g} s of the processor")
         if len(self.output) > _MOST_OUTPUT:
             raise AgentError(f"what is evaluated prints more than {_MOST_OUTPUT} bytes")
 

@@ -66,7 +66,7 @@ def standing_clocks() -> Iterator[None]:
     """Have nothing depend on how long it takes: a machine that fuzzes is busy."""
     with (
         mock.patch.object(incoming, "perf_counter", float),
-        mock.patch.object(operations, "monotonic", float),
+        mock.patch.object(operations, "thread_time", float),
         mock.patch.object(slices, "perf_counter", float),
     ):
         yield

@@ -116,9 +116,9 @@ def test_a_command_that_cannot_be_says_why_and_the_others_run() -> None:
 
 def test_all_commands_of_a_hit_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(operations, "monotonic", lambda: next(clock) / 100)
+    monkeypatch.setattr(operations, "thread_time", lambda: next(clock) / 100)
     said = Clauses.compile((), [assemble("goto 0")] * 3).output(at(0))
-    assert said == b"<dprintf: what is evaluated takes longer than 0.1 s>\n" * 3
+    assert said == b"<dprintf: what is evaluated takes more than 0.1 s of the processor>\n" * 3
     assert next(clock) < 20, "the second had no time of its own"
 
 
