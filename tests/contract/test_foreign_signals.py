@@ -4,13 +4,11 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from gdbstub.foreign import ptrace
-from gdbstub.foreign.injection import Injection, ProcessMemory
+from gdbstub.foreign.injection import Injection, ProcessMemory, wait_for
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.foreign.ptrace import Tracee, ffi, signal_of, wait
 from gdbstub.foreign.vcpu_thread import VcpuThread
@@ -35,6 +33,13 @@ text = libc.mmap(None, 4096, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_PRIVATE, 
 print(len(code), flush=True)
 ctypes.CFUNCTYPE(None)(text)()
 """
+#: Sleeps for an hour, once it is given a byte.
+SLEEPS = """\
+import ctypes, sys
+print(flush=True)
+sys.stdin.buffer.read(1)
+ctypes.CDLL(None).usleep(1 << 31)
+"""
 LOOP = bytes.fromhex("00000014")
 
 
@@ -46,18 +51,8 @@ def stop(tracee: Tracee) -> int:
     return signal_of(found[1])
 
 
-@contextmanager
-def program(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, which is killed at the end."""
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def test_a_signal_that_is_sent_again_says_the_same() -> None:
-    with program("sleep", "infinity") as process:
+    with subprocess.Popen(["sleep", "infinity"]) as process:
         tracee = Tracee(process.pid)
         tracee.seize(0)
         queued = struct.pack("<iii4xiiQ", signal.SIGRTMIN, 0, SI_QUEUE, 0, 0, VALUE).ljust(128)
@@ -71,35 +66,48 @@ def test_a_signal_that_is_sent_again_says_the_same() -> None:
         tracee.send(info, process.pid)
         assert stop(tracee) == signal.SIGRTMIN
         assert tracee.siginfo() == info
+        process.kill()
 
 
 def test_a_call_that_is_interrupted_for_one_of_ours_goes_on_where_it_was() -> None:
     """A sleep that is made again would take its whole time again, each time."""
-    with program("sleep", "1000") as process:
-        vmm = VmmProcess(process.pid)
-        while (called := vmm.system_call(process.pid)) is None or called[0] != CLOCK_NANOSLEEP:
-            pass  # it may still be executed
-        memory = ProcessMemory(process.pid)
-        tracee = Tracee(process.pid)
-        tracee.seize(ptrace.O_TRACESYSGOOD)
-        tracee.interrupt()
-        assert stop(tracee) == 0
-        thread = VcpuThread(tracee, memory, vmm.gadgets(memory))
-        thread.kicked = True
-        assert thread.handle(EVENT_STOP) is None
-        for _ in range(2):
-            thread.stop_anywhere()
-            assert thread.call(GETPID) == process.pid
-            thread.go_back()
-        while (called := vmm.system_call(process.pid)) is None:
-            pass  # it is on its way there
-        assert called[0] == RESTART_SYSCALL
-        memory.close()
+    argv, pipe = [sys.executable, "-Sc", SLEEPS], subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            vmm, memory = VmmProcess(process.pid), ProcessMemory(process.pid)
+            tracee = Tracee(process.pid)
+            tracee.seize(ptrace.O_TRACESYSGOOD)
+            tracee.interrupt()
+            assert stop(tracee) == 0
+            thread = VcpuThread(tracee, memory, vmm.gadgets(memory))
+            thread.kicked = True  # its system calls are traced
+            assert thread.handle(EVENT_STOP) is None
+            process.stdin.write(b"x")
+            process.stdin.flush()
+            called = 0
+            while called != CLOCK_NANOSLEEP:
+                status = wait_for(process.pid)
+                called = tracee.syscall_stop().number
+                assert thread.handle(status) is None
+            for _ in range(2):
+                thread.stop_anywhere()
+                assert thread.call(GETPID) == process.pid
+                thread.go_back()
+            assert wait_for(process.pid) >> 8 == ptrace.SYSCALL_STOP
+            stopped = tracee.syscall_stop()
+            assert (stopped.entry, stopped.number) == (True, RESTART_SYSCALL)
+            memory.close()
+        finally:
+            process.kill()
 
 
 def test_a_call_leaves_the_vectors_of_a_thread_that_is_stopped_anywhere() -> None:
     """A VMM's copy of memory may be in the middle of them."""
-    with program(sys.executable, "-Sc", VECTORS) as process:
+    argv = [sys.executable, "-Sc", VECTORS]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         has_vectors = process.stdout.readline() != b"0\n"
         vmm, memory = VmmProcess(process.pid), ProcessMemory(process.pid)
@@ -119,3 +127,4 @@ def test_a_call_leaves_the_vectors_of_a_thread_that_is_stopped_anywhere() -> Non
         call.end(context)
         assert (tracee.scalable_vectors(), bytes(ffi.buffer(tracee.vectors()))) == before
         memory.close()
+        process.kill()
