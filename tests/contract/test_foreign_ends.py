@@ -7,9 +7,9 @@ import pytest
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.errors import InputError
+from gdbstub.foreign import journal
 from gdbstub.foreign.attach import attached
 from gdbstub.foreign.attachment import Attachment
-from gdbstub.foreign.journal import Journal
 from gdbstub.machine import DebugExit, RunMode, SystemEvent, SystemEventKind
 from tests.contract.foreign_machine import foreign_machine
 from tests.contract.foreign_vmm import Vmm
@@ -91,4 +91,4 @@ def test_a_vmm_that_is_killed_while_it_is_attached_to(monkeypatch: pytest.Monkey
         attached(vmm.process, [vmm.slot]),
     ):
         pass
-    assert not Journal.exists(vmm.process)
+    assert not list(journal.directory().glob(f"{vmm.pid}-*"))
