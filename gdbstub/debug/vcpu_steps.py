@@ -38,7 +38,7 @@ from gdbstub.debug.breakpoints import Breakpoints
 from gdbstub.debug.caches import Caches, Content
 from gdbstub.debug.instruction_cache import InstructionCache
 from gdbstub.debug.vectors import VectorGuard
-from gdbstub.errors import MemoryFault
+from gdbstub.errors import MemoryFault, StubError
 from gdbstub.machine import TIMED_OUT, DebugExit, DebugRegisters, Machine, Power, RunMode
 from gdbstub.target import Stopped
 
@@ -325,13 +325,13 @@ class VcpuSteps:
         if not {fault, fault + stepping.SERROR}.isdisjoint(exits):
             before = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
         vcpu.set(CPSR, masked)
-        if table != vbar:
-            vcpu.set(VBAR_EL1, table)
         self.masked += 1
         debug = DebugRegisters((*ends, *requested), watchpoints, enabled=True)
         try:
+            if table != vbar:
+                vcpu.set(VBAR_EL1, table)
             exit = yield RunMode(debug=debug, limit=SEQUENCE_TIMEOUT)
-        except CutShort:
+        except (CutShort, StubError):  # the latter: VBAR_EL1 cannot be written
             self._end_run(ways, pstate, masked, before, (vbar, table))
             raise
         at = self._end_run(ways, pstate, masked, before, (vbar, table))
@@ -368,11 +368,13 @@ class VcpuSteps:
         if stepping.entered_from(vcpu, ways, masked) is not None:
             saved = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
             row = SPSR_EL1 if saved != before else CPSR
-        vcpu.set(row, PSTATE(vcpu.get(row)).replace(A=pstate.A, I=pstate.I, F=pstate.F))
-        if table != vbar:
-            if row is SPSR_EL1:
+        try:
+            vcpu.set(row, PSTATE(vcpu.get(row)).replace(A=pstate.A, I=pstate.I, F=pstate.F))
+            if table != vbar and row is SPSR_EL1:
                 vcpu.set(PC, at - table + vbar)
-            vcpu.set(VBAR_EL1, vbar)
+        finally:
+            if table != vbar:
+                vcpu.set(VBAR_EL1, vbar)
         return at
 
 

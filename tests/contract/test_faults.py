@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -45,7 +46,7 @@ REQUESTS: Final = {
 }
 
 
-class FailingPort:
+class FailingPort(ABC):
     """Passes calls on, but for those that ``_fails`` chooses, which fail with *code*."""
 
     def __init__(self, code: int) -> None:
@@ -63,8 +64,9 @@ class FailingPort:
             self.errno = LOCAL.errno
         return result
 
+    @abstractmethod
     def _fails(self, request: int) -> bool:
-        raise NotImplementedError
+        """Return True if this call of *request* is to fail."""
 
 
 class NthPort(FailingPort):

@@ -1,9 +1,13 @@
 """A loop of a range that faults where the guest has no exception vectors."""
 
+from contextlib import suppress
+
 import pytest
 
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, ESR_EL1, FAR_EL1, SPSR_EL1, VBAR_EL1, X
 from gdbstub.aarch64.sysreg import ESR, PSTATE
+from gdbstub.architecture import Register
+from gdbstub.errors import MachineError, StubError
 from gdbstub.target import Action, Range, Stopped, StopReason
 from tests.contract.client import Client
 from tests.contract.conftest import Start
@@ -56,6 +60,28 @@ def is_told(client: Client, vbar: int) -> None:
 @pytest.mark.parametrize("vbar", [0, 0x1000_0000_0000], ids=hex)
 def test_the_first_fault_of_a_loop_is_told(start: Start, vbar: int) -> None:
     is_told(faulting(start, vbar), vbar)
+
+
+def test_a_vbar_that_cannot_be_written_leaves_the_masks(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = faulting(start, 0)
+    vcpu = client.machine.vcpus[0]
+    pstate = PSTATE(vcpu.get(CPSR)).replace(A=0, I=0, F=0)
+    vcpu.set(CPSR, pstate)
+    write, failed = vcpu.set, list[int]()
+
+    def fail_once(register: Register, value: int) -> None:
+        if register is VBAR_EL1 and not failed:
+            failed.append(value)
+            raise MachineError("no")
+        write(register, value)
+
+    with monkeypatch.context() as patch, suppress(StubError):
+        patch.setattr(vcpu, "set", fail_once)
+        client.resume({1: Range(at(0), at(4))})
+    assert failed
+    assert (vcpu.get(CPSR), vcpu.get(VBAR_EL1)) == (pstate, 0)
 
 
 def test_a_loop_reads_the_guests_own_vbar(start: Start) -> None:
