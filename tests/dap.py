@@ -10,9 +10,9 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Final, Self, cast
+from typing import IO, Self, cast
 
-BOUND: Final = 60.0  # seconds for anything
+from tests.bounds import HANGS
 
 Message = dict[str, object]
 
@@ -61,14 +61,14 @@ class DapClient:
 
     def wait(self) -> int:
         """Wait for its own end."""
-        return self._process.wait(BOUND)
+        return self._process.wait(HANGS)
 
     def _wait(self, kind: str, key: str, value: object) -> Message:
         for message in self._seen:
             if message["type"] == kind and message[key] == value:
                 self._seen.remove(message)
                 return message
-        while (message_ := self._messages.get(timeout=BOUND)) is not None:
+        while (message_ := self._messages.get(timeout=HANGS)) is not None:
             if message_["type"] == kind and message_[key] == value:
                 return message_
             self._seen.append(message_)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.bounds import HANGS
+
 ROOT: Final = Path(__file__).parents[2]
 GDBSTUB: Final = (sys.executable, "-m", "gdbstub")
 #: The default port may be in use: a test that wants another than a free one names it.
@@ -13,7 +15,6 @@ _PORT: Final = "--gdb=localhost:0"
 RUN: Final = (*GDBSTUB, "run", _PORT)
 RUN_STUB: Final = (sys.executable, str(ROOT / "scripts/run_stub.py"), _PORT)
 #: A hang is a failure; how long a run takes is not looked at.
-HANGS: Final = 180
 
 
 class Place:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tests.cli.program import GDBSTUB, HANGS
+from tests.bounds import HANGS
+from tests.cli.program import GDBSTUB
 
 
 class Terminal:

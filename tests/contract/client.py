@@ -2,7 +2,6 @@
 
 import queue
 from collections.abc import Mapping
-from typing import Final
 
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.debug.caches import Caches
@@ -10,8 +9,7 @@ from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.placement import Preference
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Range, Report, Resume, Stopped
-
-_BOUND: Final = 20.0  # seconds
+from tests.bounds import HANGS
 
 
 class Client:
@@ -48,7 +46,7 @@ class Client:
     def wait(self) -> Report:
         """Wait for what there is to say of a guest that runs."""
         while True:
-            self._notifier.get(timeout=_BOUND)
+            self._notifier.get(timeout=HANGS)
             if (report := self.target.take_report()) is not None:
                 return report
 

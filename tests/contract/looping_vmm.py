@@ -14,6 +14,7 @@ import mmap
 import os
 import signal
 import threading
+from functools import partial
 from typing import Final
 
 from gdbstub.kvm import abi
@@ -27,6 +28,9 @@ SAW_DEBUG_EXIT: Final = 4
 #: The exit status of a process that it forks, and of the VMM if that had another.
 FORKED: Final = 6
 LOST_A_CHILD: Final = 5
+
+#: Time after which a thread is signalled again, in seconds.
+_AGAIN: Final = 0.05
 
 _PC: Final = 0x6030_0000_0010_0040
 _SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
@@ -46,9 +50,8 @@ class Vm:
         region = ffi.new("struct kvm_userspace_memory_region *")
         region.guest_phys_addr, region.memory_size, region.userspace_addr = BASE, SIZE, self.hva
         _ioctl(self._fd, abi.SET_USER_MEMORY_REGION, region)
-        self._runs = threading.Event()
-        self._runs.set()
-        self._vcpus = [Vcpu(self._fd, number, self._runs) for number in range(VCPUS)]
+        self._pause = Pause()
+        self._vcpus = [Vcpu(self._fd, number, self._pause) for number in range(VCPUS)]
 
     def start(self) -> None:
         """Run it."""
@@ -58,22 +61,62 @@ class Vm:
     def take(self, signum: int) -> None:
         """Pause, go on, or fork."""
         if signum == signal.SIGUSR2:
-            self._runs.set()
+            self._pause.end()
             return
         if signum == signal.SIGUSR1:
-            self._runs.clear()
+            self._pause.begin()
         for vcpu in self._vcpus:
-            done = vcpu.paused if signum == signal.SIGUSR1 else vcpu.forked
-            done.clear()
+            if signum == signal.SIGUSR1:
+                done = partial(self._pause.holds, vcpu)
+            else:
+                vcpu.forked.clear()
+                done = partial(vcpu.forked.wait, _AGAIN)
             # It may not have been in KVM_RUN when the signal came. A debugger stops it at each.
-            while not done.wait(0.05):
+            while not done():
                 signal.pthread_kill(vcpu.ident or 0, signal.SIGALRM)
 
 
-class Vcpu(threading.Thread):
-    """A vCPU, and the thread that runs it while the event *runs* is set."""
+class Pause:
+    """Pause of all vCPUs: asked for or not, and the threads that are in one.
 
-    def __init__(self, vm: int, number: int, runs: threading.Event) -> None:
+    A thread that has no time between two pauses stays in the first, which is then the second.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._asked = False
+        self._in_it: set[threading.Thread] = set()
+
+    def begin(self) -> None:
+        """Ask for one."""
+        with self._changed:
+            self._asked = True
+
+    def end(self) -> None:
+        """Let all go on."""
+        with self._changed:
+            self._asked = False
+            self._changed.notify_all()
+
+    def holds(self, thread: threading.Thread) -> bool:
+        """Return True once *thread* is in it; False if that takes long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: thread in self._in_it, _AGAIN)
+
+    def take(self, thread: threading.Thread) -> None:
+        """Wait for the end of one that is asked for, in *thread*."""
+        with self._changed:
+            if self._asked:
+                self._in_it.add(thread)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: not self._asked)
+                self._in_it.remove(thread)
+
+
+class Vcpu(threading.Thread):
+    """A vCPU, and the thread that runs it but for a *pause*."""
+
+    def __init__(self, vm: int, number: int, pause: Pause) -> None:
         super().__init__(daemon=True)
         self._fd = fcntl.ioctl(vm, abi.CREATE_VCPU, number)
         init = ffi.new("struct kvm_vcpu_init *")
@@ -85,8 +128,7 @@ class Vcpu(threading.Thread):
         self._page = mmap.mmap(self._fd, mmap.PAGESIZE)
         self._copy = os.dup(self._fd)
         self._run = ffi.cast("struct kvm_run *", ffi.from_buffer(self._page))
-        self._runs = runs
-        self.paused = threading.Event()
+        self._pause = pause
         self.forked = threading.Event()
         self.forked.set()
 
@@ -95,9 +137,7 @@ class Vcpu(threading.Thread):
             if not self.forked.is_set():
                 _fork()
                 self.forked.set()
-            if not self._runs.is_set():
-                self.paused.set()
-                self._runs.wait()
+            self._pause.take(self)
             with contextlib.suppress(InterruptedError):
                 fcntl.ioctl(self._copy, abi.RUN, 0)
             if self._run.exit_reason == abi.EXIT_DEBUG:

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from gdbstub.machine import DebugExit, Exit, Machine, RunMode
-
-_BOUND = 20.0  # seconds; a lab on a busy machine is slow, a hang is longer
+from tests.bounds import HANGS
 
 
 class StopRecorder:
@@ -30,7 +29,7 @@ class StopRecorder:
 
     def wait(self) -> tuple[Exit, ...]:
         """The exits of the run that is under way."""
-        return self._parked.get(timeout=_BOUND)
+        return self._parked.get(timeout=HANGS)
 
     def run(self, steps: Mapping[int, bool] | None = None) -> tuple[Exit, ...]:
         """Resume, every vCPU and without stepping unless told, and wait."""

@@ -22,6 +22,7 @@ from gdbstub.debug.debugger import Debugger
 from gdbstub.debug.placement import Preference
 from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.target import Action, BreakpointKind, Report, Resume, Stopped, StopReason
+from tests.bounds import HANGS
 from tests.contract.backends import Factory
 from tests.contract.programs import BASE, HANDLER, SECONDARY, Program, program
 from tests.contract.recorder import StopRecorder
@@ -133,7 +134,7 @@ class Spaces:
         stopped = threading.Event()
         self.debugger.notify = stopped.set
         self.debugger.resume(Resume({1: action}))
-        assert stopped.wait(20)
+        assert stopped.wait(HANGS)
         return self.debugger.take_report()
 
     def stops_at(self, gva: int, *, known: bool = True) -> None:

@@ -11,6 +11,7 @@ from gdbstub.debug.placement import Preference
 from gdbstub.debug.run_state import RunState
 from gdbstub.protocol.session import Session
 from gdbstub.swbp import BRK
+from tests.bounds import HANGS
 from tests.contract.conftest import Start
 from tests.contract.programs import STRAIGHT, at
 
@@ -24,7 +25,6 @@ PACKETS: Final = tuple(
         "P20={pc}", "z1,{2:x},4", "vCont;c", "vCont;c", "^C", "qCRC:{0:x},14",
     )
 )  # fmt: skip
-BOUND: Final = 20.0
 
 
 class Server:
@@ -45,7 +45,7 @@ class Server:
     def settle(self) -> None:
         """Handle stops until the target is at rest, or runs without a client."""
         while self.target.running and self.target.state is not RunState.DETACHED:
-            self._notified.get(timeout=BOUND)
+            self._notified.get(timeout=HANGS)
             self.session.target_stopped()
             if not self.session.over:
                 continue

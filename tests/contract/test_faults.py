@@ -22,6 +22,7 @@ from gdbstub.target import Action, BreakpointKind, Exited, Range, Signal, Stoppe
 from gdbstub.vmm.board import VirtBoard
 from gdbstub.vmm.config import GuestConfig
 from gdbstub.vmm.image import RawBinary
+from tests.bounds import HANGS
 from tests.contract.client import Client
 from tests.contract.faulty_core import FaultyCore
 from tests.contract.kvm_machine import kvm_machine
@@ -142,7 +143,7 @@ def leave(client: Client) -> None:
     if target.running:
         target.interrupt()
         while target.running:
-            client._notifier.get(timeout=20)
+            client._notifier.get(timeout=HANGS)
             target.take_report()
 
 

@@ -21,6 +21,7 @@ from gdbstub.foreign.process import VmmProcess
 from gdbstub.machine import DebugExit, RunMode, SystemEvent, SystemEventKind
 from gdbstub.swbp import BRK
 from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped
+from tests.bounds import HANGS
 from tests.contract.client import Client
 from tests.contract.looping_vmm import SIZE
 from tests.contract.programs import BASE, at
@@ -67,9 +68,6 @@ while True:
         before = lines
 """
 
-#: Seconds that the VMM has for anything.
-BOUND = 60.0
-
 
 class Looping:
     """The VMM, and the process of it."""
@@ -83,7 +81,7 @@ class Looping:
 
     def _hear(self) -> list[int]:
         assert self._process.stdout is not None
-        assert select.select([self._process.stdout], [], [], BOUND)[0], "the VMM says nothing"
+        assert select.select([self._process.stdout], [], [], HANGS)[0], "the VMM says nothing"
         return [int(word) for word in self._process.stdout.readline().split()]
 
     def pause(self) -> None:
@@ -168,7 +166,7 @@ def a_guest_that_is_paused_meanwhile(trial: Trial) -> None:
         trial.vmm.pause()
         attached_machine.interrupt()
         with trial.caplog.at_level(logging.WARNING, "gdbstub.foreign"):
-            until = monotonic() + BOUND
+            until = monotonic() + HANGS
             while "2 of 2 vCPUs did not come" not in trial.caplog.text:
                 assert monotonic() < until
         assert recorder.nothing_more()
@@ -225,7 +223,7 @@ def a_guest_that_is_paused_while_one_vcpu_runs_alone(trial: Trial) -> None:
         before = [client.x(thread, 0) for thread in client.threads]
         client.target.insert(1, BreakpointKind.SOFTWARE, at(0), 4)
         client.target.attach(BreakpointKind.SOFTWARE, at(0), NEVER)
-        behind, until = set(client.threads), monotonic() + BOUND
+        behind, until = set(client.threads), monotonic() + HANGS
         while behind:  # one may have had no time of the host's
             assert monotonic() < until
             client.target.resume(Resume(dict.fromkeys(client.threads, Action.CONTINUE)))
@@ -315,7 +313,7 @@ def a_vmm_that_passes_on_the_lines_of_its_vcpu(_trial: Trial) -> None:
             tracer.call(halt_at_once)
             assert recorder.wait() == ()
             attached_machine.resume({0: RunMode()})
-            assert select.select([process.stdout], [], [], BOUND)[0], "the VMM says nothing"
+            assert select.select([process.stdout], [], [], HANGS)[0], "the VMM says nothing"
             assert process.stdout.readline() == b"1\n"
             attached_machine.interrupt()
             assert recorder.wait() == ()

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from gdbstub.kvm import host_memory
+from tests.bounds import HANGS
 from tests.contract.broken import address
 
 SOUND = bytes(range(1, 251)) * 40
@@ -84,7 +85,7 @@ def test_what_sigbus_does(name: str) -> None:
         pytest.skip("only root may break memory")
     body, status = ENDS[name]
     done = subprocess.run(
-        [sys.executable, "-c", BEGIN + body], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", BEGIN + body], capture_output=True, text=True, timeout=HANGS
     )
     assert (done.returncode, done.stdout) == (status, "alive\n" if status == 0 else ""), done
     assert -status in (0, signal.SIGBUS)

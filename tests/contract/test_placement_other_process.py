@@ -8,6 +8,7 @@ from gdbstub.aarch64.registers import PC, X
 from gdbstub.debug.placement import Preference
 from gdbstub.swbp import BRK
 from gdbstub.target import Action, BreakpointKind, Report, Resume, Stopped, StopReason
+from tests.bounds import HANGS
 from tests.contract.backends import Factory
 from tests.contract.spaces import KERNEL_GVA, NOP, OTHER, TEXT, USER_GVA, Spaces, both_on
 from tests.tables import AF
@@ -33,7 +34,7 @@ def go_on_vcpu_1(spaces: Spaces) -> Report | None:
     stopped = threading.Event()
     spaces.debugger.notify = stopped.set
     spaces.debugger.resume(Resume({2: Action.CONTINUE}))
-    assert stopped.wait(20)
+    assert stopped.wait(HANGS)
     return spaces.debugger.take_report()
 
 

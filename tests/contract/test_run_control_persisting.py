@@ -8,6 +8,7 @@ from gdbstub.aarch64.registers import SCTLR_EL1, TTBR0_EL1, X
 from gdbstub.aarch64.sysreg import SCTLR
 from gdbstub.agent import Clauses
 from gdbstub.target import Action, BreakpointKind, Resume, Stopped, StopReason
+from tests.bounds import HANGS
 from tests.contract.backends import Factory
 from tests.contract.programs import MMU_ON
 from tests.contract.run_control import HW, SW
@@ -42,7 +43,7 @@ def runs_to(spaces: Spaces, gva: int) -> None:
     spaces.debugger.resume(Resume({1: Action.CONTINUE}))
     report = None
     while report is None:
-        events.get(timeout=20)
+        events.get(timeout=HANGS)
         report = spaces.debugger.take_report()
     assert report == Stopped(1, stop=StopReason.SWBREAK)
     assert spaces.pc() == gva

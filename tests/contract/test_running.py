@@ -7,6 +7,7 @@ import pytest
 from gdbstub.aarch64.registers import PC, X
 from gdbstub.aarch64.sysreg import EC
 from gdbstub.machine import DebugExit, DebugRegisters, RunMode, counted, resettable
+from tests.bounds import HANGS
 from tests.contract.backends import Factory
 from tests.contract.conftest import Start, offered
 from tests.contract.programs import (
@@ -34,7 +35,7 @@ def _into_the_loop(recorder: StopRecorder) -> None:
     recorder.decide = skip
     machine.arm(DebugRegisters(enabled=True))
     machine.resume({0: RunMode()})
-    assert still_at.wait(20)
+    assert still_at.wait(HANGS)
 
 
 # The listener.

@@ -13,6 +13,7 @@ from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, VBAR_EL1, X
 from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
 from gdbstub.target import Action, BreakpointKind, Range, Report, Resume, Stopped, StopReason
+from tests.bounds import HANGS
 from tests.contract import stepped
 from tests.contract.backends import Backend, Factory
 from tests.contract.programs import BASE, LOOPS, STEPPED, VECTORS, at
@@ -36,7 +37,7 @@ def _go(debugger: Debugger, action: Action | Range) -> Report | None:
     stopped = threading.Event()
     debugger.notify = stopped.set
     debugger.resume(Resume({1: action}))
-    assert stopped.wait(20)
+    assert stopped.wait(HANGS)
     return debugger.take_report()
 
 

@@ -23,12 +23,12 @@ from gdbstub.linux.handed_out import HANDED_OUT, HEADER
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.linux.stop_on import StopOn
 from gdbstub.protocol.endpoint import Unix
+from tests.bounds import HANGS
 from tests.fakes.machine import FakeMachine, fake_machine
 from tests.fakes.ram import BASE
 
 _NOP: Final = bytes.fromhex("1f2003d5")
 _LOOP: Final = bytes.fromhex("00000014")
-_BOUND: Final = 20.0
 _PANIC: Final = BASE + 4
 _STOPPED: Final = b"$T06"
 
@@ -60,7 +60,7 @@ class Here:
 
     async def said(self, start: bytes) -> bytes:
         """Return the next line on standard error that begins so."""
-        while not (line := await asyncio.wait_for(self.lines.readline(), _BOUND)).startswith(start):
+        while not (line := await asyncio.wait_for(self.lines.readline(), HANGS)).startswith(start):
             assert line, f"no line {start!r}"
         return line
 
@@ -100,7 +100,7 @@ async def until_it_panics(here: Here) -> tuple[asyncio.StreamReader, asyncio.Str
     await here.said(b"gdbstub: listening")
     reader, writer = await asyncio.open_unix_connection(str(here.gdb))
     writer.write(b"+" + rsp.encode(b"QStartNoAckMode") + rsp.encode(b"vCont;c"))
-    assert await asyncio.wait_for(reader.readuntil(b"#9a"), _BOUND) == b"+$OK#9a"
+    assert await asyncio.wait_for(reader.readuntil(b"#9a"), HANGS) == b"+$OK#9a"
     return reader, writer
 
 
@@ -109,7 +109,7 @@ async def of_qmp(here: Here) -> bool:
     reader, writer = await asyncio.open_unix_connection(str(here.qmp))
     for name in ("qmp_capabilities", "query-status"):
         writer.write(b'{"execute": "%b"}\n' % name.encode())
-    lines = [json.loads(await asyncio.wait_for(reader.readline(), _BOUND)) for _ in range(3)]
+    lines = [json.loads(await asyncio.wait_for(reader.readline(), HANGS)) for _ in range(3)]
     await closed(writer)
     return bool(lines[2]["return"]["running"])
 
@@ -122,8 +122,8 @@ async def closed(writer: asyncio.StreamWriter) -> None:
 async def reply(reader: asyncio.StreamReader) -> bytes:
     """Return the next frame but those of text."""
     while True:
-        frame = await asyncio.wait_for(reader.readuntil(b"#"), _BOUND)
-        await asyncio.wait_for(reader.readexactly(2), _BOUND)
+        frame = await asyncio.wait_for(reader.readuntil(b"#"), HANGS)
+        await asyncio.wait_for(reader.readexactly(2), HANGS)
         if not frame.lstrip(b"+").startswith(b"$O") or frame.endswith(b"$OK#"):
             return frame
 
@@ -155,7 +155,7 @@ async def test_others_are_served_and_the_client_hears_when_it_is_written(start: 
         assert _NOP * 2 + _LOOP in core
         await closed(writer)
         here.stopped.set_result(128 + signal.SIGTERM)
-        assert await asyncio.wait_for(here.session, _BOUND) == 100
+        assert await asyncio.wait_for(here.session, HANGS) == 100
 
 
 async def test_an_interrupt_ends_the_writing(
@@ -171,7 +171,7 @@ async def test_an_interrupt_ends_the_writing(
         assert await reply(reader) == b"$OK#"
         await closed(writer)
         here.stopped.set_result(128 + signal.SIGTERM)
-        assert await asyncio.wait_for(here.session, _BOUND) == 100
+        assert await asyncio.wait_for(here.session, HANGS) == 100
         said = [each.getMessage() for each in caplog.records]
         assert "--vmcore-on: interrupted: there is no core file" in said
 
@@ -181,7 +181,7 @@ async def test_a_signal_ends_the_program(start: Start) -> None:
         _, writer = await until_it_panics(here)
         fifo = await here.fifo()
         here.stopped.set_result(128 + signal.SIGTERM)
-        assert await asyncio.wait_for(here.session, _BOUND) == 100
+        assert await asyncio.wait_for(here.session, HANGS) == 100
         assert not fifo.parent.exists()
         await closed(writer)
 
@@ -194,7 +194,7 @@ async def test_a_client_that_vanishes_costs_no_file(start: Start) -> None:
         await asyncio.sleep(0)
         assert (await taken(fifo))[HEADER:].startswith(b"\x7fELF")
         here.stopped.set_result(128 + signal.SIGTERM)
-        assert await asyncio.wait_for(here.session, _BOUND) == 100
+        assert await asyncio.wait_for(here.session, HANGS) == 100
 
 
 async def test_a_guest_stays_as_it_is_at_the_end_of_the_time(start: Start) -> None:
@@ -209,7 +209,7 @@ async def test_a_guest_stays_as_it_is_at_the_end_of_the_time(start: Start) -> No
             writer.write(b"+" + rsp.encode(refused))
             assert (await reply(reader)).startswith(b"+$E")
         assert (await taken(fifo))[HEADER:].startswith(b"\x7fELF")
-        assert await asyncio.wait_for(here.session, _BOUND) == 124
+        assert await asyncio.wait_for(here.session, HANGS) == 124
         await closed(writer)
 
 
@@ -221,7 +221,7 @@ async def test_the_end_of_a_script_waits_for_the_file(start: Start, tmp_path: Pa
     async with start(script=script, free_run=True) as here:
         fifo = await here.fifo()
         await asyncio.to_thread(go.write_bytes, b"")
-        await asyncio.wait_for(asyncio.to_thread(ended.read_bytes), _BOUND)  # to the shell's end
+        await asyncio.wait_for(asyncio.to_thread(ended.read_bytes), HANGS)  # to the shell's end
         assert await of_qmp(here)
         assert (await taken(fifo))[HEADER:].startswith(b"\x7fELF")
-        assert await asyncio.wait_for(here.session, _BOUND) == 100
+        assert await asyncio.wait_for(here.session, HANGS) == 100

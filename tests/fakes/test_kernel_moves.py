@@ -17,6 +17,7 @@ from gdbstub.linux.module_files import ModuleFiles
 from gdbstub.machine import Machine
 from gdbstub.monitor import monitored_debugger
 from gdbstub.target import Action, Exited, Report, Resume, Stopped
+from tests.bounds import HANGS
 from tests.contract.programs import SYSTEM_OFF, SYSTEM_RESET, Program
 from tests.fakes.machine import FakeMachine
 from tests.fakes.minimal import MinimalMachine
@@ -71,7 +72,7 @@ class Session:
     def go(self, action: Action = Action.CONTINUE) -> Report:
         self.debugger.resume(Resume({1: action}))
         while True:
-            self._notifier.get(timeout=20)
+            self._notifier.get(timeout=HANGS)
             if (report := self.debugger.take_report()) is not None:
                 return report
 

@@ -18,10 +18,10 @@ from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.record import Recorder
+from tests.bounds import HANGS
 from tests.fakes.machine import fake_machine
 from tests.fakes.ram import BASE
 
-_BOUND: Final = 30.0
 #: Reads of 2 KiB whose log is more than a pipe and what is kept hold.
 _READS: Final = 600
 
@@ -75,11 +75,11 @@ async def test_a_client_is_served_and_signals_are_heard(
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "gdb"))
         for _ in range(_READS):
             writer.write(rsp.encode(b"m%x,800" % BASE))
-            await asyncio.wait_for(reader.readuntil(b"#"), _BOUND)
+            await asyncio.wait_for(reader.readuntil(b"#"), HANGS)
         # A guest that runs is interrupted, and the stub ended.
         writer.write(rsp.encode(b"c") + b"\x03")
-        assert b"$T02" in await asyncio.wait_for(reader.readuntil(b"#"), _BOUND)
+        assert b"$T02" in await asyncio.wait_for(reader.readuntil(b"#"), HANGS)
         stopped.set_result(128 + signal.SIGTERM)
-        assert await asyncio.wait_for(served, _BOUND) == 128 + signal.SIGTERM
+        assert await asyncio.wait_for(served, HANGS) == 128 + signal.SIGTERM
         writer.close()
     machine.close()

@@ -24,11 +24,11 @@ from gdbstub.linux.kaslr import NO_PROGRAM
 from gdbstub.machine import DebugRegisters, Machine
 from gdbstub.protocol.endpoint import Unix
 from gdbstub.protocol.record import Recorder
+from tests.bounds import HANGS
 from tests.fakes.machine import FakeMachine, fake_machine
 from tests.fakes.ram import BASE
 from tests.fakes.vcpu import FakeVcpu
 
-_BOUND: Final = 20.0
 #: x0 counts for ever.
 _COUNT: Final = bytes.fromhex("00040091 1f2003d5 feffff17".replace(" ", ""))
 _CALLS: Final = ("read_memory", "write_memory", "arm", "resume")
@@ -71,8 +71,8 @@ async def talk(path: Path) -> list[bytes]:
 
     async def ask(packet: bytes) -> bytes:
         writer.write(rsp.encode(packet) + b"\x03" * packet.startswith(b"vCont"))
-        frame = await asyncio.wait_for(reader.readuntil(b"#"), _BOUND)
-        await asyncio.wait_for(reader.readexactly(2), _BOUND)
+        frame = await asyncio.wait_for(reader.readuntil(b"#"), HANGS)
+        await asyncio.wait_for(reader.readexactly(2), HANGS)
         return frame.lstrip(b"+").strip(b"$#")
 
     assert await ask(b"QStartNoAckMode") == b"OK"
@@ -106,7 +106,7 @@ async def session(
     begin()
     await talk(place)
     stopped.set_result(128 + signal.SIGTERM)
-    return await asyncio.wait_for(served, _BOUND)
+    return await asyncio.wait_for(served, HANGS)
 
 
 async def test_a_call_that_fails_leaves_nothing_behind(
@@ -155,7 +155,7 @@ async def test_a_script_that_dies_has_its_status(script: str, status: int, tmp_p
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     settings = ServeSettings(Unix(str(tmp_path / "gdb")), script=script)
     served = serve(machine, NO_PROGRAM, settings, stopped, recorder=Recorder(io.StringIO()))
-    assert await asyncio.wait_for(served, _BOUND) == status
+    assert await asyncio.wait_for(served, HANGS) == status
     machine.close()
     assert os.listdir(tmp_path) == []
 
@@ -171,7 +171,7 @@ async def test_another_socket_in_the_place_of_ours_stays(tmp_path: Path) -> None
         stopped.set_result(143)
 
     served = serve(machine, NO_PROGRAM, settings, stopped, started=replace)
-    assert await asyncio.wait_for(served, _BOUND) == 143
+    assert await asyncio.wait_for(served, HANGS) == 143
     machine.close()
     assert (tmp_path / "gdb").read_text() == "somebody else's"
 
@@ -189,7 +189,7 @@ async def test_a_core_file_that_has_no_room_is_one_line_and_no_file(
         Unix(str(tmp_path / "gdb")), timeout=0.05, vmcore_on=("timeout",),
         vmcore=str(tmp_path / "core"),
     )  # fmt: skip
-    assert await asyncio.wait_for(serve(machine, NO_PROGRAM, settings, stopped), _BOUND) == 124
+    assert await asyncio.wait_for(serve(machine, NO_PROGRAM, settings, stopped), HANGS) == 124
     machine.close()
     (said,) = (each.getMessage() for each in caplog.records if each.levelname == "ERROR")
     assert re.fullmatch(r"--vmcore-on: \S+/core: No space left on device", said)

@@ -8,13 +8,13 @@ from typing import Final
 import pytest
 
 from gdbstub.protocol.packets.client_state import GUEST
+from tests.bounds import HANGS
 from tests.gdb.build import BuiltGuest
 from tests.gdb.served import Served, guest, serving
 from tests.gdb.stub import Stub
 
 __all__ = ["gdb", "guest", "serve"]
 
-_TIMEOUT: Final = 20  # seconds, for a whole gdb
 _SETTINGS: Final = ("set confirm off", "set width 0", "set style enabled off")
 
 Serve = Callable[..., "Client"]
@@ -62,7 +62,7 @@ class Client(Served):
     def finish(self, process: "subprocess.Popen[str]") -> str:
         """Wait for gdb's end; nothing may have displeased it."""
         try:
-            output, _ = process.communicate(timeout=_TIMEOUT)
+            output, _ = process.communicate(timeout=HANGS)
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()

@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from typing import Final, Self
+from typing import Self
 
 from gdbstub.cli.serving.serve import STOP_WAIT_SECONDS
 from gdbstub.debug.extensions import Observer
@@ -11,9 +11,8 @@ from gdbstub.linux.kaslr import NO_PROGRAM, GuestProgram
 from gdbstub.monitor import monitored_debugger
 from gdbstub.protocol.endpoint import Tcp
 from gdbstub.protocol.server import Server
+from tests.bounds import HANGS
 from tests.fakes.machine import FakeMachine
-
-_BOUND: Final = 10.0  # seconds
 
 
 class Happenings(Observer):
@@ -49,23 +48,23 @@ class Stub:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.remote = self._ready.get(timeout=_BOUND)
+        self.remote = self._ready.get(timeout=HANGS)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(_BOUND)
+        self._thread.join(HANGS)
         self.machine.close()
         assert not self._thread.is_alive()
 
     def expect(self, what: str) -> None:
         """Wait until *what* has been asked of the debugger, and done; older news is dropped."""
-        while self._happenings.queue.get(timeout=_BOUND) != what:
+        while self._happenings.queue.get(timeout=HANGS) != what:
             pass
 
     def expect_end(self) -> None:
         """Wait until the server says that nothing is left to serve."""
-        assert self._ended.wait(_BOUND)
+        assert self._ended.wait(HANGS)
 
     def _life(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

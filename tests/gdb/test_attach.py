@@ -4,6 +4,7 @@ import signal
 import socket
 
 from gdbstub.machine import DebugRegisters
+from tests.bounds import HANGS
 from tests.gdb.conftest import Client, Serve
 
 NOTHING_ARMED = DebugRegisters()
@@ -105,6 +106,6 @@ def test_a_second_gdb_is_told_why_it_must_wait(gdb: Client) -> None:
     with socket.create_connection((host, int(port))) as first:
         first.sendall(b"$?#3f")
         assert first.recv(1) == b"+"
-        said, _ = gdb.begin().communicate(timeout=20)
+        said, _ = gdb.begin().communicate(timeout=HANGS)
         address, number = first.getsockname()
         assert f"one client is served at a time: {address}:{number} is here" in said

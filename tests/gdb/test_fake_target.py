@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gdbstub.protocol.endpoint import Tcp, Unix
 from gdbstub.protocol.server import Server
+from tests.bounds import HANGS
 from tests.gdb.conftest import without_process
 from tests.pure.fake_target import HERE, FakeTarget
 
@@ -100,7 +101,7 @@ def test_gdb_starts_the_stub_itself(tmp_path: Path) -> None:
         (*GDB, *(word for command in commands for word in ("-ex", command))),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS,
     )
     assert "$1 = 0x40000004" in said.stdout, said
     assert "Inferior 1 (Remote target) detached" in without_process(said.stdout)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub.linux.kaslr import GuestProgram
+from tests.bounds import HANGS
 from tests.fakes.machine import fake_machine
 from tests.gdb.build import BuiltGuest
 from tests.gdb.conftest import Client
@@ -106,7 +107,7 @@ def without_a_file(stub: Stub, command: str) -> str:
         ["gdb-multiarch", "-nx", "-nh", "-batch", "-ex", f"target remote {stub.remote}",
          "-ex", command],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=20,
+        timeout=HANGS,
     ).stdout  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+from tests.bounds import HANGS
 from tests.gdb.conftest import Client
 
 #: Said by a GDB that a signal ends, as Ubuntu 24.04's 15.0 while it writes a core file: where the
@@ -38,6 +39,6 @@ def test_generate_core_file(gdb: Client, tmp_path: Path) -> None:
     assert f"Saved corefile {core}" in said
     again = subprocess.run(
         ["gdb-multiarch", "-nx", "-nh", "-batch", gdb.guest.elf, core, "-ex", "bt"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANGS,
     ).stdout  # fmt: skip
     assert frames(again)[-len(frames(said)) :] == frames(said)

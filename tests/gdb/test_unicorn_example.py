@@ -14,6 +14,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 import gdbstub
+from tests.bounds import HANGS
 from tests.gdb.conftest import without_process
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -119,7 +120,7 @@ async def test_from_the_first_instruction_to_the_last(example: Example) -> None:
     assert re.search(r'\* 1 +Thread 1 "main" \(halted\)', said)
     # 1 and 4 were added before it was 100, 9 and 16 behind.
     assert "exited with code 0175]" in said  # 125
-    assert example.process.wait(10) == 0
+    assert example.process.wait(HANGS) == 0
 
 
 async def test_ctrl_c_and_a_second_client(program: Path) -> None:
@@ -143,7 +144,7 @@ async def test_ctrl_c_and_a_second_client(program: Path) -> None:
 
 async def test_kill_ends_the_example(example: Example) -> None:
     assert "killed]" in await example.gdb("stepi", "kill")
-    assert example.process.wait(10) == 0
+    assert example.process.wait(HANGS) == 0
 
 
 @pytest.mark.parametrize("example", [EXAMPLE, X86_EXAMPLE], ids=lambda path: path.stem)
@@ -192,7 +193,7 @@ async def test_x86_64_from_the_first_instruction_to_the_last(x86_example: Exampl
     assert re.search(r'\* 1 +Thread 1 "main" \(halted\)', said)
     # 1 and 4 were added before it was 100, 9 and 16 behind.
     assert "exited with code 0175]" in said  # 125
-    assert x86_example.process.wait(10) == 0
+    assert x86_example.process.wait(HANGS) == 0
 
 
 async def test_x86_64_conditions_and_kill(x86_example: Example) -> None:
@@ -201,4 +202,4 @@ async def test_x86_64_conditions_and_kill(x86_example: Example) -> None:
     )
     assert "$1 = 3" in said
     assert "killed]" in said
-    assert x86_example.process.wait(10) == 0
+    assert x86_example.process.wait(HANGS) == 0

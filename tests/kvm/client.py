@@ -6,7 +6,7 @@ from typing import Protocol, Self
 import pytest
 
 from gdbstub import rsp
-from tests.kvm.stub import BOUND
+from tests.bounds import HANGS
 
 
 class Listening(Protocol):
@@ -19,7 +19,7 @@ class Client:
     """Speaks without acks; ``ask`` is one packet and its reply."""
 
     def __init__(self, stub: Listening) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", stub.port), timeout=BOUND)
+        self._socket = socket.create_connection(("127.0.0.1", stub.port), timeout=HANGS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = rsp.Connection()
         self._waiting: list[bytes] = []
@@ -65,7 +65,7 @@ class Client:
         self._socket.settimeout(seconds)
         with pytest.raises(TimeoutError):
             self._socket.recv(1)
-        self._socket.settimeout(BOUND)
+        self._socket.settimeout(HANGS)
 
     def _send(self, data: bytes) -> None:
         self._socket.sendall(data)

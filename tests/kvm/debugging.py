@@ -8,8 +8,9 @@ from typing import Final, Protocol
 
 import pytest
 
+from tests.bounds import HANGS
 from tests.gdb.conftest import without_process
-from tests.kvm.stub import BOUND, Lines
+from tests.kvm.stub import Lines
 
 _SETTINGS: Final = (
     "set confirm off", "set width 0", "set height 0", "set style enabled off",
@@ -42,7 +43,7 @@ def gdb(stub: Remote, symbols: Path, *commands: str, expected: Sequence[str] = (
     done = subprocess.run(
         [*_command(symbols), "-batch", *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=BOUND,
+        text=True, timeout=HANGS,
     )  # fmt: skip
     rest = done.stdout
     for each in expected:
@@ -79,7 +80,7 @@ class Interactive:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(BOUND)
+            self._process.wait(HANGS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             pytest.fail(f"gdb did not end; it said:\n{self.said.text}")

@@ -13,8 +13,9 @@ from gdbstub.lab import demo, vmm
 from gdbstub.lab.host import Lab
 from gdbstub.lab.port_forwards import TcpForward
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
+from tests.bounds import HANGS
 from tests.kvm import virtio_guest
-from tests.kvm.stub import BOUND, Lines
+from tests.kvm.stub import Lines
 
 MEMORY: Final = 192
 
@@ -113,14 +114,14 @@ class Qemu:
 
     def ask(self, *commands: str) -> str:
         """Have QEMU's monitor, of ``QMP_OPTIONS``, execute *commands*; what it has answered."""
-        argv = ["python3", "-c", _ASK, _QMP, str(BOUND), *commands]
+        argv = ["python3", "-c", _ASK, _QMP, str(HANGS), *commands]
         return self.host.lab.run(argv).stdout.decode()
 
     def finish(self) -> int:
         """End the guest by itself, and check all that it has done; the number of links."""
         self.type("end")
         self._close_keyboard()
-        self.process.wait(BOUND)
+        self.process.wait(HANGS)
         copy = self.disk.with_suffix(".copy")
         copy.write_bytes(self.host.contents(self.disk))
         return virtio_guest.check(copy, self.console.rest(), self.vcpus)
@@ -157,7 +158,7 @@ class Launched(Qemu):
         if self.process.poll() is None:
             self.process.terminate()
         self._close_keyboard()
-        self.process.wait(BOUND)
+        self.process.wait(HANGS)
         self.console.rest()
         self.messages.rest()
 
@@ -182,7 +183,7 @@ class Attached:
             heard,
         )
         try:
-            assert listening.wait(BOUND), "gdbstub attach does not listen"
+            assert listening.wait(HANGS), "gdbstub attach does not listen"
         except BaseException:
             self._run.close()
             raise
@@ -199,7 +200,7 @@ class Attached:
 
     def wait(self) -> int:
         """Wait for its end; the exit status."""
-        return self._run.wait(BOUND)
+        return self._run.wait(HANGS)
 
     def __enter__(self) -> Self:
         return self

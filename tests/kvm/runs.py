@@ -10,8 +10,7 @@ from typing import Final
 
 from gdbstub.lab import monitor
 from gdbstub.lab.host import Lab
-
-BOUND: Final = 120
+from tests.bounds import HANGS
 
 # Prints to the PL011, then PSCI SYSTEM_OFF by HVC.
 OFF: Final = """\
@@ -67,7 +66,7 @@ class Runs:
     def run(self, *arguments: str | Path) -> tuple[int, str, str]:
         """Run ``gdbstub``; return exit status, standard output and standard error."""
         with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=BOUND)
+            out, err = process.communicate(timeout=HANGS)
         return process.returncode, out, err
 
     def left(self) -> list[str]:

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import IO, Final, Self
 
-BOUND: Final = 90.0  # seconds for anything: a loaded machine emulates slowly
+from tests.bounds import HANGS
 
 _LISTENING: Final = re.compile(r"gdbstub: listening on localhost:(\d+)")
 
@@ -35,7 +35,7 @@ class Lines:
         """Wait until *pattern* is in what was said so far."""
         while (found := re.search(pattern, self.text)) is None:
             try:
-                line = self._notifier.get(timeout=BOUND)
+                line = self._notifier.get(timeout=HANGS)
             except queue.Empty:
                 raise AssertionError(f"{pattern!r} is not said; so far:\n{self.text}") from None
             self._ended = line is None
@@ -50,12 +50,12 @@ class Lines:
                 self._notifier.get_nowait()
             except queue.Empty:
                 break
-        assert self._notifier.get(timeout=BOUND) is not None, "the stream has ended"
+        assert self._notifier.get(timeout=HANGS) is not None, "the stream has ended"
 
     def rest(self) -> str:
         """Wait for the end; all that was said."""
         while not self._ended:
-            line = self._notifier.get(timeout=BOUND)
+            line = self._notifier.get(timeout=HANGS)
             self._ended = line is None
             self.text += line or ""
         return self.text
@@ -92,13 +92,13 @@ class Stub:
 
     def wait(self) -> int:
         """Wait for its own end; the exit status."""
-        return self.process.wait(BOUND)
+        return self.process.wait(HANGS)
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(BOUND)
+            self.process.wait(HANGS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -11,13 +11,13 @@ from elftools.elf.elffile import ELFFile
 
 from gdbstub.cli.settings.modules import read_modules
 from gdbstub.cli.settings.program import read_kernel_symbols
+from tests.bounds import HANGS
 from tests.conftest import shared_lab
 from tests.kvm import virtio_guest
 from tests.kvm.client import Client
 from tests.kvm.debugging import Remote
 from tests.kvm.debugging import gdb as plain_gdb
 from tests.kvm.foreign_qemu import MEMORY, QMP_OPTIONS, Attached, Host, Launched, Qemu, listed
-from tests.kvm.stub import BOUND
 
 pytestmark = pytest.mark.lengthy
 
@@ -200,7 +200,7 @@ def panic(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
     with Launched(host, directory, vcpus, "-append", PANICS, options=options) as qemu:
         qemu.messages.wait_for(r"the guest panics: VFS: .* root fs on unknown-block\(0,0\) ")
         qemu.messages.wait_for(f"gdbstub: the core file is in {core}\n")
-        assert qemu.process.wait(BOUND) == 100
+        assert qemu.process.wait(HANGS) == 100
     return _check_core(core)
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub.lab import demo
+from tests.bounds import HANGS
 from tests.kvm.conftest import Built, LinuxFiles
 from tests.kvm.debugging import gdb
-from tests.kvm.stub import BOUND, Stub
+from tests.kvm.stub import Stub
 from tests.lldb.debugger import lldb
 
 COMMAND_LINE: Final = "console=ttyAMA0 quiet"
@@ -64,7 +65,7 @@ def test_lldb_is_told_too(vmlinux: Path) -> None:
         said = lldb(
             stub.remote, vmlinux,
             "breakpoint set --name start_kernel", "continue", "bt", "detach",
-            timeout=BOUND,
+            timeout=HANGS,
         )  # fmt: skip
     assert "vmlinux`start_kernel" in said, said
     assert "stop reason = breakpoint 1.1" in said, said

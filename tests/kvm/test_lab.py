@@ -19,6 +19,7 @@ from gdbstub.lab.host import VARIABLE, Lab
 from gdbstub.lab.opening import open_lab
 from gdbstub.lab.port_forwards import PortForward, TcpForward, UnixForward
 from gdbstub.lab.remote_run import RemoteRun, RunRequest
+from tests.bounds import HANGS
 
 LAB = [sys.executable, "-m", "gdbstub", "lab"]
 EVERY_BYTE = bytes(range(256)) * 1024
@@ -235,7 +236,7 @@ def start(stub: Path, lab: Lab, forward: PortForward, tmp_path: Path) -> tuple[R
             command=["python3", lab.put(stub)],
         )
         run = RemoteRun(request, on_listening)
-    assert heard.wait(20)
+    assert heard.wait(HANGS)
     return run, *told[0]
 
 
@@ -249,7 +250,7 @@ def test_a_remote_run_over_tcp(
             client.sendall(b"hello")
             assert client.recv(5) == b"hello"
             client.sendall(b"off")
-            assert run.wait(10) == 0
+            assert run.wait(HANGS) == 0
     assert (tmp_path / "console").read_bytes() == b"console: the guest\n"
     assert (tmp_path / "record").read_bytes() == b"<- b'hello'\n<- b'off'\n"
     assert capfdbinary.readouterr().err == b"a warning\n"
@@ -268,7 +269,7 @@ def test_a_remote_run_over_a_unix_socket(lab: Lab, stub: Path, tmp_path: Path) -
             client.sendall(b"hello")
             assert client.recv(5) == b"hello"
         run.stop()
-        assert run.wait(10) == 5
+        assert run.wait(HANGS) == 5
     assert not path.exists()
 
 
@@ -280,7 +281,7 @@ from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.lab.port_forwards import StdioForward
 request = RunRequest([Path("guest")], StdioForward(), command=["python3", {lab.put(stub)!r}])
 with RemoteRun(request, lambda *_: None) as run:
-    raise SystemExit(run.wait(20))
+    raise SystemExit(run.wait(150))
 """
     argv = [sys.executable, "-c", program]
     done = subprocess.run(argv, input=b"hello", capture_output=True, cwd=tmp_path, check=False)

@@ -13,6 +13,7 @@ import zstandard
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
+from tests.bounds import HANGS
 from tests.kvm.conftest import Built, LinuxFiles
 from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
@@ -82,7 +83,7 @@ def _drgn(directory: Path, line: str) -> str:
     script.write_text(line)
     return subprocess.run(
         [sys.executable, "-m", "gdbstub", "drgn", "--qmp", "unix:qmp", "-q", script],
-        stdout=subprocess.PIPE, text=True, timeout=60, check=True,
+        stdout=subprocess.PIPE, text=True, timeout=HANGS, check=True,
     ).stdout.strip()  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def _check_core_file(core: Path, vmlinux: Path, said: str) -> None:
     again = subprocess.run(
         ["gdb-multiarch", "-nx", "-nh", "-batch", "-ex", f"symbol-file {vmlinux} -o 0x{offset[1]}",
          "-ex", f"core-file {core}", "-ex", "bt", "-ex", "x/2i $pc"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANGS,
     ).stdout  # fmt: skip
     # A GDB before 16 takes signed return addresses of a core file for no addresses.
     frames = [line for line in said.splitlines() if line.startswith("#0")]
@@ -251,7 +252,7 @@ def test_what_cannot_be_stopped_on() -> None:
     ):
         done = subprocess.run(
             [sys.executable, "-m", "gdbstub", "run", *words],
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=HANGS,
         )  # fmt: skip
         assert done.returncode == 2
         assert why in done.stderr

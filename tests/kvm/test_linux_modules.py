@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from gdbstub.lab import demo
+from tests.bounds import HANGS
 from tests.kvm.conftest import Built, LinuxFiles
 from tests.kvm.debugging import gdb
 from tests.kvm.stub import Stub
@@ -265,7 +266,7 @@ def _value(linux: LinuxFiles, module: str, symbol: str) -> int:
     """Return the value of *symbol* in the file of *module*."""
     (path,) = linux.modules.glob(f"*-{module}.ko")
     table = subprocess.run(
-        ["aarch64-linux-gnu-nm", path], capture_output=True, text=True, check=True, timeout=30
+        ["aarch64-linux-gnu-nm", path], capture_output=True, text=True, check=True, timeout=HANGS
     ).stdout  # fmt: skip
     (line,) = (line for line in table.splitlines() if line.split()[-1] == symbol)
     return int(line.split()[0], 16)
@@ -280,7 +281,7 @@ def test_what_is_no_directory_of_modules(tmp_path: Path, vmlinux: Path) -> None:
     ):
         done = subprocess.run(
             [sys.executable, "-m", "gdbstub", "run", *words],
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=HANGS,
         )  # fmt: skip
         assert done.returncode == 2
         assert why in done.stderr

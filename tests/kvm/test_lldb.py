@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from gdbstub.lab import demo
-from tests.kvm.stub import BOUND, Stub
+from tests.bounds import HANGS
+from tests.kvm.stub import Stub
 from tests.lldb.debugger import lldb
 
 
@@ -26,7 +27,7 @@ def test_lldb_debugs_a_linux_guest_and_leaves_it_running(vmlinux: Path) -> None:
             "continue",
             "watchpoint delete 1",
             "detach",
-            timeout=BOUND,
+            timeout=HANGS,
         )
         assert re.search(r"breakpoint 1.1\n +frame #0: 0x\w+ vmlinux`start_kernel", said)
         assert re.search(r"0x\w+ vmlinux`sched_init\n +frame #1: 0x\w+ vmlinux`start_k", said)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.bounds import HANGS
 from tests.kvm import user_space
 from tests.kvm.debugging import gdb
-from tests.kvm.stub import BOUND, Stub
+from tests.kvm.stub import Stub
 from tests.lldb.debugger import lldb
 
 pytestmark = pytest.mark.lengthy
@@ -33,7 +34,7 @@ def test_freed_memory_that_is_filled_with_zeros_stays_zeros(
             said = lldb(
                 stub.remote, vmlinux, first, "continue", *more, *["continue"] * len(more),
                 "breakpoint set --name __arm64_sys_sync", *continues,
-                "process plugin packet monitor break list", "detach", timeout=BOUND,
+                "process plugin packet monitor break list", "detach", timeout=HANGS,
             )  # fmt: skip
         else:
             first, *more = (f"break {name}" for name in EARLY)

@@ -15,10 +15,11 @@ from typing import Final
 import pytest
 
 from gdbstub.lab.host import VARIABLE, Lab
+from tests.bounds import HANGS
 from tests.cli.terminal import Terminal
 from tests.contract.backends import NATIVE_KVM
 from tests.kvm.caches import snapshots, without_snapshots
-from tests.kvm.runs import BOUND, Runs, assemble, in_the_lab
+from tests.kvm.runs import Runs, assemble, in_the_lab
 
 pytestmark = pytest.mark.lengthy
 
@@ -97,7 +98,7 @@ def test_a_signal_during_a_script(
         assert process.stdout is not None
         remote = process.stdout.readline().strip()
         process.send_signal(how)
-        out, err = process.communicate(timeout=BOUND)
+        out, err = process.communicate(timeout=HANGS)
     assert (process.returncode, out) == (128 + how, "")
     assert "Traceback" not in err
     if remote == "gdb socket":
@@ -153,7 +154,7 @@ def test_gdbs_own_pipe(runs: Runs, off: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=BOUND,
+        timeout=HANGS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -161,7 +162,7 @@ def test_gdbs_own_pipe(runs: Runs, off: Path) -> None:
     assert "exited normally" in done.stdout
     assert (runs.directory / "console").read_text() == "hello from the guest\n"
     assert "-> $W00" in (runs.directory / "record").read_text()
-    until = time.monotonic() + BOUND
+    until = time.monotonic() + HANGS
     while runs.left():  # GDB waits for its pipe's program for 5 s, and the shell for no child of it
         assert time.monotonic() < until
 
@@ -246,7 +247,7 @@ def test_the_terminal_goes_away(runs: Runs, loop: Path, hint: str) -> None:
     with Terminal("run", loop, "--gdb=localhost:0", cwd=runs.directory, env=runs.environment) as at:
         at.wait_for(hint)
         at.hang_up()
-        assert at.process.wait(BOUND) == 128 + signal.SIGHUP
+        assert at.process.wait(HANGS) == 128 + signal.SIGHUP
 
 
 def test_the_end_of_a_guest_gives_the_terminal_back(runs: Runs, off: Path) -> None:

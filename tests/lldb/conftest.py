@@ -1,16 +1,15 @@
 """The fixtures of the lldb ring: a guest, a stub that serves it, and LLDB."""
 
 from collections.abc import Callable
-from typing import Final
 
 import pytest
 
+from tests.bounds import HANGS
 from tests.gdb.served import Served, guest, serving
 from tests.lldb.debugger import Interactive, lldb
 
 __all__ = ["guest", "lldb_client", "serve"]
 
-_TIMEOUT: Final = 30  # seconds, for a whole LLDB
 
 Serve = Callable[..., "Client"]
 
@@ -20,7 +19,7 @@ class Client(Served):
 
     def __call__(self, *commands: str) -> str:
         """Attach, run *commands*, quit; all that LLDB said."""
-        return lldb(self.stub.remote, self.guest.elf, *commands, timeout=_TIMEOUT)
+        return lldb(self.stub.remote, self.guest.elf, *commands, timeout=HANGS)
 
     def begin(self) -> Interactive:
         """Attach and wait to be typed at."""
@@ -28,7 +27,7 @@ class Client(Served):
 
     def finish(self, session: Interactive, *commands: str) -> str:
         """End what ``begin`` began; all that LLDB said."""
-        return session.finish(*commands, timeout=_TIMEOUT)
+        return session.finish(*commands, timeout=HANGS)
 
 
 serve = serving(Client)

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.bounds import HANGS
 from tests.lldb.debugger import Interactive, lldb
 from tests.pure.able_target import AbleTarget
 from tests.recording import Client, major_version, record
-
-_BOUND: Final = 60  # seconds
 
 _GENERAL: Final = (
     "breakpoint set --address 0x40000020",
@@ -68,7 +67,7 @@ def _scripted(
 ) -> Client:
     def client(remote: str, elf: Path, _target: AbleTarget) -> str:
         file = elf if symbols else None
-        return lldb(remote, file, *commands, settings=settings, timeout=_BOUND)
+        return lldb(remote, file, *commands, settings=settings, timeout=HANGS)
 
     return client
 
@@ -78,7 +77,7 @@ def _interrupted(remote: str, elf: Path, _target: AbleTarget) -> str:
     session.type("memory write --size 4 --format x 0x40000010 0x14000000", "continue")
     session.wait_until_running()
     session.interrupt()
-    return session.finish("detach", timeout=_BOUND)
+    return session.finish("detach", timeout=HANGS)
 
 
 def main() -> None:

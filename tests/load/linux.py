@@ -13,10 +13,11 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from gdbstub.lab import demo
+from tests.bounds import HANGS
 from tests.kvm import user_space
 from tests.kvm.client import Client
 from tests.kvm.conftest import Built
-from tests.kvm.stub import BOUND, Stub
+from tests.kvm.stub import Stub
 
 #: Functions of the kernel that are called all the time, and each process's.
 _BUSY: Final = (
@@ -133,7 +134,7 @@ class _Debugging:
         """Connect again, which the stub may refuse until it knows that the last client is gone."""
         self.client.__exit__()
         self.requested.clear()
-        until = monotonic() + BOUND
+        until = monotonic() + HANGS
         while True:
             try:
                 self.client = Client(self.stub)

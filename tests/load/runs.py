@@ -14,6 +14,7 @@ from gdbstub.debug.debugger import Debugger
 from gdbstub.machine import Machine
 from gdbstub.protocol.server import Server
 from gdbstub.target import Action, BreakpointKind, StopReason
+from tests.bounds import HANGS
 from tests.contract.client import Client
 from tests.contract.laps import LAP_COUNT, begin, first
 from tests.contract.programs import BASE, COUNT, Program
@@ -25,7 +26,6 @@ Make = Callable[[bytes, int], Machine]
 
 _NOP: Final = b"\x1f\x20\x03\xd5"
 _STAY: Final = b"\x00\x00\x00\x14"
-_BOUND: Final = 60.0  # seconds for one reply
 
 
 class Figures(NamedTuple):
@@ -81,7 +81,7 @@ async def _round(place: Path, counted: int) -> int:
     assert await _ask(reader, writer, b"Z0,40000000,4") == b"OK"
     assert await _ask(reader, writer, b"vCont;c") != b""
     assert await _ask(reader, writer, b"D") == b"OK"
-    assert await asyncio.wait_for(reader.read(), _BOUND) == b""
+    assert await asyncio.wait_for(reader.read(), HANGS) == b""
     writer.close()
     await writer.wait_closed()
     return value
@@ -91,7 +91,7 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, packe
     writer.write(rsp.encode(packet))
     connection = rsp.Connection()
     while True:
-        data = await asyncio.wait_for(reader.read(4096), _BOUND)
+        data = await asyncio.wait_for(reader.read(4096), HANGS)
         assert data, f"the stub closed the connection instead of answering {packet!r}"
         for event in connection.receive(data):
             if isinstance(event, rsp.Packet):

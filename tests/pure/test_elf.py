@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gdbstub.errors import InputError
 from gdbstub.linux import elf
+from tests.bounds import HANGS
 from tests.pure.elves import EHDR, PHDR, PT_INTERP, RAM, Elf, Load
 
 TWO = Elf(
@@ -166,5 +167,5 @@ def test_the_error_of_a_bad_file_can_be_collected_in_a_cycle() -> None:
     """Python before 3.12.7 dies there, if an iterator of struct reads from a memoryview."""
     data = Elf([Load(), Load(memsz=1)]).build()
     argv = [sys.executable, "-c", COLLECTED]
-    done = subprocess.run(argv, input=data, capture_output=True, timeout=60)
+    done = subprocess.run(argv, input=data, capture_output=True, timeout=HANGS)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"collected\n", b"")

@@ -21,6 +21,7 @@ from gdbstub.foreign.permission import Credentials
 from gdbstub.foreign.process import Descriptors, ProcessMapping, VmmProcess
 from gdbstub.foreign.ptrace import ffi
 from gdbstub.foreign.slots import parse_ram
+from tests.bounds import HANGS
 
 MTREE = """\
 FlatView #0
@@ -262,7 +263,7 @@ def test_a_monitor_that_is_not_qemu_s_is_left_alone(
         thread = threading.Thread(target=answer)
         thread.start()
         assert qmp.slots(tmp_path / "qmp") == []
-        thread.join(20)
+        thread.join(HANGS)
         assert not thread.is_alive()
 
 
@@ -295,4 +296,4 @@ def test_qemu_s_monitor_is_asked_between_its_events(tmp_path: Path) -> None:
             MemorySlot(0x4000_0000, 0x1000_0000, 0xFFFF_0000),
             MemorySlot(0x1_0000_0000, 0x4000_0000, 0xAAAA_0000),
         ]
-        thread.join(20)
+        thread.join(HANGS)

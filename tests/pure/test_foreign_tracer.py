@@ -10,6 +10,7 @@ from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace
 from gdbstub.foreign import tracer as tracer_module
 from gdbstub.foreign.tracer import Tracer, _Call
+from tests.bounds import HANGS
 
 
 def answer(tracer: Tracer) -> list[int]:
@@ -17,7 +18,7 @@ def answer(tracer: Tracer) -> list[int]:
     said: list[int] = []
     caller = threading.Thread(target=lambda: said.append(tracer.call(lambda: 42)), daemon=True)
     caller.start()
-    caller.join(10)
+    caller.join(HANGS)
     return said
 
 
@@ -38,7 +39,7 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], Tra
 
         monkeypatch.setattr(ptrace, "wait", wait)
         made.append(Tracer(stopped, lambda: bool(stops)))
-        assert handled.wait(10)
+        assert handled.wait(HANGS)
         return made[-1]
 
     yield start
@@ -63,7 +64,7 @@ def test_a_thread_with_nothing_to_wait_for_looks_around(
     monkeypatch.setattr(tracer_module, "_IDLE", 0.001)
     tracer, looked = begin(KeyError()), threading.Event()
     tracer.idle = looked.set
-    assert looked.wait(10)
+    assert looked.wait(HANGS)
     assert answer(tracer) == [42]
 
 
@@ -130,7 +131,7 @@ def test_threads_that_the_kernel_knows_no_more(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ptrace, "wait", wait)
     with closing(Tracer(lambda _tid, _status: None, lambda: runs[0])) as tracer:
         tracer.lost = end
-        assert lost.wait(10)
+        assert lost.wait(HANGS)
 
 
 def test_an_end_that_a_call_has_waited_for_is_told(
@@ -146,7 +147,7 @@ def test_an_end_that_a_call_has_waited_for_is_told(
 
     tracer.stopped = stopped
     tracer.call(lambda: tracer.tell_of_end(8))
-    assert told.wait(10)
+    assert told.wait(HANGS)
     assert ends == [(8, 0)]
 
 
@@ -166,6 +167,6 @@ def test_the_end_while_a_thread_runs_that_does_not_stop(monkeypatch: pytest.Monk
     while tracer._calls.empty() and tracer._thread.is_alive():
         pass
     woken.set()
-    end.join(10)
+    end.join(HANGS)
     assert not end.is_alive()
     again.set()

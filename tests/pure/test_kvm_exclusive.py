@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from gdbstub.kvm.exclusive import ExclusiveSection, ExclusiveVcpu
-
-_BOUND = 10.0  # seconds
+from tests.bounds import HANGS
 
 
 class Vcpu:
@@ -40,7 +39,7 @@ class Vcpu:
                 self.in_guest = True
             if not self.stopping:
                 self.entered.release()
-                self.kicked.wait(_BOUND)
+                self.kicked.wait(HANGS)
                 self.kicked.clear()
             self.in_guest = False
             self.exclusive.left_guest(self)
@@ -56,14 +55,14 @@ def test_a_section_starts_when_the_others_are_out_and_keeps_them_out(
 ) -> None:
     holder, sibling = Vcpu(exclusive), Vcpu(exclusive)
     sibling.thread.start()
-    assert sibling.entered.acquire(timeout=_BOUND)
+    assert sibling.entered.acquire(timeout=HANGS)
     assert exclusive.start_exclusive(holder, [holder, sibling])
     assert not sibling.in_guest
     assert not sibling.entered.acquire(blocking=False)
     exclusive.end_exclusive(holder)
-    assert sibling.entered.acquire(timeout=_BOUND), "it goes on"
+    assert sibling.entered.acquire(timeout=HANGS), "it goes on"
     sibling.stop()
-    sibling.thread.join(_BOUND)
+    sibling.thread.join(HANGS)
     assert not sibling.thread.is_alive()
 
 
@@ -84,7 +83,7 @@ def test_who_waits_for_a_hold_is_let_out_to_park(exclusive: ExclusiveSection) ->
     waiting.start()
     second.stopping = True
     exclusive.wake()
-    waiting.join(_BOUND)
+    waiting.join(HANGS)
     assert answers == [False]
     assert exclusive.holder is first
 
@@ -109,12 +108,12 @@ def test_who_waited_is_owed_a_turn_until_it_was_in_the_guest() -> None:
     assert exclusive.start_exclusive(first, [first, second])
     exclusive.awaited.clear()
     second.thread.start()
-    assert exclusive.awaited.wait(_BOUND)
+    assert exclusive.awaited.wait(HANGS)
     exclusive.end_exclusive(first)
     assert exclusive.owed == {second}
-    assert second.entered.acquire(timeout=_BOUND)
+    assert second.entered.acquire(timeout=HANGS)
     second.stop()
-    second.thread.join(_BOUND)
+    second.thread.join(HANGS)
     assert exclusive.owed == set()
 
 
@@ -124,7 +123,7 @@ def _wait_out_a_section(exclusive: Observed, waiter: Vcpu) -> None:
     assert exclusive.start_exclusive(first, [first, waiter])
     exclusive.awaited.clear()
     waiter.thread.start()
-    assert exclusive.awaited.wait(_BOUND)
+    assert exclusive.awaited.wait(HANGS)
     exclusive.end_exclusive(first)
 
 
@@ -135,9 +134,9 @@ def test_who_sleeps_in_the_guest_is_owed_nothing() -> None:
     off.powered_off = True
     _wait_out_a_section(exclusive, off)
     assert exclusive.owed == set()
-    assert off.entered.acquire(timeout=_BOUND), "it goes on all the same"
+    assert off.entered.acquire(timeout=HANGS), "it goes on all the same"
     off.stop()
-    off.thread.join(_BOUND)
+    off.thread.join(HANGS)
 
 
 def test_who_parks_is_owed_nothing_and_holds_nothing() -> None:
@@ -147,9 +146,9 @@ def test_who_parks_is_owed_nothing_and_holds_nothing() -> None:
     assert exclusive.owed == {second}
     exclusive.parks(second)
     assert exclusive.owed == set()
-    assert second.entered.acquire(timeout=_BOUND)
+    assert second.entered.acquire(timeout=HANGS)
     second.stop()
-    second.thread.join(_BOUND)
+    second.thread.join(HANGS)
     assert exclusive.start_exclusive(second, [second]) is False
     second.stopping = False
     assert exclusive.start_exclusive(second, [second])

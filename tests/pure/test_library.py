@@ -12,6 +12,7 @@ import pytest
 import gdbstub
 from gdbstub import capabilities
 from gdbstub.protocol import serve as library
+from tests.bounds import HANGS
 from tests.pure.fake_target import FakeTarget
 
 #: The modules that a library of protocols may bring along.
@@ -32,7 +33,7 @@ def imported(program: str) -> set[str]:
     """The modules that *program* has imported at its end, in a Python of its own."""
     script = f"{program}\nimport sys; print(*sys.modules)"
     done = subprocess.run(
-        (sys.executable, "-c", script), check=True, capture_output=True, text=True, timeout=60
+        (sys.executable, "-c", script), check=True, capture_output=True, text=True, timeout=HANGS
     )
     return set(done.stdout.split())
 
@@ -149,7 +150,7 @@ def test_a_program_outside_is_checked_against_our_types(tmp_path: Path) -> None:
     program.write_text(OUTSIDE)
     checked = subprocess.run(
         (sys.executable, "-m", "mypy", "--strict", "--config-file=", program),
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, timeout=HANGS,
     )  # fmt: skip
     said = [line.partition(": ")[2] for line in checked.stdout.splitlines()]
     line = OUTSIDE.splitlines().index('asyncio.run(gdbstub.serve(1, "localhost:0"))') + 1

@@ -8,6 +8,8 @@ from subprocess import PIPE
 
 import pytest
 
+from tests.bounds import HANGS
+
 ROOT = Path(__file__).parents[2]
 
 STDIO = """
@@ -46,7 +48,7 @@ either_loop = pytest.mark.parametrize("stdio", LOOPS, ids=["asyncio", "uvloop"])
 )
 def test_standard_input_and_output(said: bytes, got: bytes, calls: str, stdio: str) -> None:
     argv = (sys.executable, "-c", stdio)
-    child = subprocess.run(argv, cwd=ROOT, input=said, capture_output=True, timeout=20)
+    child = subprocess.run(argv, cwd=ROOT, input=said, capture_output=True, timeout=HANGS)
     assert child.stdout == got
     assert child.stderr.decode() == f"stdio {calls} True True\n"
 
@@ -72,7 +74,7 @@ def test_standard_input_and_output_are_one_socket(stdio: str) -> None:
         while data := ours.recv(100):
             said += data
     assert said == b"+$OK#9a"
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=HANGS)
     assert err == b"stdio ['detach'] True True\n"
 
 
@@ -80,6 +82,6 @@ def test_standard_input_and_output_are_one_socket(stdio: str) -> None:
 def test_standard_input_from_a_file(stdio: str) -> None:
     with open(__file__, "rb") as file:
         child = subprocess.run(
-            (sys.executable, "-c", stdio), cwd=ROOT, stdin=file, capture_output=True, timeout=20
+            (sys.executable, "-c", stdio), cwd=ROOT, stdin=file, capture_output=True, timeout=HANGS
         )
     assert b"stdio needs pipes or sockets" in child.stderr

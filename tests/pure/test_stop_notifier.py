@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 from gdbstub.protocol.server.stop_notifier import StopNotifier
+from tests.bounds import HANGS
 
 
 class Desk:
@@ -27,7 +28,7 @@ def in_thread(call: threading.Thread) -> threading.Thread:
 async def test_who_waits_is_told_and_nobody_else() -> None:
     desk = Desk()
     teller = in_thread(threading.Thread(target=desk.news.notify))
-    came = desk.news.wait(0) or desk.news.wait(20)
+    came = desk.news.wait(0) or desk.news.wait(HANGS)
     teller.join()
     if not came:  # it was told of before
         await desk.looked.wait()

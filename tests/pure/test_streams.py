@@ -17,6 +17,7 @@ import pytest
 from gdbstub.cli.logs import Messages
 from gdbstub.cli.serving import serve
 from gdbstub.streams import KEPT, PatientWriter
+from tests.bounds import HANGS
 
 Ends = tuple[int, int]
 
@@ -197,7 +198,7 @@ os._exit(0)
 
 
 def test_a_finaliser_that_logs_does_not_wait_for_its_own_thread() -> None:
-    done = subprocess.run([sys.executable, "-c", FINALISER], capture_output=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", FINALISER], capture_output=True, timeout=HANGS)
     assert done.stdout == b"b'line\\npending\\n'\n"  # each once, in this order
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from gdbstub.sweep.outcome import RunOutcome
 from gdbstub.sweep.store import Store
+from tests.bounds import HANGS
 from tests.pure.elves import Elf
 
 STAND_IN: Final = (sys.executable, "-S", str(Path(__file__).with_name("stand_in.py")))
-HANGS: Final = 60
 
 
 class Sweeps:

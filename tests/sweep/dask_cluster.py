@@ -14,7 +14,7 @@ from typing import Final
 
 import psutil
 
-from tests.sweep.conftest import HANGS
+from tests.bounds import HANGS
 
 _DASK: Final = str(Path(sys.executable).with_name("dask"))
 _WAIT: Final = """

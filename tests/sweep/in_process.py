@@ -8,6 +8,7 @@ from gdbstub.sweep.outcome import RunOutcome
 from gdbstub.sweep.plan import SweepPlan, SweepRun, combinations, plan_runs
 from gdbstub.sweep.scheduler import Scheduler
 from gdbstub.sweep.store import Store
+from tests.bounds import HANGS
 from tests.sweep.conftest import STAND_IN, Sweeps
 
 
@@ -28,7 +29,7 @@ def plan(sweeps: Sweeps, script: str, *, start_timeout: float = 60) -> SweepPlan
     return SweepPlan(
         command=STAND_IN,
         script=script,
-        timeout=60,
+        timeout=HANGS,
         start_timeout=start_timeout,
         flags=(),
         directory=str(sweeps.directory),

@@ -12,7 +12,8 @@ from typing import Final
 
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
-from tests.sweep.conftest import HANGS, STAND_IN, Sweeps
+from tests.bounds import HANGS
+from tests.sweep.conftest import STAND_IN, Sweeps
 
 #: One in eleven fails, by its number.
 SCRIPT: Final = "test $((GDBSTUB_RUN % 11)) != 0"

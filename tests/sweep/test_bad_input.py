@@ -12,7 +12,8 @@ import pytest
 from gdbstub.cli.main import call
 from gdbstub.errors import LabError
 from gdbstub.sweep.store import Store
-from tests.sweep.conftest import HANGS, Sweeps
+from tests.bounds import HANGS
+from tests.sweep.conftest import Sweeps
 
 BAD = {
     ("--vary=ram=1,2",): "--vary ram: expected one of append, cpu, dtb, guest, host, initrd, ",

@@ -7,8 +7,9 @@ import pytest
 
 from gdbstub.sweep.bayes import Bisection
 from gdbstub.sweep.store import Store
+from tests.bounds import HANGS
 from tests.pure.elves import Elf
-from tests.sweep.conftest import HANGS, Sweeps
+from tests.sweep.conftest import Sweeps
 from tests.sweep.killing import wait_for_rows
 
 IMAGES = [f"image-{number:02}" for number in range(16)]

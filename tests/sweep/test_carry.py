@@ -17,8 +17,9 @@ from gdbstub.sweep.cluster import DaskEngine
 from gdbstub.sweep.execute import SweepTask
 from gdbstub.sweep.outcome import RunOutcome, Status
 from gdbstub.sweep.plan import SweepRun
+from tests.bounds import HANGS
 from tests.pure.elves import Elf
-from tests.sweep.conftest import HANGS, Sweeps
+from tests.sweep.conftest import Sweeps
 from tests.sweep.dask_cluster import Cluster, hiding, running
 from tests.sweep.in_process import plan
 

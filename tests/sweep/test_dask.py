@@ -17,7 +17,8 @@ from gdbstub.errors import InputError, SweepError
 from gdbstub.sweep import cluster as engine
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
-from tests.sweep.conftest import HANGS, Sweeps
+from tests.bounds import HANGS
+from tests.sweep.conftest import Sweeps
 from tests.sweep.dask_cluster import Cluster, hiding, running
 from tests.sweep.killing import SCRIPT, check, killing, wait_for_rows
 

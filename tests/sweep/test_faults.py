@@ -12,7 +12,8 @@ import pytest
 
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
-from tests.sweep.conftest import HANGS, STAND_IN, Sweeps
+from tests.bounds import HANGS
+from tests.sweep.conftest import STAND_IN, Sweeps
 from tests.sweep.killing import SCRIPT, check, killing, stand_ins, wait_for_rows
 
 

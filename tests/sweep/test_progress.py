@@ -10,7 +10,8 @@ from io import StringIO
 from gdbstub.sweep.outcome import RunOutcome, Status
 from gdbstub.sweep.plan import SweepRun
 from gdbstub.sweep.progress import Lines, ProgressTable
-from tests.sweep.conftest import HANGS, Sweeps
+from tests.bounds import HANGS
+from tests.sweep.conftest import Sweeps
 
 NONE = dict.fromkeys(Status, 0)
 RUN = SweepRun(7, {"smp": "2"}, 1)

@@ -10,7 +10,8 @@ import pytest
 
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.store import Store
-from tests.sweep.conftest import HANGS, Sweeps
+from tests.bounds import HANGS
+from tests.sweep.conftest import Sweeps
 from tests.sweep.race import EXAMPLES, build
 
 #: Additions and the pause before each: one boot in some ten, or in a hundred, loses an update.

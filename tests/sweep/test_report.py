@@ -18,7 +18,8 @@ from gdbstub.sweep.parquet import export
 from gdbstub.sweep.plan import SweepPlan, SweepRun
 from gdbstub.sweep.store import Store
 from gdbstub.vmm import files
-from tests.sweep.conftest import HANGS, Sweeps
+from tests.bounds import HANGS
+from tests.sweep.conftest import Sweeps
 from tests.sweep.in_process import sweep
 
 SCRIPT = """

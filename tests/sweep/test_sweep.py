@@ -13,7 +13,8 @@ from gdbstub.sweep import execute
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.scheduler import ATTEMPTS
 from gdbstub.sweep.store import Store
-from tests.sweep.conftest import HANGS, STAND_IN, Sweeps
+from tests.bounds import HANGS
+from tests.sweep.conftest import STAND_IN, Sweeps
 from tests.sweep.in_process import sweep
 
 #: Fails in runs of two vCPUs, as GDB would show it.

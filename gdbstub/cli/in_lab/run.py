@@ -141,9 +141,10 @@ def _until_over(
 ) -> int:
     remote = endpoint.removeprefix("unix:")
     note = who_reaches(serve.endpoint)
-    announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
     keys = keys_at_once(sys.stdin.fileno()) if typing else contextlib.nullcontext()
     with deferred_signals() as signals, keys, asyncio.Runner() as runner:
+        # Who reads this may press Ctrl-C at once, which must not come in the middle of it.
+        announce(endpoint, remote, serve.symbols, hint=serve.hint, note=note)
         if serve.script is None:
             work = _end(serve, ended)
         else:
