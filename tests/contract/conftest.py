@@ -8,7 +8,9 @@ from typing import TypeVar
 
 import pytest
 
+from gdbstub.debug import plans, step_over, vcpu_steps
 from gdbstub.machine import Capabilities, Machine
+from tests.bounds import HANGS
 from tests.contract.backends import BACKENDS, KVM, Backend, Factory
 from tests.contract.foreign_vmm import Vmm
 from tests.contract.programs import Program
@@ -93,6 +95,13 @@ def start(machine_factory: Factory) -> Start:
         return StopRecorder(machine_factory(program.image, vcpus=vcpus))
 
     return begin
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no interrupt in for the time that a line takes, which is long on a slow machine."""
+    for module in plans, step_over, vcpu_steps:
+        monkeypatch.setattr(module, "SEQUENCE_TIMEOUT", HANGS)
 
 
 @pytest.fixture

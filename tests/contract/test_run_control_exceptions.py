@@ -24,6 +24,8 @@ from tests.contract.programs import (
 )
 from tests.contract.run_control import ADDS_FIVE_TIMES, HW, SW, WRITES_ELR, WRITES_SPSR, put
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 Begin = Callable[[Program], Client]
 
 SERROR_EL1H = VECTORS + 0x380

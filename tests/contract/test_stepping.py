@@ -18,6 +18,8 @@ from tests.contract import stepped
 from tests.contract.backends import Backend, Factory
 from tests.contract.programs import BASE, LOOPS, STEPPED, VECTORS, at
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 #: EL1h and EL1t, with IRQ and FIQ unmasked; D and A masked, or not.
 MODES: Final = (0x305, 0x005, 0x304)
 
