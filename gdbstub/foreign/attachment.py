@@ -141,19 +141,26 @@ class Attachment:
             self._take_launched(self._launch)
         while len(self.threads) < len(self._fds) or self.seized.any_runs():
             began = monotonic()
-            for tid in () if self._launch else self.process.threads():
+            for tid in self.process.threads() if self._any_unknown() else ():
                 if tid not in self.seized.by_tid:
                     self._consider(tid)
-            self.tracer.pump(block=False)
+            looked = monotonic() - began
+            # All of them: a thread that waits for another's lock may make hundreds of calls.
+            self.tracer.take_all()
             if self.process.ended:
                 raise InputError(f"process {self.process.pid} has ended")
             if monotonic() > until:
                 raise MachineError(self._missing())
             # This thread is the first to get time, and the VMM needs some to come there.
-            time.sleep(max(POLL_INTERVAL, monotonic() - began))
+            time.sleep(max(POLL_INTERVAL, looked))
         in_order = {fd: self.threads[fd] for fd in self._fds}
         self.threads.clear()
         self.threads.update(in_order)
+
+    def _any_unknown(self) -> bool:
+        """Return True while the thread of a vCPU is not known."""
+        known = {self._vcpu(each.fd) for each in self.seized.by_tid.values()}
+        return not (self._launch or known.issuperset(self._fds))
 
     def _take_launched(self, launch: Launch) -> None:
         for fd, tracee in launch.held.items():
@@ -297,4 +304,4 @@ class Attachment:
         """Stop every thread; on the tracer's thread (``SeizedThreads.stop_all``)."""
         self.tracer.idle = lambda: None
         self.seized.handler = self._last_stops
-        self.seized.stop_all(lambda: self.tracer.pump(block=False))
+        self.seized.stop_all(self.tracer.take_all)

@@ -150,7 +150,7 @@ class Launch:
                 self._stopped.discard(tid)
             if self._tracees.keys() - vcpus:
                 self._releasing = True
-                self.tracer.pump(block=False)
+                self.tracer.take_all()
                 time.sleep(_POLL_INTERVAL)
 
     def _handle(self, tid: int, status: int) -> None:

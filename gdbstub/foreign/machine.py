@@ -248,10 +248,9 @@ class ForeignMachine:
                     waiting.resume()
 
     def _pump_until(self, condition: Callable[[], bool], *, block: bool = True) -> None:
-        """Handle stops of threads until *condition*; one look without *block*."""
+        """Handle stops of threads until *condition*; without *block*, those that there are."""
         while not condition():
-            self._tracer.pump(block=block)
-            if not block:
+            if not (self._tracer.pump(block=block) or block):
                 return
 
     # Stops of threads.

@@ -32,6 +32,8 @@ _NICE: Final = -15
 #: The longest wait for a call while nothing runs, in seconds. Then stops, and signals for what has
 #: stopped, are looked for.
 _IDLE: Final = 0.25
+#: The most stops that are taken in a row before the one who asked looks at the time.
+_MOST: Final = 100
 _ENDED: Final = "the VMM is not traced any more"
 
 
@@ -154,17 +156,26 @@ class Tracer:
             except Exception:  # whatever it is, those that wait for a call must get their answer
                 _log.exception("a stop of a thread could not be handled")
 
-    def pump(self, *, block: bool = True) -> None:
-        """Make the calls that wait, and wait for one stop; for the tracer's own thread."""
+    def take_all(self) -> None:
+        """Take the stops that there are, without a wait; for the tracer's own thread."""
+        for _ in range(_MOST):  # what goes on may stop again at once
+            if not self.pump(block=False):
+                return
+
+    def pump(self, *, block: bool = True) -> bool:
+        """Make the calls that wait, and wait for one stop; for the tracer's own thread.
+
+        Returns True if there was a stop.
+        """
         while not self._calls.empty():
             self._calls.get()()
         if self._closing:  # a thread that does not stop is let go by the end of this one
-            return
+            return False
         if not self.anything_runs():
             if block:
                 with contextlib.suppress(queue.Empty):
                     self._calls.get(timeout=self._pause)()
-                    return
+                    return False
             block = False
         self._waiting = block
         try:
@@ -179,3 +190,4 @@ class Tracer:
         self._pause = min(2 * self._pause, _IDLE) if found is None else _REPEAT
         if found is not None:
             self._take(*found)
+        return found is not None

@@ -94,7 +94,7 @@ class Stops:
     def call(self, _function: object) -> None:
         pass
 
-    def pump(self, *, block: bool) -> None:
+    def take_all(self) -> None:
         self._looks += 1
         assert self._looks < 5
         self._stopped(8, GROUP_STOP)

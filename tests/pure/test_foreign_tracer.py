@@ -170,3 +170,17 @@ def test_the_end_while_a_thread_runs_that_does_not_stop(monkeypatch: pytest.Monk
     end.join(HANGS)
     assert not end.is_alive()
     again.set()
+
+
+def test_all_stops_are_taken_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that waits for the lock of another, which has stopped too, stops a lot."""
+    stops, taken = list(range(30)), list[int]()
+
+    def wait(tid: int = -1, *, block: bool = True) -> tuple[int, int] | None:
+        assert not block
+        return (stops.pop(0), 0) if stops else None
+
+    monkeypatch.setattr(ptrace, "wait", wait)
+    with closing(Tracer(lambda tid, _status: taken.append(tid), lambda: False)) as tracer:
+        tracer.call(tracer.take_all)
+    assert taken == list(range(30))
