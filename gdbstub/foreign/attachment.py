@@ -98,7 +98,7 @@ class Attachment:
             self.tracer.anything_runs = self.seized.any_in_guest
         else:
             self.tracer = Tracer(self.seized.stop, self.seized.any_in_guest)
-        self.port = RemotePort(self.tracer, self.memory, self.threads)
+        self.port = RemotePort(self.tracer, self.threads)
         try:
             self._gadgets = process.gadgets(self.memory)
             self._map_pages()

@@ -16,9 +16,9 @@ from gdbstub.foreign.memory import VmmMemory
 from gdbstub.foreign.ptrace import Tracee, ffi
 from gdbstub.kvm.abi import CData
 
-#: Bytes below the stack pointer for the frame, and below that for the arguments of calls.
-_FRAME_SPACE: Final = 8192
+#: Bytes below the stack pointer for the arguments of calls, and below that for the frame.
 SCRATCH_SIZE: Final = 16384
+_FRAME_SPACE: Final = 8192
 #: PSTATE.BTYPE, which a thread has that was stopped between an indirect branch and its target.
 _BTYPE: Final = 3 << 10
 
@@ -94,6 +94,7 @@ class Injection:
         One that is stopped *anywhere*, not at a system call, may have vectors of SVE.
         """
         self._tracee = tracee
+        self._memory = memory
         self._scalable = tracee.scalable_vectors() if anywhere else b""
         self._gadgets = gadgets
         #: True from ``begin`` to ``end``: the thread's context is the frame's, not its own.
@@ -101,8 +102,9 @@ class Injection:
         #: The thread's own mask of blocked signals.
         self.mask: int = tracee.signal_mask()
         self._regs: CData = ffi.new("struct user_pt_regs *", context[0])
-        frame = (context.sp - _FRAME_SPACE) & -16
-        self.scratch: int = frame - SCRATCH_SIZE
+        # The frame is the lowest: its write has the kernel make a stack grow that is too short.
+        frame = (context.sp - SCRATCH_SIZE - _FRAME_SPACE) & -16
+        self.scratch: int = frame + _FRAME_SPACE
         try:
             memory.write(frame, sigframe.encode(context, tracee.vectors(), self.mask))
         except OSError as error:
@@ -131,23 +133,32 @@ class Injection:
             self._tracee.set_scalable_vectors(self._scalable)
         self.active = False
 
-    def call(self, number: int, *arguments: int) -> int:
+    def call(self, number: int, *arguments: int, data: bytearray | None = None) -> int:
         """Make a system call; a result from -4095 to -1 is a negated error number.
+
+        *data* is at ``scratch`` meanwhile, and has then what the call has made of it.
 
         Raises:
             Gone: the thread has ended.
+            MachineError: it has no memory there.
         """
         regs = self._regs
         for index, argument in enumerate(arguments):
             regs.regs[index] = argument
         regs.regs[8] = number
         regs.pc = self._gadgets.syscall
-        self._tracee.set_registers(regs)
-        self._to_syscall_stop(entry=True)
-        return self._to_syscall_stop(entry=False)
+        data = bytearray() if data is None else data
+        made = self._tracee.make_call(regs, self.scratch, data)
+        if isinstance(made, int):
+            return made
+        result = self._to_syscall_stop(made.status, entry=made.before)
+        if made.before:
+            result = self._to_syscall_stop(entry=False)
+        data[:] = self._memory.read(self.scratch, len(data))
+        return result
 
-    def _to_syscall_stop(self, *, entry: bool) -> int:
-        """Resume to the next entry, or to the exit and its result.
+    def _to_syscall_stop(self, status: int | None = None, *, entry: bool) -> int:
+        """Resume to the next entry, or to the exit and its result; *status* has come before that.
 
         Not by PTRACE_SINGLESTEP, which would take one stop instead of two: its SIGTRAP would end
         the VMM if the tracer were killed before it took the stop. That of a system call's stop is
@@ -155,8 +166,10 @@ class Injection:
         """
         signum = 0
         while True:
-            self._tracee.resume(signum, to_syscall=True)
-            status = wait_for(self._tracee.tid)
+            if status is None:
+                self._tracee.resume(signum, to_syscall=True)
+                status = wait_for(self._tracee.tid)
+            check_stopped(self._tracee.tid, status)
             if status >> 8 == ptrace.SYSCALL_STOP:
                 stop = self._tracee.syscall_stop()
                 if stop.entry is not entry:
@@ -166,6 +179,7 @@ class Injection:
             # stop of all threads that follows it waits until this one goes on by itself.
             signum = ptrace.signal_of(status)
             self._tracee.in_group_stop |= ptrace.is_group_stop(status)
+            status = None
 
 
 def wait_for(tid: int) -> int:
@@ -176,7 +190,15 @@ def wait_for(tid: int) -> int:
     """
     while (found := ptrace.wait(tid)) is None:
         pass
-    status = found[1]
+    check_stopped(tid, found[1])
+    return found[1]
+
+
+def check_stopped(tid: int, status: int) -> None:
+    """Check that *status* of waitpid is not the thread's end.
+
+    Raises:
+        Gone: it is.
+    """
     if os.WIFEXITED(status) or os.WIFSIGNALED(status):
         raise ptrace.Gone(f"thread {tid} has ended")
-    return status

@@ -5,12 +5,13 @@ Source: linux/include/uapi/asm-generic/ioctl.h.
 """
 
 import contextlib
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gdbstub.errors import MachineError
 from gdbstub.foreign import ptrace
-from gdbstub.foreign.injection import SCRATCH_SIZE, ProcessMemory
+from gdbstub.foreign.injection import SCRATCH_SIZE
 from gdbstub.foreign.tracer import Tracer
 from gdbstub.foreign.vcpu_thread import VcpuThread
 from gdbstub.kvm import abi
@@ -19,6 +20,8 @@ from gdbstub.kvm.abi import CData, ffi
 _WORD: Final = 8
 _ERRORS: Final = 4096
 _ONE_REG: Final = frozenset((abi.GET_ONE_REG, abi.SET_ONE_REG))
+#: ``struct kvm_one_reg``: id and addr.
+_ONE_REG_STRUCTURE: Final = struct.Struct("<QQ")
 
 
 class RemotePort:
@@ -27,12 +30,9 @@ class RemotePort:
     A vCPU's ioctls are made by its own thread, all others by the first that is stopped.
     """
 
-    def __init__(
-        self, tracer: Tracer, memory: ProcessMemory, threads: Mapping[int, VcpuThread]
-    ) -> None:
+    def __init__(self, tracer: Tracer, threads: Mapping[int, VcpuThread]) -> None:
         """*threads* are by the descriptors of their vCPUs."""
         self._tracer = tracer
-        self._memory = memory
         self._threads = threads
         self.calls: dict[int, int] = {}
         self.errno = 0
@@ -60,10 +60,12 @@ class RemotePort:
         finally:
             self._give_back()
 
-    def _call(self, thread: VcpuThread, number: int, *arguments: int) -> int:
+    def _call(
+        self, thread: VcpuThread, number: int, *arguments: int, data: bytearray | None = None
+    ) -> int:
         self.injected += 1
         with self._told(thread):
-            return thread.call(number, *arguments)
+            return thread.call(number, *arguments, data=data)
 
     @contextlib.contextmanager
     def _told(self, thread: VcpuThread) -> Iterator[None]:
@@ -122,25 +124,21 @@ class RemotePort:
         size = 1 << (argument.id >> 52 & 0xF)
         value = ffi.buffer(ffi.cast("char *", argument.addr), size)
         scratch = thread.scratch
-        place = scratch + 2 * _WORD
-        data = argument.id.to_bytes(_WORD, "little") + place.to_bytes(_WORD, "little")
-        if request == abi.SET_ONE_REG:
-            data += value[:]
-        self._memory.write(scratch, data)
-        result = self._call(thread, ptrace.IOCTL, fd, request, scratch)
+        data = bytearray(_ONE_REG_STRUCTURE.pack(argument.id, scratch + _ONE_REG_STRUCTURE.size))
+        data += value[:]
+        result = self._call(thread, ptrace.IOCTL, fd, request, scratch, data=data)
         if request == abi.GET_ONE_REG and not -_ERRORS < result < 0:
-            value[:] = self._memory.read(place, size)
+            value[:] = data[_ONE_REG_STRUCTURE.size :]
         return result
 
     def _with_structure(
         self, thread: VcpuThread, fd: int, request: int, argument: CData, size: int
     ) -> int:
         structure = ffi.buffer(ffi.cast("char *", argument), size)
-        scratch = thread.scratch
-        self._memory.write(scratch, structure[:])
-        result = self._call(thread, ptrace.IOCTL, fd, request, scratch)
+        data = bytearray(structure)
+        result = self._call(thread, ptrace.IOCTL, fd, request, thread.scratch, data=data)
         # Whatever the direction says: some calls write what they only claim to read.
-        structure[:] = self._memory.read(scratch, size)
+        structure[:] = data
         return result
 
     def _result(self, result: int) -> int:

@@ -15,6 +15,8 @@ from typing import Final, NamedTuple, Protocol, cast
 from gdbstub.errors import InputError, MachineError
 from gdbstub.foreign import cdef
 from gdbstub.kvm.abi import CData
+from gdbstub.kvm.abi import ffi as core_ffi
+from gdbstub.kvm.native import core
 
 ffi: Final[CData] = cdef.ffi
 
@@ -103,6 +105,8 @@ INT: Final = (1 << 32) - 1
 _SVE_HEADER: Final = struct.Struct("<I8xH2x")
 _SVE_PT_REGS_SVE: Final = 1
 
+_REGS_SIZE: Final[int] = ffi.sizeof("struct user_pt_regs")
+
 #: A mask of all signals: arm64 has 64.
 ALL_SIGNALS: Final = (1 << 64) - 1
 
@@ -123,6 +127,15 @@ class SyscallStop(NamedTuple):
     arguments: tuple[int, ...] = ()
     #: Return value, at the exit.
     result: int = 0
+
+
+class Broken(NamedTuple):
+    """A system call that another stop of its thread has come before, or into."""
+
+    #: True if it is still to be entered.
+    before: bool
+    #: Of waitpid.
+    status: int
 
 
 def call(number: int, *arguments: int) -> int:
@@ -208,9 +221,10 @@ class Tracee:
         #: True if its last stop was one of all threads of its process, by a signal.
         self.in_group_stop = False
         self._regs: CData = ffi.new("struct user_pt_regs *")
-        self._regs_iovec: CData = _iovec(self._regs, ffi.sizeof("struct user_pt_regs"))
+        self._regs_iovec: CData = _iovec(self._regs, _REGS_SIZE)
         self._info: CData = ffi.new("struct ptrace_syscall_info *")
         self._info_address = int(ffi.cast("uintptr_t", self._info))
+        self._call: CData = core_ffi.new("struct tracee *", {"tid": tid, "size": _REGS_SIZE})
         self._mask: CData = ffi.new("uint64_t *")
         self._mask_address = int(ffi.cast("uintptr_t", self._mask))
 
@@ -290,6 +304,30 @@ class Tracee:
         if regs != self._regs:
             self._regs[0] = regs[0]
         self._ptrace(_SETREGSET, _NT_PRSTATUS, self._regs_iovec[1])
+
+    def make_call(self, regs: CData, address: int, data: bytearray) -> int | Broken:
+        """Have it make the system call that *regs* (``struct user_pt_regs``) lead to at once.
+
+        *data* is at *address* in its memory during the call, and has then what that has made of it.
+        Returns the result as the kernel gives it, or what has come instead.
+
+        Raises:
+            Gone: it has ended, or runs.
+            MachineError: it made another call, or has no memory there.
+        """
+        made, pointer = self._call, core_ffi.from_buffer("char[]", data)
+        made.registers = core_ffi.cast("uint64_t *", int(ffi.cast("uintptr_t", regs)))
+        made.address, made.data, made.length = address, pointer, len(data)
+        error = core().tracee_call(made)
+        if not error:
+            return int(made.result)
+        if error in (core().TRACEE_BEFORE, core().TRACEE_WITHIN):
+            return Broken(error == core().TRACEE_BEFORE, made.status)
+        if error == core().TRACEE_OTHER:
+            raise MachineError(f"thread {self.tid} made a system call of its own")
+        if error in (errno.ESRCH, errno.ECHILD):
+            raise Gone(f"thread {self.tid} has ended, or runs")
+        raise MachineError(f"a call in thread {self.tid}: {os.strerror(error)}", error)
 
     def break_at(self, address: int | None) -> None:
         """Stop with SIGTRAP before the instruction at *address*, by a comparator; None: no more.

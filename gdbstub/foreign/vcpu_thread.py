@@ -210,9 +210,9 @@ class VcpuThread:
             self.tracee.interrupt()
         self.tracee.resume(signum, to_syscall=self.traced or self.kicked)
 
-    def call(self, number: int, *arguments: int) -> int:
+    def call(self, number: int, *arguments: int, data: bytearray | None = None) -> int:
         """Make a system call in the stopped thread (``Injection.call``)."""
-        return self._inject().call(number, *arguments)
+        return self._inject().call(number, *arguments, data=data)
 
     @property
     def scratch(self) -> int:

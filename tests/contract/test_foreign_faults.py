@@ -36,12 +36,18 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         real = RemotePort._call
 
-        def call(port: RemotePort, thread: VcpuThread, number: int, *arguments: int) -> int:
+        def call(
+            port: RemotePort,
+            thread: VcpuThread,
+            number: int,
+            *arguments: int,
+            data: bytearray | None = None,
+        ) -> int:
             request = arguments[1] if number == ptrace.IOCTL else number
             self.made.append(request)
             if len(self.made) - 1 == self._place or request == self._request:
                 return -self._code
-            return real(port, thread, number, *arguments)
+            return real(port, thread, number, *arguments, data=data)
 
         monkeypatch.setattr(RemotePort, "_call", call)
         self.made: list[int] = []

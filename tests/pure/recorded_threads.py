@@ -4,11 +4,12 @@ import signal
 import struct
 from collections.abc import Callable
 
-from gdbstub.foreign import ptrace
+from gdbstub.foreign import injection, ptrace
 from gdbstub.foreign.injection import Gadgets
-from gdbstub.foreign.ptrace import Gone, Tracee
+from gdbstub.foreign.ptrace import Broken, Gone, Tracee
 from gdbstub.foreign.vcpu_thread import VcpuThread
 from gdbstub.kvm import abi
+from gdbstub.kvm.abi import CData
 
 SI_TKILL, SI_TIMER = -6, -2  # signal.h
 TKILL, RT_TGSIGQUEUEINFO = 130, 240
@@ -54,6 +55,12 @@ class RecordedTracee(Tracee):
         if request not in QUIET:
             self.asked.append((request, data))
         return 0
+
+    def make_call(self, regs: CData, address: int, data: bytearray) -> Broken:
+        """The first stop comes before its entry, as ``wait_for`` says."""
+        self.set_registers(regs)
+        self.resume(to_syscall=True)
+        return Broken(True, injection.wait_for(self.tid))
 
     def siginfo(self) -> bytes:
         return self.info

@@ -277,8 +277,7 @@ def test_a_thread_that_its_vmm_keeps_makes_calls_where_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     thread, tracee = in_the_vmm(monkeypatch)
-    memory = injection.ProcessMemory(os.getpid())
-    port = RemotePort(Tracer.__new__(Tracer), memory, {FD: thread})
+    port = RemotePort(Tracer.__new__(Tracer), {FD: thread})
     stops = [INTERRUPTED, AT_SYSTEM_CALL, AT_SYSTEM_CALL]
     monkeypatch.setattr(injection, "wait_for", lambda _tid: stops.pop(0))
     entries = [ptrace.SyscallStop(True), ptrace.SyscallStop(False, result=5)]
@@ -286,4 +285,3 @@ def test_a_thread_that_its_vmm_keeps_makes_calls_where_it_is(
     assert port.syscall(ptrace.MPROTECT) == 5
     assert tracee.asked == [(INTERRUPT, 0), *[(SYSCALL, 0)] * 3]
     assert (thread.stopped, thread.out_of_guest, thread.anywhere) == (False, True, False)
-    memory.close()

@@ -226,7 +226,7 @@ def test_the_frame_for_calls_lasts_until_the_vmms_code_runs(
         tracee.registers().regs[0], tracee.registers().pc = -4 & (1 << 64) - 1, PC + 4
         thread.kick()
         assert thread.handle(INTERRUPTED) is ThreadStop.PARKED
-        assert thread.scratch == thread.scratch == (1 << 20) - 8192 - injection.SCRATCH_SIZE
+        assert thread.scratch == thread.scratch == (1 << 20) - injection.SCRATCH_SIZE
         assert tracee.registers().pc == GADGETS.sigreturn  # where the thread goes without a tracer
         thread.resume(traced=traced)
         assert (tracee.registers().pc, tracee.registers().regs[0]) == (PC, FD)

@@ -1,7 +1,8 @@
-/* The native core: accesses to guest RAM, KVM_RUN, and breakpoints whose condition is false.
+/* The native core: accesses to guest RAM, KVM_RUN, breakpoints whose condition is false, and calls in
+ * another VMM.
  *
  * The compiler reads this file, and so does cffi (`make generate`). Nothing here knows Python. All
- * but vcpu.c is plain C for any machine. */
+ * but vcpu.c is plain C for any machine with Linux. */
 #ifndef GDBSTUB_CORE_H
 #define GDBSTUB_CORE_H
 
@@ -52,6 +53,26 @@ struct effect {
 };
 int simulate(uint32_t word, uint64_t pc, uint64_t pstate, const struct guest *guest,
              struct effect *effect);
+
+/* tracee.c: a system call of a thread that this one traces, and that is stopped. 0, an error number,
+ * or what came instead. */
+
+enum {
+    TRACEE_BEFORE = -1, /* another stop, before the entry of the call */
+    TRACEE_WITHIN = -2, /* another stop, between entry and exit */
+    TRACEE_OTHER = -3   /* another call */
+};
+struct tracee {
+    int tid;
+    int status;         /* of the last stop, by waitpid */
+    uint64_t *registers; /* struct user_pt_regs, which lead to the call at once */
+    size_t size;
+    uint64_t address;   /* what is copied there before and back after it, in the thread's memory */
+    void *data;
+    size_t length;
+    int64_t result;
+};
+int tracee_call(struct tracee *tracee);
 
 /* vcpu.c: a vCPU of this process, on its own thread. */
 
