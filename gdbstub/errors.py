@@ -1,9 +1,13 @@
-"""The stub's exceptions, and their encoding as error replies.
+"""The stub's exceptions, the words of their messages, and their encoding as error replies.
 
 This module raises nothing and knows no packet: a handler raises, ``reply_for`` encodes.
 """
 
 import errno
+import os
+from typing import Final
+
+_APT_GET: Final = "/usr/bin/apt-get"
 
 
 class StubError(Exception):
@@ -104,6 +108,13 @@ class QmpError(StubError):
 
 class SweepError(StubError):
     """Sweep that was cut short; ``gdbstub sweep resume`` goes on with it. The exit status is 2."""
+
+
+def installation(packages: str) -> str:
+    """Return what installs Debian *packages*: a command, or words for a system without apt-get."""
+    if os.path.exists(_APT_GET):
+        return f"apt-get install {packages}"
+    return f"install what Debian calls {packages}"
 
 
 def printable(text: str, keep: str = "") -> str:

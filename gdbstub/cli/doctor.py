@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from gdbstub.cli.version import version
-from gdbstub.errors import InputError, MachineError
+from gdbstub.errors import InputError, MachineError, installation
 from gdbstub.kvm import abi
 from gdbstub.kvm.device import open_kvm
 from gdbstub.kvm.port import LOCAL, ioctl
@@ -89,8 +89,7 @@ def examine() -> Findings:
     needed = (*gdb, *_needed_in_lab(machine)) if host == "lab" else gdb
     absent = [each for each in needed if tools[each[0]] is None]
     missing += [
-        f"{program}, for {purpose}: apt-get install {package}"
-        for program, package, purpose in absent
+        f"{program}, for {purpose}: {installation(package)}" for program, package, purpose in absent
     ]
     if host == "lab" and (modules := _missing_modules()):
         names = ", ".join(modules)
@@ -197,7 +196,7 @@ def show(findings: Findings, *, as_json: bool) -> int:
     for sentence in findings.missing:
         print(f"missing: {sentence}")
     if len(findings.packages) > 1:
-        print(f"all of these packages: apt-get install {' '.join(findings.packages)}")
+        print(f"all of these packages: {installation(' '.join(findings.packages))}")
     if not findings.missing:
         print("nothing is missing")
     return status

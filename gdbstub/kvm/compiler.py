@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from gdbstub.errors import InputError
+from gdbstub.errors import InputError, installation
 
 SOURCES: Final = Path(__file__).parent / "core"
 #: The file beside this one that ``native`` opens.
@@ -36,7 +36,7 @@ def compiler() -> str:
     if (found := shutil.which(name)) is None:
         raise InputError(
             f"{name}, which compiles gdbstub's native core, is not installed: "
-            f"apt-get install {_PACKAGES[is_native()]}"
+            f"{installation(_PACKAGES[is_native()])}"
         )
     return found
 
@@ -73,5 +73,5 @@ def build(
         why = next((line for line in lines if "error:" in line), lines[-1])
         raise InputError(
             f"{program} cannot compile gdbstub's native core: {why}; "
-            f"if a header is missing: apt-get install {_PACKAGES[is_native()]}"
+            f"if a header is missing: {installation(_PACKAGES[is_native()])}"
         )

@@ -6,7 +6,7 @@
 import functools
 import os
 
-from gdbstub.errors import InputError, MachineError
+from gdbstub.errors import InputError, MachineError, installation
 from gdbstub.kvm.abi import CData, ffi
 
 
@@ -29,5 +29,5 @@ def core() -> CData:
             ) from error
         raise InputError(
             f"gdbstub's native core cannot be opened ({error}): install a C compiler "
-            "(apt-get install gcc libc6-dev), then gdbstub again (pip install --force-reinstall)"
+            f"({installation('gcc libc6-dev')}), then gdbstub again (pip install --force-reinstall)"
         ) from error

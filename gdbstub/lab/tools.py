@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from gdbstub.errors import LabError
+from gdbstub.errors import LabError, installation
 from gdbstub.signals import deferred_signals
 
 PACKAGE_OF: Final[Mapping[str, str]] = {
@@ -42,7 +42,7 @@ def require(*names: str) -> None:
     """
     if missing := [name for name in names if shutil.which(name) is None]:
         packages = " ".join(sorted({PACKAGE_OF[name] for name in missing}))
-        raise LabError(f"{', '.join(missing)} not found: apt-get install {packages}")
+        raise LabError(f"{', '.join(missing)} not found: {installation(packages)}")
 
 
 def require_module(name: str) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final, cast
 
-from gdbstub.errors import GdbError, InputError
+from gdbstub.errors import GdbError, InputError, installation
 
 if TYPE_CHECKING:
     from pygdbmi.gdbcontroller import GdbController
@@ -202,7 +202,9 @@ def find_program(named: str) -> str:
             return found
     if named:
         raise InputError(f"gdbstub_gdb = {named}: no such program; expected a GDB for AArch64")
-    raise InputError(f"none of {', '.join(PROGRAMS)} is on the path: apt-get install gdb-multiarch")
+    raise InputError(
+        f"none of {', '.join(PROGRAMS)} is on the path: {installation('gdb-multiarch')}"
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from gdbstub.errors import InputError, LabError
+from gdbstub.errors import InputError, LabError, installation
 from gdbstub.lab import private
 from gdbstub.pytest_plugin.console import Console
 from gdbstub.pytest_plugin.host import Host
@@ -160,7 +160,7 @@ def _start(
             env=environment,
         )
     except FileNotFoundError:
-        why = f"{command[0]} is not on the path: apt-get install util-linux"
+        why = f"{command[0]} is not on the path: {installation('util-linux')}"
     except OSError as error:
         why = f"{command[0]}: {error.strerror}"
     raise InputError(f"the guest does not start: {why}")
