@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gdbstub.errors import InputError
+from gdbstub.signals import deferred_signals
 from gdbstub.sweep.execute import Processes, SweepTask, execute
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class LocalEngine:
 
     def submit(self, task: SweepTask) -> "Future[RunOutcome]":
         """Have *task* executed in a thread."""
-        return self._executor.submit(execute, task, self._processes)
+        with deferred_signals():  # they would leave a lock of the executor's taken
+            return self._executor.submit(execute, task, self._processes)
 
     def width(self) -> int:
         """Return the number of threads."""

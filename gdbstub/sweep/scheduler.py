@@ -1,6 +1,7 @@
 """Scheduler of a sweep: runs to an engine, outcomes to the store, until all have one.
 
-A run whose worker is lost, or that ends by an error, is executed again.
+A run whose worker is lost, or that ends by an error, is executed again. A signal that ends the
+program raises in no call of a future: its lock would stay taken, and its worker wait for that.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Final, Protocol
 
 from gdbstub.errors import SweepError
+from gdbstub.signals import deferred_signals
 from gdbstub.sweep.engines import Engine
 from gdbstub.sweep.execute import KEPT, RUN_NAME, RUNS, SweepTask
 from gdbstub.sweep.outcome import FAILURES, RunOutcome, Status
@@ -69,7 +71,8 @@ class Scheduler:
                     self._submit(pending, SweepTask(self._plan, run, self._store.directory))
                 if not pending:
                     return
-                done, _ = wait(pending, _TICK_SECONDS, FIRST_COMPLETED)
+                with deferred_signals():
+                    done, _ = wait(pending, _TICK_SECONDS, FIRST_COMPLETED)
                 self._listener.tick(self._engine.width())
                 for future in done:
                     task = pending.pop(future)
@@ -83,15 +86,17 @@ class Scheduler:
                     yield outcome
                     self._check_errors(outcome, width)
         finally:
-            for future in pending:
-                future.cancel()
+            with deferred_signals():
+                for future in pending:
+                    future.cancel()
 
     def _submit(self, pending: "dict[Future[RunOutcome], SweepTask]", task: SweepTask) -> None:
         pending[self._engine.submit(task)] = task
 
     def _outcome(self, future: "Future[RunOutcome]", task: SweepTask) -> RunOutcome:
         try:
-            return future.result()
+            with deferred_signals():
+                return future.result()
         except CancelledError:
             raise SweepError("the engine is gone") from None
         except Exception as error:  # of the engine, whose workers are lost in many ways

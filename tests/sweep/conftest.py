@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 import pytest
@@ -16,6 +17,20 @@ from tests.bounds import HANGS
 from tests.pure.elves import Elf
 
 STAND_IN: Final = (sys.executable, "-S", str(Path(__file__).with_name("stand_in.py")))
+
+
+class _Started(subprocess.Popen[str]):
+    """A process that is killed if its block fails: nobody would wait for its end in vain."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.kill()
+        super().__exit__(kind, error, traceback)
 
 
 class Sweeps:
@@ -37,7 +52,7 @@ class Sweeps:
         return [*program, *words, f"--command={' '.join(STAND_IN)}", f"--out={self.out}"]
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        return _Started(
             self.command(*words),
             cwd=self.directory,
             env=self.environment,
