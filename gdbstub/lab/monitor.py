@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar, cast
 
 from gdbstub.errors import LabError, excerpt
+from gdbstub.signals import deferred_signals, result_of
 
 #: Seconds that QEMU may take, also where it saves or loads a state: many times its usual time.
 TIMEOUT: Final = 60.0
@@ -58,9 +59,9 @@ def converse(
         LabError: QEMU does not answer, or refuses.
     """
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(
-            lambda: asyncio.run(_converse(socket, work, seconds or TIMEOUT))
-        ).result()
+        with deferred_signals():
+            answer = thread.submit(lambda: asyncio.run(_converse(socket, work, seconds or TIMEOUT)))
+        return result_of(answer)
 
 
 async def _converse(

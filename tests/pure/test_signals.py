@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from types import FrameType
 from typing import NoReturn
@@ -12,7 +14,8 @@ from typing import NoReturn
 import pytest
 
 from gdbstub.cli.serving.serve import first, until_signal
-from gdbstub.signals import STOP_SIGNALS, DeferredSignals, deferred_signals
+from gdbstub.signals import STOP_SIGNALS, DeferredSignals, deferred_signals, result_of
+from tests.bounds import HANGS
 
 STATUS = 128 + signal.SIGTERM
 
@@ -89,3 +92,37 @@ def test_no_event_loop_is_left_half_made() -> None:
     # 0 where it came when the session had ended by itself a moment ago.
     assert outcomes == {STATUS, Ended, 0}
     assert number > 1000
+
+
+class Lock:
+    """A lock that is first taken as SIGTERM comes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.acquire, self.release = self._lock.acquire, self._lock.release
+        self._comes = True
+
+    def __enter__(self) -> None:
+        self.acquire()
+        if self._comes:
+            self._comes = False
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def test_a_future_that_is_waited_for_can_be_set_all_the_same() -> None:
+    future, lock = Future[int](), Lock()
+    future._condition = threading.Condition(lock)  # type: ignore[arg-type]
+    with pytest.raises(Ended):
+        result_of(future)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(lock.acquire, False).result(HANGS)
+
+
+def test_the_result_of_another_thread() -> None:
+    with ThreadPoolExecutor(1) as other:
+        assert result_of(other.submit(lambda: 42)) == 42
+        with pytest.raises(ZeroDivisionError):
+            result_of(other.submit(lambda: 1 // 0))

@@ -6,11 +6,11 @@ The checked settings are passed to the command there; the script of ``--script``
 import asyncio
 import contextlib
 import logging
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -84,25 +84,28 @@ def serve_request(request: RunRequest, serve: ServeSettings, *, typing: bool = F
     Raises:
         LabError: the lab cannot be built or booted.
     """
-    ready = threading.Event()
+    # Not an event: a signal's handler could raise with its lock taken, which a thread waits for.
+    ready = queue.SimpleQueue[None]()
     bound: list[str] = []
 
     def on_listening(endpoint: str, _port: int) -> None:
         bound.append(endpoint)
-        ready.set()
+        ready.put(None)
 
     with contextlib.ExitStack() as stack:
         remote = stack.enter_context(RemoteRun(request, on_listening))
-        ended = stack.enter_context(ThreadPoolExecutor(1)).submit(remote.wait)
-        stack.callback(remote.close)
-        ended.add_done_callback(lambda _: ready.set())
-        ready.wait()
+        with deferred_signals():  # so are the locks of the executor and the future
+            ended = stack.enter_context(ThreadPoolExecutor(1)).submit(remote.wait)
+            stack.callback(remote.close)
+            ended.add_done_callback(lambda _: ready.put(None))
+        ready.get()
         if not bound:
             return ended.result()
         qmp = stack.enter_context(_qmp(remote, serve))
         status = _until_over(serve, bound[0], remote, ended, qmp, typing=typing)
         if status and serve.script is not None and not remote.lab_running:
-            wait([ended], _LOSS_SECONDS)  # for its message: a script ends too without its lab
+            with deferred_signals():  # for its message: a script ends too without its lab
+                wait([ended], _LOSS_SECONDS)
     # The stub there knows why it has stopped its guest; a script does not.
     known = remote.status
     if serve.stops and known is not None and known in STATUSES.values():
