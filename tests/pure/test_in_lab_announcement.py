@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any, Self
 
 import pytest
@@ -12,6 +13,7 @@ from gdbstub.cli.settings.serve import ServeSettings
 from gdbstub.lab.port_forwards import StdioForward
 from gdbstub.lab.remote_run import RunRequest
 from gdbstub.protocol.endpoint import Tcp
+from gdbstub.signals import STOP_SIGNALS
 from tests.bounds import HANGS
 
 
@@ -37,6 +39,15 @@ class Remote:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Handlers of signals, as they were: a session that one has ended ignores later ones."""
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 def test_ctrl_c_within_the_announcement_repeats_none_of_it(
