@@ -281,7 +281,7 @@ from gdbstub.lab.remote_run import RemoteRun, RunRequest
 from gdbstub.lab.port_forwards import StdioForward
 request = RunRequest([Path("guest")], StdioForward(), command=["python3", {lab.put(stub)!r}])
 with RemoteRun(request, lambda *_: None) as run:
-    raise SystemExit(run.wait(150))
+    raise SystemExit(run.wait({HANGS}))
 """
     argv = [sys.executable, "-c", program]
     done = subprocess.run(argv, input=b"hello", capture_output=True, cwd=tmp_path, check=False)

@@ -32,37 +32,24 @@ static int next_stop(int tid, int *status)
     return error;
 }
 
-/* 0, or an error number: all is copied, or nothing that counts. */
-static int copied(ssize_t count, size_t length)
-{
-    return count < 0 ? errno : (size_t)count == length ? 0 : EFAULT;
-}
+typedef ssize_t transfer(pid_t, const struct iovec *, unsigned long, const struct iovec *,
+                         unsigned long, unsigned long);
 
-static int copy_there(const struct tracee *tracee)
+/* Copy there, or back: 0 if that is all, or an error number. */
+static int copy(const struct tracee *tracee, transfer *how)
 {
     struct iovec here = {tracee->data, tracee->length};
     struct iovec there = {(void *)(uintptr_t)tracee->address, tracee->length};
+    ssize_t count = tracee->length ? how(tracee->tid, &here, 1, &there, 1, 0) : 0;
 
-    if (!tracee->length)
-        return 0;
-    return copied(process_vm_writev(tracee->tid, &here, 1, &there, 1, 0), tracee->length);
-}
-
-static int copy_back(const struct tracee *tracee)
-{
-    struct iovec here = {tracee->data, tracee->length};
-    struct iovec there = {(void *)(uintptr_t)tracee->address, tracee->length};
-
-    if (!tracee->length)
-        return 0;
-    return copied(process_vm_readv(tracee->tid, &here, 1, &there, 1, 0), tracee->length);
+    return count < 0 ? errno : (size_t)count == tracee->length ? 0 : EFAULT;
 }
 
 int tracee_call(struct tracee *tracee)
 {
     struct iovec registers = {tracee->registers, tracee->size};
     struct ptrace_syscall_info info;
-    int error = copy_there(tracee);
+    int error = copy(tracee, process_vm_writev);
 
     if (!error)
         error = ptrace(PTRACE_SETREGSET, tracee->tid, NT_PRSTATUS, &registers);
@@ -77,5 +64,5 @@ int tracee_call(struct tracee *tracee)
             return TRACEE_OTHER;
     }
     tracee->result = info.exit.rval;
-    return copy_back(tracee);
+    return copy(tracee, process_vm_readv);
 }
