@@ -85,6 +85,10 @@ class Tracer:
         #: Called if something runs by ``anything_runs``, and the kernel knows no thread of ours.
         self.lost: Callable[[], None] = lambda: None
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # Released for a call while nothing is waited for. ``SimpleQueue.get`` would not do: if a
+        # signal interrupts it as its time ends, it waits for ever.
+        self._added = threading.Lock()
+        self._added.acquire()
         self._waiting = False
         self._pause = _REPEAT  # between two looks for stops while nothing is waited for
         self._closing = False
@@ -107,7 +111,7 @@ class Tracer:
         if not self._thread.is_alive():
             raise MachineError(_ENDED)
         call = _Call(function)
-        self._calls.put(call.make)
+        self._add(call.make)
         pause = _REPEAT
         self._wake()
         while not call.wait(pause):
@@ -121,7 +125,12 @@ class Tracer:
 
     def tell_of_end(self, tid: int) -> None:
         """Take the end of a thread, of which the kernel has told already, after this stop's."""
-        self._calls.put(lambda: self._take(tid, 0))
+        self._add(lambda: self._take(tid, 0))
+
+    def _add(self, call: Callable[[], None]) -> None:
+        self._calls.put(call)
+        with contextlib.suppress(RuntimeError):  # released already
+            self._added.release()
 
     def _take(self, tid: int, status: int) -> None:
         with contextlib.suppress(ptrace.Gone):  # killed since: its end is a stop of its own
@@ -172,10 +181,8 @@ class Tracer:
         if self._closing:  # a thread that does not stop is let go by the end of this one
             return False
         if not self.anything_runs():
-            if block:
-                with contextlib.suppress(queue.Empty):
-                    self._calls.get(timeout=self._pause)()
-                    return False
+            if block and self._added.acquire(timeout=self._pause):
+                return False
             block = False
         self._waiting = block
         try:

@@ -1,8 +1,11 @@
 """The thread that traces: what its handlers raise does not end it."""
 
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from time import monotonic
 
 import pytest
 
@@ -184,3 +187,32 @@ def test_all_stops_are_taken_that_there_are(monkeypatch: pytest.MonkeyPatch) -> 
     with closing(Tracer(lambda tid, _status: taken.append(tid), lambda: False)) as tracer:
         tracer.call(tracer.take_all)
     assert taken == list(range(30))
+
+
+def test_a_wake_that_comes_as_a_pause_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is interrupted, and gets its time only after the pause, looks for stops.
+
+    ``SimpleQueue.get`` would wait for ever: the time that is left is less than none.
+    """
+    pause = 0.01
+    looked, interval = threading.Event(), sys.getswitchinterval()
+
+    def wait(tid: int = -1, *, block: bool = True) -> None:
+        looked.set()
+
+    monkeypatch.setattr(ptrace, "wait", wait)
+    monkeypatch.setattr(tracer_module, "_REPEAT", pause)
+    monkeypatch.setattr(tracer_module, "_IDLE", pause)
+    with closing(Tracer(lambda _tid, _status: None, lambda: False)) as tracer:
+        for _ in range(10):
+            looked.clear()
+            assert looked.wait(HANGS)
+            assert tracer._thread.ident is not None
+            sys.setswitchinterval(HANGS)
+            try:
+                signal.pthread_kill(tracer._thread.ident, signal.SIGUSR2)
+                until = monotonic() + 2 * pause
+                while monotonic() < until:
+                    pass
+            finally:
+                sys.setswitchinterval(interval)
