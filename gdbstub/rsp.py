@@ -27,10 +27,12 @@ _SPECIAL: Final = b"#$}*"
 #: Up to this length, one pass over a payload is faster than four searches in it.
 _LITTLE: Final = 256
 #: Beginning of what speaks HTTP or TLS, neither of which may be taken for a debugger: a web page
-#: can have a browser send either to a port of this machine.
-_FOREIGN: Final = rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) |HTTP/|\x16\x03"
-#: The same where a line begins, for a frame whose data may be anything.
-_FOREIGN_LINE: Final = rb"(?:\A|[\r\n])(?:%b)" % _FOREIGN
+#: can have a browser send either to a port of this machine. What speaks TLS begins with it: in a
+#: frame these two bytes are data.
+_HTTP: Final = rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) |HTTP/"
+_FOREIGN: Final = _HTTP + rb"|\x16\x03"
+#: HTTP where a line begins, for a whole frame, whose data may be anything.
+_HTTP_LINE: Final = rb"(?:\A|[\r\n])(?:%b)" % _HTTP
 #: Error reply with ENOMEM, whose frame is small.
 _NO_MEMORY: Final = b"E%02x" % errno.ENOMEM
 _OVERLAP: Final = 8  # no match of the two is longer than this and a byte
@@ -191,7 +193,7 @@ class Connection:
         if (restart := buffer.rfind(b"$", self._scanned, body_end)) > 0:
             abandoned = self._noise + buffer[1:restart]
             del buffer[:restart]
-            suspect = self._suspect or re.search(_FOREIGN, abandoned)
+            suspect = self._suspect or re.search(_HTTP, abandoned)
             self._begin_frame()
             if suspect:
                 return self._close()
@@ -200,7 +202,7 @@ class Connection:
             if body_end > PACKET_SIZE + 1:
                 dropped = self._noise + buffer[1:body_end]
                 self._dropping = True
-                self._suspect = self._suspect or bool(re.search(_FOREIGN, dropped))
+                self._suspect = self._suspect or bool(re.search(_HTTP, dropped))
                 self._noise = dropped[-_OVERLAP:]
                 del buffer[1:body_end]  # the '$' stays, so that the frame is known by its end
                 body_end = 1
@@ -213,7 +215,7 @@ class Connection:
         if dropping or len(body) > PACKET_SIZE:
             return ControlByte.OVERSIZED
         if digits.lower() != _DIGITS[checksum(body)]:
-            return self._close() if re.search(_FOREIGN_LINE, body) else ControlByte.BAD_CHECKSUM
+            return self._close() if re.search(_HTTP_LINE, body) else ControlByte.BAD_CHECKSUM
         if b"*" in body:
             expanded = _expand(body)
             if expanded is None:
