@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, Protocol
@@ -70,6 +71,7 @@ class Backend:
         import_module(self.factory.split(":")[0]).pend_serror(machine)
 
 
+@cache  # it is asked for each test
 def _has_unicorn() -> bool:
     return find_spec("unicorn") is not None
 
