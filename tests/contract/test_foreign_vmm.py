@@ -47,8 +47,9 @@ def spawn():
         thread = threading.Thread(target=lambda: None)
         thread.start()
         thread.join()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+signal.signal(signal.SIGUSR2, lambda *_: None)
 threading.Thread(target=spawn, daemon=True).start()
-signal.signal(signal.SIGUSR1, lambda *_: over.set())
 def run():
     while not over.is_set():
         try:
@@ -58,10 +59,11 @@ def run():
     os.execv(sys.executable, [sys.executable, "-Sc", "import signal; signal.pause()"])
 thread = threading.Thread(target=run)
 thread.start()
-while not over.is_set():
-    signal.pause()
-signal.pthread_kill(thread.ident, signal.SIGUSR1)
-thread.join()
+signal.sigwait([signal.SIGUSR1])
+over.set()
+while True:  # until this thread ends, with all others: one signal may come right before KVM_RUN
+    signal.pthread_kill(thread.ident, signal.SIGUSR2)
+    thread.join(0.1)
 """
 
 
