@@ -23,6 +23,7 @@ from gdbstub.foreign.patches import Patch
 from gdbstub.foreign.process import VmmProcess, choose
 from gdbstub.machine import DebugExit, RunFailure, RunMode, SystemEvent, SystemEventKind
 from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped, StopReason
+from tests.bounds import HANGS
 from tests.contract.client import Client
 from tests.contract.foreign_machine import foreign_machine, server_of
 from tests.contract.foreign_vmm import Vmm, attach_and_detach, kill_a_debugger
@@ -284,7 +285,7 @@ def test_a_vmm_that_is_stopped_while_its_guest_is_halted(vmm: Vmm) -> None:
 
 def a_session_that_fails(machine: ForeignMachine) -> None:
     """A launched VMM without a thread that is left traced; in the end it is another program."""
-    process, recorder, until = machine.process, StopRecorder(machine), monotonic() + 20
+    process, recorder, until = machine.process, StopRecorder(machine), monotonic() + HANGS
     # A thread that begins as the launch ends is traced from its birth, as its maker was.
     seen = {*process.threads()}
     before = len(seen)
