@@ -1,6 +1,6 @@
 """Selection of the debuggers: those of the machine, or those of ``--gdb`` and ``--lldb``.
 
-And of the Linux kernel's scripts for GDB, of which the machine has none.
+And of what a machine does not have: the Linux kernel's scripts for GDB, and crash for arm64 guests.
 """
 
 import os
@@ -17,7 +17,7 @@ _NAMES: Final = {"gdb": "gdb-multiarch", "lldb": "lldb"}
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """``--gdb``, ``--lldb`` and ``--kernel-scripts``."""
+    """``--gdb``, ``--lldb``, ``--kernel-scripts`` and ``--crash``."""
     group = parser.getgroup("debuggers", "the debuggers that the tests run")
     for option, name in _NAMES.items():
         help_ = f"run PATH wherever {name} is run"
@@ -25,6 +25,10 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--kernel-scripts", default="", metavar="DIR",
         help="test the Linux kernel's GDB scripts: scripts/gdb where the guest's version was built",
+    )  # fmt: skip
+    group.addoption(
+        "--crash", default="", metavar="PATH",
+        help="test core files by crash(8), built with target=ARM64 unless this machine is one",
     )  # fmt: skip
 
 

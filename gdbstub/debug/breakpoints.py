@@ -142,7 +142,7 @@ class Breakpoints:
         standing = [
             each
             for each in self._requests.values()
-            if not each.removed and self.served(each.gva).why != NOT_SERVED
+            if not each.removed and not self.served(each.gva).why.endswith(NOT_SERVED)
         ]
         needed = {each.comparator for each in (*standing, *more) if each.needs_comparator}
         return len(self._hardware.addresses | needed) > self._machine.breakpoint_slots

@@ -21,6 +21,11 @@ from tests.kvm import user_space
 GUESTS = Path(__file__).parent / "guests"
 #: The Debian suite with the newest kernel.
 NEWEST: Final = "trixie-backports"
+#: The option without which a file is not collected: it names what no machine has.
+_OPTION_OF_FILE: Final = {
+    "test_crash.py": "--crash",
+    "test_kernel_scripts.py": "--kernel-scripts",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -145,12 +150,16 @@ def linux(linux_of: Callable[[str], LinuxFiles], suite: str) -> LinuxFiles:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the test of the kernel's scripts while there are none."""
-    if collection_path.name == "test_kernel_scripts.py" and not config.getoption(
-        "--kernel-scripts"
-    ):
-        return True
-    return None
+    """Leave out the tests of what no machine has, unless an option names it."""
+    option = _OPTION_OF_FILE.get(collection_path.name)
+    return True if option and not config.getoption(option) else None
+
+
+@pytest.fixture(scope="session")
+def crash(pytestconfig: pytest.Config) -> str:
+    """The crash to run."""
+    path: str = pytestconfig.getoption("--crash")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,79 @@
+"""Our core files in crash(8), compared with what our commands say of the same guest.
+
+The program is that of ``--crash``, without which this file is not collected.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from gdbstub.lab import debug_symbols
+from tests.bounds import HANGS
+from tests.kvm.conftest import LinuxFiles
+from tests.kvm.debugging import gdb
+from tests.kvm.stub import Stub
+
+#: crash: ``>`` if it is on a CPU, PID, PPID, CPU, task, state, memory in three columns, name.
+_THEIR_TASK: Final = re.compile(
+    r"^[> ] +(\d+) +(\d+) +\d+ +([0-9a-f]{16}) +[A-Z]+ +\S+ +\d+ +\d+ +(\S+)", re.M
+)
+#: ``monitor ps``: PID, PPID, state, vCPU, task, name.
+_OUR_TASK: Final = re.compile(r"^(\d+) +(\d+) +\S +\S+ +0x([0-9a-f]{16}) +(\S+)", re.M)
+_STAMPED: Final = re.compile(r"^\[ +\d+\.\d{6}\].*$", re.M)
+_THEIR_FRAME: Final = re.compile(r"^ *#\d+ \[[0-9a-f]+\] (\S+) at ([0-9a-f]{16})", re.M)
+_OUR_FRAME: Final = re.compile(r"^#\d+ +0x([0-9a-f]{16}) ([^\s+]+)\+", re.M)
+#: crash: module, name, base, size. ``info os modules``: name, size, …
+_THEIR_MODULE: Final = re.compile(r"^[0-9a-f]{16} +(\w+) +[0-9a-f]{16} +\d+ ", re.M)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("more", ["", "nokaslr"], ids=["kaslr", "nokaslr"])
+def test_tasks_log_modules_and_backtraces(
+    linux: LinuxFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: str, more: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    vmlinux = debug_symbols.prepare(linux.image.read_bytes())
+    with Stub(
+        linux.image, "--initrd", linux.initrd, "--memory", "192M", "--smp", "2", "--free-run",
+        "--symbols", vmlinux, "--append", linux.command_line(f"rdinit=/modules {more}"),
+    ) as stub:  # fmt: skip
+        stub.console.wait_for("modules: end")
+        commands = ("monitor ps", "monitor dmesg", "monitor bt 1", "monitor vmcore core")
+        ours = _parts(gdb(stub, vmlinux, *_marked(*commands), "kill"))
+        stub.console.rest()
+    commands = ("ps", "log", "bt 1", "mod", "sys", "bt -a")
+    script = tmp_path / "script"
+    script.write_text("\n".join((*_marked(*commands), "quit")).replace("echo @@", "!echo @@"))
+    done = subprocess.run(
+        [crash, "-s", "--no_scroll", "-x", vmlinux, "core", "-i", script],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=HANGS, check=True,
+    )  # fmt: skip
+    theirs = _parts(done.stdout)
+
+    tasks = {(*row[:3], row[3].strip("[]")) for row in _OUR_TASK.findall(ours["monitor ps"])}
+    assert len(tasks) > 20
+    assert {(*row[:3], row[3].strip("[]")) for row in _THEIR_TASK.findall(theirs["ps"])} == tasks
+    lines = _STAMPED.findall(ours["monitor dmesg"])
+    assert len(lines) > 100
+    assert _STAMPED.findall(theirs["log"]) == lines
+    frames = [(name, place) for place, name in _OUR_FRAME.findall(ours["monitor bt 1"])]
+    assert len(frames) > 5
+    assert _THEIR_FRAME.findall(theirs["bt 1"]) == frames
+    loaded = set(re.findall(r"modules: loaded (\w+) ", stub.console.text))
+    assert set(_THEIR_MODULE.findall(theirs["mod"])) == loaded != set()
+    assert "CPUS: 2\n" in theirs["sys"]
+    assert len(re.findall(r"^PID: ", theirs["bt -a"], re.M)) == 2
+
+
+def _marked(*commands: str) -> list[str]:
+    """Return *commands*, each with a line before it that names it."""
+    return [line for each in commands for line in (f"echo @@ {each}\\n", each)]
+
+
+def _parts(said: str) -> dict[str, str]:
+    """Return the output of each marked command, by the command."""
+    return dict(re.findall(r"^@@ (.*?)(?:\\n|n)?\n((?:(?!@@ ).*\n?)*)", said, re.M))
