@@ -4,7 +4,6 @@ Devices and boot are its board's (``kvm.board``).
 Source: linux/Documentation/virt/kvm/api.rst.
 """
 
-import logging
 import os
 import threading
 from collections import Counter
@@ -39,7 +38,6 @@ from gdbstub.machine import (
 if TYPE_CHECKING:
     from gdbstub.architecture import Register
 
-_log = logging.getLogger("gdbstub.kvm")
 
 #: The physical address bits of VM type 0.
 _DEFAULT_IPA_BITS: Final = 40

@@ -1,7 +1,7 @@
 """Machine: the hardware of a guest as a debugger needs it, as typed protocols. The other seam.
 
-``Machine`` is what each one has. ``Capabilities`` are what it may have besides; the debug core
-asks for each by a function of this module, and does without it where the answer is None.
+``Machine`` is what each one has. ``Capabilities`` are what it may have besides; the debug core does
+without each that is None.
 
 The seam says nothing of how a vCPU is driven; KVM, another VMM's process and a replay log all
 fit. Addresses are intermediate physical ones (``ipa``), which a guest calls physical.

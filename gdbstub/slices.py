@@ -59,7 +59,7 @@ class _Budget:
 class _Bounded(_Budget):
     """Steps of work for which the event loop or a vCPU waits."""
 
-    why = "the most while others wait"
+    why = "the most while a client or a vCPU waits"
 
 
 class _ThreadLocal(threading.local):

@@ -1,7 +1,8 @@
 """Caches of what was read of the guest, and their one owner, which empties them.
 
 A cache says what its entries are made of (``Content``). Whoever changes that calls
-``Caches.invalidate``. No code calls ``clear`` on its own.
+``Caches.invalidate``. Only a cache's owner may clear it besides, as ``Locator`` does where it finds
+that a descriptor has changed.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -59,7 +59,7 @@ from gdbstub.target import BreakpointKind, Report, Resume, Thread
 
 _CORE = frozenset(GENERAL)
 _READS = 256
-_UPPER = 1 << 55  # the first address of the half that every vCPU translates alike
+_UPPER = 1 << 55  # an address of the half that every vCPU translates alike
 
 
 class Debugger(

@@ -1,8 +1,8 @@
 """Locations of software breakpoints: where their addresses lie now, and what may be there.
 
-A request remembers its address and the address spaces that it was asked for in, and no physical
-address. ``Locator.find`` translates it anew when a descriptor that led there has changed, or a
-register that chose the tables; it knows by one comparison of RAM that none has.
+A request remembers its address and the address spaces that it was asked for in. The physical
+addresses found last serve to recognise hits. ``Locator.find`` translates anew when a descriptor
+that led there has changed, or a register that chose the tables: one comparison of RAM shows that.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Set

@@ -127,7 +127,7 @@ class StopClassifier:
 
     @property
     def any_still_at(self) -> bool:
-        """Return True if any vCPU is still at a breakpoint."""
+        """True while any vCPU is still at a breakpoint."""
         return bool(self._still_at)
 
     def resuming(self, vcpu: int) -> None:

@@ -4,7 +4,6 @@ Everything that touches the VMM happens on the tracer's thread; the exits are to
 """
 
 import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Final
@@ -35,8 +34,6 @@ from gdbstub.machine import (
     SystemEventKind,
 )
 from gdbstub.swbp import BRK
-
-_log = logging.getLogger("gdbstub.foreign")
 
 #: Time after which a person is told of a guest that does not halt, in seconds.
 LATE: Final = 5.0
@@ -120,7 +117,7 @@ class ForeignMachine:
 
     @property
     def capabilities(self) -> Capabilities:
-        """All but a reset and tags."""
+        """A clock, a description, counts and the layout of RAM."""
         return Capabilities(time=self._counter, about=self, counts=self, layout=self)
 
     @property

@@ -91,7 +91,10 @@ def check_host() -> None:
         InputError: it has none.
     """
     if (machine := platform.machine().replace("_", "-")) != "aarch64":
-        raise InputError(f"this machine is {machine}, and has no arm64 guests of KVM")
+        raise InputError(
+            f"this machine is {machine}, and has no arm64 guests of KVM; "
+            "gdbstub launch -- VMM ARGS starts one in the lab"
+        )
 
 
 def check(process: VmmProcess, *, descendant: bool = False) -> int:

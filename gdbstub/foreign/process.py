@@ -106,7 +106,7 @@ class VmmProcess:
         for kind, value in pairs:
             if kind == _AT_ENTRY:
                 return int(value)
-        raise InputError(f"process {self.pid} says of no entry point")
+        raise InputError(f"{self.path / 'auxv'} names no entry point of the program (AT_ENTRY)")
 
     def file(self, name: str) -> Path:
         """Return a path of ours to what the process calls *name*, in its own root and directory."""

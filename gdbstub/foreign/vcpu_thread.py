@@ -6,7 +6,6 @@ It decides nothing about breakpoints. Source: ptrace(2); linux/virt/kvm/kvm_main
 """
 
 import errno
-import logging
 import os
 from contextlib import suppress
 from enum import Enum, auto
@@ -24,7 +23,6 @@ from gdbstub.kvm.abi import CData
 if TYPE_CHECKING:
     from gdbstub.foreign.run_page import RunPage
 
-_log = logging.getLogger("gdbstub.foreign")
 
 _U64: Final = (1 << 64) - 1
 _EINTR: Final = -errno.EINTR & _U64

@@ -28,7 +28,7 @@ _PIECE: Final = 64 << 10
 _TOKEN: Final = 64
 #: A name as far behind the last symbol is none.
 _FAR: Final = 1 << 20
-#: Names that are passed over in a step.
+#: Names that are skipped in a step.
 _PASSED: Final = 16
 
 

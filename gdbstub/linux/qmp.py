@@ -317,7 +317,7 @@ class QmpSession:
         fd = self._file(protocol.removeprefix("fd:"))
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise QmpError("the file is no regular one, which would have to be waited for")
+                raise QmpError("the file is no regular one; another kind could block")
             try:
                 text = self.guest.vmcoreinfo()
             except TooMuchWork:

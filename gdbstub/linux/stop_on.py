@@ -54,7 +54,10 @@ class StopOn:
             found = [name for name in FUNCTIONS[reason] if name in kernel.functions]
             if not found:
                 names = " or ".join(FUNCTIONS[reason])
-                raise InputError(f"--stop-on {reason}: the kernel's symbols have no {names}")
+                raise InputError(
+                    f"--stop-on or --vmcore-on {reason}: the kernel's symbols have no {names}; "
+                    "give the vmlinux of the guest's kernel, or leave that reason out"
+                )
             self._linked[kernel.functions[found[0]]] = _Point(reason, found[0])
         self._offset = 0
         #: Reasons that came, the last one last.

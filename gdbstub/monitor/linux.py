@@ -1,4 +1,4 @@
-"""Commands on a Linux guest: its log, and a core file of it.
+"""Commands on a Linux guest: log, processes, backtraces, the reason of a stop, a core file.
 
 ``gdbstub.linux`` reads the guest.
 """

@@ -61,7 +61,9 @@ class Tcp(NamedTuple):
             try:
                 port = self._bind(sockets)
             except UnicodeError:  # a part is longer than a name server takes
-                raise InputError(f"no host is called {self.host}: the name is no name") from None
+                raise InputError(
+                    f"no host is called {self.host}: a part is empty or longer than 63 characters"
+                ) from None
             except OSError as error:
                 for each in sockets:
                     each.close()
@@ -69,7 +71,7 @@ class Tcp(NamedTuple):
                     continue  # free on one address, taken on another
                 raise self._refused(error) from None
             return self._replace(port=port), sockets
-        raise InputError(f"no port is free on all addresses of {self.host}")
+        raise InputError(f"no port is free on all addresses of {self.host}; give a port")
 
     def check(self) -> None:
         """Raise the error that ``bind`` would raise; nothing stays bound."""

@@ -27,7 +27,6 @@ DMACR: Final = 0x48
 
 #: Flag register FR.
 FR_RXFE: Final = 1 << 4
-FR_TXFF: Final = 1 << 5
 FR_RXFF: Final = 1 << 6
 FR_TXFE: Final = 1 << 7
 #: Line control register LCR_H: FIFOs on; without it each is one character deep.

@@ -175,7 +175,7 @@ async def test_a_kernel_that_no_vcpu_leads_to(
     machines.append(FakeMachine(lambda machine: machine.write_memory(BASE, SPIN)))
     program = GuestProgram("/boot/vmlinux", KERNEL)
     assert await locate(machines[0], program, never()) == program
-    assert "no vCPU leads to the kernel of --symbols: " in caplog.text
+    assert "no vCPU leads to the kernel of --symbols " in caplog.text
 
 
 async def test_a_guest_that_ends_before_its_kernel_is_found(

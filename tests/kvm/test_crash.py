@@ -41,12 +41,12 @@ def test_tasks_log_modules_and_backtraces(
         "--symbols", vmlinux, "--append", linux.command_line(f"rdinit=/modules {more}"),
     ) as stub:  # fmt: skip
         stub.console.wait_for("modules: end")
-        commands = ("monitor ps", "monitor dmesg", "monitor bt 1", "monitor vmcore core")
-        ours = _parts(gdb(stub, vmlinux, *_marked(*commands), "kill"))
+        asked = _marked("monitor ps", "monitor dmesg", "monitor bt 1", "monitor vmcore core")
+        ours = _parts(gdb(stub, vmlinux, *asked, "kill"))
         stub.console.rest()
-    commands = ("ps", "log", "bt 1", "mod", "sys", "bt -a")
+    asked = _marked("ps", "log", "bt 1", "mod", "sys", "bt -a")
     script = tmp_path / "script"
-    script.write_text("\n".join((*_marked(*commands), "quit")).replace("echo @@", "!echo @@"))
+    script.write_text("\n".join((*asked, "quit")).replace("echo @@", "!echo @@"))
     done = subprocess.run(
         [crash, "-s", "--no_scroll", "-x", vmlinux, "core", "-i", script],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -39,7 +39,9 @@ def vms() -> int:
             table.add_row(*row)
             found = True
     if not found:
-        note("this user can see no process with a VM")
+        note(
+            "this user can see no process with a VM; as root, those of other users are listed, too"
+        )
         return 1
     # For a program that reads it, a guest is one line, however long.
     width = None if sys.stdout.isatty() else _WIDE

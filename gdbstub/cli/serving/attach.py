@@ -150,5 +150,6 @@ def recovered(pid: int) -> int:
     """
     process = VmmProcess(pid)
     restored = recover(process)
-    print(f"process {pid} ({process.name}): restored {restored} instructions; nothing is left")
+    instructions = f"{restored} instruction{'s' * (restored != 1)}"
+    print(f"process {pid} ({process.name}): restored {instructions}; nothing is left")
     return 0

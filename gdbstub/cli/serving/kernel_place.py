@@ -48,7 +48,7 @@ async def locate(
     else:
         if place is None:
             _log.warning(
-                "no vCPU leads to the kernel of --symbols: the guest is stopped for no reason of "
-                "--stop-on or --vmcore-on before a client has halted it in its kernel"
+                "no vCPU leads to the kernel of --symbols (is it the guest's?): --stop-on and "
+                "--vmcore-on have no effect until a client has halted the guest in its kernel"
             )
     return program._replace(expected=place)

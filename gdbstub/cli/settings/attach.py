@@ -102,6 +102,10 @@ def _program(
     """
     if symbols is None:
         return NO_PROGRAM
+    if str(symbols) == "debug" and not symbols.exists():
+        raise InputError(
+            "--symbols debug is for gdbstub run; give the vmlinux of the guest's kernel"
+        )
     check_input(symbols, "--symbols")
     program = read_kernel_symbols(symbols, needed=needed)
     if program.kernel is None:

@@ -19,7 +19,6 @@ from gdbstub.protocol.endpoint import Endpoint, Stdio, Tcp, Unix
 if TYPE_CHECKING:
     from gdbstub.lab.host import Lab
 
-_log: Final = logging.getLogger("gdbstub.run")
 
 #: Interval of the keep-alive bytes; GDB's remotetimeout is 2 seconds by default.
 _KEEP_ALIVE_SECONDS: Final = 0.5

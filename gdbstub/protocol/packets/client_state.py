@@ -106,7 +106,7 @@ class ClientState:
         self.target = target
         self.packet_size = packet_size
         self.kill_on_disconnect = kill_on_disconnect
-        #: State of the session. Only ``enter`` changes it.
+        #: State of the session. ``enter`` changes it, and a ``Session`` that gives up.
         self.state = SessionState.IDLE
         #: Features that the client announced in ``qSupported``, without the ``+``.
         self.features: frozenset[bytes] = frozenset()
@@ -257,7 +257,7 @@ class ClientState:
             return self.general_thread
         if thread_id in self.threads or any(row.id == thread_id for row in self.guest_threads):
             return thread_id
-        raise NoSuchThread(f"no thread {thread_id:x}")
+        raise NoSuchThread(f"there is no thread {thread_id}")
 
     def vcpu_thread(self, thread_id: int) -> int:
         """Return ``thread(thread_id)``, which must be able to run.

@@ -21,7 +21,7 @@ from gdbstub.slices import in_slices
 def features(client: ClientState, annex: bytes, offset: int, length: int) -> bytes:
     """``qXfer:features:read:annex:offset,length``: target description (GDB manual, E.4)."""
     if annex != b"target.xml":
-        raise PacketError("no such annex")
+        raise PacketError("no such annex; expected target.xml")
     return _piece(
         client, target_xml(client.architecture, client.registers, _os_abi(client)), offset, length
     )
@@ -33,7 +33,7 @@ def features(client: ClientState, annex: bytes, offset: int, length: int) -> byt
 def threads(client: ClientState, annex: bytes, offset: int, length: int) -> Reply:
     """``qXfer:threads:read::offset,length``: thread list (GDB manual, E.4)."""
     if annex:
-        raise PacketError("no such annex")
+        raise PacketError("no such annex; expected an empty one")
     if has_guest_threads(client.target) is None:
         return _piece(client, threads_xml(client), offset, length)
     return _long_piece(client, "thread-list", lambda: threads_xml(client), offset, length)
@@ -78,7 +78,7 @@ def libraries(client: ClientState, annex: bytes, offset: int, length: int) -> Re
     LLDB gets none: it takes the first address for that of a file whose sections lie as linked.
     """
     if annex:
-        raise PacketError("no such annex")
+        raise PacketError("no such annex; expected an empty one")
     if has_libraries(client.target) is None:
         return _piece(client, libraries_xml(client), offset, length)
     return _long_piece(client, "library-list", lambda: libraries_xml(client), offset, length)

@@ -74,7 +74,7 @@ def resume_threads(
     for item in items:
         text, colon, where = item.partition(b":")
         if not (match := _ACTION.fullmatch(text)):
-            raise PacketError("an action that vCont? does not name")
+            raise PacketError("an action of vCont that is none of c, C, s, S, t and r")
         start, end = match.groups()
         action = Range(number(start), number(end)) if end is not None else ACTIONS[text[:1]]
         which = thread_id(where) if colon else ALL
@@ -82,7 +82,7 @@ def resume_threads(
         thread = client.general_thread if which == ANY else which
         if thread != ALL and thread not in client.threads:
             if which != ANY and thread not in others():
-                raise NoSuchThread(f"no thread {thread:x}")
+                raise NoSuchThread(f"there is no thread {thread}")
             cacheable, first = False, waiting.setdefault(thread, action)
             if not all_chosen and first not in (Action.CONTINUE, None):
                 return _refused(client, thread)

@@ -34,7 +34,7 @@ def thread_id(text: bytes) -> int:
         PacketError: *text* is no thread id (GDB manual, E.2 "thread-id syntax").
     """
     if not (match := _THREAD.fullmatch(text)):
-        raise PacketError("malformed thread id")
+        raise PacketError("malformed thread id; expected TID or pPID.TID, hexadecimal")
     # A process alone means all its threads.
     return ALL if match[2] is None else number(match[2])
 

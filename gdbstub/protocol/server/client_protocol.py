@@ -43,7 +43,6 @@ _LONGEST_METHOD: Final = 512
 _NO_TOKEN: Final = rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]"
 
 # Names of their own, for packets' sake: before Python 3.12 ``Enum.MEMBER`` is slow.
-_IDLE: Final = SessionState.IDLE
 _RUNNING: Final = SessionState.RUNNING
 
 
