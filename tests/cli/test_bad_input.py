@@ -272,8 +272,6 @@ def test_commands(place: Place) -> None:
     assert line == "No such command 'bogus'; expected one of down, list, run, shell, up"
     line = place.refusal("attach", program=GDBSTUB)
     assert line == "Missing argument 'PID|NAME'; see gdbstub attach --help"
-    line = place.refusal("launch", "--symbols", "debug", "true", program=GDBSTUB)
-    assert line == "--symbols debug is for gdbstub run; give the vmlinux of the guest's kernel"
     assert place.refusal("doctor", "x", program=GDBSTUB).startswith("Got unexpected extra")
     line = place.refusal("lab", "run", "--put", "absent", "true", program=GDBSTUB)
     assert line == "--put absent: No such file or directory"

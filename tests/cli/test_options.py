@@ -1,5 +1,7 @@
 """The command line that one ``gdbstub`` writes for another, parsed without click."""
 
+from pathlib import Path
+
 import click
 import pytest
 
@@ -7,7 +9,7 @@ from gdbstub.cli.commands.attach import attach
 from gdbstub.cli.commands.launch import launch
 from gdbstub.cli.commands.run import run
 from gdbstub.cli.options import RUN, foreign_options, parse_written
-from gdbstub.cli.settings.attach import kernel_command_line
+from gdbstub.cli.settings.attach import kernel_command_line, read_attach_settings
 from gdbstub.errors import InputError
 
 #: One of each kind: a guest, a choice, flags, counts, numbers, paths; with = and without.
@@ -57,3 +59,12 @@ def test_help_has_each_option_for_people() -> None:
     said = run.get_help(click.Context(run))
     for option in RUN:
         assert (option.flag in said) == bool(option.help)
+
+
+def test_debug_information_is_fetched_for_no_guest_of_another_vmm(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^--symbols debug is for gdbstub run; give the vmlinux"):
+        read_attach_settings(
+            ["vmm"], halt=True, endpoint=f"unix:{tmp_path}/gdb", symbols=Path("debug"),
+            modules=None, stop_on=None, vmcore_on=None, script=None, timeout=None, record=None,
+            qmp=None, program=None,
+        )  # fmt: skip

@@ -28,7 +28,7 @@ def test_errors_are_text_for_whom_they_are_meant() -> None:
         <- $m0,4
         -> $E.nothing at 0x0
         <- $Hg9
-        -> $E.no thread 9
+        -> $E.there is no thread 9
         <- $mxyz
         -> $E.malformed m packet
         <- $qSupported
