@@ -4,7 +4,7 @@
 executed, and ``simulation.py`` and ``accesses.py`` have what depends on register values.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -15,8 +15,6 @@ from gdbstub.aarch64.a64 import (
     AuthenticatedBranch,
     Barrier,
     Branch,
-    BranchOnBit,
-    BranchOnZero,
     BranchTarget,
     BranchWithLink,
     ClearDaif,
@@ -38,7 +36,13 @@ from gdbstub.aarch64.a64 import (
     WriteDaif,
 )
 from gdbstub.aarch64.decoder import decode
-from gdbstub.aarch64.loads_stores import StoreExclusive, Synchronizing
+from gdbstub.aarch64.loads_stores import (
+    LoadLiteral,
+    LoadPair,
+    LoadSingle,
+    StoreExclusive,
+    Synchronizing,
+)
 from gdbstub.aarch64.sysreg import PSTATE
 
 #: The instruction at an address; 0, which is none, where nothing can be read.
@@ -220,6 +224,20 @@ def exclusive_sequence(gva: int, word_at: WordAt) -> ExclusiveSequence | None:
     return None
 
 
+#: The most instructions before and behind a sequence among which one may branch into it.
+_NEAR: Final = 64
+
+
+def entered_within(sequence: ExclusiveSequence, word_at: WordAt) -> bool:
+    """Return True if a branch near *sequence* leads into it, and not to its load."""
+    inside = sequence.inside
+    for at in range(sequence.load - 4 * _NEAR, inside.stop + 4 * _NEAR, 4):
+        instruction = decode(word_at(at)) if at not in inside else None
+        if isinstance(instruction, RelativeBranch) and instruction.target(at) in inside[1:]:
+            return True
+    return False
+
+
 # Bits 28 to 25 of data processing with an immediate and with registers (Arm ARM C4.1).
 _GENERAL: Final = frozenset({0b1000, 0b1001, 0b0101, 0b1101})
 
@@ -235,6 +253,26 @@ def is_repeatable(word: int) -> bool:
     if isinstance(instruction, Synchronizing | ReadRegister):
         return False
     return instruction.in_sequence or isinstance(instruction, ConditionalBranch | Branch)
+
+
+def only_computes(word: int) -> bool:
+    """Return True if *word* changes general registers, flags and PC only, and is no exception."""
+    instruction = decode(word)
+    if isinstance(instruction, Computation):
+        return word >> 25 & 0xF in _GENERAL
+    return isinstance(instruction, RelativeBranch | RegisterBranch | Idle)
+
+
+def only_loads(word: int) -> bool:
+    """Return True if *word* loads general registers, and changes nothing else."""
+    match decode(word):
+        case LoadLiteral() as load:
+            return not load.V
+        case LoadPair() as load:
+            return bool(load.L) and not load.V
+        case LoadSingle() as load:
+            return bool(load.opc) and not load.V
+    return False
 
 
 _STR, _STLR, _STP = 0x3900_0000, 0x089F_FC00, 0x2900_0000
@@ -286,38 +324,6 @@ def takes_exception(word: int) -> bool:
 def accesses_vbar(word: int) -> bool:
     """Return True if *word* reads or writes VBAR_EL1."""
     return word & ~(_READS | _RT) == _VBAR
-
-
-#: The most instructions from a failed store-exclusive to its load.
-_BACK: Final = 8
-
-
-def way_back(sequence: ExclusiveSequence, word_at: WordAt) -> Collection[int]:
-    """Return the addresses from a store-exclusive that has failed straight to its load.
-
-    A branch there may depend on the store's status, which is 1, and on nothing else. Empty if
-    there is no such way.
-    """
-    status = StoreExclusive(word_at(sequence.store)).Rs
-    at = sequence.exits[0]
-    way: list[int] = []
-    for _ in range(_BACK):
-        if at == sequence.load:
-            return way
-        way.append(at)
-        match decode(word_at(at)):
-            case Branch() as branch:
-                at = branch.target(at)
-            case BranchOnZero() as branch if branch.Rt == status:
-                at = branch.target(at) if branch.op else at + 4
-            case BranchOnBit() as branch if branch.Rt == status:
-                is_set = branch.b40 == branch.b5 == 0
-                at = branch.target(at) if branch.op == is_set else at + 4
-            case instruction if instruction.linear:
-                at += 4
-            case _:
-                break
-    return ()
 
 
 #: The most instructions in a region.

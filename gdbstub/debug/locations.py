@@ -302,25 +302,25 @@ class Locator:
         vcpus = self._on
         regimes = {each: self._translations.regime(each) for each in vcpus}
         now = {space: each for each in vcpus if (space := space_of(regimes[each], request.gva))}
-        tables = {space.table for space in now}
+        tables = {space.table: each for space, each in now.items()}
         if request.gva < _AARCH32_END and not self._maybe_a32:
             self._maybe_a32 = True  # first: ``_look`` then reads more
             self._found_by = self._look()
-        spaces = self.spaces(request)
-        for space in spaces:
+        for space in (spaces := self.spaces(request)):
             if space in now:
                 self._regimes[space] = regimes[now[space]]
                 if request.gva < _AARCH32_END:
-                    known = {
-                        self._executes_aarch32(vcpu)
-                        for vcpu in vcpus
-                        if space_of(regimes[vcpu], request.gva) == space
-                    }
+                    here = (each for each in vcpus if space_of(regimes[each], request.gva) == space)
+                    known = set(map(self._executes_aarch32, here))
                     request.aarch32 = True in known or (request.aarch32 and False not in known)
                 yield self._lower(request, regimes[now[space]])
             elif (regime := self._regimes.get(space)) and space.table not in tables:
                 # It may have ended, and its tables be those of another process.
                 yield self._lower(request, regime)._replace(obstacle=_NOT_RUNNING)
+            elif space.table in tables:  # the kernel has given it another ASID, or it is a new one
+                location = self._lower(request, regimes[tables[space.table]])
+                if location.ipa in request.ipas:
+                    yield location
         if spaces:
             return
         location = self._lower(request, regimes.get(request.vcpu) or regimes[vcpus[0]])

@@ -4,23 +4,16 @@
 told of.
 """
 
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import breakpoint_at
-from gdbstub.aarch64.instructions import (
-    ExclusiveSequence,
-    exclusive_sequence,
-    keeps_code,
-    loads_exclusive,
-    plain,
-    stores_exclusive,
-    way_back,
-)
-from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, X, stack_pointer
+from gdbstub.aarch64.instructions import entered_within, keeps_code, loads_exclusive, plain
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, stack_pointer
 from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.debug.caches import Caches
 from gdbstub.debug.code_regions import NOT_RUN, CodeRegions
+from gdbstub.debug.exclusive_steps import ExclusiveSteps
 from gdbstub.debug.guest_comparators import GuestComparators
 from gdbstub.debug.guest_exception import CopiedBreakpoints, take_exception
 from gdbstub.debug.step_over import BreakpointStop, StepOver
@@ -74,6 +67,9 @@ class VcpuPlans:
         self._classifier = classifier
         self._steps = VcpuSteps(machine, index, classifier.breakpoints, caches)
         self._step_over = StepOver(machine, index, classifier, self._steps)
+        self._exclusives = ExclusiveSteps(
+            self._vcpu, index, classifier, self._step_over, self._steps
+        )
         self._guest_comparators = GuestComparators(machine, index)
         self._copied = CopiedBreakpoints(index)
         self._regions = CodeRegions(machine, index, classifier.breakpoints, self._steps, caches)
@@ -123,6 +119,10 @@ class VcpuPlans:
         wait, armed, missing = SEQUENCE_TIMEOUT, self._breakpoints.armed, self._steps.guard.places()
         hides = bool(armed.breakpoints or armed.watchpoints) and self._guest_comparators.enabled()
         while True:
+            if missing:
+                missing = self._steps.guard.places()
+                if (stop := self._steps.guard.stop()) is not None:
+                    return stop
             own = self._guest_comparators.comparators() if hides else _NONE
             self._classifier.note_guest_comparators(self._index, own)
             mode = PASS
@@ -130,10 +130,7 @@ class VcpuPlans:
                 mode = self._mode(until, missing, own, wait)
             exit = yield from self._steps.run(mode)
             if timed_out(exit):
-                missing = self._steps.guard.places()
                 # There are no exception vectors yet, and no need to look again so soon.
-                if (stop := self._steps.guard.stop()) is not None:
-                    return stop
                 wait = min(2 * wait, _LONGEST_TIMEOUT)
             while exit.esr.EC != EC.STEP_LOWER and not timed_out(exit):
                 if exit.esr.EC == EC.BREAKPOINT_LOWER:
@@ -143,7 +140,7 @@ class VcpuPlans:
                     if not self._breakpoints.comparator_at(pc):
                         if (stop := self._steps.guard.stop()) is not None:
                             return stop
-                        if (past := self._past_own_comparator(pc, until)) is not None:
+                        if (past := self._past_own_comparator(pc, until, missing)) is not None:
                             exit = yield from past
                             continue
                 match self._classifier.classify(exit):
@@ -181,23 +178,28 @@ class VcpuPlans:
             passes=not (place or loads) and own is _NONE,
         )
 
-    def _past_own_comparator(self, pc: int, until: ExecutionPoint | None) -> SubPlan | None:
+    def _past_own_comparator(
+        self, pc: int, until: ExecutionPoint | None, missing: tuple[int, ...]
+    ) -> SubPlan | None:
         """Return the plan past a comparator that ``_mode`` has set at *pc*; None if it set none."""
         if pc in self._step_over.loads:
-            return self._load(pc)
-        if until is not None and pc == until.pc:
+            return self._exclusives.met(pc)
+        # A vector that was *missing* may have been mapped since.
+        if pc in missing or (until is not None and pc == until.pc):
             return self._step_over.comparator(pc)
         return None
 
     def _with_room(self, armed: DebugRegisters, places: int) -> DebugRegisters:
         """Return *armed*, less comparators within exclusive sequences if there is no room else.
 
-        A vCPU comes to them by their load, which is among the *places* to have one.
+        A vCPU comes to them by their load, which is among the *places* to have one. Those of a
+        sequence that it may enter elsewhere stay.
         """
         if len(armed.breakpoints) + places <= self._steps.breakpoint_slots:
             return armed
-        sequences = self._step_over.loads.values()
-        spared = {breakpoint_at(at) for each in sequences for at in each.inside[1:]}
+        word_at, sequences = self._steps.icache, self._step_over.loads.values()
+        by_load = [each for each in sequences if not entered_within(each, word_at)]
+        spared = {breakpoint_at(at) for each in by_load for at in each.inside[1:]}
         kept = tuple(pair for pair in armed.breakpoints if pair not in spared)
         return armed._replace(breakpoints=kept)
 
@@ -212,24 +214,6 @@ class VcpuPlans:
         pstate = PSTATE(self._vcpu.get(CPSR))
         stack = self._vcpu.get(stack_pointer(pstate))
         return ExecutionPoint(self._vcpu.get(PC), pstate & _MODE, stack)
-
-    def _load(self, pc: int) -> SubPlan:
-        """Run the exclusive sequence whose load is at *pc*, met by a comparator of its own.
-
-        Raises:
-            BreakpointStop: a breakpoint there, or in the sequence, stops.
-        """
-        if (stop := self._classifier.arrived(self._index, pc)) is not None:
-            raise BreakpointStop(stop)
-        return (yield from self._sequence_at(pc))
-
-    def _sequence_at(self, pc: int) -> SubPlan:
-        """Run the exclusive sequence that begins at *pc*, or step where none does any more."""
-        sequence = exclusive_sequence(pc, self._steps.words_around(pc))
-        if sequence is None or sequence.load != pc:
-            self._step_over.loads.pop(pc, None)
-            return (yield from self._step_over.comparator(pc))
-        return (yield from self._step_over.sequence(sequence))
 
     def _reinject(self, exit: DebugExit) -> Stopped | None:
         """Give the guest its own exception; a stop where it cannot be given."""
@@ -247,54 +231,28 @@ class VcpuPlans:
     def step(self) -> ThreadPlan:
         """Execute one instruction.
 
-        A store-exclusive fails after the stop before it, as in any debugger. Where that was a
-        stop of a watchpoint on its word, it is retried until it is done: the guest would not
-        get past a watchpoint otherwise.
+        Where a watchpoint has stopped at an exclusive one, it may be more (``ExclusiveSteps``).
         """
         if (stop := self._steps.guard.stop()) is not None:
             return stop  # nothing can be executed there
         watched = self._classifier.take_watched(self._index)
         pc = self._vcpu.get(PC)
         word = self._steps.icache(pc)
-        exit = yield from self._steps.execute(STEP, pc, word)
-        if not plain(word):
-            if watched and exit.esr.EC == EC.STEP_LOWER:
-                rest = self._retry_store(pc)
-                if rest is not None:
-                    exit = yield from rest
-                    self._steps.code_may_have_changed()
-            if not keeps_code(word):
-                self._steps.code_may_have_changed()
+        load = self._exclusives.watched_load(pc) if watched else None
+        exit = yield from load or self._steps.execute(STEP, pc, word)
+        if load is not None or not (plain(word) or keeps_code(word)):
+            self._steps.code_may_have_changed()
         stop = None
         while stop is None:
             if exit.esr.EC == EC.STEP_LOWER:
-                return self._steps.guard.stop() or self._classifier.step_is_done(self._index)
+                store = self._exclusives.failed_store(pc) if watched else None
+                if store is None:
+                    return self._steps.guard.stop() or self._classifier.step_is_done(self._index)
+                watched, exit = False, (yield from store)
+                self._steps.code_may_have_changed()
+                continue
             stop, exit = yield from self._classified(exit, one_instruction=True)
         return stop
-
-    def _retry_store(self, pc: int) -> SubPlan | None:
-        """Return the rest of a step of the store-exclusive at *pc*, if it failed and is retried.
-
-        It goes on to where the guest tries again, and runs that sequence. None if there is
-        nothing to go on with: it has succeeded, or an exception has come before it.
-        """
-        word = self._steps.word_at(pc)
-        status = word >> 16 & 0x1F
-        if not stores_exclusive(word) or status >= len(X) or self._vcpu.get(X[status]) != 1:
-            return None
-        sequence = exclusive_sequence(pc, self._steps.word_at)
-        way = way_back(sequence, self._steps.word_at) if sequence else ()
-        return self._retry(sequence, way) if sequence and self._vcpu.get(PC) in way else None
-
-    def _retry(self, sequence: ExclusiveSequence, way: Collection[int]) -> SubPlan:
-        done = self._steps.done
-        while (pc := self._vcpu.get(PC)) != sequence.load:
-            if pc not in way or done.esr.EC != EC.STEP_LOWER:
-                return done  # an exception that came in between, or a debug exit
-            done = yield from self._steps.instruction(STEP)
-        if done.esr.EC != EC.STEP_LOWER:
-            return done
-        return (yield from self._step_over.sequence(sequence))
 
     def step_range(self, range_: Range) -> ThreadPlan:
         """Step until PC is outside *range_* or there is a stop to report."""
@@ -318,7 +276,7 @@ class VcpuPlans:
         steps, pc = self._steps, self._vcpu.get(PC)
         word = steps.icache(pc)
         if loads_exclusive(word) and not self._is_compared(pc):
-            exit = yield from self._sequence_at(pc)
+            exit = yield from self._exclusives.sequence_at(pc)
         elif (ahead := self._regions.at(pc, range_)) is not NOT_RUN:
             watchpoints = self._breakpoints.armed.watchpoints
             exit = yield from steps.sequence(ahead.inside, ahead.exits, watchpoints)

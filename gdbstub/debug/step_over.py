@@ -237,8 +237,8 @@ class StepOver:
         Raises:
             BreakpointStop: a breakpoint in it stops.
         """
-        places = [at for at in sequence.inside if self._is_breakpoint(at)]
-        if any(at != sequence.load for at in places):
+        places = [at for at in sequence.inside if self.is_breakpoint(at)]
+        if any(at != sequence.load for at in places) or self._hides_a_hit(sequence):
             return (yield from self._exclusively(self._laps(sequence, places)))
         ipa = self._classifier.patch(self._index, sequence.load)
         run = self._run(sequence, (ipa,), {sequence.load})
@@ -268,7 +268,7 @@ class StepOver:
                         raise BreakpointStop(stop)
             pc = self._vcpu.get(PC)
             sequence = exclusive_sequence(pc, self._steps.words_around(pc))
-            if sequence is None or sequence.load != pc or self._is_breakpoint(pc):
+            if sequence is None or sequence.load != pc or self.is_breakpoint(pc):
                 done = yield from self._steps.instruction(STEP)
             else:
                 done = yield from self.sequence(sequence)
@@ -276,7 +276,14 @@ class StepOver:
                 break
         return done
 
-    def _is_breakpoint(self, gva: int) -> bool:
+    def _hides_a_hit(self, sequence: ExclusiveSequence) -> bool:
+        """Return True if a watchpoint left out for the load may be hit by what is behind it."""
+        if self._watchpoints() == self._breakpoints.armed.watchpoints:
+            return False
+        word_at = self._steps.words_around(sequence.load)
+        return not all(is_repeatable(word_at(at)) for at in sequence.inside[1:-1])
+
+    def is_breakpoint(self, gva: int) -> bool:
         """Return True if a comparator or BRK of ours is at *gva*."""
         armed = self._breakpoints.armed.breakpoints
         return breakpoint_at(gva) in armed or self._classifier.patch(self._index, gva) is not None

@@ -182,6 +182,7 @@ class VcpuSteps:
         more = self.additional(used, (table + vector(pstate),))
         entered = False
         vcpu.set(VBAR_EL1, table)
+        self.forget()  # VBAR_EL1, of the step before
         try:
             exit = yield from self._step(mode._replace(more=more), pc, 0)
         finally:
@@ -365,7 +366,9 @@ class VcpuSteps:
         """
         vcpu, (vbar, table) = self._vcpu, vectors
         at, row = vcpu.get(PC), CPSR
-        if stepping.entered_from(vcpu, ways, masked) is not None:
+        # I and F are masked: what is at the vector of an interrupt is the guest's code.
+        kind = stepping.entered_from(vcpu, ways, masked)
+        if kind in (stepping.SYNCHRONOUS, stepping.SERROR):
             saved = vcpu.get(ELR_EL1), vcpu.get(SPSR_EL1)
             row = SPSR_EL1 if saved != before else CPSR
         try:

@@ -36,7 +36,7 @@ from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.debug.stepping import is_entered
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine
+from gdbstub.machine import Machine, Power
 from gdbstub.target import Stopped
 
 _WORD: Final = 4
@@ -48,6 +48,8 @@ _EL1H: Final = 0x200
 #: Offsets of the synchronous vectors for EL1h and for 64-bit EL0.
 _SYNCHRONOUS: Final = (_EL1H, 0x400)
 _IRQ, _SERROR = 0x080, 0x180
+#: Offsets for origins that the vCPU may change to, the likeliest first: EL1t, then interrupts.
+_FROM_ELSEWHERE: Final = (0x000, 0x480, 0x600, 0x280, 0x080, 0x680, *range(0x100, 0x800, 0x80))
 #: Names of an origin's other kinds, by their distance from its synchronous one.
 _OTHERS: Final = {_IRQ: "an IRQ", _SERROR: "an SError", 0x100: "an FIQ"}
 _KINDS: Final = 0x200
@@ -111,7 +113,7 @@ class VectorGuard:
             self._good[known] = self._tables(vbar + _EL1H)
             return ()
         here = vector(PSTATE(self._vcpu.get(CPSR)))
-        offsets = (here, *_SYNCHRONOUS, here + _IRQ, here + _SERROR)
+        offsets = (here, *_SYNCHRONOUS, here + _IRQ, here + _SERROR, *_FROM_ELSEWHERE)
         return tuple(dict.fromkeys(vbar + offset for offset in offsets))
 
     def _translated_by(self, vbar: int) -> tuple[int, ...]:
@@ -174,6 +176,8 @@ class VectorGuard:
         """
         pc, get = self._vcpu.get(PC), self._vcpu.get
         if pc % _SIZE or pc not in self.places() or not is_entered(PSTATE(get(CPSR))):
+            return None
+        if self._vcpu.power is Power.OFF:  # it is at no vector: PC is 0 until it is turned on
             return None
         offset = (pc - get(VBAR_EL1)) % _KINDS
         text = f"vCPU {self._index} took an exception that has no vector: "

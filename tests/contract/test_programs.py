@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.contract import loops, programs, run_control
+from tests.contract import loops, origins, programs, retries, run_control
 from tests.fakes.assembler import assemble
 
-ALL = programs.ALL | run_control.ALL | loops.ALL
+ALL = programs.ALL | run_control.ALL | loops.ALL | origins.ALL | retries.ALL
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -124,8 +124,7 @@ def instructions(data: bytes) -> None:
     code.leads_to(word, pc, values[0], x)
     end = code.step_end(word, pc)
     assert end is None or end % 4 == 0
-    if (sequence := code.exclusive_sequence(pc, word_at)) is not None:
-        code.way_back(sequence, word_at)
+    code.exclusive_sequence(pc, word_at)
     store = code.plain_store([word_at(at) for at in range(pc, pc + len(words) & -4, 4)] or [0])
     assert store is None or not code.stores_exclusive(store)
     within = range(pc, min(pc + 4 * len(words), _TOP - 4))

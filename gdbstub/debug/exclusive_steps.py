@@ -1,0 +1,129 @@
+"""Steps of exclusive loads and stores that have to be more than one instruction.
+
+A debug exit clears the exclusive monitor. So a store-exclusive fails after each stop before it,
+and behind a stop at its load. A client steps off a watchpoint before it continues: on a word that
+the guest accesses by exclusive loads and stores the watchpoint would stop for ever, with the same
+value. The step from such a stop therefore goes on until the store is done, where it can.
+"""
+
+from typing import Final
+
+from gdbstub.aarch64.instructions import (
+    ExclusiveSequence,
+    exclusive_sequence,
+    loads_exclusive,
+    only_computes,
+    only_loads,
+    stores_exclusive,
+)
+from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
+from gdbstub.aarch64.sysreg import EC
+from gdbstub.debug.step_over import BreakpointStop, StepOver
+from gdbstub.debug.stop_reasons import StopClassifier
+from gdbstub.debug.vcpu_steps import STEP, SubPlan, VcpuSteps
+from gdbstub.errors import MemoryFault
+from gdbstub.machine import Vcpu
+
+#: The most instructions from a store-exclusive that has failed to its load. A back-off loop of a
+#: hundred laps has 200.
+_FAR: Final = 256
+
+
+class ExclusiveSteps:
+    """Sub-plans of one vCPU for the instructions of exclusive sequences."""
+
+    def __init__(
+        self, vcpu: Vcpu, index: int, classifier: StopClassifier, step_over: StepOver,
+        steps: VcpuSteps,
+    ) -> None:  # fmt: skip
+        """Serve *vcpu*, which has this *index*, until the machine is reset."""
+        self._vcpu = vcpu
+        self._index = index
+        self._classifier = classifier
+        self._step_over = step_over
+        self._steps = steps
+
+    def met(self, pc: int) -> SubPlan:
+        """Run the sequence whose load is at *pc*, where no breakpoint was classified yet.
+
+        Raises:
+            BreakpointStop: a breakpoint there, or in the sequence, stops.
+        """
+        if (stop := self._classifier.arrived(self._index, pc)) is not None:
+            raise BreakpointStop(stop)
+        return (yield from self.sequence_at(pc))
+
+    def sequence_at(self, pc: int) -> SubPlan:
+        """Run the exclusive sequence that begins at *pc*, or step where none does any more."""
+        sequence = exclusive_sequence(pc, self._steps.words_around(pc))
+        if sequence is None or sequence.load != pc:
+            self._step_over.loads.pop(pc, None)
+            return (yield from self._step_over.comparator(pc))
+        return (yield from self._step_over.sequence(sequence))
+
+    def watched_load(self, pc: int) -> SubPlan | None:
+        """Return the step of the load-exclusive at *pc*, on whose word a watchpoint has stopped.
+
+        It executes the whole sequence. None if there is none at *pc*.
+        """
+        word_at = self._steps.words_around(pc)
+        if not loads_exclusive(word_at(pc)):
+            return None
+        sequence = exclusive_sequence(pc, word_at)
+        if sequence is None or sequence.load != pc:
+            return None
+        return self._step_over.sequence(sequence)
+
+    def failed_store(self, pc: int) -> SubPlan | None:
+        """Return the rest of a step of the store-exclusive at *pc*, if it has just failed.
+
+        It goes on to where the guest tries again, and runs that sequence. None if it has
+        succeeded, or an exception has come before it.
+        """
+        word = self._steps.word_at(pc)
+        status = word >> 16 & 0x1F
+        if not stores_exclusive(word) or self._vcpu.get(PC) != pc + 4:
+            return None
+        if status >= len(X) or self._vcpu.get(X[status]) != 1:
+            return None
+        sequence = exclusive_sequence(pc, self._steps.word_at)
+        return None if sequence is None else self._try_again(sequence)
+
+    def _try_again(self, sequence: ExclusiveSequence) -> SubPlan:
+        """Step to the load of *sequence* and run it, if nothing on the way is seen from outside.
+
+        That is a computation, a branch, and a load of RAM. Otherwise the vCPU is left where its
+        store has failed.
+        """
+        vcpu, done = self._vcpu, self._steps.done
+        rows = (*X, stack_pointer(vcpu.get(CPSR)), CPSR, PC)
+        before = [vcpu.get(row) for row in rows]
+        for _ in range(_FAR):
+            pc = vcpu.get(PC)
+            if pc == sequence.load:
+                return (yield from self.met(pc))
+            word = self._steps.word_at(pc)
+            harmless = only_computes(word) or (only_loads(word) and self._accesses_ram())
+            if not harmless or self._step_over.is_breakpoint(pc):
+                break
+            done = yield from self._steps.instruction(STEP, word)
+            if done.esr.EC != EC.STEP_LOWER:
+                return done
+        for row, value in zip(rows, before, strict=True):
+            if vcpu.get(row) != value:
+                vcpu.set(row, value)
+        return self._steps.done
+
+    def _accesses_ram(self) -> bool:
+        """Return True if the load at PC is of RAM: one of a device may have an effect."""
+        accessed = self._classifier.accessed(self._index)
+        if accessed is None:
+            return False
+        memory = self._classifier.breakpoints.memory.live
+        try:
+            return all(
+                memory.read_physical(memory.translate(self._index, at).ipa, 1)
+                for at in (accessed.start, accessed.stop - 1)
+            )
+        except MemoryFault:
+            return False
