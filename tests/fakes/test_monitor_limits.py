@@ -33,10 +33,25 @@ def monitor(line: str, program: GuestProgram = NO_PROGRAM) -> bytes:
         r"((a?){9}){9}",
         r"(.)\1",
         r"(\w{1,9}){9}",
+        "(.|.|.|.|.|.)" * 14 + "@",
+        r"(.|\w)" * 4 + "@",
+        r"((((.|\w)|_)|\S)|\D)@",
+        ".*a|.*b|.|.|.",
+        r"(?x)(.|\w) *@",
+        r"(?x)(.|\w)#" + "\n*@",
+        r"(?P<a>.).*(?P=a)",
+        r"(?=.*)(.)",
+        r"(.)(?(1)a|b)",
+        r"(?:.|\w)@",
     ],
 )
 def test_an_expression_that_takes_long_is_refused(pattern: str) -> None:
     assert b"may take long" in monitor(f"regs {pattern}")
+
+
+@pytest.mark.parametrize("pattern", ["(a|b|c|d)pc", "(x|e)(l|s)(r|p).*_.*", "^pc$|^sp"])
+def test_an_expression_with_few_choices_is_taken(pattern: str) -> None:
+    assert b"may take long" not in monitor(f"regs {pattern}")
 
 
 @pytest.mark.parametrize(
