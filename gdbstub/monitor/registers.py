@@ -5,6 +5,7 @@ It has no register of its own: rows and fields are those of ``aarch64``.
 
 import difflib
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Final
 
@@ -58,8 +59,10 @@ def _matching(rows: Sequence[Register], pattern: str) -> list[Register]:
             f"group, at most {_BARS} |, no back-reference and no (?"
         )
     try:
-        form = re.compile(pattern, re.IGNORECASE)
-    except re.error as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # one line for the client, none in the log
+            form = re.compile(pattern, re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise InputError(f"{pattern!r} is no regular expression: {error}") from None
     found = [row for row in rows if form.fullmatch(row.name)]
     # QEMU leaves the level off its registers of EL1: VBAR.

@@ -55,6 +55,23 @@ def test_an_expression_with_few_choices_is_taken(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "pattern",
+    [
+        "a{4294967295}",
+        "a{1,99999999999}",
+        "a{" + "9" * 900 + "}",
+        "(" * 500 + ")" * 500,
+        "[[a]",
+        "(",
+    ],
+)
+def test_what_python_cannot_compile_is_no_expression(pattern: str) -> None:
+    said = monitor(f"regs {pattern}")
+    assert b"is no regular expression: " in said
+    assert said.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
     ("offset", "where"),
     [
         (0, "where it was linked, at 0x40000000: its command line keeps it there."),
