@@ -1,5 +1,7 @@
 """Extended mode: what a client can do when it has left the guest, or when that is gone."""
 
+import pytest
+
 from gdbstub.protocol.packets.registry import PACKETS, find
 from gdbstub.target import Action, Exited, Resume
 from tests.pure.fake_target import BASE, HERE, FakeTarget
@@ -115,6 +117,24 @@ def test_leave_the_guest_and_take_hold_of_it_again() -> None:
     assert target.calls[2:] == ["detach", "interrupt", "release", "reset"]
     stage.session.close()
     assert target.calls[-1] == "release"
+
+
+@pytest.mark.parametrize("pid", [b"0", b"80000000", b"f" * 16])
+def test_a_process_id_has_thirty_one_bits_and_is_not_zero(pid: bytes) -> None:
+    stage = Stage()
+    stage.send(b"qSupported:multiprocess+;memory-tagging+;error-message+")
+    said = stage.send(b"vAttach;" + pid)
+    assert said.startswith(b"$E.process id 0x%b: expected one from 1 to 0x7fffffff#" % pid)
+    assert stage.send(b"?").startswith(b"$T05thread:p400001.1;")
+    assert stage.send(b"vAttach;7fffffff").startswith(b"$T05thread:p7fffffff.1;")
+
+
+def test_a_guest_that_was_left_runs_on_when_it_is_attached_to_by_a_bad_process_id() -> None:
+    target = spinning()
+    stage = conversation("<- $!\n-> $OK\n<- $D\n-> $OK\n<- $vAttach;0\n-> $E16", target)
+    assert target.calls == ["detach", "interrupt", "detach"]
+    assert target.running
+    stage.play("<- $vAttach;1\n-> $T02thread:1;")
 
 
 def test_a_guest_that_was_left_alone_ends() -> None:

@@ -3,12 +3,17 @@
 In extended mode (``!``) the session goes on without a guest; else it ends.
 """
 
+from typing import Final
+
 from gdbstub.capabilities import Restartable, restartable
 from gdbstub.errors import NoGuest, PacketError
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 from gdbstub.protocol.packets.stop import stop_reply
 from gdbstub.target import Exited
+
+#: Largest process id: clients read one as an ``int``.
+_LARGEST_PID: Final = (1 << 31) - 1
 
 
 @packet("!", without_guest=True)
@@ -32,6 +37,10 @@ def attach(client: ClientState, pid: int) -> bytes:
     """
     if client.guest_gone or isinstance(client.target.report(), Exited):
         raise NoGuest("the guest has ended; run begins anew")
+    if not 0 < pid <= _LARGEST_PID:
+        if not client.attached:
+            client.target.detach()  # it was halted for this packet
+        raise PacketError(f"process id {pid:#x}: expected one from 1 to {_LARGEST_PID:#x}")
     client.attach()
     client.process = client.process and pid
     return stop_reply(client, client.target.report())
