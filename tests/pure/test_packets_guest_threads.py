@@ -191,3 +191,16 @@ def test_without_it_there_are_the_vcpus_alone(stage: Stage) -> None:
     stage.target.waits = False
     stage.play("<- $qfThreadInfo\n-> $m1,2")
     stage.play(f"<- $Hg{ID}\n-> $E03")
+
+
+@pytest.mark.parametrize(
+    "packet",
+    ["qThreadExtraInfo,0", "T0", "qC", "qThreadStopInfo0", "vCont;s:0", "vCont;c;s:0", "s"],
+)
+def test_the_current_thread_may_be_gone(stage: Stage, packet: str) -> None:
+    assert isinstance(stage.target, Threaded)
+    stage.play(f"<- $Hg{ID}\n-> $OK")
+    stage.target.waits = False
+    stage.play(f"<- ${packet}\n-> $E03")
+    assert resumes(stage) == []
+    stage.play("<- $Hg0\n-> $OK\n<- $Hg2\n-> $OK\n<- $qC\n-> $QC2")

@@ -151,8 +151,8 @@ class ClientState:
         #: The pc as ``read_registers`` takes it; empty if the target shows none.
         self.pc = tuple(row for row in self.registers if row.type == "code_ptr")[:1]
         self.expedited = Expedited(expedited_registers(self.architecture, self.registers))
-        #: ``Hg``: the current thread, whose registers and memory are read; it always exists
-        #: (gdbserver's ``general_thread``).
+        #: ``Hg``: the current thread, whose registers and memory are read (gdbserver's
+        #: ``general_thread``). One of the guest's own may be gone since.
         self.general_thread = self.threads[0]
 
     @property
@@ -251,13 +251,12 @@ class ClientState:
         """Return the id of one thread that exists; ``ANY`` stands for the current thread.
 
         Raises:
-            NoSuchThread: *thread_id* is ``ALL``, or no thread has it.
+            NoSuchThread: *thread_id* is ``ALL``, or no thread has it (any more).
         """
-        if thread_id == ANY:
-            return self.general_thread
-        if thread_id in self.threads or any(row.id == thread_id for row in self.guest_threads):
-            return thread_id
-        raise NoSuchThread(f"there is no thread {thread_id}")
+        thread = self.general_thread if thread_id == ANY else thread_id
+        if thread in self.threads or any(row.id == thread for row in self.guest_threads):
+            return thread
+        raise NoSuchThread(f"there is no thread {thread}")
 
     def vcpu_thread(self, thread_id: int) -> int:
         """Return ``thread(thread_id)``, which must be able to run.

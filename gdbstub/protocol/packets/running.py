@@ -81,7 +81,7 @@ def resume_threads(
         cacheable &= which != ANY  # another thread may be the current one next time
         thread = client.general_thread if which == ANY else which
         if thread != ALL and thread not in client.threads:
-            if which != ANY and thread not in others():
+            if thread not in others():
                 raise NoSuchThread(f"there is no thread {thread}")
             cacheable, first = False, waiting.setdefault(thread, action)
             if not all_chosen and first not in (Action.CONTINUE, None):

@@ -12,7 +12,8 @@ from gdbstub.target import Thread
 @packet("Hg", "thread-id", without_guest=True)
 def select_general(client: ClientState, thread_id: int) -> bytes:
     """``Hg thread-id``: select the thread to read and write (GDB manual, E.2)."""
-    client.general_thread = client.thread(ANY if thread_id == ALL else thread_id)
+    if thread_id not in (ALL, ANY):  # else any will do, as the current one
+        client.general_thread = client.thread(thread_id)
     return b"OK"
 
 
@@ -33,7 +34,7 @@ def alive(client: ClientState, thread_id: int) -> bytes:
 @packet("qC")
 def current(client: ClientState) -> bytes:
     """``qC``: name the current thread (GDB manual, E.4)."""
-    return b"QC" + client.encode_thread(client.general_thread)
+    return b"QC" + client.encode_thread(client.thread(ANY))
 
 
 @packet("qfThreadInfo", without_guest=True)
