@@ -335,3 +335,17 @@ async def test_a_client_that_was_turned_away_is_not_served_afterwards() -> None:
             served.abort()
             for each in (first, second):
                 each.writer.close()
+
+
+async def test_a_client_that_speaks_late_is_turned_away_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_protocol, "_ADMISSION_TIMEOUT", 0.01)
+    async with serving(FakeTarget()) as server:
+        late = await connect(server)
+        await until(lambda: bool(server._waiting) and server._waiting[0]._timer is None)
+        first = await (await connect(server)).hello()
+        late.send(b"qSupported:swbreak+")
+        said = await late.ended()
+        assert said.startswith(b"+$E.one client is served at a time: 127.0.0.1:")
+        assert await first.ask(b"qC") == b"QC1"

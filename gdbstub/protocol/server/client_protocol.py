@@ -140,7 +140,7 @@ class ClientProtocol(asyncio.Protocol):
             self._busy_poll = BusyPoll(self.socket.fileno(), transport)
         address = transport.get_extra_info("peername")  # empty for a Unix socket
         self.peer = str(Tcp(*address[:2])) if address else "a local process"
-        self._timer = asyncio.get_running_loop().call_later(_ADMISSION_TIMEOUT, self._refuse)
+        self._refuse_soon()
         self._server.wait(self)
 
     def open(self, transport: Transport, peer: str) -> None:
@@ -195,7 +195,8 @@ class ClientProtocol(asyncio.Protocol):
         elif self._has_packet:
             if len(self._held) > _KEPT and self._transport:
                 self._transport.pause_reading()
-            self.try_again()
+            if not self.try_again():
+                self._refuse_soon()
         elif len(self._held) > _KEPT:
             _log.warning("disconnecting %s, whose first packet is too long", self.peer)
             self.abort()
@@ -213,6 +214,11 @@ class ClientProtocol(asyncio.Protocol):
             self._transport.resume_reading()
             self.data_received(data)
         return True
+
+    def _refuse_soon(self) -> None:
+        """Refuse the client in a moment, unless the other one leaves."""
+        if not self._timer:
+            self._timer = asyncio.get_running_loop().call_later(_ADMISSION_TIMEOUT, self._refuse)
 
     def _refuse(self) -> None:
         """Refuse a client that has waited long enough, unless nothing but its packet is missing."""
