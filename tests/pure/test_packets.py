@@ -242,6 +242,10 @@ def test_an_older_lldb_wants_raw_uploads() -> None:
         -> $OK
         <- $x40000000,4
         -> $\\x1f \\x03\\xd5
+        <- $x40000000,0
+        -> $E16
+        <- $x0,0
+        -> $OK
         """
     )
     conversation(

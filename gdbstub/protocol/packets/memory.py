@@ -11,13 +11,15 @@ from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.registry import packet
 
 _TOP: Final = 1 << 64
+#: Error of a read whose reply would be empty, which says: not supported.
+_NO_BYTES: Final = "a read of no bytes"
 
 
 @packet("m", "addr,length")
 def read(client: ClientState, address: int, length: int) -> bytes:
     """``m addr,length``: read memory, in hex (GDB manual, E.2)."""
     if not length:
-        raise PacketError("a read of no bytes")  # its reply would say: not supported
+        raise PacketError(_NO_BYTES)
     return hexlify(_read(client, address, min(length, client.packet_size // 2)))
 
 
@@ -30,6 +32,8 @@ def read_binary(client: ClientState, address: int, length: int) -> bytes:
     if not address and not length and b"binary-upload" not in client.features:
         client.raw_upload = True
         return b"OK"
+    if not length and client.raw_upload:
+        raise PacketError(_NO_BYTES)
     # What escapes add comes on top: PacketSize bounds what is sent to us.
     data = _read(client, address, min(length, client.packet_size - 1)) if length else b""
     return data if client.raw_upload else b"b" + data
