@@ -149,7 +149,8 @@ def reply_for(error: StubError, *, textual: bool, strings: bool = False) -> byte
     """
     code = b"E%02x" % (error.errno & 0xFF)
     if strings and str(error):
-        return code + b";" + str(error).encode().hex().encode()
+        # A name of a file may be no text: its bytes stay as escapes.
+        return code + b";" + str(error).encode("utf-8", "backslashreplace").hex().encode()
     if textual and str(error):
         text = str(error).encode("ascii", "replace")
         # Clients do not unescape a textual reply: drop the characters that need escapes.
