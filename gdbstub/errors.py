@@ -8,6 +8,8 @@ import os
 from typing import Final
 
 _APT_GET: Final = "/usr/bin/apt-get"
+#: Number of characters of an error's text that a reply has: the text may have what a client sent.
+_REPLY_CHARACTERS: Final = 8192
 
 
 class StubError(Exception):
@@ -145,14 +147,15 @@ def reply_for(error: StubError, *, textual: bool, strings: bool = False) -> byte
 
     Pass *textual* if the client announced ``error-message+``. Otherwise some packets,
     ``m`` among them, must not be answered with ``E.text``. Pass *strings* if the client has asked
-    for ``Exx;text`` by ``QEnableErrorStrings`` (LLDB extension); the text is in hex.
+    for ``Exx;text`` by ``QEnableErrorStrings`` (LLDB extension); the text is in hex. The end of a
+    text of more than 8192 characters is left out.
     """
     code = b"E%02x" % (error.errno & 0xFF)
-    if strings and str(error):
+    text = str(error)[:_REPLY_CHARACTERS]
+    if strings and text:
         # A name of a file may be no text: its bytes stay as escapes.
-        return code + b";" + str(error).encode("utf-8", "backslashreplace").hex().encode()
-    if textual and str(error):
-        text = str(error).encode("ascii", "replace")
+        return code + b";" + text.encode("utf-8", "backslashreplace").hex().encode()
+    if textual and text:
         # Clients do not unescape a textual reply: drop the characters that need escapes.
-        return b"E." + text.translate(None, b"#$}*")
+        return b"E." + text.encode("ascii", "replace").translate(None, b"#$}*")
     return code

@@ -13,3 +13,9 @@ def test_an_error_may_name_a_file_whose_name_is_no_text() -> None:
     assert said.startswith(b"E02;")
     assert bytes.fromhex(said[4:].decode()).decode() == "/a\\udcff\\ud800/é: no such file"
     assert reply_for(error, textual=True) == b"E./a??/?: no such file"
+
+
+def test_an_error_reply_is_short_however_long_its_text_is() -> None:
+    error = NotFound("x" * 100_000)
+    assert len(reply_for(error, textual=True)) < 10_000
+    assert len(reply_for(error, textual=False, strings=True)) < 20_000

@@ -1,7 +1,10 @@
 """Packets that are legal in form and made to cost much, and the limits that bound them."""
 
+import json
+
 import pytest
 
+from gdbstub import rsp
 from tests.pure.able_target import AbleTarget
 from tests.pure.fake_target import FakeTarget
 from tests.pure.transcript import Stage
@@ -83,3 +86,36 @@ def test_a_breakpoint_request_of_no_text_is_refused() -> None:
     stage = Stage(AbleTarget())
     sent = stage.send(rb'jMultiBreakpoint:{"breakpoint_requests":["Z0,\ud800","Z0,40000000,4"]}')
     assert b'{"results":["E16","OK"]}' in sent
+
+
+def test_an_error_does_not_echo_a_name_of_any_length() -> None:
+    stage = Stage(AbleTarget())
+    stage.send(b"qSupported:error-message+")
+    sent = stage.send(b"qXfer:osdata:read:" + b"x" * 100_000 + b":0,100")
+    assert sent.startswith(b"$E.there is no table xxx")
+    assert b"expected types or threads" in sent
+    assert len(sent) < 200
+
+
+@pytest.mark.parametrize("asked", [b"", b"qSupported:error-message+", b"QEnableErrorStrings"])
+def test_the_results_of_many_breakpoint_requests_fit_in_a_packet(asked: bytes) -> None:
+    stage = Stage(AbleTarget())
+    stage.send(asked)
+    for count in (1, 2000, 10_000):
+        listed = b",".join([b'""'] * count)
+        sent = stage.send(b'jMultiBreakpoint:{"breakpoint_requests":[%b]}' % listed)
+        (event,) = rsp.Connection().receive(sent)
+        assert isinstance(event, rsp.Packet)
+        assert len(event.data) <= rsp.PACKET_SIZE
+        results = json.loads(event.data)["results"]
+        assert len(results) == count
+        assert all(each.startswith(("E16", "E.expected Z")) for each in results)
+
+
+def test_more_breakpoint_requests_than_fit_are_refused() -> None:
+    stage = Stage(AbleTarget())
+    stage.send(b"qSupported:error-message+")
+    listed = b",".join([b'"Z0,40000010,4"', *[b'""'] * 30_000])
+    sent = stage.send(b'jMultiBreakpoint:{"breakpoint_requests":[%b]}' % listed)
+    assert sent.startswith(b"$E.30001 breakpoint requests, where at most ")
+    assert not stage.target.inserted

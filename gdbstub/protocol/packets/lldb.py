@@ -9,7 +9,7 @@ from typing import Final
 
 from gdbstub import __version__
 from gdbstub.capabilities import MemoryMapping, memory_mapping
-from gdbstub.errors import MachineError, MemoryFault, PacketError, StubError
+from gdbstub.errors import MachineError, MemoryFault, PacketError, StubError, reply_for
 from gdbstub.protocol.packets.client_state import ClientState, Reply, Work
 from gdbstub.protocol.packets.registry import find, packet
 from gdbstub.protocol.packets.stop import thread_stop_reply
@@ -22,6 +22,9 @@ _RANGES: Final = 256
 _NUMBERS: Final = rb"(?:(?!,|\Z)0*+[0-9a-fA-F]{0,16}+(?:,|\Z))++"
 #: Length of the breakpoints that are requested in a slice, where each costs as so many characters.
 _SLICE, _REQUEST = 8192, 64
+#: The reply around their results, and the length of one that has no text, with a comma.
+_RESULTS: Final = '{"results":[%s]}'
+_RESULT: Final = len('"E16",')
 
 
 @packet("QThreadSuffixSupported")
@@ -182,22 +185,33 @@ def breakpoints(client: ClientState, words: bytes) -> Work:
         requests = None
     if not isinstance(requests, list) or not all(isinstance(each, str) for each in requests):
         raise PacketError("expected a JSON object with a list of strings, breakpoint_requests")
+    if len(requests) > (most := client.packet_size // (2 * _RESULT)):
+        raise PacketError(
+            f"{len(requests)} breakpoint requests, where at most {most} are taken at once"
+        )
+    # Errors have their texts as far as the reply has room: the other half, at least.
+    room = client.packet_size // 2 - len(_RESULTS)
     results: list[str] = []
     size = 0
     for each in requests:
         if (size := size + len(each) + _REQUEST) > _SLICE:
             yield None
             size = 0
-        results.append(_breakpoint(client, each.encode("ascii", "replace")).decode())
-    return json.dumps({"results": results}, separators=(",", ":")).encode()
+        results.append(_breakpoint(client, each.encode("ascii", "replace"), room))
+        room -= max(0, len(results[-1]) + 1 - _RESULT)
+    return (_RESULTS % ",".join(results)).encode()
 
 
-def _breakpoint(client: ClientState, request: bytes) -> bytes:
-    row = find(request) if request[:1] in (b"Z", b"z") else None
-    if row is None:
-        return client.error_reply(PacketError("expected Z and z packets"))
+def _breakpoint(client: ClientState, request: bytes, room: int) -> str:
+    """Obey one request; return its reply as JSON, and a text of an error only if there is room."""
+    import json
+
     try:
+        row = find(request) if request[:1] in (b"Z", b"z") else None
+        if row is None:
+            raise PacketError("expected Z and z packets")
         reply = row.handler(client, *row.constants, *row.template.parse(request, len(row.name)))
     except StubError as error:
-        return client.error_reply(error)
-    return reply if isinstance(reply, bytes) else b""
+        told = json.dumps(client.error_reply(error).decode())
+        return told if len(told) < room else json.dumps(reply_for(error, textual=False).decode())
+    return json.dumps(reply.decode() if isinstance(reply, bytes) else "")

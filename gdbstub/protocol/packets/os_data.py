@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from gdbstub.capabilities import OsTable, os_tables
-from gdbstub.errors import PacketError
+from gdbstub.errors import PacketError, excerpt
 from gdbstub.protocol.packets.client_state import ClientState
 from gdbstub.protocol.packets.xml import escape
 from gdbstub.target import program_counter
@@ -29,7 +29,7 @@ def os_data_xml(client: ClientState, annex: str) -> bytes:
     name = annex or "types"
     tables = _tables(client)
     if not (table := tables.get(name)):
-        raise PacketError(f"there is no table {name}; expected {' or '.join(tables)}")
+        raise PacketError(f"there is no table {excerpt(name)}; expected {' or '.join(tables)}")
     lines = (f"<item>{_columns(row)}</item>" for row in table.rows())
     return "\n".join((f'<osdata type="{name}">', *lines, "</osdata>", "")).encode()
 
