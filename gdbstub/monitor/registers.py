@@ -20,11 +20,11 @@ from gdbstub.monitor.text import table
 _MOST: Final = 16
 #: Number of repeats in a regular expression; a search tries the places of all in every way.
 _REPEATS: Final = 2
-#: Number of ``|`` in one: each doubles the ways at most, wherever it is.
-_BARS: Final = 3
-#: Constructs that may make a search long whatever is counted: a repeat of a group, a back-reference,
-#: and all that begins with ``(?``. One of that makes blanks after a group mean nothing, another is
-#: a back-reference, too.
+#: Number of repeats and ``|`` in one: a ``|`` at most doubles the ways, wherever it is.
+_CHOICES: Final = 4
+#: Constructs that may make a search long whatever is counted: a repeat of a group, a
+#: back-reference, and all that begins with ``(?``. One of that makes blanks after a group mean
+#: nothing, another is a back-reference, too.
 _REFUSED: Final = r"\)[*+?{]|\\\d|\(\?"
 
 
@@ -53,10 +53,11 @@ def regs(context: CommandContext, patterns: tuple[str, ...]) -> str:
 
 def _matching(rows: Sequence[Register], pattern: str) -> list[Register]:
     repeats = len(re.findall(r"[*+?{]", pattern))
-    if repeats > _REPEATS or pattern.count("|") > _BARS or re.search(_REFUSED, pattern):
+    choices = repeats + pattern.count("|")
+    if repeats > _REPEATS or choices > _CHOICES or re.search(_REFUSED, pattern):
         raise InputError(
             f"{pattern!r} may take long to search: give at most {_REPEATS} repeats, none of a "
-            f"group, at most {_BARS} |, no back-reference and no (?"
+            f"group, at most {_CHOICES} of repeats and |, no back-reference and no (?"
         )
     try:
         with warnings.catch_warnings():

@@ -230,27 +230,6 @@ def test_a_call_that_could_not_be_caught_is_refused_before_it_runs(kernel: Kerne
     assert vcpu.get(PC) == KERNEL_GVA
 
 
-def test_what_nothing_serves_keeps_no_comparator_from_others(kernel: Kernel) -> None:
-    """Pages with breakpoints are unmapped: one breakpoint more than there are comparators."""
-    slots = kernel.machine.breakpoint_slots
-    places = [KERNEL_GVA + 0x10000 + 0x1000 * number for number in range(slots + 1)]
-    for place in places:
-        kernel.map(place, OTHER)
-        kernel.spaces.insert(place)
-    kernel.spaces.step()
-    for place in places:
-        kernel.unmap(place)
-    kernel.spaces.step()
-    served = [kernel.debugger.breakpoints.served(place).service for place in places]
-    assert served == [Service.COMPARATOR] * slots + [Service.NONE]
-    kernel.spaces.remove(places[0])
-    kernel.debugger.insert(1, BreakpointKind.HARDWARE, PLACE, 4)
-    with pytest.raises(NoSlot):
-        kernel.debugger.insert(1, BreakpointKind.HARDWARE, PLACE + 4, 4)
-    assert kernel.spaces.go() == Stopped(1, stop=StopReason.HWBREAK)
-    assert kernel.spaces.pc() == PLACE
-
-
 # Addresses of a process.
 
 

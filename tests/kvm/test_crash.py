@@ -1,6 +1,7 @@
 """Our core files in crash(8), compared with what our commands say of the same guest.
 
-The program is that of ``--crash``, without which this file is not collected.
+The program is that of ``--crash``, without which this file is not collected. Older ones than 8.0.4
+do not know the task table of a recent 6.1.
 """
 
 import re
@@ -25,7 +26,7 @@ _OUR_TASK: Final = re.compile(r"^(\d+) +(\d+) +\S +\S+ +0x([0-9a-f]{16}) +(\S+)"
 _STAMPED: Final = re.compile(r"^\[ +\d+\.\d{6}\].*$", re.M)
 _THEIR_FRAME: Final = re.compile(r"^ *#\d+ \[[0-9a-f]+\] (\S+) at ([0-9a-f]{16})", re.M)
 _OUR_FRAME: Final = re.compile(r"^#\d+ +0x([0-9a-f]{16}) ([^\s+]+)\+", re.M)
-#: crash: module, name, base, size. ``info os modules``: name, size, …
+#: crash: address of the struct, name, base, size.
 _THEIR_MODULE: Final = re.compile(r"^[0-9a-f]{16} +(\w+) +[0-9a-f]{16} +\d+ ", re.M)
 
 
@@ -42,7 +43,10 @@ def test_tasks_log_modules_and_backtraces(
     ) as stub:  # fmt: skip
         stub.console.wait_for("modules: end")
         asked = _marked("monitor ps", "monitor dmesg", "monitor bt 1", "monitor vmcore core")
-        ours = _parts(gdb(stub, vmlinux, *asked, "kill"))
+        said = gdb(
+            stub, vmlinux, *asked, "kill",
+            expected=["warning: remote target does not support file transfer"],
+        )  # fmt: skip
         stub.console.rest()
     asked = _marked("ps", "log", "bt 1", "mod", "sys", "bt -a")
     script = tmp_path / "script"
@@ -52,21 +56,28 @@ def test_tasks_log_modules_and_backtraces(
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, timeout=HANGS, check=True,
     )  # fmt: skip
-    theirs = _parts(done.stdout)
+    ours, theirs = _parts(said), _parts(done.stdout)
 
-    tasks = {(*row[:3], row[3].strip("[]")) for row in _OUR_TASK.findall(ours["monitor ps"])}
+    tasks = _tasks(_OUR_TASK, ours["monitor ps"])
     assert len(tasks) > 20
-    assert {(*row[:3], row[3].strip("[]")) for row in _THEIR_TASK.findall(theirs["ps"])} == tasks
+    assert _tasks(_THEIR_TASK, theirs["ps"]) == tasks
     lines = _STAMPED.findall(ours["monitor dmesg"])
     assert len(lines) > 100
     assert _STAMPED.findall(theirs["log"]) == lines
-    frames = [(name, place) for place, name in _OUR_FRAME.findall(ours["monitor bt 1"])]
+    # crash shows the address of a call, and we show that behind it.
+    frames = [(name, int(at, 16) - 4) for at, name in _OUR_FRAME.findall(ours["monitor bt 1"])]
     assert len(frames) > 5
-    assert _THEIR_FRAME.findall(theirs["bt 1"]) == frames
+    assert [(name, int(at, 16)) for name, at in _THEIR_FRAME.findall(theirs["bt 1"])] == frames
     loaded = set(re.findall(r"modules: loaded (\w+) ", stub.console.text))
     assert set(_THEIR_MODULE.findall(theirs["mod"])) == loaded != set()
     assert "CPUS: 2\n" in theirs["sys"]
     assert len(re.findall(r"^PID: ", theirs["bt -a"], re.M)) == 2
+
+
+def _tasks(row: re.Pattern[str], text: str) -> set[tuple[str, ...]]:
+    """Return PID, PPID, address and name of each task but the idle ones."""
+    found = row.findall(text)
+    return {(*each[:3], each[3].strip("[]")) for each in found if each[0] != "0"}
 
 
 def _marked(*commands: str) -> list[str]:
