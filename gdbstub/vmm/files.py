@@ -8,8 +8,8 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -121,18 +121,40 @@ def check_output(name: str, option: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def check_apart(inputs: Mapping[str, Path | str | None], outputs: Mapping[str, str | None]) -> None:
+def check_apart(
+    inputs: Iterable[tuple[str, Path | str | None]], outputs: Mapping[str, str | None]
+) -> None:
     """Check that no file of *outputs*, by option, is one of *inputs* or another output.
 
     Raises:
-        InputError: one is, and would be lost. Devices and FIFOs may be shared.
+        InputError: one is, by whatever name, and would be lost. Devices and FIFOs may be shared.
     """
-    taken = {os.path.realpath(name): option for option, name in inputs.items() if name}
+    taken: dict[tuple[int, int, str], tuple[str, str]] = {}
     for option, name in outputs.items():
-        if name and (os.path.isfile(name) or not os.path.exists(name)):
-            other = taken.setdefault(os.path.realpath(name), option)
+        if name and (place := _place_of(name)):
+            other, _ = taken.setdefault(place, (option, name))
             if other != option:
                 raise InputError(f"{option} {name}: is the file of {other}; expected another")
+    for other, path in inputs if taken else ():
+        if path and (place := _place_of(path)) and place in taken:
+            option, name = taken[place]
+            raise InputError(f"{option} {name}: is the file of {other}; expected another")
+
+
+def _place_of(name: Path | str) -> tuple[int, int, str] | None:
+    """Return what all names of a file have in common; None of what is no regular file.
+
+    Of a file that is not there yet, that is its directory and its name there.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            status = os.stat(name)
+            return (status.st_dev, status.st_ino, "") if stat.S_ISREG(status.st_mode) else None
+        parent, base = os.path.split(os.path.realpath(name))
+        status = os.stat(parent)
+    except (OSError, ValueError):  # what uses it says why
+        return None
+    return status.st_dev, status.st_ino, base
 
 
 def open_written(name: str, option: str) -> int:

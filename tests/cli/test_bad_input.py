@@ -61,24 +61,6 @@ def test_guests(place: Place, what: str) -> None:
     assert place.refusal("guest").startswith(f"guest: {line}")
 
 
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        ("--record guest.elf", "--record guest.elf: is the file of GUEST; expected another"),
-        ("--console=./guest.elf", "--console ./guest.elf: is the file of GUEST; expected another"),
-        ("--record x --console x", "--console x: is the file of --record; expected another"),
-        ("--symbols s --record link", "--record link: is the file of --symbols; expected another"),
-        ("--vmcore-on timeout c --timeout 9 --record c", "--record c: is the file of --vmcore-on"),
-    ],
-)
-def test_a_file_is_not_written_that_is_read_or_written_by_another_option(
-    place: Place, words: str, line: str
-) -> None:
-    (place.files / "s").write_bytes(ELF)
-    (place.files / "link").symlink_to("s")
-    assert place.refusal("guest.elf", *words.split()).startswith(line)
-
-
 def test_no_guest_at_all(place: Place) -> None:
     assert place.refusal("absent") == "absent: No such file or directory"
     assert place.refusal("/").startswith("/: is a directory without arch/arm64/boot; expected a")

@@ -40,6 +40,23 @@ def test_the_unpacked_image_comes_first_and_own_symbols_are_taken(place: Place) 
     assert took.endswith("symbols: none, since there is no vmlinux; see gdbstub symbols")
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "of"),
+    [
+        ("--record", "tree/arch/arm64/boot/Image", "GUEST"),
+        ("--console", "tree/vmlinux", "GUEST's symbols"),
+    ],
+)
+def test_a_file_of_the_tree_is_not_written(place: Place, option: str, name: str, of: str) -> None:
+    grow(place, "tree/arch/arm64/boot/Image", "tree/vmlinux")
+    before = place.everything()
+    done = place.call("run", "tree", "--gdb=localhost:0", option, name)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last == f"gdbstub: {option} {name}: is the file of {of}; expected another"
+    assert place.everything() == before
+
+
 def test_what_is_missing_is_told(place: Place) -> None:
     line = ".: is a directory without arch/arm64/boot; expected a kernel's tree, or a file"
     assert place.refusal(".") == line

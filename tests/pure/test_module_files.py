@@ -171,6 +171,15 @@ def test_an_index_that_is_none(text: str, tmp_path: Path) -> None:
         read_modules(tmp_path / "index", KERNEL)
 
 
+def test_a_file_of_a_module_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "one.ko.gz").write_bytes(gzip.compress(PLAIN))
+    (tmp_path / "two").hardlink_to(tmp_path / "one.ko.gz")
+    with pytest.raises(
+        InputError, match=r"^--record .*/two: is the file of --modules; expected an"
+    ):
+        read_modules(tmp_path, KERNEL, {"--record": str(tmp_path / "two")})
+
+
 KERNEL = LinkedKernel(0, (), 0, "Linux version 6.1.0-9-arm64 (x)", None)
 
 

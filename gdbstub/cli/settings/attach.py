@@ -5,7 +5,8 @@ they are used: each costs a wrong command line a millisecond.
 """
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,9 +64,10 @@ def read_attach_settings(
     where = check_endpoint(endpoint, "kvm", inner=inner)
     reasons = Reasons.parse(stop_on, vmcore_on, timeout, inner=inner)
     qmp_endpoint = None if qmp is None else check_qmp(qmp, where, inner=inner)
+    outputs = {"--vmcore-on": reasons.vmcore, "--record": record}
     if record is not None:
         check_output(record, "--record")
-        check_apart({"--symbols": symbols}, {"--vmcore-on": reasons.vmcore, "--record": record})
+        check_apart([("--symbols", symbols), *_files_of(vmm)], outputs)
     slots = _parse_rams(rams)
     needed = reasons.need_kernel or modules is not None
     known = GuestProgram.from_text(program) if program else _program(symbols, vmm, needed=needed)
@@ -73,7 +75,7 @@ def read_attach_settings(
     if modules is not None:
         from gdbstub.cli.settings.modules import read_modules
 
-        known = known._replace(modules=read_modules(modules, known.kernel))
+        known = known._replace(modules=read_modules(modules, known.kernel, outputs))
     return AttachSettings(
         vmm=vmm,
         serve=ServeSettings(
@@ -90,6 +92,16 @@ def read_attach_settings(
         ram=slots,
         record=record,
     )
+
+
+def _files_of(vmm: VmmProcess | Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield what may be a file in the command line of a VMM that is to be started, with its name.
+
+    A part may be of an option such as ``-drive file=PATH,format=raw``, or of none.
+    """
+    if not isinstance(vmm, VmmProcess):
+        for word in vmm:
+            yield from (("VMM", part) for part in (word, *re.split("[=,]", word)))
 
 
 def _program(

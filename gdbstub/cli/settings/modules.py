@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from gdbstub.errors import InputError
@@ -14,6 +15,7 @@ from gdbstub.lab import cache
 from gdbstub.lab.progress import Steps
 from gdbstub.linux.kaslr import LinkedKernel
 from gdbstub.linux.module_files import ModuleFiles, describe, find, packed, unpack
+from gdbstub.vmm.files import check_apart
 
 _log = logging.getLogger("gdbstub.run")
 
@@ -21,15 +23,18 @@ _INDEX: Final = "modules.json"
 _RELEASE: Final = re.compile(r"Linux version (\S+)")
 #: Files between two messages of the progress.
 _SHARE: Final = 500
+_NONE: Final[Mapping[str, str | None]] = MappingProxyType({})
 
 
-def read_modules(directory: Path, kernel: LinkedKernel | None) -> ModuleFiles:
+def read_modules(
+    directory: Path, kernel: LinkedKernel | None, outputs: Mapping[str, str | None] = _NONE
+) -> ModuleFiles:
     """Return the files of the modules of *kernel* in *directory*, the argument of ``--modules``.
 
     Inside the lab *directory* is a file that the stub outside has written.
 
     Raises:
-        InputError: there are none, or no kernel is known.
+        InputError: there are none, no kernel is known, or one is a file of *outputs*, by option.
     """
     if kernel is None:
         raise InputError("--modules needs a Linux guest and the symbols of its kernel: --symbols")
@@ -40,6 +45,7 @@ def read_modules(directory: Path, kernel: LinkedKernel | None) -> ModuleFiles:
             raise InputError(f"--modules {directory}: is a file; expected a directory") from None
     release = _RELEASE.match(kernel.banner)
     files = find(directory.absolute(), release[1] if release else "")
+    check_apart((("--modules", path) for path in files.values()), outputs)
     parts: list[str | bytes] = [
         Path(__file__).read_bytes(),
         *(_identity(path) for path in files.values()),

@@ -129,14 +129,13 @@ def read_settings(
     for name, option in ((record, "--record"), (console, "--console")):
         if name is not None and (name, option) != ("-", "--console"):
             check_output(name, option)
-    check_apart(
-        {"GUEST": guest, "--initrd": initrd, "--dtb": dtb, "--symbols": symbols},
-        {
-            "--vmcore-on": reasons.vmcore,
-            "--record": record,
-            "--console": None if console == "-" else console,
-        },
-    )
+    outputs = {
+        "--vmcore-on": reasons.vmcore,
+        "--record": record,
+        "--console": None if console == "-" else console,
+    }
+    named = {"GUEST": guest, "--initrd": initrd, "--dtb": dtb, "--symbols": symbols}
+    check_apart(named.items(), outputs)
     tree, tree_bytes = Source.read(dtb, "--dtb", _TREE) if dtb else (None, None)
     if tree_bytes is not None:
         device_tree.amend(tree_bytes, f"--dtb {dtb}", device_tree.Chosen())
@@ -153,6 +152,8 @@ def read_settings(
     symbols = _debug_symbols(loaded) if debug else files.symbols
     if symbols is None:
         symbols = default_symbols(source.path, loaded)
+    found = {"GUEST": files.image, "GUEST's initrd": files.initrd, "GUEST's symbols": symbols}
+    check_apart(found.items(), outputs)
     if seed is None and dtb is None and isinstance(loaded, image.LinuxImage):
         seed = parse_seed(RANDOM)
     if program:
@@ -164,7 +165,7 @@ def read_settings(
     if modules is not None:
         from gdbstub.cli.settings.modules import read_modules
 
-        known = known._replace(modules=read_modules(modules, known.kernel))
+        known = known._replace(modules=read_modules(modules, known.kernel, outputs))
     config = GuestConfig(
         image=loaded,
         memory=size,
