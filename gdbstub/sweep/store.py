@@ -19,6 +19,9 @@ from gdbstub.sweep.plan import SweepPlan, SweepRun
 from gdbstub.sweep.rows import COLUMNS, FIELDS, Row, decode, planned
 
 FILE: Final = "sweep.db"
+_LOCK: Final = "lock"
+#: All that a store has in its directory, with what SQLite has beside its file.
+FILES: Final = (FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal", _LOCK)
 _VERSION: Final = 1
 #: Time that another program may keep the file locked, in seconds.
 _BUSY_SECONDS: Final = 20.0
@@ -313,7 +316,7 @@ def _writing(directory: Path) -> Iterator[None]:
 
 
 def _claim(directory: Path) -> int:
-    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -125,6 +125,44 @@ def test_without_the_extra(sweeps: Sweeps, command: str, package: str) -> None:
     assert line.endswith("pip install 'kvm-gdbstub[sweep]'")
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("out/sweep.db", "is the file of this sweep; expected another"),
+        ("out/../out/lock", "is the file of this sweep; expected another"),
+        ("out/sweep.db-wal", "is the file of this sweep; expected another"),
+        ("out/junit.xml", "is the file of this sweep; expected another"),
+        ("link", "is the file of this sweep; expected another"),
+        ("guest", "is the file of GUEST; expected another"),
+        ("needed", "is the file of --carry; expected another"),
+        ("out/runs/mine", "is among the files of the runs; expected another"),
+    ],
+)
+def test_the_results_and_what_the_runs_read_are_not_written_over(
+    sweeps: Sweeps, name: str, why: str
+) -> None:
+    (sweeps.directory / "needed").write_text("years of work")
+    sweeps.call("guest", "--script=true", "--carry=needed")
+    (sweeps.directory / "link").hardlink_to(sweeps.out / "sweep.db")
+    (sweeps.out / "runs" / "mine").write_text("the console")
+    path = sweeps.directory / name
+    before = path.read_bytes() if path.exists() else b""
+    _, err = sweeps.call("report", f"--output={name}", status=2)
+    assert err == f"gdbstub: --output {name}: {why}\n"
+    _, err = sweeps.call("export", name, status=2)
+    assert err == f"gdbstub: FILE {name}: {why}\n"
+    assert not path.exists() or path.read_bytes() == before
+    sweeps.call("show")
+
+
+def test_a_guest_is_not_written_over_by_the_results(sweeps: Sweeps) -> None:
+    guest = sweeps.directory / "junit.xml"
+    guest.write_bytes((sweeps.directory / "guest").read_bytes())
+    sweeps.out = sweeps.directory
+    _, err = sweeps.call("junit.xml", "--script=true", status=2)
+    assert err == f"gdbstub: --out {guest}: is the file of GUEST; expected another\n"
+
+
 def test_an_empty_place(sweeps: Sweeps) -> None:
     words = [word for word in sweeps.command("guest", "--script=true") if "--out" not in word]
     done = subprocess.run(

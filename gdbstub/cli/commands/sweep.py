@@ -15,7 +15,14 @@ import click
 
 from gdbstub.cli.commands.parameters import Float, Integer, IntegerRange
 from gdbstub.cli.options import RUN, Option
-from gdbstub.cli.sweep.arguments import between, carried, check_syntax, command_words, directory
+from gdbstub.cli.sweep.arguments import (
+    between,
+    carried,
+    check_out,
+    check_syntax,
+    command_words,
+    directory,
+)
 from gdbstub.errors import InputError, StubError, SweepError, one_line
 from gdbstub.sweep.plan import (
     GUEST,
@@ -181,10 +188,9 @@ def start(
     plan = _plan(options, fixed, tuple(varied), until_failure=until is not None)
     if len(varied.get(GUEST, [])) == 1:
         plan = plan._replace(varied=tuple(name for name in varied if name != GUEST))
-    return work.start(
-        _out(options["out"]), plan, list(plan_runs(rows, runs, plan.seed)),
-        on=options["on"], jobs=options["jobs"],
-    )  # fmt: skip
+    check_out(out := _out(options["out"]), plan, rows)
+    planned = plan_runs(rows, runs, plan.seed)
+    return work.start(out, plan, planned, on=options["on"], jobs=options["jobs"])
 
 
 class _Bisect(click.Command):
@@ -228,7 +234,8 @@ def bisect(
         fixed.setdefault(KASLR_SEED, RANDOM)
     plan = _plan(options, fixed, (GUEST,), until_failure=False)
     plan = plan._replace(images=tuple(found), confidence=confidence, limit=limit)
-    return work.start(_out(options["out"]), plan, [], on=options["on"], jobs=options["jobs"])
+    check_out(out := _out(options["out"]), plan, [fixed])
+    return work.start(out, plan, [], on=options["on"], jobs=options["jobs"])
 
 
 @sweep.command()

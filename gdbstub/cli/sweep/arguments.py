@@ -4,10 +4,13 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gdbstub.errors import InputError
+from gdbstub.sweep import junit, store
+from gdbstub.sweep.plan import GUEST, SweepPlan
+from gdbstub.vmm.files import check_apart
 
 
 def directory(text: str) -> Path:
@@ -54,6 +57,28 @@ def carried(names: Sequence[str]) -> tuple[str, ...]:
             raise InputError(f"--carry {name}: expected a file; directories are not carried")
         found.append(path)
     return tuple(dict.fromkeys(found))
+
+
+def read_files(plan: SweepPlan, rows: Iterable[Mapping[str, str]]) -> set[tuple[str, str]]:
+    """Return the files that runs with the parameters *rows* read, each with its option."""
+    found = {("--carry", os.path.join(plan.directory, path)) for path in plan.carried}
+    found |= {(GUEST.upper(), image) for image in plan.images}
+    for row in rows:
+        for name in plan.files:
+            if path := row.get(name):
+                found.add((GUEST.upper() if name == GUEST else f"--{name}", path))
+    return found
+
+
+def check_out(directory: Path, plan: SweepPlan, rows: Iterable[Mapping[str, str]]) -> None:
+    """Check that no file that a run reads is one that a sweep writes in *directory*.
+
+    Raises:
+        InputError: one is, and would be lost.
+    """
+    read = read_files(plan, rows)
+    for name in (store.FILE, junit.FILE):
+        check_apart(read, {"--out": str(directory / name)})
 
 
 def check_syntax(script: str) -> None:

@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
+from gdbstub.cli.sweep.arguments import read_files
 from gdbstub.errors import InputError, printable
 from gdbstub.streams import note
-from gdbstub.sweep import summary
-from gdbstub.sweep.execute import environment, run_words
+from gdbstub.sweep import junit, summary
+from gdbstub.sweep.execute import RUNS, environment, run_words
 from gdbstub.sweep.outcome import Status
 from gdbstub.sweep.rows import Row
-from gdbstub.sweep.store import Store
+from gdbstub.sweep.store import FILES, Store
+from gdbstub.vmm.files import check_apart
 
 
 def show(directory: Path, number: int | None) -> int:
@@ -71,6 +73,7 @@ def report(directory: Path, output: Path | None) -> int:
 
     path = output or directory / "report.html"
     with Store.read(directory) as store:
+        _check_apart(store, path, "--output")
         write(store, path)
     print(printable(str(path)))
     return 0
@@ -81,6 +84,20 @@ def export(directory: Path, file: Path) -> int:
     from gdbstub.sweep.parquet import export as write
 
     with Store.read(directory) as store:
+        _check_apart(store, file, "FILE")
         number = write(store, file)
     print(printable(f"{number} rows in {file}"))
     return 0
+
+
+def _check_apart(store: Store, path: Path, option: str) -> None:
+    """Check that *path* is no file of the sweep, and none that its runs read.
+
+    Raises:
+        InputError: it is one, and would be lost.
+    """
+    own = [store.directory / name for name in (*FILES, junit.FILE)]
+    read = read_files(store.plan, (row.run.parameters for row in store.rows()))
+    check_apart([*(("this sweep", name) for name in own), *read], {option: str(path)})
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(store.directory / RUNS)):
+        raise InputError(f"{option} {path}: is among the files of the runs; expected another")

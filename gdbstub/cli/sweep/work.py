@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ _GROUPS: Final = 5
 
 
 def start(
-    directory: Path, plan: SweepPlan, runs: Sequence[SweepRun], *, on: str, jobs: int | None
+    directory: Path, plan: SweepPlan, runs: Iterable[SweepRun], *, on: str, jobs: int | None
 ) -> int:
     """Make a sweep or a bisection in *directory* and execute it; return the exit status."""
     if shutil.which("setpriv") is None:
