@@ -160,7 +160,9 @@ def _version(program: str) -> str | None:
         return None
     option = "-V" if program == "ssh" else "--version"
     try:
-        said = subprocess.run([path, option], capture_output=True, text=True, timeout=10)
+        said = subprocess.run(
+            [path, option], capture_output=True, text=True, errors="replace", timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return "found"
     found = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)

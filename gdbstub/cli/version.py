@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gdbstub import __version__
+from gdbstub.errors import printable
 
 #: File beside this one, in wheels and source distributions.
 COMMIT: Final = "commit.txt"
@@ -25,7 +26,7 @@ def commit() -> str:
     """Return the commit, with ``-dirty`` for a checkout with changes; empty if it is unknown."""
     if not (_ROOT / ".git").exists():  # else a checkout that holds our environment might answer
         try:
-            return Path(__file__).with_name(COMMIT).read_text().strip()
+            return Path(__file__).with_name(COMMIT).read_text(errors="replace").strip()
         except OSError:
             return ""
     return from_git(_ROOT)
@@ -35,7 +36,9 @@ def from_git(root: Path) -> str:
     """Return the commit of the checkout *root*, as ``commit``."""
     argv = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, errors="replace", timeout=_SECONDS
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+    return printable(done.stdout.strip())

@@ -244,7 +244,7 @@ def _child(argv: Sequence[str]) -> tuple[int, int]:
         try:
             os.execvp(argv[0], list(argv))
         except OSError as error:
-            os.write(2, f"gdbstub: {argv[0]}: {error.strerror}\n".encode())
+            os.write(2, f"gdbstub: {argv[0]}: {error.strerror}\n".encode(errors="backslashreplace"))
             os._exit(127)
     os.close(wait)
     return pid, start

@@ -67,7 +67,7 @@ def build(
     program = program or compiler()
     names = [str(path) for path in sources() if path.suffix == ".c" and path.name not in without]
     argv = [program, *_FLAGS, *flags, "-o", str(output), *names]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         lines = done.stderr.splitlines() or ["no message"]
         why = next((line for line in lines if "error:" in line), lines[-1])

@@ -73,7 +73,8 @@ def key_of(parts: Iterable[str | bytes]) -> str:
     """Hash *parts* to a key of 16 hexadecimal digits; the boundaries of the parts count."""
     digest = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        # A name of a file may have bytes that are not UTF-8.
+        data = part.encode(errors="surrogatepass") if isinstance(part, str) else part
         digest.update(b"%d:" % len(data) + data)
     return digest.hexdigest()[:16]
 

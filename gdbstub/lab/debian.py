@@ -76,7 +76,7 @@ def packages_release() -> str:
 def release() -> str:
     """Return this machine's distribution and release, such as ``debian bookworm``."""
     try:
-        text = Path("/etc/os-release").read_text()
+        text = Path("/etc/os-release").read_text(errors="replace")
     except OSError:
         return "unknown"
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -165,7 +165,7 @@ class Arm64:
         """
         stamp = self._lists / "stamp"
         fresh = stamp.exists() and time.time() - stamp.stat().st_mtime < FRESH_SECONDS
-        if fresh and stamp.read_text() == self._source:
+        if fresh and stamp.read_text(errors="replace") == self._source:
             return
         done = self._call("apt-get", "-q", "update")
         if warnings := re.findall(r"^[WE]: (.*)", done.stderr, re.MULTILINE):

@@ -63,7 +63,7 @@ def renew_source(lab: Lab) -> None:
     wanted = overlay.digest()
     with (lab.directory / "source.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if files.source.exists() and files.source.read_text() == wanted:
+        if files.source.exists() and files.source.read_text(errors="replace") == wanted:
             return
         archive = shlex.quote(lab.put(overlay.source().archive))
         try:

@@ -25,7 +25,7 @@ DOWN_SECONDS: Final = 10.0
 class PersistentLab(NamedTuple):
     """A lab that is up, with its ``options`` as ``fields_of`` writes them.
 
-    ``seconds`` is the time since it was started.
+    They are empty if its file is damaged. ``seconds`` is the time since it was started.
     """
 
     directory: Path
@@ -64,8 +64,16 @@ def running() -> Iterator[PersistentLab]:
         if directories.remove_unheld(directory):
             note(f"the lab {directory.name} has ended without lab down: its files are removed")
             continue
-        with contextlib.suppress(OSError, ValueError):  # it is going down
-            yield PersistentLab(directory, json.loads(file.read_text()), directories.age(file))
+        with contextlib.suppress(OSError):  # it is going down
+            yield PersistentLab(directory, _options_in(file), directories.age(file))
+
+
+def _options_in(file: Path) -> dict[str, object]:
+    try:
+        found = json.loads(file.read_text())
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def find(options: Options) -> Path | None:

@@ -189,7 +189,7 @@ def _make(options: qemu.Options, work: Path) -> None:
             raise LabError(f"a command in the lab failed: {said[-1]}") from error
         except subprocess.TimeoutExpired as error:
             raise LabError(f"a command in the lab failed: {error}") from error
-        source = ProcessFiles(lab.directory).source.read_text()
+        source = ProcessFiles(lab.directory).source.read_text(errors="replace")
         shutil.copy(lab.directory / "key", work / "key")
     _write(work / "state", state)
     with ram.open("rb") as file:

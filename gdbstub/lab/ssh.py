@@ -3,6 +3,7 @@
 The only state is the files in the lab's directory.
 """
 
+import os
 import shlex
 import subprocess
 import tempfile
@@ -99,9 +100,9 @@ def script(
     # last command it would replace itself, and ssh lose the signal.
     line = f"exec 9>&2 2>/dev/null; (exec 2>&9 9>&-; exec {command}); exit $?"
     whole = f"cd {shlex.quote(cwd)} || exit; {line}" if cwd else line
-    if len(whole.encode()) > LONGEST:
+    if (length := len(os.fsencode(whole))) > LONGEST:
         raise LabError(
             f"a command in the lab has at most {LONGEST} bytes, and this one has "
-            f"{len(whole.encode())}: put it into a file, and copy that with --put"
+            f"{length}: put it into a file, and copy that with --put"
         )
     return whole

@@ -114,15 +114,44 @@ class GuestProgram(NamedTuple):
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Parse the output of ``to_text``."""
+        """Parse the output of ``to_text``, the argument of ``--program``.
+
+        Raises:
+            InputError: it is something else.
+        """
         import json
 
-        fields = json.loads(text)
-        kernel = fields["kernel"]
-        if kernel is not None:
-            kernel = LinkedKernel(**kernel | {"vectors": tuple(kernel["vectors"])})
-        expected = fields["expected"]
-        return cls(fields["file"], kernel, expected and Relocation(*expected))
+        try:
+            fields = json.loads(text)
+            kernel = fields["kernel"]
+            if kernel is not None:
+                kernel = LinkedKernel(**kernel | {"vectors": tuple(kernel["vectors"])})
+            expected = fields["expected"]
+            found = cls(fields["file"], kernel, expected and Relocation(*expected))
+            found._check_types()
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            raise InputError(
+                f"--program {text[:80]!r}: expected what another gdbstub has written"
+            ) from None
+        return found
+
+    def _check_types(self) -> None:
+        """Check what was parsed from a text.
+
+        Raises:
+            TypeError: a field is of another type.
+            ValueError: the banner is no text of bytes.
+        """
+        texts, numbers = [self.file], list(self.expected or ())
+        if kernel := self.kernel:
+            kernel.banner.encode("latin-1")
+            texts += kernel.functions
+            numbers += (kernel.start, *kernel.vectors, kernel.banner_at)
+            numbers += (kernel.start_kernel or 0, *kernel.functions.values())
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(texts)
+        if not all(isinstance(number, int) for number in numbers):
+            raise TypeError(numbers)
 
 
 NO_PROGRAM: Final = GuestProgram()

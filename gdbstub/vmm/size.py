@@ -10,7 +10,7 @@ from gdbstub.errors import InputError
 from gdbstub.vmm.layout import RAM_BASE, RAM_LIMIT
 
 _UNITS: Final = "KMGT"
-_FORM: Final = re.compile(r"([0-9]{1,15})(?:([KMGT])(?:I?B)?|B?)", re.IGNORECASE)
+_FORM: Final = re.compile(r"([0-9]{1,15})(?:([KMGT])(?:I?B)?|B?)", re.IGNORECASE | re.ASCII)
 
 MIB: Final = 1 << 20
 #: The largest page an arm64 host has, so that any host can map what is asked for.

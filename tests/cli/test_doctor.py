@@ -59,13 +59,16 @@ def test_versions_are_what_the_tools_say(place: Place) -> None:
     for name, says in (("gdb-multiarch", "GNU gdb (Debian 13.1-3) 13.1"), ("ssh", "nothing")):
         (bin / name).write_text(f"#!/bin/sh\necho '{says}'\n")
         (bin / name).chmod(0o755)
+    (bin / "cpio").write_text("#!/bin/sh\nprintf 'cpio \\377 2.13'\n")
+    (bin / "cpio").chmod(0o755)
     (bin / "qemu-system-aarch64").write_text("no program at all")
     (bin / "qemu-system-aarch64").chmod(0o755)
     status, found = examined(place)
     assert found["tools"]["gdb-multiarch"] == "13.1"
     assert found["tools"]["ssh"] == "found"
+    assert found["tools"]["cpio"] == "2.13"
     assert found["tools"]["qemu-system-aarch64"] == "found"
-    assert status == (0 if found["host"] == "kvm" else 1), "cpio is missing, for one"
+    assert status == (0 if found["host"] == "kvm" else 1), "apt-get is missing, for one"
 
 
 def test_it_changes_nothing(place: Place) -> None:

@@ -39,6 +39,17 @@ def test_an_installation_says_what_was_written_at_its_build(root: Path) -> None:
     assert version.version() == f"{__version__}, commit 0123456789ab"
 
 
+def test_bytes_that_are_not_utf_8_are_shown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / version.COMMIT).write_bytes(b"0123\xff\n")
+    assert version.version() == f"{__version__}, commit 0123\ufffd"
+    (root / ".git").mkdir()
+    git = root / "git"
+    git.write_text("#!/bin/sh\nprintf '4567\\377\\033'\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(root))
+    assert version.version() == f"{__version__}, commit 4567\ufffd\\x1b"
+
+
 def test_without_git_the_commit_is_unknown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / ".git").mkdir()
     monkeypatch.setenv("PATH", str(root))

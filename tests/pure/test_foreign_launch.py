@@ -4,6 +4,8 @@ No process is traced. ``tests/contract/test_foreign_vmm.py`` launches some.
 """
 
 import struct
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ import pytest
 from gdbstub.foreign import launch, ptrace
 from gdbstub.foreign.memory import MemorySlot
 from gdbstub.kvm import abi
+from tests.bounds import HANGS
 from tests.pure.recorded_threads import DETACH, INTERRUPT, RecordedTracee, Stops
 
 VM, VCPU, TID, OTHER = 5, 9, 7, 8
@@ -109,3 +112,17 @@ def test_an_error_lets_the_threads_go_before_the_vmm_is_ended(
     with pytest.raises(KeyError), launched:
         raise KeyError
     assert done == ["let go", "ended"]
+
+
+def test_a_program_that_is_not_there_has_a_name_that_is_not_unicode() -> None:
+    """In a process of its own, since a forked one might go on with what is after a test."""
+    code = (
+        "import os; from gdbstub.foreign import launch\n"
+        "child, start = launch._child(['a\\udcff'])\n"
+        "os.close(start); print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS, check=True
+    )
+    assert done.stdout == "127\n"
+    assert done.stderr == "gdbstub: a\\udcff: No such file or directory\n"

@@ -52,6 +52,11 @@ def test_different_parts_have_different_keys(one: list[str], other: list[str]) -
     assert (cache.key_of(one) == cache.key_of(other)) == (one == other)
 
 
+def test_a_part_may_be_a_name_that_is_not_unicode() -> None:
+    one, other = (os.fsdecode(name) for name in (b"a\xff", b"a\xfe"))
+    assert cache.key_of([one]) != cache.key_of([other])
+
+
 def test_an_entry_is_built_once() -> None:
     built: list[Path] = []
     first = cache.entry("thing", ["a"], built.append)

@@ -294,6 +294,7 @@ def test_lines_from_the_lab_are_bounded_and_control_no_terminal(
 def test_a_command_that_the_lab_would_not_take_is_refused() -> None:
     with pytest.raises(LabError, match="a command in the lab has at most"):
         ssh.script(["echo", "x" * ssh.LONGEST])
+    assert "\udcff" in ssh.script(["echo", "\udcff"])  # a word that is not UTF-8
 
 
 def test_every_user_of_the_lab_reads_the_files(tmp_path: Path) -> None:

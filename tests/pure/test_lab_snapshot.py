@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from gdbstub.cli.commands.lab import described
 from gdbstub.errors import LabError
 from gdbstub.lab import (
     boot,
@@ -306,6 +307,14 @@ def test_labs_that_are_up(
     assert [each.directory for each in persistent.running()] == [directory]
     assert persistent.find(Options()) == persistent.find(Options(cpu="max")) == directory
     assert persistent.find(Options(gic=2)) is None
+    for damaged in ("[]", '"x"', "null", "{", "[" * 100_000, b"\xff"):
+        data = damaged if isinstance(damaged, bytes) else damaged.encode()
+        (directory / persistent.FILE).write_bytes(data)
+        assert persistent.find(Options()) is None
+        (lab,) = persistent.running()
+        assert described(lab) == "its hardware is unknown: up.json is damaged"
+    (directory / persistent.FILE).write_text('{"cpu": 5}')
+    assert described(*persistent.running()) == "cpu=5"
     processes.guard.kill()
     processes.stop()
     assert list(persistent.running()) == []

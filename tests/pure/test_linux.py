@@ -143,3 +143,25 @@ def test_a_program_goes_through_a_line_of_text() -> None:
         assert text.isascii()
         assert "\n" not in text
         assert GuestProgram.from_text(text) == program
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "5", "null", "[" * 100_000, '{"kernel": 1}'),
+        '{"file": 1, "kernel": null, "expected": null}',
+        '{"file": "", "kernel": null, "expected": 5}',
+        '{"file": "", "kernel": null, "expected": ["a", 1]}',
+        '{"file": "", "kernel": {"vectors": []}, "expected": null}',
+        '{"file": "", "kernel": {"start": 0, "vectors": [], "banner_at": 0, "banner": "\u20ac", '
+        '"start_kernel": null}, "expected": null}',
+        '{"file": "", "kernel": {"start": 0, "vectors": ["a"], "banner_at": 0, "banner": "", '
+        '"start_kernel": null}, "expected": null}',
+    ],
+    ids=range(12),
+)
+def test_a_text_that_is_of_no_program(text: str) -> None:
+    with pytest.raises(
+        InputError, match=r"^--program '.*': expected what another gdbstub has writ"
+    ):
+        GuestProgram.from_text(text)

@@ -171,6 +171,18 @@ def test_an_index_that_is_none(text: str, tmp_path: Path) -> None:
         read_modules(tmp_path / "index", KERNEL)
 
 
+def test_names_that_are_not_unicode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    directory = tmp_path / os.fsdecode(b"a\xff")
+    directory.mkdir()
+    name = os.fsdecode(b"b\xff")
+    (directory / f"{name}.ko.gz").write_bytes(gzip.compress(PLAIN))
+    (directory / "c.ko").write_bytes(PLAIN)
+    found = read_modules(directory, KERNEL)
+    assert Path(found[name].path).read_bytes() == PLAIN
+    assert found["c"].path == str(directory / "c.ko")
+
+
 def test_a_file_of_a_module_is_not_written(tmp_path: Path) -> None:
     (tmp_path / "one.ko.gz").write_bytes(gzip.compress(PLAIN))
     (tmp_path / "two").hardlink_to(tmp_path / "one.ko.gz")

@@ -33,6 +33,8 @@ def test_sizes(text: str, size: int) -> None:
         ("0x1000", "expected a size"),
         ("512X", "expected a size"),
         ("٥M", "expected a size"),
+        ("4096\u212a", "expected a size"),  # the sign of a kelvin, which is a K in some ways
+        ("4Gıb", "expected a size"),
         ("9" * 40, "expected a size"),
         ("0", "--memory 0: the least is 2M$"),
         ("512", "--memory 512: the least is 2M; for mebibytes write 512M"),

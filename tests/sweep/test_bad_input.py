@@ -46,6 +46,7 @@ BAD = {
     ("--command=absent-program x",): "--command absent-program: no program is there",
     ("--vary=append=a\nb",): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
     ('--vary=append="a',): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
+    ("--carry=",): "--carry: a file's name is missing",
     ("--runs=0",): "Invalid value for '--runs'",
     ("--jobs=0",): "Invalid value for '--jobs'",
     ("--jobs=100000",): "Invalid value for '--jobs'",

@@ -6,7 +6,7 @@ Options are parsed here; ``lab/`` does the work.
 import functools
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Literal
 
@@ -159,10 +159,11 @@ def down(name: str | None) -> int:
 
 def described(lab: persistent.PersistentLab) -> str:
     """Describe a lab by its options, without the defaults."""
-    usual = Options()
+    if not lab.options:
+        return f"its hardware is unknown: {persistent.FILE} is damaged"
     different = [
-        f"{field.name}={lab.options.get(field.name)}"
-        for field in fields(Options)
-        if lab.options.get(field.name) != getattr(usual, field.name)
+        f"{name}={lab.options[name]}"
+        for name, usual in asdict(Options()).items()
+        if lab.options.get(name, usual) != usual
     ]
     return " ".join(different) or "the usual hardware"

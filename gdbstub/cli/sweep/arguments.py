@@ -50,6 +50,8 @@ def carried(names: Sequence[str]) -> tuple[str, ...]:
     """
     found = []
     for name in names:
+        if not name:
+            raise InputError("--carry: a file's name is missing")
         path = os.path.relpath(name)
         if path.split(os.sep)[0] == os.pardir:
             raise InputError(f"--carry {name}: expected a file in this directory or below it")
