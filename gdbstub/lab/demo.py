@@ -76,20 +76,19 @@ def _build_initrd(directory: Path) -> None:
         shutil.rmtree(tree)
 
 
-def symbols(image: Path) -> Path:
+def symbols(image: Path, data: bytes | None = None) -> Path:
     """Return an ELF file with the function symbols of a Linux *image*; 6 s the first time.
 
     The symbols come from the kernel's kallsyms: without types and source lines. The frames of the
-    functions, for backtraces, come from their instructions.
+    functions, for backtraces, come from their instructions. *data* is the file's, if it was read.
 
     Raises:
         InputError: it has none that can be read.
         LabError: nothing can be made.
     """
-    with image.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    options = symbolizer_options(image.read_bytes())
-    parts: list[str | bytes] = [digest, _FRAMES, *options]
+    data = image.read_bytes() if data is None else data
+    options = symbolizer_options(data)
+    parts: list[str | bytes] = [hashlib.sha256(data).hexdigest(), _FRAMES, *options]
     return (
         cache.entry("symbols", parts, lambda place: _symbolize(image, place, options)) / "vmlinux"
     )

@@ -22,6 +22,15 @@ def test_files_without_symbols(place: Place, tmp_path: Path) -> None:
         assert why in done.stderr.splitlines()[-1]
 
 
+def test_an_image_without_end(place: Place, tmp_path: Path) -> None:
+    with open(tmp_path / "huge", "wb") as sparse:
+        sparse.truncate(1 << 40)
+    done = place.call("symbols", str(tmp_path / "huge"))
+    assert done.returncode == 2
+    line = "huge: has 1048576.0 MiB or more; expected at most 1G, the most of a kernel's Image\n"
+    assert done.stderr.endswith(line)
+
+
 def test_a_cache_that_cannot_be_made_is_not_the_images_fault(place: Place, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no kernel")
     place.environment["XDG_CACHE_HOME"] = "/proc/absent"

@@ -115,7 +115,7 @@ def test_an_error_lets_the_threads_go_before_the_vmm_is_ended(
 
 
 def test_a_program_that_is_not_there_has_a_name_that_is_not_unicode() -> None:
-    """In a process of its own, since a forked one might go on with what is after a test."""
+    """The process is one of its own: a forked one might go on with what is after a test."""
     code = (
         "import os; from gdbstub.foreign import launch\n"
         "child, start = launch._child(['a\\udcff'])\n"

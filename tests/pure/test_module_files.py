@@ -168,7 +168,15 @@ def test_an_index_that_is_none(text: str, tmp_path: Path) -> None:
         ModuleFiles.from_text(text)
     (tmp_path / "index").write_text(text)
     with pytest.raises(InputError, match="is a file; expected a directory"):
-        read_modules(tmp_path / "index", KERNEL)
+        read_modules(tmp_path / "index", KERNEL, inner=True)
+
+
+def test_a_file_in_place_of_a_directory_is_not_read(tmp_path: Path) -> None:
+    """The file may have no end, or be the memory of a process."""
+    (tmp_path / "a.ko").write_text("{}")  # an index of no modules
+    for name in (str(tmp_path / "a.ko"), "/proc/self/mem"):
+        with pytest.raises(InputError, match=f"^--modules {name}: is no directory; expected one"):
+            read_modules(Path(name), KERNEL)
 
 
 def test_names_that_are_not_unicode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

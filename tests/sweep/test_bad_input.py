@@ -48,6 +48,9 @@ BAD = {
     ('--vary=append="a',): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
     ("--carry=",): "--carry: a file's name is missing",
     ("--runs=0",): "Invalid value for '--runs'",
+    ("--runs=99999999999999999999",): "is not in the range 1<=x<=1000000",
+    ("--runs=1000000", "--vary=smp=1,2"): "--runs 1000000 of 2 combinations are 2000000 runs; the "
+    "most is 1000000",
     ("--jobs=0",): "Invalid value for '--jobs'",
     ("--jobs=100000",): "Invalid value for '--jobs'",
     ("--script= ",): "--script ' ': expected a command",

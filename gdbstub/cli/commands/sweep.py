@@ -3,6 +3,7 @@
 The settings of each run are checked as ``gdbstub run`` checks them, before the first one begins.
 """
 
+import math
 import os
 import secrets
 import tempfile
@@ -46,6 +47,8 @@ _BY_NAME: Final = {option.flag.removeprefix("--"): option for option in _VALUES}
 _DEBUG: Final = "debug"
 #: Largest number of runs at once on one machine.
 _JOBS: Final = 1000
+#: Largest number of runs of a sweep: some weeks of work, all of which is planned first.
+_RUNS: Final = 1_000_000
 #: Time until the script of a run begins, in seconds; the first run may make the lab's snapshot.
 _START_SECONDS: Final = 180.0
 
@@ -153,7 +156,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
     "kaslr-seed=random: another one for each run.",
 )  # fmt: skip
 @click.option(
-    "--runs", type=IntegerRange(1), default=1, show_default=True, metavar="N",
+    "--runs", type=IntegerRange(1, _RUNS), default=1, show_default=True, metavar="N",
     help="Runs of each combination.",
 )  # fmt: skip
 @_run_options
@@ -180,6 +183,11 @@ def start(
     fixed = _fixed(options)
     if both := fixed.keys() & varied:
         raise InputError(f"--{min(both)} is given, and by --vary, too: give one of the two")
+    if (all_runs := runs * math.prod(map(len, varied.values()))) > _RUNS:
+        each = all_runs // runs
+        raise InputError(
+            f"--runs {runs} of {each} combinations are {all_runs} runs; the most is {_RUNS}"
+        )
     rows = combinations(fixed, varied)
     if any([_check(row, options) for row in rows]):
         # By default a kernel draws its seed itself, and nobody could replay that.

@@ -4,12 +4,15 @@
 """
 
 from pathlib import Path
+from typing import Final
 
 import click
 
 from gdbstub.errors import InputError
 from gdbstub.lab import demo
-from gdbstub.vmm.files import check_input
+from gdbstub.vmm.files import Bound, check_input, read_input
+
+_MOST: Final = Bound(1 << 30, "the most of a kernel's Image")
 
 
 @click.command()
@@ -24,4 +27,4 @@ def symbols(name: str) -> None:
         raise InputError("symbols: a file's name is missing")
     image = Path(name)
     check_input(image, "symbols")
-    click.echo(demo.symbols(image))
+    click.echo(demo.symbols(image, read_input(image, "symbols", _MOST)))

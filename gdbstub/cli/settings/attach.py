@@ -75,7 +75,7 @@ def read_attach_settings(
     if modules is not None:
         from gdbstub.cli.settings.modules import read_modules
 
-        known = known._replace(modules=read_modules(modules, known.kernel, outputs))
+        known = known._replace(modules=read_modules(modules, known.kernel, outputs, inner=inner))
     return AttachSettings(
         vmm=vmm,
         serve=ServeSettings(

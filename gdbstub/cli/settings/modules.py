@@ -27,18 +27,22 @@ _NONE: Final[Mapping[str, str | None]] = MappingProxyType({})
 
 
 def read_modules(
-    directory: Path, kernel: LinkedKernel | None, outputs: Mapping[str, str | None] = _NONE
+    directory: Path,
+    kernel: LinkedKernel | None,
+    outputs: Mapping[str, str | None] = _NONE,
+    *,
+    inner: bool = False,
 ) -> ModuleFiles:
     """Return the files of the modules of *kernel* in *directory*, the argument of ``--modules``.
 
-    Inside the lab *directory* is a file that the stub outside has written.
+    With *inner*, in the lab, *directory* is a file that the stub outside has written.
 
     Raises:
         InputError: there are none, no kernel is known, or one is a file of *outputs*, by option.
     """
     if kernel is None:
         raise InputError("--modules needs a Linux guest and the symbols of its kernel: --symbols")
-    if directory.is_file():
+    if inner and directory.is_file():  # nobody else's, which may be of any size
         try:
             return ModuleFiles.from_text(directory.read_text())
         except ValueError:

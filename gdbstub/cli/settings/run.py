@@ -165,7 +165,7 @@ def read_settings(
     if modules is not None:
         from gdbstub.cli.settings.modules import read_modules
 
-        known = known._replace(modules=read_modules(modules, known.kernel, outputs))
+        known = known._replace(modules=read_modules(modules, known.kernel, outputs, inner=inner))
     config = GuestConfig(
         image=loaded,
         memory=size,
