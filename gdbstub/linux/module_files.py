@@ -4,6 +4,7 @@ A file is described once, for a stub that may run where it cannot be read: in th
 Source: ELF gABI 4 (sections, notes); the layout below lib/modules is depmod's.
 """
 
+import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -82,13 +83,13 @@ def find(directory: "Path", release: str) -> "Mapping[str, Path]":
     Raises:
         InputError: it is no directory, or there are none.
     """
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # it raises nothing, as for a name that is too long
         raise InputError(
             f"--modules {directory}: is no directory; expected one with a kernel's modules, as "
             f"/lib/modules/{release or 'VERSION'}"
         )
     places = [directory / each / release for each in ("lib/modules", "usr/lib/modules", ".")]
-    if not (found := next((each for each in places if release and each.is_dir()), None)):
+    if not (found := next((each for each in places if release and os.path.isdir(each)), None)):
         found = directory
     files: dict[str, Path] = {}
     # Several files of one name: kernel/ is what the distribution has, updates/ goes before it.

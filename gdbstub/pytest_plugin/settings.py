@@ -165,7 +165,7 @@ def _file(item: pytest.Item, argument: str, named: str | Path | None) -> Path | 
         raise InputError(f"{shown}: expected a path relative to the test's file")
     _check_nul(os.fspath(named), shown)
     path = item.path.parent / named
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(
             f"{shown}: no such file: {path}; expected a path relative to the test's file"
         )

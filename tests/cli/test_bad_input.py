@@ -173,6 +173,10 @@ OPTIONS = {
     "--dtb absent": "--dtb absent: No such file or directory",
     "--dtb .": "--dtb .: is a directory; expected a file",
     "--dtb guest.elf": "--dtb guest.elf: is no device tree blob; compile a .dts by dtc first",
+    "--initrd ": "--initrd: a file's name is missing",
+    "--dtb ": "--dtb: a file's name is missing",
+    "--symbols ": "--symbols: a file's name is missing",
+    "--modules ": "--modules: a directory's name is missing",
     "--symbols absent": "--symbols absent: No such file or directory",
     "--symbols .": "--symbols .: is a directory; expected a file",
     "--record none/file": "--record none/file: No such file or directory",
@@ -259,6 +263,8 @@ def test_commands(place: Place) -> None:
     assert line == "--put absent: No such file or directory"
     line = place.refusal("lab", "run", "--put", ".", "true", program=GDBSTUB)
     assert line == "--put .: is a directory; expected a file"
+    line = place.refusal("lab", "run", "--put", "", "true", program=GDBSTUB)
+    assert line == "--put: a file's name is missing"
     assert place.refusal("symbols", "", program=GDBSTUB) == "symbols: a file's name is missing"
 
 
@@ -347,3 +353,8 @@ def test_drgn_where_no_stub_is(place: Place) -> None:
         (["--qmp", "unix:"], "--qmp unix:: expected unix:PATH"),
     ):
         assert place.refusal("drgn", *words, program=GDBSTUB) == why
+    long = f"unix:{'a' * 300}"
+    line = f"--qmp {long}: File name too long"
+    assert place.refusal("drgn", "--qmp", long, program=GDBSTUB) == line
+    place.environment["GDB_QMP"] = long.removeprefix("unix:")
+    assert place.refusal("drgn", program=GDBSTUB) == line

@@ -32,6 +32,7 @@ def test_an_elf_brings_its_symbols_and_a_raw_binary_has_those_beside_it(tmp_path
     beside.write_bytes(MOVABLE)
     assert default_symbols(path, guest(RAW)) == beside
     assert default_symbols(beside, guest(RAW)) is None  # not of itself
+    assert default_symbols(tmp_path / ("a" * 253), guest(RAW)) is None  # .elf is too much
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,10 @@ def test_the_files_of_one_kernel(tmp_path: Path) -> None:
 def test_no_directory_and_no_modules(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: is no directory; expected one with a kernel's"):
         find(tmp_path / "nowhere", "6.1.0")
+    with pytest.raises(InputError, match="a: is no directory; expected one with a kernel's"):
+        find(tmp_path / ("a" * 300), "6.1.0")
+    with pytest.raises(InputError, match=r"has no module .* of the kernel bbb"):
+        find(tmp_path, "b" * 300)
     with pytest.raises(InputError, match=r"has no module .* of the kernel 6\.1\.0"):
         find(tmp_path, "6.1.0")
 

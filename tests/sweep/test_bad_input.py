@@ -46,6 +46,8 @@ BAD = {
     ("--command=absent-program x",): "--command absent-program: no program is there",
     ("--vary=append=a\nb",): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
     ('--vary=append="a',): "expected append=VALUE,VALUE…, a value with a comma in double quotes",
+    ("",): "GUEST: a file's name is missing",
+    ("--initrd=",): "--initrd: a file's name is missing",
     ("--carry=",): "--carry: a file's name is missing",
     ("--runs=0",): "Invalid value for '--runs'",
     ("--runs=99999999999999999999",): "is not in the range 1<=x<=1000000",
@@ -91,6 +93,20 @@ def test_a_place_that_is_a_file(sweeps: Sweeps) -> None:
 def test_no_script(sweeps: Sweeps) -> None:
     _, err = sweeps.call("guest", status=2)
     assert err == "gdbstub: Missing option '--script'; see gdbstub sweep start --help\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["report", "--output=", "out"], "--output: a file's name is missing"),
+        (["export", "out", ""], "FILE: a file's name is missing"),
+        (["show", ""], "DIR: a directory's name is missing"),
+        (["bisect", "--good=", "--bad=b", "b", "--script=true"], "GUEST: a file's name is missing"),
+    ],
+)
+def test_an_empty_name(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["sweep", *words]) == 2
+    assert capsys.readouterr() == ("", f"gdbstub: {line}\n")
 
 
 def test_a_directory_with_a_sweep(sweeps: Sweeps) -> None:

@@ -44,6 +44,10 @@ def _socket(qmp: str | None) -> str:
     path = qmp.removeprefix("unix:")
     if path in (qmp, ""):
         raise InputError(f"--qmp {qmp}: expected unix:PATH")
-    if not Path(path).is_socket():
+    try:
+        there = Path(path).is_socket()
+    except OSError as error:  # a name that is too long, or a directory that is not ours
+        raise InputError(f"--qmp {qmp}: {error.strerror}") from None
+    if not there:
         raise InputError(f"--qmp {qmp}: no socket is there; gdbstub run --qmp {qmp} makes it")
     return os.path.abspath(path)

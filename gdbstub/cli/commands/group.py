@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gdbstub.cli.commands.parameters import Float, Integer
+from gdbstub.cli.commands.parameters import File, Float, Integer
 from gdbstub.cli.options import Option, foreign_options
 from gdbstub.errors import InputError
 from gdbstub.numbers import parse_float, parse_integer
@@ -18,10 +18,9 @@ from gdbstub.numbers import parse_float, parse_integer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Types of click's own in place of a function. A file is unchecked: where it is read, the error is
-#: ours. Shells complete it.
+#: Types of click's own in place of a function.
 _TYPES: "Final[dict[Callable[[str], object], click.ParamType[Any]]]" = {
-    Path: click.Path(path_type=Path, readable=False),
+    Path: File(),
     parse_integer: Integer(),
     parse_float: Float(),
 }

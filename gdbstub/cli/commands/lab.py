@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import click
 
-from gdbstub.cli.commands.parameters import IntegerRange
+from gdbstub.cli.commands.parameters import File, IntegerRange
 from gdbstub.errors import InputError, LabError
 from gdbstub.lab import persistent, tools
 from gdbstub.lab.opening import open_lab
@@ -109,7 +109,7 @@ def shell(options: Options) -> int:
     "files",
     metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=File(),
     help="Copy FILE into CMD's working directory; may be given again.",
 )
 @hardware

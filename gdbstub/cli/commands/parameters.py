@@ -1,11 +1,37 @@
 """Types of click's parameters for numbers: click's own take what Python's ``int`` takes."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from gdbstub.errors import InputError
 from gdbstub.numbers import parse_float, parse_integer
+
+
+class File(click.Path):
+    """Type of a path, unchecked: where the file is read, the error is ours. Shells complete it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - a text, or a default
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """Return *value* as a path; an empty one would be this directory.
+
+        Raises:
+            InputError: it is empty.
+        """
+        if value == "" and param is not None:
+            option = param.opts[0] if isinstance(param, click.Option) else param.metavar
+            kind = "directory" if param.metavar == "DIR" else "file"
+            raise InputError(f"{option}: a {kind}'s name is missing")
+        return Path(value)
 
 
 class Integer(click.types.IntParamType):

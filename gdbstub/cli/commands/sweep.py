@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from gdbstub.cli.commands.parameters import Float, Integer, IntegerRange
+from gdbstub.cli.commands.parameters import File, Float, Integer, IntegerRange
 from gdbstub.cli.options import RUN, Option
 from gdbstub.cli.sweep.arguments import (
     between,
@@ -252,7 +252,7 @@ def bisect(
     "--limit", type=IntegerRange(3), metavar="N",
     help="Largest number of runs of a bisection, from now on.",
 )  # fmt: skip
-@click.argument("directory", type=Path, metavar="DIR")
+@click.argument("directory", type=File(), metavar="DIR")
 def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int:
     """Go on with a sweep or bisection that was cut short or has errors."""
     from gdbstub.cli.sweep import work
@@ -261,7 +261,7 @@ def resume(directory: Path, limit: int | None, on: str, jobs: int | None) -> int
 
 
 @sweep.command()
-@click.argument("directory", type=Path, metavar="DIR")
+@click.argument("directory", type=File(), metavar="DIR")
 @click.argument("number", type=Integer(), required=False, metavar="[RUN]")
 def show(directory: Path, number: int | None) -> int:
     """Show the results so far, or those of one RUN."""
@@ -272,7 +272,7 @@ def show(directory: Path, number: int | None) -> int:
 
 @sweep.command()
 @click.option("--attach", is_flag=True, help="Without the script: attach a debugger yourself.")
-@click.argument("directory", type=Path, metavar="DIR")
+@click.argument("directory", type=File(), metavar="DIR")
 @click.argument("number", type=Integer(), metavar="RUN")
 def replay(directory: Path, number: int, attach: bool) -> int:
     """Execute RUN once more, with its seed, on this terminal."""
@@ -283,9 +283,9 @@ def replay(directory: Path, number: int, attach: bool) -> int:
 
 @sweep.command()
 @click.option(
-    "--output", type=Path, metavar="FILE", help="File to write.  [default: DIR/report.html]"
+    "--output", type=File(), metavar="FILE", help="File to write.  [default: DIR/report.html]"
 )
-@click.argument("directory", type=Path, metavar="DIR")
+@click.argument("directory", type=File(), metavar="DIR")
 def report(directory: Path, output: Path | None) -> int:
     """Write the results as one HTML file."""
     from gdbstub.cli.sweep import results
@@ -294,8 +294,8 @@ def report(directory: Path, output: Path | None) -> int:
 
 
 @sweep.command()
-@click.argument("directory", type=Path, metavar="DIR")
-@click.argument("file", type=Path, metavar="FILE")
+@click.argument("directory", type=File(), metavar="DIR")
+@click.argument("file", type=File(), metavar="FILE")
 def export(directory: Path, file: Path) -> int:
     """Write the results to FILE, in the format Parquet."""
     from gdbstub.cli.sweep import results
@@ -358,6 +358,8 @@ def _converted(name: str, value: str) -> str:
         raise InputError(f"--vary {name}={value}: {value!r} is no number") from None
     if option.choices and value not in option.choices:
         raise InputError(f"--vary {name}={value}: expected one of {', '.join(option.choices)}")
+    if not value and option.convert is Path:
+        raise InputError(f"{name.upper() if name == GUEST else name}: a file's name is missing")
     is_file = option.convert is Path and (name, value) != ("symbols", _DEBUG)
     return str(Path(value).absolute()) if is_file else value
 

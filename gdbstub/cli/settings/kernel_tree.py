@@ -3,6 +3,7 @@
 It builds nothing.
 """
 
+import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,9 +35,9 @@ def find(directory: Path) -> KernelTree:
     """
     symbols = directory / _SYMBOLS
     for name in _IMAGES:
-        if (image := directory / _BOOT / name).is_file():
-            return KernelTree(image, symbols if symbols.is_file() else None)
-    if not (directory / _BOOT).is_dir():
+        if os.path.isfile(image := directory / _BOOT / name):
+            return KernelTree(image, symbols if os.path.isfile(symbols) else None)
+    if not os.path.isdir(directory / _BOOT):
         raise InputError(
             f"{directory}: is a directory without {_BOOT}; expected a kernel's tree, or a file"
         )

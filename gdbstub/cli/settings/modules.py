@@ -4,6 +4,7 @@
 """
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def read_modules(
     """
     if kernel is None:
         raise InputError("--modules needs a Linux guest and the symbols of its kernel: --symbols")
-    if inner and directory.is_file():  # nobody else's, which may be of any size
+    if inner and os.path.isfile(directory):  # nobody else's, which may be of any size
         try:
             return ModuleFiles.from_text(directory.read_text())
         except ValueError:

@@ -4,6 +4,7 @@ It makes no machine: a kernel with KASLR is located once there is one.
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,8 @@ def default_symbols(path: Path, guest: image.Guest) -> Path | None:
     """
     if isinstance(guest, image.RawBinary):
         beside = path.with_suffix(".elf")
-        return beside if beside != path and beside.is_file() else None
+        # Not the path's own is_file(), which raises where the name is too long for a file.
+        return beside if beside != path and os.path.isfile(beside) else None
     return None if isinstance(guest, image.LinuxImage) else path
 
 
