@@ -37,7 +37,7 @@ def test_fails(console):
     console.expect("never", timeout=0)
 
 def test_a_small_linux(console):
-    console.expect("gdbstub demo guest: init is running\\n")
+    console.expect("gdbstub demo guest: init is running\\n", timeout=150)
     console.send("echo $((6 * 7)) on $(uname -m)\\n")
     console.expect("42 on aarch64\\n")
 
@@ -72,7 +72,7 @@ def test_the_sample_project_and_more(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
         check=False,
     )
     said = done.stdout

@@ -129,10 +129,13 @@ def test_a_process_id_has_thirty_one_bits_and_is_not_zero(pid: bytes) -> None:
     assert stage.send(b"vAttach;7fffffff").startswith(b"$T05thread:p7fffffff.1;")
 
 
-def test_a_guest_that_was_left_runs_on_when_it_is_attached_to_by_a_bad_process_id() -> None:
+@pytest.mark.parametrize("packet", ["vAttach;0", "vAttach;zz", "vAttach", "vRun;;61", "Rzz"])
+def test_a_guest_that_was_left_runs_on_behind_a_packet_that_is_refused(packet: str) -> None:
     target = spinning()
-    stage = conversation("<- $!\n-> $OK\n<- $D\n-> $OK\n<- $vAttach;0\n-> $E16", target)
+    stage = conversation(f"<- $!\n-> $OK\n<- $D\n-> $OK\n<- ${packet}\n-> $E16", target)
     assert target.calls == ["detach", "interrupt", "detach"]
+    assert target.running
+    assert not stage.session.over
     assert target.running
     stage.play("<- $vAttach;1\n-> $T02thread:1;")
 

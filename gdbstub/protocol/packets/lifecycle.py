@@ -38,8 +38,6 @@ def attach(client: ClientState, pid: int) -> bytes:
     if client.guest_gone or isinstance(client.target.report(), Exited):
         raise NoGuest("the guest has ended; run begins anew")
     if not 0 < pid <= _LARGEST_PID:
-        if not client.attached:
-            client.target.detach()  # it was halted for this packet
         raise PacketError(f"process id {pid:#x}: expected one from 1 to {_LARGEST_PID:#x}")
     client.attach()
     client.process = client.process and pid

@@ -164,8 +164,9 @@ def dispatch(client: ClientState, data: bytes, arrived: bytes = b"") -> Reply:
     if row.suffix and (match := _SUFFIX.search(data)):
         with client.selected(thread_id(match[1])):
             return _plain(_call(row, client, data[: match.start()]))
-    # A capability may go, and a guest may have to be halted first.
-    if not arrived or row.needs is not None or row.halts:
+    if row.halts:
+        return _plain(_with_halted(row, client, data))
+    if not arrived or row.needs is not None:  # a capability may go
         return _plain(_call(row, client, data))
     call = partial(row.handler, client, *row.constants, *row.template.parse(data, len(row.name)))
     if not isinstance(result := call(), CacheableResume):
@@ -179,6 +180,18 @@ def dispatch(client: ClientState, data: bytes, arrived: bytes = b"") -> Reply:
 
 def _plain(result: Reply | CacheableResume) -> Reply:
     return result.resume if isinstance(result, CacheableResume) else result
+
+
+def _with_halted(
+    row: PacketDefinition, client: ClientState, data: bytes
+) -> Reply | CacheableResume:
+    """Obey a packet for which a guest was halted that runs detached; let it go on if it fails."""
+    try:
+        return _call(row, client, data)
+    except Exception:
+        if not (client.attached or client.target.running or client.guest_gone):
+            client.target.detach()
+        raise
 
 
 def _call(row: PacketDefinition, client: ClientState, data: bytes) -> Reply | CacheableResume:
