@@ -145,7 +145,7 @@ def attach(host: Host, directory: Path, vmlinux: Path, vcpus: int) -> str:
         assert rows[pid] == ["qemu-system-aarch64", str(vcpus), "192 MiB", "yes"]
         options: dict[int, tuple[str | Path, ...]] = {
             1: ("--symbols", vmlinux, "--stop-on", "oops"),
-            2: ("--symbols", vmlinux, "--modules", index),
+            2: ("--inner", "--symbols", vmlinux, "--modules", index),
         }
         with Attached(host, qemu.name, *options.get(vcpus, ())) as stub:
             if vcpus == 1:

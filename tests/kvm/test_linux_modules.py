@@ -276,7 +276,7 @@ def test_what_is_no_directory_of_modules(tmp_path: Path, vmlinux: Path) -> None:
     for words, why in (
         (("--modules", tmp_path / "none"), "none: is no directory; expected one with a kernel's"),
         (("--modules", tmp_path), "has no module (*.ko, .ko.xz, .ko.zst, .ko.gz) of the kernel 6"),
-        (("--modules", vmlinux), "is a file; expected a directory"),
+        (("--modules", vmlinux), "vmlinux: is no directory; expected one with a kernel's"),
         (("--modules", tmp_path, "--symbols", __file__), "is not an ELF file"),
     ):
         done = subprocess.run(

@@ -15,6 +15,7 @@ from gdbstub.cli.commands.group import session_options
     "0x40000000=512M@0x7f2e80000000; may be given again.  [default: found, and validated]",
 )  # fmt: skip
 @click.option("--halt", is_flag=True, help="Halt the guest at once, not when a client connects.")
+@click.option("--inner", is_flag=True, hidden=True)
 def attach(target: str, endpoint: str | None, verbose: int, **options: Any) -> int:  # noqa: ANN401
     """Debug a guest that runs in another VMM on this host.
 
