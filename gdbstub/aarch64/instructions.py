@@ -36,13 +36,7 @@ from gdbstub.aarch64.a64 import (
     WriteDaif,
 )
 from gdbstub.aarch64.decoder import decode
-from gdbstub.aarch64.loads_stores import (
-    LoadLiteral,
-    LoadPair,
-    LoadSingle,
-    StoreExclusive,
-    Synchronizing,
-)
+from gdbstub.aarch64.loads_stores import StoreExclusive, Synchronizing
 from gdbstub.aarch64.sysreg import PSTATE
 
 #: The instruction at an address; 0, which is none, where nothing can be read.
@@ -224,22 +218,8 @@ def exclusive_sequence(gva: int, word_at: WordAt) -> ExclusiveSequence | None:
     return None
 
 
-#: The most instructions before and behind a sequence among which one may branch into it.
-_NEAR: Final = 64
-
-
-def entered_within(sequence: ExclusiveSequence, word_at: WordAt) -> bool:
-    """Return True if a branch near *sequence* leads into it, and not to its load."""
-    inside = sequence.inside
-    for at in range(sequence.load - 4 * _NEAR, inside.stop + 4 * _NEAR, 4):
-        instruction = decode(word_at(at)) if at not in inside else None
-        if isinstance(instruction, RelativeBranch) and instruction.target(at) in inside[1:]:
-            return True
-    return False
-
-
-# Bits 28 to 25 of data processing with an immediate and with registers (Arm ARM C4.1).
-_GENERAL: Final = frozenset({0b1000, 0b1001, 0b0101, 0b1101})
+#: Bits 28 to 25 of data processing with an immediate and with registers (Arm ARM C4.1).
+GENERAL: Final = frozenset({0b1000, 0b1001, 0b0101, 0b1101})
 
 
 def is_repeatable(word: int) -> bool:
@@ -249,30 +229,10 @@ def is_repeatable(word: int) -> bool:
     """
     instruction = decode(word)
     if isinstance(instruction, Computation):
-        return word >> 25 & 0xF in _GENERAL
+        return word >> 25 & 0xF in GENERAL
     if isinstance(instruction, Synchronizing | ReadRegister):
         return False
     return instruction.in_sequence or isinstance(instruction, ConditionalBranch | Branch)
-
-
-def only_computes(word: int) -> bool:
-    """Return True if *word* changes general registers, flags and PC only, and is no exception."""
-    instruction = decode(word)
-    if isinstance(instruction, Computation):
-        return word >> 25 & 0xF in _GENERAL
-    return isinstance(instruction, RelativeBranch | RegisterBranch | Idle)
-
-
-def only_loads(word: int) -> bool:
-    """Return True if *word* loads general registers, and changes nothing else."""
-    match decode(word):
-        case LoadLiteral() as load:
-            return not load.V
-        case LoadPair() as load:
-            return bool(load.L) and not load.V
-        case LoadSingle() as load:
-            return bool(load.opc) and not load.V
-    return False
 
 
 _STR, _STLR, _STP = 0x3900_0000, 0x089F_FC00, 0x2900_0000

@@ -8,12 +8,13 @@ value. The step from such a stop therefore goes on until the store is done, wher
 
 from typing import Final
 
+from gdbstub.aarch64.accesses import accessed
+from gdbstub.aarch64.exclusives import only_computes, only_loads, way_back
 from gdbstub.aarch64.instructions import (
     ExclusiveSequence,
     exclusive_sequence,
+    leads_to,
     loads_exclusive,
-    only_computes,
-    only_loads,
     stores_exclusive,
 )
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
@@ -90,40 +91,66 @@ class ExclusiveSteps:
         return None if sequence is None else self._try_again(sequence)
 
     def _try_again(self, sequence: ExclusiveSequence) -> SubPlan:
-        """Step to the load of *sequence* and run it, if nothing on the way is seen from outside.
+        """Go on to the load of *sequence* and run it, if it loads the word that was to be stored.
 
-        That is a computation, a branch, and a load of RAM. Otherwise the vCPU is left where its
-        store has failed.
+        Where the store's status alone decides the way, all of it is executed. Otherwise it is
+        tried: if it does not lead there by computations, branches and loads of RAM, or comes to a
+        breakpoint, it is undone. An exception on the way ends the step at its vector.
         """
         vcpu, done = self._vcpu, self._steps.done
+        stored = self._accessed(sequence.store)
+        sure = way_back(sequence, self._steps.word_at)
         rows = (*X, stack_pointer(vcpu.get(CPSR)), CPSR, PC)
-        before = [vcpu.get(row) for row in rows]
+        before, undone = [vcpu.get(row) for row in rows], True
         for _ in range(_FAR):
             pc = vcpu.get(PC)
             if pc == sequence.load:
+                if self._accessed(pc) != stored:
+                    break
                 return (yield from self.met(pc))
             word = self._steps.word_at(pc)
-            harmless = only_computes(word) or (only_loads(word) and self._accesses_ram())
-            if not harmless or self._step_over.is_breakpoint(pc):
+            harmless = self._is_harmless(word)
+            if not harmless and pc not in sure:
                 break
+            if undone and self._step_over.is_breakpoint(pc):
+                break
+            undone = undone and harmless
             done = yield from self._steps.instruction(STEP, word)
-            if done.esr.EC != EC.STEP_LOWER:
+            if done.esr.EC != EC.STEP_LOWER or not self._went_on(word, pc):
                 return done
-        for row, value in zip(rows, before, strict=True):
-            if vcpu.get(row) != value:
-                vcpu.set(row, value)
+        if undone:
+            for row, value in zip(rows, before, strict=True):
+                if vcpu.get(row) != value:
+                    vcpu.set(row, value)
         return self._steps.done
 
-    def _accesses_ram(self) -> bool:
-        """Return True if the load at PC is of RAM: one of a device may have an effect."""
-        accessed = self._classifier.accessed(self._index)
-        if accessed is None:
+    def _went_on(self, word: int, pc: int) -> bool:
+        """Return True if the step of *word* at *pc* was no exception."""
+        return leads_to(word, pc, self._vcpu.get(PC), lambda n: self._vcpu.get(X[n]))
+
+    def _accessed(self, at: int) -> range | None:
+        """Return the addresses that the instruction at *at* accesses by the registers of now."""
+        vcpu = self._vcpu
+
+        def x(number: int) -> int:
+            stack = stack_pointer(vcpu.get(CPSR))
+            return vcpu.get(X[number] if number < len(X) else stack)
+
+        return accessed(self._steps.word_at(at), at, x)
+
+    def _is_harmless(self, word: int) -> bool:
+        """Return True if *word*, at PC, has no effect that is seen from outside the vCPU.
+
+        A load of a device may have one.
+        """
+        if only_computes(word):
+            return True
+        if not only_loads(word) or (place := self._accessed(self._vcpu.get(PC))) is None:
             return False
         memory = self._classifier.breakpoints.memory.live
         try:
-            return all(
+            for at in (place.start, place.stop - 1) if place else ():
                 memory.read_physical(memory.translate(self._index, at).ipa, 1)
-                for at in (accessed.start, accessed.stop - 1)
-            )
         except MemoryFault:
             return False
+        return True

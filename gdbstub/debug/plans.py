@@ -8,7 +8,13 @@ from collections.abc import Generator
 from typing import Final, NamedTuple
 
 from gdbstub.aarch64.comparators import breakpoint_at
-from gdbstub.aarch64.instructions import entered_within, keeps_code, loads_exclusive, plain
+from gdbstub.aarch64.exclusives import entered_within
+from gdbstub.aarch64.instructions import (
+    ExclusiveSequence,
+    keeps_code,
+    loads_exclusive,
+    plain,
+)
 from gdbstub.aarch64.registers import CPSR, ELR_EL1, PC, SPSR_EL1, stack_pointer
 from gdbstub.aarch64.sysreg import EC, PSTATE
 from gdbstub.debug.caches import Caches
@@ -39,6 +45,8 @@ _MASKED_PIECES, _MASKED_PIECES_WITHOUT_ROOM = 100, 2000
 #: Seconds that a vCPU without exception vectors runs, at most, before they are looked for again.
 _LONGEST_TIMEOUT: Final = 1.0
 _MODE: Final = 0x1F  # PSTATE.M
+#: Missing vectors that come before the guest's own comparators.
+_LIKELY: Final = 4
 _NONE: Final = DebugRegisters()
 
 
@@ -70,6 +78,8 @@ class VcpuPlans:
         self._exclusives = ExclusiveSteps(
             self._vcpu, index, classifier, self._step_over, self._steps
         )
+        # True of sequences that may be entered elsewhere than at their load, in this plan.
+        self._entered: dict[ExclusiveSequence, bool] = {}
         self._guest_comparators = GuestComparators(machine, index)
         self._copied = CopiedBreakpoints(index)
         self._regions = CodeRegions(machine, index, classifier.breakpoints, self._steps, caches)
@@ -78,6 +88,7 @@ class VcpuPlans:
         """Return the plan for *action*; *step_irqs*: a step may end at an interrupt's vector."""
         self._steps.step_irqs = step_irqs
         self._step_over.loads.clear()
+        self._entered.clear()
         self._step_over.false_hits.begin()
         return self._follow(action)
 
@@ -171,9 +182,10 @@ class VcpuPlans:
         armed, loads = self._breakpoints.armed, self._step_over.loads
         place = () if until is None else (until.pc,)
         used = self._with_room(armed, len(place) + len(loads))
+        vectors = missing if own is _NONE else missing[:_LIKELY]
         return RunMode(
             debug=None if used is armed else used,
-            more=self._steps.additional(used, (*place, *loads, *missing), own),
+            more=self._steps.additional(used, (*place, *loads, *vectors), own),
             limit=limit if missing else None,
             passes=not (place or loads) and own is _NONE,
         )
@@ -193,15 +205,24 @@ class VcpuPlans:
         """Return *armed*, less comparators within exclusive sequences if there is no room else.
 
         A vCPU comes to them by their load, which is among the *places* to have one. Those of a
-        sequence that it may enter elsewhere stay.
+        sequence that it is in, or may enter elsewhere, stay.
         """
         if len(armed.breakpoints) + places <= self._steps.breakpoint_slots:
             return armed
-        word_at, sequences = self._steps.icache, self._step_over.loads.values()
-        by_load = [each for each in sequences if not entered_within(each, word_at)]
+        pc = self._vcpu.get(PC)
+        by_load = [
+            each
+            for each in self._step_over.loads.values()
+            if pc not in each.inside[1:] and not self._is_entered_within(each)
+        ]
         spared = {breakpoint_at(at) for each in by_load for at in each.inside[1:]}
         kept = tuple(pair for pair in armed.breakpoints if pair not in spared)
         return armed._replace(breakpoints=kept)
+
+    def _is_entered_within(self, sequence: ExclusiveSequence) -> bool:
+        if (entered := self._entered.get(sequence)) is None:
+            entered = self._entered[sequence] = entered_within(sequence, self._steps.icache)
+        return entered
 
     def _is_full(self, armed: DebugRegisters, until: ExecutionPoint | None) -> bool:
         """Return True if there is no room for a comparator on the load of each failed sequence."""

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from gdbstub.aarch64.comparators import breakpoint_at
+from gdbstub.aarch64.exclusives import goes_round
 from gdbstub.aarch64.instructions import (
     ExclusiveSequence,
     calls_hypervisor,
@@ -281,7 +282,10 @@ class StepOver:
         if self._watchpoints() == self._breakpoints.armed.watchpoints:
             return False
         word_at = self._steps.words_around(sequence.load)
-        return not all(is_repeatable(word_at(at)) for at in sequence.inside[1:-1])
+        words = [word_at(at) for at in sequence.inside]
+        if all(map(is_repeatable, words[1:-1])) or plain_store(words) is None:
+            return False
+        return not goes_round(sequence, word_at)  # a lap by steps is bounded
 
     def is_breakpoint(self, gva: int) -> bool:
         """Return True if a comparator or BRK of ours is at *gva*."""

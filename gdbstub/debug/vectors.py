@@ -48,7 +48,7 @@ _EL1H: Final = 0x200
 #: Offsets of the synchronous vectors for EL1h and for 64-bit EL0.
 _SYNCHRONOUS: Final = (_EL1H, 0x400)
 _IRQ, _SERROR = 0x080, 0x180
-#: Offsets for origins that the vCPU may change to, the likeliest first: EL1t, then interrupts.
+#: The other offsets: of EL1t, of an IRQ at EL0, of AArch32 at EL0, of other IRQs, and the rest.
 _FROM_ELSEWHERE: Final = (0x000, 0x480, 0x600, 0x280, 0x080, 0x680, *range(0x100, 0x800, 0x80))
 #: Names of an origin's other kinds, by their distance from its synchronous one.
 _OTHERS: Final = {_IRQ: "an IRQ", _SERROR: "an SError", 0x100: "an FIQ"}

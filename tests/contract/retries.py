@@ -51,6 +51,42 @@ TRIES_IN_A_FUNCTION: Final = program(
     (0xD65F03C0, "ret"),
 )
 
+# Adds 1 to a word in RAM, with a barrier before the test.
+TRIES_BEHIND_A_BARRIER: Final = program(
+    (0xD2A80020, "mov x0, #0x40010000"),
+    (0x885F7C01, "ldxr w1, [x0]"),
+    (0x11000421, "add w1, w1, #1"),
+    (0x88027C01, "stxr w2, w1, [x0]"),
+    (0xD5033BBF, "dmb ish"),
+    (0x35FFFF82, "cbnz w2, . - 16"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
+# Adds 1 to a word in RAM, and stores the status, as unoptimised code does.
+KEEPS_THE_STATUS: Final = program(
+    (0xD2A80020, "mov x0, #0x40010000"),
+    (0x885F7C01, "ldxr w1, [x0]"),
+    (0x11000421, "add w1, w1, #1"),
+    (0x88027C01, "stxr w2, w1, [x0]"),
+    (0xB9004002, "str w2, [x0, #64]"),
+    (0x35FFFF82, "cbnz w2, . - 16"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
+# Adds 1 to a word in RAM, or to the next one behind a failure.
+TRIES_THE_NEXT: Final = program(
+    (0xD2A80020, "mov x0, #0x40010000"),
+    (0x885F7C01, "ldxr w1, [x0]"),
+    (0x11000421, "add w1, w1, #1"),
+    (0x88027C01, "stxr w2, w1, [x0]"),
+    (0x91002000, "add x0, x0, #8"),
+    (0x35FFFF82, "cbnz w2, . - 16"),
+    (0xD503201F, "nop"),
+    (0x14000000, "b ."),
+)
+
 # Adds 1 to a word at x0, and stores the sum at x3 between the load and the store.
 STORES_BETWEEN: Final = program(
     (0x885F7C01, "ldxr w1, [x0]"),

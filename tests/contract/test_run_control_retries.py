@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gdbstub.aarch64.registers import CPSR, VBAR_EL1, X
+from gdbstub.aarch64.registers import CPSR, ELR_EL1, ESR_EL1, PC, SCTLR_EL1, VBAR_EL1, X
+from gdbstub.aarch64.sysreg import ESR, SCTLR
 from gdbstub.agent import Clauses
 from gdbstub.target import Action, BreakpointKind, Range, Stopped, StopReason
 from tests.contract.backends import Backend
@@ -14,9 +15,12 @@ from tests.contract.programs import BASE, DATA, VECTORS, Program, at
 from tests.contract.retries import (
     CASES_WEAKLY,
     JUMPS_INTO_IT,
+    KEEPS_THE_STATUS,
     STORES_BETWEEN,
+    TRIES_BEHIND_A_BARRIER,
     TRIES_BY_FLAGS,
     TRIES_IN_A_FUNCTION,
+    TRIES_THE_NEXT,
 )
 from tests.contract.run_control import ADDS_FIVE_TIMES, HW, NEVER, SW, TRIES_FROM_AFAR, put
 
@@ -81,9 +85,9 @@ def _off_the_watchpoint(client: Client) -> None:
     ("tried", "line", "end"),
     [
         (CASES_WEAKLY, 6, 10), (TRIES_BY_FLAGS, 3, 6), (TRIES_IN_A_FUNCTION, 8, 4),
-        (TRIES_FROM_AFAR, 3, 9),
+        (TRIES_FROM_AFAR, 3, 9), (TRIES_BEHIND_A_BARRIER, 3, 6), (KEEPS_THE_STATUS, 3, 6),
     ],
-    ids=["weak swap", "flags", "function", "far"],
+    ids=["weak swap", "flags", "function", "far", "barrier", "status kept"],
 )  # fmt: skip
 def test_a_guest_gets_past_a_watchpoint_on_its_word(
     start: Start, tried: Program, line: int, end: int, false: BreakpointKind | None
@@ -130,6 +134,39 @@ def test_what_leads_nowhere_is_not_executed_ahead(start: Start) -> None:
     assert (client.pc(1), client.x(1, 2)) == (at(4), 1)
     assert client.machine.vcpus[0].get(CPSR) == flags
     assert client.machine.read_memory(DATA, 8) == bytes(8)
+
+
+def test_a_way_that_leads_to_another_word_is_undone(start: Start) -> None:
+    """Both words are watched, and both watchpoints are off while the client steps."""
+    client = Client(start(TRIES_THE_NEXT).machine)
+    client.machine.write_memory(DATA, bytes(16))
+    client.target.insert(1, BreakpointKind.WRITE, DATA, 16)
+    assert (client.go().stop, client.pc(1)) == (StopReason.WATCH, at(3))
+    client.step_over(1, BreakpointKind.WRITE, DATA, 16)
+    assert (client.pc(1), client.x(1, 0), client.x(1, 2)) == (at(4), DATA, 1)
+    assert client.machine.read_memory(DATA, 16) == bytes(16)
+    report = client.go()
+    assert (report.stop, report.gva, client.pc(1)) == (StopReason.WATCH, DATA + 8, at(3))
+
+
+@pytest.mark.own_kvm
+def test_a_fault_on_the_way_ends_the_step_at_its_vector(start_kvm: Start) -> None:
+    """What is executed ahead is executed: nothing of it is undone behind an exception."""
+    client = Client(start_kvm(CASES_WEAKLY).machine)
+    vcpu = client.machine.vcpus[0]
+    client.machine.write_memory(DATA, bytes(4))
+    client.machine.write_memory(at(1), (0xB94000E1).to_bytes(4, "little"))  # ldr w1, [x7]
+    for register, value in {
+        SCTLR_EL1: SCTLR(vcpu.get(SCTLR_EL1)).replace(A=1), VBAR_EL1: VECTORS, PC: at(2),
+        X[0]: DATA, X[1]: 0, X[5]: 7, X[7]: DATA + 0x101,
+    }.items():  # fmt: skip
+        vcpu.set(register, value)
+    client.target.insert(1, BreakpointKind.WRITE, DATA, 4)
+    assert (client.go().stop, client.pc(1)) == (StopReason.WATCH, at(6))
+    client.target.remove(1, BreakpointKind.WRITE, DATA, 4)
+    assert client.resume({1: Action.STEP}) == Stopped(1)
+    assert (client.pc(1), vcpu.get(ELR_EL1), client.x(1, 5)) == (VECTORS + 0x200, at(1), 0)
+    assert ESR(vcpu.get(ESR_EL1)).EC == 0x25  # a data abort
 
 
 @pytest.mark.parametrize("action", [Action.CONTINUE, Range(at(0), at(5))], ids=["go", "range"])

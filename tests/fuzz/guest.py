@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from gdbstub.aarch64 import exclusives
 from gdbstub.aarch64 import instructions as code
 from gdbstub.aarch64.accesses import accessed
 from gdbstub.aarch64.mmu import PA_BITS, Regime, pieces, translate, walk
@@ -92,6 +93,7 @@ def page_tables(data: bytes) -> None:
 _QUESTIONS: Final[tuple[Callable[[int], object], ...]] = (
     *(code.daif_access, code.takes_exception, code.returns_from_exception, code.calls_hypervisor),
     *(code.waits, code.waits_until, code.plain, code.keeps_code, code.is_repeatable),
+    *(exclusives.only_computes, exclusives.only_loads),
 )
 
 
@@ -124,7 +126,10 @@ def instructions(data: bytes) -> None:
     code.leads_to(word, pc, values[0], x)
     end = code.step_end(word, pc)
     assert end is None or end % 4 == 0
-    code.exclusive_sequence(pc, word_at)
+    if (sequence := code.exclusive_sequence(pc, word_at)) is not None:
+        exclusives.way_back(sequence, word_at)
+        exclusives.entered_within(sequence, word_at)
+        exclusives.goes_round(sequence, word_at)
     store = code.plain_store([word_at(at) for at in range(pc, pc + len(words) & -4, 4)] or [0])
     assert store is None or not code.stores_exclusive(store)
     within = range(pc, min(pc + 4 * len(words), _TOP - 4))
