@@ -151,7 +151,7 @@ def test_a_way_that_leads_to_another_word_is_undone(start: Start) -> None:
 
 @pytest.mark.own_kvm
 def test_a_fault_on_the_way_ends_the_step_at_its_vector(start_kvm: Start) -> None:
-    """What is executed ahead is executed: nothing of it is undone behind an exception."""
+    """Instructions that were executed ahead stay executed behind an exception."""
     client = Client(start_kvm(CASES_WEAKLY).machine)
     vcpu = client.machine.vcpus[0]
     client.machine.write_memory(DATA, bytes(4))
