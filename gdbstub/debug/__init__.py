@@ -10,9 +10,10 @@ In the order in which a resume passes through it:
   ``guest_text``. ``return_vectors`` serves returns to where nothing executes, ``stop_points`` the
   stub's own breakpoints.
 - ``plans`` continues and steps a vCPU, with ``code_regions`` (what of a range is run in one go),
-  over ``step_over`` (an instruction with a breakpoint on it), ``vcpu_steps`` (one instruction, one
-  sequence) and ``stepping`` (without interrupts). ``vectors``, ``guest_comparators`` and
-  ``guest_exception`` are about the guest's own exceptions and debugging.
+  over ``step_over`` (an instruction with a breakpoint on it), ``exclusive_steps`` (an exclusive
+  one at which a watchpoint has stopped), ``vcpu_steps`` (one instruction, one sequence) and
+  ``stepping`` (without interrupts). ``vectors``, ``guest_comparators`` and ``guest_exception`` are
+  about the guest's own exceptions and debugging.
 - ``stop_reasons`` classifies a debug exit; ``false_hits`` describes those that a machine may pass
   over. ``pending_stops`` chooses the stop to report.
 - ``caches`` owns what is remembered: ``instruction_cache``, and others that ``ram_comparison``
