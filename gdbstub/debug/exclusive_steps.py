@@ -8,7 +8,6 @@ value. The step from such a stop therefore goes on until the store is done, wher
 
 from typing import Final
 
-from gdbstub.aarch64.accesses import accessed
 from gdbstub.aarch64.exclusives import only_computes, only_loads, way_back
 from gdbstub.aarch64.instructions import (
     ExclusiveSequence,
@@ -98,27 +97,27 @@ class ExclusiveSteps:
         breakpoint, it is undone. An exception on the way ends the step at its vector.
         """
         vcpu, done = self._vcpu, self._steps.done
-        stored = self._accessed(sequence.store)
+        stored = self._classifier.accessed(self._index, sequence.store)
         sure = way_back(sequence, self._steps.word_at)
         rows = (*X, stack_pointer(vcpu.get(CPSR)), CPSR, PC)
-        before, undone = [vcpu.get(row) for row in rows], True
+        before, can_undo = [vcpu.get(row) for row in rows], True
         for _ in range(_FAR):
             pc = vcpu.get(PC)
             if pc == sequence.load:
-                if self._accessed(pc) != stored:
+                if self._classifier.accessed(self._index) != stored:
                     break
                 return (yield from self.met(pc))
             word = self._steps.word_at(pc)
             harmless = self._is_harmless(word)
             if not harmless and pc not in sure:
                 break
-            if undone and self._step_over.is_breakpoint(pc):
+            if can_undo and self._step_over.is_breakpoint(pc):
                 break
-            undone = undone and harmless
+            can_undo = can_undo and harmless
             done = yield from self._steps.instruction(STEP, word)
             if done.esr.EC != EC.STEP_LOWER or not self._went_on(word, pc):
                 return done
-        if undone:
+        if can_undo:
             for row, value in zip(rows, before, strict=True):
                 if vcpu.get(row) != value:
                     vcpu.set(row, value)
@@ -128,16 +127,6 @@ class ExclusiveSteps:
         """Return True if the step of *word* at *pc* was no exception."""
         return leads_to(word, pc, self._vcpu.get(PC), lambda n: self._vcpu.get(X[n]))
 
-    def _accessed(self, at: int) -> range | None:
-        """Return the addresses that the instruction at *at* accesses by the registers of now."""
-        vcpu = self._vcpu
-
-        def x(number: int) -> int:
-            stack = stack_pointer(vcpu.get(CPSR))
-            return vcpu.get(X[number] if number < len(X) else stack)
-
-        return accessed(self._steps.word_at(at), at, x)
-
     def _is_harmless(self, word: int) -> bool:
         """Return True if *word*, at PC, has no effect that is seen from outside the vCPU.
 
@@ -145,7 +134,7 @@ class ExclusiveSteps:
         """
         if only_computes(word):
             return True
-        if not only_loads(word) or (place := self._accessed(self._vcpu.get(PC))) is None:
+        if not only_loads(word) or (place := self._classifier.accessed(self._index)) is None:
             return False
         memory = self._classifier.breakpoints.memory.live
         try:

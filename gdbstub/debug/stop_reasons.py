@@ -317,10 +317,10 @@ class StopClassifier:
             self._false_hit[index] = pc, kinds
         return stop
 
-    def accessed(self, index: int) -> range | None:
-        """Return the addresses that the instruction at PC accesses, None if that is not known."""
+    def accessed(self, index: int, pc: int | None = None) -> range | None:
+        """Return what the instruction at *pc*, or at PC, accesses; None if that is not known."""
         vcpu = self.machine.vcpus[index]
-        pc = vcpu.get(PC)
+        pc = vcpu.get(PC) if pc is None else pc
 
         def x(number: int) -> int:
             stack = stack_pointer(vcpu.get(CPSR))

@@ -1,5 +1,6 @@
 """gdb-multiarch, scripted, against a stub of the kvm ring."""
 
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -51,6 +52,16 @@ def gdb(stub: Remote, symbols: Path, *commands: str, expected: Sequence[str] = (
     for complaint in ("warning:", "Remote failure", "packet error", "internal-error"):
         assert complaint not in rest, done.stdout
     return without_process(done.stdout)
+
+
+def marked(*commands: str) -> list[str]:
+    """Return *commands* of GDB, each behind one that names it for ``parts``."""
+    return [line for each in commands for line in (f"echo @@ {each}\\n", each)]
+
+
+def parts(said: str) -> dict[str, str]:
+    """Return what each marked command has printed, by the command."""
+    return dict(re.findall(r"^@@ (.*)\n((?:(?!@@ ).*\n?)*)", said, re.M))
 
 
 class Interactive:

@@ -14,7 +14,7 @@ import pytest
 from gdbstub.lab import debug_symbols
 from tests.bounds import HANGS
 from tests.kvm.conftest import LinuxFiles
-from tests.kvm.debugging import gdb
+from tests.kvm.debugging import gdb, marked, parts
 from tests.kvm.stub import Stub
 
 #: crash: ``>`` if it is on a CPU, PID, PPID, CPU, task, state, memory in three columns, name.
@@ -42,21 +42,21 @@ def test_tasks_log_modules_and_backtraces(
         "--symbols", vmlinux, "--append", linux.command_line(f"rdinit=/modules {more}"),
     ) as stub:  # fmt: skip
         stub.console.wait_for("modules: end")
-        asked = _marked("monitor ps", "monitor dmesg", "monitor bt 1", "monitor vmcore core")
+        asked = marked("monitor ps", "monitor dmesg", "monitor bt 1", "monitor vmcore core")
         said = gdb(
             stub, vmlinux, *asked, "kill",
             expected=["warning: remote target does not support file transfer"],
         )  # fmt: skip
         stub.console.rest()
-    asked = _marked("ps", "log", "bt 1", "mod", "sys", "bt -a")
     script = tmp_path / "script"
-    script.write_text("\n".join((*asked, "quit")).replace("echo @@", "!echo @@"))
+    commands = ("ps", "log", "bt 1", "mod", "sys", "bt -a")
+    script.write_text("".join(f"!echo @@ {each}\n{each}\n" for each in commands) + "quit\n")
     done = subprocess.run(
         [crash, "-s", "--no_scroll", "-x", vmlinux, "core", "-i", script],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, timeout=HANGS, check=True,
     )  # fmt: skip
-    ours, theirs = _parts(said), _parts(done.stdout)
+    ours, theirs = parts(said), parts(done.stdout)
 
     tasks = _tasks(_OUR_TASK, ours["monitor ps"])
     assert len(tasks) > 20
@@ -78,13 +78,3 @@ def _tasks(row: re.Pattern[str], text: str) -> set[tuple[str, ...]]:
     """Return PID, PPID, address and name of each task but the idle ones."""
     found = row.findall(text)
     return {(*each[:3], each[3].strip("[]")) for each in found if each[0] != "0"}
-
-
-def _marked(*commands: str) -> list[str]:
-    """Return *commands*, each with a line before it that names it."""
-    return [line for each in commands for line in (f"echo @@ {each}\\n", each)]
-
-
-def _parts(said: str) -> dict[str, str]:
-    """Return the output of each marked command, by the command."""
-    return dict(re.findall(r"^@@ (.*?)(?:\\n|n)?\n((?:(?!@@ ).*\n?)*)", said, re.M))

@@ -11,7 +11,7 @@ import pytest
 
 from gdbstub.lab import debug_symbols
 from tests.kvm.conftest import LinuxFiles
-from tests.kvm.debugging import gdb
+from tests.kvm.debugging import gdb, marked, parts
 from tests.kvm.stub import Stub
 
 #: The scripts move no symbols, and lx-symbols loads them to where they were linked.
@@ -42,42 +42,37 @@ def test_commands_and_functions(linux: LinuxFiles, vmlinux: Path, tmp_path: Path
             stub, vmlinux,
             f"python import sys; sys.path.insert(0, {str(kernel_scripts)!r})",
             f"source {kernel_scripts / 'vmlinux-gdb.py'}",
-            *_marked("lx-version", "lx-cmdline", "lx-lsmod", "lx-ps", "monitor ps"),
-            *_marked("lx-dmesg", "monitor dmesg"),
-            *_marked("print $lx_current().comm", "print $lx_current().pid", "info os cpus"),
-            *_marked('print $lx_per_cpu("runqueues", 1).cpu', "print $lx_task_by_pid(1).comm"),
-            *_marked(f"lx-symbols {modules}", "info address failover_register", "detach"),
+            *marked("lx-version", "lx-cmdline", "lx-lsmod", "lx-ps", "monitor ps"),
+            *marked("lx-dmesg", "monitor dmesg"),
+            *marked("print $lx_current().comm", "print $lx_current().pid", "info os cpus"),
+            *marked('print $lx_per_cpu("runqueues", 1).cpu', "print $lx_task_by_pid(1).comm"),
+            *marked(f"lx-symbols {modules}", "info address failover_register", "detach"),
             expected=["warning: remote target does not support file transfer"],
         )  # fmt: skip
         console = stub.console.text
-    parts = dict(re.findall(r"^@@ (.*)\n((?:(?!@@ ).*\n?)*)", said, re.M))
-    assert parts["lx-version"].startswith("Linux version ")
-    assert parts["lx-cmdline"].startswith(COMMAND_LINE)
+    shown = parts(said)
+    assert shown["lx-version"].startswith("Linux version ")
+    assert shown["lx-cmdline"].startswith(COMMAND_LINE)
     loaded = re.findall(r"modules: loaded (\w+) \d+ \d+ \S+ Live 0x([0-9a-f]+)", console)
-    listed = dict(re.findall(r"^0x([0-9a-f]+) +(\w+)", parts["lx-lsmod"], re.M))
+    listed = dict(re.findall(r"^0x([0-9a-f]+) +(\w+)", shown["lx-lsmod"], re.M))
     assert {name for name, _ in loaded} == set(listed.values())
-    theirs = {(pid, name) for _, pid, name in _TASK.findall(parts["lx-ps"])}
+    theirs = {(pid, name) for _, pid, name in _TASK.findall(shown["lx-ps"])}
     ours = {
         (row.split()[0], row.split()[-1].strip("[]"))
-        for row in parts["monitor ps"].splitlines() if row[:1].isdigit()
+        for row in shown["monitor ps"].splitlines() if row[:1].isdigit()
     }  # fmt: skip
     assert theirs == ours
     assert len(theirs) > 20
     # lx-dmesg rounds its stamps, and the kernel cuts them.
-    assert _STAMPED.findall(parts["lx-dmesg"]) == _STAMPED.findall(parts["monitor dmesg"])
-    assert len(_STAMPED.findall(parts["lx-dmesg"])) > 100
-    current = re.search(r"= (\d+)$", parts["print $lx_current().pid"], re.M)
+    assert _STAMPED.findall(shown["lx-dmesg"]) == _STAMPED.findall(shown["monitor dmesg"])
+    assert len(_STAMPED.findall(shown["lx-dmesg"])) > 100
+    current = re.search(r"= (\d+)$", shown["print $lx_current().pid"], re.M)
     assert current
-    assert re.search(rf"^0 +on +EL\d +0x\w+ +{current[1]} ", parts["info os cpus"], re.M)
-    assert parts['print $lx_per_cpu("runqueues", 1).cpu'].endswith("= 1\n")
-    assert '"modules\\000' in parts["print $lx_task_by_pid(1).comm"]
+    assert re.search(rf"^0 +on +EL\d +0x\w+ +{current[1]} ", shown["info os cpus"], re.M)
+    assert shown['print $lx_per_cpu("runqueues", 1).cpu'].endswith("= 1\n")
+    assert '"modules\\000' in shown["print $lx_task_by_pid(1).comm"]
     text = re.search(r"modules: section failover \.text:0x([0-9a-f]+)", console)
-    place = re.search(r"0x([0-9a-f]+)", parts["info address failover_register"])
+    place = re.search(r"0x([0-9a-f]+)", shown["info address failover_register"])
     assert text
     assert place
     assert 0 <= int(place[1], 16) - int(text[1], 16) < 1 << 12
-
-
-def _marked(*commands: str) -> list[str]:
-    """Return *commands*, each with a line before it that names it."""
-    return [line for each in commands for line in (f"echo @@ {each}\\n", each)]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gdbstub.errors import MachineError
 from gdbstub.protocol.packets.registry import PACKETS, find
 from gdbstub.target import Action, Exited, Resume
 from tests.pure.fake_target import BASE, HERE, FakeTarget
@@ -191,3 +192,15 @@ def test_who_can_obey_without_a_guest_asks_nothing_of_one() -> None:
 def test_a_resume_needs_a_guest() -> None:
     stage = conversation("<- $!\n-> $OK\n<- $vKill;1\n-> $OK\n<- $vCont;c\n-> $E03")
     assert Resume({1: Action.CONTINUE, 2: Action.CONTINUE}) not in stage.target.calls
+
+
+def test_a_guest_whose_reset_has_failed_stays_halted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_target: FakeTarget) -> None:
+        raise MachineError("no memory")
+
+    monkeypatch.setattr(FakeTarget, "reset", fail)
+    target = spinning()
+    stage = conversation("<- $!\n-> $OK\n<- $D\n-> $OK", target)
+    assert stage.send(b"vRun;").startswith(b"$E")
+    assert not target.running
+    assert target.calls == ["detach", "interrupt", "release"]

@@ -46,14 +46,17 @@ def main() -> int:
         signal.pause()
     Path(option("console") or os.devnull).write_text(f"run {os.environ['GDBSTUB_RUN']} boots\n")
     Path(option("record") or os.devnull).write_text(RECORD)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with subprocess.Popen(
         ["sh", "-c", option("script")], stdin=subprocess.DEVNULL, start_new_session=True
     ) as script:
         try:
             status = script.wait(float(option("timeout")))
         except subprocess.TimeoutExpired:
-            os.killpg(script.pid, signal.SIGKILL)
             return 124
+        finally:
+            if script.poll() is None:  # as ``gdbstub run`` does, whatever ends it
+                os.killpg(script.pid, signal.SIGKILL)
     if shown == "lab":
         print("gdbstub: the lab's emulator, qemu-system-aarch64, has ended: was it killed?")
     return status if status >= 0 else 128 - status

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from gdbstub.errors import NoGuest
+from gdbstub.errors import NoGuest, PacketError
 from gdbstub.protocol.packets.client_state import CacheableResume, CachedPacket, ClientState, Reply
 from gdbstub.protocol.packets.template import PacketTemplate, thread_id
 from gdbstub.target import Target
@@ -185,10 +185,13 @@ def _plain(result: Reply | CacheableResume) -> Reply:
 def _with_halted(
     row: PacketDefinition, client: ClientState, data: bytes
 ) -> Reply | CacheableResume:
-    """Obey a packet for which a guest was halted that runs detached; let it go on if it fails."""
+    """Obey a packet for which a guest was halted that ran detached; if it is refused, let it go on.
+
+    A guest whose reset has failed stays halted.
+    """
     try:
         return _call(row, client, data)
-    except Exception:
+    except PacketError:
         if not (client.attached or client.target.running or client.guest_gone):
             client.target.detach()
         raise
