@@ -6,6 +6,7 @@ the guest accesses by exclusive loads and stores the watchpoint would stop for e
 value. The step from such a stop therefore goes on until the store is done, where it can.
 """
 
+from collections.abc import Generator
 from typing import Final
 
 from gdbstub.aarch64.exclusives import only_computes, only_loads, way_back
@@ -16,17 +17,20 @@ from gdbstub.aarch64.instructions import (
     loads_exclusive,
     stores_exclusive,
 )
+from gdbstub.aarch64.loads_stores import StoreExclusive
 from gdbstub.aarch64.registers import CPSR, PC, X, stack_pointer
 from gdbstub.aarch64.sysreg import EC
 from gdbstub.debug.step_over import BreakpointStop, StepOver
 from gdbstub.debug.stop_reasons import StopClassifier
 from gdbstub.debug.vcpu_steps import STEP, SubPlan, VcpuSteps
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Vcpu
+from gdbstub.machine import DebugExit, RunMode, Vcpu
 
 #: The most instructions from a store-exclusive that has failed to its load. A back-off loop of a
 #: hundred laps has 200.
 _FAR: Final = 256
+#: The most times that a sequence is tried.
+_TRIES: Final = 4
 
 
 class ExclusiveSteps:
@@ -61,36 +65,40 @@ class ExclusiveSteps:
             return (yield from self._step_over.comparator(pc))
         return (yield from self._step_over.sequence(sequence))
 
-    def watched_load(self, pc: int) -> SubPlan | None:
-        """Return the step of the load-exclusive at *pc*, on whose word a watchpoint has stopped.
-
-        It executes the whole sequence. None if there is none at *pc*.
-        """
+    def watched(self, pc: int) -> ExclusiveSequence | None:
+        """Return the sequence that the exclusive access at *pc* begins or ends; None if of none."""
         word_at = self._steps.words_around(pc)
-        if not loads_exclusive(word_at(pc)):
+        if not (loads_exclusive(word := word_at(pc)) or stores_exclusive(word)):
             return None
         sequence = exclusive_sequence(pc, word_at)
-        if sequence is None or sequence.load != pc:
-            return None
-        return self._step_over.sequence(sequence)
+        return sequence if sequence and pc in (sequence.load, sequence.store) else None
 
-    def failed_store(self, pc: int) -> SubPlan | None:
-        """Return the rest of a step of the store-exclusive at *pc*, if it has just failed.
+    def finish(self, sequence: ExclusiveSequence) -> SubPlan:
+        """Have the guest try again while the store of *sequence*, done just now, fails.
 
-        It goes on to where the guest tries again, and runs that sequence. None if it has
-        succeeded, or an exception has come before it.
+        An interrupt of the host fails it as well.
         """
-        word = self._steps.word_at(pc)
-        status = word >> 16 & 0x1F
-        if not stores_exclusive(word) or self._vcpu.get(PC) != pc + 4:
-            return None
-        if status >= len(X) or self._vcpu.get(X[status]) != 1:
-            return None
-        sequence = exclusive_sequence(pc, self._steps.word_at)
-        return None if sequence is None else self._try_again(sequence)
+        done = self._steps.done
+        for _ in range(_TRIES):
+            if not self.has_failed(sequence):
+                break
+            done, tried = yield from self._try_again(sequence)
+            if not tried or done.esr.EC != EC.STEP_LOWER:
+                break
+        return done
 
-    def _try_again(self, sequence: ExclusiveSequence) -> SubPlan:
+    def has_failed(self, sequence: ExclusiveSequence) -> bool:
+        """Return True if the vCPU is behind the store of *sequence*, which has failed."""
+        status = StoreExclusive(self._steps.word_at(sequence.store)).Rs
+        behind = self._vcpu.get(PC) == sequence.store + 4
+        return behind and status < len(X) and self._vcpu.get(X[status]) == 1
+
+    def _try_again(
+        self, sequence: ExclusiveSequence
+    ) -> Generator[RunMode, DebugExit, tuple[DebugExit, bool]]:
         """Go on to the load of *sequence* and run it, if it loads the word that was to be stored.
+
+        Returns the last exit, and True if the sequence was run.
 
         Where the store's status alone decides the way, all of it is executed. Otherwise it is
         tried: if it does not lead there by computations, branches and loads of RAM, or comes to a
@@ -106,7 +114,7 @@ class ExclusiveSteps:
             if pc == sequence.load:
                 if self._classifier.accessed(self._index) != stored:
                     break
-                return (yield from self.met(pc))
+                return (yield from self.met(pc)), True
             word = self._steps.word_at(pc)
             harmless = self._is_harmless(word)
             if not harmless and pc not in sure:
@@ -116,12 +124,12 @@ class ExclusiveSteps:
             can_undo = can_undo and harmless
             done = yield from self._steps.instruction(STEP, word)
             if done.esr.EC != EC.STEP_LOWER or not self._went_on(word, pc):
-                return done
+                return done, False
         if can_undo:
             for row, value in zip(rows, before, strict=True):
                 if vcpu.get(row) != value:
                     vcpu.set(row, value)
-        return self._steps.done
+        return self._steps.done, False
 
     def _went_on(self, word: int, pc: int) -> bool:
         """Return True if the step of *word* at *pc* was no exception."""

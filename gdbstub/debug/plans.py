@@ -259,17 +259,20 @@ class VcpuPlans:
         watched = self._classifier.take_watched(self._index)
         pc = self._vcpu.get(PC)
         word = self._steps.icache(pc)
-        load = self._exclusives.watched_load(pc) if watched else None
-        exit = yield from load or self._steps.execute(STEP, pc, word)
-        if load is not None or not (plain(word) or keeps_code(word)):
+        sequence = self._exclusives.watched(pc) if watched else None
+        if sequence is not None and pc == sequence.load:
+            exit = yield from self._step_over.sequence(sequence)
+        else:
+            exit = yield from self._steps.execute(STEP, pc, word)
+        if not (plain(word) or keeps_code(word)):
             self._steps.code_may_have_changed()
         stop = None
         while stop is None:
             if exit.esr.EC == EC.STEP_LOWER:
-                store = self._exclusives.failed_store(pc) if watched else None
-                if store is None:
+                if sequence is None or not self._exclusives.has_failed(sequence):
                     return self._steps.guard.stop() or self._classifier.step_is_done(self._index)
-                watched, exit = False, (yield from store)
+                exit = yield from self._exclusives.finish(sequence)
+                sequence = None
                 self._steps.code_may_have_changed()
                 continue
             stop, exit = yield from self._classified(exit, one_instruction=True)

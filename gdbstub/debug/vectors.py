@@ -23,6 +23,7 @@ from gdbstub.aarch64.registers import (
     PC,
     SCTLR_EL1,
     SP_EL1,
+    SPSR_EL1,
     TCR_EL1,
     TTBR0_EL1,
     TTBR1_EL1,
@@ -36,7 +37,7 @@ from gdbstub.debug.caches import Cache, Caches, Content
 from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.debug.stepping import is_entered
 from gdbstub.errors import MemoryFault
-from gdbstub.machine import Machine, Power
+from gdbstub.machine import Machine
 from gdbstub.target import Stopped
 
 _WORD: Final = 4
@@ -177,9 +178,10 @@ class VectorGuard:
         pc, get = self._vcpu.get(PC), self._vcpu.get
         if pc % _SIZE or pc not in self.places() or not is_entered(PSTATE(get(CPSR))):
             return None
-        if self._vcpu.power is Power.OFF:  # it is at no vector: PC is 0 until it is turned on
+        origin, offset = divmod(pc - get(VBAR_EL1), _KINDS)
+        # A vCPU that was never turned on, or is just being, has PC 0 and no exception behind it.
+        if origin * _KINDS != vector(PSTATE(get(SPSR_EL1))):
             return None
-        offset = (pc - get(VBAR_EL1)) % _KINDS
         text = f"vCPU {self._index} took an exception that has no vector: "
         if offset in _OTHERS:
             text += _OTHERS[offset]

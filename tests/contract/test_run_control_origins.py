@@ -101,6 +101,17 @@ def test_a_fault_at_el1t_of_a_guest_that_began_at_el1h_is_told(start: Start) -> 
     assert client.pc(1) == 0
 
 
+def test_a_vcpu_at_the_address_of_a_vector_has_taken_no_exception(start: Start) -> None:
+    """A secondary one has PC 0 until its reset is done, and VBAR_EL1 is 0 as well."""
+    client = Client(start(STRAIGHT).machine)
+    vcpu = client.machine.vcpus[0]
+    vcpu.set(PC, 0)
+    vcpu.set(SPSR_EL1, 0x1DE7_EC7E_DBAD_C0DE)  # as KVM has it then
+    report = client.go()
+    assert "instruction abort, ESR_EL1" in report.text
+    assert (vcpu.get(ELR_EL1), client.pc(1)) == (0, 0x200)
+
+
 def test_an_interrupt_at_el0_of_a_guest_that_began_at_el1_is_told(
     start: Start, backend: Backend
 ) -> None:
