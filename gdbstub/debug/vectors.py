@@ -143,7 +143,8 @@ class VectorGuard:
         There is code at it, which is not to be executed, and not that which is stepped.
         """
         get, layout = self._vcpu.get, self._machine.capabilities.layout
-        starts = (ram.start for ram in layout.ram_ranges) if layout else ()
+        ram = list(layout.ram_ranges) if layout else []
+        starts = [each.start for each in ram]
         for near in (pc, self.near, get(X[30]), get(SP_EL1), get(ELR_EL1), *starts):
             table = near & -_TABLE
             if table == pc & -_TABLE:
