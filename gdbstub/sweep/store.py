@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from gdbstub.errors import InputError, SweepError
+from gdbstub.sweep import junit
 from gdbstub.sweep.execute import RUNS
 from gdbstub.sweep.outcome import RunOutcome, Status
 from gdbstub.sweep.plan import SweepPlan, SweepRun
@@ -57,11 +58,13 @@ class Store:
                     f"{directory} has a sweep already: gdbstub sweep resume {directory} goes on "
                     "with it; give another directory by --out"
                 )
-        elif os.path.lexists(directory / RUNS):
-            raise InputError(
-                f"{directory / RUNS} is there already, and is no sweep's ({FILE} is absent): give "
-                "another directory by --out"
-            )
+        else:
+            for name in (RUNS, junit.FILE):
+                if os.path.lexists(directory / name):
+                    raise InputError(
+                        f"{directory / name} is there already, and is no sweep's ({FILE} is "
+                        "absent): give another directory by --out"
+                    )
         with _writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
             lock = _claim(directory)

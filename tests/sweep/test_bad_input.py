@@ -194,17 +194,19 @@ def test_an_empty_place(sweeps: Sweeps) -> None:
     assert not (sweeps.directory / "runs").exists()
 
 
-def test_a_place_with_runs_of_somebody_else(sweeps: Sweeps) -> None:
-    theirs = sweeps.out / "runs" / "mine" / "thesis"
+@pytest.mark.parametrize("name", ["runs/mine/thesis", "junit.xml"])
+def test_a_place_with_files_of_somebody_else(sweeps: Sweeps, name: str) -> None:
+    theirs = sweeps.out / name
     theirs.parent.mkdir(parents=True)
     theirs.write_text("years of work")
     _, err = sweeps.call("guest", "--script=true", status=2)
+    first = name.split("/")[0]
     assert err == (
-        f"gdbstub: {sweeps.out}/runs is there already, and is no sweep's (sweep.db is absent): "
+        f"gdbstub: {sweeps.out}/{first} is there already, and is no sweep's (sweep.db is absent): "
         "give another directory by --out\n"
     )
     assert theirs.read_text() == "years of work"
-    assert list(sweeps.out.iterdir()) == [sweeps.out / "runs"]
+    assert list(sweeps.out.iterdir()) == [sweeps.out / first]
 
 
 def test_what_others_put_among_the_runs_stays(sweeps: Sweeps) -> None:
@@ -237,8 +239,8 @@ def test_a_sweep_that_was_cut_short_before_it_began(sweeps: Sweeps) -> None:
 
 
 def test_a_sweep_whose_results_cannot_be_written(sweeps: Sweeps) -> None:
-    (sweeps.out / "junit.xml").mkdir(parents=True)
-    _, err = sweeps.call("guest", "--script=false", status=2)
+    script = f"mkdir {sweeps.out}/junit.xml; false"
+    _, err = sweeps.call("guest", f"--script={script}", status=2)
     assert err.splitlines()[-1] == f"gdbstub: {sweeps.out}/junit.xml: Is a directory"
     (sweeps.out / "lock").unlink()
     (sweeps.out / "lock").mkdir()  # as in a directory that cannot be written, also for root
