@@ -1,6 +1,8 @@
 """The command line that one ``gdbstub`` writes for another, parsed without click."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -9,8 +11,13 @@ from gdbstub.cli.commands.attach import attach
 from gdbstub.cli.commands.launch import launch
 from gdbstub.cli.commands.run import run
 from gdbstub.cli.options import RUN, foreign_options, parse_written
-from gdbstub.cli.settings.attach import kernel_command_line, read_attach_settings
+from gdbstub.cli.settings.attach import (
+    AttachSettings,
+    kernel_command_line,
+    read_attach_settings,
+)
 from gdbstub.errors import InputError
+from gdbstub.foreign.process import VmmProcess
 
 #: One of each kind: a guest, a choice, flags, counts, numbers, paths; with = and without.
 WRITTEN = [
@@ -61,10 +68,27 @@ def test_help_has_each_option_for_people() -> None:
         assert (option.flag in said) == bool(option.help)
 
 
+def _attach(vmm: VmmProcess | list[str], place: Path, **options: Path | str) -> AttachSettings:
+    """Check *options* of a session with a guest of *vmm*; its socket is in *place*."""
+    given: dict[str, Any] = dict.fromkeys(
+        ("symbols", "modules", "stop_on", "vmcore_on", "script", "timeout", "record", "qmp",
+         "program")
+    )  # fmt: skip
+    return read_attach_settings(
+        vmm, halt=True, endpoint=f"unix:{place}/gdb", **given | dict(options)
+    )
+
+
 def test_debug_information_is_fetched_for_no_guest_of_another_vmm(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--symbols debug is for gdbstub run; give the vmlinux"):
-        read_attach_settings(
-            ["vmm"], halt=True, endpoint=f"unix:{tmp_path}/gdb", symbols=Path("debug"),
-            modules=None, stop_on=None, vmcore_on=None, script=None, timeout=None, record=None,
-            qmp=None, program=None,
-        )  # fmt: skip
+        _attach(["vmm"], tmp_path, symbols=Path("debug"))
+
+
+def test_a_file_that_a_vmm_has_open_is_not_written(tmp_path: Path) -> None:
+    disk, vmm = tmp_path / "disk", VmmProcess(os.getpid())
+    disk.write_bytes(b"a guest's data")
+    with disk.open("rb"):
+        line = rf"^--record {disk}: is the file of process {vmm.pid}; expected another"
+        with pytest.raises(InputError, match=line):
+            _attach(vmm, tmp_path, record=str(disk))
+    assert _attach(vmm, tmp_path, record=str(disk)).record == str(disk)

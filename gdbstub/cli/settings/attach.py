@@ -7,6 +7,7 @@ they are used: each costs a wrong command line a millisecond.
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,13 +96,17 @@ def read_attach_settings(
 
 
 def _files_of(vmm: VmmProcess | Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield what may be a file in the command line of a VMM that is to be started, with its name.
+    """Yield what may be a file of *vmm*, with its name: those that it has open, or is to open.
 
-    A part may be of an option such as ``-drive file=PATH,format=raw``, or of none.
+    In a command line a part may be of an option such as ``-drive file=PATH,format=raw``, or none.
     """
-    if not isinstance(vmm, VmmProcess):
-        for word in vmm:
-            yield from (("VMM", part) for part in (word, *re.split("[=,]", word)))
+    if isinstance(vmm, VmmProcess):
+        with suppress(OSError):  # what attaches says why
+            for descriptor in (vmm.path / "fd").iterdir():
+                yield f"process {vmm.pid}", str(descriptor)
+        return
+    for word in vmm:
+        yield from (("VMM", part) for part in (word, *re.split("[=,]", word)))
 
 
 def _program(
