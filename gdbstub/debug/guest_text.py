@@ -1,4 +1,4 @@
-"""Text of a guest about a physical address, as far as it says what may be put there."""
+"""Text and kind of memory at a physical address, as far as they say what may be put there."""
 
 from typing import Final, Protocol
 
@@ -6,6 +6,7 @@ from gdbstub.aarch64.mmu import SMALLEST_PAGE
 from gdbstub.debug.guest_comparators import sets_mdscr
 from gdbstub.debug.patch_sites import AROUND, BEFORE
 from gdbstub.errors import MemoryFault
+from gdbstub.machine import Machine
 
 #: Size and alignment of a piece of text.
 _PIECE: Final = 64 << 10
@@ -17,6 +18,13 @@ class PhysicalText(Protocol):
     def read_physical(self, ipa: int, length: int) -> bytes:
         """Read RAM with our BRKs hidden, short at its end."""
         ...
+
+
+def obstacle_at(machine: Machine, ipa: int) -> str:
+    """Say why no BRK may be at *ipa*, which can be read: it is ROM; empty if it is RAM."""
+    layout = machine.capabilities.layout
+    ranges = layout.ram_ranges if layout else ()
+    return "ROM" if ranges and not any(ipa in each for each in ranges) else ""
 
 
 class GuestText:

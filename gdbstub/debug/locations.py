@@ -15,7 +15,7 @@ from gdbstub.aarch64.registers import CPSR, SPSR_EL1
 from gdbstub.aarch64.sysreg import PSTATE
 from gdbstub.debug.address_spaces import AddressSpace, is_upper, space_of
 from gdbstub.debug.caches import Cache, Caches, Content
-from gdbstub.debug.guest_text import GuestText
+from gdbstub.debug.guest_text import GuestText, obstacle_at
 from gdbstub.debug.patch_sites import is_patch_site
 from gdbstub.debug.ram_comparison import unchanged
 from gdbstub.machine import Machine, Power
@@ -382,7 +382,7 @@ class Locator:
             return Location(space, None, may, "not in RAM", lower_half=lower)
         # A kernel's half is executed by the kernel; the other one by whoever has it.
         executes = may.el1_executes if is_upper(gva) and request.el else may.executes
-        obstacle = "" if executes else "not executable"
+        obstacle = obstacle_at(self._machine, ipa) if executes else "not executable"
         own = may.el1_executes and may.writes and self._text.debugs_itself(ipa)
         # Kernels that patch their text have it in the upper half.
         site = is_patch_site(around) and not (own and not is_upper(gva))

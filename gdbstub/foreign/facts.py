@@ -45,7 +45,10 @@ def read_facts(port: RemotePort, vm: int, first: VcpuState) -> Facts:
 
 def description(process: VmmProcess, ram: ForeignRam, evidence: str) -> Mapping[str, str]:
     """Return a subject to one line (``Described.about``); *evidence* is that for the RAM."""
-    places = ", ".join(f"{_size(s.size)} at {s.ipa:#x} to {s.end - 1:#x}" for s in ram.slots)
+    places = ", ".join(
+        f"{_size(slot.size)}{' of ROM' * slot.rom} at {slot.ipa:#x} to {slot.end - 1:#x}"
+        for slot in ram.slots
+    )
     return {
         "VMM": f"{process.name}, process {process.pid}",
         "RAM": f"{places or 'not found'} ({ram.read_only or evidence})",

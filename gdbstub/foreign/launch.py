@@ -227,8 +227,7 @@ class Launch:
             number, flags, ipa, size, hva = _REGION.unpack(
                 self.memory.read(stop.arguments[2], _REGION.size)
             )
-            if not flags & _READONLY or not size:
-                self._pending[tid] = number, MemorySlot(ipa, size, hva)
+            self._pending[tid] = number, MemorySlot(ipa, size, hva, bool(flags & _READONLY))
         return stop.arguments[1] == abi.RUN
 
 

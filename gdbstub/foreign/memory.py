@@ -12,11 +12,13 @@ from gdbstub.errors import MemoryFault
 
 
 class MemorySlot(NamedTuple):
-    """*size* bytes of RAM at *ipa*, which the VMM has at *hva*."""
+    """*size* bytes of memory at *ipa*, which the VMM has at *hva*."""
 
     ipa: int
     size: int
     hva: int
+    #: The guest may only read it: it is ROM, or flash.
+    rom: bool = False
 
     @property
     def end(self) -> int:
@@ -69,14 +71,16 @@ class ForeignRam:
 
     @property
     def size(self) -> int:
-        """Bytes of all slots."""
-        return sum(slot.size for slot in self.slots)
+        """Bytes of RAM."""
+        return sum(slot.size for slot in self.slots if not slot.rom)
 
     @property
     def ranges(self) -> Sequence[range]:
-        """Physical addresses of all slots, ascending; adjacent ranges are one."""
+        """Physical addresses of RAM, ascending; adjacent ranges are one."""
         found: list[range] = []
         for slot in self.slots:
+            if slot.rom:
+                continue
             if found and found[-1].stop == slot.ipa:
                 found[-1] = range(found[-1].start, slot.end)
             else:
@@ -87,17 +91,21 @@ class ForeignRam:
         """Return the VMM's address of *ipa*, and how many bytes follow in its slot.
 
         Raises:
-            MemoryFault: no RAM at *ipa*.
+            MemoryFault: no memory at *ipa*.
         """
+        slot = self._slot(ipa)
+        return slot.hva + ipa - slot.ipa, slot.end - ipa
+
+    def _slot(self, ipa: int) -> MemorySlot:
         for slot in self.slots:
             if slot.ipa <= ipa < slot.end:
-                return slot.hva + ipa - slot.ipa, slot.end - ipa
+                return slot
         if not self.slots:
             raise MemoryFault(f"RAM is not known: {self.read_only}")
         raise MemoryFault(f"no RAM at {ipa:#x}")
 
     def read(self, ipa: int, length: int) -> bytes:
-        """Read RAM, short where it ends or cannot be read (``Machine.read_memory``)."""
+        """Read RAM or ROM, short where it ends or cannot be read (``Machine.read_memory``)."""
         hva, inside = self.hva(ipa)
         wanted, parts = min(length, inside), list[bytes]()
         while wanted:
@@ -119,6 +127,8 @@ class ForeignRam:
         hva, inside = self.hva(ipa)
         if self.read_only:
             raise MemoryFault(f"RAM is read-only: {self.read_only}")
+        if self._slot(ipa).rom:
+            raise MemoryFault(f"the guest's memory at {ipa:#x} is ROM")
         if inside < len(data):
             raise MemoryFault(f"RAM ends at {ipa + inside:#x}")
         try:

@@ -21,8 +21,7 @@ _SECONDS: Final = 5.0
 _LONGEST: Final = 4 << 20
 _PIECE: Final = 1 << 16
 _RANGE: Final = re.compile(
-    r"^\s*([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, ram\): (?P<name>\S+)(?P<rest>.*)$",
-    re.MULTILINE,
+    r"^\s*([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, (ram|rom|romd)\): ", re.MULTILINE
 )
 _HVA: Final = re.compile(r" is (0x[0-9a-f]+)")
 _KVM_ROOT: Final = re.compile(r"^\s*Root memory region: system\r?$", re.MULTILINE)
@@ -55,9 +54,9 @@ def slots(path: Path) -> list[MemorySlot]:
                 return str(monitor.execute("human-monitor-command", {"command-line": line}))
 
             found = []
-            for ipa, size in ram_ranges(ask("info mtree -f")):
+            for ipa, size, rom in ranges(ask("info mtree -f")):
                 if match := _HVA.search(ask(f"gpa2hva {ipa:#x}")):
-                    found.append(MemorySlot(ipa, size, int(match[1], 16)))
+                    found.append(MemorySlot(ipa, size, int(match[1], 16), rom))
             return found
     except (OSError, ValueError, RecursionError):
         return []
@@ -134,13 +133,13 @@ class QmpErrorReply(ValueError):
         return str(error.get("desc", "")) if isinstance(error, dict) else ""
 
 
-def ram_ranges(listing: str) -> list[tuple[int, int]]:
-    """Parse ``info mtree -f``: physical address and size of each range of writable RAM."""
+def ranges(listing: str) -> list[tuple[int, int, bool]]:
+    """Parse ``info mtree -f``: address and size of each range of memory, and True for ROM."""
     root = _KVM_ROOT.search(listing)
     if root is None:
         return []
     view = listing[root.end() :].split("FlatView #")[0]
     return [
-        (int(match[1], 16), int(match[2], 16) - int(match[1], 16) + 1)
+        (int(match[1], 16), int(match[2], 16) - int(match[1], 16) + 1, match[3] != "ram")
         for match in _RANGE.finditer(view)
     ]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from gdbstub.aarch64.registers import PC, SYSTEM_REGISTERS, X
+from gdbstub.debug.placement import Service
 from gdbstub.errors import MachineError, MemoryFault
 from gdbstub.foreign import attachment, machine, ptrace
 from gdbstub.foreign.attach import attached, launched
@@ -20,7 +21,7 @@ from gdbstub.foreign.memory import MemorySlot
 from gdbstub.foreign.process import VmmProcess
 from gdbstub.machine import DebugExit, RunMode, SystemEvent, SystemEventKind
 from gdbstub.swbp import BRK
-from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped
+from gdbstub.target import Action, BreakpointKind, Resume, Signal, Stopped, StopReason
 from tests.bounds import HANGS
 from tests.contract.client import Client
 from tests.contract.looping_vmm import SIZE
@@ -282,6 +283,23 @@ def ram_that_the_vmm_unmaps_with_a_breakpoint_in_it(trial: Trial) -> None:
     trial.vmm.count()
 
 
+def code_in_rom(trial: Trial) -> None:
+    """A breakpoint there is a comparator's, and nothing is written, though the VMM could."""
+    rom = trial.vmm.slot._replace(rom=True)
+    with attached(trial.vmm.process, [rom]) as attached_machine:
+        client = Client(attached_machine)
+        code = attached_machine.read_memory(BASE, 8)
+        client.target.insert(1, BreakpointKind.SOFTWARE, at(0), 4)
+        stop = client.go()
+        assert (stop.stop, client.pc(stop.thread)) == (StopReason.SWBREAK, at(0))
+        served = client.target.breakpoints.served(at(0))
+        assert (served.service, served.why) == (Service.COMPARATOR, "ROM")
+        assert attached_machine.read_memory(BASE, 8) == code
+        with pytest.raises(MemoryFault, match=f"the guest's memory at {BASE:#x} is ROM"):
+            attached_machine.write_memory(BASE, code)
+    trial.vmm.count()
+
+
 def a_vmm_that_another_thread_than_the_first_executes(_trial: Trial) -> None:
     """No end of the first thread is told, which is the vCPU's."""
     with launched([sys.executable, "-Sc", FIRST + EXECUTES]) as attached_machine:
@@ -350,6 +368,7 @@ TESTS: tuple[Callable[[Trial], None], ...] = (
     a_guest_that_is_paused_meanwhile,
     a_guest_that_is_paused_while_it_is_halted,
     a_guest_that_is_paused_while_one_vcpu_is_halted,
+    code_in_rom,
     ram_that_the_vmm_maps_after_the_attach,
     ram_that_the_vmm_unmaps_with_a_breakpoint_in_it,
     a_vmm_that_forks,

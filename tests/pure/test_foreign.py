@@ -66,9 +66,10 @@ def test_bad_ram(text: str) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_qemus_ram(end: str) -> None:
     """QEMU ends the lines of its monitor by both."""
-    assert qmp.ram_ranges(MTREE.replace("\n", end)) == [
-        (0x4000_0000, 0x1000_0000),
-        (0x1_0000_0000, 0x4000_0000),
+    assert qmp.ranges(MTREE.replace("\n", end)) == [
+        (0, 0x400_0000, True),
+        (0x4000_0000, 0x1000_0000, False),
+        (0x1_0000_0000, 0x4000_0000, False),
     ]
 
 
@@ -269,7 +270,11 @@ def test_a_monitor_that_is_not_qemu_s_is_left_alone(
 
 def test_qemu_s_monitor_is_asked_between_its_events(tmp_path: Path) -> None:
     mtree = MTREE.replace("\n", "\r\n")
-    hvas = {"gpa2hva 0x40000000": 0xFFFF_0000, "gpa2hva 0x100000000": 0xAAAA_0000}
+    hvas = {
+        "gpa2hva 0x0": 0xCCCC_0000,
+        "gpa2hva 0x40000000": 0xFFFF_0000,
+        "gpa2hva 0x100000000": 0xAAAA_0000,
+    }
 
     def answer(line: str) -> str:
         if line in hvas:
@@ -293,6 +298,7 @@ def test_qemu_s_monitor_is_asked_between_its_events(tmp_path: Path) -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         assert qmp.slots(tmp_path / "qmp") == [
+            MemorySlot(0, 0x400_0000, 0xCCCC_0000, rom=True),
             MemorySlot(0x4000_0000, 0x1000_0000, 0xFFFF_0000),
             MemorySlot(0x1_0000_0000, 0x4000_0000, 0xAAAA_0000),
         ]

@@ -33,7 +33,7 @@ class Region(NamedTuple):
 
     def read(self, _address: int, _length: int) -> bytes:
         """Memory of the VMM: ``struct kvm_userspace_memory_region``."""
-        return struct.pack("<IIQQQ", self.number, self.flags, *self.slot)
+        return struct.pack("<IIQQQ", self.number, self.flags, *self.slot[:3])
 
     def close(self) -> None:
         pass
@@ -55,11 +55,15 @@ MOVED = RAM._replace(ipa=0x8000_0000)
 @pytest.mark.parametrize(
     ("regions", "slots"),
     [
-        ([Region(FLASH, 1, READONLY), Region(RAM)], (RAM,)),
+        ([Region(FLASH, 1, READONLY), Region(RAM)], (FLASH._replace(rom=True), RAM)),
+        ([Region(FLASH, 1, READONLY), Region(DELETED, 1), Region(RAM)], (RAM,)),
         ([Region(RAM), Region(DELETED)], ()),
         ([Region(RAM), Region(DELETED), Region(MOVED)], (MOVED,)),
         # QEMU deletes a slot that becomes read-only with the new flags, and makes it anew.
-        ([Region(RAM), Region(DELETED, flags=READONLY), Region(RAM, flags=READONLY)], ()),
+        (
+            [Region(RAM), Region(DELETED, flags=READONLY), Region(RAM, flags=READONLY)],
+            (RAM._replace(rom=True),),
+        ),
         ([Region(RAM), Region(DELETED, result=-22)], (RAM,)),
         ([Region(RAM, result=-12)], ()),
     ],
