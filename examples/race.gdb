@@ -1,4 +1,5 @@
 # Status 1 if an update was lost in examples/race.c.
+set remotetimeout 30
 break lost_update
 break all_there
 continue

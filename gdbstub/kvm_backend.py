@@ -133,6 +133,11 @@ class KvmMachine:
         return (range(self.ram.base, self.ram.base + self.ram.size),)
 
     @property
+    def complete(self) -> bool:
+        """True: the guest has no other memory (``RamLayout``)."""
+        return True
+
+    @property
     def about(self) -> Mapping[str, str]:
         """The board's description, RAM and the host (``Described``)."""
         config = self._config

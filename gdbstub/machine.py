@@ -349,6 +349,11 @@ class RamLayout(Protocol):
         """Physical addresses of RAM, ascending; adjacent ranges are one. Empty: nobody knows."""
         ...
 
+    @property
+    def complete(self) -> bool:
+        """True if the guest has no other RAM, and no ROM that cannot be read."""
+        ...
+
 
 class Counted(Protocol):
     """A machine that counts its events."""

@@ -101,8 +101,8 @@ class VectorGuard:
 
     def _find(self) -> tuple[int, ...]:
         layout = self._machine.capabilities.layout
-        # Of a guest whose RAM is nowhere known, nothing can be said to be absent.
-        if self._aarch32_el1 or (layout is not None and not layout.ram_ranges):
+        # Where a guest has more memory than is known, nothing can be said to be absent.
+        if self._aarch32_el1 or (layout is not None and not layout.complete):
             return ()
         vbar = self._vcpu.get(VBAR_EL1)
         known = self._translated_by(vbar)

@@ -31,13 +31,14 @@ def attached(
         MachineError: KVM cannot debug it.
     """
     options = permission.check(process, descendant=descendant)
-    given = given or _ask_qemu(process)
+    told = () if given else _ask_qemu(process)
     with Journal(process) as journal:
         attachment = Attachment(process, options)
         with _machine(attachment, journal) as machine:
             # The RAM is found by the registers of the machine that it is for.
-            found = slots.find(process, given, machine.vcpus, attachment.memory.read)
-            machine.use(found.slots, found.evidence, "" if found.valid else found.evidence)
+            found = slots.find(process, given or told, machine.vcpus, attachment.memory.read)
+            why = "" if found.valid else found.evidence
+            machine.use(found.slots, found.evidence, why, complete=bool(told))
             journal.begin(found.slots, attachment.areas)
             if not found.valid:
                 state = "read-only" if found.slots else "not known"
@@ -61,7 +62,7 @@ def launched(
         options = permission.suspension(launch.process)
         attachment = Attachment(launch.process, options, launch)
         with _machine(attachment, journal) as machine:
-            machine.use(launch.slots, "as the VMM has told KVM")
+            machine.use(launch.slots, "as the VMM has told KVM", complete=True)
             journal.begin(launch.slots, attachment.areas)
             yield machine
 
@@ -83,13 +84,13 @@ def _machine(attachment: Attachment, journal: Journal) -> Iterator[ForeignMachin
         journal.end()  # not if the guest could not be left as it was
 
 
-def _ask_qemu(process: VmmProcess) -> list[MemorySlot]:
+def _ask_qemu(process: VmmProcess) -> Sequence[MemorySlot]:
     if not process.name.startswith("qemu"):
-        return []
+        return ()
     for name in qmp.sockets(process.command_line):
         if found := qmp.slots(process.file(name)):
             return found
-    return []
+    return ()
 
 
 def undo(attachment: Attachment, journal: Journal) -> int:

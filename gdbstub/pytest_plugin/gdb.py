@@ -29,6 +29,8 @@ _ATTACH_SECONDS: Final = 60.0
 _SETTINGS: Final = (
     *("confirm off", "width 0", "height 0", "style enabled off", "mi-async on"),
     "debuginfod enabled off",
+    # Seconds that a reply may take: after 2 of them GDB takes a late one for the next packet's.
+    "remotetimeout 30",
 )
 
 #: Record of GDB/MI, as pygdbmi gives it: ``type``, ``message``, ``payload``, ``token``.

@@ -27,7 +27,7 @@ from tests.bounds import HANGS
 from tests.contract.client import Client
 from tests.contract.foreign_machine import foreign_machine, server_of
 from tests.contract.foreign_vmm import Vmm, attach_and_detach, kill_a_debugger
-from tests.contract.programs import BASE, COUNT, SYNC_EL1H, at
+from tests.contract.programs import BASE, COUNT, SYNC_EL1H, VECTORS, at
 from tests.contract.recorder import StopRecorder
 from tests.contract.run_control import ADDS_AND_STORES
 
@@ -98,6 +98,30 @@ def test_a_guest_whose_ram_is_not_known(vmm: Vmm) -> None:
         client.target.interrupt()
         assert client.wait() == Stopped(1, Signal.INT)
         machine.vcpus[0].set(PC, at(0))
+    assert vmm.text == text
+    assert vmm.counts_on()
+
+
+def test_a_guest_of_whose_ram_a_part_is_known(vmm: Vmm) -> None:
+    """Exception vectors in another one are not taken for missing."""
+    text = vmm.text
+    code = bytes.fromhex("010000d4 00000014")  # svc #0, b .
+    handler = bytes.fromhex("a5040091 e0039fd6")  # add x5, x5, #1; eret
+    with attached(vmm.process, [vmm.slot]) as machine:
+        machine.write_memory(at(16), code)
+        machine.write_memory(SYNC_EL1H, handler)
+    with attached(vmm.process, [vmm.slot._replace(size=4096)]) as machine:
+        client, vcpu = Client(machine), machine.vcpus[0]
+        vcpu.set(VBAR_EL1, VECTORS)
+        vcpu.set(X[5], 0)
+        vcpu.set(PC, at(16))
+        client.target.insert(1, BreakpointKind.HARDWARE, at(17), 4)
+        assert client.go() == Stopped(1, stop=StopReason.HWBREAK)
+        assert (client.pc(1), client.x(1, 5)) == (at(17), 1)
+        vcpu.set(PC, at(0))
+    with attached(vmm.process, [vmm.slot]) as machine:
+        machine.write_memory(at(16), bytes(len(code)))
+        machine.write_memory(SYNC_EL1H, bytes(len(handler)))
     assert vmm.text == text
     assert vmm.counts_on()
 

@@ -108,6 +108,10 @@ class FakeMachine:
         return (range(BASE, BASE + self._ram.size),)
 
     @property
+    def complete(self) -> bool:
+        return True
+
+    @property
     def about(self) -> Mapping[str, str]:
         return {"RAM": f"{self._ram.size >> 20} MiB at {BASE:#x}"}
 

@@ -49,6 +49,10 @@ class KernelGuest(StillMachine):
     def ram_ranges(self) -> Sequence[range]:
         return (range(START, START + SIZE),)
 
+    @property
+    def complete(self) -> bool:
+        return True
+
     def read_memory(self, ipa: int, length: int) -> bytes:
         if not START <= ipa < START + SIZE:
             raise MemoryFault(f"no RAM at {ipa:#x}")

@@ -211,7 +211,8 @@ def test_a_guest_that_panics_without_a_client_leaves_a_core_file(tmp_path: Path)
 
 def test_a_panic_decides_the_status_of_a_script(tmp_path: Path) -> None:
     script = (
-        'gdb-multiarch -nx -batch -ex "target remote $GDB_REMOTE" -ex continue; ls core; exit 0'
+        'gdb-multiarch -nx -batch -ex "set remotetimeout 30" -ex "target remote $GDB_REMOTE" '
+        "-ex continue; ls core; exit 0"
     )
     core = tmp_path / "core"
     with Stub(

@@ -59,7 +59,8 @@ ENDPOINTS = ["localhost:0", "unix:gdb socket"]
 def test_a_scripts_status_is_ours(runs: Runs, loop: Path, endpoint: str, status: int) -> None:
     script = (
         'echo "$GDB_REMOTE"; echo "$GDB_SYMBOLS"; read line || echo end; '
-        'exec gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "target remote $GDB_REMOTE" '
+        'exec gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "set remotetimeout 30" '
+        '-ex "target remote $GDB_REMOTE" '
         f"-ex 'info symbol $pc' -ex 'quit {status}'"
     )
     done, out, err = runs.run(loop, "--gdb", endpoint, "--script", script)

@@ -24,12 +24,14 @@ gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "target remote $GDB_REMOTE" \
     -ex "quit $GDBSTUB_RUN == 2"
 """
 FIND_RACE: Final = (
-    'gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "target remote $GDB_REMOTE" '
+    'gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "set remotetimeout 30" '
+    '-ex "target remote $GDB_REMOTE" '
     f"-x {EXAMPLES / 'race.gdb'}"
 )
 #: Status 1 if ``guests/version.c`` is wrong.
 JUDGE: Final = """
-gdb-multiarch -nx -batch "$GDB_SYMBOLS" -ex "target remote $GDB_REMOTE" \
+gdb-multiarch -nx -batch "$GDB_SYMBOLS" \
+    -ex "set remotetimeout 30" -ex "target remote $GDB_REMOTE" \
     -ex "break right" -ex "break wrong" -ex continue -ex "print sum" \
     -ex 'quit $_caller_is("wrong", 0)'
 """

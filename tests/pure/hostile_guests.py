@@ -110,6 +110,10 @@ class HostileMachine(StillMachine):
     def ram_ranges(self) -> Sequence[range]:
         return (range(START, START + self.size),)
 
+    @property
+    def complete(self) -> bool:
+        return True
+
     def read_memory(self, ipa: int, length: int) -> bytes:
         if not START <= ipa < START + self.size:
             raise MemoryFault(f"no RAM at {ipa:#x}")
