@@ -23,8 +23,9 @@ class PhysicalText(Protocol):
 def obstacle_at(machine: Machine, ipa: int) -> str:
     """Say why no BRK may be at *ipa*, which can be read: it is ROM; empty if it is RAM."""
     layout = machine.capabilities.layout
-    ranges = layout.ram_ranges if layout else ()
-    return "ROM" if ranges and not any(ipa in each for each in ranges) else ""
+    if layout is None or any(ipa in each for each in layout.ram_ranges):
+        return ""
+    return "ROM"
 
 
 class GuestText:

@@ -93,7 +93,7 @@ def check_host() -> None:
     if (machine := platform.machine().replace("_", "-")) != "aarch64":
         raise InputError(
             f"this machine is {machine}, and has no arm64 guests of KVM; "
-            "gdbstub launch -- VMM ARGS starts one in the lab"
+            "gdbstub launch -- qemu-system-aarch64 ARGS starts one in the lab"
         )
 
 

@@ -42,7 +42,9 @@ def up(options: Options) -> Path:
     processes = restore.start(options)
     try:
         processes.connect()
-        (processes.directory / FILE).write_text(json.dumps(fields_of(options)))
+        new = processes.directory / f"{FILE}.new"
+        new.write_text(json.dumps(fields_of(options)))
+        new.replace(processes.directory / FILE)  # a lab is up once it is there, whole
         processes.keep()
     except BaseException:
         processes.stop()

@@ -22,6 +22,8 @@ _MOST: Final = 16
 _REPEATS: Final = 2
 #: Number of repeats and ``|`` in one: a ``|`` at most doubles the ways, wherever it is.
 _CHOICES: Final = 4
+#: Number of ``|`` in one without repeats and groups, which are tried one after the other.
+_NAMES: Final = 64
 #: Constructs that may make a search long whatever is counted: a repeat of a group, a
 #: back-reference, and all that begins with ``(?``. One of that makes blanks after a group mean
 #: nothing, another is a back-reference, too.
@@ -54,10 +56,11 @@ def regs(context: CommandContext, patterns: tuple[str, ...]) -> str:
 def _matching(rows: Sequence[Register], pattern: str) -> list[Register]:
     repeats = len(re.findall(r"[*+?{]", pattern))
     choices = repeats + pattern.count("|")
-    if repeats > _REPEATS or choices > _CHOICES or re.search(_REFUSED, pattern):
+    most = _CHOICES if repeats or "(" in pattern else _NAMES
+    if repeats > _REPEATS or choices > most or re.search(_REFUSED, pattern):
         raise InputError(
             f"{pattern!r} may take long to search: give at most {_REPEATS} repeats, none of a "
-            f"group, at most {_CHOICES} of repeats and |, no back-reference and no (?"
+            f"group, at most {most} of repeats and |, no back-reference and no (?"
         )
     try:
         with warnings.catch_warnings():

@@ -305,7 +305,7 @@ class Session:
 
     def _halts(self, event: rsp.Event) -> bool:
         """Return True if the target runs detached and must be halted for this packet."""
-        return bool((row := _row(event)) and row.halts and self._target.running)
+        return bool((row := _row(event)) and row.must_halt(self._target))
 
     def _handle(self, event: rsp.Event, out: list[bytes], arrived: bytes = b"") -> None:
         """Obey one packet."""

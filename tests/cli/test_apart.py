@@ -53,11 +53,15 @@ def test_a_file_is_the_same_by_another_of_its_names(place: Place, words: str, li
     [
         ("VMM -kernel guest.elf", "--record guest.elf: is the file of VMM; expected another"),
         ("VMM -drive if=none,file=./guest.elf", "--record guest.elf: is the file of VMM; expected"),
+        ("VMM -drive file=file:guest.elf", "--record guest.elf: is the file of VMM; expected"),
+        ('VMM -blockdev {"filename":"guest.elf"}', "--record guest.elf: is the file of VMM;"),
+        ("VMM -drive file=a,,b.img,if=none", "--record guest.elf: is the file of VMM; expected"),
     ],
 )
 def test_a_file_of_a_vmm_that_is_to_be_started_is_not_written(
     place: Place, words: str, line: str
 ) -> None:
+    (place.files / "a,b.img").hardlink_to(place.files / "guest.elf")
     launch = (*GDBSTUB, "launch", "--gdb=localhost:0", "--record", "guest.elf", "--")
     line_of = place.refusal(*words.replace("VMM", QEMU).split(), program=launch)
     assert line_of.startswith(line)

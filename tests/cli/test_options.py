@@ -92,3 +92,8 @@ def test_a_file_that_a_vmm_has_open_is_not_written(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=line):
             _attach(vmm, tmp_path, record=str(disk))
     assert _attach(vmm, tmp_path, record=str(disk)).record == str(disk)
+
+
+def test_a_word_of_a_vmm_that_is_no_file_keeps_none_from_being_written(tmp_path: Path) -> None:
+    vmm = ["qemu-system-aarch64", "-name", str(tmp_path / "vm1")]
+    assert _attach(vmm, tmp_path, record=str(tmp_path / "vm1")).record

@@ -44,13 +44,16 @@ def monitor(line: str, program: GuestProgram = NO_PROGRAM) -> bytes:
         r"(?=.*)(.)",
         r"(.)(?(1)a|b)",
         r"(?:.|\w)@",
+        "|".join("a" * 66),
     ],
 )
 def test_an_expression_that_takes_long_is_refused(pattern: str) -> None:
     assert b"may take long" in monitor(f"regs {pattern}")
 
 
-@pytest.mark.parametrize("pattern", ["(a|b|c|d)pc", "(x|e)(l|s).*_.*", "a|b|c|d|pc", "^pc$|^sp"])
+@pytest.mark.parametrize(
+    "pattern", ["(a|b|c|d)pc", "(x|e)(l|s).*_.*", "a|b|c|d|pc", "^pc$|^sp", "x0|x1|x2|x3|x4|x5"]
+)
 def test_an_expression_with_few_choices_is_taken(pattern: str) -> None:
     assert b"may take long" not in monitor(f"regs {pattern}")
 

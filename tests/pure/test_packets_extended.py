@@ -2,9 +2,10 @@
 
 import pytest
 
+from gdbstub.capabilities import Restartable
 from gdbstub.errors import MachineError
 from gdbstub.protocol.packets.registry import PACKETS, find
-from gdbstub.target import Action, Exited, Resume
+from gdbstub.target import Action, Exited, Resume, Signal, Stopped
 from tests.pure.fake_target import BASE, HERE, FakeTarget
 from tests.pure.transcript import Stage, conversation
 
@@ -139,6 +140,42 @@ def test_a_guest_that_was_left_runs_on_behind_a_packet_that_is_refused(packet: s
     assert not stage.session.over
     assert target.running
     stage.play("<- $vAttach;1\n-> $T02thread:1;")
+
+
+@pytest.mark.parametrize("packet", ["vAttach;0", "vAttach;zz", "vRun;;61", "Rzz"])
+@pytest.mark.parametrize("moment", ["before", "meanwhile"])
+def test_a_guest_that_was_left_and_has_stopped_by_itself_stays_halted(
+    packet: str, moment: str
+) -> None:
+    """A refused packet does not undo a stop for a panic, say."""
+    target = spinning()
+    stage = conversation("<- $!\n-> $OK\n<- $D\n-> $OK", target)
+    panic = Stopped(2, Signal.ABRT, text="the guest panics")
+    if moment == "before":
+        target.stop(panic)
+        stage.feed(b"")
+    else:
+        target.interrupt = lambda: target.stop(panic)  # type: ignore[method-assign]
+    stage.play(f"<- ${packet}\n-> $E16")
+    assert target.calls == ["detach"]
+    assert not target.running
+    stage.play("<- $vAttach;1\n-> $T06thread:2;")
+
+
+class NeverAnew(FakeTarget):
+    """A target without a reset."""
+
+    def offers(self, capability: type) -> bool:
+        return capability is not Restartable
+
+
+@pytest.mark.parametrize("packet", ["vRun;", "vRun;;61", "R00"])
+def test_a_guest_that_was_left_is_not_halted_for_what_it_does_not_offer(packet: str) -> None:
+    target = NeverAnew()
+    target.memory[:4] = HERE.to_bytes(4, "little")
+    conversation(f"<- $!\n-> $OK\n<- $D\n-> $OK\n<- ${packet}\n-> $", target)
+    assert target.calls == ["detach"]
+    assert target.running
 
 
 def test_a_guest_that_was_left_alone_ends() -> None:

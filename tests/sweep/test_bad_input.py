@@ -101,7 +101,11 @@ def test_no_script(sweeps: Sweeps) -> None:
         (["report", "--output=", "out"], "--output: a file's name is missing"),
         (["export", "out", ""], "FILE: a file's name is missing"),
         (["show", ""], "DIR: a directory's name is missing"),
-        (["bisect", "--good=", "--bad=b", "b", "--script=true"], "GUEST: a file's name is missing"),
+        (
+            ["bisect", "--good=", "--bad=b", "b", "--script=true"],
+            "--good: a file's name is missing",
+        ),
+        (["bisect", "--good=b", "--bad=", "b", "--script=true"], "--bad: a file's name is missing"),
     ],
 )
 def test_an_empty_name(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:

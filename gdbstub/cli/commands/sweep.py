@@ -236,6 +236,9 @@ def bisect(
     if confidence is not None and not 0.5 <= confidence < 1:
         raise InputError(f"--confidence {confidence:g}: expected a number from 0.5 to below 1")
     names = [_converted(GUEST, image) for image in images]
+    for option, name in (("--good", good), ("--bad", bad)):
+        if not name:
+            raise InputError(f"{option}: a file's name is missing")
     found = between(names, _converted(GUEST, good), _converted(GUEST, bad))
     fixed = _fixed(options)
     if any([_check({**fixed, GUEST: image}, options) for image in found]):
@@ -359,7 +362,8 @@ def _converted(name: str, value: str) -> str:
     if option.choices and value not in option.choices:
         raise InputError(f"--vary {name}={value}: expected one of {', '.join(option.choices)}")
     if not value and option.convert is Path:
-        raise InputError(f"{name.upper() if name == GUEST else name}: a file's name is missing")
+        flag = option.flag or GUEST.upper()
+        raise InputError(f"{flag}: a file's name is missing")
     is_file = option.convert is Path and (name, value) != ("symbols", _DEBUG)
     return str(Path(value).absolute()) if is_file else value
 

@@ -1,5 +1,6 @@
 """``gdbstub vms``: the KVM guests of this host, as a table."""
 
+import os
 import sys
 from contextlib import suppress
 
@@ -39,9 +40,8 @@ def vms() -> int:
             table.add_row(*row)
             found = True
     if not found:
-        note(
-            "this user can see no process with a VM; as root, those of other users are listed, too"
-        )
+        others = "; as root, those of other users are listed, too" if os.geteuid() else ""
+        note(f"this user can see no process with a VM{others}")
         return 1
     # For a program that reads it, a guest is one line, however long.
     width = None if sys.stdout.isatty() else _WIDE

@@ -48,7 +48,7 @@ async def locate(
     else:
         if place is None:
             _log.warning(
-                "no vCPU leads to the kernel of --symbols (is it the guest's?): --stop-on and "
-                "--vmcore-on have no effect until a client has halted the guest in its kernel"
+                "no vCPU leads to the kernel of --symbols (is it the guest's?): no panic, oops, "
+                "warn or reset is seen until a client has halted the guest in its kernel"
             )
     return program._replace(expected=place)

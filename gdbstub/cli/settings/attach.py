@@ -5,6 +5,7 @@ they are used: each costs a wrong command line a millisecond.
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -98,7 +99,8 @@ def read_attach_settings(
 def _files_of(vmm: VmmProcess | Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield what may be a file of *vmm*, with its name: those that it has open, or is to open.
 
-    In a command line a part may be of an option such as ``-drive file=PATH,format=raw``, or none.
+    In a command line a part may be of an option such as ``-drive file=PATH,format=raw``, in which
+    QEMU doubles a comma of PATH. What is not there cannot be lost.
     """
     if isinstance(vmm, VmmProcess):
         with suppress(OSError):  # what attaches says why
@@ -106,7 +108,10 @@ def _files_of(vmm: VmmProcess | Sequence[str]) -> Iterator[tuple[str, str]]:
                 yield f"process {vmm.pid}", str(descriptor)
         return
     for word in vmm:
-        yield from (("VMM", part) for part in (word, *re.split("[=,]", word)))
+        parts = re.split('[=:"]|(?<!,),(?!,)', word)
+        for part in (word, *re.split('[=:,"]', word), *(part.replace(",,", ",") for part in parts)):
+            if os.path.isfile(part):
+                yield "VMM", part
 
 
 def _program(

@@ -12,7 +12,7 @@ from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar, cast
 from gdbstub.errors import NoGuest, PacketError
 from gdbstub.protocol.packets.client_state import CacheableResume, CachedPacket, ClientState, Reply
 from gdbstub.protocol.packets.template import PacketTemplate, thread_id
-from gdbstub.target import Target
+from gdbstub.target import Stopped, Target
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result", bound=Reply | CacheableResume)
@@ -47,6 +47,14 @@ class PacketDefinition(NamedTuple):
     needs: Callable[[Target], object | None] | None
     #: True if ``;thread:ID;`` at the packet's end selects the thread of its registers.
     suffix: bool
+
+    def is_known(self, target: Target) -> bool:
+        """Return True if the packet is one for *target*."""
+        return self.needs is None or self.needs(target) is not None
+
+    def must_halt(self, target: Target) -> bool:
+        """Return True if *target* runs and must be halted before the packet is obeyed."""
+        return self.halts and target.running and self.is_known(target)
 
 
 #: Packets by name, in order of registration.
@@ -138,7 +146,7 @@ def feature(name: str, needs: Callable[[Target], object | None]) -> None:
 def offered(target: Target) -> Iterator[bytes]:
     """Yield the features that ``qSupported`` announces for *target*."""
     for row in PACKETS.values():
-        if row.feature and (row.needs is None or row.needs(target) is not None):
+        if row.feature and row.is_known(target):
             yield row.feature
     for name, needs in _FEATURES.items():
         if needs(target) is not None:
@@ -187,13 +195,16 @@ def _with_halted(
 ) -> Reply | CacheableResume:
     """Obey a packet for which a guest was halted that ran detached; if it is refused, let it go on.
 
-    A guest whose reset has failed stays halted.
+    A guest whose reset has failed, or that has stopped by itself, stays halted.
     """
     try:
         return _call(row, client, data)
     except PacketError:
-        if not (client.attached or client.target.running or client.guest_gone):
-            client.target.detach()
+        target = client.target
+        if not (client.attached or target.running or client.guest_gone):
+            report = target.report()
+            if isinstance(report, Stopped) and report == Stopped(report.thread, report.signal):
+                target.detach()
         raise
 
 
