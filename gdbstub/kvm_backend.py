@@ -55,6 +55,8 @@ class KvmConfig(NamedTuple):
 class KvmMachine:
     """A ``Machine``. All of its methods are called from one thread, the server's."""
 
+    complete = True  # all memory of the guest (``RamLayout``)
+
     listener: Listener
 
     def __init__(self, config: KvmConfig, board: Board, port: IoctlPort = LOCAL) -> None:
@@ -131,11 +133,6 @@ class KvmMachine:
     def ram_ranges(self) -> Sequence[range]:
         """The one range of RAM (``RamLayout``)."""
         return (range(self.ram.base, self.ram.base + self.ram.size),)
-
-    @property
-    def complete(self) -> bool:
-        """True: the guest has no other memory (``RamLayout``)."""
-        return True
 
     @property
     def about(self) -> Mapping[str, str]:

@@ -344,14 +344,12 @@ class Described(Protocol):
 class RamLayout(Protocol):
     """A machine that can say where its RAM is."""
 
+    #: True if the guest has no other RAM, and no ROM that cannot be read.
+    complete: bool
+
     @property
     def ram_ranges(self) -> Sequence[range]:
         """Physical addresses of RAM, ascending; adjacent ranges are one. Empty: nobody knows."""
-        ...
-
-    @property
-    def complete(self) -> bool:
-        """True if the guest has no other RAM, and no ROM that cannot be read."""
         ...
 
 
@@ -360,10 +358,7 @@ class Counted(Protocol):
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """A group to its events' numbers since the start, resets included.
-
-        The group ``exits`` has the exits of all vCPUs by kind.
-        """
+        """A group to its events' numbers since the start, resets included; ``exits`` is one."""
         ...
 
 

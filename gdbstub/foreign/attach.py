@@ -38,7 +38,8 @@ def attached(
             # The RAM is found by the registers of the machine that it is for.
             found = slots.find(process, given or told, machine.vcpus, attachment.memory.read)
             why = "" if found.valid else found.evidence
-            machine.use(found.slots, found.evidence, why, complete=bool(told))
+            machine.use(found.slots, found.evidence, why)
+            machine.complete = bool(told)
             journal.begin(found.slots, attachment.areas)
             if not found.valid:
                 state = "read-only" if found.slots else "not known"
@@ -62,7 +63,8 @@ def launched(
         options = permission.suspension(launch.process)
         attachment = Attachment(launch.process, options, launch)
         with _machine(attachment, journal) as machine:
-            machine.use(launch.slots, "as the VMM has told KVM", complete=True)
+            machine.use(launch.slots, "as the VMM has told KVM")
+            machine.complete = True
             journal.begin(launch.slots, attachment.areas)
             yield machine
 

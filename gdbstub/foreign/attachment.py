@@ -83,8 +83,6 @@ class Attachment:
         self._synchronisable = True
         #: The VMM's mappings that have RAM.
         self.areas: tuple[RamArea, ...] = ()
-        #: The guest has no other memory than ``ram``.
-        self.complete = False
         self._closed = False
         self._launch = launch
         try:

@@ -65,6 +65,7 @@ class ForeignMachine:
         self._debug = DebugRegisters()
         self._exits: list[Exit] = []
         self._running: set[int] = set()
+        self.complete = False  # to be set where the VMM has told all memory (``RamLayout``)
         self._deferred: list[int] = []  # vCPUs at a debug exit, during another's section
         self._asked: set[int] = set()  # vCPUs whose listener is being asked
         self._stopping = self._closed = False
@@ -126,11 +127,6 @@ class ForeignMachine:
         return self.ram.ranges
 
     @property
-    def complete(self) -> bool:
-        """True if the VMM itself has told its guest's memory (``RamLayout``)."""
-        return self._attachment.complete
-
-    @property
     def about(self) -> Mapping[str, str]:
         """The VMM, RAM and the host (``Described``)."""
         return description(self.process, self.ram, self._attachment.evidence)
@@ -142,20 +138,9 @@ class ForeignMachine:
 
     # Memory.
 
-    def use(
-        self,
-        slots: Sequence[MemorySlot],
-        evidence: str,
-        read_only: str = "",
-        *,
-        complete: bool = False,
-    ) -> None:
-        """Take *slots* for the guest's RAM, by the *evidence*; *read_only* is why, if it is.
-
-        They are *complete* if the guest has no other memory.
-        """
+    def use(self, slots: Sequence[MemorySlot], evidence: str, read_only: str = "") -> None:
+        """Take *slots* for the guest's RAM, by the *evidence*; *read_only* is why, if it is."""
         self._attachment.use(slots, evidence, read_only)
-        self._attachment.complete = complete
         self.ram = self._attachment.ram
         self._patches = Patches(self.ram, self._log)
 

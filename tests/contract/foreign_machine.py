@@ -107,7 +107,8 @@ def foreign_machine(
     pid, hva = start_vmm(program, vcpus=vcpus, memory=memory, device=device)
     attachment = Attachment(VmmProcess(pid))
     machine = TestedForeignMachine(attachment, always_traced=True)
-    machine.use([MemorySlot(BASE, memory, hva)], "given", complete=True)
+    machine.use([MemorySlot(BASE, memory, hva)], "given")
+    machine.complete = True
     machine.write_memory(BASE + memory - 4, bytes(4))
     machine.vcpus[0].set(PC, BASE)
     return machine

@@ -59,6 +59,8 @@ class FakeMachine:
     it says otherwise.
     """
 
+    complete = True  # all memory of the guest (``RamLayout``)
+
     def __init__(
         self,
         load: Load,
@@ -106,10 +108,6 @@ class FakeMachine:
     @property
     def ram_ranges(self) -> Sequence[range]:
         return (range(BASE, BASE + self._ram.size),)
-
-    @property
-    def complete(self) -> bool:
-        return True
 
     @property
     def about(self) -> Mapping[str, str]:

@@ -37,6 +37,8 @@ _NUMBERED: Final = tuple(
 class KernelGuest(StillMachine):
     """One vCPU in the kernel; *memory* is its RAM, and only read."""
 
+    complete = True  # all memory of the guest (``RamLayout``)
+
     def __init__(self, memory: bytearray) -> None:
         super().__init__(vcpus=1)
         self._view = memoryview(memory)
@@ -48,10 +50,6 @@ class KernelGuest(StillMachine):
     @property
     def ram_ranges(self) -> Sequence[range]:
         return (range(START, START + SIZE),)
-
-    @property
-    def complete(self) -> bool:
-        return True
 
     def read_memory(self, ipa: int, length: int) -> bytes:
         if not START <= ipa < START + SIZE:

@@ -86,6 +86,8 @@ class Area(NamedTuple):
 class HostileMachine(StillMachine):
     """A gigabyte of RAM or less, most of it made up as it is read."""
 
+    complete = True  # all memory of the guest (``RamLayout``)
+
     def __init__(self, areas: Sequence[Area] = (), *, size: int = SIZE) -> None:
         super().__init__(vcpus=1)
         self.size = size
@@ -109,10 +111,6 @@ class HostileMachine(StillMachine):
     @property
     def ram_ranges(self) -> Sequence[range]:
         return (range(START, START + self.size),)
-
-    @property
-    def complete(self) -> bool:
-        return True
 
     def read_memory(self, ipa: int, length: int) -> bytes:
         if not START <= ipa < START + self.size:
